@@ -1,0 +1,131 @@
+"""Everything that visrec raises on purpose, as one tree.
+
+VisionRecsError
+├── CatalogError            a catalogue that cannot be used: file, line and column say where
+├── ImageError              a picture that cannot be used: `reason` is a code out of REASONS
+├── EncoderError
+│   ├── UnknownEncoder      no encoder has that name
+│   ├── WeightsNotFound     the weights are not on this machine, or are not those of the encoder
+│   ├── DeviceUnavailable   the device asked for is not there
+│   └── MissingExtra        an optional dependency is not installed
+├── StoreError
+│   ├── StoreNotFound       there is no index in that folder
+│   ├── StoreLocked         another process is writing to it
+│   ├── StoreDamaged        a file of the store is missing or was altered
+│   └── UnknownFormat       written by a newer visrec
+├── SpaceMismatch           vectors of two encoders were about to meet
+├── DegenerateVector        a vector without a direction: zeros, NaN or infinity
+├── UnknownItem             no item has that id; `nearest` holds the ids most like it
+├── NothingIndexed          no picture of the catalogue could be used
+└── PicturesSkipped         a strict run met pictures that could not be used
+
+A message says what happened, the value, and what to do. Attributes are typed fields.
+"""
+
+from __future__ import annotations
+
+REASONS = {
+    "missing": "there is no such file",
+    "unreadable": "the file may not be read",
+    "empty": "the file has no bytes",
+    "not-an-image": "no known picture format",
+    "unsupported": "a picture format that this installation cannot decode",
+    "truncated": "the picture ends too early or its data are damaged",
+    "too-large": "more pixels than the limit",
+    "no-direction": "the encoder gives the picture no direction",
+}
+"""Every reason code for which a picture is skipped, and what it means."""
+
+
+class VisionRecsError(Exception):
+    """The root of the tree; its message is one sentence meant for a person."""
+
+
+class CatalogError(VisionRecsError):
+    """A catalogue that cannot be used."""
+
+    def __init__(self, message: str, *, path: str, line: int | None = None, column: str | None = None) -> None:
+        """Prefix *message* with where it happened: `path:line, column 'name'`."""
+        place = path if line is None else f"{path}:{line}"
+        if column is not None:
+            place += f", column {column!r}"
+        super().__init__(f"{place}: {message}")
+        self.path = path
+        self.line = line
+        self.column = column
+
+
+class ImageError(VisionRecsError):
+    """A picture that cannot be used."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        """Keep the code *reason* (a key of REASONS) beside the sentence *message*."""
+        assert reason in REASONS, reason
+        super().__init__(message)
+        self.reason = reason
+
+
+class EncoderError(VisionRecsError):
+    """An encoder that cannot be used."""
+
+
+class UnknownEncoder(EncoderError):
+    """No encoder has that name."""
+
+
+class WeightsNotFound(EncoderError):
+    """The weights are not on this machine, or do not belong to the encoder."""
+
+
+class DeviceUnavailable(EncoderError):
+    """The device asked for is not there."""
+
+
+class MissingExtra(EncoderError):
+    """An optional dependency is not installed."""
+
+
+class StoreError(VisionRecsError):
+    """A store that cannot be used."""
+
+
+class StoreNotFound(StoreError):
+    """There is no index in that folder."""
+
+
+class StoreLocked(StoreError):
+    """Another process is writing to the store."""
+
+
+class StoreDamaged(StoreError):
+    """A file of the store is missing or was altered."""
+
+
+class UnknownFormat(StoreError):
+    """The store was written by a newer visrec."""
+
+
+class SpaceMismatch(VisionRecsError):
+    """Vectors of two encoders were about to meet."""
+
+
+class DegenerateVector(VisionRecsError):
+    """A vector without a direction."""
+
+
+class UnknownItem(VisionRecsError):
+    """No item has that id."""
+
+    def __init__(self, message: str, *, item: str, nearest: tuple[str, ...] = ()) -> None:
+        """Keep the id asked for and the ids most like it."""
+        super().__init__(message)
+        self.item = item
+        self.nearest = nearest
+
+
+class NothingIndexed(VisionRecsError):
+    """No picture of the catalogue could be used."""
+
+
+class PicturesSkipped(VisionRecsError):
+    """A strict run met pictures that could not be used."""
