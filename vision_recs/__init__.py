@@ -1,1 +1,86 @@
-"""visrec."""
+"""visrec: a shop's product pictures become visually similar items.
+
+>>> import vision_recs
+>>> report = vision_recs.index("sample_images/catalog.csv", "shop.visrec")  # doctest: +SKIP
+>>> shop = vision_recs.open("shop.visrec")  # doctest: +SKIP
+>>> [match.id for match in shop.similar("mug-01", k=3)]  # doctest: +SKIP
+['mug-03', 'mug-02', 'mug-04']
+
+Names are loaded when they are first used, so that `import vision_recs` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vision_recs.catalog import CatalogOptions, open_catalog
+    from vision_recs.encoders import EncoderInfo, list_encoders, load_encoder
+    from vision_recs.errors import VisionRecsError
+    from vision_recs.jobs import IndexOptions, IndexReport, Progress, index
+    from vision_recs.recommend import Query, Recommender, open  # noqa: A004 - vision_recs.open is how a shop is opened
+    from vision_recs.store import Store
+    from vision_recs.types import Catalog, Encoder, EncoderSpec, Item, Match, PixelRecipe, VectorIndex, Vectors
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Catalog": "types",
+    "CatalogOptions": "catalog",
+    "Encoder": "types",
+    "EncoderInfo": "encoders",
+    "EncoderSpec": "types",
+    "IndexOptions": "jobs",
+    "IndexReport": "jobs",
+    "Item": "types",
+    "Match": "types",
+    "PixelRecipe": "types",
+    "Progress": "jobs",
+    "Query": "recommend",
+    "Recommender": "recommend",
+    "Store": "store",
+    "VectorIndex": "types",
+    "Vectors": "types",
+    "VisionRecsError": "errors",
+    "index": "jobs",
+    "list_encoders": "encoders",
+    "load_encoder": "encoders",
+    "open": "recommend",
+    "open_catalog": "catalog",
+}
+
+__all__ = [
+    "Catalog",
+    "CatalogOptions",
+    "Encoder",
+    "EncoderInfo",
+    "EncoderSpec",
+    "IndexOptions",
+    "IndexReport",
+    "Item",
+    "Match",
+    "PixelRecipe",
+    "Progress",
+    "Query",
+    "Recommender",
+    "Store",
+    "VectorIndex",
+    "Vectors",
+    "VisionRecsError",
+    "index",
+    "list_encoders",
+    "load_encoder",
+    "open",
+    "open_catalog",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its home when it is first used."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vision_recs' has no attribute {name!r}")
+    value = getattr(import_module(f"vision_recs.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

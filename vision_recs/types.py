@@ -103,7 +103,7 @@ class EncoderSpec:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> EncoderSpec:
         """Return the spec that `dataclasses.asdict` wrote, also after a round trip through JSON."""
-        recipe = {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in value["recipe"].items()}
+        recipe: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value["recipe"].items()}
         return cls(**{**value, "recipe": PixelRecipe(**recipe)})
 
 
@@ -162,12 +162,16 @@ class VectorSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One answer of an index: a picture of an item, and its cosine with the query (-1 to 1)."""
+    """One answer: a picture of an item, and its cosine with the query (-1 to 1).
+
+    *digest* is that of the picture's bytes. *attributes* are filled in by the Recommender.
+    """
 
     id: str
     score: float
     picture: str
     digest: str = ""
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
 
 class VectorIndex(Protocol):

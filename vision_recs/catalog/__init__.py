@@ -1,1 +1,44 @@
-"""."""
+"""A folder of pictures or a table becomes a catalogue of items."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from vision_recs.catalog.folder import FolderCatalog
+from vision_recs.catalog.options import CatalogOptions
+from vision_recs.catalog.table import EXTENSIONS, TableCatalog
+from vision_recs.errors import CatalogError
+
+__all__ = ["CatalogOptions", "FolderCatalog", "TableCatalog", "open_catalog"]
+
+
+def open_catalog(path: str | os.PathLike[str], options: CatalogOptions | None = None) -> FolderCatalog | TableCatalog:
+    """Return the catalogue at *path*: a folder of pictures, or a table (.csv, .tsv, .jsonl, .ndjson, .parquet).
+
+    Raises CatalogError where there is nothing, where it is neither, where an option belongs to the other kind, and
+    where a table lacks a column. What only reading to the end can show is raised while iterating.
+    """
+    options = options or CatalogOptions()
+    place = Path(path).absolute()
+    location = str(place)
+    if _is_folder(place):
+        if options.id_column or options.image_column or options.picture_columns:
+            raise CatalogError("a folder of pictures has no columns; give a table, or name no column", path=location)
+        return FolderCatalog(location, item_per_folder=options.item_per_folder)
+    if place.suffix.lower() not in EXTENSIONS:
+        kinds = ", ".join(EXTENSIONS)
+        raise CatalogError(f"this is no catalogue; give a folder of pictures or a table ({kinds})", path=location)
+    if options.item_per_folder:
+        raise CatalogError("items per folder are for folders; leave out --item-per-folder", path=location)
+    return TableCatalog(location, options)
+
+
+def _is_folder(place: Path) -> bool:
+    try:
+        return stat.S_ISDIR(place.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise CatalogError("there is no such file or folder; check the path", path=str(place)) from error
+    except OSError as error:
+        raise CatalogError(f"it cannot be read ({error.strerror}); check its permissions", path=str(place)) from error

@@ -1,1 +1,58 @@
-"""."""
+"""Searchable projections of one store generation, each of which can be thrown away and built again.
+
+exact   compares with every vector of the store, slowly and obviously; needs no files
+flat    compares with every vector too, through FAISS, memory-mapped
+
+Nothing heavy is imported before an engine is built or opened.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from vision_recs.engines.folder import verify
+from vision_recs.errors import VisionRecsError
+from vision_recs.types import VectorIndex, VectorSource
+
+__all__ = ["ENGINES", "build_index", "open_index", "verify"]
+
+ENGINES = {
+    "exact": "vision_recs.engines.exact:ExactIndex",
+    "flat": "vision_recs.engines.flat:FlatIndex",
+}
+"""The engines by name, and where each is defined."""
+
+
+class _Engine(Protocol):
+    def build(self, source: VectorSource, directory: Path) -> None: ...
+
+    def open(self, source: VectorSource, directory: Path) -> VectorIndex: ...
+
+
+def build_index(name: str, source: VectorSource, directory: Path) -> None:
+    """Write the files of engine *name* into *directory*, which exists and is empty.
+
+    The files are not flushed to the disk: publishing them is the caller's part. Raises VisionRecsError for a name that
+    no engine has, DegenerateVector where *source* gives a vector that is not of unit length.
+    """
+    _engine(name).build(source, directory)
+
+
+def open_index(name: str, source: VectorSource, directory: Path) -> VectorIndex:
+    """Return the index that `build_index` wrote to *directory* for the same *source*.
+
+    It reads *source* for as long as it is used. Raises VisionRecsError for a name that no engine has, SpaceMismatch or
+    StoreDamaged where the files belong to another space or generation, or are missing or cut off. What they hold is
+    not read here: see `verify`.
+    """
+    return _engine(name).open(source, directory)
+
+
+def _engine(name: str) -> _Engine:
+    if name not in ENGINES:
+        raise VisionRecsError(f"there is no engine {name!r}; use one of {', '.join(sorted(ENGINES))}")
+    module, _, attribute = ENGINES[name].partition(":")
+    engine: _Engine = getattr(import_module(module), attribute)
+    return engine

@@ -1,1 +1,35 @@
-"""."""
+"""Pictures: bytes -> RGB -> pixels.
+
+`decode` is the one place where bytes of strangers become a picture, `prepare` the one place where a picture becomes
+the pixels that an encoder sees. Pillow is imported with the first name that is asked for, not with this package.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vision_recs.images.decoding import MAX_PIXELS, decode
+    from vision_recs.images.pixels import prepare
+    from vision_recs.images.probe import probe_image
+    from vision_recs.images.thumbnails import thumbnail
+
+__all__ = ["MAX_PIXELS", "decode", "prepare", "probe_image", "thumbnail"]
+
+_HOMES = {
+    "MAX_PIXELS": "decoding",
+    "decode": "decoding",
+    "prepare": "pixels",
+    "probe_image": "probe",
+    "thumbnail": "thumbnails",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the module that holds *name* when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,24 @@
+"""`visrec gc`: reclaim space."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from . import options
+from .render import print_json
+
+
+def gc(store: options.Index = options.INDEX, json: options.Json = False) -> None:
+    """Remove what the published generation does not use."""
+    from vision_recs.store import collect
+
+    reclaimed = collect(store)
+    if json:
+        print_json(asdict(reclaimed))
+    else:
+        typer.echo(
+            f"reclaimed {reclaimed.bytes / 1e6:,.1f} MB: {reclaimed.generations} older generation(s), "
+            f"{reclaimed.shards} unused shard(s)"
+        )

@@ -1,0 +1,70 @@
+"""How results look on a terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+import typer
+
+from vision_recs.types import Match
+
+
+def print_json(value: object) -> None:
+    """Print *value* as one line of JSON."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def match_json(query: str, rank: int, match: Match) -> dict[str, object]:
+    """Return what `visrec similar --json` says of a match; *rank* counts from 1."""
+    return {
+        "query": query,
+        "rank": rank,
+        "id": match.id,
+        "score": round(match.score, 6),
+        "picture": match.picture,
+        "attributes": dict(match.attributes),
+    }
+
+
+def print_matches(matches: Sequence[Match]) -> None:
+    """Print a table of *matches*, as wide as the terminal."""
+    if not matches:
+        typer.echo("nothing is similar: the index holds no other item")
+        return
+    rows = [
+        (str(rank), match.id, f"{match.score:.3f}", describe(match.attributes)) for rank, match in enumerate(matches, 1)
+    ]
+    print_table(("", "id", "score", ""), rows)
+
+
+def describe(attributes: Mapping[str, object]) -> str:
+    """Return the values of *attributes* that a person would read first, on one line."""
+    first = [name for name in ("title", "name", "category", "color", "colour", "brand", "price") if name in attributes]
+    rest = [name for name in attributes if name not in first]
+    return "  ".join(str(attributes[name]) for name in first + rest if attributes[name] is not None)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print *rows* in aligned columns under *header*, cut to the width of the terminal."""
+    lines = [header, *rows] if any(header) else list(rows)
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(header))]
+    columns = shutil.get_terminal_size((100, 24)).columns
+    for line in lines:
+        cells = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
+        typer.echo(_cut("  ".join(cells).rstrip(), columns))
+
+
+def _width(text: str) -> int:
+    """Return how many columns *text* takes on a terminal."""
+    return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+
+
+def _cut(text: str, columns: int) -> str:
+    if _width(text) <= columns:
+        return text
+    while _width(text) > columns - 1:
+        text = text[:-1]
+    return text.rstrip() + "…"

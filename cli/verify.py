@@ -1,0 +1,26 @@
+"""`visrec verify`: check every digest."""
+
+from __future__ import annotations
+
+import typer
+
+from vision_recs.errors import StoreDamaged
+
+from . import options
+from .render import print_json
+
+
+def verify(store: options.Index = options.INDEX, json: options.Json = False) -> None:
+    """Read every file of the index and compare it with its digest."""
+    from vision_recs.jobs import verify as run
+
+    problems = list(run(store))
+    if json:
+        print_json({"sound": not problems, "problems": problems})
+    else:
+        for problem in problems:
+            typer.echo(problem)
+    if problems:
+        raise StoreDamaged(f"{store} has {len(problems)} damaged file(s); restore them from a backup, or rebuild")
+    if not json:
+        typer.echo(f"{store} is sound")

@@ -1,0 +1,43 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from vision_recs.types import Row, unit_rows
+
+
+class MemorySource:
+    """A store generation by hand: for each position the names that show it, and its vector.
+
+    A name is "id" or "id/picture"; several are separated by spaces. No name: the vector was deleted.
+    """
+
+    fingerprint = "by-hand"
+    generation = 7
+
+    def __init__(self, shown: Sequence[tuple[str, Sequence[float]]], dim: int) -> None:
+        self.dim = dim
+        self.every = unit_rows(np.array([vector for _, vector in shown], dtype=np.float64).reshape(-1, dim))
+        self.shown_by = [sorted(_row(name) for name in names.split()) for names, _ in shown]
+
+    def positions(self):
+        return np.array([p for p, names in enumerate(self.shown_by) if names], dtype=np.int64)
+
+    def vectors(self, positions):
+        return self.every[positions]
+
+    def rows(self, positions, *, limit):
+        return {p: [Row(*row) for row in self.shown_by[p][:limit]] for p in positions}
+
+
+def _row(name):
+    item, _, picture = name.partition("/")
+    return item, picture or f"{item}.jpg", f"digest of {name}"
+
+
+@pytest.fixture(scope="session")
+def source_of():
+    def source_of(*shown, dim=2):
+        return MemorySource(shown, dim)
+
+    return source_of

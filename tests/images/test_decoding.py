@@ -1,0 +1,249 @@
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, WebPImagePlugin
+
+from vision_recs.errors import ImageError
+from vision_recs.images import MAX_PIXELS, decode, probe_image
+
+LOSSLESS = [
+    ("PNG", {}),
+    ("WEBP", {"lossless": True}),
+    ("BMP", {}),
+    ("TIFF", {}),
+    ("TIFF", {"compression": "tiff_lzw"}),
+    ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ("TIFF", {"compression": "packbits"}),
+    ("TIFF", {"big_tiff": True}),
+]
+LOSSY = [
+    ("JPEG", {"quality": 95, "subsampling": 0}),
+    ("JPEG", {"quality": 95, "subsampling": 0, "progressive": True}),
+    ("WEBP", {"quality": 99}),
+    ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
+    ("TIFF", {"compression": "jpeg"}),
+    ("GIF", {}),
+]
+
+
+SAFE = np.s_[2:-2:6, 2:-2:6]  # away from edges, where halved chroma bleeds
+
+
+def colours(image):
+    return np.asarray(image).astype(int)
+
+
+def reason_of(data, **options):
+    with pytest.raises(ImageError) as caught:
+        decode(data, **options)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(("form", "options"), LOSSLESS)
+def test_a_lossless_picture_comes_back_exactly(encode, form, options):
+    picture = decode(encode(probe_image(), form, **options))
+    assert picture.mode == "RGB"
+    assert picture.tobytes() == probe_image().tobytes()
+
+
+@pytest.mark.parametrize(("form", "options"), LOSSY)
+def test_a_lossy_picture_comes_back_nearly(encode, quadrants, form, options):
+    picture = decode(encode(quadrants, form, **options))
+    assert picture.size == quadrants.size
+    assert np.abs(colours(picture) - colours(quadrants))[SAFE].max() <= 12
+
+
+def test_the_result_is_a_plain_picture_without_metadata(encode, quadrants):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = decode(encode(quadrants, "JPEG", exif=exif, comment=b"hello", dpi=(72, 72)))
+    assert type(picture) is Image.Image
+    assert picture.info == {}
+    assert dict(picture.getexif()) == {}
+
+
+# What row 0 and column 0 of the stored pixels show, by the EXIF standard (CIPA DC-008, Orientation).
+STORED = {
+    1: ("top", "left"),
+    2: ("top", "right"),
+    3: ("bottom", "right"),
+    4: ("bottom", "left"),
+    5: ("left", "top"),
+    6: ("right", "top"),
+    7: ("right", "bottom"),
+    8: ("left", "bottom"),
+}
+
+
+def stored_as(upright, orientation):
+    pixels = np.asarray(upright)
+    first_row, first_column = STORED[orientation]
+    if "right" in (first_row, first_column):
+        pixels = pixels[:, ::-1]
+    if "bottom" in (first_row, first_column):
+        pixels = pixels[::-1]
+    if first_row in ("left", "right"):
+        pixels = pixels.swapaxes(0, 1)
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_picture_is_turned_upright(encode, quadrants, form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = decode(encode(stored_as(quadrants, orientation), form, exif=exif, quality=95))
+    assert picture.size == quadrants.size
+    assert np.abs(colours(picture) - colours(quadrants))[SAFE].max() <= 12
+
+
+def test_a_compressed_tiff_is_turned_upright(encode, quadrants):
+    data = encode(stored_as(quadrants, 6), "TIFF", tiffinfo={274: 6}, compression="tiff_lzw")
+    assert decode(data).tobytes() == quadrants.tobytes()
+
+
+def test_the_orientation_in_xmp_counts_where_exif_has_none(encode, quadrants):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    assert decode(encode(stored_as(quadrants, 6), "PNG", exif=b"")).size == (32, 48)
+    picture = decode(encode(stored_as(quadrants, 6), "JPEG", xmp=xmp, quality=95))
+    assert picture.size == (48, 32)
+    assert picture.getpixel((4, 4))[0] > 240
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0garbage", b"Exif\0\0", b"\0" * 40])
+def test_a_broken_exif_is_ignored(encode, quadrants, exif):
+    assert decode(encode(quadrants, "JPEG", exif=exif)).size == quadrants.size
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
+def test_the_first_picture_of_several_is_taken(encode, form):
+    red, blue = (Image.new("RGB", (24, 16), colour) for colour in ("red", "blue"))
+    picture = decode(encode(red, form, save_all=True, append_images=[blue, blue]))
+    assert picture.size == (24, 16)
+    assert np.abs(colours(picture) - (255, 0, 0)).max() <= 3
+
+
+def test_no_bytes_are_empty():
+    assert reason_of(b"") == "empty"
+
+
+@pytest.mark.parametrize("data", [b"\0", b"<html><body>404</body></html>", b"BMW is a car", b"P6 1 1 255 abc", b"GIF"])
+def test_bytes_of_no_known_format_are_not_an_image(data):
+    assert reason_of(data) == "not-an-image"
+
+
+def test_the_message_shows_how_the_bytes_start():
+    with pytest.raises(ImageError, match="^the bytes start with b'<html><body>', which is none of JPEG, PNG"):
+        decode(b"<html><body>404 not found</body></html>")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40),
+        ("HEIC", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + b"\0" * 40),
+        ("SVG", b'<?xml version="1.0"?>\n<!-- made by hand -->\n<svg xmlns="http://www.w3.org/2000/svg"/>'),
+        ("SVG", b"<svg width='1'/>"),
+        ("PDF", b"%PDF-1.7 "),
+        ("PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"),
+        ("Photoshop", b"8BPS\0\1" + b"\0" * 40),
+        ("JPEG 2000", b"\0\0\0\x0cjP  \r\n\x87\n"),
+        ("JPEG XL", b"\xff\x0a\0\0"),
+        ("icon", b"\0\0\1\0\1\0"),
+    ],
+)
+def test_a_format_that_is_not_decoded_is_named(name, data):
+    with pytest.raises(ImageError, match=f"in the format {name} is not decoded") as caught:
+        decode(data)
+    assert caught.value.reason == "unsupported"
+
+
+def test_a_kind_of_tiff_that_pillow_does_not_know_is_unsupported(tiff):
+    assert reason_of(tiff(b"\0" * 64, (4, 4), bits=32, photometric=2, samples=1)) == "unsupported"
+
+
+SIGNED = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
+@pytest.mark.parametrize(("form", "options"), LOSSLESS + LOSSY)
+def test_a_picture_that_ends_too_early_is_truncated(encode, form, options, share):
+    data = encode(probe_image(), form, **options)
+    assert reason_of(data[: int(len(data) * share)]) == "truncated"
+
+
+@pytest.mark.parametrize("form", SIGNED)
+def test_the_limit_on_pixels_is_exact(encode, form):
+    data = encode(probe_image(), form)
+    assert decode(data, max_pixels=320 * 240).size == (320, 240)
+    with pytest.raises(ImageError, match="320 x 240 = 76800 pixels, over the limit of 76799") as caught:
+        decode(data, max_pixels=320 * 240 - 1)
+    assert caught.value.reason == "too-large"
+
+
+@pytest.mark.parametrize("form", SIGNED)
+def test_the_limit_is_checked_before_any_pixel_is_decoded(encode, form, monkeypatch):
+    data = encode(probe_image(), form)
+
+    def load(*_):
+        raise AssertionError("pixels were decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    assert reason_of(data, max_pixels=1000) == "too-large"
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"lossless": False}, {"exif": b"Exif\0\0"}])
+def test_the_limit_is_checked_before_webp_allocates_its_canvas(encode, options, monkeypatch):
+    data = encode(probe_image(), "WEBP", **options)
+    monkeypatch.setattr(WebPImagePlugin, "WebPImageFile", None)
+    assert reason_of(data, max_pixels=320 * 240 - 1) == "too-large"
+
+
+def test_the_default_limit_stops_a_bomb_of_a_few_bytes(png):
+    rows = ([b""] * 20_000, 20_000)
+    assert reason_of(png(rows, bits=8, colour_type=2)) == "too-large"
+    assert MAX_PIXELS < 20_000**2
+
+
+@pytest.mark.parametrize("form", SIGNED)
+def test_our_limit_holds_where_pillow_has_none(encode, form, monkeypatch):
+    data = encode(probe_image(), form)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert reason_of(data, max_pixels=1000) == "too-large"
+
+
+@pytest.mark.parametrize("form", SIGNED)
+def test_a_lower_limit_of_pillow_warns_of_nothing(encode, form, monkeypatch):
+    data = encode(probe_image(), form)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 320 * 240 - 1)
+    assert decode(data).size == (320, 240)
+
+
+@pytest.mark.parametrize("form", SIGNED)
+def test_where_pillow_itself_refuses_the_picture_is_too_large(encode, form, monkeypatch):
+    data = encode(probe_image(), form)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    try:
+        assert decode(data).size == (320, 240)
+    except ImageError as error:
+        assert error.reason == "too-large"  # noqa: PT017 - only WebP and TIFF ask Pillow's limit
+
+
+def test_running_out_of_memory_is_too_large(encode, monkeypatch):
+    def load(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    assert reason_of(encode(probe_image(), "JPEG")) == "too-large"
+
+
+def test_several_threads_decode_the_same_pictures_as_one(every_kind):
+    alone = {name: decode(data).tobytes() for name, data in every_kind.items()}
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        names = list(every_kind) * 4
+        together = list(pool.map(lambda name: decode(every_kind[name]).tobytes(), names))
+    assert together == [alone[name] for name in names]
+    assert warnings.filters == before

@@ -1,0 +1,86 @@
+"""Whatever the bytes are, `decode` returns an RGB picture or raises ImageError, and warns of nothing."""
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, settings
+from PIL import Image
+
+from vision_recs.errors import REASONS, ImageError
+from vision_recs.images import decode
+
+MANY = settings(
+    max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+)
+SMALL = 100_000
+
+
+def survives(data):
+    try:
+        picture = decode(data, max_pixels=SMALL)
+    except ImageError as error:
+        assert error.reason in REASONS
+        return
+    assert picture.mode == "RGB"
+    assert picture.width * picture.height <= SMALL
+    assert len(picture.tobytes()) == picture.width * picture.height * 3
+
+
+def test_every_cut_of_every_kind_is_survived(every_kind):
+    for data in every_kind.values():
+        for end in range(0, len(data), max(1, len(data) // 150)):
+            survives(data[:end])
+
+
+def test_every_byte_of_every_header_may_be_wrong(every_kind):
+    for data in every_kind.values():
+        for at in range(min(len(data), 160)):
+            for value in (0, 255, data[at] ^ 1):
+                survives(data[:at] + bytes([value]) + data[at + 1 :])
+
+
+edits = st.lists(st.tuples(st.integers(0, 2**16), st.binary(min_size=1, max_size=6)), min_size=1, max_size=6)
+
+
+@MANY
+@given(data=st.data(), changes=edits, cut=st.none() | st.integers(0, 2**16))
+def test_any_damage_is_survived(every_kind, data, changes, cut):
+    picture = bytearray(every_kind[data.draw(st.sampled_from(sorted(every_kind)))])
+    for at, value in changes:
+        start = at % len(picture)
+        picture[start : start + len(value)] = value
+    survives(bytes(picture[: None if cut is None else cut % len(picture)]))
+
+
+@MANY
+@given(data=st.data(), first=st.integers(0, 2**16), second=st.integers(0, 2**16))
+def test_any_two_pictures_glued_together_are_survived(every_kind, data, first, second):
+    head, tail = (every_kind[data.draw(st.sampled_from(sorted(every_kind)))] for _ in range(2))
+    survives(head[: first % len(head)] + tail[second % len(tail) :])
+
+
+@MANY
+@given(
+    start=st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0\x08\0\0\0"]), rest=st.binary()
+)
+def test_any_bytes_are_survived(start, rest):
+    survives(start + rest)
+
+
+def test_the_pictures_themselves_are_read(every_kind):
+    for name, data in every_kind.items():
+        assert set(decode(data).size) == {16, 24}, name
+
+
+def test_the_settings_of_pillow_are_left_alone(every_kind):
+    before = Image.MAX_IMAGE_PIXELS
+    for data in every_kind.values():
+        survives(data)
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_an_exif_that_makes_pillow_warn_makes_no_noise(encode):
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x0e\0\x02\0\0\xff\xff\0\0\0\x1a\0\0\0\0"
+    data = encode(Image.new("RGB", (8, 8)), "JPEG", exif=exif)
+    with pytest.warns(UserWarning, match="Tag data larger|corrupt EXIF"):
+        Image.open(__import__("io").BytesIO(data)).getexif()
+    assert decode(data).size == (8, 8)

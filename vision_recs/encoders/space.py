@@ -1,0 +1,76 @@
+"""The encoder that belongs to a store, loaded only when something has to be embedded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vision_recs.encoders import DEFAULT_ENCODER, load_encoder, probe
+from vision_recs.errors import SpaceMismatch
+from vision_recs.store import Manifest
+from vision_recs.types import Encoder, EncoderSpec, Vectors
+
+_PROBE_COSINE = 0.99
+"""Half precision of any kind stays above this; another model, channel order or crop falls far below."""
+
+
+class Space:
+    """The space of a store's vectors, and the encoder that makes them."""
+
+    def __init__(self, spec: EncoderSpec, *, weights: Path | None, device: str, encoder: Encoder | None) -> None:
+        """Hold the space of *spec*; use `choose_space`."""
+        self.spec = spec
+        self.weights = weights
+        self._device = device
+        self._encoder = encoder
+        self._expected: Vectors | None = None
+
+    def expect(self, vector: Vectors) -> None:
+        """Have the encoder, once it is loaded, give the probe picture this *vector*; see `encoder`."""
+        self._expected = vector
+
+    def probe(self) -> Vectors:
+        """Return the vector of the probe picture: the one that is expected, or the encoder's own."""
+        return probe(self.encoder()) if self._expected is None else self._expected
+
+    def encoder(self) -> Encoder:
+        """Return the encoder; raises SpaceMismatch where it is not the one that made the vectors of the store."""
+        if self._encoder is None:
+            self._encoder = load_encoder(self.spec.name, weights=self.weights, device=self._device)
+            if self._encoder.spec != self.spec:
+                raise _mismatch(self.spec, self._encoder.spec)
+        if self._expected is not None:
+            check_probe(self._encoder, self._expected)
+            self._expected = None
+        return self._encoder
+
+
+def choose_space(encoder: str | Encoder | None, *, weights: Path | None, device: str, base: Manifest | None) -> Space:
+    """Return the space that the caller names; without a name that of *base*, without *base* the default."""
+    if encoder is not None and not isinstance(encoder, str):
+        return Space(encoder.spec, weights=None, device=device, encoder=encoder)
+    if encoder is None and weights is None and base is not None:
+        file = Path(base.weights_file) if base.weights_file else None
+        return Space(base.encoder, weights=file, device=device, encoder=None)
+    name = encoder or (base.encoder.name if base else DEFAULT_ENCODER)
+    loaded = load_encoder(name, weights=weights, device=device)
+    return Space(loaded.spec, weights=weights, device=device, encoder=loaded)
+
+
+def check_probe(encoder: Encoder, expected: Vectors) -> None:
+    """Raise SpaceMismatch where *encoder* does not reproduce the probe vector *expected* (cosine 0.99)."""
+    cosine = float(np.dot(probe(encoder), expected))
+    if cosine < _PROBE_COSINE:
+        raise SpaceMismatch(
+            f"{encoder.spec.name} on this machine does not reproduce the probe vector of the index "
+            f"(cosine {cosine:.3f}); update torch and the encoder's library, or rebuild in another folder with --index"
+        )
+
+
+def _mismatch(wanted: EncoderSpec, found: EncoderSpec) -> SpaceMismatch:
+    return SpaceMismatch(
+        f"the index holds {wanted.name} [{wanted.fingerprint}], the weights on this machine give {found.name} "
+        f"[{found.fingerprint}]; name the right ones with --weights, or rebuild with "
+        f"`visrec index CATALOG --encoder {found.name}`"
+    )

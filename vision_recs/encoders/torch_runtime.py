@@ -1,0 +1,79 @@
+"""Runs an image tower with PyTorch: the device, the normalisation, the mode."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vision_recs.encoders.tower import ImageTower
+from vision_recs.errors import DeviceUnavailable
+from vision_recs.types import EncoderSpec, Pixels, Vectors, scale_rows
+
+
+class TorchEncoder:
+    """An Encoder that computes in float32 with eager PyTorch.
+
+    `encode` may be called from several threads at once: it changes nothing that they share. They share the cores,
+    though, so that one thread with a batch is as fast.
+    """
+
+    def __init__(self, spec: EncoderSpec, tower: ImageTower, device: str) -> None:
+        """Move *tower* to *device*: "auto", "cpu", "cuda", "cuda:N" or "mps"; raises DeviceUnavailable."""
+        self._spec = spec
+        self._device = find_device(device)
+        self._layout = torch.channels_last if tower.convolutional else torch.contiguous_format
+        self._module: nn.Module = tower.module.to(self._device).to(memory_format=self._layout)
+        self._mean = torch.tensor(tower.recipe.mean, device=self._device).view(1, 3, 1, 1)
+        self._std = torch.tensor(tower.recipe.std, device=self._device).view(1, 3, 1, 1)
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What decides the vectors."""
+        return self._spec
+
+    @property
+    def device(self) -> str:
+        """Where the vectors are computed: "cpu", "cuda:0" or "mps"."""
+        return str(self._device)
+
+    def encode(self, pixels: Pixels) -> Vectors:
+        """Return one unit vector a picture, or a row of zeros for a picture without a direction.
+
+        *pixels* are (n, height, width, 3) as the recipe prepares them; all n are computed at once, so that memory
+        grows with n. Raises ValueError for another size or another type.
+        """
+        wanted = (*self._spec.recipe.size, 3)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != wanted:
+            raise ValueError(f"pixels are uint8 (n, {', '.join(map(str, wanted))}), not {pixels.dtype} {pixels.shape}")
+        if not len(pixels):
+            return np.zeros((0, self._spec.dim), np.float32)
+        with torch.inference_mode():
+            features: Tensor = self._module(self._normalised(pixels))
+        return scale_rows(features.float().cpu().numpy())[0]
+
+    def _normalised(self, pixels: Pixels) -> Tensor:
+        # A copy: torch warns of arrays that may not be written, and the caller's pixels stay as they are.
+        batch = torch.tensor(np.ascontiguousarray(pixels), device=self._device).permute(0, 3, 1, 2)
+        unit = batch.to(torch.float32, memory_format=self._layout) / 255
+        return (unit - self._mean) / self._std
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device called *name*; "auto" is CUDA, else MPS, else the CPU. Raises DeviceUnavailable."""
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda:0" if cuda else "mps" if mps else "cpu")
+    if name == "cpu" or (name == "mps" and mps):
+        return torch.device(name)
+    if name == "mps":
+        raise DeviceUnavailable("this machine or this PyTorch has no MPS device; use auto or cpu")
+    if match := re.fullmatch(r"cuda(?::(\d+))?", name):
+        index = int(match[1] or 0)
+        if index < cuda:
+            return torch.device("cuda", index)
+        raise DeviceUnavailable(f"there is no device {name}, PyTorch sees {cuda} CUDA devices; use auto or cpu")
+    raise DeviceUnavailable(f"there is no device named {name!r}; use auto, cpu, cuda, cuda:1 or mps")

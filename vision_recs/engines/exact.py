@@ -1,0 +1,48 @@
+"""Compare with every vector of the store: slow, obvious, right, and without files of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vision_recs.engines.ranking import Scored, best, blocks, cosines, matches, unit_queries
+from vision_recs.types import Match, Vectors, VectorSource
+
+_BLOCK = 4_096  # vectors in memory at once; their products take 8 bytes a number
+
+
+class ExactIndex:
+    """The oracle for all other engines, and what answers where their files are gone."""
+
+    def __init__(self, source: VectorSource) -> None:
+        """Search *source* itself."""
+        self._source = source
+
+    @classmethod
+    def build(cls, source: VectorSource, directory: Path) -> None:
+        """Write nothing."""
+
+    @classmethod
+    def open(cls, source: VectorSource, directory: Path) -> ExactIndex:  # noqa: ARG003 - all engines open alike
+        """Return an index over *source*; the folder need not exist."""
+        return cls(source)
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """The space and the generation that are searched."""
+        return self._source.fingerprint, self._source.generation
+
+    def search(self, vectors: Vectors, k: int) -> list[list[Match]]:
+        """Return up to *k* pictures for each row of *vectors*: see `VectorIndex`."""
+        queries = unit_queries(vectors, k, dim=self._source.dim)
+        found = [Scored(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+        for positions, block in blocks(self._source, _BLOCK):
+            for number, query in enumerate(queries):
+                known = found[number]
+                together = Scored(
+                    np.concatenate([known.positions, positions]),
+                    np.concatenate([known.scores, cosines(block, query)]),
+                )
+                found[number] = best(together, k)
+        return matches(self._source, found, k)

@@ -1,0 +1,54 @@
+"""ICC profiles: colours as the camera or the printer meant them -> sRGB."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms
+
+_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+
+# Profiles of presses take up to 3 MB; what is larger is no profile that a shop needs, and would fill the cache.
+_LARGEST_PROFILE = 4 * 2**20
+
+# The profiles called sRGB differ from each other by rounding only; the next neighbour, gamma 2.2, is 5 levels away.
+_SAME_LEVELS = 2
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return *image* (L, RGB or CMYK) as sRGB, mode RGB, with the perceptual intent.
+
+    A profile that is broken, or that is not for pictures of that kind, is ignored. A grey picture may carry an RGB
+    profile. Transforms are kept by the bytes of their profile; LittleCMS allows one transform in several threads.
+    """
+    for mode in (image.mode, "RGB") if image.mode == "L" else (image.mode,):
+        transform = _transform(profile, mode) if profile and len(profile) <= _LARGEST_PROFILE else None
+        if transform is not None:
+            return transform.apply(image.convert(mode) if image.mode != mode else image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return the way from *profile* to sRGB, or None where it leads nowhere or changes nothing."""
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if _MODES.get(source.profile.xcolor_space) != mode:
+            return None
+        target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        fine = ImageCms.Flags.HIGHRESPRECALC  # without it, dark greys are up to 10 levels off
+        transform = ImageCms.ImageCmsTransform(source, target, mode, "RGB", ImageCms.Intent.PERCEPTUAL, flags=fine)
+        return None if mode != "CMYK" and _changes_nothing(transform, mode) else transform
+    except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
+        return None
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Return whether every colour of a grid comes out as it went in: names of profiles lie, their effect does not."""
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    before = Image.fromarray(grid) if mode == "RGB" else Image.fromarray(grid[..., 0])
+    change = np.asarray(transform.apply(before), np.int16) - np.asarray(before.convert("RGB"), np.int16)
+    return bool(np.abs(change).max() <= _SAME_LEVELS)

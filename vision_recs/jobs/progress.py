@@ -1,0 +1,25 @@
+"""What a long job says of how far it is; the library itself prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is: *done* of *total* pictures, where *total* is None as long as nobody knows."""
+
+    stage: str
+    done: int
+    total: int | None
+
+
+Report: TypeAlias = Callable[[Progress], None]
+"""Called often and from the calling thread; it should return quickly."""
+
+
+def silent(progress: Progress) -> None:
+    """Take notice of nothing."""
+    del progress

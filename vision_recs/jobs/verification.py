@@ -1,0 +1,19 @@
+"""`verify`: the store and everything derived from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vision_recs import engines
+from vision_recs import store as stores
+
+
+def verify(store: str | Path = ".visrec") -> Iterator[str]:
+    """Yield a sentence for each file of *store*, engines included, that is missing or altered.
+
+    Raises StoreNotFound where there is no store.
+    """
+    yield from stores.verify(store)
+    for folder in sorted(stores.Layout(Path(store)).engines.iterdir()):
+        yield from engines.verify(folder)

@@ -1,0 +1,121 @@
+"""The items of one generation, read from its SQLite file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vision_recs.errors import StoreDamaged
+from vision_recs.types import Attribute, Row
+
+SCHEMA = """
+CREATE TABLE items (id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE vectors (position INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
+CREATE TABLE rows (
+    id TEXT NOT NULL, ordinal INTEGER NOT NULL, picture TEXT NOT NULL, position INTEGER NOT NULL,
+    signature TEXT, attributes TEXT NOT NULL, PRIMARY KEY (id, ordinal)
+) WITHOUT ROWID;
+CREATE INDEX rows_by_position ON rows (position, id, picture);
+CREATE TABLE skipped (
+    id TEXT NOT NULL, ordinal INTEGER NOT NULL, picture TEXT NOT NULL, digest BLOB, signature TEXT,
+    reason TEXT NOT NULL, message TEXT NOT NULL, PRIMARY KEY (id, ordinal)
+) WITHOUT ROWID;
+CREATE INDEX skipped_by_digest ON skipped (digest);
+"""
+"""Attributes are JSON objects; digests are the 32 bytes of SHA-256; a position names a vector (see the manifest)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """A picture of an item as the store knows it."""
+
+    picture: str
+    position: int
+    attributes: dict[str, Attribute]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A picture that is not in the index, and why: *reason* is a code of `errors.REASONS`."""
+
+    id: str
+    picture: str
+    reason: str
+    message: str
+
+
+class Items:
+    """The items, rows and skipped pictures of one generation; safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open *path* read-only; raises StoreDamaged where it is no such file."""
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            # immutable: a published file never changes, so SQLite need neither lock it nor look for a journal
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise StoreDamaged(f"{path} cannot be opened ({error}); run `visrec verify`") from error
+        self._all("SELECT 1 FROM items LIMIT 1")
+
+    def _all(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        try:
+            with self._lock:
+                return self._connection.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise StoreDamaged(f"{self._path} cannot be read ({error}); run `visrec verify`") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def attributes(self, item: str) -> dict[str, Attribute] | None:
+        """Return the attributes of *item*, or None where there is no such item."""
+        found = self._all("SELECT attributes FROM items WHERE id = ?", (item,))
+        return json.loads(found[0][0]) if found else None
+
+    def pictures(self, item: str) -> list[StoredPicture]:
+        """Return the pictures of *item* in the order of the catalogue, empty where there is no such item."""
+        query = "SELECT picture, position, attributes FROM rows WHERE id = ? ORDER BY ordinal"
+        return [
+            StoredPicture(picture, position, json.loads(text)) for picture, position, text in self._all(query, (item,))
+        ]
+
+    def rows(self, position: int, limit: int) -> list[Row]:
+        """Return at most *limit* rows that show the vector at *position*, by id, then by picture."""
+        query = (
+            "SELECT rows.id, rows.picture, hex(vectors.digest) FROM rows JOIN vectors USING (position)"
+            " WHERE position = ? ORDER BY rows.id, rows.picture LIMIT ?"
+        )
+        return [Row(item, picture, digest.lower()) for item, picture, digest in self._all(query, (position, limit))]
+
+    def position(self, digest: str) -> int:
+        """Return where the vector of the picture with *digest* is; raises LookupError where there is none."""
+        found = self._all("SELECT position FROM vectors WHERE digest = ?", (bytes.fromhex(digest),))
+        if not found:
+            raise LookupError(f"no picture of the index has the digest {digest}")
+        return int(found[0][0])
+
+    def ids(self, prefix: str = "", limit: int = -1) -> list[str]:
+        """Return the ids that begin with *prefix*, ascending, at most *limit* of them."""
+        if not prefix:
+            return [item for (item,) in self._all("SELECT id FROM items ORDER BY id LIMIT ?", (limit,))]
+        upper = prefix + "\U0010ffff"
+        query = "SELECT id FROM items WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+        return [item for (item,) in self._all(query, (prefix, upper, limit))]
+
+    def skipped(self, item: str | None = None) -> list[Skipped]:
+        """Return the skipped pictures of *item*, or all of them, by id, then in the order of the catalogue."""
+        query = "SELECT id, picture, reason, message FROM skipped WHERE ?1 IS NULL OR id = ?1 ORDER BY id, ordinal"
+        return [Skipped(*row) for row in self._all(query, (item,))]
+
+    def skipped_reasons(self) -> dict[str, int]:
+        """Return how many pictures were skipped for each reason, the commonest first."""
+        return dict(self._all("SELECT reason, count(*) FROM skipped GROUP BY reason ORDER BY count(*) DESC, reason"))

@@ -1,0 +1,88 @@
+"""Where everything in a store lies; the folder listing is the diagram.
+
+CURRENT                        the published generation and the digest of its manifest: the only file that is replaced
+generations/000007.json        the manifest of a generation: encoder, shards, deletions, digests, probe vector
+items/000007.sqlite            items, attributes and rows of that generation
+shards/<hash>/vectors.npy      vectors, little-endian float16, readable by `numpy.load(mmap_mode="r")`
+shards/<hash>/rows.parquet     what was embedded: id, picture, digest, the vector's row or why there is none
+engines/<name>-000007/         a derived index; may be deleted at any time
+skipped/000007.jsonl           what did not get in, and why
+tmp/  LOCK                     work in progress, and the lock of the one writer
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+VECTORS_FILE = "vectors.npy"
+ROWS_FILE = "rows.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of the store in the folder *root*."""
+
+    root: Path
+
+    @property
+    def current(self) -> Path:
+        """The file that names the published generation."""
+        return self.root / "CURRENT"
+
+    @property
+    def lock(self) -> Path:
+        """The file that the one writer locks."""
+        return self.root / "LOCK"
+
+    @property
+    def tmp(self) -> Path:
+        """The folder of work in progress, on the same file system."""
+        return self.root / "tmp"
+
+    @property
+    def generations(self) -> Path:
+        """The folder of manifests."""
+        return self.root / "generations"
+
+    @property
+    def shards(self) -> Path:
+        """The folder of shards."""
+        return self.root / "shards"
+
+    @property
+    def engines(self) -> Path:
+        """The folder of derived indexes."""
+        return self.root / "engines"
+
+    def manifest(self, generation: int) -> Path:
+        """Return the manifest of *generation*."""
+        return self.generations / f"{generation:06d}.json"
+
+    def items(self, generation: int) -> Path:
+        """Return the items of *generation*."""
+        return self.root / "items" / f"{generation:06d}.sqlite"
+
+    def skipped(self, generation: int) -> Path:
+        """Return the list of what *generation* left out."""
+        return self.root / "skipped" / f"{generation:06d}.jsonl"
+
+    def shard(self, name: str) -> Path:
+        """Return the folder of the shard *name*."""
+        return self.shards / name
+
+    def engine(self, name: str, generation: int) -> Path:
+        """Return the folder of the engine *name* over *generation*."""
+        return self.engines / f"{name}-{generation:06d}"
+
+    def make_folders(self) -> None:
+        """Create the folders that are not there yet."""
+        for folder in (self.generations, self.shards, self.engines, self.tmp):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.items(0).parent.mkdir(exist_ok=True)
+        self.skipped(0).parent.mkdir(exist_ok=True)
+
+
+def size(layout: Layout) -> int:
+    """Return how many bytes the files of the store take, all generations together."""
+    return sum(path.stat().st_size for path in layout.root.rglob("*") if path.is_file())

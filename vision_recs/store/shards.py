@@ -1,0 +1,77 @@
+"""Shards: immutable folders of vectors, named by what they hold.
+
+`vectors.npy` is a NumPy file (format 1.0) of little-endian float16, C order, one unit vector a row. `rows.parquet` has
+one row for each picture that was planned, in the order of the plan: id, picture, digest (32 bytes), vector (the row of
+vectors.npy, or null), reason and message (null, unless the picture could not be used).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vision_recs.store.files import publish_folder, sha256_file
+from vision_recs.store.layout import ROWS_FILE, VECTORS_FILE, Layout
+from vision_recs.types import Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A picture that was planned, and what became of it: the row of its vector, or why there is none."""
+
+    id: str
+    picture: str
+    digest: bytes
+    vector: int | None
+    reason: str | None = None
+    message: str | None = None
+
+
+def shard_name(fingerprint: str, planned: Iterable[tuple[bytes, str]]) -> str:
+    """Return the name of the shard that holds the pictures *planned* (digest, id), in that order, in that space."""
+    digest = hashlib.sha256(fingerprint.encode())
+    for picture, item in planned:
+        text = item.encode("utf-8", "surrogatepass")
+        digest.update(picture + len(text).to_bytes(4, "little") + text)
+    return digest.hexdigest()[:32]
+
+
+def write_shard(layout: Layout, fingerprint: str, embedded: Sequence[Embedded], vectors: Vectors) -> str:
+    """Write a shard durably and return its name; *vectors* are unit rows, and as many as *embedded* names."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = shard_name(fingerprint, ((picture.digest, picture.id) for picture in embedded))
+    made = layout.tmp / name
+    made.mkdir()
+    np.save(made / VECTORS_FILE, vectors.astype("<f2"), allow_pickle=False)
+    columns = {
+        "id": pa.array([picture.id for picture in embedded], pa.string()),
+        "picture": pa.array([picture.picture for picture in embedded], pa.string()),
+        "digest": pa.array([picture.digest for picture in embedded], pa.binary(32)),
+        "vector": pa.array([picture.vector for picture in embedded], pa.int32()),
+        "reason": pa.array([picture.reason for picture in embedded], pa.string()),
+        "message": pa.array([picture.message for picture in embedded], pa.string()),
+    }
+    table = pa.table(columns).replace_schema_metadata({"visrec.fingerprint": fingerprint})
+    pq.write_table(table, made / ROWS_FILE)
+    publish_folder(made, layout.shard(name))
+    return name
+
+
+def read_shard(folder: Path) -> tuple[str, list[Embedded]]:
+    """Return the space and the pictures of the shard in *folder*."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / ROWS_FILE)
+    fingerprint = (table.schema.metadata or {}).get(b"visrec.fingerprint", b"").decode()
+    return fingerprint, [Embedded(**row) for row in table.to_pylist()]
+
+
+def shard_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of the shard in *folder*."""
+    return {name: sha256_file(folder / name) for name in (ROWS_FILE, VECTORS_FILE)}

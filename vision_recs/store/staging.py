@@ -1,0 +1,220 @@
+"""The items of the next generation while they are made, bounded in memory whatever the size of the catalogue."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vision_recs.store.items import SCHEMA
+from vision_recs.store.shards import Embedded
+from vision_recs.types import Attribute, Item
+
+_STAGING = """
+CREATE TABLE staging.items (id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE staging.pictures (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL, ordinal INTEGER NOT NULL, picture TEXT NOT NULL,
+    attributes TEXT NOT NULL
+);
+CREATE TABLE staging.resolved (number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT);
+CREATE TABLE staging.outcomes (digest BLOB PRIMARY KEY, position INTEGER, reason TEXT, message TEXT) WITHOUT ROWID;
+CREATE TABLE staging.spare (
+    digest BLOB PRIMARY KEY, shard TEXT NOT NULL, vector INTEGER, reason TEXT, message TEXT
+) WITHOUT ROWID;
+"""
+_FINISH = """
+INSERT INTO main.vectors SELECT position, digest FROM staging.outcomes WHERE position IS NOT NULL ORDER BY position;
+INSERT INTO main.rows
+    SELECT id, ordinal, picture, position, signature, attributes
+    FROM staging.pictures JOIN staging.resolved USING (number) JOIN staging.outcomes USING (digest)
+    WHERE position IS NOT NULL ORDER BY id, ordinal;
+INSERT INTO main.skipped
+    SELECT id, ordinal, picture, digest, signature,
+        coalesce(resolved.reason, outcomes.reason), coalesce(resolved.message, outcomes.message)
+    FROM staging.pictures JOIN staging.resolved USING (number) LEFT JOIN staging.outcomes USING (digest)
+    WHERE position IS NULL ORDER BY id, ordinal;
+INSERT INTO main.items
+    SELECT id, attributes FROM staging.items
+    WHERE EXISTS (SELECT 1 FROM main.rows WHERE rows.id = items.id) ORDER BY id;
+"""
+_DIFFERENCES = (
+    "SELECT id, attributes FROM {}.items",
+    "SELECT id, ordinal, picture, position, attributes FROM {}.rows",
+    "SELECT id, ordinal, picture, reason, message FROM {}.skipped",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A picture of the catalogue, and what the last generation knew of it: its signature and digest, if any."""
+
+    number: int
+    id: str
+    picture: str
+    signature: str | None
+    digest: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SparePicture:
+    """A picture that a shard outside the last generation holds, from a run that was stopped or a removed item."""
+
+    shard: str
+    vector: int | None
+    reason: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a generation holds; *removed* are items of the last generation that are gone."""
+
+    items: int
+    pictures: int
+    skipped: int
+    removed: int
+
+
+class Staging:
+    """Collects the items of a catalogue and what became of each picture, then writes the items of a generation."""
+
+    def __init__(self, path: Path, base: Path | None, *, same_space: bool) -> None:
+        """Write to *path*; *base* is the items file of the last generation, whose vectors serve if *same_space*."""
+        self._same_space = same_space
+        self._connection = sqlite3.connect(path, isolation_level=None, uri=True)
+        execute = self._connection.execute
+        # nothing here has to survive a crash: the finished file is flushed before it is published
+        execute("PRAGMA journal_mode = OFF")
+        execute("PRAGMA synchronous = OFF")
+        execute("ATTACH '' AS staging")
+        execute("ATTACH ? AS base", (f"{base.absolute().as_uri()}?mode=ro&immutable=1" if base else ":memory:",))
+        for statement in SCHEMA.split(";") if base is None else ():
+            execute(statement.replace("CREATE TABLE ", "CREATE TABLE base.").replace("INDEX ", "INDEX base."))
+        self._connection.executescript(SCHEMA + _STAGING)
+        execute("BEGIN")
+
+    def close(self) -> None:
+        """Give up the file, finished or not."""
+        self._connection.close()
+
+    def add(self, item: Item) -> int:
+        """Take *item* and return how many pictures it has; raises ValueError for an id that was taken before."""
+        execute = self._connection.execute
+        try:
+            execute("INSERT INTO staging.items VALUES (?, ?)", (item.id, _json(item.attributes)))
+        except sqlite3.IntegrityError as error:
+            raise ValueError(
+                f"the catalogue yields the item {item.id!r} twice; merge its pictures into one Item"
+            ) from error
+        own = item.picture_attributes or ({},) * len(item.pictures)
+        rows = [
+            (item.id, ordinal, picture, _json(attributes))
+            for ordinal, (picture, attributes) in enumerate(zip(item.pictures, own, strict=True))
+        ]
+        self._connection.executemany(
+            "INSERT INTO staging.pictures (id, ordinal, picture, attributes) VALUES (?, ?, ?, ?)", rows
+        )
+        return len(rows)
+
+    def pictures(self) -> Iterator[Staged]:
+        """Yield every picture in the order of the catalogue."""
+        query = (
+            "SELECT number, p.id, p.picture, coalesce(r.signature, s.signature), coalesce(v.digest, s.digest)"
+            " FROM staging.pictures p"
+            " LEFT JOIN base.rows r ON r.id = p.id AND r.picture = p.picture"
+            " LEFT JOIN base.vectors v ON v.position = r.position"
+            " LEFT JOIN base.skipped s ON s.id = p.id AND s.picture = p.picture"
+            " ORDER BY number"
+        )
+        return (Staged(*row) for row in self._connection.execute(query))
+
+    def offer_spare(self, shard: str, pictures: Sequence[Embedded]) -> None:
+        """Let the *pictures* of a shard that is in no manifest serve again."""
+        rows = [(p.digest, shard, p.vector, p.reason, p.message) for p in pictures]
+        self._connection.executemany("INSERT OR IGNORE INTO staging.spare VALUES (?, ?, ?, ?, ?)", rows)
+
+    def resolve(self, picture: Staged, digest: bytes, signature: str | None) -> None:
+        """Say what bytes *picture* has."""
+        values = (picture.number, digest, signature)
+        self._connection.execute("INSERT INTO staging.resolved (number, digest, signature) VALUES (?, ?, ?)", values)
+
+    def skip(self, picture: Staged, reason: str, message: str) -> None:
+        """Say that *picture* has no bytes, and why."""
+        values = (picture.number, reason, message)
+        self._connection.execute("INSERT INTO staging.resolved (number, reason, message) VALUES (?, ?, ?)", values)
+
+    def knows(self, digest: bytes) -> bool:
+        """Whether it is settled what becomes of the picture with *digest*, here or by the last generation."""
+        if self._one("SELECT 1 FROM staging.outcomes WHERE digest = ?", digest):
+            return True
+        if not self._same_space:
+            return False
+        position = self._one("SELECT position FROM base.vectors WHERE digest = ?", digest)
+        if position:
+            self.settle(digest, position=position[0])
+            return True
+        failure = self._one("SELECT reason, message FROM base.skipped WHERE digest = ? LIMIT 1", digest)
+        if failure:
+            self.settle(digest, reason=failure[0], message=failure[1])
+        return failure is not None
+
+    def spare(self, digest: bytes) -> SparePicture | None:
+        """Return what a shard outside the last generation holds for *digest*."""
+        found = self._one("SELECT shard, vector, reason, message FROM staging.spare WHERE digest = ?", digest)
+        return SparePicture(*found) if found else None
+
+    def settle(
+        self, digest: bytes, *, position: int | None = None, reason: str | None = None, message: str | None = None
+    ) -> None:
+        """Say where the vector of *digest* is, or why it has none."""
+        values = (digest, position, reason, message)
+        self._connection.execute("INSERT INTO staging.outcomes VALUES (?, ?, ?, ?)", values)
+
+    def finish(self) -> Counts:
+        """Fill the items file from what was said, and return what it holds."""
+        self._connection.execute("COMMIT")
+        self._connection.executescript(f"BEGIN; {_FINISH} COMMIT;")
+        gone = "SELECT count(*) FROM base.items WHERE id NOT IN (SELECT id FROM main.items)"
+        return Counts(
+            *(
+                self._count(query)
+                for query in (
+                    "SELECT count(*) FROM main.items",
+                    "SELECT count(*) FROM main.rows",
+                    "SELECT count(*) FROM main.skipped",
+                    gone,
+                )
+            )
+        )
+
+    def differs_from_base(self) -> bool:
+        """Whether the finished items hold anything that the last generation does not, or the other way round."""
+        return any(
+            self._connection.execute(f"{query.format(one)} EXCEPT {query.format(other)} LIMIT 1").fetchone()
+            for query in _DIFFERENCES
+            for one, other in (("main", "base"), ("base", "main"))
+        )
+
+    def positions(self) -> list[int]:
+        """Return the positions in use, ascending."""
+        return [position for (position,) in self._connection.execute("SELECT position FROM main.vectors ORDER BY 1")]
+
+    def skipped_lines(self) -> Iterator[str]:
+        """Yield a JSON object for each skipped picture: id, picture, reason, message."""
+        query = "SELECT id, picture, reason, message FROM main.skipped ORDER BY id, ordinal"
+        for row in self._connection.execute(query):
+            yield _json(dict(zip(("id", "picture", "reason", "message"), row, strict=True)))
+
+    def _one(self, query: str, digest: bytes) -> tuple[Any, ...] | None:
+        found: tuple[Any, ...] | None = self._connection.execute(query, (digest,)).fetchone()
+        return found
+
+    def _count(self, query: str) -> int:
+        return int(self._connection.execute(query).fetchone()[0])
+
+
+def _json(value: Mapping[str, Attribute]) -> str:
+    return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":"))

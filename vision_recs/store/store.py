@@ -1,0 +1,177 @@
+"""Reading a store: one published generation, pinned."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownItem
+from vision_recs.store.items import Items, StoredPicture
+from vision_recs.store.layout import VECTORS_FILE, Layout
+from vision_recs.store.manifest import Manifest
+from vision_recs.types import Attribute, Row, Vectors, unit_rows
+
+_NEAREST_AMONG = 50_000
+"""How many ids at most are compared to name the nearest ones to a misspelt id."""
+
+
+class Store:
+    """One generation of a store: its items, rows and vectors; a `VectorSource`.
+
+    It stays what it was when opened, also while another process publishes the next generation.
+    """
+
+    def __init__(self, layout: Layout, manifest: Manifest) -> None:
+        """Read the generation that *manifest* describes; use `Store.open` for the published one."""
+        self.layout = layout
+        self.manifest = manifest
+        self.items = Items(layout.items(manifest.generation))
+        self._shards: dict[int, NDArray[np.float16]] = {}
+        self._firsts = np.array([shard.first for shard in manifest.shards], dtype=np.int64)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Store:
+        """Open the published generation of the store in the folder *path*.
+
+        Raises StoreNotFound, StoreDamaged or UnknownFormat.
+        """
+        layout = Layout(Path(path))
+        return cls(layout, read_manifest(layout, *read_current(layout)))
+
+    @property
+    def fingerprint(self) -> str:
+        """The space of the vectors."""
+        return self.manifest.encoder.fingerprint
+
+    @property
+    def generation(self) -> int:
+        """The number of this generation."""
+        return self.manifest.generation
+
+    @property
+    def dim(self) -> int:
+        """The number of columns of the vectors."""
+        return self.manifest.encoder.dim
+
+    def positions(self) -> NDArray[np.int64]:
+        """Return the positions of all vectors in use, ascending."""
+        return np.concatenate(
+            [np.empty(0, np.int64)]
+            + [shard.first + _alive(shard.rows, shard.deleted) for shard in self.manifest.shards]
+        )
+
+    def vectors(self, positions: NDArray[np.int64]) -> Vectors:
+        """Return the vectors at *positions* (n, dim), in that order, scaled to unit length after their float16."""
+        positions = np.asarray(positions, dtype=np.int64)
+        result = np.empty((len(positions), self.dim), dtype=np.float16)
+        shard_of = np.searchsorted(self._firsts, positions, side="right") - 1
+        for number in np.unique(shard_of):
+            chosen = shard_of == number
+            result[chosen] = self._shard(int(number))[positions[chosen] - self._firsts[number]]
+        return unit_rows(result)
+
+    def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
+        """Return, for each position, at most *limit* of its rows, ordered by id, then by picture."""
+        return {position: self.items.rows(position, limit) for position in positions}
+
+    def positions_of(self, digests: Iterable[str]) -> dict[str, int]:
+        """Return where the vector of each of the pictures with *digests* is."""
+        return {digest: self.items.position(digest) for digest in digests}
+
+    def pin(self) -> None:
+        """Open every shard now, so that nobody can take it away before it is needed."""
+        for number in range(len(self.manifest.shards)):
+            self._shard(number)
+
+    def attributes(self, item: str) -> dict[str, Attribute]:
+        """Return the attributes of *item*; raises UnknownItem."""
+        found = self.items.attributes(item)
+        if found is None:
+            raise self._unknown(item)
+        return found
+
+    def pictures(self, item: str) -> list[StoredPicture]:
+        """Return the pictures of *item* in the order of the catalogue; raises UnknownItem."""
+        found = self.items.pictures(item)
+        if not found:
+            raise self._unknown(item)
+        return found
+
+    def close(self) -> None:
+        """Close the files; the store is of no use afterwards."""
+        self._shards.clear()
+        self.items.close()
+
+    def _shard(self, number: int) -> NDArray[np.float16]:
+        if number not in self._shards:
+            path = self.layout.shard(self.manifest.shards[number].name) / VECTORS_FILE
+            try:
+                self._shards[number] = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise StoreDamaged(f"{path} cannot be read ({error}); run `visrec verify`") from error
+        return self._shards[number]
+
+    def _unknown(self, item: str) -> UnknownItem:
+        skipped = self.items.skipped(item)
+        if skipped:
+            why = f"its picture {skipped[0].picture} was skipped ({skipped[0].message})"
+            return UnknownItem(f"the item {item!r} is not in the index: {why}", item=item)
+        nearest = tuple(difflib.get_close_matches(item, self._like(item), n=3, cutoff=0.0))
+        hint = ", ".join(nearest)
+        return UnknownItem(f"no item has the id {item!r}; the nearest are {hint}", item=item, nearest=nearest)
+
+    def _like(self, item: str) -> list[str]:
+        """Return the ids that are worth comparing with *item*: those with the longest prefix in common, else some."""
+        if self.manifest.items <= _NEAREST_AMONG:
+            return self.items.ids()
+        for length in range(len(item), -1, -1):
+            found = self.items.ids(item[:length], _NEAREST_AMONG)
+            if found:
+                return found
+        return []
+
+
+def read_current(layout: Layout) -> tuple[int, str]:
+    """Return the published generation and the digest of its manifest; raises StoreNotFound or StoreDamaged."""
+    try:
+        text = layout.current.read_text("ascii")
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreNotFound(f"there is no index in {layout.root}; make one with `visrec index CATALOG`") from None
+    except (OSError, ValueError) as error:
+        raise StoreDamaged(f"{layout.current} cannot be read ({error}); run `visrec verify`") from error
+    number, _, digest = text.rstrip("\n").partition(" ")
+    if text != current_text(int(number) if number.isdecimal() else -1, digest):
+        raise StoreDamaged(f"{layout.current} is damaged: it holds {text[:90]!r}; restore it from a backup or rebuild")
+    return int(number), digest
+
+
+def current_text(generation: int, digest: str) -> str:
+    """Return what CURRENT holds when *generation*, with a manifest of *digest*, is published."""
+    return f"{generation:06d} {digest}\n"
+
+
+def read_manifest(layout: Layout, generation: int, digest: str | None = None) -> Manifest:
+    """Return the manifest of *generation*; raises StoreDamaged where it is missing, altered or not of *digest*."""
+    path = layout.manifest(generation)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreDamaged(f"{path} cannot be read ({error.strerror}); run `visrec verify`") from error
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise StoreDamaged(f"{path} is not the file that CURRENT names; run `visrec verify`")
+    try:
+        return Manifest.from_bytes(data)
+    except StoreDamaged as error:
+        raise StoreDamaged(f"{path}: {error}") from error
+
+
+def _alive(rows: int, deleted: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    alive = np.ones(rows, dtype=bool)
+    for first, stop in deleted:
+        alive[first:stop] = False
+    return np.flatnonzero(alive).astype(np.int64)
