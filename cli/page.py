@@ -12,19 +12,29 @@ from vision_recs.errors import ImageError
 from vision_recs.store import Store
 from vision_recs.types import Attribute, Match
 
+from .render import READ_FIRST
+
 _SIDE = 320
 """Pixels of the longer side of a picture: sharp on a dense screen at the size of a card."""
+
+_ASKED_PICTURES = 6
+"""How many pictures of an asked item the page shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A picture on the page; *source* is a data URL, or None where the picture is not to be had."""
+    """An item on the page; a source is a data URL, or None where the picture is not to be had."""
 
     title: str
     id: str
-    source: str | None
+    sources: Sequence[str | None]
     attributes: Mapping[str, Attribute]
     score: float | None = None
+
+    @property
+    def summary(self) -> str:
+        """The attributes that a person would read first, on one line."""
+        return " · ".join(str(self.attributes[name]) for name in READ_FIRST if name in self.attributes)
 
 
 def write_page(path: Path, store: Store, items: Sequence[str], image: Path | None, matches: Sequence[Match]) -> None:
@@ -35,7 +45,7 @@ def write_page(path: Path, store: Store, items: Sequence[str], image: Path | Non
     files = PictureFiles(store.manifest.catalog.root)
     asked = list(_asked(store, files, items, image))
     similar = [
-        _card(match.id, _data_url(files, match.picture), match.attributes, score=match.score) for match in matches
+        _card(match.id, [_data_url(files, match.picture)], match.attributes, score=match.score) for match in matches
     ]
     name = ", ".join(card.title for card in asked)
     page = environment.get_template("similar.html").render(
@@ -46,15 +56,18 @@ def write_page(path: Path, store: Store, items: Sequence[str], image: Path | Non
 
 def _asked(store: Store, files: PictureFiles, items: Sequence[str], image: Path | None) -> Iterator[Card]:
     for item in items:
-        yield _card(item, _data_url(files, store.pictures(item)[0].picture), store.attributes(item))
+        sources = [_data_url(files, picture.picture) for picture in store.pictures(item)[:_ASKED_PICTURES]]
+        yield _card(item, sources, store.attributes(item))
     if image is not None:
-        yield Card(image.name, "", _data_url(PictureFiles("."), str(image)), {})
+        yield Card(image.name, "", [_data_url(PictureFiles("."), str(image))], {})
 
 
-def _card(item: str, source: str | None, attributes: Mapping[str, Attribute], score: float | None = None) -> Card:
+def _card(
+    item: str, sources: Sequence[str | None], attributes: Mapping[str, Attribute], score: float | None = None
+) -> Card:
     title = next((str(attributes[name]) for name in ("title", "name") if attributes.get(name)), item)
     shown = {name: value for name, value in attributes.items() if value is not None and name not in ("title", "name")}
-    return Card(title, item, source, shown, score)
+    return Card(title, item, sources, shown, score)
 
 
 def _data_url(files: PictureFiles, reference: str) -> str | None:

@@ -6,10 +6,15 @@ import json
 import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
-from vision_recs.types import Match
+if TYPE_CHECKING:
+    from vision_recs.types import Match
+
+READ_FIRST = ("title", "name", "category", "color", "colour", "brand", "price")
+"""The attributes that say most to a person, in their order."""
 
 
 def print_json(value: object) -> None:
@@ -41,8 +46,8 @@ def print_matches(matches: Sequence[Match]) -> None:
 
 
 def describe(attributes: Mapping[str, object]) -> str:
-    """Return the values of *attributes* that a person would read first, on one line."""
-    first = [name for name in ("title", "name", "category", "color", "colour", "brand", "price") if name in attributes]
+    """Return the values of *attributes* on one line, first those that a person would read first."""
+    first = [name for name in READ_FIRST if name in attributes]
     rest = [name for name in attributes if name not in first]
     return "  ".join(str(attributes[name]) for name in first + rest if attributes[name] is not None)
 

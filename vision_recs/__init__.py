@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vision_recs.lazy import lazy_names
+
 if TYPE_CHECKING:
     from vision_recs.catalog import CatalogOptions, open_catalog
     from vision_recs.encoders import EncoderInfo, list_encoders, load_encoder
@@ -74,13 +76,4 @@ __all__ = [
     "open_catalog",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load a public name from its home when it is first used."""
-    from importlib import import_module
-
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vision_recs' has no attribute {name!r}")
-    value = getattr(import_module(f"vision_recs.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)

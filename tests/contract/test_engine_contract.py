@@ -256,6 +256,17 @@ def vectors_closer_than_float32_can_tell_are_told_apart(engine, source_of):
     assert engine(source).search(queries, 5) == double_loop(source, queries, 5)
 
 
+def neighbours_are_the_right_ones_where_float32_sums_mistake_their_order(engine, source_of):
+    rng = np.random.default_rng(6)
+    query, *others = np.linalg.qr(rng.standard_normal((640, 301)))[0].T
+    cosines = 0.5 + 1e-8 * rng.permutation(300)
+    vectors = [c * query + math.sqrt(1 - c * c) * other for c, other in zip(cosines, others, strict=True)]
+    source = source_of(*[(f"item{number:03}", vector) for number, vector in enumerate(vectors)], dim=640)
+    queries = query[None].astype(np.float32)
+    for k in (1, 3, 5, 10, 20, 40):
+        assert engine(source).search(queries, k) == double_loop(source, queries, k)
+
+
 def a_batch_of_real_size_is_its_queries_one_by_one(engine, source_of):
     vectors = np.random.default_rng(5).standard_normal((500, 257)).astype(np.float32)
     index = engine(source_of(*[(f"item{i}", v) for i, v in enumerate(vectors)], dim=257))
@@ -287,6 +298,7 @@ PROMISES = [
     a_search_is_a_prefix_of_a_longer_one_and_a_batch_is_its_queries_one_by_one,
     the_order_of_insertion_changes_nothing,
     vectors_closer_than_float32_can_tell_are_told_apart,
+    neighbours_are_the_right_ones_where_float32_sums_mistake_their_order,
     a_batch_of_real_size_is_its_queries_one_by_one,
 ]
 

@@ -113,6 +113,35 @@ def test_an_altered_header_is_refused_or_harmless(name, flat_folder, random_sour
     assert refused > 20
 
 
+def test_files_of_the_right_size_that_hold_something_else_are_refused(flat_folder, random_source):
+    path = flat_folder / "flat.faiss"
+    size = path.stat().st_size
+    other = faiss.IndexFlat(4, faiss.METRIC_INNER_PRODUCT)
+    other.add(np.ones((100, 4), np.float32))
+    faiss.write_index(other, str(path))
+    assert path.stat().st_size == size
+    with pytest.raises(StoreDamaged, match="do not fit together"):
+        open_index("flat", random_source(50, 8), flat_folder)
+
+
+def test_positions_of_another_type_are_refused(flat_folder, random_source):
+    path = flat_folder / "positions.npy"
+    path.write_bytes(path.read_bytes().replace(b"<i8", b"<f8"))
+    with pytest.raises(StoreDamaged, match="do not fit together"):
+        open_index("flat", random_source(50, 8), flat_folder)
+
+
+def test_scores_that_are_cut_to_minus_one_tie_though_their_vectors_are_a_little_too_long(tmp_path, random_source):
+    source = random_source(60, 8)
+    query = source.every[:1].copy()
+    source.every[:] = -query * np.linspace(1.002, 1.0005, 120, dtype=np.float32)[:, None]
+    build_index("flat", source, tmp_path)
+    flat, exact = (open_index(name, source, tmp_path) for name in ("flat", "exact"))
+    (found,) = flat.search(query, 3)
+    assert [(match.id, match.score) for match in found] == [("item0", -1.0), ("item10", -1.0), ("item100", -1.0)]
+    assert exact.search(query, 3) == [found]
+
+
 @pytest.mark.parametrize("dim", [1, 2, 7, 8, 9, 127, 129, 512, 1280, 4097])
 def test_a_score_depends_on_its_two_vectors_alone(dim, random_source):
     vectors = random_source(20, dim).every
@@ -124,5 +153,5 @@ def test_a_score_depends_on_its_two_vectors_alone(dim, random_source):
 
 
 def test_there_is_no_negative_zero_among_the_scores():
-    (score,) = ranking.cosines(np.array([[-1, 0]], np.float32), np.array([0, 1], np.float32)).tolist()
+    (score,) = ranking.cosines(np.array([[-1e-30, 1]], np.float32), np.array([1e-30, 0], np.float32)).tolist()
     assert str(score) == "0.0"

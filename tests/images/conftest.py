@@ -17,31 +17,29 @@ def encode_picture(image, form, **options):
     return buffer.getvalue()
 
 
-def write_png(samples, *, bits, colour_type, chunks=()):
-    """PNG of rows of bytes: *samples* are uint8, already packed and big-endian."""
+def write_png(rows, width, *, bits, colour_type, chunks=()):
+    """PNG of *rows* of bytes, already packed and big-endian; *chunks* (name, body) go before the pixels."""
 
     def chunk(name, body):
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    rows, width = samples
     header = struct.pack(">IIBBBBB", width, len(rows), bits, colour_type, 0, 0, 0)
     body = zlib.compress(b"".join(b"\0" + row for row in rows))
     parts = [chunk(b"IHDR", header), *(chunk(*extra) for extra in chunks), chunk(b"IDAT", body), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def write_tiff(strip, size, *, bits, photometric, samples=1, sample_format=1, extra=None):
-    """Little-endian TIFF with one uncompressed strip."""
+def write_tiff(strip, size, *, bits, photometric, extra=None):
+    """Little-endian TIFF with one uncompressed strip of unsigned samples, *bits* (a list) each."""
     width, height = size
-    tags = {256: width, 257: height, 258: [bits] * samples, 259: 1, 262: photometric, 273: 8, 277: samples, 278: height}
-    tags |= {279: len(strip), 339: [sample_format] * samples} | ({} if extra is None else {338: extra})
-    count = len(tags)
+    longs = {256: width, 257: height, 273: 8, 278: height, 279: len(strip)}
+    shorts = {258: bits, 259: [1], 262: [photometric], 277: [len(bits)], 339: [1] * len(bits)}
+    shorts |= {} if extra is None else {338: [extra]}
+    entries = {tag: (4, [value], "I") for tag, value in longs.items()}
+    entries |= {tag: (3, values, "H") for tag, values in shorts.items()}
     at = 8 + len(strip)
-    overflow_at = at + 2 + 12 * count + 4
-    directory, overflow = struct.pack("<H", count), b""
-    for tag, value in sorted(tags.items()):
-        values = value if isinstance(value, list) else [value]
-        kind, code = (3, "H") if isinstance(value, list) or tag in {259, 262, 277, 338} else (4, "I")
+    directory, overflow, overflow_at = struct.pack("<H", len(entries)), b"", at + 2 + 12 * len(entries) + 4
+    for tag, (kind, values, code) in sorted(entries.items()):
         packed = struct.pack(f"<{len(values)}{code}", *values)
         if len(packed) > 4:
             packed, overflow = struct.pack("<I", overflow_at + len(overflow)), overflow + packed

@@ -40,11 +40,19 @@ def curve(gamma):
     return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))
 
 
-def rgb_profile(colorants, gamma=2.2):
+def srgb_table():
+    """The curve of sRGB as 1,024 points, as the profile of 1998 that most pictures carry has it."""
+    level = np.linspace(0, 1, 1024)
+    linear = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+    return b"curv\0\0\0\0" + struct.pack(">I", 1024) + np.rint(linear * 65535).astype(">u2").tobytes()
+
+
+def rgb_profile(colorants, tone=None):
+    tone = tone or curve(2.2)
     tags = {
         name + b"XYZ": b"XYZ \0\0\0\0" + fixed(*xyz) for name, xyz in zip((b"r", b"g", b"b"), colorants, strict=True)
     }
-    return profile(b"RGB ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve(gamma)))
+    return profile(b"RGB ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), tone))
 
 
 def cmyk_profile():
@@ -98,31 +106,32 @@ def test_the_transparent_colour_of_a_gif_is_white(encode):
 
 def test_premultiplied_alpha_is_not_multiplied_twice(tiff):
     strip = bytes([64, 0, 32, 128, 0, 0, 0, 0, 10, 20, 30, 255])
-    picture = decode(tiff(strip, (3, 1), bits=8, photometric=2, samples=4, extra=1))
+    picture = decode(tiff(strip, (3, 1), bits=[8] * 4, photometric=2, extra=1))
     expected = [(64 + 127, 127, 32 + 127), (255, 255, 255), (10, 20, 30)]
     assert np.abs(colours(picture)[0] - expected).max() <= 1
 
 
 def test_premultiplied_grey_is_not_multiplied_twice(tiff):
-    picture = decode(tiff(bytes([64, 128, 10, 255]), (2, 1), bits=8, photometric=1, samples=2, extra=1))
+    picture = decode(tiff(bytes([64, 128, 10, 255]), (2, 1), bits=[8] * 2, photometric=1, extra=1))
     assert np.abs(colours(picture)[0] - [[191] * 3, [10] * 3]).max() <= 1
 
 
 @pytest.mark.parametrize(
-    ("bits", "colour_type", "row", "key", "expected"),
+    ("kind", "row", "key", "expected"),
     [
-        (1, 0, [0b01000000], [1], [0, 255]),
-        (2, 0, [0b01100000], [1], [255, 170]),
-        (4, 0, [0x3F], [15], [51, 255]),
-        (8, 0, [3, 200], [3], [255, 200]),
-        (16, 0, [0x03, 0x45, 0x80, 0x00], [0x0345], [255, 128]),
-        (16, 2, [1, 9, 1, 9, 1, 9, 7, 0, 7, 0, 7, 0], [0x0109] * 3, [255, 7]),
-        (8, 2, [1, 1, 1, 7, 7, 7], [1, 1, 1], [255, 7]),
+        ((1, 0), [0b01000000], [1], [0, 255]),
+        ((2, 0), [0b01100000], [1], [255, 170]),
+        ((4, 0), [0x3F], [15], [51, 255]),
+        ((8, 0), [3, 200], [3], [255, 200]),
+        ((16, 0), [0x03, 0x45, 0x80, 0x00], [0x0345], [255, 128]),
+        ((16, 2), [1, 9, 1, 9, 1, 9, 7, 0, 7, 0, 7, 0], [0x0109] * 3, [255, 7]),
+        ((8, 2), [1, 1, 1, 7, 7, 7], [1, 1, 1], [255, 7]),
     ],
 )
-def test_a_png_may_name_one_value_transparent(png, bits, colour_type, row, key, expected):
+def test_a_png_may_name_one_value_transparent(png, kind, row, key, expected):
     chunk = (b"tRNS", struct.pack(f">{len(key)}H", *key))
-    picture = decode(png(([bytes(row)], 2), bits=bits, colour_type=colour_type, chunks=[chunk]))
+    bits, colour_type = kind
+    picture = decode(png([bytes(row)], 2, bits=bits, colour_type=colour_type, chunks=[chunk]))
     assert colours(picture)[0].tolist() == [[level] * 3 for level in expected]
 
 
@@ -150,23 +159,23 @@ def test_sixteen_bits_are_scaled_not_clipped(encode, form, kind):
 
 def test_sixteen_bits_of_colour_keep_their_high_byte(png):
     values = np.arange(0, 65536, 1001, dtype=">u2")
-    picture = decode(png(([np.repeat(values, 3).tobytes()], len(values)), bits=16, colour_type=2))
+    picture = decode(png([np.repeat(values, 3).tobytes()], len(values), bits=16, colour_type=2))
     assert np.abs(colours(picture)[0] - values[:, None] / 257).max() <= 1
 
 
 def test_a_scan_of_twelve_bits_is_not_black(tiff):
     strip = bytes([0xFF, 0xF8, 0x00])  # 4095 and 2048
-    picture = decode(tiff(strip, (2, 1), bits=12, photometric=1))
+    picture = decode(tiff(strip, (2, 1), bits=[12], photometric=1))
     assert colours(picture)[0, :, 0].tolist() == [255, 128]
 
 
 def test_sixteen_bits_in_which_zero_is_white_are_inverted(tiff):
-    picture = decode(tiff(np.array([0, 65535], "<u2").tobytes(), (2, 1), bits=16, photometric=0))
+    picture = decode(tiff(np.array([0, 65535], "<u2").tobytes(), (2, 1), bits=[16], photometric=0))
     assert colours(picture)[0, :, 0].tolist() == [255, 0]
 
 
 def test_thirty_two_bits_span_what_they_hold(tiff):
-    picture = decode(tiff(np.array([0, 2**31, 2**32 - 1], "<u4").tobytes(), (3, 1), bits=32, photometric=1))
+    picture = decode(tiff(np.array([0, 2**31, 2**32 - 1], "<u4").tobytes(), (3, 1), bits=[32], photometric=1))
     assert colours(picture)[0, :, 0].tolist() == [0, 128, 255]
 
 
@@ -250,10 +259,13 @@ def test_a_profile_is_applied_to_jpeg_and_avif(encode):
         assert np.abs(np.subtract(swapped, (90, 40, 200))).max() <= 8
 
 
-def test_srgb_itself_changes_no_pixel(encode):
-    for icc in (SRGB, rgb_profile(SRGB_COLORANTS, gamma=1.0)):
-        picture = decode(encode(probe_image(), "PNG", icc_profile=icc))
-        assert (picture.tobytes() == probe_image().tobytes()) is (icc is SRGB)
+def test_srgb_by_any_name_changes_no_pixel(encode):
+    almost = rgb_profile([tuple(round(part, 3) for part in xyz) for xyz in SRGB_COLORANTS], srgb_table())
+    assert by_littlecms(probe_image(), almost).tobytes() != probe_image().tobytes()
+    for icc in (SRGB, almost):
+        assert decode(encode(probe_image(), "PNG", icc_profile=icc)).tobytes() == probe_image().tobytes()
+    gamma = rgb_profile(SRGB_COLORANTS, curve(2.2))
+    assert decode(encode(probe_image(), "PNG", icc_profile=gamma)).tobytes() != probe_image().tobytes()
 
 
 def test_colours_are_converted_before_they_lie_on_white(encode):
@@ -280,7 +292,7 @@ def test_a_grey_profile_is_applied_by_its_curve(encode):
 
 
 def test_a_grey_picture_may_carry_a_colour_profile(encode):
-    icc = rgb_profile(SRGB_COLORANTS, gamma=1.0)
+    icc = rgb_profile(SRGB_COLORANTS, tone=curve(1.0))
     grey = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     expected = by_littlecms(grey.convert("RGB"), icc)
     assert decode(encode(grey, "PNG", icc_profile=icc)).tobytes() == expected.tobytes()

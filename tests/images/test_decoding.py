@@ -1,5 +1,6 @@
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -55,9 +56,10 @@ def test_a_lossy_picture_comes_back_nearly(encode, quadrants, form, options):
     assert np.abs(colours(picture) - colours(quadrants))[SAFE].max() <= 12
 
 
-def test_the_result_is_a_plain_picture_without_metadata(encode, quadrants):
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_result_is_a_plain_picture_without_metadata(encode, quadrants, orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     picture = decode(encode(quadrants, "JPEG", exif=exif, comment=b"hello", dpi=(72, 72)))
     assert type(picture) is Image.Image
     assert picture.info == {}
@@ -113,8 +115,9 @@ def test_the_orientation_in_xmp_counts_where_exif_has_none(encode, quadrants):
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0garbage", b"Exif\0\0", b"\0" * 40])
-def test_a_broken_exif_is_ignored(encode, quadrants, exif):
-    assert decode(encode(quadrants, "JPEG", exif=exif)).size == quadrants.size
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_a_broken_exif_is_ignored(encode, quadrants, form, exif):
+    assert decode(encode(quadrants, form, exif=exif)).size == quadrants.size
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
@@ -135,14 +138,14 @@ def test_bytes_of_no_known_format_are_not_an_image(data):
 
 
 def test_the_message_shows_how_the_bytes_start():
-    with pytest.raises(ImageError, match="^the bytes start with b'<html><body>', which is none of JPEG, PNG"):
+    with pytest.raises(ImageError, match=r"^the bytes start with b'<html><body>', which is none of JPEG, PNG"):
         decode(b"<html><body>404 not found</body></html>")
 
 
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40),
+        ("HEIC", b"\0\0\0\x14ftypheic\0\0\0\0heic" + b"\0" * 40),
         ("HEIC", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + b"\0" * 40),
         ("SVG", b'<?xml version="1.0"?>\n<!-- made by hand -->\n<svg xmlns="http://www.w3.org/2000/svg"/>'),
         ("SVG", b"<svg width='1'/>"),
@@ -161,7 +164,7 @@ def test_a_format_that_is_not_decoded_is_named(name, data):
 
 
 def test_a_kind_of_tiff_that_pillow_does_not_know_is_unsupported(tiff):
-    assert reason_of(tiff(b"\0" * 64, (4, 4), bits=32, photometric=2, samples=1)) == "unsupported"
+    assert reason_of(tiff(b"\0" * 64, (4, 4), bits=[32], photometric=2)) == "unsupported"
 
 
 SIGNED = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
@@ -202,8 +205,7 @@ def test_the_limit_is_checked_before_webp_allocates_its_canvas(encode, options, 
 
 
 def test_the_default_limit_stops_a_bomb_of_a_few_bytes(png):
-    rows = ([b""] * 20_000, 20_000)
-    assert reason_of(png(rows, bits=8, colour_type=2)) == "too-large"
+    assert reason_of(png([b""] * 20_000, 20_000, bits=8, colour_type=2)) == "too-large"
     assert MAX_PIXELS < 20_000**2
 
 
@@ -225,10 +227,10 @@ def test_a_lower_limit_of_pillow_warns_of_nothing(encode, form, monkeypatch):
 def test_where_pillow_itself_refuses_the_picture_is_too_large(encode, form, monkeypatch):
     data = encode(probe_image(), form)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    try:
+    with ExitStack() as stack:
+        if form in {"WEBP", "TIFF"}:  # whose classes ask Pillow's limit by themselves
+            stack.enter_context(pytest.raises(ImageError, match=r"PIL\.Image\.MAX_IMAGE_PIXELS"))
         assert decode(data).size == (320, 240)
-    except ImageError as error:
-        assert error.reason == "too-large"  # noqa: PT017 - only WebP and TIFF ask Pillow's limit
 
 
 def test_running_out_of_memory_is_too_large(encode, monkeypatch):
@@ -240,8 +242,8 @@ def test_running_out_of_memory_is_too_large(encode, monkeypatch):
 
 
 def test_several_threads_decode_the_same_pictures_as_one(every_kind):
-    alone = {name: decode(data).tobytes() for name, data in every_kind.items()}
     before = list(warnings.filters)
+    alone = {name: decode(data).tobytes() for name, data in every_kind.items()}
     with ThreadPoolExecutor(8) as pool:
         names = list(every_kind) * 4
         together = list(pool.map(lambda name: decode(every_kind[name]).tobytes(), names))

@@ -33,9 +33,8 @@ def _is_integer(text: str) -> bool:
 def _is_decimal(text: str) -> bool:
     if _DECIMAL.fullmatch(text) is None:
         return False
-    number = float(text)
-    # A long run of digits is a number like an EAN, of which a float would lose the end.
-    return math.isfinite(number) and (abs(number) <= _EXACT_IN_FLOAT or not text.lstrip("-").isdigit())
+    # A long run of digits names something, as an EAN does, and a float would lose its end.
+    return abs(int(text)) <= _EXACT_IN_FLOAT if text.lstrip("-").isdigit() else math.isfinite(float(text))
 
 
 def _is_truth(text: str) -> bool:

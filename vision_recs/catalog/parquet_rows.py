@@ -14,8 +14,9 @@ _BATCH = 4096
 def parquet_rows(path: str) -> Rows:
     """Return the rows of a Parquet file, read batch by batch and numbered from 1.
 
-    Nanoseconds are cut to microseconds, times with a zone are given in UTC. Raises CatalogError, here or while iterating, where it is not a Parquet file
-    or is damaged, and where two columns have one name.
+    Nanoseconds are cut to microseconds, times with a zone are given in UTC. Raises CatalogError, here or while
+    iterating, where it is not a Parquet file, is damaged or holds a time beyond the year 9999, and where two columns
+    have one name.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

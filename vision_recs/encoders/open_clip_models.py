@@ -11,7 +11,7 @@ from torch import nn
 
 from vision_recs.encoders.checkpoints import Tensors, load_exactly, read_tensors
 from vision_recs.encoders.names import unknown_encoder
-from vision_recs.encoders.tower import ImageTower, is_convolutional
+from vision_recs.encoders.tower import ImageTower
 from vision_recs.encoders.weights import from_hub, quiet
 from vision_recs.errors import EncoderError, MissingExtra, WeightsNotFound
 from vision_recs.types import PixelRecipe
@@ -98,7 +98,7 @@ def _tower(name: str, network: nn.Module) -> ImageTower:
     visual = network.get_submodule("visual").eval()
     vars(visual)["output_tokens"] = False  # a tower of CoCa returns its tokens beside the features
     recipe = _recipe(name, get_model_preprocess_cfg(network))
-    return ImageTower(visual, recipe, pooling="projection", convolutional=is_convolutional(visual))
+    return ImageTower(visual, recipe, pooling="projection")
 
 
 def _recipe(name: str, config: Mapping[str, Any]) -> PixelRecipe:

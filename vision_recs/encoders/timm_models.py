@@ -11,7 +11,7 @@ from torch import nn
 
 from vision_recs.encoders.checkpoints import Tensors, load_exactly, read_tensors, without
 from vision_recs.encoders.names import unknown_encoder
-from vision_recs.encoders.tower import ImageTower, is_convolutional
+from vision_recs.encoders.tower import ImageTower
 from vision_recs.encoders.weights import from_hub, from_url, quiet
 from vision_recs.errors import EncoderError, WeightsNotFound
 from vision_recs.types import PixelRecipe
@@ -49,7 +49,7 @@ def load_efficientnet_lite0(name: str, file: Path | None) -> ImageTower:
         tensors = _in_timm_names(tensors)
     module = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
     load_exactly(module, tensors, encoder=name, file=file)
-    return ImageTower(module.eval(), _LITE0_RECIPE, pooling="average", convolutional=True)
+    return ImageTower(module.eval(), _LITE0_RECIPE, pooling="average")
 
 
 def _installed_lite0() -> Path:
@@ -92,7 +92,7 @@ def load(name: str, file: Path | None) -> ImageTower:
         module = _with_tensors(name, model, file) if file else _pretrained(name, model)
         config = resolve_model_data_config(module)  # type: ignore[no-untyped-call] # timm is typed in part
     recipe = _recipe(name, config)
-    return ImageTower(module.eval(), recipe, pooling="pre-logits", convolutional=is_convolutional(module))
+    return ImageTower(module.eval(), recipe, pooling="pre-logits")
 
 
 def _with_tensors(name: str, model: str, file: Path) -> nn.Module:

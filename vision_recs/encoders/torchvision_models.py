@@ -31,4 +31,4 @@ def load(name: str, file: Path | None) -> ImageTower:
         mean=tuple(transform.mean),
         std=tuple(transform.std),
     )
-    return ImageTower(module.eval(), recipe, pooling="average", convolutional=True)
+    return ImageTower(module.eval(), recipe, pooling="average")

@@ -18,13 +18,11 @@ class ImageTower:
     """A network in float32, on the CPU, in evaluation mode, that maps pictures to features.
 
     *module* takes float32 (n, 3, height, width), normalised with the recipe's mean and std, and returns (n, dim).
-    *convolutional* says that it is faster with channels last.
     """
 
     module: nn.Module
     recipe: PixelRecipe
     pooling: str
-    convolutional: bool
 
 
 def spec_of(name: str, tower: ImageTower) -> EncoderSpec:
@@ -45,11 +43,6 @@ def digest(module: nn.Module) -> str:
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         whole.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return whole.hexdigest()
-
-
-def is_convolutional(module: nn.Module) -> bool:
-    """Return whether *module* convolves more than once; a vision transformer does so only to cut its patches."""
-    return sum(isinstance(each, nn.Conv2d) for each in module.modules()) > 1
 
 
 def is_step_counter(name: str) -> bool:

@@ -107,7 +107,7 @@ class FlatIndex:
         # At -1 the scores are clipped, so all that FAISS puts below may be equal to it.
         if len(ordinals) == len(self._positions) or lowest > max(last + self._tolerance, -1.0):
             return nearest
-        radius = lowest
+        radius = lowest - self._tolerance if lowest > -1.0 else -np.inf
         _, _, within = self._index.range_search(query[None], radius)
         return best(self._scored(within, query), k)
 

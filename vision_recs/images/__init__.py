@@ -6,8 +6,9 @@ the pixels that an encoder sees. Pillow is imported with the first name that is 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from vision_recs.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vision_recs.images.decoding import MAX_PIXELS, decode
@@ -25,11 +26,4 @@ _HOMES = {
     "thumbnail": "thumbnails",
 }
 
-
-def __getattr__(name: str) -> object:
-    """Import the module that holds *name* when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)

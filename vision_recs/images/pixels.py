@@ -25,7 +25,7 @@ def prepare(image: Image.Image, recipe: PixelRecipe) -> NDArray[np.uint8]:
     Equal, byte for byte, to the transforms of the encoders' own libraries: "crop" to torchvision's Resize and
     CenterCrop (black where the picture is smaller than the crop), "squash" to its Resize, "pad" to open_clip's
     "longest". Where their scaled picture would exceed 67 megapixels (a crop from a thread), only the part that is
-    kept is scaled, which may differ by one level. Raises ValueError for another mode.
+    kept is scaled, which rounds differently. Raises ValueError for another mode.
     """
     if image.mode != "RGB":
         raise ValueError(f"a picture in mode {image.mode} was to be prepared; pictures from decode are RGB")

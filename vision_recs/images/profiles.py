@@ -8,8 +8,6 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms
 
-_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-
 # Profiles of presses take up to 3 MB; what is larger is no profile that a shop needs, and would fill the cache.
 _LARGEST_PROFILE = 4 * 2**20
 
@@ -32,11 +30,9 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the way from *profile* to sRGB, or None where it leads nowhere or changes nothing."""
+    """Return the way from *profile* to sRGB, or None where it changes nothing or LittleCMS finds none for *mode*."""
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if _MODES.get(source.profile.xcolor_space) != mode:
-            return None
         target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
         fine = ImageCms.Flags.HIGHRESPRECALC  # without it, dark greys are up to 10 levels off
         transform = ImageCms.ImageCmsTransform(source, target, mode, "RGB", ImageCms.Intent.PERCEPTUAL, flags=fine)

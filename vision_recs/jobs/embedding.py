@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from time import perf_counter
 
 import numpy as np
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 
 from vision_recs import images
 from vision_recs.encoders.space import Space
-from vision_recs.errors import ImageError
+from vision_recs.errors import EncoderError, ImageError
 from vision_recs.jobs.ahead import ahead
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import Progress, Report
 from vision_recs.store import Embedded, Staged, Staging, Writer
-from vision_recs.types import Catalog, Vectors
+from vision_recs.types import Catalog, Vectors, scale_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Read:
 class Prepared:
     """A picture that is to be embedded: its pixels (height, width, 3), or why it cannot be."""
 
-    read: Read
+    staged: Staged
+    digest: bytes
     pixels: NDArray[np.uint8] | None
     error: ImageError | None = None
 
@@ -51,7 +53,7 @@ class Embedding:
         self._staging = staging
         self._space = space
         self._options = options
-        self._planned: list[Prepared] = []
+        self._planned: list[Embedded] = []
         self._vectors: list[Vectors] = []
         self._pending: set[bytes] = set()
         self.embedded = 0
@@ -64,9 +66,9 @@ class Embedding:
             read = ahead(pool, self._read, self._staging.pictures(), window=window)
             counted = _counted(read, total, report)
             prepared = ahead(pool, self._prepare, self._unknown(counted), window=window)
-            for batch in _batches(prepared, self._options.batch_size):
+            for batch in _batches(prepared, min(self._options.batch_size, self._options.shard_size)):
                 started = perf_counter()
-                self._encode(batch)
+                self._embed(batch)
                 self.seconds += perf_counter() - started
         self._write()
 
@@ -93,56 +95,58 @@ class Embedding:
             yield picture
 
     def _prepare(self, read: Read) -> Prepared:
+        assert read.data is not None  # a digest is trusted only where it is settled what becomes of it
         try:
-            data = self._catalog.read(read.staged.picture) if read.data is None else read.data
-            _refuse_changed(read, data)
-            return Prepared(read, images.prepare(images.decode(data), self._space.spec.recipe))
+            pixels = images.prepare(images.decode(read.data), self._space.spec.recipe)
         except ImageError as error:
-            return Prepared(read, None, error)
+            return Prepared(read.staged, read.digest, None, error)
+        return Prepared(read.staged, read.digest, pixels)
 
-    def _encode(self, batch: list[Prepared]) -> None:
-        pixels = [picture.pixels for picture in batch if picture.pixels is not None]
-        if pixels:
-            self._vectors.append(self._space.encoder().encode(np.stack(pixels)))
-        self._planned += batch
+    def _embed(self, batch: list[Prepared]) -> None:
+        """Take *batch* into the shard in hand: its vectors, and what became of each picture, but not the pixels."""
+        vectors, alive = self._encode([picture.pixels for picture in batch if picture.pixels is not None])
+        self._planned += _outcomes(batch, alive, first=sum(map(len, self._vectors)))
+        self._vectors.append(vectors[alive])
         if len(self._planned) >= self._options.shard_size:
             self._write()
 
+    def _encode(self, pixels: list[NDArray[np.uint8]]) -> tuple[Vectors, NDArray[np.bool_]]:
+        """Return one unit vector a picture, and which pictures have a direction."""
+        dim = self._space.spec.dim
+        if not pixels:
+            return np.empty((0, dim), np.float32), np.empty(0, np.bool_)
+        vectors = self._space.encoder().encode(np.stack(pixels))
+        if vectors.shape != (len(pixels), dim):
+            raise EncoderError(
+                f"the encoder {self._space.spec.name} gave {len(pixels)} pictures vectors of the shape "
+                f"{vectors.shape}; it must give {(len(pixels), dim)}, as its spec says"
+            )
+        return scale_rows(vectors)
+
     def _write(self) -> None:
-        """Write the pictures in hand as a shard."""
+        """Write the shard in hand."""
         if not self._planned:
             return
-        dim = self._space.spec.dim
-        vectors = np.concatenate([np.empty((0, dim), np.float32), *self._vectors])
-        alive: NDArray[np.bool_] = np.any(vectors, axis=1)
-        self._writer.add_shard(
-            self._staging, self._space.spec.fingerprint, list(_outcomes(self._planned, alive)), vectors[alive]
-        )
-        self.embedded += int(alive.sum())
+        vectors = np.concatenate(self._vectors)
+        self._writer.add_shard(self._staging, self._space.spec.fingerprint, self._planned, vectors)
+        self.embedded += len(vectors)
+        self._pending.difference_update(picture.digest for picture in self._planned)
         self._planned, self._vectors = [], []
-        self._pending.clear()
 
 
-def _refuse_changed(read: Read, data: bytes) -> None:
-    if read.data is None and hashlib.sha256(data).digest() != read.digest:
-        raise ImageError("unreadable", f"{read.staged.picture} changed while it was read; run again")
-
-
-def _outcomes(planned: Iterable[Prepared], alive: NDArray[np.bool_]) -> Iterator[Embedded]:
-    """Yield what became of each picture; *alive* says which of the encoded ones have a direction."""
-    encoded = vector = 0
-    for picture in planned:
-        staged, digest = picture.read.staged, picture.read.digest
+def _outcomes(batch: Iterable[Prepared], alive: NDArray[np.bool_], *, first: int) -> Iterator[Embedded]:
+    """Yield what became of each picture; *alive* says which of the encoded ones get a vector, from row *first* on."""
+    directions = iter(alive.tolist())
+    rows = count(first)
+    for picture in batch:
+        staged, digest = picture.staged, picture.digest
         if picture.error is not None:
             yield Embedded(staged.id, staged.picture, digest, None, picture.error.reason, str(picture.error))
-            continue
-        if alive[encoded]:
-            yield Embedded(staged.id, staged.picture, digest, vector)
-            vector += 1
+        elif next(directions):
+            yield Embedded(staged.id, staged.picture, digest, next(rows))
         else:
             message = "the encoder gives the picture no direction: it is blank"
             yield Embedded(staged.id, staged.picture, digest, None, "no-direction", message)
-        encoded += 1
 
 
 def _counted(pictures: Iterable[Read], total: int, report: Report) -> Iterator[Read]:

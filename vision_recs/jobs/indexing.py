@@ -55,14 +55,12 @@ def index(
     if isinstance(catalog, str | Path):
         catalog = open_catalog(catalog, options.catalog)
     with open_writer(store) as writer:
-        base = writer.base.manifest if writer.base else None
-        space = choose_space(encoder, weights=options.weights, device=options.device, base=base)
-        if base and base.encoder == space.spec:
-            space.expect(probe_vector(base.probe))
-        staging = writer.stage(space.spec.fingerprint)
+        staging = writer.stage()
         try:
+            total = _stage(catalog, staging, progress)
+            space = _enter_space(encoder, options, writer, staging)
             embedding = Embedding(catalog, writer, staging, space, options)
-            embedding.run(_stage(catalog, staging, progress), progress)
+            embedding.run(total, progress)
             counts = staging.finish()
             _refuse_nothing(counts, staging)
             draft = writer.draft(staging, counts)
@@ -83,6 +81,15 @@ def _stage(catalog: Catalog, staging: Staging, progress: Report) -> int:
         total += staging.add(item)
         progress(Progress("reading the catalogue", total, None))
     return total
+
+
+def _enter_space(encoder: str | Encoder | None, options: IndexOptions, writer: Writer, staging: Staging) -> Space:
+    base = writer.base.manifest if writer.base else None
+    space = choose_space(encoder, weights=options.weights, device=options.device, base=base)
+    if base and base.encoder == space.spec:
+        space.expect(probe_vector(base.probe))
+    writer.enter(staging, space.spec.fingerprint)
+    return space
 
 
 def _refuse_nothing(counts: Counts, staging: Staging) -> None:

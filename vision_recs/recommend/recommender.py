@@ -62,8 +62,8 @@ class Recommender:
             fetch *= 4
 
     def _item_vectors(self, item: str) -> Vectors:
-        positions = [picture.position for picture in self.store.pictures(item)]
-        return self.store.vectors(np.unique(positions))
+        positions = sorted({picture.position for picture in self.store.pictures(item)})
+        return self.store.vectors(np.array(positions, dtype=np.int64))
 
     def _rank(self, found: Sequence[Sequence[Match]], parts: Sequence[Vectors]) -> list[Match]:
         """Return every picture of *found* once, with its score for the whole query, best first."""
@@ -78,9 +78,9 @@ class Recommender:
     def _encode(self, pictures: Iterable[bytes]) -> Vectors:
         from vision_recs import images
 
-        encoder = self._loaded_encoder()
-        pixels = [images.prepare(images.decode(picture), encoder.spec.recipe) for picture in pictures]
-        vectors = encoder.encode(np.stack(pixels))
+        recipe = self.store.manifest.encoder.recipe
+        pixels = [images.prepare(images.decode(picture), recipe) for picture in pictures]  # bad ones cost no loading
+        vectors = self._loaded_encoder().encode(np.stack(pixels))
         if not np.any(vectors, axis=1).all():
             raise ImageError("no-direction", "the encoder gives the picture no direction: it is blank; use another one")
         return vectors

@@ -1,13 +1,40 @@
 """The store: immutable shards and generations, one writer, readers that never lock."""
 
-from vision_recs.store.gc import Reclaimed, collect
-from vision_recs.store.layout import Layout, size
-from vision_recs.store.manifest import CatalogEntry, Manifest, probe_text, probe_vector
-from vision_recs.store.shards import Embedded
-from vision_recs.store.staging import Counts, Staged, Staging
-from vision_recs.store.store import Store
-from vision_recs.store.verify import verify
-from vision_recs.store.writer import Draft, Writer, open_writer
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vision_recs.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from vision_recs.store.gc import Reclaimed, collect
+    from vision_recs.store.layout import Layout, size
+    from vision_recs.store.manifest import CatalogEntry, Manifest, probe_text, probe_vector
+    from vision_recs.store.shards import Embedded
+    from vision_recs.store.staging import Counts, Staged, Staging
+    from vision_recs.store.store import Store
+    from vision_recs.store.verify import verify
+    from vision_recs.store.writer import Draft, Writer, open_writer
+
+_HOMES = {
+    "CatalogEntry": "manifest",
+    "Counts": "staging",
+    "Draft": "writer",
+    "Embedded": "shards",
+    "Layout": "layout",
+    "Manifest": "manifest",
+    "Reclaimed": "gc",
+    "Staged": "staging",
+    "Staging": "staging",
+    "Store": "store",
+    "Writer": "writer",
+    "collect": "gc",
+    "open_writer": "writer",
+    "probe_text": "manifest",
+    "probe_vector": "manifest",
+    "size": "layout",
+    "verify": "verify",
+}
 
 __all__ = [
     "CatalogEntry",
@@ -28,3 +55,5 @@ __all__ = [
     "size",
     "verify",
 ]
+
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -81,9 +81,9 @@ class Counts:
 class Staging:
     """Collects the items of a catalogue and what became of each picture, then writes the items of a generation."""
 
-    def __init__(self, path: Path, base: Path | None, *, same_space: bool) -> None:
-        """Write to *path*; *base* is the items file of the last generation, whose vectors serve if *same_space*."""
-        self._same_space = same_space
+    def __init__(self, path: Path, base: Path | None) -> None:
+        """Write to *path*; *base* is the items file of the last generation, if there is one."""
+        self._reuses_base = False
         self._connection = sqlite3.connect(path, isolation_level=None, uri=True)
         execute = self._connection.execute
         # nothing here has to survive a crash: the finished file is flushed before it is published
@@ -95,6 +95,10 @@ class Staging:
             execute(statement.replace("CREATE TABLE ", "CREATE TABLE base.").replace("INDEX ", "INDEX base."))
         self._connection.executescript(SCHEMA + _STAGING)
         execute("BEGIN")
+
+    def reuse_base(self) -> None:
+        """Have the vectors of the last generation serve again: they are of the same space."""
+        self._reuses_base = True
 
     def close(self) -> None:
         """Give up the file, finished or not."""
@@ -150,7 +154,7 @@ class Staging:
         """Whether it is settled what becomes of the picture with *digest*, here or by the last generation."""
         if self._one("SELECT 1 FROM staging.outcomes WHERE digest = ?", digest):
             return True
-        if not self._same_space:
+        if not self._reuses_base:
             return False
         position = self._one("SELECT position FROM base.vectors WHERE digest = ?", digest)
         if position:

@@ -70,7 +70,7 @@ class Store:
         positions = np.asarray(positions, dtype=np.int64)
         result = np.empty((len(positions), self.dim), dtype=np.float16)
         shard_of = np.searchsorted(self._firsts, positions, side="right") - 1
-        for number in np.unique(shard_of):
+        for number in np.flatnonzero(np.bincount(shard_of)):  # not np.unique: it loads numpy.ma, 10 ms
             chosen = shard_of == number
             result[chosen] = self._shard(int(number))[positions[chosen] - self._firsts[number]]
         return unit_rows(result)

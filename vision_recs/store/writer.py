@@ -48,20 +48,22 @@ class Writer:
         """The number of the generation that comes next."""
         return self.base.generation + 1 if self.base else 1
 
-    def stage(self, fingerprint: str) -> Staging:
-        """Begin a generation in the space *fingerprint*: what is known of that space will be used again."""
-        same_space = self.base is not None and self.base.fingerprint == fingerprint
+    def stage(self) -> Staging:
+        """Begin the items of a generation."""
         base_items = self.layout.items(self.base.generation) if self.base else None
-        if self.base and same_space:
+        return Staging(self.layout.tmp / "items.sqlite", base_items)
+
+    def enter(self, staging: Staging, fingerprint: str) -> None:
+        """Have *staging* use again what is known of the space *fingerprint*: the last generation and spare shards."""
+        if self.base and self.base.fingerprint == fingerprint:
+            staging.reuse_base()
             self._shards = {shard.name: shard for shard in self.base.manifest.shards}
             self._next_position = max((shard.first + shard.rows for shard in self._shards.values()), default=0)
-        staging = Staging(self.layout.tmp / "items.sqlite", base_items, same_space=same_space)
         for folder in sorted(self.layout.shards.iterdir()):
             if folder.name not in self._shards:
                 space, pictures = read_shard(folder)
                 if space == fingerprint:
                     staging.offer_spare(folder.name, pictures)
-        return staging
 
     def recall(self, staging: Staging, digest: bytes) -> bool:
         """Whether the picture with *digest* is settled, by this generation, the last one or a shard on the disk."""

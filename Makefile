@@ -1,0 +1,42 @@
+# make demo   a virtual environment, the package, an index of sample_images/, and a page of pictures
+# make test   the tests, with all that they need
+# make lint   style and types
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.html' -o -name 'py.typed')
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.package
+	$(VENV)/bin/visrec index sample_images/catalog.csv --index demo/index
+	$(VENV)/bin/visrec similar mug-01 -k 5 --index demo/index --html demo/similar.html
+	@echo 'open demo/similar.html to see the pictures'
+
+test: $(VENV)/.package $(VENV)/.dev
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.package $(VENV)/.dev
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) build demo *.egg-info
+
+# Dependencies take a minute (torch is large), the package itself a few seconds: two steps, so that an edit costs seconds.
+$(VENV)/.requirements: pyproject.toml constraints.txt
+	@echo 'installing visrec and torch into $(VENV): some minutes the first time'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt .
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.requirements $(SOURCES)
+	rm -rf build
+	$(PIP) install --no-deps --force-reinstall .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.requirements
+	$(PIP) install --constraint constraints.txt '.[dev]'
+	@touch $@

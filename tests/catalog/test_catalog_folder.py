@@ -1,0 +1,206 @@
+"""Folders of pictures: which files are items, their ids, their order."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vision_recs.catalog import CatalogOptions, open_catalog
+from vision_recs.catalog.folder import EXTENSIONS
+from vision_recs.errors import CatalogError
+from vision_recs.types import Item
+
+PER_FOLDER = CatalogOptions(item_per_folder=True)
+
+
+@pytest.fixture
+def grow(tmp_path):
+    """Create files, each holding its own name, and return their folder."""
+
+    def create(*names: str) -> Path:
+        for name in names:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+        return tmp_path
+
+    return create
+
+
+def contents(folder, options=None):
+    return [(item.id, item.pictures) for item in open_catalog(folder, options)]
+
+
+def test_every_picture_is_an_item_whose_id_is_its_path_without_extension(grow):
+    folder = grow("mugs/red.jpg", "mugs/small/blue.png", "lamp.webp")
+    assert list(open_catalog(folder)) == [
+        Item("lamp", ("lamp.webp",)),
+        Item("mugs/red", ("mugs/red.jpg",)),
+        Item("mugs/small/blue", ("mugs/small/blue.png",)),
+    ]
+
+
+def test_pictures_that_differ_only_in_extension_are_one_item(grow):
+    folder = grow("red.jpg", "red-2.jpg", "red.PNG", "red.v2.jpg", "red/a.jpg")
+    assert contents(folder) == [
+        ("red", ("red.PNG", "red.jpg")),
+        ("red/a", ("red/a.jpg",)),
+        ("red-2", ("red-2.jpg",)),
+        ("red.v2", ("red.v2.jpg",)),
+    ]
+
+
+def test_items_come_in_the_order_of_the_parts_of_their_path(grow):
+    folder = grow("b.jpg", "a/z.jpg", "a-b/a.jpg", "a/b/c.jpg", "B.jpg", "a.jpg")
+    names = [name for name, _ in contents(folder)]
+    assert names == sorted(names, key=lambda name: name.split("/"))
+    assert names == ["B", "a", "a/b/c", "a/z", "a-b/a", "b"]
+
+
+@pytest.mark.parametrize("extension", [*EXTENSIONS, ".JPG", ".Jpeg"])
+def test_a_picture_is_known_by_its_extension_in_any_case(grow, extension):
+    assert contents(grow(f"x{extension}")) == [("x", (f"x{extension}",))]
+
+
+def test_hidden_and_foreign_files_are_left_out(grow):
+    folder = grow(
+        *("a.jpg", ".hidden.jpg", "._a.jpg", ".visrec/b.jpg", "__MACOSX/a.jpg", "@eaDir/a.jpg", "sub/.c.jpg"),
+        *("Thumbs.db", "notes.txt", "jpg", "a.jpg.bak", "sub/d.jpg"),
+    )
+    assert contents(folder) == [("a", ("a.jpg",)), ("sub/d", ("sub/d.jpg",))]
+
+
+def test_a_folder_below_a_hidden_one_can_be_a_catalogue(grow):
+    folder = grow(".cache/shop/a.jpg")
+    assert contents(folder / ".cache" / "shop") == [("a", ("a.jpg",))]
+
+
+def test_every_folder_with_pictures_can_be_an_item(grow):
+    folder = grow("mugs/red/front.jpg", "mugs/red/back.png", "mugs/red/zoom/x.jpg", "lamp/1.jpg", "mugs/notes.txt")
+    assert contents(folder, PER_FOLDER) == [
+        ("lamp", ("lamp/1.jpg",)),
+        ("mugs/red", ("mugs/red/back.png", "mugs/red/front.jpg")),
+        ("mugs/red/zoom", ("mugs/red/zoom/x.jpg",)),
+    ]
+
+
+def test_a_picture_in_the_root_belongs_to_no_item_when_folders_are_items(grow):
+    folder = grow("stray.jpg", "mugs/red.jpg")
+    with pytest.raises(CatalogError) as caught:
+        list(open_catalog(folder, PER_FOLDER))
+    assert str(caught.value) == (
+        f"{folder}: 'stray.jpg' lies in no folder below this one, so it belongs to no item; "
+        "move it into a folder, or leave out --item-per-folder"
+    )
+
+
+def test_iterating_again_sees_new_pictures(grow):
+    catalog = open_catalog(grow("a.jpg"))
+    assert [item.id for item in catalog] == ["a"]
+    grow("b.jpg")
+    assert [item.id for item in catalog] == ["a", "b"]
+
+
+def test_the_pictures_of_a_folder_can_be_read(grow):
+    catalog = open_catalog(grow("mugs/red.jpg"))
+    assert [catalog.read(picture) for item in catalog for picture in item.pictures] == [b"mugs/red.jpg"]
+    assert catalog.location == catalog.root == str(grow())
+    assert catalog.picture_columns == ()
+
+
+def test_a_link_to_a_file_is_a_picture_and_a_link_to_a_folder_is_not_followed(grow):
+    folder = grow("shop/a.jpg", "elsewhere/b.jpg")
+    shop = folder / "shop"
+    (shop / "linked.jpg").symlink_to(folder / "elsewhere" / "b.jpg")
+    (shop / "folder").symlink_to(folder / "elsewhere")
+    (shop / "loop").symlink_to(shop)
+    (shop / "broken.jpg").symlink_to(folder / "nowhere.jpg")
+    (shop / "itself.jpg").symlink_to(shop / "itself.jpg")
+    assert [name for name, _ in contents(shop)] == ["a", "broken", "itself", "linked"]
+    assert open_catalog(shop).read("linked.jpg") == b"elsewhere/b.jpg"
+
+
+def test_a_catalogue_may_itself_be_a_link_to_a_folder(grow):
+    folder = grow("shop/a.jpg")
+    (folder / "link").symlink_to(folder / "shop")
+    assert contents(folder / "link") == [("a", ("a.jpg",))]
+
+
+def test_a_relative_path_becomes_absolute(grow, monkeypatch):
+    folder = grow("shop/a.jpg")
+    monkeypatch.chdir(folder)
+    catalog = open_catalog("shop")
+    monkeypatch.chdir("/")
+    assert catalog.root == str(folder / "shop")
+    assert [item.id for item in catalog] == ["a"]
+
+
+def test_composed_and_decomposed_letters_stay_as_the_file_system_has_them(grow):
+    folder = grow("caf\u00e9.jpg", "cafe\u0301.jpg")
+    assert {name for name, _ in contents(folder)} == {"caf\u00e9", "cafe\u0301"}
+
+
+def test_an_empty_folder_is_refused_with_what_was_looked_for(grow):
+    folder = grow("notes.txt", "sub/.hidden.jpg")
+    with pytest.raises(CatalogError) as caught:
+        list(open_catalog(folder))
+    assert str(caught.value) == (
+        f"{folder}: no picture in this folder or below it (.jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif)"
+    )
+
+
+def test_a_file_name_that_is_not_utf8_is_refused_by_name(grow):
+    folder = grow("a.jpg")
+    try:
+        Path(os.fsdecode(os.fsencode(folder) + b"/b\xff.jpg")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system refuses names that are not UTF-8")
+    items = iter(open_catalog(folder))
+    assert next(items).id == "a"
+    with pytest.raises(CatalogError, match=r"the file name b'b\\xff.jpg' is not UTF-8; rename the file"):
+        next(items)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(grow, monkeypatch):
+    folder = grow("a.jpg", "secret/b.jpg")
+    scandir = os.scandir
+
+    def guarded(path):
+        if str(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(CatalogError) as caught:
+        list(open_catalog(folder))
+    assert caught.value.path == str(folder / "secret")
+    assert "cannot be listed (Permission denied)" in str(caught.value)
+
+
+def test_a_missing_path_is_refused(tmp_path):
+    with pytest.raises(CatalogError, match="there is no such file or folder; check the path"):
+        open_catalog(tmp_path / "nowhere")
+
+
+def test_what_is_neither_folder_nor_table_is_refused_with_the_tables_that_work(grow):
+    folder = grow("shop.xlsx")
+    with pytest.raises(CatalogError) as caught:
+        open_catalog(folder / "shop.xlsx")
+    assert str(caught.value) == (
+        f"{folder}/shop.xlsx: this is no catalogue; "
+        "give a folder of pictures or a table (.csv, .tsv, .jsonl, .ndjson, .parquet)"
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [CatalogOptions(id_column="a"), CatalogOptions(image_column="a"), CatalogOptions(picture_columns=("a",))],
+)
+def test_a_folder_has_no_columns(grow, options):
+    with pytest.raises(CatalogError, match="a folder of pictures has no columns"):
+        open_catalog(grow("a.jpg"), options)
+
+
+def test_a_table_has_no_items_per_folder(grow):
+    with pytest.raises(CatalogError, match="leave out --item-per-folder"):
+        open_catalog(grow("t.csv") / "t.csv", PER_FOLDER)

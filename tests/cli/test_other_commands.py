@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+COMMANDS = ["index", "similar", "info", "verify", "gc", "encoders"]
+
+
+def test_help_names_every_command(visrec):
+    done = visrec("--help")
+    assert done.returncode == 0
+    listed = [line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines()]
+    assert listed == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_page_of_help(visrec, command):
+    done = visrec(command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: visrec {command}")
+
+
+def test_the_version_is_that_of_the_package(visrec):
+    import vision_recs
+
+    assert visrec("--version").stdout == f"visrec {vision_recs.__version__}\n"
+
+
+def test_an_unknown_option_is_a_usage_error(visrec):
+    assert visrec("info", "--nonsense").returncode == 2
+
+
+def test_info_says_what_is_in_the_index(visrec, sample_store):
+    facts = json.loads(visrec("info", "--index", sample_store, "--json").stdout)
+    assert (facts["items"], facts["rows"], facts["dim"], facts["generation"]) == (60, 240, 1280, 1)
+    assert (facts["encoder"], facts["engine"], facts["recall_at_10"]) == ("efficientnet-lite0", "flat", 1.0)
+    assert "encoder" in visrec("info", "--index", sample_store).stdout
+
+
+def test_verify_finds_a_flipped_byte_and_says_where(visrec, own_sample_store):
+    sound = visrec("verify", "--index", own_sample_store)
+    assert (sound.returncode, sound.stdout) == (0, f"{own_sample_store} is sound\n")
+    (vectors,) = (own_sample_store / "shards").glob("*/vectors.npy")
+    data = bytearray(vectors.read_bytes())
+    data[1000] ^= 1
+    vectors.write_bytes(data)
+    done = visrec("verify", "--index", own_sample_store)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{vectors} was altered")
+    assert "1 damaged file" in done.stderr
+
+
+def test_gc_frees_what_the_last_generation_does_not_use(visrec, own_sample_store, sample_images, tmp_path):
+    lines = (sample_images / "catalog.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "catalog.csv").write_text("".join(lines[:9]))
+    for picture in sample_images.glob("mug-0[12]-*.jpg"):
+        (tmp_path / picture.name).symlink_to(picture)
+    report = json.loads(visrec("index", tmp_path / "catalog.csv", "--index", own_sample_store, "--json").stdout)
+    assert (report["items"], report["removed"], report["embedded"]) == (2, 58, 0)
+    reclaimed = json.loads(visrec("gc", "--index", own_sample_store, "--json").stdout)
+    assert reclaimed["generations"] == 1
+    assert reclaimed["bytes"] > 0
+    assert visrec("verify", "--index", own_sample_store).returncode == 0
+    found = visrec("similar", "mug-01", "--index", own_sample_store, "--json").stdout.splitlines()
+    assert [json.loads(line)["id"] for line in found] == ["mug-02"]
+    assert visrec("gc", "--index", own_sample_store).stdout.startswith("reclaimed 0.0 MB")
+
+
+def test_encoders_says_which_weights_are_here(visrec):
+    known = {line["name"]: line for line in map(json.loads, visrec("encoders", "--json").stdout.splitlines())}
+    assert known["efficientnet-lite0"]["weights_here"] is True
+    assert known["efficientnet-lite0"]["dim"] == 1280
+    assert {"clip", "siglip2", "marqo-ecommerce-b", "resnet50"} <= set(known)
+    assert visrec("encoders").stdout.splitlines()[1].startswith("efficientnet-lite0")

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+MATCH_KEYS = ["query", "rank", "id", "score", "picture", "attributes"]
+
+
+def lines(output: str) -> list[dict]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_the_items_most_like_a_mug_are_mugs(visrec, sample_store):
+    done = visrec("similar", "mug-01", "-k", "4", "--index", sample_store, "--json")
+    assert done.returncode == 0, done.stderr
+    found = lines(done.stdout)
+    assert {match["id"] for match in found} == {"mug-02", "mug-03", "mug-04", "mug-05"}
+    assert [match["rank"] for match in found] == [1, 2, 3, 4]
+    assert [list(match) for match in found] == [MATCH_KEYS] * 4
+    assert [match["score"] for match in found] == sorted((match["score"] for match in found), reverse=True)
+    assert found[0]["query"] == "mug-01"
+    assert found[0]["attributes"]["category"] == "mug"
+    assert found[0]["attributes"]["price"] == pytest.approx(14.9)
+    assert found[0]["attributes"]["in_stock"] is True
+
+
+def test_people_get_a_table(visrec, sample_store):
+    done = visrec("similar", "mug-01", "-k", "3", "--index", sample_store)
+    asked, header, *rows = done.stdout.splitlines()
+    assert asked.startswith("mug-01  Striped mug, white and navy")
+    assert header.split() == ["id", "score"]
+    assert re.match(r"1  mug-02  0\.\d{3}  Striped mug, white and coral", rows[0])
+    assert len(rows) == 3
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_several_items_are_asked_together_and_none_of_them_is_in_the_answer(visrec, sample_store):
+    done = visrec("similar", "mug-01", "vase-02", "--index", sample_store, "--json")
+    found = lines(done.stdout)
+    assert len(found) == 10
+    assert {"mug-01", "vase-02"}.isdisjoint(match["id"] for match in found)
+    assert {match["id"].split("-")[0] for match in found[:4]} == {"mug", "vase"}
+
+
+def test_a_picture_that_is_in_the_index_finds_its_own_item(visrec, sample_store, sample_images):
+    picture = sample_images / "lamp-03-2.jpg"
+    done = visrec("similar", "--image", picture, "-k", "1", "--index", sample_store, "--json")
+    assert done.returncode == 0, done.stderr
+    (match,) = lines(done.stdout)
+    assert (match["id"], match["picture"]) == ("lamp-03", "lamp-03-2.jpg")
+    assert match["score"] > 0.999
+    assert match["query"] == str(picture)
+
+
+def test_a_query_by_id_imports_neither_torch_nor_openvino_nor_pillow(visrec, sample_store):
+    done = visrec("similar", "mug-01", "--index", sample_store, PYTHONPROFILEIMPORTTIME="1")
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "faiss" in imported
+    assert {"torch", "openvino", "PIL", "pyarrow", "open_clip", "timm"}.isdisjoint(imported)
+
+
+def test_help_and_import_load_nothing_heavy(visrec):
+    done = visrec("--help", PYTHONPROFILEIMPORTTIME="1")
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert {"numpy", "faiss", "torch", "PIL", "rich"}.isdisjoint(imported)
+
+
+def test_an_unknown_id_names_the_nearest(visrec, sample_store):
+    done = visrec("similar", "mug-1", "--index", sample_store)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(
+        r"visrec: no item has the id 'mug-1'; the nearest are mug-\d\d, mug-\d\d, mug-\d\d\n", done.stderr
+    )
+
+
+def test_no_question_is_a_usage_error(visrec, sample_store):
+    done = visrec("similar", "--index", sample_store)
+    assert done.returncode == 2
+    assert "name an item id, or a picture with --image" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"), [(None, "there is no file"), (b"", "has no bytes"), (b"hello", "none of JPEG, PNG")]
+)
+def test_a_picture_that_cannot_be_used_is_one_sentence(visrec, sample_store, tmp_path, content, sentence):
+    picture = tmp_path / "picture.jpg"
+    if content is not None:
+        picture.write_bytes(content)
+    done = visrec("similar", "--image", picture, "--index", sample_store)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_index_is_one_sentence(visrec, tmp_path):
+    done = visrec("similar", "mug-01", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "visrec: there is no index in .visrec; make one with `visrec index CATALOG`\n",
+    )
+
+
+def test_the_index_can_be_named_by_a_variable(visrec, sample_store):
+    done = visrec("similar", "mug-01", "-k", "1", VISREC_INDEX=str(sample_store))
+    assert "mug-02" in done.stdout
+
+
+def test_the_page_holds_its_pictures_and_needs_nothing_else(visrec, sample_store, tmp_path):
+    page = tmp_path / "page.html"
+    done = visrec("similar", "mug-01", "-k", "3", "--index", sample_store, "--html", page)
+    assert done.stderr == f"wrote {page}\n"
+    text = page.read_text("utf-8")
+    assert text.count("data:image/jpeg;base64,") == 4 + 3  # the pictures of the mug, and one of each match
+    assert "http" not in text.replace("data:", "")
+    assert 'src="data:' in text
+    assert "Striped mug, white and coral" in text
+    assert "0.9" in text
+
+
+def test_the_page_escapes_what_a_catalogue_says(visrec, own_sample_store, tmp_path, sample_images):
+    evil = '<script>alert(1)</script> & "quotes"'
+    rename(tmp_path, sample_images, evil)
+    page = tmp_path / "page.html"
+    catalog = tmp_path / "catalog.csv"
+    assert visrec("index", catalog, "--index", own_sample_store).returncode == 0
+    visrec("similar", "mug-01", "--index", own_sample_store, "--html", page)
+    text = page.read_text("utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp;" in text
+
+
+def test_the_page_says_where_a_picture_is_gone(visrec, own_sample_store, tmp_path, sample_images):
+    rename(tmp_path, sample_images, "title")
+    assert visrec("index", tmp_path / "catalog.csv", "--index", own_sample_store).returncode == 0
+    (tmp_path / "mug-02-1.jpg").unlink()
+    visrec("similar", "mug-01", "-k", "1", "--index", own_sample_store, "--html", tmp_path / "page.html")
+    assert "picture not found" in (tmp_path / "page.html").read_text("utf-8")
+
+
+def rename(folder: Path, sample_images: Path, title: str) -> None:
+    """Put a copy of the sample catalogue in *folder*, in which every item has *title*."""
+    import csv
+
+    with (sample_images / "catalog.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["title"] = title
+        (folder / row["image"]).hardlink_to(sample_images / row["image"])
+    with (folder / "catalog.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

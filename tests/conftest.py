@@ -1,0 +1,69 @@
+"""What the tests of several folders share: the program, the sample catalogue, and a store of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def visrec() -> Run:
+    """Run the program as a person does: `visrec("similar", "mug-01", cwd=...)`."""
+    program = Path(sys.executable).parent / "visrec"
+
+    def run(*arguments: str | Path, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("VISREC_")}
+        return subprocess.run(
+            [program, *map(str, arguments)],
+            cwd=cwd,
+            env={**environment, "COLUMNS": "100", **variables},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sample_images() -> Path:
+    return ROOT / "sample_images"
+
+
+@pytest.fixture(scope="session")
+def indexed_samples(tmp_path_factory: pytest.TempPathFactory, sample_images: Path, visrec: Run) -> tuple[Path, str]:
+    """The store that `visrec index sample_images/catalog.csv` makes, and what it printed; not to be changed."""
+    store = tmp_path_factory.mktemp("samples") / "index"
+    done = visrec("index", sample_images / "catalog.csv", "--index", store)
+    assert done.returncode == 0, done.stderr
+    return store, done.stdout
+
+
+@pytest.fixture(scope="session")
+def sample_store(indexed_samples: tuple[Path, str]) -> Path:
+    return indexed_samples[0]
+
+
+@pytest.fixture
+def own_sample_store(sample_store: Path, tmp_path: Path) -> Path:
+    """A copy of the sample store, to be changed."""
+    return Path(shutil.copytree(sample_store, tmp_path / "index"))
+
+
+@pytest.fixture(scope="session")
+def clothing() -> Path:
+    """The catalogue of 1,885 real photos, where it lies beside the project."""
+    path = ROOT.parent / "shared" / "data" / "clothing" / "catalog.csv"
+    if not path.exists():
+        pytest.skip("the clothing photos are not beside the project")
+    return path
