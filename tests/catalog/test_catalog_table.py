@@ -61,6 +61,11 @@ def test_a_byte_order_mark_crlf_blank_lines_and_rows_of_commas_are_passed_over(t
     assert list(catalog) == [Item("a", ("a.jpg",), {"n": 1}), Item("b", ("b.jpg",), {"n": 2})]
 
 
+def test_a_byte_order_mark_further_down_is_a_character(table):
+    catalog = table("t.csv", "id,image,t\na,a.jpg,x\n\ufeffb,b.jpg,y\n")
+    assert [item.id for item in catalog] == ["a", "\ufeffb"]
+
+
 def test_a_quoted_cell_may_hold_separators_quotes_and_lines(table):
     catalog = table("t.csv", 'id,image,text\na,"x, y.jpg","two\nlines, ""quoted"""\n')
     assert list(catalog) == [Item("a", ("x, y.jpg",), {"text": 'two\nlines, "quoted"'})]
@@ -97,6 +102,7 @@ def test_a_column_without_a_name_is_left_out(table):
         (["yes", "no"], ["yes", "no"]),
         (["1,5", "2"], ["1,5", "2"]),
         (["", "  "], [None, None]),
+        (["", "  ", "x"], [None, None, "x"]),
         ([" x ", "y"], [" x ", "y"]),
     ],
 )
@@ -226,6 +232,11 @@ def test_of_several_usual_names_the_best_is_taken(table):
 def test_options_name_other_columns(table):
     (item,) = table("t.csv", "id,image,Code,shot\n1,2,x,y.jpg\n", id_column="code", image_column="shot")
     assert item == Item("x", ("y.jpg",), {"id": 1, "image": 2})
+
+
+def test_a_column_of_exactly_the_name_given_goes_before_one_like_it(table):
+    (item,) = table("t.csv", "CODE,code,image\n1,2,a.jpg\n", id_column="code")
+    assert item == Item("2", ("a.jpg",), {"CODE": 1})
 
 
 def test_one_column_may_be_both_id_and_picture(table):

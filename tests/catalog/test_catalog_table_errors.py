@@ -214,6 +214,11 @@ def test_the_first_contradiction_of_the_table_is_reported(refused):
     assert refused("t.csv", "id,image,v,n\n" + rows)[:2] == (4, "n")
 
 
+def test_the_first_contradiction_of_a_column_may_be_in_a_later_item(refused):
+    rows = "a,1,5\nb,1,5\nb,2,6\na,2,6\nc,1,5\nc,2,5\nd,1,5\nd,2,5\n"
+    assert refused("t.csv", "id,image,n\n" + rows)[:2] == (4, "n")
+
+
 def test_a_contradiction_in_parquet_counts_rows(refused):
     message = refused("t.parquet", pa.table({"id": [1, 1], "image": ["a", "b"], "n": [5, 6]}))
     assert message[:2] == (2, "n")

@@ -260,12 +260,14 @@ def test_a_profile_is_applied_to_jpeg_and_avif(encode):
 
 
 def test_srgb_by_any_name_changes_no_pixel(encode):
-    almost = rgb_profile([tuple(round(part, 3) for part in xyz) for xyz in SRGB_COLORANTS], srgb_table())
-    assert by_littlecms(probe_image(), almost).tobytes() != probe_image().tobytes()
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    swatches = Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3))
+    almost = rgb_profile([(0.4358, 0.2224, 0.0139), (0.3853, 0.7170, 0.0971), (0.1430, 0.0606, 0.7139)], srgb_table())
+    assert by_littlecms(swatches, almost).tobytes() != swatches.tobytes()
     for icc in (SRGB, almost):
-        assert decode(encode(probe_image(), "PNG", icc_profile=icc)).tobytes() == probe_image().tobytes()
+        assert decode(encode(swatches, "PNG", icc_profile=icc)).tobytes() == swatches.tobytes()
     gamma = rgb_profile(SRGB_COLORANTS, curve(2.2))
-    assert decode(encode(probe_image(), "PNG", icc_profile=gamma)).tobytes() != probe_image().tobytes()
+    assert decode(encode(swatches, "PNG", icc_profile=gamma)).tobytes() == by_littlecms(swatches, gamma).tobytes()
 
 
 def test_colours_are_converted_before_they_lie_on_white(encode):

@@ -50,8 +50,6 @@ def _values(column: Any) -> list[object]:  # noqa: ANN401 - pyarrow ships no typ
     import pyarrow as pa
 
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _values(column.dictionary_decode())
     # Python's own times end at microseconds, and zones other than UTC need data that may not be installed.
     if pa.types.is_timestamp(kind):
         column = column.cast(pa.timestamp("us", tz="UTC" if kind.tz else None), safe=False)

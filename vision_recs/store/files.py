@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, whatever happens to the process or the power.
 
 The order is always: write under `tmp/`, flush to the disk, rename into place, flush the folder that holds the name.
+What is taken away goes the other way: renamed into `tmp/`, then deleted.
 """
 
 from __future__ import annotations
@@ -8,7 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from vision_recs.errors import StoreError
 
 
 def sha256_file(path: Path) -> str:
@@ -53,3 +59,23 @@ def publish_folder(made: Path, target: Path) -> None:
         return
     made.rename(target)
     flush(target.parent)
+
+
+def discard(path: Path, tmp: Path) -> None:
+    """Take away the file or folder *path* at once, if it is there; *tmp* is a folder on the same file system.
+
+    A folder that is deleted in place is there in part for a while, or for good if the process is killed.
+    """
+    with tempfile.TemporaryDirectory(dir=tmp) as folder, suppress(FileNotFoundError):
+        path.rename(Path(folder) / path.name)
+
+
+@contextmanager
+def written_to(root: Path) -> Iterator[None]:
+    """Raise StoreError where the disk refuses what is written to the store in *root*: no room, no permission."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{root} cannot be written ({error.strerror or error}); make room or mend its permissions, then run again"
+        ) from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,20 +57,22 @@ class Items:
         """Open *path* read-only; raises StoreDamaged where it is no such file."""
         self._path = path
         self._lock = threading.Lock()
-        try:
+        with self._reading():
             # immutable: a published file never changes, so SQLite need neither lock it nor look for a journal
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
             )
-        except sqlite3.Error as error:
-            raise StoreDamaged(f"{path} cannot be opened ({error}); run `visrec verify`") from error
         self._all("SELECT 1 FROM items LIMIT 1")
 
     def _all(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with self._reading(), self._lock:
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
         try:
-            with self._lock:
-                return self._connection.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as error:
+            yield
+        except (sqlite3.Error, TypeError, ValueError) as error:
             raise StoreDamaged(f"{self._path} cannot be read ({error}); run `visrec verify`") from error
 
     def close(self) -> None:
@@ -79,14 +82,17 @@ class Items:
     def attributes(self, item: str) -> dict[str, Attribute] | None:
         """Return the attributes of *item*, or None where there is no such item."""
         found = self._all("SELECT attributes FROM items WHERE id = ?", (item,))
-        return json.loads(found[0][0]) if found else None
+        with self._reading():
+            return _attributes(found[0][0]) if found else None
 
     def pictures(self, item: str) -> list[StoredPicture]:
         """Return the pictures of *item* in the order of the catalogue, empty where there is no such item."""
         query = "SELECT picture, position, attributes FROM rows WHERE id = ? ORDER BY ordinal"
-        return [
-            StoredPicture(picture, position, json.loads(text)) for picture, position, text in self._all(query, (item,))
-        ]
+        found = self._all(query, (item,))
+        with self._reading():
+            return [
+                StoredPicture(_text(picture), int(position), _attributes(text)) for picture, position, text in found
+            ]
 
     def rows(self, position: int, limit: int) -> list[Row]:
         """Return at most *limit* rows that show the vector at *position*, by id, then by picture."""
@@ -94,7 +100,9 @@ class Items:
             "SELECT rows.id, rows.picture, hex(vectors.digest) FROM rows JOIN vectors USING (position)"
             " WHERE position = ? ORDER BY rows.id, rows.picture LIMIT ?"
         )
-        return [Row(item, picture, digest.lower()) for item, picture, digest in self._all(query, (position, limit))]
+        found = self._all(query, (position, limit))
+        with self._reading():
+            return [Row(_text(item), _text(picture), digest.lower()) for item, picture, digest in found]
 
     def position(self, digest: str) -> int:
         """Return where the vector of the picture with *digest* is; raises LookupError where there is none."""
@@ -119,3 +127,17 @@ class Items:
     def skipped_reasons(self) -> dict[str, int]:
         """Return how many pictures were skipped for each reason, the commonest first."""
         return dict(self._all("SELECT reason, count(*) FROM skipped GROUP BY reason ORDER BY count(*) DESC, reason"))
+
+
+def _text(value: object) -> str:
+    # SQLite keeps the type with each value, so a damaged file may give any
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} where text belongs")
+    return value
+
+
+def _attributes(text: str) -> dict[str, Attribute]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} where an object belongs")
+    return value

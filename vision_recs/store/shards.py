@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vision_recs.errors import StoreDamaged
 from vision_recs.store.files import publish_folder, sha256_file
 from vision_recs.store.layout import ROWS_FILE, VECTORS_FILE, Layout
 from vision_recs.types import Vectors
@@ -63,13 +64,22 @@ def write_shard(layout: Layout, fingerprint: str, embedded: Sequence[Embedded], 
     return name
 
 
-def read_shard(folder: Path) -> tuple[str, list[Embedded]]:
-    """Return the space and the pictures of the shard in *folder*."""
+def read_shard(folder: Path, fingerprint: str) -> list[Embedded]:
+    """Return the pictures of the shard in *folder*, none where it is of another space than *fingerprint*.
+
+    Raises StoreDamaged.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(folder / ROWS_FILE)
-    fingerprint = (table.schema.metadata or {}).get(b"visrec.fingerprint", b"").decode()
-    return fingerprint, [Embedded(**row) for row in table.to_pylist()]
+    path = folder / ROWS_FILE
+    try:
+        schema = pq.read_schema(path)
+        if (schema.metadata or {}).get(b"visrec.fingerprint") != fingerprint.encode():
+            return []
+        return [Embedded(**row) for row in pq.read_table(path).to_pylist()]
+    except (OSError, TypeError, ValueError, pa.ArrowException) as error:
+        raise StoreDamaged(f"{path} cannot be read ({error}); delete {folder} and run again") from error
 
 
 def shard_digests(folder: Path) -> dict[str, str]:

@@ -21,9 +21,7 @@ CREATE TABLE staging.pictures (
 );
 CREATE TABLE staging.resolved (number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT);
 CREATE TABLE staging.outcomes (digest BLOB PRIMARY KEY, position INTEGER, reason TEXT, message TEXT) WITHOUT ROWID;
-CREATE TABLE staging.spare (
-    digest BLOB PRIMARY KEY, shard TEXT NOT NULL, vector INTEGER, reason TEXT, message TEXT
-) WITHOUT ROWID;
+CREATE TABLE staging.spare (digest BLOB PRIMARY KEY, shard TEXT NOT NULL, vector INTEGER NOT NULL) WITHOUT ROWID;
 """
 _FINISH = """
 INSERT INTO main.vectors SELECT position, digest FROM staging.outcomes WHERE position IS NOT NULL ORDER BY position;
@@ -40,6 +38,9 @@ INSERT INTO main.items
     SELECT id, attributes FROM staging.items
     WHERE EXISTS (SELECT 1 FROM main.rows WHERE rows.id = items.id) ORDER BY id;
 """
+_LASTING = "reason IN ('not-an-image', 'truncated', 'no-direction')"
+"""Failures that only other bytes or another encoder mend. The rest may pass: an installation learns a format."""
+
 _DIFFERENCES = (
     "SELECT id, attributes FROM {}.items",
     "SELECT id, ordinal, picture, position, attributes FROM {}.rows",
@@ -49,23 +50,13 @@ _DIFFERENCES = (
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A picture of the catalogue, and what the last generation knew of it: its signature and digest, if any."""
+    """A picture of the catalogue, and its signature and digest where the last generation settled what it becomes."""
 
     number: int
     id: str
     picture: str
     signature: str | None
     digest: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class SparePicture:
-    """A picture that a shard outside the last generation holds, from a run that was stopped or a removed item."""
-
-    shard: str
-    vector: int | None
-    reason: str | None
-    message: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +96,10 @@ class Staging:
         self._connection.close()
 
     def add(self, item: Item) -> int:
-        """Take *item* and return how many pictures it has; raises ValueError for an id that was taken before."""
+        """Take *item* and return how many pictures it has; one listed twice counts once.
+
+        Raises ValueError for an id that was taken before.
+        """
         execute = self._connection.execute
         try:
             execute("INSERT INTO staging.items VALUES (?, ?)", (item.id, _json(item.attributes)))
@@ -114,9 +108,12 @@ class Staging:
                 f"the catalogue yields the item {item.id!r} twice; merge its pictures into one Item"
             ) from error
         own = item.picture_attributes or ({},) * len(item.pictures)
+        pictures: dict[str, Mapping[str, Attribute]] = {}
+        for picture, attributes in zip(item.pictures, own, strict=True):
+            pictures.setdefault(picture, attributes)
         rows = [
             (item.id, ordinal, picture, _json(attributes))
-            for ordinal, (picture, attributes) in enumerate(zip(item.pictures, own, strict=True))
+            for ordinal, (picture, attributes) in enumerate(pictures.items())
         ]
         self._connection.executemany(
             "INSERT INTO staging.pictures (id, ordinal, picture, attributes) VALUES (?, ?, ?, ?)", rows
@@ -128,17 +125,17 @@ class Staging:
         query = (
             "SELECT number, p.id, p.picture, coalesce(r.signature, s.signature), coalesce(v.digest, s.digest)"
             " FROM staging.pictures p"
-            " LEFT JOIN base.rows r ON r.id = p.id AND r.picture = p.picture"
+            " LEFT JOIN base.rows r ON ?1 AND r.id = p.id AND r.picture = p.picture"
             " LEFT JOIN base.vectors v ON v.position = r.position"
-            " LEFT JOIN base.skipped s ON s.id = p.id AND s.picture = p.picture"
+            f" LEFT JOIN base.skipped s ON ?1 AND s.id = p.id AND s.picture = p.picture AND s.{_LASTING}"
             " ORDER BY number"
         )
-        return (Staged(*row) for row in self._connection.execute(query))
+        return (Staged(*row) for row in self._connection.execute(query, (self._reuses_base,)))
 
     def offer_spare(self, shard: str, pictures: Sequence[Embedded]) -> None:
-        """Let the *pictures* of a shard that is in no manifest serve again."""
-        rows = [(p.digest, shard, p.vector, p.reason, p.message) for p in pictures]
-        self._connection.executemany("INSERT OR IGNORE INTO staging.spare VALUES (?, ?, ?, ?, ?)", rows)
+        """Let the vectors of a shard that the last generation does not use serve again."""
+        rows = [(picture.digest, shard, picture.vector) for picture in pictures if picture.vector is not None]
+        self._connection.executemany("INSERT OR IGNORE INTO staging.spare VALUES (?, ?, ?)", rows)
 
     def resolve(self, picture: Staged, digest: bytes, signature: str | None) -> None:
         """Say what bytes *picture* has."""
@@ -160,15 +157,15 @@ class Staging:
         if position:
             self.settle(digest, position=position[0])
             return True
-        failure = self._one("SELECT reason, message FROM base.skipped WHERE digest = ? LIMIT 1", digest)
+        failure = self._one(f"SELECT reason, message FROM base.skipped WHERE digest = ? AND {_LASTING} LIMIT 1", digest)
         if failure:
             self.settle(digest, reason=failure[0], message=failure[1])
         return failure is not None
 
-    def spare(self, digest: bytes) -> SparePicture | None:
-        """Return what a shard outside the last generation holds for *digest*."""
-        found = self._one("SELECT shard, vector, reason, message FROM staging.spare WHERE digest = ?", digest)
-        return SparePicture(*found) if found else None
+    def spare(self, digest: bytes) -> tuple[str, int] | None:
+        """Return a shard outside the last generation that holds a vector of *digest*, and the row of that vector."""
+        found = self._one("SELECT shard, vector FROM staging.spare WHERE digest = ?", digest)
+        return (found[0], found[1]) if found else None
 
     def settle(
         self, digest: bytes, *, position: int | None = None, reason: str | None = None, message: str | None = None

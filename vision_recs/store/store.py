@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownItem
 from vision_recs.store.items import Items, StoredPicture
-from vision_recs.store.layout import VECTORS_FILE, Layout
+from vision_recs.store.layout import Layout
 from vision_recs.store.manifest import Manifest
-from vision_recs.types import Attribute, Row, Vectors, unit_rows
+from vision_recs.store.vectors import map_vectors
+from vision_recs.types import Attribute, Row, Vectors, scale_rows
 
 _NEAREST_AMONG = 50_000
 """How many ids at most are compared to name the nearest ones to a misspelt id."""
+
+_CURRENT = re.compile(rb"([0-9]{6,18}) ([0-9a-f]{64})\n")
 
 
 class Store:
@@ -33,6 +37,7 @@ class Store:
         self.items = Items(layout.items(manifest.generation))
         self._shards: dict[int, NDArray[np.float16]] = {}
         self._firsts = np.array([shard.first for shard in manifest.shards], dtype=np.int64)
+        self._ends = self._firsts + np.array([shard.rows for shard in manifest.shards], dtype=np.int64)
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -41,7 +46,13 @@ class Store:
         Raises StoreNotFound, StoreDamaged or UnknownFormat.
         """
         layout = Layout(Path(path))
-        return cls(layout, read_manifest(layout, *read_current(layout)))
+        current = read_current(layout)
+        try:
+            return cls(layout, read_manifest(layout, *current))
+        except StoreDamaged:
+            if read_current(layout) == current:
+                raise
+            return cls.open(path)  # another generation was published, and this one reclaimed, in the meantime
 
     @property
     def fingerprint(self) -> str:
@@ -66,14 +77,20 @@ class Store:
         )
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the vectors at *positions* (n, dim), in that order, scaled to unit length after their float16."""
+        """Return the vectors at *positions* (n, dim), in that order, scaled to unit length after their float16.
+
+        Raises StoreDamaged for a position that no shard has, and for a vector without a direction.
+        """
         positions = np.asarray(positions, dtype=np.int64)
         result = np.empty((len(positions), self.dim), dtype=np.float16)
         shard_of = np.searchsorted(self._firsts, positions, side="right") - 1
+        self._require((shard_of >= 0) & (positions < self._ends[shard_of]), positions, "is in no shard")
         for number in np.flatnonzero(np.bincount(shard_of)):  # not np.unique: it loads numpy.ma, 10 ms
             chosen = shard_of == number
             result[chosen] = self._shard(int(number))[positions[chosen] - self._firsts[number]]
-        return unit_rows(result)
+        vectors, alive = scale_rows(result)
+        self._require(alive, positions, "has no direction")
+        return vectors
 
     def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
         """Return, for each position, at most *limit* of its rows, ordered by id, then by picture."""
@@ -109,12 +126,14 @@ class Store:
 
     def _shard(self, number: int) -> NDArray[np.float16]:
         if number not in self._shards:
-            path = self.layout.shard(self.manifest.shards[number].name) / VECTORS_FILE
-            try:
-                self._shards[number] = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise StoreDamaged(f"{path} cannot be read ({error}); run `visrec verify`") from error
+            entry = self.manifest.shards[number]
+            self._shards[number] = map_vectors(self.layout.shard(entry.name), rows=entry.rows, dim=self.dim)
         return self._shards[number]
+
+    def _require(self, sound: NDArray[np.bool_], positions: NDArray[np.int64], what: str) -> None:
+        if not sound.all():
+            position = positions[int(np.argmin(sound))]
+            raise StoreDamaged(f"the vector at position {position} of {self.layout.root} {what}; run `visrec verify`")
 
     def _unknown(self, item: str) -> UnknownItem:
         skipped = self.items.skipped(item)
@@ -139,15 +158,15 @@ class Store:
 def read_current(layout: Layout) -> tuple[int, str]:
     """Return the published generation and the digest of its manifest; raises StoreNotFound or StoreDamaged."""
     try:
-        text = layout.current.read_text("ascii")
+        data = layout.current.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise StoreNotFound(f"there is no index in {layout.root}; make one with `visrec index CATALOG`") from None
-    except (OSError, ValueError) as error:
-        raise StoreDamaged(f"{layout.current} cannot be read ({error}); run `visrec verify`") from error
-    number, _, digest = text.rstrip("\n").partition(" ")
-    if text != current_text(int(number) if number.isdecimal() else -1, digest):
-        raise StoreDamaged(f"{layout.current} is damaged: it holds {text[:90]!r}; restore it from a backup or rebuild")
-    return int(number), digest
+    except OSError as error:
+        raise StoreDamaged(f"{layout.current} cannot be read ({error.strerror}); check its permissions") from error
+    found = _CURRENT.fullmatch(data)
+    if found is None:
+        raise StoreDamaged(f"{layout.current} is damaged: it holds {data[:90]!r}; restore it from a backup or rebuild")
+    return int(found[1]), found[2].decode()
 
 
 def current_text(generation: int, digest: str) -> str:
@@ -161,9 +180,10 @@ def read_manifest(layout: Layout, generation: int, digest: str | None = None) ->
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise StoreDamaged(f"{path} cannot be read ({error.strerror}); run `visrec verify`") from error
+        named = "" if digest is None else f", which {layout.current} names,"
+        raise StoreDamaged(f"{path}{named} cannot be read ({error.strerror}); run `visrec verify`") from error
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
-        raise StoreDamaged(f"{path} is not the file that CURRENT names; run `visrec verify`")
+        raise StoreDamaged(f"{path} is not the file that {layout.current} names; run `visrec verify`")
     try:
         return Manifest.from_bytes(data)
     except StoreDamaged as error:

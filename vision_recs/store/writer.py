@@ -72,16 +72,15 @@ class Writer:
         spare = staging.spare(digest)
         if spare is None:
             return False
-        if spare.vector is None:
-            staging.settle(digest, reason=spare.reason, message=spare.message)
-        else:
-            staging.settle(digest, position=self._first_position(spare.shard) + spare.vector)
+        shard, row = spare
+        staging.settle(digest, position=self._first_position(shard) + row)
         return True
 
     def add_shard(self, staging: Staging, fingerprint: str, embedded: Sequence[Embedded], vectors: Vectors) -> None:
-        """Write what was embedded as a shard, durably; a picture without a vector is kept with its reason."""
-        name = write_shard(self.layout, fingerprint, embedded, vectors)
-        first = self._first_position(name)
+        """Write what was embedded as a shard, durably, and settle each picture; without a vector there is no shard."""
+        first = 0
+        if len(vectors):
+            first = self._first_position(write_shard(self.layout, fingerprint, embedded, vectors))
         for picture in embedded:
             position = None if picture.vector is None else first + picture.vector
             staging.settle(picture.digest, position=position, reason=picture.reason, message=picture.message)
