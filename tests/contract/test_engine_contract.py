@@ -41,7 +41,7 @@ def _nearest(source, query, k):
     for position in source.positions().tolist():
         (vector,) = source.vectors(np.array([position]))
         cosine = math.fsum(x * float(y) for x, y in zip(query, vector, strict=True))
-        score = float(np.float32(min(1.0, max(-1.0, cosine))))
+        score = round(min(1.0, max(-1.0, cosine)) * 2**24) / 2**24
         rows = source.rows([position], limit=10**6)[position]
         matches += [Match(row.id, score, row.picture, row.digest) for row in rows]
     return sorted(matches, key=lambda match: (-match.score, match.id, match.picture))[:k]
@@ -259,11 +259,11 @@ def vectors_closer_than_float32_can_tell_are_told_apart(engine, source_of):
 def neighbours_are_the_right_ones_where_float32_sums_mistake_their_order(engine, source_of):
     rng = np.random.default_rng(6)
     query, *others = np.linalg.qr(rng.standard_normal((640, 301)))[0].T
-    cosines = 0.5 + 1e-8 * rng.permutation(300)
+    cosines = 0.5 + 2e-9 * rng.permutation(300)
     vectors = [c * query + math.sqrt(1 - c * c) * other for c, other in zip(cosines, others, strict=True)]
     source = source_of(*[(f"item{number:03}", vector) for number, vector in enumerate(vectors)], dim=640)
     queries = query[None].astype(np.float32)
-    for k in (1, 3, 5, 10, 20, 40):
+    for k in range(1, 100, 7):
         assert engine(source).search(queries, k) == double_loop(source, queries, k)
 
 

@@ -12,6 +12,7 @@ from vision_recs.errors import DegenerateVector
 from vision_recs.types import Match, Row, Vectors, VectorSource, unit_rows
 
 _LENGTH_TOLERANCE = 0.01  # vectors that were kept in float16 are that close to unit length, and much closer
+_RESOLUTION = 2.0**-24  # of a score: what float32 tells apart below 1; finer digits near 0 are noise that breaks ties
 
 
 class Scored(NamedTuple):
@@ -51,15 +52,15 @@ def blocks(source: VectorSource, size: int) -> Iterator[tuple[NDArray[np.int64],
 
 
 def cosines(vectors: Vectors, query: Vectors) -> NDArray[np.float32]:
-    """Return the cosine of each of *vectors* (n, dim) with *query* (dim,), within [-1, 1].
+    """Return the cosine of each of *vectors* (n, dim) with *query* (dim,), within [-1, 1], in steps of 2^-24.
 
     A score depends on its two vectors alone: not on n, nor on where in *vectors* the one is. That is why it is no
     matrix product: BLAS adds up in another order for another n, and the last bits differ. Products of two float32
     are exact in float64, and numpy sums each row of a C-ordered matrix by itself.
     """
     sums = np.multiply(vectors, query, dtype=np.float64, order="C").sum(axis=1)
-    scores: NDArray[np.float32] = np.clip(sums, -1.0, 1.0).astype(np.float32)
-    return scores + np.float32(0.0)  # turns -0.0 into 0.0
+    scores: NDArray[np.float64] = np.rint(np.clip(sums, -1.0, 1.0) / _RESOLUTION) * _RESOLUTION
+    return scores.astype(np.float32) + np.float32(0.0)  # turns -0.0 into 0.0
 
 
 def best(scored: Scored, k: int) -> Scored:
@@ -74,8 +75,8 @@ def matches(source: VectorSource, found: Sequence[Scored], k: int) -> list[list[
     """Return the *k* best rows for each of *found*, which holds every position that one of them may be at."""
     if not found:
         return []
-    positions = np.unique(np.concatenate([scored.positions for scored in found]))
-    rows = source.rows(positions.tolist(), limit=k)
+    positions = sorted({position for scored in found for position in scored.positions.tolist()})
+    rows = source.rows(positions, limit=k)
     return [_ranked(scored, rows, k) for scored in found]
 
 
