@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +15,23 @@ ROOT = Path(__file__).parents[1]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Converted models of the tests are made by the tests, not found on the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VISREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def visrec() -> Run:
     """Run the program as a person does: `visrec("similar", "mug-01", cwd=...)`."""
     program = Path(sys.executable).parent / "visrec"
 
     def run(*arguments: str | Path, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("VISREC_")}
+        environment = {
+            name: value for name, value in os.environ.items() if name not in ("VISREC_INDEX", "VISREC_ENCODER")
+        }
         return subprocess.run(
             [program, *map(str, arguments)],
             cwd=cwd,

@@ -44,7 +44,7 @@ def shop(tmp_path: Path) -> Path:
 
 def run(command: list[str], shop: Path) -> str:
     programs = Path(sys.executable).parent
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("VISREC_")}
+    environment = {name: value for name, value in os.environ.items() if name not in ("VISREC_INDEX", "VISREC_ENCODER")}
     environment |= {"PATH": f"{programs}:{environment['PATH']}", "COLUMNS": "100"}
     done = subprocess.run(command, cwd=shop, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr

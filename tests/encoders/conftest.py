@@ -23,6 +23,12 @@ def offline(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
 
 
+@pytest.fixture(autouse=True)
+def on_torch(monkeypatch):
+    """Where a test does not name a runtime, it is the reference."""
+    monkeypatch.setattr("vision_recs.encoders.loading._is_for_openvino", lambda _device: False)
+
+
 @pytest.fixture(scope="session")
 def pictures(sample_images):
     """Five pictures of which none is square: wide, tall, smaller than any encoder's size, and one by hand."""

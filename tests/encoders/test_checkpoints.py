@@ -110,10 +110,11 @@ def test_a_digest_depends_on_values_names_and_shapes_and_on_nothing_else(tmp_pat
     with torch.no_grad():
         moved.load_state_dict(one.state_dict())
         moved[0].weight[0, 0] += 1e-6
-    transposed = nn.Module()
-    transposed.register_parameter("0.weight".replace(".", "_"), nn.Parameter(one[0].weight.T))
+    reshaped = nn.Sequential(nn.Linear(3, 2))
+    reshaped[0].weight = nn.Parameter(one[0].weight.reshape(2, 3))
+    reshaped[0].bias = one[0].bias
     deeper = nn.Sequential(nn.Sequential(one[0]))
-    assert len({digest(each) for each in (one, moved, transposed, deeper)}) == 4
+    assert len({digest(each) for each in (one, moved, reshaped, deeper)}) == 4
 
 
 def test_a_digest_overlooks_the_steps_of_training():

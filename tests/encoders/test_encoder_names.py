@@ -40,6 +40,7 @@ def test_a_name_stands_for_one_encoder(name, canonical):
         ("Clip", "did you mean clip or siglip2?"),
         ("efficientnet", "did you mean efficientnet-lite0?"),
         ("clip:ViT-B-31/openai", "did you mean clip:ViT-B-"),
+        ("clip:RN5", "did you mean clip:RN5"),
         ("hf-hub:marqo", "no encoder is named 'hf-hub:marqo'; "),
         ("timm:", "no encoder is named 'timm:'; "),
         ("xyzzy", "no encoder is named 'xyzzy'; `visrec encoders` lists"),

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import open_clip
 import pytest
@@ -53,7 +54,7 @@ def test_the_vectors_of_clip_are_those_of_open_clip(clip, clip_encoder, assert_a
     assert (spec.recipe.fit, spec.recipe.size, spec.recipe.interpolation) == ("crop", (224, 224), "bicubic")
 
 
-def test_weights_that_the_hub_cache_has_are_used_without_a_question(clip_encoder, clip_file, in_hub_cache):
+def test_weights_that_the_hub_cache_has_are_those_of_the_tag(clip_encoder, clip_file, in_hub_cache):
     repository = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
     in_hub_cache(repository, open_clip_model__safetensors=lambda to: to.symlink_to(clip_file))
     assert load_encoder("clip", device="cpu").spec == clip_encoder.spec
@@ -159,7 +160,7 @@ def test_an_unknown_tag_suggests_those_of_the_architecture():
 
 
 def test_a_text_tower_of_transformers_names_the_package(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setitem(sys.modules, "transformers", None)
     torch.save({"visual.x": torch.zeros(1)}, tmp_path / "own.pt")
     with pytest.raises(MissingExtra, match="pip install transformers"):
         load_encoder("clip:roberta-ViT-B-32/laion2b_s12b_b32k", weights=tmp_path / "own.pt", device="cpu")

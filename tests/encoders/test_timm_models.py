@@ -31,13 +31,6 @@ def test_vectors_are_those_of_timm(name, dim, checkpoint, assert_agrees):
     assert (encoder.spec.name, encoder.spec.dim) == (f"timm:{name}", dim)
 
 
-def test_weights_that_the_hub_cache_has_are_used_without_a_question(checkpoint, in_hub_cache):
-    _, file = checkpoint("test_vit")
-    in_hub_cache("timm/test_vit.r160_in1k", model__safetensors=lambda to: to.write_bytes(file.read_bytes()))
-    found, given = (load_encoder("timm:test_vit", weights=each, device="cpu") for each in (None, file))
-    assert found.spec == given.spec
-
-
 def test_another_seed_is_another_space(checkpoint):
     first, second = (
         load_encoder("timm:test_vit", weights=checkpoint("test_vit", seed)[1], device="cpu") for seed in (0, 1)

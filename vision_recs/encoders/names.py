@@ -139,16 +139,11 @@ def canonical_name(name: str) -> str:
 
 def _canonical_clip(rest: str) -> str:
     known = _open_clip_architectures()
-    arch, tag = (rest, "") if rest.replace("/", "-") in known else _split_tag(rest)
+    arch, _, tag = (rest, "", "") if rest.replace("/", "-") in known else rest.rpartition("/")
     arch = arch.replace("/", "-")
-    if known and arch not in known:
+    if arch not in known:
         raise unknown_encoder(f"clip:{rest}", {f"clip:{each}" for each in known})
     return f"clip:{arch}/{tag.lower().replace('-', '_')}" if tag else f"clip:{arch}"
-
-
-def _split_tag(rest: str) -> tuple[str, str]:
-    arch, slash, tag = rest.rpartition("/")
-    return (arch, tag) if slash else (rest, "")
 
 
 def _open_clip_architectures() -> set[str]:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_recs.encoders import DEFAULT_ENCODER, load_encoder, probe
+from vision_recs.encoders.loading import load_encoder
+from vision_recs.encoders.names import DEFAULT_ENCODER
+from vision_recs.encoders.probing import probe
 from vision_recs.errors import SpaceMismatch
 from vision_recs.store import Manifest
 from vision_recs.types import Encoder, EncoderSpec, Vectors

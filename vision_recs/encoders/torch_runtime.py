@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vision_recs.encoders.precision import Precision
 from vision_recs.encoders.tower import ImageTower
 from vision_recs.errors import DeviceUnavailable
 from vision_recs.types import EncoderSpec, Pixels, Vectors, scale_rows
 
+_DTYPES: Final = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+
 
 class TorchEncoder:
-    """An Encoder that computes in float32 with eager PyTorch.
+    """An Encoder that computes with eager PyTorch: in float32 on a CPU, in half precision on a GPU.
 
     `encode` may be called from several threads at once: it changes nothing that they share. They share the cores,
     though, so that one thread with a batch is as fast.
     """
 
-    def __init__(self, spec: EncoderSpec, tower: ImageTower, device: str) -> None:
-        """Move *tower* to *device*: "auto", "cpu", "cuda", "cuda:N" or "mps"; raises DeviceUnavailable."""
+    def __init__(self, spec: EncoderSpec, tower: ImageTower, device: str, *, precision: Precision = "auto") -> None:
+        """Move *tower* to *device*: "auto", "cpu", "cuda", "cuda:N" or "mps"; raises DeviceUnavailable.
+
+        *precision* is that of the products: "f32", "bf16", "f16", or "auto", which is f16 on CUDA and f32 elsewhere.
+        """
         self._spec = spec
         self._device = find_device(device)
+        wanted = ("f16" if self._device.type == "cuda" else "f32") if precision == "auto" else precision
+        self._precision, self._dtype = wanted, _DTYPES[wanted]
         self._layout = _layout(tower.module)
         self._module: nn.Module = tower.module.to(self._device).to(memory_format=self._layout)
         self._mean = torch.tensor(tower.recipe.mean, device=self._device).view(1, 3, 1, 1)
@@ -39,6 +48,11 @@ class TorchEncoder:
         """Where the vectors are computed: "cpu", "cuda:0" or "mps"."""
         return str(self._device)
 
+    @property
+    def runtime(self) -> str:
+        """What computes the vectors, and how precisely."""
+        return f"torch {self._precision}"
+
     def encode(self, pixels: Pixels) -> Vectors:
         """Return one unit vector a picture, or a row of zeros for a picture without a direction.
 
@@ -50,7 +64,8 @@ class TorchEncoder:
             raise ValueError(f"pixels are uint8 (n, {', '.join(map(str, wanted))}), not {pixels.dtype} {pixels.shape}")
         if not len(pixels):
             return np.zeros((0, self._spec.dim), np.float32)
-        with torch.inference_mode():
+        half = self._dtype is not torch.float32
+        with torch.inference_mode(), torch.autocast(self._device.type, self._dtype, enabled=half):
             features: Tensor = self._module(self._normalised(pixels))
         return scale_rows(features.float().cpu().numpy())[0]
 

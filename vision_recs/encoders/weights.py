@@ -18,14 +18,13 @@ def from_hub(repository: str, files: Sequence[str], *, encoder: str, revision: s
 
     *revision* is a commit; None is the newest. Raises WeightsNotFound where none can be had.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import try_to_load_from_cache
 
     for file in files:
-        try:
-            return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
-        except LocalEntryNotFoundError:
-            continue
+        # Not hf_hub_download(local_files_only=True), which asks the server for a list of agents to report.
+        cached = try_to_load_from_cache(repository, file, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
     return _download_from_hub(repository, files, encoder=encoder, revision=revision)
 
 

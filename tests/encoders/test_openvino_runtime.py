@@ -1,0 +1,124 @@
+"""The fast runtime against the reference: the same space, the same vectors as far as its precision goes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from vision_recs.encoders import load_encoder, probe
+from vision_recs.encoders.model_cache import cache_folder
+from vision_recs.errors import DeviceUnavailable
+from vision_recs.images import prepare
+
+NAME = "efficientnet-lite0"
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return load_encoder(NAME, runtime="torch")
+
+
+@pytest.fixture(scope="module")
+def fast():
+    return load_encoder(NAME, runtime="openvino")
+
+
+@pytest.fixture(scope="module")
+def pixels(fast, pictures):
+    return np.stack([prepare(picture, fast.spec.recipe) for picture in pictures])
+
+
+def test_both_runtimes_are_one_space(reference, fast):
+    assert fast.spec == reference.spec
+    assert fast.runtime in {"openvino bf16", "openvino f32"}
+    assert reference.runtime == "torch f32"
+    assert float(probe(fast) @ probe(reference)) > 0.995
+
+
+def test_float32_gives_the_vectors_of_torch(reference, pixels):
+    exact = load_encoder(NAME, runtime="openvino", precision="f32")
+    assert exact.runtime == "openvino f32"
+    np.testing.assert_allclose(exact.encode(pixels), reference.encode(pixels), atol=1e-5)
+
+
+def test_the_default_precision_stays_close(reference, fast, pixels):
+    cosines = (fast.encode(pixels) * reference.encode(pixels)).sum(axis=1)
+    assert cosines.min() > 0.995
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 11])
+def test_a_vector_does_not_depend_on_its_neighbours(fast, pixels, count):
+    batch = np.concatenate([pixels, pixels[::-1], pixels])[:count]
+    together = fast.encode(batch)
+    assert together.shape == (count, fast.spec.dim)
+    for picture, vector in zip(batch, together, strict=True):
+        np.testing.assert_array_equal(fast.encode(picture[np.newaxis])[0], vector)
+
+
+def test_threads_get_their_own_answers(fast, pixels):
+    expected = [fast.encode(pixels[i : i + 2]) for i in range(4)]
+    found: dict[int, np.ndarray] = {}
+
+    def work(number):
+        for _ in range(5):
+            found[number] = fast.encode(pixels[number : number + 2])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(4):
+        np.testing.assert_array_equal(found[number], expected[number])
+
+
+def test_pixels_of_another_size_or_type_are_refused(fast, pixels):
+    with pytest.raises(ValueError, match="uint8"):
+        fast.encode(pixels[:, :100])
+    with pytest.raises(ValueError, match="float32"):
+        fast.encode(pixels.astype(np.float32))
+
+
+def test_a_precision_that_the_processor_lacks_is_one_sentence():
+    with pytest.raises(DeviceUnavailable, match="does not multiply in f16"):
+        load_encoder(NAME, runtime="openvino", precision="f16")
+
+
+def test_a_second_start_needs_no_torch_and_nothing_is_told_to_anybody(fast):
+    code = (
+        "import sys; from vision_recs.encoders import load_encoder, probe; "
+        f"encoder = load_encoder({NAME!r}, device='cpu'); probe(encoder); "
+        "print(encoder.runtime, 'torch' in sys.modules, 'openvino_telemetry.main' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == f"{fast.runtime} False False\n"
+
+
+def test_a_cache_that_was_thrown_away_or_cut_short_is_made_again(fast, pixels):
+    expected = fast.encode(pixels)
+    (model,) = (cache_folder() / "models").glob(f"{fast.spec.fingerprint}-*")
+    (model / "spec.json").write_text("{")
+    np.testing.assert_array_equal(load_encoder(NAME, runtime="openvino").encode(pixels), expected)
+    assert (model / "spec.json").stat().st_size > 100
+    for file in (*model.glob("*.blob"), model / "model.bin"):
+        file.unlink()
+    np.testing.assert_array_equal(load_encoder(NAME, runtime="openvino").encode(pixels), expected)
+    assert (model / "model.bin").exists()
+    shutil.rmtree(cache_folder())
+    np.testing.assert_array_equal(load_encoder(NAME, runtime="openvino").encode(pixels), expected)
+
+
+def test_a_network_that_openvino_cannot_take_over_runs_on_torch(monkeypatch, pixels, reference):
+    def refuse(*_arguments):
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setenv("VISREC_CACHE", str(cache_folder() / "other"))
+    monkeypatch.setattr("vision_recs.encoders.openvino_runtime.convert", refuse)
+    encoder = load_encoder(NAME, runtime="openvino")
+    assert encoder.runtime == "torch f32"
+    np.testing.assert_array_equal(encoder.encode(pixels), reference.encode(pixels))

@@ -1,0 +1,141 @@
+"""Runs an image tower with OpenVINO on the CPU: several pictures at a time, each on one thread.
+
+A tower is converted once, with its normalisation as part of the graph, and kept by `model_cache`; from then on no
+torch is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.encoders.precision import Precision
+from vision_recs.errors import DeviceUnavailable
+from vision_recs.types import EncoderSpec, Pixels, Vectors, scale_rows
+
+# OpenVINO tells its maker's servers when it is imported and when it converts. A shop did not ask for that: without
+# this package it has nothing to tell it with, and does all else as ever.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None is how Python marks an absent module
+
+import openvino as ov  # noqa: E402 - after the line above
+
+if TYPE_CHECKING:
+    from vision_recs.encoders.tower import ImageTower
+
+_BATCH: Final = 4
+"""Pictures that one thread computes at a time: more do not fit its cache, fewer read the weights too often."""
+
+
+class OpenVinoEncoder:
+    """An Encoder that computes on the CPU with OpenVINO, in bfloat16 where the processor has it, else in float32.
+
+    `encode` may be called from several threads; they take turns, since one call keeps all cores busy. The vector of a
+    picture does not depend on the pictures beside it.
+    """
+
+    def __init__(self, spec: EncoderSpec, model: Path, *, precision: Precision = "auto") -> None:
+        """Compile the *model* that `convert` saved; raises DeviceUnavailable for bf16 where there is none."""
+        core = ov.Core()
+        self._spec = spec
+        self._precision = _choose_precision(core, precision)
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        graph = core.read_model(model)
+        graph.reshape([_BATCH, *spec.recipe.size, 3])
+        settings = {
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "NUM_STREAMS": threads,
+            "INFERENCE_NUM_THREADS": threads,
+            "CACHE_DIR": str(model.parent),
+        }
+        self._compiled = core.compile_model(graph, "CPU", settings)
+        # one request more than streams each: the next one waits ready when a stream is done
+        self._queue = ov.AsyncInferQueue(self._compiled, 2 * threads)
+        self._queue.set_callback(_take)
+        self._lock = threading.Lock()
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What decides the vectors."""
+        return self._spec
+
+    @property
+    def device(self) -> str:
+        """Where the vectors are computed."""
+        return "cpu"
+
+    @property
+    def runtime(self) -> str:
+        """What computes the vectors, and how precisely."""
+        return f"openvino {self._precision}"
+
+    def encode(self, pixels: Pixels) -> Vectors:
+        """Return one unit vector a picture, or a row of zeros for a picture without a direction.
+
+        *pixels* are (n, height, width, 3) as the recipe prepares them. Raises ValueError for another size or type.
+        """
+        wanted = (*self._spec.recipe.size, 3)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != wanted:
+            raise ValueError(f"pixels are uint8 (n, {', '.join(map(str, wanted))}), not {pixels.dtype} {pixels.shape}")
+        features = np.empty((len(pixels), self._spec.dim), np.float32)
+        with self._lock:
+            for start in range(0, len(pixels), _BATCH):
+                batch = pixels[start : start + _BATCH]
+                self._queue.start_async({0: _full(batch)}, features[start : start + len(batch)])
+            self._queue.wait_all()
+        return scale_rows(features)[0]
+
+
+def convert(tower: ImageTower, file: Path) -> None:
+    """Save *tower* as an OpenVINO model that takes pixels, uint8 (n, height, width, 3), in float32.
+
+    Raises whatever torch or OpenVINO raise for a network that they cannot follow.
+    """
+    ov.save_model(ov.convert_model(_exported(tower)), file, compress_to_fp16=False)
+
+
+def _exported(tower: ImageTower) -> Any:  # noqa: ANN401 - torch.export.ExportedProgram; torch is not imported here
+    import torch
+
+    class _FromPixels(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tower = tower.module
+            self.mean = 255 * torch.tensor(tower.recipe.mean).view(1, 3, 1, 1)
+            self.std = 255 * torch.tensor(tower.recipe.std).view(1, 3, 1, 1)
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            features: torch.Tensor = self.tower((pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std)
+            return features
+
+    example = torch.zeros(2, *tower.recipe.size, 3, dtype=torch.uint8)
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    with torch.no_grad():
+        return torch.export.export(_FromPixels().eval(), (example,), dynamic_shapes=({0: batch},))
+
+
+def _choose_precision(core: ov.Core, wanted: Precision) -> str:
+    """Return "bf16" or "f32": without a wish, bfloat16 where the processor multiplies it (AMX or avx512_bf16)."""
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if wanted == "f16" or (wanted == "bf16" and not has_bf16):
+        raise DeviceUnavailable(f"this processor does not multiply in {wanted}; use --precision f32 or auto")
+    return "bf16" if has_bf16 and wanted != "f32" else "f32"
+
+
+def _full(batch: Pixels) -> Pixels:
+    """Return *batch* with as many pictures as the compiled model takes, black ones at the end."""
+    if len(batch) == _BATCH:
+        return np.ascontiguousarray(batch)
+    full = np.zeros((_BATCH, *batch.shape[1:]), np.uint8)
+    full[: len(batch)] = batch
+    return full
+
+
+def _take(request: ov.InferRequest, rows: NDArray[np.float32]) -> None:
+    """Copy what *request* computed into *rows*, which are as many as were asked for."""
+    rows[:] = request.get_output_tensor().data[: len(rows)]
