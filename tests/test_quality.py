@@ -24,7 +24,6 @@ def test_neighbours_of_real_photos_are_of_the_same_category(visrec, clothing, tm
             for item, own in category.items()
         ]
     )
-    print(f"nearest {right[:, 0].mean():.4f}, ten nearest {right.mean():.4f}")  # shown by pytest -s
     assert right[:, 0].mean() >= 0.78
     assert right.mean() >= 0.71
     again = json.loads(visrec("index", clothing, "--index", store, "--json", "--quiet").stdout)

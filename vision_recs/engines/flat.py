@@ -26,6 +26,7 @@ _POSITIONS = "positions.npy"
 _BLOCK = 16_384  # vectors copied, or scored again, at once
 _MARGIN = 16  # candidates beyond k, so that the k-th score is almost always clear of the first one left out
 _CANDIDATES = 1 << 22  # that one call of FAISS may return: bounds its memory for many queries and for large k
+_WORTH_THREADS = 10_000_000  # numbers to be compared with a query: with fewer, waking the threads takes longer
 _READ_AHEAD = 128 * 1024  # bytes a request; the kernel cuts off longer ones
 
 
@@ -90,6 +91,8 @@ class FlatIndex:
             _read_ahead(self._path)
         fetch = min(k + _MARGIN, len(self._positions))
         step = max(1, min(1024, _CANDIDATES // fetch))
+        if self._index.ntotal * self._index.d < _WORTH_THREADS:
+            step = 1  # FAISS shares out queries among threads
         results: list[list[Match]] = []
         for start in range(0, len(queries), step):
             some = queries[start : start + step]
