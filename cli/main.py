@@ -10,6 +10,7 @@ import typer
 from vision_recs import __version__
 from vision_recs.errors import VisionRecsError
 
+from .embed import embed
 from .encoders import encoders
 from .gc import gc
 from .index import index
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (index, similar, info, verify, gc, encoders):
+for command in (index, embed, similar, info, verify, gc, encoders):
     app.command()(command)
 
 

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
+
+INDEX = Path(".visrec")
+
+
+class Precision(StrEnum):
+    """How precisely the encoder multiplies."""
+
+    AUTO = "auto"
+    BF16 = "bf16"
+    F16 = "f16"
+    F32 = "f32"
+
 
 Index: TypeAlias = Annotated[
     Path, typer.Option("--index", envvar="VISREC_INDEX", metavar="DIR", help="The folder of the index.")
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="Fail at the end if a picture had to be skipped.")]
+Catalog: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="CATALOG", help="A folder of pictures, or a table (.csv, .tsv, .jsonl, .parquet).")
+]
+Encoder: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        envvar="VISREC_ENCODER",
+        metavar="NAME",
+        help="See `visrec encoders`. [default: that of the index, else efficientnet-lite0]",
+    ),
+]
 Weights: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -20,7 +46,25 @@ Weights: TypeAlias = Annotated[
 ]
 Device: TypeAlias = Annotated[
     str,
-    typer.Option("--device", envvar="VISREC_DEVICE", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."),
+    typer.Option(
+        "--device", envvar="VISREC_DEVICE", metavar="NAME", help="auto, cpu, cuda, cuda:N, cuda:0,cuda:1 ... or mps."
+    ),
 ]
-
-INDEX = Path(".visrec")
+Precise: TypeAlias = Annotated[Precision, typer.Option("--precision", help="How precisely the encoder multiplies.")]
+IdColumn: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--id-column", metavar="NAME", help="The column of ids. [default: id, item_id, product_id, sku ...]"),
+]
+ImageColumn: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--image-column", metavar="NAME", help="The column of pictures. [default: image, picture, file ...]"),
+]
+PictureColumn: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--picture-column", metavar="NAME", help="A column that describes a picture, not its item. May be repeated."
+    ),
+]
+ItemPerFolder: TypeAlias = Annotated[
+    bool, typer.Option("--item-per-folder", help="Each folder is one item with several pictures.")
+]

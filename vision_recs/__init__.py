@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vision_recs.catalog import CatalogOptions, open_catalog
     from vision_recs.encoders import EncoderInfo, list_encoders, load_encoder
     from vision_recs.errors import VisionRecsError
-    from vision_recs.jobs import IndexOptions, IndexReport, Progress, index
+    from vision_recs.jobs import EmbedReport, IndexOptions, Progress, embed, export, index, verify
     from vision_recs.recommend import Query, Recommender, open  # noqa: A004 - vision_recs.open is how a shop is opened
     from vision_recs.store import Store
     from vision_recs.types import Catalog, Encoder, EncoderSpec, Item, Match, PixelRecipe, VectorIndex, Vectors
@@ -29,11 +29,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "Catalog": "types",
     "CatalogOptions": "catalog",
+    "EmbedReport": "jobs",
     "Encoder": "types",
     "EncoderInfo": "encoders",
     "EncoderSpec": "types",
     "IndexOptions": "jobs",
-    "IndexReport": "jobs",
     "Item": "types",
     "Match": "types",
     "PixelRecipe": "types",
@@ -44,21 +44,24 @@ _HOMES = {
     "VectorIndex": "types",
     "Vectors": "types",
     "VisionRecsError": "errors",
+    "embed": "jobs",
+    "export": "jobs",
     "index": "jobs",
     "list_encoders": "encoders",
     "load_encoder": "encoders",
     "open": "recommend",
     "open_catalog": "catalog",
+    "verify": "jobs",
 }
 
 __all__ = [
     "Catalog",
     "CatalogOptions",
+    "EmbedReport",
     "Encoder",
     "EncoderInfo",
     "EncoderSpec",
     "IndexOptions",
-    "IndexReport",
     "Item",
     "Match",
     "PixelRecipe",
@@ -69,11 +72,14 @@ __all__ = [
     "VectorIndex",
     "Vectors",
     "VisionRecsError",
+    "embed",
+    "export",
     "index",
     "list_encoders",
     "load_encoder",
     "open",
     "open_catalog",
+    "verify",
 ]
 
 __getattr__ = lazy_names(__name__, _HOMES)

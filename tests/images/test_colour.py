@@ -1,4 +1,5 @@
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
@@ -283,6 +284,13 @@ def test_a_palette_is_converted_by_its_profile(encode):
     image = probe_image().quantize(50)
     expected = by_littlecms(image.convert("RGB"), icc)
     assert decode(encode(image, "PNG", icc_profile=icc)).tobytes() == expected.tobytes()
+
+
+def test_several_threads_share_one_transform(encode):
+    data = encode(probe_image(), "PNG", icc_profile=rgb_profile(ADOBE_COLORANTS))
+    alone = decode(data).tobytes()
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: decode(data).tobytes(), range(40))) == {alone}
 
 
 def test_a_grey_profile_is_applied_by_its_curve(encode):

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from vision_recs.encoders.loading import load_encoder
     from vision_recs.encoders.names import DEFAULT_ENCODER, EncoderInfo, canonical_name, list_encoders
     from vision_recs.encoders.probing import probe
-    from vision_recs.encoders.space import Space, choose_space
+    from vision_recs.encoders.space import LoadOptions, Space, choose_space
 
 _HOMES = {
     "DEFAULT_ENCODER": "names",
     "EncoderInfo": "names",
+    "LoadOptions": "space",
     "Space": "space",
     "canonical_name": "names",
     "choose_space": "space",
@@ -29,6 +30,7 @@ _HOMES = {
 __all__ = [
     "DEFAULT_ENCODER",
     "EncoderInfo",
+    "LoadOptions",
     "Space",
     "canonical_name",
     "choose_space",

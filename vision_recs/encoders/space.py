@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vision_recs.encoders.loading import load_encoder
 from vision_recs.encoders.names import DEFAULT_ENCODER
+from vision_recs.encoders.precision import Precision
 from vision_recs.encoders.probing import probe
 from vision_recs.errors import SpaceMismatch
 from vision_recs.store import Manifest
@@ -17,16 +19,38 @@ _PROBE_COSINE = 0.99
 """Half precision of any kind stays above this; another model, channel order or crop falls far below."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How an encoder is loaded, as for `load_encoder`."""
+
+    weights: Path | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+
+    def load(self, name: str) -> Encoder:
+        """Return the encoder called *name*."""
+        return load_encoder(name, weights=self.weights, device=self.device, precision=self.precision)
+
+
 class Space:
     """The space of a store's vectors, and the encoder that makes them."""
 
-    def __init__(self, spec: EncoderSpec, *, weights: Path | None, device: str, encoder: Encoder | None) -> None:
-        """Hold the space of *spec*; use `choose_space`."""
+    def __init__(self, spec: EncoderSpec, options: LoadOptions, encoder: Encoder | None = None) -> None:
+        """Hold the space of *spec* and its *encoder*, if that is there already; see `choose_space`."""
         self.spec = spec
-        self.weights = weights
-        self._device = device
+        self._options = options
         self._encoder = encoder
         self._expected: Vectors | None = None
+
+    @property
+    def weights(self) -> Path | None:
+        """The checkpoint that the user named, if any."""
+        return self._options.weights
+
+    @property
+    def runtime(self) -> str:
+        """What computes the vectors, or "not needed" where no vector was asked for."""
+        return "not needed" if self._encoder is None else getattr(self._encoder, "runtime", "your own")
 
     def expect(self, vector: Vectors) -> None:
         """Have the encoder, once it is loaded, give the probe picture this *vector*; see `encoder`."""
@@ -39,7 +63,7 @@ class Space:
     def encoder(self) -> Encoder:
         """Return the encoder; raises SpaceMismatch where it is not the one that made the vectors of the store."""
         if self._encoder is None:
-            self._encoder = load_encoder(self.spec.name, weights=self.weights, device=self._device)
+            self._encoder = self._options.load(self.spec.name)
             if self._encoder.spec != self.spec:
                 raise _mismatch(self.spec, self._encoder.spec)
         if self._expected is not None:
@@ -48,16 +72,15 @@ class Space:
         return self._encoder
 
 
-def choose_space(encoder: str | Encoder | None, *, weights: Path | None, device: str, base: Manifest | None) -> Space:
+def choose_space(encoder: str | Encoder | None, options: LoadOptions, base: Manifest | None) -> Space:
     """Return the space that the caller names; without a name that of *base*, without *base* the default."""
     if encoder is not None and not isinstance(encoder, str):
-        return Space(encoder.spec, weights=None, device=device, encoder=encoder)
-    if encoder is None and weights is None and base is not None:
+        return Space(encoder.spec, replace(options, weights=None), encoder)
+    if encoder is None and options.weights is None and base is not None:
         file = Path(base.weights_file) if base.weights_file else None
-        return Space(base.encoder, weights=file, device=device, encoder=None)
-    name = encoder or (base.encoder.name if base else DEFAULT_ENCODER)
-    loaded = load_encoder(name, weights=weights, device=device)
-    return Space(loaded.spec, weights=weights, device=device, encoder=loaded)
+        return Space(base.encoder, replace(options, weights=file))
+    loaded = options.load(encoder or (base.encoder.name if base else DEFAULT_ENCODER))
+    return Space(loaded.spec, options, loaded)
 
 
 def check_probe(encoder: Encoder, expected: Vectors) -> None:

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 # Profiles of presses take up to 3 MB; what is larger is no profile that a shop needs, and would fill the cache.
 _LARGEST_PROFILE = 4 * 2**20
 
-# The profiles called sRGB differ from each other by rounding only; the next neighbour, gamma 2.2, is 5 levels away.
+# The profiles called sRGB differ from each other by rounding only; the next neighbour, gamma 2.2, is 9 levels away.
 _SAME_LEVELS = 2
 
 

@@ -1,8 +1,9 @@
-"""Jobs: a catalogue becomes a published generation."""
+"""Jobs: a catalogue becomes a published generation; a generation is checked or handed on."""
 
-from vision_recs.jobs.indexing import index
-from vision_recs.jobs.options import IndexOptions, IndexReport
+from vision_recs.jobs.exporting import export
+from vision_recs.jobs.indexing import embed, index
+from vision_recs.jobs.options import EmbedReport, IndexOptions
 from vision_recs.jobs.progress import Progress
 from vision_recs.jobs.verification import verify
 
-__all__ = ["IndexOptions", "IndexReport", "Progress", "index", "verify"]
+__all__ = ["EmbedReport", "IndexOptions", "Progress", "embed", "export", "index", "verify"]

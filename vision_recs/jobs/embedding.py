@@ -18,8 +18,12 @@ from vision_recs.errors import EncoderError, ImageError
 from vision_recs.jobs.ahead import ahead
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import Progress, Report
+from vision_recs.jobs.stopwatch import Stopwatch
 from vision_recs.store import Embedded, Staged, Staging, Writer
 from vision_recs.types import Catalog, Vectors, scale_rows
+
+_BATCHES_AHEAD = 1
+"""Batches that lie ready while one is encoded and the next is gathered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,20 @@ class Prepared:
     error: ImageError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A batch with one unit vector for each picture that has pixels, and which of these have a direction."""
+
+    batch: list[Prepared]
+    vectors: Vectors
+    alive: NDArray[np.bool_]
+
+
 class Embedding:
-    """One run over the pictures of a staged catalogue; afterwards each of them is settled."""
+    """One run over the pictures of a staged catalogue; afterwards each of them is settled, unless it was stopped.
+
+    Reading and preparing run ahead of encoding, and encoding ahead of writing, each by a bounded number of pictures.
+    """
 
     def __init__(self, catalog: Catalog, writer: Writer, staging: Staging, space: Space, options: IndexOptions) -> None:
         """Read from *catalog*, write shards with *writer*, say in *staging* what became of each picture."""
@@ -56,31 +72,38 @@ class Embedding:
         self._planned: list[Embedded] = []
         self._vectors: list[Vectors] = []
         self._pending: set[bytes] = set()
+        self._begun = 0
         self.embedded = 0
+        self.complete = True
         self.seconds = 0.0
+        self.stages = {stage: Stopwatch() for stage in ("reading", "decoding", "encoding", "writing")}
 
     def run(self, total: int, report: Report) -> None:
-        """Embed what no shard holds yet, of *total* pictures."""
-        window = 2 * self._options.batch_size
-        with ThreadPoolExecutor(self._options.workers) as pool:
+        """Embed what no shard holds yet, of *total* pictures, until the options say stop."""
+        options = self._options
+        batch_size = min(options.batch_size, options.shard_size)
+        window = 2 * batch_size
+        started = perf_counter()
+        with ThreadPoolExecutor(options.workers) as pool, ThreadPoolExecutor(1) as encoding:
             read = ahead(pool, self._read, self._staging.pictures(), window=window)
             counted = _counted(read, total, report)
             prepared = ahead(pool, self._prepare, self._unknown(counted), window=window)
-            for batch in _batches(prepared, min(self._options.batch_size, self._options.shard_size)):
-                started = perf_counter()
-                self._embed(batch)
-                self.seconds += perf_counter() - started
+            batches = _batches(prepared, batch_size)
+            for encoded in ahead(encoding, self._encode, batches, window=_BATCHES_AHEAD):
+                self._take(encoded)
         self._write()
+        self.seconds = perf_counter() - started
 
     def _read(self, staged: Staged) -> Read:
-        signature = self._catalog.signature(staged.picture)
-        if staged.digest is not None and signature is not None and signature == staged.signature:
-            return Read(staged, staged.digest, signature)
-        try:
-            data = self._catalog.read(staged.picture)
-        except ImageError as error:
-            return Read(staged, error=error)
-        return Read(staged, hashlib.sha256(data).digest(), signature, data)
+        with self.stages["reading"]:
+            signature = self._catalog.signature(staged.picture)
+            if staged.digest is not None and signature is not None and signature == staged.signature:
+                return Read(staged, staged.digest, signature)
+            try:
+                data = self._catalog.read(staged.picture)
+            except ImageError as error:
+                return Read(staged, error=error)
+            return Read(staged, hashlib.sha256(data).digest(), signature, data)
 
     def _unknown(self, pictures: Iterable[Read]) -> Iterator[Read]:
         """Pass on the pictures that have to be embedded, each digest once; settle the others."""
@@ -91,44 +114,51 @@ class Embedding:
             self._staging.resolve(picture.staged, picture.digest, picture.signature)
             if picture.digest in self._pending or self._writer.recall(self._staging, picture.digest):
                 continue
+            if self._begun == self._options.limit or self._options.stopped():
+                self.complete = False
+                return
+            self._begun += 1
             self._pending.add(picture.digest)
             yield picture
 
     def _prepare(self, read: Read) -> Prepared:
         assert read.data is not None  # a digest is trusted only where it is settled what becomes of it
-        try:
-            pixels = images.prepare(images.decode(read.data), self._space.spec.recipe)
-        except ImageError as error:
-            return Prepared(read.staged, read.digest, None, error)
+        with self.stages["decoding"]:
+            try:
+                pixels = images.prepare(images.decode(read.data), self._space.spec.recipe)
+            except ImageError as error:
+                return Prepared(read.staged, read.digest, None, error)
         return Prepared(read.staged, read.digest, pixels)
 
-    def _embed(self, batch: list[Prepared]) -> None:
-        """Take *batch* into the shard in hand: its vectors, and what became of each picture, but not the pixels."""
-        vectors, alive = self._encode([picture.pixels for picture in batch if picture.pixels is not None])
-        self._planned += _outcomes(batch, alive, first=sum(map(len, self._vectors)))
-        self._vectors.append(vectors[alive])
-        if len(self._planned) >= self._options.shard_size:
-            self._write()
-
-    def _encode(self, pixels: list[NDArray[np.uint8]]) -> tuple[Vectors, NDArray[np.bool_]]:
-        """Return one unit vector a picture, and which pictures have a direction."""
+    def _encode(self, batch: list[Prepared]) -> Encoded:
+        pixels = [picture.pixels for picture in batch if picture.pixels is not None]
         dim = self._space.spec.dim
         if not pixels:
-            return np.empty((0, dim), np.float32), np.empty(0, np.bool_)
-        vectors = self._space.encoder().encode(np.stack(pixels))
+            return Encoded(batch, np.empty((0, dim), np.float32), np.empty(0, np.bool_))
+        encoder = self._space.encoder()
+        with self.stages["encoding"]:
+            vectors = encoder.encode(np.stack(pixels))
         if vectors.shape != (len(pixels), dim):
             raise EncoderError(
                 f"the encoder {self._space.spec.name} gave {len(pixels)} pictures vectors of the shape "
                 f"{vectors.shape}; it must give {(len(pixels), dim)}, as its spec says"
             )
-        return scale_rows(vectors)
+        return Encoded(batch, *scale_rows(vectors))
+
+    def _take(self, encoded: Encoded) -> None:
+        """Take a batch into the shard in hand: its vectors, and what became of each picture, but not the pixels."""
+        self._planned += _outcomes(encoded.batch, encoded.alive, first=sum(map(len, self._vectors)))
+        self._vectors.append(encoded.vectors[encoded.alive])
+        if len(self._planned) >= self._options.shard_size:
+            self._write()
 
     def _write(self) -> None:
         """Write the shard in hand."""
         if not self._planned:
             return
-        vectors = np.concatenate(self._vectors)
-        self._writer.add_shard(self._staging, self._space.spec.fingerprint, self._planned, vectors)
+        with self.stages["writing"]:
+            vectors = np.concatenate(self._vectors)
+            self._writer.add_shard(self._staging, self._space.spec.fingerprint, self._planned, vectors)
         self.embedded += len(vectors)
         self._pending.difference_update(picture.digest for picture in self._planned)
         self._planned, self._vectors = [], []

@@ -1,4 +1,4 @@
-"""`index`: a catalogue becomes a published generation; run again, only the difference is done."""
+"""`index` and `embed`: a catalogue becomes a published generation; run again, only the difference is done."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from time import perf_counter
 
 import vision_recs
 from vision_recs.catalog import open_catalog
-from vision_recs.encoders.space import Space, choose_space
-from vision_recs.engines import build_index, open_index
-from vision_recs.engines.recall import measure_recall
+from vision_recs.encoders import LoadOptions, Space, choose_space
 from vision_recs.errors import NothingIndexed
 from vision_recs.jobs.embedding import Embedding
-from vision_recs.jobs.options import IndexOptions, IndexReport
+from vision_recs.jobs.engine import NO_ENGINE, mend, publish, wants_engine
+from vision_recs.jobs.options import EmbedReport, IndexOptions
 from vision_recs.jobs.progress import Progress, Report, silent
 from vision_recs.store import (
     CatalogEntry,
@@ -31,8 +30,6 @@ from vision_recs.store import (
 )
 from vision_recs.types import Catalog, Encoder
 
-ENGINE = "flat"
-
 
 def index(
     catalog: str | Path | Catalog,
@@ -41,8 +38,8 @@ def index(
     encoder: str | Encoder | None = None,
     options: IndexOptions | None = None,
     progress: Report = silent,
-) -> IndexReport:
-    """Bring the store in the folder *store* up to date with *catalog*, and return what was done.
+) -> EmbedReport:
+    """Bring the store in the folder *store* up to date with *catalog*, build its index, and return what was done.
 
     Only pictures whose bytes are new to the store are embedded, and readers see the new generation when it is complete.
     *encoder* is a name, or an object of your own; without it the store's encoder goes on, and a new store gets the
@@ -61,17 +58,35 @@ def index(
             space = _enter_space(encoder, options, writer, staging)
             embedding = Embedding(catalog, writer, staging, space, options)
             embedding.run(total, progress)
-            counts = staging.finish()
-            _refuse_nothing(counts, staging)
-            draft = writer.draft(staging, counts)
+            counts = _finish(staging) if embedding.complete else None
+            anew = _says_otherwise(writer.base, catalog, space) or wants_engine(writer.base, options.engine)
+            draft = writer.draft(staging, counts, anew=anew) if counts else None
         finally:
             staging.close()
-        if draft is None and writer.base is not None:
-            published = _unchanged(writer, writer.base)
-        else:
-            assert draft is not None
-            published = _publish(writer, draft, _describe(draft, catalog, space), progress)
-    return _report(published, counts, embedding, perf_counter() - started, getattr(catalog, "picture_columns", ()))
+        published = writer.base
+        if draft is not None:
+            published = publish(writer, _describe(draft, catalog, space, writer.base), options.engine, progress)
+        elif counts is not None and published is not None:
+            mend(writer, published)
+    report = _report(published, counts, space, embedding)
+    return replace(
+        report,
+        seconds=round(perf_counter() - started, 3),
+        picture_columns=getattr(catalog, "picture_columns", ()),
+    )
+
+
+def embed(
+    catalog: str | Path | Catalog,
+    store: str | Path = ".visrec",
+    *,
+    encoder: str | Encoder | None = None,
+    options: IndexOptions | None = None,
+    progress: Report = silent,
+) -> EmbedReport:
+    """Do all that `index` does but for building an index: until one is built, exact search answers queries."""
+    options = replace(options or IndexOptions(), engine=NO_ENGINE)
+    return index(catalog, store, encoder=encoder, options=options, progress=progress)
 
 
 def _stage(catalog: Catalog, staging: Staging, progress: Report) -> int:
@@ -85,86 +100,93 @@ def _stage(catalog: Catalog, staging: Staging, progress: Report) -> int:
 
 def _enter_space(encoder: str | Encoder | None, options: IndexOptions, writer: Writer, staging: Staging) -> Space:
     base = writer.base.manifest if writer.base else None
-    space = choose_space(encoder, weights=options.weights, device=options.device, base=base)
+    space = choose_space(encoder, LoadOptions(options.weights, options.device, options.precision), base)
     if base and base.encoder == space.spec:
         space.expect(probe_vector(base.probe))
-    writer.enter(staging, space.spec.fingerprint)
+    writer.enter(staging, space.spec)
+    if options.retry_skipped:
+        staging.forget_failures()
     return space
 
 
-def _refuse_nothing(counts: Counts, staging: Staging) -> None:
+def _finish(staging: Staging) -> Counts:
+    """Return what the generation holds; raises NothingIndexed where that is nothing."""
+    counts = staging.finish()
+    if counts.pictures == 0 == counts.skipped:
+        raise NothingIndexed("the catalogue names no picture; the index is as it was")
     if counts.pictures == 0:
         first = json.loads(next(staging.skipped_lines()))
         raise NothingIndexed(
             f"none of the {counts.skipped} pictures could be used, the first of them, {first['picture']}, because "
             f"{first['message']}; the index is as it was"
         )
+    return counts
 
 
-def _describe(draft: Draft, catalog: Catalog, space: Space) -> Manifest:
+def _says_otherwise(base: Store | None, catalog: Catalog, space: Space) -> bool:
+    """Whether the catalogue or the checkpoint, unchanged as they may be, lie where *base* does not say."""
+    return base is not None and (base.manifest.catalog, base.manifest.weights_file) != (
+        _entry(catalog),
+        _weights_file(space),
+    )
+
+
+def _entry(catalog: Catalog) -> CatalogEntry:
+    return CatalogEntry(catalog.location, catalog.root)
+
+
+def _weights_file(space: Space) -> str | None:
+    return str(space.weights.absolute()) if space.weights else None
+
+
+def _probe(space: Space, base: Store | None) -> str:
+    if base is not None and base.manifest.encoder == space.spec:
+        return base.manifest.probe  # were each run to put its own in place, small differences could add up
+    return probe_text(space.probe())
+
+
+def _describe(draft: Draft, catalog: Catalog, space: Space, base: Store | None) -> Manifest:
     """Return the manifest of *draft*, as yet without the figures of its engine."""
     return Manifest(
         generation=draft.generation,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         visrec=vision_recs.__version__,
         encoder=space.spec,
-        weights_file=str(space.weights.absolute()) if space.weights else None,
-        catalog=CatalogEntry(catalog.location, catalog.root),
+        weights_file=_weights_file(space),
+        catalog=_entry(catalog),
         items=draft.counts.items,
         pictures=draft.counts.pictures,
         skipped=draft.counts.skipped,
         shards=draft.shards,
         items_digest=draft.items_digest,
         skipped_digest=draft.skipped_digest,
-        probe=probe_text(space.probe()),
-        engine=ENGINE,
-        recall_at_10=0.0,
+        probe=_probe(space, base),
+        engine=NO_ENGINE,
+        recall_at_10=1.0,  # answers come from exact search until there is an engine
     )
 
 
-def _publish(writer: Writer, draft: Draft, manifest: Manifest, progress: Report) -> Store:
-    """Build the engine of *draft*, measure it, and let readers see the generation."""
-    source = Store(writer.layout, manifest)
-    progress(Progress("building the index", 0, draft.counts.pictures))
-    folder = _build_engine(writer, source)
-    measured = replace(manifest, recall_at_10=measure_recall(open_index(ENGINE, source, folder), source, k=10))
-    progress(Progress("building the index", draft.counts.pictures, draft.counts.pictures))
-    return writer.publish(measured, folder)
-
-
-def _unchanged(writer: Writer, base: Store) -> Store:
-    """Return *base*, with its engine built again if somebody deleted it."""
-    target = writer.layout.engine(base.manifest.engine, base.generation)
-    if not target.is_dir():
-        writer.place_engine(_build_engine(writer, base), target)
-    return base
-
-
-def _build_engine(writer: Writer, source: Store) -> Path:
-    folder = writer.layout.tmp / "engine"
-    folder.mkdir()
-    build_index(ENGINE, source, folder)
-    return folder
-
-
-def _report(
-    published: Store, counts: Counts, embedding: Embedding, seconds: float, picture_columns: tuple[str, ...]
-) -> IndexReport:
-    manifest = published.manifest
-    return IndexReport(
-        items=counts.items,
-        pictures=counts.pictures,
+def _report(published: Store | None, counts: Counts | None, space: Space, embedding: Embedding) -> EmbedReport:
+    manifest = published.manifest if published else None
+    stages = {stage: round(watch.seconds, 3) for stage, watch in embedding.stages.items()}
+    return EmbedReport(
+        items=manifest.items if manifest else 0,
+        pictures=manifest.pictures if manifest else 0,
         embedded=embedding.embedded,
-        reused=counts.pictures - embedding.embedded,
-        skipped=counts.skipped,
-        removed=counts.removed,
-        generation=manifest.generation,
-        encoder=manifest.encoder.name,
-        fingerprint=manifest.encoder.fingerprint,
-        engine=manifest.engine,
-        recall_at_10=manifest.recall_at_10,
-        seconds=round(seconds, 3),
+        reused=counts.pictures - embedding.embedded if counts else 0,
+        skipped=manifest.skipped if manifest else 0,
+        removed=counts.removed if counts else 0,
+        generation=manifest.generation if manifest else 0,
+        encoder=space.spec.name,
+        fingerprint=space.spec.fingerprint,
+        runtime=space.runtime,
+        engine=manifest.engine if manifest else NO_ENGINE,
+        recall_at_10=manifest.recall_at_10 if manifest else 0.0,
+        seconds=0.0,
         pictures_per_second=round(embedding.embedded / embedding.seconds, 1) if embedding.embedded else 0.0,
-        skipped_reasons=published.items.skipped_reasons(),
-        picture_columns=picture_columns,
+        stages=stages,
+        bottleneck=max(stages, key=lambda stage: stages[stage]),
+        complete=embedding.complete,
+        skipped_reasons=published.items.skipped_reasons() if published else {},
+        picture_columns=(),
     )

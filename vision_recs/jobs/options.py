@@ -8,33 +8,50 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vision_recs.catalog import CatalogOptions
+from vision_recs.encoders.precision import Precision
+from vision_recs.jobs.progress import Stopped, go_on
 
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """How `index` works; none of this changes a vector, but for *weights*.
+    """How `index` and `embed` work; none of this changes a vector, but for *weights*.
 
-    *catalog* says how a path is read. *weights* is a checkpoint to use in place of the encoder's own. *device* is auto,
-    cpu, cuda, cuda:N or mps. *shard_size* is how many pictures are written at a time, and so how many a crash can cost.
+    *catalog* says how a path is read. *weights* is a checkpoint to use in place of the encoder's own. *device* and
+    *precision* are those of `load_encoder`. *shard_size* is how many pictures are written at a time, and so how many a
+    crash can cost. *limit* ends the run after so many new pictures, and *stopped*, which is asked before each, when it
+    says true; either finishes the shard in hand. *retry_skipped* tries those again that could not be used before,
+    although their bytes are the same. *engine* is the index that is built.
     """
 
     catalog: CatalogOptions = field(default_factory=CatalogOptions)
     weights: Path | None = None
     device: str = "auto"
+    precision: Precision = "auto"
     shard_size: int = 4096
+    limit: int | None = None
+    stopped: Stopped = go_on
+    retry_skipped: bool = False
+    engine: str = "flat"
     batch_size: int = 32
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
 
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1 with a ValueError."""
+        for name in ("shard_size", "batch_size", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+
 
 @dataclass(frozen=True, slots=True)
-class IndexReport:
-    """What `index` did.
+class EmbedReport:
+    """What `index` or `embed` did.
 
-    *pictures* are those in the index, *embedded* those of which a vector was computed, *reused* those that had one;
-    *skipped* are the pictures that could not be used, *removed* the items that are gone since the last generation.
-    *recall_at_10* is that of the index against exact search. *pictures_per_second* is the rate of embedding alone.
-    *skipped_reasons* counts the skipped pictures by reason code; *picture_columns* are the columns that were found to
-    belong to pictures and not to items.
+    *items* and *pictures* are those of the published generation, *embedded* the pictures of which a vector was
+    computed, *reused* those that had one; *skipped* are the pictures that could not be used, for the reasons counted in
+    *skipped_reasons*, *removed* the items that are gone since the last generation. A run that was stopped is not
+    *complete*: what it embedded is kept, nothing is published, and *items* and the like are those published before.
+    *stages* are the seconds during which each was at work, several of them at a time; *bottleneck* is the longest.
+    *pictures_per_second* is the rate of embedding. *picture_columns* belong to pictures and not to items.
     """
 
     items: int
@@ -46,9 +63,13 @@ class IndexReport:
     generation: int
     encoder: str
     fingerprint: str
+    runtime: str
     engine: str
     recall_at_10: float
     seconds: float
     pictures_per_second: float
-    skipped_reasons: Mapping[str, int] = field(default_factory=dict)
-    picture_columns: tuple[str, ...] = ()
+    stages: Mapping[str, float]
+    bottleneck: str
+    complete: bool
+    skipped_reasons: Mapping[str, int]
+    picture_columns: tuple[str, ...]

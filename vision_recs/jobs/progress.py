@@ -23,3 +23,12 @@ Report: TypeAlias = Callable[[Progress], None]
 def silent(progress: Progress) -> None:
     """Take notice of nothing."""
     del progress
+
+
+Stopped: TypeAlias = Callable[[], bool]
+"""Asked often, from the calling thread; once it says true, a job finishes what is in hand and ends."""
+
+
+def go_on() -> bool:
+    """Never stop."""
+    return False

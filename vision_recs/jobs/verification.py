@@ -12,8 +12,8 @@ from vision_recs import store as stores
 def verify(store: str | Path = ".visrec") -> Iterator[str]:
     """Yield a sentence for each file of *store*, engines included, that is missing or altered.
 
-    Raises StoreNotFound where there is no store.
+    Raises StoreNotFound where there is no store, UnknownFormat for one of a newer visrec.
     """
     yield from stores.verify(store)
-    for folder in sorted(stores.Layout(Path(store)).engines.iterdir()):
+    for folder in sorted(stores.Layout(Path(store)).engines.glob("*")):
         yield from engines.verify(folder)

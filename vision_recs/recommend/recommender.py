@@ -86,12 +86,12 @@ class Recommender:
         return vectors
 
     def _loaded_encoder(self) -> Encoder:
-        from vision_recs.encoders.space import Space
+        from vision_recs.encoders import LoadOptions, Space
 
         if self._encoder is None:
             manifest = self.store.manifest
             weights = self._weights or (Path(manifest.weights_file) if manifest.weights_file else None)
-            space = Space(manifest.encoder, weights=weights, device=self._device, encoder=None)
+            space = Space(manifest.encoder, LoadOptions(weights=weights, device=self._device))
             space.expect(probe_vector(manifest.probe))
             self._encoder = space.encoder()
         return self._encoder

@@ -8,12 +8,13 @@ from vision_recs.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vision_recs.store.gc import Reclaimed, collect
+    from vision_recs.store.items import StoredRow
     from vision_recs.store.layout import Layout, size
     from vision_recs.store.manifest import CatalogEntry, Manifest, probe_text, probe_vector
     from vision_recs.store.shards import Embedded
     from vision_recs.store.staging import Counts, Staged, Staging
     from vision_recs.store.store import Store
-    from vision_recs.store.verify import verify
+    from vision_recs.store.verification import verify
     from vision_recs.store.writer import Draft, Writer, open_writer
 
 _HOMES = {
@@ -27,13 +28,14 @@ _HOMES = {
     "Staged": "staging",
     "Staging": "staging",
     "Store": "store",
+    "StoredRow": "items",
     "Writer": "writer",
     "collect": "gc",
     "open_writer": "writer",
     "probe_text": "manifest",
     "probe_vector": "manifest",
     "size": "layout",
-    "verify": "verify",
+    "verify": "verification",
 }
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "Staged",
     "Staging",
     "Store",
+    "StoredRow",
     "Writer",
     "collect",
     "open_writer",

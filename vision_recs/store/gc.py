@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vision_recs.errors import StoreNotFound
+from vision_recs.store.files import discard, flush, written_to
 from vision_recs.store.layout import Layout
 from vision_recs.store.store import read_current, read_manifest
-from vision_recs.store.verify import generations
+from vision_recs.store.verification import generations
 from vision_recs.store.writer import open_writer
 
 
@@ -32,18 +32,15 @@ def collect(path: str | Path) -> Reclaimed:
     layout = Layout(Path(path))
     if not layout.current.exists():
         raise StoreNotFound(f"there is no index in {layout.root}; make one with `visrec index CATALOG`")
-    with open_writer(path):
+    with open_writer(path), written_to(layout.root):
         current, digest = read_current(layout)
         used = {shard.name for shard in read_manifest(layout, current, digest).shards}
         old = [generation for generation in generations(layout) if generation != current]
-        freed = 0
-        for generation in old:  # manifests first: what a manifest names is there as long as the manifest is
-            freed += _remove(layout.manifest(generation))
-        for leftover in _leftovers(layout, current):
-            freed += _remove(leftover)
+        freed = _remove(map(layout.manifest, old), layout)
+        flush(layout.generations)  # manifests first: what a manifest names is there as long as the manifest is
+        freed += _remove(_leftovers(layout, current), layout)
         shards = list(_unused_shards(layout, used))
-        for shard in shards:
-            freed += _remove(shard)
+        freed += _remove(shards, layout)
     return Reclaimed(len(old), len(shards), freed)
 
 
@@ -53,7 +50,7 @@ def _leftovers(layout: Layout, current: int) -> Iterator[Path]:
         (layout.skipped(0).parent, layout.skipped(current).stem),
         (layout.engines, f"-{current:06d}"),
     ):
-        yield from (path for path in folder.iterdir() if not path.stem.endswith(kept))
+        yield from [path for path in folder.iterdir() if not path.stem.endswith(kept)]
 
 
 def _unused_shards(layout: Layout, used: set[str]) -> Iterator[Path]:
@@ -63,11 +60,11 @@ def _unused_shards(layout: Layout, used: set[str]) -> Iterator[Path]:
             yield folder
 
 
-def _remove(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    size = sum(file.stat().st_size for file in files)
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+def _remove(paths: Iterable[Path], layout: Layout) -> int:
+    """Remove the files and folders *paths* and return how many bytes they took."""
+    size = 0
+    for path in paths:
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        size += sum(file.stat().st_size for file in files)
+        discard(path, layout.tmp)
     return size

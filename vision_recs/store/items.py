@@ -41,6 +41,16 @@ class StoredPicture:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredRow:
+    """One picture of one item: *ordinal* counts the pictures of the item, *position* names the vector."""
+
+    id: str
+    ordinal: int
+    picture: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A picture that is not in the index, and why: *reason* is a code of `errors.REASONS`."""
 
@@ -103,6 +113,14 @@ class Items:
         found = self._all(query, (position, limit))
         with self._reading():
             return [Row(_text(item), _text(picture), digest.lower()) for item, picture, digest in found]
+
+    def rows_after(self, row: StoredRow | None, limit: int) -> list[StoredRow]:
+        """Return at most *limit* rows by id, then by ordinal: the first ones, or those after *row*."""
+        query = (
+            "SELECT id, ordinal, picture, position FROM rows WHERE (id, ordinal) > (?, ?) ORDER BY id, ordinal LIMIT ?"
+        )
+        last = (row.id, row.ordinal) if row else ("", -1)
+        return [StoredRow(*found) for found in self._all(query, (*last, limit))]
 
     def position(self, digest: str) -> int:
         """Return where the vector of the picture with *digest* is; raises LookupError where there is none."""

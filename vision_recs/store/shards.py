@@ -17,7 +17,8 @@ import numpy as np
 from vision_recs.errors import StoreDamaged
 from vision_recs.store.files import publish_folder, sha256_file
 from vision_recs.store.layout import ROWS_FILE, VECTORS_FILE, Layout
-from vision_recs.types import Vectors
+from vision_recs.store.vectors import map_vectors
+from vision_recs.types import EncoderSpec, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ def write_shard(layout: Layout, fingerprint: str, embedded: Sequence[Embedded], 
     return name
 
 
-def read_shard(folder: Path, fingerprint: str) -> list[Embedded]:
-    """Return the pictures of the shard in *folder*, none where it is of another space than *fingerprint*.
+def read_shard(folder: Path, spec: EncoderSpec) -> list[Embedded]:
+    """Return the pictures of the shard in *folder*, none where it is of another space than that of *spec*.
 
     Raises StoreDamaged.
     """
@@ -75,11 +76,14 @@ def read_shard(folder: Path, fingerprint: str) -> list[Embedded]:
     path = folder / ROWS_FILE
     try:
         schema = pq.read_schema(path)
-        if (schema.metadata or {}).get(b"visrec.fingerprint") != fingerprint.encode():
+        if (schema.metadata or {}).get(b"visrec.fingerprint") != spec.fingerprint.encode():
             return []
-        return [Embedded(**row) for row in pq.read_table(path).to_pylist()]
+        pictures = [Embedded(**row) for row in pq.read_table(path).to_pylist()]
+        map_vectors(folder, rows=sum(picture.vector is not None for picture in pictures), dim=spec.dim)
     except (OSError, TypeError, ValueError, pa.ArrowException) as error:
-        raise StoreDamaged(f"{path} cannot be read ({error}); delete {folder} and run again") from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise StoreDamaged(f"the shard {folder} cannot be read ({reason}); delete it and run again") from error
+    return pictures
 
 
 def shard_digests(folder: Path) -> dict[str, str]:

@@ -22,6 +22,9 @@ CREATE TABLE staging.pictures (
 CREATE TABLE staging.resolved (number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT);
 CREATE TABLE staging.outcomes (digest BLOB PRIMARY KEY, position INTEGER, reason TEXT, message TEXT) WITHOUT ROWID;
 CREATE TABLE staging.spare (digest BLOB PRIMARY KEY, shard TEXT NOT NULL, vector INTEGER NOT NULL) WITHOUT ROWID;
+-- only other bytes or another encoder mend these; other failures may pass, as when an installation learns a format
+CREATE TEMP VIEW lasting AS
+    SELECT * FROM base.skipped WHERE reason IN ('not-an-image', 'truncated', 'no-direction');
 """
 _FINISH = """
 INSERT INTO main.vectors SELECT position, digest FROM staging.outcomes WHERE position IS NOT NULL ORDER BY position;
@@ -38,9 +41,6 @@ INSERT INTO main.items
     SELECT id, attributes FROM staging.items
     WHERE EXISTS (SELECT 1 FROM main.rows WHERE rows.id = items.id) ORDER BY id;
 """
-_LASTING = "reason IN ('not-an-image', 'truncated', 'no-direction')"
-"""Failures that only other bytes or another encoder mend. The rest may pass: an installation learns a format."""
-
 _DIFFERENCES = (
     "SELECT id, attributes FROM {}.items",
     "SELECT id, ordinal, picture, position, attributes FROM {}.rows",
@@ -87,6 +87,11 @@ class Staging:
         self._connection.executescript(SCHEMA + _STAGING)
         execute("BEGIN")
 
+    def forget_failures(self) -> None:
+        """Have every picture tried again that the last generation could not use."""
+        self._connection.execute("DROP VIEW lasting")
+        self._connection.execute("CREATE TEMP VIEW lasting AS SELECT * FROM base.skipped WHERE false")
+
     def reuse_base(self) -> None:
         """Have the vectors of the last generation serve again: they are of the same space."""
         self._reuses_base = True
@@ -127,7 +132,7 @@ class Staging:
             " FROM staging.pictures p"
             " LEFT JOIN base.rows r ON ?1 AND r.id = p.id AND r.picture = p.picture"
             " LEFT JOIN base.vectors v ON v.position = r.position"
-            f" LEFT JOIN base.skipped s ON ?1 AND s.id = p.id AND s.picture = p.picture AND s.{_LASTING}"
+            " LEFT JOIN lasting s ON ?1 AND s.id = p.id AND s.picture = p.picture"
             " ORDER BY number"
         )
         return (Staged(*row) for row in self._connection.execute(query, (self._reuses_base,)))
@@ -157,7 +162,7 @@ class Staging:
         if position:
             self.settle(digest, position=position[0])
             return True
-        failure = self._one(f"SELECT reason, message FROM base.skipped WHERE digest = ? AND {_LASTING} LIMIT 1", digest)
+        failure = self._one("SELECT reason, message FROM lasting WHERE digest = ? LIMIT 1", digest)
         if failure:
             self.settle(digest, reason=failure[0], message=failure[1])
         return failure is not None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownItem
 from vision_recs.store.items import Items, StoredPicture
-from vision_recs.store.layout import Layout
+from vision_recs.store.layout import VECTORS_FILE, Layout
 from vision_recs.store.manifest import Manifest
 from vision_recs.store.vectors import map_vectors
 from vision_recs.types import Attribute, Row, Vectors, scale_rows
@@ -127,7 +127,11 @@ class Store:
     def _shard(self, number: int) -> NDArray[np.float16]:
         if number not in self._shards:
             entry = self.manifest.shards[number]
-            self._shards[number] = map_vectors(self.layout.shard(entry.name), rows=entry.rows, dim=self.dim)
+            folder = self.layout.shard(entry.name)
+            try:
+                self._shards[number] = map_vectors(folder, rows=entry.rows, dim=self.dim)
+            except (OSError, ValueError) as error:
+                raise StoreDamaged(f"{folder / VECTORS_FILE} cannot be read ({error}); run `visrec verify`") from error
         return self._shards[number]
 
     def _require(self, sound: NDArray[np.bool_], positions: NDArray[np.int64], what: str) -> None:

@@ -7,20 +7,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import StoreDamaged
 from vision_recs.store.layout import VECTORS_FILE
+
+_MAGIC = b"\x93NUMPY\x01\x00"
 
 
 def map_vectors(folder: Path, *, rows: int, dim: int) -> NDArray[np.float16]:
-    """Map the vectors (rows, dim) of the shard in *folder*; raises StoreDamaged where they are no such array."""
+    """Map the vectors (rows, dim) of the shard in *folder*; raises ValueError or OSError where they are no such array.
+
+    It does what `numpy.load` does, which however has the header evaluated, and Python 3.11 cannot do that in several
+    threads at once (python/cpython#106905).
+    """
     path = folder / VECTORS_FILE
-    try:
-        vectors: NDArray[np.float16] = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # noqa: BLE001 - numpy evaluates the header, and a damaged one may raise anything
-        raise StoreDamaged(f"{path} cannot be read ({error}); run `visrec verify`") from error
-    if (vectors.shape, vectors.dtype.str) != ((rows, dim), "<f2"):
-        raise StoreDamaged(
-            f"{path} holds {vectors.dtype} of the shape {vectors.shape}, not float16 of {(rows, dim)}; "
-            "run `visrec verify`"
-        )
-    return vectors
+    with path.open("rb") as file:
+        start = file.read(len(_MAGIC) + 2)
+        header = file.read(int.from_bytes(start[len(_MAGIC) :], "little"))
+    expected = f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({rows}, {dim}), }}".encode()
+    offset = len(start) + len(header)
+    size = path.stat().st_size
+    if start[: len(_MAGIC)] != _MAGIC or header.rstrip() != expected or size != offset + 2 * rows * dim:
+        raise ValueError(f"its {size} bytes are not {rows} vectors of {dim} float16 numbers in the format of NumPy")
+    return np.memmap(path, np.dtype("<f2"), "r", offset, (rows, dim))

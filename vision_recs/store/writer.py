@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,13 +14,21 @@ import filelock
 import numpy as np
 
 from vision_recs.errors import StoreError, StoreLocked
-from vision_recs.store.files import publish_bytes, publish_file, publish_folder, sha256_file
-from vision_recs.store.layout import VECTORS_FILE, Layout
+from vision_recs.store.files import (
+    discard,
+    flush,
+    publish_bytes,
+    publish_file,
+    publish_folder,
+    sha256_file,
+    written_to,
+)
+from vision_recs.store.layout import Layout
 from vision_recs.store.manifest import Manifest, ShardEntry
 from vision_recs.store.shards import Embedded, read_shard, shard_digests, write_shard
 from vision_recs.store.staging import Counts, Staging
 from vision_recs.store.store import Store, current_text
-from vision_recs.types import Vectors
+from vision_recs.types import EncoderSpec, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class Writer:
         self.layout = layout
         self.base = base
         self._shards: dict[str, ShardEntry] = {}
+        self._spare_rows: dict[str, int] = {}
         self._next_position = 0
 
     @property
@@ -53,17 +63,17 @@ class Writer:
         base_items = self.layout.items(self.base.generation) if self.base else None
         return Staging(self.layout.tmp / "items.sqlite", base_items)
 
-    def enter(self, staging: Staging, fingerprint: str) -> None:
-        """Have *staging* use again what is known of the space *fingerprint*: the last generation and spare shards."""
-        if self.base and self.base.fingerprint == fingerprint:
+    def enter(self, staging: Staging, spec: EncoderSpec) -> None:
+        """Have *staging* use again what is known of the space of *spec*: the last generation and spare shards."""
+        if self.base and self.base.fingerprint == spec.fingerprint:
             staging.reuse_base()
             self._shards = {shard.name: shard for shard in self.base.manifest.shards}
             self._next_position = max((shard.first + shard.rows for shard in self._shards.values()), default=0)
         for folder in sorted(self.layout.shards.iterdir()):
             if folder.name not in self._shards:
-                space, pictures = read_shard(folder)
-                if space == fingerprint:
-                    staging.offer_spare(folder.name, pictures)
+                pictures = read_shard(folder, spec)
+                self._spare_rows[folder.name] = sum(picture.vector is not None for picture in pictures)
+                staging.offer_spare(folder.name, pictures)
 
     def recall(self, staging: Staging, digest: bytes) -> bool:
         """Whether the picture with *digest* is settled, by this generation, the last one or a shard on the disk."""
@@ -73,51 +83,63 @@ class Writer:
         if spare is None:
             return False
         shard, row = spare
-        staging.settle(digest, position=self._first_position(shard) + row)
+        staging.settle(digest, position=self._first_position(shard, self._spare_rows[shard]) + row)
         return True
 
     def add_shard(self, staging: Staging, fingerprint: str, embedded: Sequence[Embedded], vectors: Vectors) -> None:
         """Write what was embedded as a shard, durably, and settle each picture; without a vector there is no shard."""
         first = 0
         if len(vectors):
-            first = self._first_position(write_shard(self.layout, fingerprint, embedded, vectors))
+            with written_to(self.layout.root):
+                name = write_shard(self.layout, fingerprint, embedded, vectors)
+                first = self._first_position(name, len(vectors))
         for picture in embedded:
             position = None if picture.vector is None else first + picture.vector
             staging.settle(picture.digest, position=position, reason=picture.reason, message=picture.message)
 
-    def draft(self, staging: Staging, counts: Counts) -> Draft | None:
-        """Put the finished items in place, or return None where the generation would be the same as the last one."""
+    def draft(self, staging: Staging, counts: Counts, *, anew: bool = False) -> Draft | None:
+        """Put the finished items in place; unless *anew*, return None where they are those of the last generation."""
         shards = tuple(self._shards_in_use(staging.positions()))
-        if self.base and shards == self.base.manifest.shards and not staging.differs_from_base():
+        same_shards = self.base is not None and shards == self.base.manifest.shards
+        if same_shards and not anew and not staging.differs_from_base():
             return None
-        skipped = self.layout.tmp / "skipped.jsonl"
-        with skipped.open("w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in staging.skipped_lines())
-        staging.close()
-        items = self.layout.tmp / "items.sqlite"
-        draft = Draft(self.generation, counts, shards, sha256_file(items), sha256_file(skipped))
-        publish_file(items, self.layout.items(self.generation))
-        publish_file(skipped, self.layout.skipped(self.generation))
+        with written_to(self.layout.root):
+            items, skipped = self.layout.tmp / "items.sqlite", self.layout.tmp / "skipped.jsonl"
+            with skipped.open("w", encoding="utf-8") as file:
+                file.writelines(line + "\n" for line in staging.skipped_lines())
+            staging.close()
+            draft = Draft(self.generation, counts, shards, sha256_file(items), sha256_file(skipped))
+            self._withdraw()
+            publish_file(items, self.layout.items(self.generation))
+            publish_file(skipped, self.layout.skipped(self.generation))
         return draft
 
-    def publish(self, manifest: Manifest, engine: Path) -> Store:
-        """Publish the generation of *manifest*, with the files in the folder *engine* as its index."""
-        self.place_engine(engine, self.layout.engine(manifest.engine, manifest.generation))
+    def publish(self, manifest: Manifest, engine: Path | None) -> Store:
+        """Publish the generation of *manifest*, with the files in the folder *engine*, if any, as its index."""
+        if engine is not None:
+            self.place_engine(engine, self.layout.engine(manifest.engine, manifest.generation))
         data = manifest.to_bytes()
-        publish_bytes(data, self.layout.manifest(manifest.generation), self.layout.tmp)
         text = current_text(manifest.generation, hashlib.sha256(data).hexdigest())
-        publish_bytes(text.encode(), self.layout.current, self.layout.tmp)
+        with written_to(self.layout.root):
+            publish_bytes(data, self.layout.manifest(manifest.generation), self.layout.tmp)
+            publish_bytes(text.encode(), self.layout.current, self.layout.tmp)
         return Store(self.layout, manifest)
 
     def place_engine(self, engine: Path, target: Path) -> None:
-        """Move the files in the folder *engine* to *target*."""
-        shutil.rmtree(target, ignore_errors=True)  # left by a run that died before it published
-        publish_folder(engine, target)
+        """Move the files in the folder *engine* to *target*, in place of what is there."""
+        with written_to(self.layout.root):
+            discard(target, self.layout.tmp)
+            publish_folder(engine, target)
 
-    def _first_position(self, name: str) -> int:
+    def _withdraw(self) -> None:
+        """Remove the manifest that a run left which died before it published: it contradicts the files to come."""
+        self.layout.manifest(self.generation).unlink(missing_ok=True)
+        flush(self.layout.generations)
+
+    def _first_position(self, name: str, rows: int) -> int:
+        """Take the shard *name* of *rows* vectors into the generation, and return where it begins."""
         if name not in self._shards:
             folder = self.layout.shard(name)
-            rows = len(np.load(folder / VECTORS_FILE, mmap_mode="r"))
             self._shards[name] = ShardEntry(name, self._next_position, rows, (), shard_digests(folder))
             self._next_position += rows
         return self._shards[name].first
@@ -134,36 +156,69 @@ class Writer:
 def open_writer(path: str | Path) -> Iterator[Writer]:
     """Hold the lock of the store in the folder *path*, made if it is not there, and yield its Writer.
 
-    Raises StoreLocked where another process holds it, StoreError where the folder holds something else.
+    Raises StoreLocked where another process holds it, StoreError where the folder holds something else, cannot be
+    written or runs out of room.
     """
     layout = Layout(Path(path))
     _refuse_foreign(layout)
     is_new = not layout.root.exists()
-    layout.make_folders()
+    with _locked(layout):
+        try:
+            _prepare_folders(layout)
+            yield Writer(layout, Store.open(layout.root) if layout.current.exists() else None)
+        except sqlite3.Error as error:  # a catalogue reports its own
+            raise StoreError(
+                f"the items of {layout.root} cannot be read or written ({error}); make room, or run `visrec verify`"
+            ) from error
+        finally:  # while the lock is held: the moment it is free, the folder may be another's
+            _tidy(layout, is_new=is_new)
+
+
+@contextmanager
+def _locked(layout: Layout) -> Iterator[None]:
     lock = filelock.FileLock(layout.lock, timeout=0)
+    with written_to(layout.root):
+        layout.root.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise StoreLocked(f"another process is writing to {layout.root}; wait until it is done") from None
     try:
-        with lock:
-            shutil.rmtree(layout.tmp)
-            layout.tmp.mkdir()
-            base = Store.open(layout.root) if layout.current.exists() else None
-            yield Writer(layout, base)
-    except filelock.Timeout:
-        raise StoreLocked(f"another process is writing to {layout.root}; wait until it is done") from None
+        yield
     finally:
-        if is_new and not layout.current.exists() and not any(layout.shards.iterdir()):
-            shutil.rmtree(layout.root)  # nothing came of it: leave nothing behind
+        lock.release()
+
+
+def _prepare_folders(layout: Layout) -> None:
+    with written_to(layout.root):
+        if layout.tmp.exists():
+            shutil.rmtree(layout.tmp)  # of a run that was killed
+        layout.make_folders()
+        flush(layout.root.parent)
+
+
+def _tidy(layout: Layout, *, is_new: bool) -> None:
+    shutil.rmtree(layout.tmp, ignore_errors=True)
+    came_of_it = layout.current.exists() or (layout.shards.is_dir() and any(layout.shards.iterdir()))
+    if is_new and not came_of_it:
+        for path in layout.root.iterdir():
+            if path != layout.lock:  # it goes last: a folder without it may be anybody's
+                shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(layout.root, ignore_errors=True)
 
 
 def _refuse_foreign(layout: Layout) -> None:
     own = {"CURRENT", "LOCK", "tmp", "generations", "items", "shards", "engines", "skipped"}
     try:
-        foreign = sorted({entry.name for entry in layout.root.iterdir()} - own)
+        names = {entry.name for entry in layout.root.iterdir() if not entry.name.startswith(".")}
     except FileNotFoundError:
         return
     except NotADirectoryError:
         raise StoreError(f"{layout.root} is a file; name a folder for the index with --index") from None
+    # a folder of which nothing says that it is an index may hold somebody's own `tmp`
+    foreign = names - own if names & {"CURRENT", "LOCK"} else names
     if foreign:
-        raise StoreError(f"{layout.root} is no index: it holds {foreign[0]!r}; name another folder with --index")
+        raise StoreError(f"{layout.root} is no index: it holds {min(foreign)!r}; name another folder with --index")
 
 
 def _gaps(used: np.ndarray[tuple[int], np.dtype[np.int64]], rows: int) -> tuple[tuple[int, int], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from vision_recs.errors import StoreError
+from vision_recs.errors import StoreDamaged, StoreNotFound
 from vision_recs.store.files import sha256_file
 from vision_recs.store.layout import Layout
 from vision_recs.store.manifest import Manifest
@@ -20,22 +20,25 @@ def generations(layout: Layout) -> list[int]:
 def verify(path: str | Path) -> Iterator[str]:
     """Yield a sentence for each file of the store in *path* that is missing or altered, and nothing for a sound one.
 
-    Every generation is read whole, a shard that several share once. Raises StoreNotFound where there is no store.
+    Every generation is read whole, a shard that several share once. Raises StoreNotFound where there is no store,
+    UnknownFormat for one of a newer visrec.
     """
     layout = Layout(Path(path))
     current = None
     try:
         current, digest = read_current(layout)
         read_manifest(layout, current, digest)
-    except StoreError as error:
-        if not layout.generations.is_dir():
+    except StoreNotFound:
+        if not generations(layout):
             raise
+        yield f"{layout.current} is missing; run `visrec index` again"
+    except StoreDamaged as error:
         yield str(error)
     checked: set[Path] = set()
     for generation in generations(layout):
         try:
             manifest = read_manifest(layout, generation)
-        except StoreError as error:
+        except StoreDamaged as error:
             if generation != current:  # that of the current one was said above
                 yield str(error)
             continue

@@ -1,0 +1,60 @@
+"""`visrec embed`: the batch job alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .jobs import run_job
+
+
+def embed(
+    catalog: options.Catalog,
+    store: options.Index = options.INDEX,
+    export: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write id, picture and vector of every picture as Parquet.")
+    ] = None,
+    shard_size: Annotated[
+        int, typer.Option(min=1, help="Pictures written at a time, and so the most that a crash can cost.")
+    ] = 4096,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="End after so many new pictures; run again to go on.")
+    ] = None,
+    retry_skipped: Annotated[
+        bool, typer.Option("--retry-skipped", help="Try pictures again that could not be used before.")
+    ] = False,
+    encoder: options.Encoder = None,
+    weights: options.Weights = None,
+    device: options.Device = "auto",
+    precision: options.Precise = options.Precision.AUTO,
+    id_column: options.IdColumn = None,
+    image_column: options.ImageColumn = None,
+    picture_column: options.PictureColumn = None,
+    item_per_folder: options.ItemPerFolder = False,
+    strict: options.Strict = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Embed what is new in a catalogue, without building an index; stop it at any time and run it again."""
+    from vision_recs.catalog import CatalogOptions
+    from vision_recs.jobs import IndexOptions
+    from vision_recs.jobs import embed as job
+    from vision_recs.jobs import export as write
+
+    chosen = IndexOptions(
+        catalog=CatalogOptions(id_column, image_column, tuple(picture_column or ()), item_per_folder),
+        weights=weights,
+        device=device,
+        precision=precision.value,
+        shard_size=shard_size,
+        limit=limit,
+        retry_skipped=retry_skipped,
+    )
+    report = run_job(job, catalog, store, encoder=encoder, options=chosen, json=json, quiet=quiet, strict=strict)
+    if export is not None and report.generation:
+        rows = write(store, export)
+        if not quiet:
+            typer.echo(f"wrote {rows:,} vectors to {export}", err=True)

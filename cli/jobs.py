@@ -1,0 +1,114 @@
+"""Running `index` and `embed` for a person: progress, Ctrl-C, and what is said at the end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Protocol
+
+import typer
+
+from vision_recs.errors import PicturesSkipped
+
+from .progress import show_progress
+from .render import print_json
+
+if TYPE_CHECKING:
+    from vision_recs.jobs import EmbedReport, IndexOptions
+    from vision_recs.jobs.progress import Report, Stopped
+
+
+class Job(Protocol):
+    """`vision_recs.index` or `vision_recs.embed`."""
+
+    def __call__(  # noqa: D102 - see there
+        self,
+        catalog: Path,
+        store: Path,
+        *,
+        encoder: str | None,
+        options: IndexOptions,
+        progress: Report,
+    ) -> EmbedReport: ...
+
+
+def run_job(
+    job: Job,
+    catalog: Path,
+    store: Path,
+    *,
+    encoder: str | None,
+    options: IndexOptions,
+    json: bool,
+    quiet: bool,
+    strict: bool,
+) -> EmbedReport:
+    """Run *job* and print its report; leaves with status 130 where it was interrupted."""
+    with _until_interrupted(quiet=quiet) as interrupted, show_progress(quiet=quiet) as progress:
+        report = job(catalog, store, encoder=encoder, options=replace(options, stopped=interrupted), progress=progress)
+    if json:
+        print_json(asdict(report))
+    else:
+        _print_report(report)
+    if interrupted():
+        raise typer.Exit(130)
+    if report.skipped:
+        _say_skipped(report, store, strict=strict, quiet=quiet)
+    return report
+
+
+@contextmanager
+def _until_interrupted(*, quiet: bool) -> Iterator[Stopped]:
+    """Yield a function that says whether SIGINT or SIGTERM came; a second one ends the program at once."""
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+        if not quiet:
+            typer.echo("\nfinishing the shard in hand; once more to stop at once", err=True)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_report(report: EmbedReport) -> None:
+    rate = f" ({report.pictures_per_second:,.0f} a second)" if report.embedded else ""
+    if not report.complete:
+        typer.echo(f"embedded {report.embedded:,}{rate} and kept them; run the same command again to go on")
+        return
+    typer.echo(f"{report.items:,} items with {report.pictures:,} pictures in generation {report.generation}")
+    typer.echo(
+        f"embedded {report.embedded:,}{rate}, reused {report.reused:,}, skipped {report.skipped:,}, "
+        f"removed {report.removed:,} in {report.seconds:,.1f} s"
+    )
+    if report.embedded:
+        stages = ", ".join(f"{stage} {seconds:,.1f} s" for stage, seconds in report.stages.items())
+        typer.echo(f"{stages}, several at a time; the bottleneck is {report.bottleneck}")
+    typer.echo(
+        f"encoder {report.encoder} [{report.fingerprint}], engine {report.engine}, recall@10 {report.recall_at_10:.3f}"
+    )
+    if report.picture_columns:
+        typer.echo(f"kept with each picture, not with its item: {', '.join(report.picture_columns)}")
+
+
+def _say_skipped(report: EmbedReport, store: Path, *, strict: bool, quiet: bool) -> None:
+    """Say how many pictures were skipped and why: as an error if *strict*."""
+    from vision_recs.store import Layout
+
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.skipped_reasons.items())
+    file = Layout(store).skipped(report.generation)
+    message = f"skipped {report.skipped:,} of {report.skipped + report.pictures:,} pictures ({reasons}); see {file}"
+    if strict:
+        raise PicturesSkipped(message)
+    if not quiet:
+        typer.echo(message, err=True)

@@ -1,0 +1,104 @@
+"""SIGKILL at random moments: whatever was published is whole, and what was finished is not done again."""
+
+import random
+import shutil
+import signal
+
+import pyarrow.parquet as pq
+import pytest
+from fake_shop import FakeEncoder, content, index, wanted
+from nursery import SHARD_SIZE, Nursery, states
+
+from vision_recs.errors import StoreNotFound
+from vision_recs.jobs import verify
+from vision_recs.store import Store, collect
+
+KILLS, STATES = 40, 12
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    with Nursery(STATES) as nursery:
+        yield nursery
+
+
+@pytest.fixture(scope="module")
+def shops():
+    return [(shop, turn, wanted(shop, FakeEncoder(turn=turn))) for shop, turn in states(STATES)]
+
+
+def known(store, fingerprint):
+    """Return the digests whose vectors a run over *store* need not make again."""
+    digests, used = set(), set()
+    if (store / "CURRENT").exists():
+        opened = Store.open(store)
+        used = {shard.name for shard in opened.manifest.shards}
+        if opened.fingerprint == fingerprint:
+            digests |= content(opened).digests
+    for folder in (store / "shards").glob("*"):
+        table = pq.read_table(folder / "rows.parquet")
+        if table.schema.metadata[b"visrec.fingerprint"].decode() == fingerprint and folder.name not in used:
+            digests |= {row["digest"].hex() for row in table.to_pylist() if row["vector"] is not None}
+    return digests
+
+
+def finish(store, shop, turn, expected):
+    """Run to the end what was killed, and return the digests whose vectors were there already."""
+    encoder = FakeEncoder(turn=turn)
+    there = expected.digests & known(store, encoder.spec.fingerprint)
+    report = index(shop, store, encoder, shard_size=SHARD_SIZE)
+    assert report.embedded == len(expected.digests - there)
+    assert content(store) == expected
+    assert list(verify(store)) == []
+    return there
+
+
+def test_a_killed_run_leaves_the_old_generation_or_the_new_one_and_the_next_goes_on(tmp_path, nursery, shops):
+    draw = random.Random(1)
+    store = tmp_path / "index"
+    duration = max(nursery.run(store, state)[1] for state in (0, 1, 2))
+    old, killed, went_on = shops[2][2], 0, 0
+    for turn in range(KILLS):
+        state = (turn + 3) % STATES
+        shop, weights, new = shops[state]
+        status, _ = nursery.run(store, state, kill_after_s=draw.uniform(0, duration))
+        killed += status == -signal.SIGKILL
+        assert content(store) in (old, new)
+        assert list(verify(store)) == []
+        published = content(store) == new
+        there = finish(store, shop, weights, new)
+        went_on += not published and bool(there - old.digests)
+        old = new
+        collect(store)
+    assert killed >= 25
+    assert went_on >= 3
+
+
+def test_a_killed_first_run_leaves_no_store_or_the_whole_one(tmp_path, nursery, shops):
+    draw = random.Random(2)
+    shop, turn, expected = shops[0]
+    _, duration = nursery.run(tmp_path / "index", 0)
+    for _ in range(8):
+        shutil.rmtree(tmp_path / "index")
+        nursery.run(tmp_path / "index", 0, kill_after_s=draw.uniform(0, duration))
+        if (tmp_path / "index" / "CURRENT").exists():
+            assert content(tmp_path / "index") == expected
+        else:
+            with pytest.raises(StoreNotFound):
+                Store.open(tmp_path / "index")
+        finish(tmp_path / "index", shop, turn, expected)
+
+
+def test_a_killed_collection_of_garbage_leaves_the_store_whole(tmp_path, nursery, shops):
+    draw = random.Random(3)
+    base, store = tmp_path / "base", tmp_path / "index"
+    for state in range(4):
+        nursery.run(base, state)
+    for _ in range(8):
+        shutil.rmtree(store, ignore_errors=True)
+        shutil.copytree(base, store)
+        nursery.run(store, None, kill_after_s=draw.uniform(0, 0.02))
+        assert content(store) == shops[3][2]
+        assert list(verify(store)) == []
+        assert nursery.run(store, None)[0] == 0
+        finish(store, *shops[4])

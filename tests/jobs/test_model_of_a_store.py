@@ -1,0 +1,197 @@
+"""A store is driven by anything that may happen to a shop, and held against a shop in memory."""
+
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from fake_shop import (
+    BLACK,
+    HEIC,
+    NO_IMAGE,
+    TRUNCATED,
+    FakeEncoder,
+    Shop,
+    content,
+    index,
+    picture,
+    ranking,
+    snapshot,
+    wanted,
+)
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import vision_recs
+from vision_recs.errors import NothingIndexed
+from vision_recs.jobs import verify
+from vision_recs.store import Store, collect
+
+GOOD = {f"photo {number}": picture(number) for number in range(12)}
+BAD = {"black": BLACK, "heic": HEIC, "page": NO_IMAGE, "cut": TRUNCATED, "cut jpeg": b"\xff\xd8\xff\xe0 cut"}
+names = st.sampled_from([f"{letter}.png" for letter in "abcdefgh"])
+ids = st.sampled_from(["lamp", "mug", "vase", "chair", "bowl", "änderung", "0", "'; --"])
+attributes = st.dictionaries(
+    st.sampled_from(["price", "stock", "name"]),
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["", "red", "grün\n"]),
+    max_size=2,
+)
+pictures = st.lists(names, min_size=1, max_size=3)
+
+
+class ShopAndStore(RuleBasedStateMachine):
+    """The shop changes; each run brings the store to what the shop is, and touches nothing that was published."""
+
+    readers = Bundle("readers")
+
+    def __init__(self):
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.store = self.folder / "index"
+        self.shop = Shop()
+        self.turn = 0
+        self.held = None  # what the published generation holds, and in which space
+        self.space = self.spoilt = None
+        self.generation = 0
+        self.published = {}
+
+    def teardown(self):
+        shutil.rmtree(self.folder)
+
+    @initialize(files=st.dictionaries(names, st.sampled_from(sorted(GOOD)), min_size=2))
+    def open_the_shop(self, files):
+        self.shop.files = {name: GOOD[photo] for name, photo in files.items()}
+        for number, name in enumerate(files):
+            self.shop.put(f"item{number}", name)
+
+    @rule(item=ids, shown=pictures, attributes=attributes, views=st.booleans())
+    def sell(self, item, shown, attributes, views):
+        own = tuple({"view": number} for number in range(len(shown))) if views else ()
+        self.shop.put(item, *shown, picture_attributes=own, **attributes)
+
+    @rule(data=st.data())
+    def stop_selling(self, data):
+        if len(self.shop.items) > 1:
+            del self.shop.items[data.draw(st.sampled_from(sorted(self.shop.items)))]
+
+    @rule(name=names, photo=st.sampled_from(sorted(GOOD)))
+    def take_a_picture(self, name, photo):
+        self.shop.files[name] = GOOD[photo]
+
+    @rule(name=names, damage=st.sampled_from(sorted(BAD)))
+    def spoil_a_picture(self, name, damage):
+        self.shop.files[name] = BAD[damage]
+
+    @rule(name=names)
+    def lose_a_picture(self, name):
+        self.shop.files.pop(name, None)
+
+    @rule(name=names)
+    def touch_a_picture(self, name):
+        self.shop.touched[name] = self.shop.touched.get(name, 0) + 1
+
+    @rule(old=names, new=names)
+    def rename_a_picture(self, old, new):
+        if old in self.shop.files:
+            self.shop.files[new] = self.shop.files.pop(old)
+            for item in self.shop.items.values():
+                shown = tuple(new if name == old else name for name in item.pictures)
+                self.shop.items[item.id] = dataclasses.replace(item, pictures=shown)
+
+    @rule(data=st.data(), attributes=attributes)
+    def describe_anew(self, data, attributes):
+        item = data.draw(st.sampled_from(sorted(self.shop.items)))
+        self.shop.items[item] = dataclasses.replace(self.shop.items[item], attributes=attributes)
+
+    @rule(data=st.data())
+    def shuffle(self, data):
+        order = data.draw(st.permutations(sorted(self.shop.items)))
+        self.shop.items = {item: self.shop.items[item] for item in order}
+
+    @rule(turn=st.sampled_from([0, 0, 1]))
+    def choose_an_encoder(self, turn):
+        self.turn = turn
+
+    @rule(target=readers, shard_size=st.integers(1, 4))
+    def run(self, shard_size):
+        encoder = FakeEncoder(turn=self.turn)
+        new = wanted(self.shop, encoder)
+        if not new.items:
+            with pytest.raises(NothingIndexed):
+                index(self.shop, self.store, encoder, shard_size=shard_size)
+            return None
+        report = index(self.shop, self.store, encoder, shard_size=shard_size)
+        spoilt = {(item, name): self.shop.files.get(name) for item, name in new.skipped}
+        assert report.embedded <= len(new.digests - (self.held.digests if self.space == self.turn else set()))
+        assert (report.items, report.skipped) == (len(new.items), len(new.skipped))
+        assert report.pictures == sum(len(shown) for _, shown in new.items.values())
+        assert report.removed == len(self.held.items.keys() - new.items.keys() if self.held else [])
+        unchanged = (new, self.turn, spoilt) == (self.held, self.space, self.spoilt)
+        assert not (unchanged and encoder.encoded)
+        assert report.generation == self.generation + (not unchanged)
+        self.held, self.space, self.spoilt, self.generation = new, self.turn, spoilt, report.generation
+        return self.open_a_reader()
+
+    @rule(target=readers)
+    def run_in_one_shard(self):
+        return self.run(99)
+
+    def open_a_reader(self):
+        reader = vision_recs.open(self.store)
+        return reader, self.held, {item: reader.similar(item, k=4) for item in self.held.items}
+
+    @precondition(lambda self: self.held)
+    @rule()
+    def collect_garbage(self):
+        collect(self.store)
+        self.published = {}
+
+    @precondition(lambda self: self.held)
+    @rule()
+    def delete_the_engines(self):
+        shutil.rmtree(self.store / "engines", ignore_errors=True)
+        self.published = {path: digest for path, digest in self.published.items() if not path.startswith("engines")}
+
+    @rule(reader=readers)
+    def ask_a_reader_of_old(self, reader):
+        if reader is not None:
+            recommender, held, answers = reader
+            assert content(recommender.store) == held
+            assert {item: recommender.similar(item, k=4) for item in held.items} == answers
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), k=st.integers(1, 9))
+    def ask(self, data, k):
+        asked = data.draw(st.lists(st.sampled_from(sorted(self.held.items)), min_size=1, max_size=3, unique=True))
+        found = vision_recs.open(self.store).similar(*asked, k=k)
+        expected = ranking(self.held, asked, k)
+        assert [(match.id, match.picture) for match in found] == [(item, name) for item, name, _ in expected]
+        assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
+        for match in found:
+            own = next(own for name, _, _, own in self.held.items[match.id][1] if name == match.picture)
+            assert match.attributes == {**self.held.items[match.id][0], **own}
+
+    @invariant()
+    def the_store_holds_what_was_published(self):
+        if self.held is None:
+            assert not self.store.exists()
+            return
+        assert content(self.store) == self.held
+        assert Store.open(self.store).generation == self.generation
+        assert list(verify(self.store)) == []
+        now = snapshot(self.store)
+        del now["CURRENT"]
+        assert now.items() >= self.published.items()
+        self.published = now
+
+
+TestShopAndStore = ShopAndStore.TestCase
+TestShopAndStore.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)

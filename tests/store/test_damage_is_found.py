@@ -1,0 +1,239 @@
+"""Flipped bytes, missing files and cuts: `verify` names the file, and whoever opens or asks gets one sentence."""
+
+import hashlib
+import os
+import random
+import shutil
+
+import pytest
+from fake_shop import NO_IMAGE, FakeEncoder, Shop, content, index, shop_of, snapshot
+
+import vision_recs
+from vision_recs.errors import StoreDamaged, StoreError, StoreNotFound, UnknownFormat, VisionRecsError
+from vision_recs.jobs import verify
+from vision_recs.sealed import seal, unseal
+from vision_recs.store import Store, collect
+
+FILES = [
+    "CURRENT",
+    "engines/flat-000002/engine.json",
+    "engines/flat-000002/flat.faiss",
+    "engines/flat-000002/positions.npy",
+    "generations/000001.json",
+    "generations/000002.json",
+    "items/000001.sqlite",
+    "items/000002.sqlite",
+    "shards/*/rows.parquet",
+    "shards/*/vectors.npy",
+    "skipped/000002.jsonl",
+]
+GARBAGE = [
+    b"",
+    b"\n",
+    b"\0" * 5000,
+    b"PK\x03\x04" + bytes(60),
+    b"SQLite format 3\0" + bytes(100),
+    b'{"a": 1}\n',
+    b"[" * 9999,
+]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A store of two generations, with skipped pictures and several shards."""
+    store = tmp_path_factory.mktemp("sound") / "index"
+    shop = shop_of(6)
+    shop.put("broken", "broken.jpg")
+    shop.files["broken.jpg"] = NO_IMAGE
+    index(shop, store)
+    shop.put("more", 6, 7, colour="blue")
+    del shop.items["item001"]
+    index(shop, store)
+    return store
+
+
+@pytest.fixture
+def store(sound, tmp_path):
+    return shutil.copytree(sound, tmp_path / "index")
+
+
+@pytest.fixture(params=FILES)
+def file(request, store):
+    return min(store.glob(request.param))
+
+
+def ask(store):
+    """Do with a store whatever reads it."""
+    shop = vision_recs.open(store)
+    for item in shop.store.items.ids():
+        shop.similar(item, k=20)
+    shop.similar("item000", "more")
+    return content(shop.store)
+
+
+def test_a_sound_store_gives_nothing(store):
+    assert list(verify(store)) == []
+
+
+def test_a_flipped_byte_is_found_and_its_file_named(store, file):
+    data = file.read_bytes()
+    draw = random.Random(str(file.relative_to(store)))
+    for offset in {0, len(data) - 1, *draw.choices(range(len(data)), k=25)}:
+        altered = bytearray(data)
+        altered[offset] ^= 1 << draw.randrange(8)
+        file.write_bytes(altered)
+        found = list(verify(store))
+        assert any(str(file) in sentence for sentence in found), (offset, data[offset], found)
+        assert all("\n" not in sentence for sentence in found)
+
+
+def test_a_missing_file_is_found_and_named(store, file):
+    file.unlink()
+    if file.name == "000001.json":
+        return  # an older generation that was reclaimed up to its items is no damage
+    found = list(verify(store))
+    assert any(str(file) in sentence for sentence in found), found
+
+
+def test_a_cut_is_found_and_its_file_named(store, file):
+    size = file.stat().st_size
+    for length in sorted({0, 1, size // 2, size - 1}, reverse=True):
+        os.truncate(file, length)
+        found = list(verify(store))
+        assert any(str(file) in sentence for sentence in found), (length, found)
+
+
+def test_a_folder_in_place_of_a_file_is_found(store, file):
+    file.unlink()
+    file.mkdir()
+    assert any(str(file) in sentence for sentence in verify(store))
+
+
+def test_whoever_asks_a_damaged_store_gets_an_answer_or_one_sentence(store, file):
+    data = file.read_bytes()
+    draw = random.Random(str(file.relative_to(store)))
+    before = ask(store)
+    outcomes = set()
+    for offset in {*range(0, min(len(data), 128), 3), *draw.choices(range(len(data)), k=30)}:
+        altered = bytearray(data)
+        altered[offset] ^= 1 << draw.randrange(8)
+        file.write_bytes(altered)
+        outcomes.add(outcome(store))
+    file.write_bytes(data)
+    assert outcomes <= {"answered", "StoreDamaged", "UnknownItem"}
+    assert ask(store) == before
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
+def test_garbage_in_a_file_is_store_damaged(store, file, garbage):
+    file.write_bytes(garbage)
+    needed = "000001" not in file.name and file.suffix not in {".parquet", ".jsonl"}
+    assert outcome(store) == ("StoreDamaged" if needed else "answered")
+
+
+def outcome(store):
+    try:
+        ask(store)
+    except VisionRecsError as error:
+        return type(error).__name__ if "\n" not in str(error) else f"more than a line: {error}"
+    return "answered"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "000002",
+        "000002 \n",
+        "-00002 " + "a" * 64 + "\n",
+        "2 " + "a" * 64 + "\n",
+        "9" * 5000 + " " + "a" * 64 + "\n",
+    ],
+)
+def test_a_damaged_current_is_refused_with_a_sentence(store, text):
+    (store / "CURRENT").write_text(text)
+    with pytest.raises(StoreDamaged, match=r"CURRENT is damaged: it holds .*; restore it from a backup or rebuild"):
+        Store.open(store)
+
+
+def test_a_line_end_of_another_system_is_damage_too(store):
+    current = store / "CURRENT"
+    current.write_bytes(current.read_bytes().replace(b"\n", b"\r"))
+    with pytest.raises(StoreDamaged, match="CURRENT is damaged"):
+        Store.open(store)
+
+
+def test_a_run_over_a_damaged_store_is_one_sentence_too(store, file):
+    if "000001" in file.name or file.suffix == ".jsonl":
+        return  # a run does not read it
+    data = file.read_bytes()
+    draw = random.Random(0)
+    before = snapshot(store)
+    for garbage in [*GARBAGE, *(draw.randbytes(len(data)) for _ in range(3))]:
+        file.write_bytes(garbage)
+        try:
+            index(shop_of(9), store)
+        except StoreError as error:
+            sentence = str(error)
+        else:
+            return  # the run did not need what was damaged
+        assert "\n" not in sentence
+        file.write_bytes(data)
+        assert snapshot(store).items() >= before.items()
+
+
+def test_a_damaged_shard_of_a_killed_run_is_named_with_what_to_do(store):
+    index(shop_of(2, first=50), store)
+    collect(store)
+    extra = next((store / "shards").iterdir())
+    shutil.copytree(extra, store / "shards" / "0000")
+    for name in ("rows.parquet", "vectors.npy"):
+        data = (store / "shards" / "0000" / name).read_bytes()
+        for garbage in GARBAGE:
+            (store / "shards" / "0000" / name).write_bytes(garbage)
+            with pytest.raises(StoreDamaged, match=r"the shard .*/0000 cannot be read .*; delete it and run again"):
+                index(shop_of(3, first=50), store)
+        (store / "shards" / "0000" / name).write_bytes(data)
+    shutil.rmtree(store / "shards" / "0000")
+    assert index(shop_of(3, first=50), store).items == 3
+
+
+def test_the_next_run_builds_an_engine_again_that_is_gone_or_cannot_be_opened(store):
+    shop = shop_of(4)
+    index(shop, store)
+    for damage in (shutil.rmtree, lambda folder: (folder / "flat.faiss").unlink(), lambda f: cut(f / "engine.json")):
+        damage(store / "engines/flat-000003")
+        encoder = FakeEncoder()
+        assert index(shop, store, encoder).generation == 3
+        assert encoder.encoded == 0
+        assert list(verify(store)) == []
+        assert [match.id for match in vision_recs.open(store).similar("item000")][:1]
+
+
+def cut(file):
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def test_a_store_whose_engines_were_all_deleted_is_sound_and_answers(store):
+    expected = vision_recs.open(store).similar("item000", k=9)
+    shutil.rmtree(store / "engines")
+    assert list(verify(store)) == []
+    assert vision_recs.open(store).similar("item000", k=9) == expected
+
+
+def test_where_there_is_no_store_verify_says_so(tmp_path):
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(StoreNotFound, match=r"there is no index in .*; make one with `visrec index CATALOG`"):
+            list(verify(folder))
+
+
+def test_a_newer_format_is_refused_with_a_sentence_and_left_alone(store):
+    path = store / "generations/000002.json"
+    path.write_bytes(seal(unseal(path.read_bytes()) | {"format": 2, "visrec": "9.1"}))
+    (store / "CURRENT").write_text(f"000002 {hashlib.sha256(path.read_bytes()).hexdigest()}\n")
+    before = snapshot(store)
+    uses = (Store.open, vision_recs.open, collect, lambda path: list(verify(path)), lambda path: index(Shop(), path))
+    for use in uses:
+        with pytest.raises(UnknownFormat, match=r"written by visrec 9\.1, newer than this one; upgrade visrec"):
+            use(store)
+    assert snapshot(store) == before

@@ -1,0 +1,193 @@
+import base64
+import hashlib
+import json
+import sqlite3
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from fake_shop import BLACK, NO_IMAGE, FakeEncoder, index, picture, shop_of, snapshot, wanted
+
+from vision_recs.images import prepare, probe_image
+from vision_recs.store import Store
+
+
+@pytest.fixture
+def shop():
+    shop = shop_of(6)
+    shop.put("twice", "0.png", "black.png", colour="red", stock=True, price=None)
+    shop.files["black.png"] = BLACK
+    shop.put("broken", "broken.jpg")
+    shop.files["broken.jpg"] = NO_IMAGE
+    return shop
+
+
+@pytest.fixture
+def store(shop, tmp_path):
+    index(shop, tmp_path / "index")
+    return tmp_path / "index"
+
+
+def manifest_of(store, generation=1):
+    return json.loads((store / "generations" / f"{generation:06d}.json").read_bytes())
+
+
+def test_a_store_holds_the_documented_files_and_no_others(store):
+    first, second = (shard["name"] for shard in manifest_of(store)["shards"])
+    assert sorted(path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()) == sorted(
+        [
+            "CURRENT",
+            "LOCK",
+            "engines/flat-000001/engine.json",
+            "engines/flat-000001/flat.faiss",
+            "engines/flat-000001/positions.npy",
+            "generations/000001.json",
+            "items/000001.sqlite",
+            *(f"shards/{name}/{file}" for name in (first, second) for file in ("rows.parquet", "vectors.npy")),
+            "skipped/000001.jsonl",
+        ]
+    )
+
+
+def test_current_names_the_generation_and_the_digest_of_its_manifest(store):
+    digest = hashlib.sha256((store / "generations/000001.json").read_bytes()).hexdigest()
+    assert (store / "CURRENT").read_bytes() == f"000001 {digest}\n".encode()
+
+
+def test_vectors_are_unit_rows_of_little_endian_float16_that_numpy_maps(store, shop):
+    encoder = FakeEncoder()
+    pictures = iter(range(6))
+    for shard in manifest_of(store)["shards"]:
+        vectors = np.load(store / "shards" / shard["name"] / "vectors.npy", mmap_mode="r")
+        assert isinstance(vectors, np.memmap)
+        assert vectors.dtype.str == "<f2"
+        assert vectors.flags.c_contiguous
+        assert np.linalg.norm(vectors.astype(np.float64), axis=1) == pytest.approx(np.ones(len(vectors)), abs=2e-3)
+        for vector in vectors:
+            shown = np.frombuffer(_pixels(shop.files[f"{next(pictures)}.png"]), np.uint8).reshape(1, 8, 8, 3)
+            assert vector.tolist() == encoder.encode(shown)[0].astype(np.float16).tolist()
+    assert next(pictures, None) is None
+
+
+def _pixels(data):
+    import io
+
+    from PIL import Image
+
+    return Image.open(io.BytesIO(data)).tobytes()
+
+
+def test_rows_say_what_was_planned_in_that_order_and_which_row_is_whose_vector(store, shop):
+    planned = []
+    for shard in manifest_of(store)["shards"]:
+        table = pq.read_table(store / "shards" / shard["name"] / "rows.parquet")
+        assert {field.name: str(field.type) for field in table.schema} == {
+            "id": "string",
+            "picture": "string",
+            "digest": "fixed_size_binary[32]",
+            "vector": "int32",
+            "reason": "string",
+            "message": "string",
+        }
+        assert table.schema.metadata == {b"visrec.fingerprint": FakeEncoder().spec.fingerprint.encode()}
+        rows = table.to_pylist()
+        assert [row["vector"] for row in rows if row["vector"] is not None] == list(range(shard["rows"]))
+        planned += rows
+    assert [(row["id"], row["picture"], row["reason"]) for row in planned] == [
+        *((f"item00{number}", f"{number}.png", None) for number in range(6)),
+        ("twice", "black.png", "no-direction"),
+        ("broken", "broken.jpg", "not-an-image"),
+    ]
+    for row in planned:
+        assert row["digest"] == hashlib.sha256(shop.files[row["picture"]]).digest()
+        assert (row["message"] is None) == (row["vector"] is not None)
+
+
+def test_the_manifest_says_all_that_the_generation_is_made_of(store, shop):
+    manifest = manifest_of(store)
+    assert (manifest["format"], manifest["generation"], manifest["engine"]) == (1, 1, "flat")
+    assert (manifest["items"], manifest["pictures"], manifest["skipped"]) == (7, 7, 2)
+    assert manifest["catalog"] == {"location": "/shop/catalog.csv", "root": "/shop"}
+    assert manifest["recall_at_10"] == 1.0
+    assert Store.open(store).manifest.encoder == FakeEncoder().spec
+    found = {
+        f"items/{manifest['generation']:06d}.sqlite": manifest["items_digest"],
+        f"skipped/{manifest['generation']:06d}.jsonl": manifest["skipped_digest"],
+    }
+    for shard in manifest["shards"]:
+        found |= {f"shards/{shard['name']}/{file}": digest for file, digest in shard["digests"].items()}
+    named = {
+        path: digest for path, digest in snapshot(store).items() if path.startswith(("items", "skipped", "shards"))
+    }
+    assert found == named
+    assert [(shard["first"], shard["rows"], shard["deleted"]) for shard in manifest["shards"]] == [
+        (0, 4, []),
+        (4, 2, []),
+    ]
+    assert wanted(shop).items.keys() == set(Store.open(store).items.ids())
+
+
+def test_the_manifest_holds_the_vector_of_the_probe_picture(store):
+    vector = np.frombuffer(base64.b64decode(manifest_of(store)["probe"]), "<f2")
+    encoder = FakeEncoder()
+    expected = encoder.encode(prepare(probe_image(), encoder.spec.recipe)[None])[0]
+    assert vector.tolist() == expected.astype(np.float16).tolist()
+
+
+def test_the_name_of_a_shard_is_that_of_its_space_digests_and_ids_in_order(store, shop):
+    digest = hashlib.sha256(FakeEncoder().spec.fingerprint.encode())
+    for number in range(4):
+        item = f"item00{number}".encode()
+        digest.update(hashlib.sha256(shop.files[f"{number}.png"]).digest() + len(item).to_bytes(4, "little") + item)
+    assert manifest_of(store)["shards"][0]["name"] == digest.hexdigest()[:32]
+
+
+def test_items_are_tables_that_sqlite_reads(store):
+    with sqlite3.connect(store / "items/000001.sqlite") as connection:
+        items = dict(connection.execute("SELECT id, attributes FROM items"))
+        rows = connection.execute("SELECT id, ordinal, picture, position FROM rows ORDER BY 1, 2").fetchall()
+        vectors = dict(connection.execute("SELECT position, lower(hex(digest)) FROM vectors"))
+        skipped = connection.execute("SELECT id, ordinal, picture, reason FROM skipped ORDER BY 1, 2").fetchall()
+    connection.close()
+    assert json.loads(items["twice"]) == {"colour": "red", "stock": True, "price": None}
+    assert rows == [*((f"item00{n}", 0, f"{n}.png", n) for n in range(6)), ("twice", 0, "0.png", 0)]
+    assert vectors == {n: hashlib.sha256(picture(n)).hexdigest() for n in range(6)}
+    assert skipped == [("broken", 0, "broken.jpg", "not-an-image"), ("twice", 1, "black.png", "no-direction")]
+
+
+def test_skipped_pictures_are_lines_of_json_with_reason_and_message(store):
+    lines = [json.loads(line) for line in (store / "skipped/000001.jsonl").read_text("utf-8").splitlines()]
+    assert [(line["id"], line["picture"], line["reason"]) for line in lines] == [
+        ("broken", "broken.jpg", "not-an-image"),
+        ("twice", "black.png", "no-direction"),
+    ]
+    assert all(line.keys() == {"id", "picture", "reason", "message"} for line in lines)
+    assert "b'<html>404</h'" in lines[0]["message"]
+
+
+def test_later_generations_change_no_file_but_current(store, shop):
+    before = snapshot(store)
+    shop.put("new", 50)
+    del shop.items["item003"]
+    index(shop, store)
+    shop.items["item001"].attributes["price"] = 99
+    index(shop, store)
+    index(shop, store, FakeEncoder(turn=1))
+    after = snapshot(store)
+    assert {path for path, digest in before.items() if after.get(path) != digest} == {"CURRENT"}
+    assert (store / "CURRENT").read_text().startswith("000004 ")
+
+
+def test_positions_of_deleted_vectors_are_ranges_of_their_shard(store, shop):
+    del shop.items["item001"]
+    del shop.items["item002"]
+    index(shop, store)
+    assert [shard["deleted"] for shard in manifest_of(store, 2)["shards"]] == [[[1, 3]], []]
+    assert Store.open(store).positions().tolist() == [0, 3, 4, 5]
+
+
+def test_a_shard_of_which_nothing_is_left_is_in_the_manifest_no_more(store, shop):
+    for number in (4, 5):
+        del shop.items[f"item00{number}"]
+    index(shop, store)
+    assert [shard["first"] for shard in manifest_of(store, 2)["shards"]] == [0]

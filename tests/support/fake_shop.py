@@ -1,0 +1,202 @@
+"""A shop in memory, an encoder of six lines, and what a store of that shop has to hold, found slowly and obviously."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vision_recs import images
+from vision_recs.errors import ImageError
+from vision_recs.jobs import IndexOptions
+from vision_recs.jobs import index as run_index
+from vision_recs.store import Store
+from vision_recs.types import EncoderSpec, Item, PixelRecipe, scale_rows
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a dozen vectors are searched faster by one thread than by several
+
+SIDE, GRID = 8, 2
+RECIPE = PixelRecipe((SIDE, SIDE), "squash", SIDE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+class FakeEncoder:
+    """The mean colours of the cells of a grid, rolled by *turn*; black has no direction. Counts what it encodes."""
+
+    def __init__(self, name="fake", *, turn=0):
+        self.spec = EncoderSpec(name, f"{turn:064x}", 3 * GRID * GRID, RECIPE, "mean")
+        self.turn = turn
+        self.encoded = 0
+
+    def encode(self, pixels):
+        self.encoded += len(pixels)
+        cells = pixels.reshape(len(pixels), GRID, SIDE // GRID, GRID, SIDE // GRID, 3).mean(axis=(2, 4))
+        return scale_rows(np.roll(cells.reshape(len(pixels), -1), self.turn, axis=1))[0]
+
+
+def png(pixels):
+    """Return a picture (height, width, 3) as the bytes of a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def picture(seed):
+    """Return a picture of random pixels; another one for each *seed*."""
+    return png(np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3)))
+
+
+BLACK = png(np.zeros((SIDE, SIDE, 3)))
+TRUNCATED = png(np.random.default_rng(0).integers(0, 256, (64, 64, 3)))[:2000]
+NO_IMAGE = b"<html>404</html>"
+HEIC = b"\0\0\0\x18ftypheic" + bytes(40)
+
+
+@dataclass
+class Shop:
+    """A catalogue in memory: change *items* and *files* at will, and `touch` what keeps its bytes."""
+
+    items: dict[str, Item] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    location: str = "/shop/catalog.csv"
+    root: str = "/shop"
+    touched: dict[str, int] = field(default_factory=dict)
+    reads: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(list(self.items.values()))
+
+    def read(self, reference):
+        self.reads.append(reference)
+        if reference not in self.files:
+            raise ImageError("missing", f"there is no file {reference!r}; check the path in the catalogue")
+        if not self.files[reference]:
+            raise ImageError("empty", f"{reference!r} has no bytes; copy the picture again")
+        return self.files[reference]
+
+    def signature(self, reference):
+        if reference not in self.files:
+            return None
+        return f"{hashlib.sha256(self.files[reference]).hexdigest()}-{self.touched.get(reference, 0)}"
+
+    def put(self, item, *pictures, picture_attributes=(), **attributes):
+        """Sell *item* with *pictures*: names of files, to which numbers are short for `picture(number)`."""
+        names = tuple(name if isinstance(name, str) else f"{name}.png" for name in pictures)
+        for name, given in zip(names, pictures, strict=True):
+            if not isinstance(given, str):
+                self.files[name] = picture(given)
+        self.items[item] = Item(item, names, attributes, tuple(picture_attributes))
+
+
+def index(shop, store, encoder=None, *, shard_size=4):
+    """Index *shop* with shards of *shard_size* pictures."""
+    options = IndexOptions(shard_size=shard_size, batch_size=shard_size, workers=2)
+    return run_index(shop, store, encoder=encoder or FakeEncoder(), options=options)
+
+
+def shop_of(count, *, first=0):
+    """Return a shop of *count* items with a picture each: item000 shows 0.png ..."""
+    shop = Shop()
+    for number in range(first, first + count):
+        shop.put(f"item{number:03}", number, price=number)
+    return shop
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that a generation says of a shop: item -> (attributes, its pictures), and (item, picture) -> reason."""
+
+    items: dict
+    skipped: dict
+
+    @property
+    def digests(self):
+        return {digest for _, pictures in self.items.values() for _, digest, _, _ in pictures}
+
+
+def wanted(shop, encoder=None):
+    """Return what a store of *shop* has to hold."""
+    encoder = encoder or FakeEncoder()
+    items, skipped = {}, {}
+    for item in shop.items.values():
+        shown = []
+        for name in dict.fromkeys(item.pictures):
+            number = item.pictures.index(name)
+            own = dict(item.picture_attributes[number]) if item.picture_attributes else {}
+            reason, vector = fate(shop.files.get(name), encoder)
+            if reason:
+                skipped[item.id, name] = reason
+            else:
+                shown.append((name, hashlib.sha256(shop.files[name]).hexdigest(), vector, own))
+        if shown:
+            items[item.id] = (dict(item.attributes), shown)
+    return Content(items, skipped)
+
+
+def fate(data, encoder):
+    """Return why the picture in *data* is skipped, or its vector as the store keeps it."""
+    if data is None:
+        return "missing", None
+    try:
+        pixels = images.prepare(images.decode(data), encoder.spec.recipe)
+    except ImageError as error:
+        return error.reason, None
+    vector = type(encoder)(encoder.spec.name, turn=encoder.turn).encode(pixels[None])
+    if not vector.any():
+        return "no-direction", None
+    return None, tuple(scale_rows(vector.astype(np.float16))[0][0].tolist())
+
+
+def content(store):
+    """Return what the published generation of the store in the folder *store*, or an open Store, holds."""
+    opened = Store.open(store) if isinstance(store, str | Path) else store
+    items = {}
+    for item in opened.items.ids():
+        shown = []
+        for known in opened.pictures(item):
+            digest = next(row.digest for row in opened.items.rows(known.position, 10**6) if row.id == item)
+            vector = tuple(opened.vectors(np.array([known.position]))[0].tolist())
+            shown.append((known.picture, digest, vector, known.attributes))
+        items[item] = (opened.attributes(item), shown)
+    skipped = {(skip.id, skip.picture): skip.reason for skip in opened.items.skipped()}
+    return Content(items, skipped)
+
+
+def ranking(held, asked, k, *, encoder=None, pictures=()):
+    """Return the ids and scores that the items *asked* and the bytes *pictures* bring, from *held*, a Content."""
+    parts = [[vector for _, _, vector, _ in held.items[item][1]] for item in asked]
+    for data in pictures:
+        decoded = images.prepare(images.decode(data), encoder.spec.recipe)
+        parts.append(encoder.encode(decoded[None]).tolist())
+    every = [
+        (score(vector, parts), item, name, digest)
+        for item, (_, shown) in held.items.items()
+        for name, digest, vector, _ in shown
+    ]
+    answer, seen = [], set()
+    for value, item, name, digest in sorted(every, key=lambda row: (-row[0], row[1], row[2])):
+        if item in asked or item in seen or digest in seen:
+            continue
+        seen |= {item, digest}
+        answer.append((item, name, value))
+    return answer[:k]
+
+
+def score(vector, parts):
+    """Return the mean, over *parts*, of the best cosine of *vector* with a vector of the part."""
+    best = [max(sum(a * b for a, b in zip(vector, other, strict=True)) for other in part) for part in parts]
+    return float(np.float32(min(1.0, max(-1.0, sum(best) / len(best)))))
+
+
+def snapshot(store):
+    """Return path -> SHA-256 of every file in the folder *store*, but for the lock."""
+    return {
+        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(store).rglob("*"))
+        if path.is_file() and path.name != "LOCK"
+    }

@@ -1,0 +1,61 @@
+"""`export`: the vectors of a store as Parquet files, for everything that reads Parquet."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from vision_recs.errors import StoreError
+from vision_recs.store import Store, StoredRow
+
+_ROWS_PER_FILE = 65_536
+
+
+def export(store: str | Path, directory: str | Path) -> int:
+    """Write every row of *store* to *directory* and return how many there are.
+
+    The files `part-00000.parquet` ... have the columns id (string), picture (string) and vector (a fixed-size list of
+    float32, of unit length), ordered by id. The folder is made, or holds an earlier export, which is replaced; raises
+    StoreError where it holds anything else.
+    """
+    opened = Store.open(store)
+    folder = Path(directory)
+    _clear(folder)
+    written = 0
+    last = None
+    for number in count():
+        rows = opened.items.rows_after(last, _ROWS_PER_FILE)
+        if not rows:
+            return written
+        _write(folder / f"part-{number:05d}.parquet", opened, rows)
+        written += len(rows)
+        last = rows[-1]
+    return written
+
+
+def _clear(folder: Path) -> None:
+    """Make *folder*, or empty it of an earlier export."""
+    folder.mkdir(parents=True, exist_ok=True)
+    earlier = set(folder.glob("part-*.parquet"))
+    other = sorted(path.name for path in folder.iterdir() if path not in earlier)
+    if other:
+        raise StoreError(f"{folder} holds {other[0]!r}, which is no export; name another folder with --export")
+    for path in earlier:
+        path.unlink()
+
+
+def _write(path: Path, store: Store, rows: list[StoredRow]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    vectors = store.vectors(np.array([row.position for row in rows], dtype=np.int64))
+    columns = {
+        "id": pa.array([row.id for row in rows], pa.string()),
+        "picture": pa.array([row.picture for row in rows], pa.string()),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), store.dim),
+    }
+    made = path.with_suffix(".making")
+    pq.write_table(pa.table(columns), made)
+    made.replace(path)
