@@ -1,0 +1,297 @@
+"""The policy by which pictures become similar items, compared with a loop over every picture."""
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+from fake_shop import BLACK, FakeEncoder, Shop, content, index, picture, png, ranking, shop_of
+
+import vision_recs
+from vision_recs.engines import open_index
+from vision_recs.errors import ImageError, SpaceMismatch, StoreNotFound, UnknownItem
+from vision_recs.recommend import Query, Recommender, open_recommender
+from vision_recs.store import Store
+
+RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
+
+
+def flat(*colour):
+    """Return a picture of one colour: its vector is the colour, four times."""
+    return png(np.full((8, 8, 3), colour))
+
+
+@pytest.fixture
+def colours(tmp_path):
+    """A shop of flat colours, between which cosines are known by heart."""
+    shop = Shop()
+    shop.files = {
+        "red.png": flat(*RED),
+        "green.png": flat(*GREEN),
+        "blue.png": flat(*BLUE),
+        "yellow.png": flat(*YELLOW),
+        "white.png": flat(255, 255, 255),
+    }
+    for name in shop.files:
+        shop.put(name.removesuffix(".png"), name)
+    index(shop, tmp_path)
+    return vision_recs.open(tmp_path)
+
+
+@pytest.fixture
+def fake_loader(monkeypatch):
+    """Let the store's encoder be found by its name; return those that were loaded."""
+    loaded = []
+
+    def load(name, **options):
+        loaded.append((name, options))
+        return FakeEncoder(name)
+
+    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", load)
+    return loaded
+
+
+def shown(matches):
+    return [(match.id, match.picture, match.score) for match in matches]
+
+
+def test_the_nearest_colours_come_first_and_equal_scores_by_id(colours):
+    matches = colours.similar("red")
+    assert [match.id for match in matches] == ["yellow", "white", "blue", "green"]
+    assert [match.score for match in matches] == pytest.approx([1 / np.sqrt(2), 1 / np.sqrt(3), 0, 0], abs=1e-3)
+    assert matches[0].picture == "yellow.png"
+
+
+def test_two_items_together_bring_what_is_like_both(colours):
+    matches = colours.similar("red", "green")
+    assert [match.id for match in matches] == ["yellow", "white", "blue"]
+    assert [match.score for match in matches] == pytest.approx([1 / np.sqrt(2), 1 / np.sqrt(3), 0], abs=1e-3)
+
+
+def test_an_item_asked_for_twice_is_asked_for_once(colours):
+    assert shown(colours.similar("red", "red")) == pytest.approx(shown(colours.similar("red")))
+
+
+def test_fewer_are_a_beginning_of_more_and_more_than_there_are_is_all(colours):
+    everything = shown(colours.similar("red", k=100))
+    assert len(everything) == 4
+    for k in (1, 2, 3, 4):
+        assert shown(colours.similar("red", k=k)) == everything[:k]
+
+
+def test_an_item_matches_by_its_best_picture_and_brings_the_attributes_of_that_one(tmp_path):
+    shop = shop_of(1)
+    shop.files |= {"red.png": flat(*RED), "pink.png": flat(255, 120, 120), "blue.png": flat(*BLUE)}
+    shop.put("asked", "red.png")
+    views = ({"view": "back"}, {"view": "front", "price": 7})
+    shop.put("vase", "blue.png", "pink.png", picture_attributes=views, price=5, colour="mixed")
+    index(shop, tmp_path)
+    match = vision_recs.open(tmp_path).similar("asked", k=1)[0]
+    assert (match.id, match.picture) == ("vase", "pink.png")
+    assert match.attributes == {"view": "front", "price": 7, "colour": "mixed"}
+
+
+def test_an_item_of_several_pictures_asks_with_each_of_them(tmp_path):
+    shop = Shop()
+    shop.files = {name + ".png": flat(*colour) for name, colour in {"red": RED, "blue": BLUE, "green": GREEN}.items()}
+    shop.files |= {"wine.png": flat(120, 0, 10), "navy.png": flat(10, 0, 120), "grass.png": flat(90, 255, 0)}
+    shop.put("asked", "red.png", "blue.png")
+    for name in ("green", "wine", "navy", "grass"):
+        shop.put(name, f"{name}.png")
+    index(shop, tmp_path)
+    matches = vision_recs.open(tmp_path).similar("asked")
+    assert [match.id for match in matches] == ["navy", "wine", "grass", "green"]
+    near, far = 120 / np.hypot(120, 10), 90 / np.hypot(90, 255)
+    assert [match.score for match in matches] == pytest.approx([near, near, far, 0], abs=1e-3)
+
+
+def test_one_picture_of_several_items_appears_once_with_the_lowest_id(tmp_path):
+    shop = shop_of(3)
+    for item in ("c", "a", "b"):
+        shop.put(item, "same.png")
+    shop.files["same.png"] = picture(50)
+    index(shop, tmp_path)
+    opened = vision_recs.open(tmp_path)
+    assert sorted(match.id for match in opened.similar("item000")) == ["a", "item001", "item002"]
+    assert opened.similar("a")[0].id == "b"
+    assert opened.similar("a")[0].score == 1.0
+    assert opened.similar("a", "b")[0].id == "c"
+
+
+def test_an_item_whose_best_picture_is_shown_already_appears_by_its_next(tmp_path):
+    shop = shop_of(1)
+    shop.files |= {"red.png": flat(*RED), "pink.png": flat(255, 90, 90), "rose.png": flat(255, 190, 190)}
+    shop.put("asked", "red.png")
+    shop.put("first", "pink.png")
+    shop.put("second", "pink.png", "rose.png")
+    index(shop, tmp_path)
+    matches = vision_recs.open(tmp_path).similar("asked", k=2)
+    assert [(match.id, match.picture) for match in matches] == [("first", "pink.png"), ("second", "rose.png")]
+
+
+def test_a_crowd_of_copies_hides_nothing(tmp_path):
+    shop = shop_of(4)
+    for number in range(60):
+        shop.put(f"copy{number:02}", "same.png")
+    shop.files["same.png"] = shop.files["0.png"]
+    index(shop, tmp_path)
+    found = vision_recs.open(tmp_path).similar("item000", k=3)
+    assert shown(found) == [pytest.approx(row) for row in ranking(content(tmp_path), ["item000"], 3)]
+    assert found[0].id == "copy00"
+    assert {match.id for match in found[1:]} < {"item001", "item002", "item003"}
+
+
+def test_an_item_alone_has_nothing_similar(tmp_path):
+    index(shop_of(1), tmp_path)
+    assert vision_recs.open(tmp_path).similar("item000") == []
+
+
+def test_without_its_engine_a_store_answers_the_same(tmp_path):
+    shop = shop_of(12)
+    shop.put("more", 3, 4, 20)
+    index(shop, tmp_path)
+    store = Store.open(tmp_path)
+    flat_engine = Recommender(store, open_index("flat", store, tmp_path / "engines/flat-000001"))
+    exact_engine = Recommender(store, open_index("exact", store, tmp_path))
+    for asked in (("more",), ("item003",), ("item000", "more")):
+        assert flat_engine.similar(*asked) == exact_engine.similar(*asked)
+
+
+def test_a_query_that_asks_for_nothing_is_refused():
+    with pytest.raises(ValueError, match="the query names neither an item nor a picture; name one"):
+        Query()
+    with pytest.raises(ValueError, match="the query asks for k = 0 items; ask for 1 or more"):
+        Query(items=("a",), k=0)
+
+
+def test_an_unknown_item_among_known_ones_is_named(colours):
+    with pytest.raises(UnknownItem, match="no item has the id 'rad'; the nearest are red, ") as raised:
+        colours.similar("blue", "rad")
+    assert raised.value.item == "rad"
+
+
+def test_threads_get_the_answers_that_one_gets(tmp_path):
+    shop = shop_of(40)
+    index(shop, tmp_path)
+    opened = vision_recs.open(tmp_path)
+    expected = {item: opened.similar(item, "item000") for item in shop.items if item != "item000"}
+    wrong = []
+
+    def ask(items):
+        wrong.extend(item for item in items if opened.similar(item, "item000") != expected[item])
+
+    threads = [threading.Thread(target=ask, args=[sorted(expected)[start:]]) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+# Pictures
+
+
+def test_a_picture_of_the_store_finds_itself_and_what_is_like_it(tmp_path, fake_loader):
+    shop = shop_of(9)
+    index(shop, tmp_path)
+    opened = vision_recs.open(tmp_path, device="cpu")
+    assert fake_loader == []
+    found = opened.similar_to_picture(picture(4), k=5)
+    expected = ranking(content(tmp_path), (), 5, encoder=FakeEncoder(), pictures=[picture(4)])
+    assert [match.id for match in found] == [item for item, _, _ in expected]
+    assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
+    assert found[0].id == "item004"
+    assert found[0].score == pytest.approx(1, abs=1e-3)
+    opened.similar_to_picture(picture(5))
+    assert fake_loader == [("fake", {"weights": None, "device": "cpu"})]
+
+
+def test_a_picture_is_the_path_of_a_file_too(tmp_path, fake_loader):
+    index(shop_of(5), tmp_path / "index")
+    (tmp_path / "mine.png").write_bytes(picture(99))
+    opened = vision_recs.open(tmp_path / "index")
+    expected = opened.similar_to_picture(picture(99))
+    assert opened.similar_to_picture(tmp_path / "mine.png") == expected
+    assert opened.similar_to_picture(str(tmp_path / "mine.png")) == expected
+    assert len(fake_loader) == 1
+
+
+def test_items_and_pictures_asked_for_together_count_alike(tmp_path, fake_loader):
+    shop = shop_of(12)
+    shop.put("more", 30, 31)
+    index(shop, tmp_path)
+    extra = (picture(50), picture(51))
+    found = vision_recs.open(tmp_path).answer(Query(items=("more", "item003"), pictures=extra, k=7))
+    expected = ranking(content(tmp_path), ("more", "item003"), 7, encoder=FakeEncoder(), pictures=extra)
+    assert [(match.id, match.picture) for match in found] == [(item, name) for item, name, _ in expected]
+    assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
+    assert len(fake_loader) == 1
+
+
+@pytest.mark.usefixtures("fake_loader")
+def test_a_picture_without_a_direction_is_an_image_error(tmp_path):
+    index(shop_of(3), tmp_path)
+    opened = vision_recs.open(tmp_path)
+    for pictures in ((BLACK,), (picture(1), BLACK)):
+        with pytest.raises(ImageError, match="gives the picture no direction: it is blank; use another one") as raised:
+            opened.answer(Query(pictures=pictures))
+        assert raised.value.reason == "no-direction"
+
+
+@pytest.mark.usefixtures("fake_loader")
+def test_what_is_no_picture_is_an_image_error(tmp_path):
+    index(shop_of(3), tmp_path / "index")
+    opened = vision_recs.open(tmp_path / "index")
+    (tmp_path / "empty.png").touch()
+    for given, reason in (
+        (b"text", "not-an-image"),
+        (tmp_path / "none.png", "missing"),
+        (tmp_path / "empty.png", "empty"),
+    ):
+        with pytest.raises(ImageError) as raised:
+            opened.similar_to_picture(given)
+        assert raised.value.reason == reason
+
+
+def test_other_weights_under_the_same_name_are_refused(tmp_path, monkeypatch):
+    index(shop_of(3), tmp_path)
+    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", lambda name, **_: FakeEncoder(name, turn=1))
+    opened = vision_recs.open(tmp_path)
+    old, new = FakeEncoder().spec.fingerprint, FakeEncoder(turn=1).spec.fingerprint
+    for _ in "ab":
+        with pytest.raises(SpaceMismatch) as raised:
+            opened.similar_to_picture(picture(1))
+        assert f"the index holds fake [{old}], the weights on this machine give fake [{new}]" in str(raised.value)
+    assert opened.similar("item000")
+
+
+def test_a_runtime_that_does_not_reproduce_the_probe_is_refused_each_time(tmp_path, monkeypatch):
+    class Drifted(FakeEncoder):
+        def encode(self, pixels):
+            return super().encode(pixels[..., ::-1])
+
+    index(shop_of(3), tmp_path)
+    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", lambda name, **_: Drifted(name))
+    opened = vision_recs.open(tmp_path)
+    for _ in "ab":
+        with pytest.raises(SpaceMismatch, match="does not reproduce the probe vector of the index"):
+            opened.similar_to_picture(picture(1))
+
+
+def test_an_engine_of_another_space_is_refused(tmp_path):
+    index(shop_of(3), tmp_path / "one")
+    index(shop_of(3), tmp_path / "two", FakeEncoder(turn=1))
+    store = Store.open(tmp_path / "one")
+    with pytest.raises(SpaceMismatch, match="rebuild it with `visrec index`"):
+        open_index("flat", store, tmp_path / "two/engines/flat-000001")
+
+
+def test_where_there_is_no_store_opening_says_so(tmp_path):
+    for opened in (vision_recs.open, open_recommender):
+        with pytest.raises(StoreNotFound, match="make one with `visrec index CATALOG`"):
+            opened(tmp_path / "none")
+
+
+def test_the_answer_is_of_plain_values(colours):
+    match = colours.similar("red", k=1)[0]
+    assert [type(getattr(match, field.name)) for field in dataclasses.fields(match)] == [str, float, str, str, dict]
