@@ -3,10 +3,11 @@
 import hashlib
 import os
 import random
+import re
 import shutil
 
 import pytest
-from fake_shop import NO_IMAGE, FakeEncoder, Shop, content, index, shop_of, snapshot
+from fake_shop import NO_IMAGE, FakeEncoder, Shop, content, index, picture, shop_of, snapshot
 
 import vision_recs
 from vision_recs.errors import StoreDamaged, StoreError, StoreNotFound, UnknownFormat, VisionRecsError
@@ -208,6 +209,24 @@ def test_the_next_run_builds_an_engine_again_that_is_gone_or_cannot_be_opened(st
         assert encoder.encoded == 0
         assert list(verify(store)) == []
         assert [match.id for match in vision_recs.open(store).similar("item000")][:1]
+
+
+def test_items_that_contradict_themselves_are_damage_for_whoever_asks_and_for_a_run(store):
+    """A digest lies in the table of vectors and in its index by digest; either may be altered."""
+    items, digest = store / "items/000002.sqlite", hashlib.sha256(picture(0)).digest()
+    data = items.read_bytes()
+    places = [found.start() for found in re.finditer(re.escape(digest), data)]
+    assert len(places) == 2
+    sentences = []
+    for place in places:
+        items.write_bytes(data[:place] + bytes(32) + data[place + 32 :])
+        for use in (ask, lambda folder: index(shop_of(6), folder)):
+            try:
+                use(store)
+            except StoreDamaged as error:
+                sentences.append(str(error))
+    assert any(sentence.startswith(f"{items} has no vector of the picture ") for sentence in sentences)
+    assert "the store holds no vector of 0.png, though it names it; run `visrec verify`" in sentences
 
 
 def cut(file):

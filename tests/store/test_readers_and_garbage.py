@@ -119,12 +119,6 @@ def test_ids_are_found_by_their_beginning(tmp_path):
     assert items.ids("ä") == ["änderung"]
 
 
-def test_a_digest_that_no_picture_has_is_a_lookup_error(tmp_path):
-    index(shop_of(1), tmp_path)
-    with pytest.raises(LookupError, match="no picture of the index has the digest abcd"):
-        Store.open(tmp_path).positions_of(["abcd"])
-
-
 def test_collecting_keeps_what_the_published_generation_uses_and_frees_the_rest(tmp_path):
     shop = shop_of(9)
     index(shop, tmp_path)

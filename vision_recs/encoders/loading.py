@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import logging
 import sys
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -13,10 +14,9 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from vision_recs.encoders import model_cache
 from vision_recs.encoders.names import canonical_name
 from vision_recs.encoders.precision import Precision
+from vision_recs.types import Encoder
 
 if TYPE_CHECKING:
-    from vision_recs.encoders.openvino_runtime import OpenVinoEncoder
-    from vision_recs.encoders.torch_runtime import TorchEncoder
     from vision_recs.encoders.tower import ImageTower
 
 Runtime: TypeAlias = Literal["auto", "openvino", "torch"]
@@ -44,24 +44,35 @@ def load_encoder(
     device: str = "auto",
     precision: Precision = "auto",
     runtime: Runtime = "auto",
-) -> TorchEncoder | OpenVinoEncoder:
+) -> Encoder:
     """Return the encoder called *name*, ready to encode on *device*.
 
     *weights* is a checkpoint (.safetensors, .pt, .pth) to use in place of the published one, which is taken from its
-    library's cache or downloaded. *device* is "auto", "cpu", "cuda", "cuda:N" or "mps". *precision* "auto" is bf16 on a
-    CPU that multiplies it, f16 on CUDA, else f32. *runtime* "auto" is OpenVINO on a CPU, for networks that it can run,
-    else PyTorch; the vectors are of the same space. Raises UnknownEncoder, WeightsNotFound, DeviceUnavailable, or
-    another EncoderError for a model that visrec cannot run.
+    library's cache or downloaded. *device* is "auto", "cpu", "cuda", "cuda:N", "mps", or several of these with commas
+    between, which share the work. *precision* "auto" is bf16 on a CPU that multiplies it, f16 on CUDA, else f32.
+    *runtime* "auto" is OpenVINO on a CPU, for networks that it can run, else PyTorch; the space is the same.
+
+    Raises UnknownEncoder, WeightsNotFound, DeviceUnavailable, or another EncoderError for a model that cannot be run.
     """
     canonical = canonical_name(name)
     if runtime == "openvino" or (runtime == "auto" and precision != "f16" and _is_for_openvino(device)):
         return _load_on_openvino(canonical, weights, precision)
+    return _load_on_torch(canonical, weights, device.split(","), precision)
+
+
+def _load_on_torch(canonical: str, weights: Path | None, devices: list[str], precision: Precision) -> Encoder:
+    from vision_recs.encoders.parallel import ParallelEncoder
     from vision_recs.encoders.torch_runtime import TorchEncoder, find_device
     from vision_recs.encoders.tower import spec_of
 
-    find_device(device)  # a device that is not there is said before seconds of loading
+    for device in devices:
+        find_device(device)  # a device that is not there is said before seconds of loading
     tower = load_tower(canonical, weights)
-    return TorchEncoder(spec_of(canonical, tower), tower, device, precision=precision)
+    spec = spec_of(canonical, tower)
+    towers = [tower, *(deepcopy(tower) for _ in devices[1:])]
+    pairs = zip(towers, devices, strict=True)
+    encoders = [TorchEncoder(spec, own, device, precision=precision) for own, device in pairs]
+    return encoders[0] if len(encoders) == 1 else ParallelEncoder(encoders)
 
 
 def _is_for_openvino(device: str) -> bool:
@@ -72,7 +83,7 @@ def _is_for_openvino(device: str) -> bool:
     return device == "cpu" or (device == "auto" and not has_accelerator)
 
 
-def _load_on_openvino(canonical: str, weights: Path | None, precision: Precision) -> TorchEncoder | OpenVinoEncoder:
+def _load_on_openvino(canonical: str, weights: Path | None, precision: Precision) -> Encoder:
     from vision_recs.encoders.openvino_runtime import OpenVinoEncoder
 
     found = model_cache.find(canonical, weights)

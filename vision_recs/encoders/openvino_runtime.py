@@ -6,6 +6,7 @@ torch is needed.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -45,6 +46,7 @@ class OpenVinoEncoder:
         self._spec = spec
         self._precision = _choose_precision(core, precision)
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = threads
         graph = core.read_model(model)
         graph.reshape([_BATCH, *spec.recipe.size, 3])
         settings = {
@@ -74,6 +76,11 @@ class OpenVinoEncoder:
         """What computes the vectors, and how precisely."""
         return f"openvino {self._precision}"
 
+    @property
+    def batch_size(self) -> int:
+        """The pictures that are best given at a time: enough for every thread several times over."""
+        return 8 * _BATCH * self._threads
+
     def encode(self, pixels: Pixels) -> Vectors:
         """Return one unit vector a picture, or a row of zeros for a picture without a direction.
 
@@ -96,7 +103,14 @@ def convert(tower: ImageTower, file: Path) -> None:
 
     Raises whatever torch or OpenVINO raise for a network that they cannot follow.
     """
-    ov.save_model(ov.convert_model(_exported(tower)), file, compress_to_fp16=False)
+    root = logging.getLogger()
+    level, handlers, filters = root.level, list(root.handlers), list(root.filters)
+    try:
+        graph = ov.convert_model(_exported(tower))
+    finally:  # the converter sets up the root logger for itself; it is the program's
+        root.setLevel(level)
+        root.handlers[:], root.filters[:] = handlers, filters
+    ov.save_model(graph, file, compress_to_fp16=False)
 
 
 def _exported(tower: ImageTower) -> Any:  # noqa: ANN401 - torch.export.ExportedProgram; torch is not imported here

@@ -52,6 +52,11 @@ class Space:
         """What computes the vectors, or "not needed" where no vector was asked for."""
         return "not needed" if self._encoder is None else getattr(self._encoder, "runtime", "your own")
 
+    @property
+    def batch_size(self) -> int:
+        """The pictures that the encoder is best given at a time, as far as that is known before it is loaded."""
+        return getattr(self._encoder, "batch_size", 32)
+
     def expect(self, vector: Vectors) -> None:
         """Have the encoder, once it is loaded, give the probe picture this *vector*; see `encoder`."""
         self._expected = vector

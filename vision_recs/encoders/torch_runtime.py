@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -33,7 +34,7 @@ class TorchEncoder:
         self._device = find_device(device)
         wanted = ("f16" if self._device.type == "cuda" else "f32") if precision == "auto" else precision
         self._precision, self._dtype = wanted, _DTYPES[wanted]
-        self._layout = _layout(tower.module)
+        self._layout = _layout(tower.module, self._device)
         self._module: nn.Module = tower.module.to(self._device).to(memory_format=self._layout)
         self._mean = torch.tensor(tower.recipe.mean, device=self._device).view(1, 3, 1, 1)
         self._std = torch.tensor(tower.recipe.std, device=self._device).view(1, 3, 1, 1)
@@ -53,6 +54,11 @@ class TorchEncoder:
         """What computes the vectors, and how precisely."""
         return f"torch {self._precision}"
 
+    @property
+    def batch_size(self) -> int:
+        """The pictures that are best given at a time: a GPU wants many, the cache of a CPU few."""
+        return 256 if self._device.type == "cuda" else 32
+
     def encode(self, pixels: Pixels) -> Vectors:
         """Return one unit vector a picture, or a row of zeros for a picture without a direction.
 
@@ -66,23 +72,41 @@ class TorchEncoder:
             return np.zeros((0, self._spec.dim), np.float32)
         half = self._dtype is not torch.float32
         with torch.inference_mode(), torch.autocast(self._device.type, self._dtype, enabled=half):
-            features: Tensor = self._module(self._normalised(pixels))
-        return scale_rows(features.float().cpu().numpy())[0]
+            features = [self._module(self._normalised(part)) for part in self._on_device(pixels)]
+            return scale_rows(torch.cat(features).float().cpu().numpy())[0]
 
-    def _normalised(self, pixels: Pixels) -> Tensor:
+    def _on_device(self, pixels: Pixels) -> Iterator[Tensor]:
+        """Yield *pixels* on the device: whole, or on CUDA in halves, so that one is copied while one is computed.
+
+        Nothing here waits for the GPU: copies from pinned memory and kernels are queued, and the caller fetches the
+        features once, at the end.
+        """
         # A copy: torch warns of arrays that may not be written, and the caller's pixels stay as they are.
-        batch = torch.tensor(np.ascontiguousarray(pixels), device=self._device).permute(0, 3, 1, 2)
-        unit = batch.to(torch.float32, memory_format=self._layout) / 255
+        batch = torch.tensor(np.ascontiguousarray(pixels))
+        if self._device.type != "cuda":
+            yield batch.to(self._device)
+            return
+        copying: torch.cuda.Stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call] # torch's own gap
+        computing = torch.cuda.current_stream(self._device)
+        for part in batch.pin_memory().chunk(2):
+            with torch.cuda.stream(copying):
+                copied = part.to(self._device, non_blocking=True)
+            computing.wait_stream(copying)
+            copied.record_stream(computing)
+            yield copied
+
+    def _normalised(self, batch: Tensor) -> Tensor:
+        unit = batch.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._layout) / 255
         return (unit - self._mean) / self._std
 
 
-def _layout(module: nn.Module) -> torch.memory_format:
-    """Return how *module* wants its pictures to lie in memory.
+def _layout(module: nn.Module, device: torch.device) -> torch.memory_format:
+    """Return how *module* wants its pictures to lie in memory: channels last on CUDA, as its tensor cores take them.
 
-    Measured on two cores in float32, channels last is 1.3 to 1.5 times as fast for networks of convolutions and batch
+    Measured on a CPU of two cores in float32, it is 1.3 to 1.5 times as fast for networks of convolutions and batch
     normalisation (EfficientNet-Lite0, ResNet-50), and no gain for ConvNeXt and vision transformers.
     """
-    if any(isinstance(each, nn.BatchNorm2d) for each in module.modules()):
+    if device.type == "cuda" or any(isinstance(each, nn.BatchNorm2d) for each in module.modules()):
         return torch.channels_last
     return torch.contiguous_format
 

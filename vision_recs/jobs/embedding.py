@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vision_recs import images
 from vision_recs.encoders.space import Space
-from vision_recs.errors import EncoderError, ImageError
+from vision_recs.errors import EncoderError, ImageError, StoreDamaged
 from vision_recs.jobs.ahead import ahead
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import Progress, Report
@@ -24,6 +24,8 @@ from vision_recs.types import Catalog, Vectors, scale_rows
 
 _BATCHES_AHEAD = 1
 """Batches that lie ready while one is encoded and the next is gathered."""
+_WINDOWS_AHEAD = 2
+"""Batches of pictures that are read, and of these that are prepared, before they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +83,20 @@ class Embedding:
     def run(self, total: int, report: Report) -> None:
         """Embed what no shard holds yet, of *total* pictures, until the options say stop."""
         options = self._options
-        batch_size = min(options.batch_size, options.shard_size)
-        window = 2 * batch_size
+        window = _WINDOWS_AHEAD * self._batch_size()
         started = perf_counter()
         with ThreadPoolExecutor(options.workers) as pool, ThreadPoolExecutor(1) as encoding:
             read = ahead(pool, self._read, self._staging.pictures(), window=window)
             counted = _counted(read, total, report)
             prepared = ahead(pool, self._prepare, self._unknown(counted), window=window)
-            batches = _batches(prepared, batch_size)
+            batches = _batches(prepared, self._batch_size)
             for encoded in ahead(encoding, self._encode, batches, window=_BATCHES_AHEAD):
                 self._take(encoded)
         self._write()
         self.seconds = perf_counter() - started
+
+    def _batch_size(self) -> int:
+        return min(self._options.batch_size or self._space.batch_size, self._options.shard_size)
 
     def _read(self, staged: Staged) -> Read:
         with self.stages["reading"]:
@@ -114,6 +118,10 @@ class Embedding:
             self._staging.resolve(picture.staged, picture.digest, picture.signature)
             if picture.digest in self._pending or self._writer.recall(self._staging, picture.digest):
                 continue
+            if picture.data is None:  # a digest is trusted only where the store says what became of it
+                raise StoreDamaged(
+                    f"the store holds no vector of {picture.staged.picture}, though it names it; run `visrec verify`"
+                )
             if self._begun == self._options.limit or self._options.stopped():
                 self.complete = False
                 return
@@ -122,7 +130,7 @@ class Embedding:
             yield picture
 
     def _prepare(self, read: Read) -> Prepared:
-        assert read.data is not None  # a digest is trusted only where it is settled what becomes of it
+        assert read.data is not None
         with self.stages["decoding"]:
             try:
                 pixels = images.prepare(images.decode(read.data), self._space.spec.recipe)
@@ -186,11 +194,11 @@ def _counted(pictures: Iterable[Read], total: int, report: Report) -> Iterator[R
         yield picture
 
 
-def _batches(pictures: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
+def _batches(pictures: Iterable[Prepared], size: Callable[[], int]) -> Iterator[list[Prepared]]:
     batch: list[Prepared] = []
     for picture in pictures:
         batch.append(picture)
-        if len(batch) == size:
+        if len(batch) >= size():  # which may grow when the encoder is loaded
             yield batch
             batch = []
     if batch:

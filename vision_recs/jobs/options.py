@@ -20,7 +20,8 @@ class IndexOptions:
     *precision* are those of `load_encoder`. *shard_size* is how many pictures are written at a time, and so how many a
     crash can cost. *limit* ends the run after so many new pictures, and *stopped*, which is asked before each, when it
     says true; either finishes the shard in hand. *retry_skipped* tries those again that could not be used before,
-    although their bytes are the same. *engine* is the index that is built.
+    although their bytes are the same. *engine* is the index that is built. *batch_size* is how many pictures the
+    encoder is given at a time, by default as many as it likes best; *workers* is how many threads read and decode.
     """
 
     catalog: CatalogOptions = field(default_factory=CatalogOptions)
@@ -32,14 +33,15 @@ class IndexOptions:
     stopped: Stopped = go_on
     retry_skipped: bool = False
     engine: str = "flat"
-    batch_size: int = 32
+    batch_size: int | None = None
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     def __post_init__(self) -> None:
         """Refuse sizes below 1 with a ValueError."""
-        for name in ("shard_size", "batch_size", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        for name in ("shard_size", "batch_size", "workers", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be 1 or more")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vision_recs.engines import open_index
-from vision_recs.errors import ImageError
+from vision_recs.errors import ImageError, StoreDamaged
 from vision_recs.recommend.query import Query
 from vision_recs.store import Store, probe_vector
 from vision_recs.types import Encoder, Match, VectorIndex, Vectors
@@ -98,7 +98,11 @@ class Recommender:
 
     def _attributes(self, match: Match) -> dict[str, str | int | float | bool | None]:
         """Return the attributes of the item and of the picture by which it matched."""
-        own = next(p.attributes for p in self.store.pictures(match.id) if p.picture == match.picture)
+        own = next((p.attributes for p in self.store.pictures(match.id) if p.picture == match.picture), None)
+        if own is None:
+            raise StoreDamaged(
+                f"the item {match.id!r} has no picture {match.picture}, by which it was found; run `visrec verify`"
+            )
         return {**self.store.attributes(match.id), **own}
 
 

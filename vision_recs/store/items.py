@@ -123,11 +123,14 @@ class Items:
         return [StoredRow(*found) for found in self._all(query, (*last, limit))]
 
     def position(self, digest: str) -> int:
-        """Return where the vector of the picture with *digest* is; raises LookupError where there is none."""
+        """Return where the vector of the picture with *digest* is, which a row has named."""
         found = self._all("SELECT position FROM vectors WHERE digest = ?", (bytes.fromhex(digest),))
         if not found:
-            raise LookupError(f"no picture of the index has the digest {digest}")
-        return int(found[0][0])
+            raise StoreDamaged(
+                f"{self._path} has no vector of the picture {digest}, which it names; run `visrec verify`"
+            )
+        with self._reading():
+            return int(found[0][0])
 
     def ids(self, prefix: str = "", limit: int = -1) -> list[str]:
         """Return the ids that begin with *prefix*, ascending, at most *limit* of them."""

@@ -97,7 +97,7 @@ class Store:
         return {position: self.items.rows(position, limit) for position in positions}
 
     def positions_of(self, digests: Iterable[str]) -> dict[str, int]:
-        """Return where the vector of each of the pictures with *digests* is."""
+        """Return where the vector of each of the pictures with *digests* is, which rows have named."""
         return {digest: self.items.position(digest) for digest in digests}
 
     def pin(self) -> None:
