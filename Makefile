@@ -28,15 +28,15 @@ clean:
 # Dependencies take a minute (torch is large), the package itself a few seconds: two steps, so that an edit costs seconds.
 $(VENV)/.requirements: pyproject.toml constraints.txt
 	@echo 'installing visrec and torch into $(VENV): some minutes the first time'
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --constraint constraints.txt .
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --constraint constraints.txt .
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.requirements $(SOURCES)
-	rm -rf build
-	$(PIP) install --no-deps --force-reinstall .
+	@rm -rf build
+	@$(PIP) install --no-deps --force-reinstall .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.requirements
-	$(PIP) install --constraint constraints.txt '.[dev]'
+	@$(PIP) install --constraint constraints.txt '.[dev]'
 	@touch $@

@@ -33,6 +33,7 @@ def without_numbers(text: str) -> str:
     """Mask what differs between machines: figures, the catalogue's place, and the width of a table."""
     text = re.sub(r"^(catalog +).*", r"\1...", text, flags=re.MULTILINE)
     text = re.sub(r"^(created +).*", r"\1...", text, flags=re.MULTILINE)
+    text = re.sub(r"(bottleneck is) .*", r"\1 ...", text)
     return re.sub(r" +", " ", re.sub(r"\d[\d.,]*", "#", text))
 
 

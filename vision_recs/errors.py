@@ -15,6 +15,7 @@ VisionRecsError
 │   └── UnknownFormat       written by a newer visrec
 ├── SpaceMismatch           vectors of two encoders were about to meet
 ├── DegenerateVector        a vector without a direction: zeros, NaN or infinity
+├── FilterError             a filter that cannot be used: `position` is the column, counted from 1
 ├── UnknownItem             no item has that id; `nearest` holds the ids most like it
 ├── NothingIndexed          no picture of the catalogue could be used
 └── PicturesSkipped         a strict run met pictures that could not be used
@@ -111,6 +112,16 @@ class SpaceMismatch(VisionRecsError):
 
 class DegenerateVector(VisionRecsError):
     """A vector without a direction."""
+
+
+class FilterError(VisionRecsError):
+    """A filter that cannot be used."""
+
+    def __init__(self, message: str, *, expression: str, position: int) -> None:
+        """Prefix *message* with the column *position* of *expression*, counted from 1."""
+        super().__init__(f"filter, column {position}: {message}")
+        self.expression = expression
+        self.position = position
 
 
 class UnknownItem(VisionRecsError):

@@ -1,7 +1,6 @@
-"""Whatever the bytes are, `decode` returns an RGB picture or raises ImageError, and warns of nothing."""
+"""Whatever the bytes are, `decode` and `load` give a picture or raise the same ImageError, and warn of nothing."""
 
 import warnings
-from contextlib import suppress
 from io import BytesIO
 
 import hypothesis.strategies as st
@@ -10,21 +9,37 @@ from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
 from vision_recs.errors import ImageError
-from vision_recs.images import decode
+from vision_recs.images import decode, load
 from vision_recs.images.quiet import pillow_is_quiet
+from vision_recs.types import PixelRecipe
 
 MANY = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
 )
 SMALL = 100_000
+RECIPES = [  # for the second, JPEGs are decoded at a fraction of their size
+    PixelRecipe((20, 20), "crop", 22, "bicubic", (0.5,) * 3, (0.5,) * 3),
+    PixelRecipe((4, 3), "squash", 3, "bilinear", (0.5,) * 3, (0.5,) * 3),
+]
+
+
+def attempt(way, *arguments):
+    try:
+        return way(*arguments, max_pixels=SMALL), None
+    except ImageError as error:
+        return None, error.reason
 
 
 def survives(data):
-    with suppress(ImageError):
-        picture = decode(data, max_pixels=SMALL)
+    picture, reason = attempt(decode, data)
+    if picture is not None:
         assert picture.mode == "RGB"
         assert picture.width * picture.height <= SMALL
         assert len(picture.tobytes()) == picture.width * picture.height * 3
+    for recipe in RECIPES:
+        pixels, reason_of_load = attempt(load, data, recipe)
+        assert reason_of_load == reason
+        assert pixels is None or pixels.shape == (*recipe.size, 3)
 
 
 def test_every_cut_of_every_kind_is_survived(every_kind):

@@ -55,7 +55,7 @@ def test_without_a_signature_all_is_read_and_nothing_embedded(shop, store):
     shop.reads.clear()
     shop.signature = lambda _: None
     assert index(shop, store, Unused()).generation == 1
-    assert shop.reads == [f"{number}.png" for number in range(7)]
+    assert sorted(shop.reads) == [f"{number}.png" for number in range(7)]
 
 
 def test_a_renamed_picture_keeps_its_vector(shop, store):
@@ -301,7 +301,7 @@ def test_a_touched_file_is_read_and_a_renamed_one_becomes_another_item_with_its_
     (folder / "1.png").touch()
     (folder / "2.png").rename(folder / "two.png")
     report = run(folder, tmp_path, Unused())
-    assert read == ["1.png", "two.png"]
+    assert sorted(read) == ["1.png", "two.png"]
     assert (report.items, report.embedded, report.removed) == (7, 0, 1)
     assert Store.open(tmp_path / "index").items.ids() == ["0", "1", "3", "4", "5", "6", "two"]
 

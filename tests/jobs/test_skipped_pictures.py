@@ -160,7 +160,9 @@ def test_a_bad_picture_that_many_items_share_is_skipped_for_each(tmp_path):
     assert content(tmp_path) == wanted(shop)
 
 
-@pytest.mark.parametrize("bad", [BLACK, b"", NO_IMAGE, TRUNCATED, None])
+@pytest.mark.parametrize(
+    "bad", [BLACK, b"", NO_IMAGE, TRUNCATED, None], ids=["blank", "empty", "page", "cut", "missing"]
+)
 def test_if_nothing_can_be_used_no_folder_is_left(tmp_path, bad):
     shop = Shop()
     shop.put("first", "a.png")

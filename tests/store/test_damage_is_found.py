@@ -1,10 +1,12 @@
 """Flipped bytes, missing files and cuts: `verify` names the file, and whoever opens or asks gets one sentence."""
 
+import contextlib
 import hashlib
 import os
 import random
 import re
 import shutil
+import sqlite3
 
 import pytest
 from fake_shop import NO_IMAGE, FakeEncoder, Shop, content, index, picture, shop_of, snapshot
@@ -227,6 +229,36 @@ def test_items_that_contradict_themselves_are_damage_for_whoever_asks_and_for_a_
                 sentences.append(str(error))
     assert any(sentence.startswith(f"{items} has no vector of the picture ") for sentence in sentences)
     assert "the store holds no vector of 0.png, though it names it; run `visrec verify`" in sentences
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE items SET attributes = '{'",
+        "UPDATE items SET attributes = '[1]'",
+        "UPDATE rows SET attributes = '7'",
+        "UPDATE rows SET picture = x'00ff'",
+        "UPDATE rows SET position = 'first'",
+        "UPDATE rows SET position = 99",
+        "UPDATE rows SET position = -1",
+        "DROP TABLE vectors",
+    ],
+)
+def test_items_that_hold_what_they_must_not_are_damage(store, change):
+    with contextlib.closing(sqlite3.connect(store / "items/000002.sqlite")) as connection:
+        connection.execute(change)
+        connection.commit()
+    with pytest.raises(StoreDamaged, match="run `visrec verify`"):
+        ask(store)
+
+
+def test_a_vector_without_a_direction_is_damage(store):
+    for shard in (store / "shards").iterdir():
+        data = (shard / "vectors.npy").read_bytes()
+        (shard / "vectors.npy").write_bytes(data[:128] + bytes(len(data) - 128))
+    opened = Store.open(store)
+    with pytest.raises(StoreDamaged, match=r"the vector at position 0 of .* has no direction; run `visrec verify`"):
+        opened.vectors(opened.positions())
 
 
 def cut(file):

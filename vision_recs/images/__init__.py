@@ -1,7 +1,8 @@
 """Pictures: bytes -> RGB -> pixels.
 
-`decode` is the one place where bytes of strangers become a picture, `prepare` the one place where a picture becomes
-the pixels that an encoder sees. Pillow is imported with the first name that is asked for, not with this package.
+`decode` is the one place where bytes of strangers become a picture, and `prepare` says what a recipe makes of it.
+`load` does both at once, as fast as the machine allows: every runtime takes the pixels of a file from it. Pillow is
+imported with the first name that is asked for, not with this package.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from vision_recs.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vision_recs.images.decoding import MAX_PIXELS, decode
+    from vision_recs.images.loading import load
     from vision_recs.images.pixels import prepare
     from vision_recs.images.probe import probe_image
     from vision_recs.images.thumbnails import thumbnail
 
-__all__ = ["MAX_PIXELS", "decode", "prepare", "probe_image", "thumbnail"]
+__all__ = ["MAX_PIXELS", "decode", "load", "prepare", "probe_image", "thumbnail"]
 
 _HOMES = {
     "MAX_PIXELS": "decoding",
     "decode": "decoding",
+    "load": "loading",
     "prepare": "pixels",
     "probe_image": "probe",
     "thumbnail": "thumbnails",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from vision_recs.errors import ImageError
 from vision_recs.images.colour import to_rgb
 from vision_recs.images.formats import PictureFormat, identify
+from vision_recs.images.orientation import orientation_of
 from vision_recs.images.quiet import pillow_is_quiet
 
 MAX_PIXELS = 178_956_970
@@ -37,13 +40,17 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     the reason empty, not-an-image, unsupported, truncated, or too-large: more than *max_pixels* by its header,
     before any pixel is decoded. Nothing else is raised, and nothing is warned of. Safe from several threads.
     """
+    with opened(data, max_pixels) as image:
+        return finished(image, data)
+
+
+@contextmanager
+def opened(data: bytes, max_pixels: int) -> Iterator[ImageFile]:
+    """Give the picture in *data* with its header read and no pixel decoded; what goes wrong inside is an ImageError."""
     kind = identify(data)
     try:
         with pillow_is_quiet():
-            image = _open(data, kind, max_pixels)
-            image.load()
-            _correct_transparency(image, data)
-            return _upright(to_rgb(image), _orientation(image))
+            yield _open(data, kind, max_pixels)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -54,6 +61,13 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageError("too-large", "the memory is too small to decode the picture; lower max_pixels") from error
     except Exception as error:
         raise _explained(error, kind) from error
+
+
+def finished(image: ImageFile, data: bytes) -> Image.Image:
+    """Return *image*, opened from *data*, as `decode` promises."""
+    image.load()
+    _correct_transparency(image, data)
+    return _upright(to_rgb(image), orientation_of(image))
 
 
 def _open(data: bytes, kind: PictureFormat, max_pixels: int) -> ImageFile:
@@ -95,15 +109,6 @@ def _correct_transparency(image: ImageFile, data: bytes) -> None:
         image.info["transparency"] = value * 255 // (2**bits - 1)
     elif image.mode == "RGB" and bits == 16:  # noqa: PLR2004
         image.info["transparency"] = tuple(part >> 8 for part in value)
-
-
-def _orientation(image: ImageFile) -> int:
-    """Return how the camera was held (1 to 8); broken metadata are no reason to lose a picture."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 - the same boundary
-        return 1
-    return value if isinstance(value, int) else 1
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -1,19 +1,15 @@
-"""RGB -> pixels: the one way in which a picture is prepared for every encoder and runtime."""
+"""RGB -> pixels: what a recipe means, to the last level."""
 
 from __future__ import annotations
-
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vision_recs.images.placement import Placement, background, place
 from vision_recs.types import PixelRecipe
 
-_Size: TypeAlias = tuple[int, int]  # (width, height), as in Pillow
-_Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom
-
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 # A thread of 1 x 2000 scaled to a shorter side of 256 is 131 megapixels, of which the crop keeps 0.05.
 _LARGEST_SCALED = 2**26
@@ -29,55 +25,22 @@ def prepare(image: Image.Image, recipe: PixelRecipe) -> NDArray[np.uint8]:
     """
     if image.mode != "RGB":
         raise ValueError(f"a picture in mode {image.mode} was to be prepared; pictures from decode are RGB")
-    how = _FILTERS[recipe.interpolation]
-    height, width = recipe.size
-    if recipe.fit == "crop":
-        result = _crop(image, _with_shorter_side(image.size, recipe.resize), (width, height), how)
-    elif recipe.fit == "squash":
-        result = image.resize((width, height), how)
-    else:
-        result = _pad(image.resize(_inside(image.size, (width, height)), how), (width, height), recipe.background)
-    return np.array(result)
+    placement = place(image.size, recipe)
+    return lay(np.asarray(_scaled(image, placement, FILTERS[recipe.interpolation])), placement, recipe)
 
 
-def _with_shorter_side(size: _Size, shorter: int) -> _Size:
-    """Return *size* scaled as torchvision does: the longer side is cut off, not rounded."""
-    width, height = size
-    if width <= height:
-        return shorter, int(shorter * height / width)
-    return int(shorter * width / height), shorter
+def lay(part: NDArray[np.uint8], placement: Placement, recipe: PixelRecipe) -> NDArray[np.uint8]:
+    """Return pixels of their own memory, on which *part* (what is seen of the picture, scaled) lies in its place."""
+    pixels = np.empty((*recipe.size, 3), np.uint8)
+    (left, top), (width, height) = placement.at, placement.size
+    if (height, width) != recipe.size:
+        pixels[:] = background(recipe)
+    pixels[top : top + height, left : left + width] = part
+    return pixels
 
 
-def _inside(size: _Size, frame: _Size) -> _Size:
-    """Return *size* scaled to touch *frame* from inside, rounded as open_clip does, yet never to nothing."""
-    ratio = max(size[0] / frame[0], size[1] / frame[1])
-    return max(1, round(size[0] / ratio)), max(1, round(size[1] / ratio))
-
-
-def _crop(image: Image.Image, scaled: _Size, size: _Size, how: Image.Resampling) -> Image.Image:
-    """Return the centre of *image* scaled to *scaled*; Pillow fills with black what lies outside."""
-    (left, right), (top, bottom) = (_centre(whole, part) for whole, part in zip(scaled, size, strict=True))
-    if scaled[0] * scaled[1] <= _LARGEST_SCALED:
-        return image.resize(scaled, how).crop((left, top, right, bottom))
-    seen = max(left, 0), max(top, 0), min(right, scaled[0]), min(bottom, scaled[1])
-    part = _resize_part(image, scaled, seen, how)
-    return part.crop((left - seen[0], top - seen[1], right - seen[0], bottom - seen[1]))
-
-
-def _centre(whole: int, part: int) -> tuple[int, int]:
-    """Return where the middle *part* of *whole* starts and ends, with torchvision's two kinds of rounding."""
-    start = -((part - whole) // 2) if part > whole else round((whole - part) / 2)
-    return start, start + part
-
-
-def _resize_part(image: Image.Image, scaled: _Size, seen: _Box, how: Image.Resampling) -> Image.Image:
-    """Return the part *seen* of *image* scaled to *scaled*, without the rest."""
-    across, down = image.width / scaled[0], image.height / scaled[1]
-    source = seen[0] * across, seen[1] * down, seen[2] * across, seen[3] * down
-    return image.resize((seen[2] - seen[0], seen[3] - seen[1]), how, box=source)
-
-
-def _pad(image: Image.Image, size: _Size, background: tuple[int, int, int]) -> Image.Image:
-    paper = Image.new("RGB", size, background)
-    paper.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
-    return paper
+def _scaled(image: Image.Image, placement: Placement, how: Image.Resampling) -> Image.Image:
+    """Return what is seen of *image*, scaled."""
+    if placement.scaled[0] * placement.scaled[1] > _LARGEST_SCALED:
+        return image.resize(placement.size, how, box=placement.box(image.size))
+    return image.resize(placement.scaled, how).crop(placement.seen)

@@ -21,11 +21,27 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     A profile that is broken, or that is not for pictures of that kind, is ignored. A grey picture may carry an RGB
     profile. Transforms are kept by the bytes of their profile; LittleCMS allows one transform in several threads.
     """
-    for mode in (image.mode, "RGB") if image.mode == "L" else (image.mode,):
-        transform = _transform(profile, mode) if profile and len(profile) <= _LARGEST_PROFILE else None
+    way = _way(image.mode, profile)
+    if way is None:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    mode, transform = way
+    return transform.apply(image.convert(mode) if image.mode != mode else image)
+
+
+def is_srgb(mode: str, profile: bytes | None) -> bool:
+    """Return whether the colours of a picture in *mode* (L or RGB) with *profile* are those of sRGB as they stand."""
+    return _way(mode, profile) is None
+
+
+def _way(mode: str, profile: bytes | None) -> tuple[str, ImageCms.ImageCmsTransform] | None:
+    """Return the mode to bring a picture to, and the way from there to sRGB, or None where there is nothing to do."""
+    if not profile or len(profile) > _LARGEST_PROFILE:
+        return None
+    for source in (mode, "RGB") if mode == "L" else (mode,):
+        transform = _transform(profile, source)
         if transform is not None:
-            return transform.apply(image.convert(mode) if image.mode != mode else image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+            return source, transform
+    return None
 
 
 @lru_cache(maxsize=16)

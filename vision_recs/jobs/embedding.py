@@ -133,7 +133,7 @@ class Embedding:
         assert read.data is not None
         with self.stages["decoding"]:
             try:
-                pixels = images.prepare(images.decode(read.data), self._space.spec.recipe)
+                pixels = images.load(read.data, self._space.spec.recipe)
             except ImageError as error:
                 return Prepared(read.staged, read.digest, None, error)
         return Prepared(read.staged, read.digest, pixels)

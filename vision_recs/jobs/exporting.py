@@ -9,6 +9,7 @@ import numpy as np
 
 from vision_recs.errors import StoreError
 from vision_recs.store import Store, StoredRow
+from vision_recs.store.files import written_to
 
 _ROWS_PER_FILE = 65_536
 
@@ -18,11 +19,16 @@ def export(store: str | Path, directory: str | Path) -> int:
 
     The files `part-00000.parquet` ... have the columns id (string), picture (string) and vector (a fixed-size list of
     float32, of unit length), ordered by id. The folder is made, or holds an earlier export, which is replaced; raises
-    StoreError where it holds anything else.
+    StoreError where it holds anything else or cannot be written.
     """
     opened = Store.open(store)
     folder = Path(directory)
-    _clear(folder)
+    with written_to(folder):
+        _clear(folder)
+        return _write_all(opened, folder)
+
+
+def _write_all(opened: Store, folder: Path) -> int:
     written = 0
     last = None
     for number in count():
@@ -38,7 +44,7 @@ def export(store: str | Path, directory: str | Path) -> int:
 def _clear(folder: Path) -> None:
     """Make *folder*, or empty it of an earlier export."""
     folder.mkdir(parents=True, exist_ok=True)
-    earlier = set(folder.glob("part-*.parquet"))
+    earlier = {*folder.glob("part-*.parquet"), *folder.glob("part-*.making")}  # the latter of one that was killed
     other = sorted(path.name for path in folder.iterdir() if path not in earlier)
     if other:
         raise StoreError(f"{folder} holds {other[0]!r}, which is no export; name another folder with --export")

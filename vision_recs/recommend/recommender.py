@@ -79,7 +79,7 @@ class Recommender:
         from vision_recs import images
 
         recipe = self.store.manifest.encoder.recipe
-        pixels = [images.prepare(images.decode(picture), recipe) for picture in pictures]  # bad ones cost no loading
+        pixels = [images.load(picture, recipe) for picture in pictures]  # bad ones cost no loading
         vectors = self._loaded_encoder().encode(np.stack(pixels))
         if not np.any(vectors, axis=1).all():
             raise ImageError("no-direction", "the encoder gives the picture no direction: it is blank; use another one")

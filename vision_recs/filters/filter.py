@@ -1,0 +1,96 @@
+"""A filter: parsed once, then asked in Python or in SQL, with the same answers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from vision_recs.errors import FilterError
+from vision_recs.filters.parser import parse
+from vision_recs.filters.sql import condition
+from vision_recs.filters.tokens import short
+from vision_recs.filters.tree import AttributeType, Compare, Member, Missing, Node, Test, Text, Truth, tests
+from vision_recs.types import Attribute
+
+_NAMED_AT_MOST = 20  # attributes in a message
+_WORDS = {
+    AttributeType.TEXT: ("text", "text"),
+    AttributeType.NUMBER: ("numbers", "a number"),
+    AttributeType.TRUTH: ("true or false", "true or false"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What an item has to be like; `Filter.parse` makes it, `str` writes it so that it parses to an equal one."""
+
+    tree: Node
+    expression: str = field(default="", compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, expression: str) -> Filter:
+        """Return the filter that *expression* describes (see `vision_recs.filters`); raises FilterError."""
+        return cls(parse(expression), expression)
+
+    def __str__(self) -> str:
+        """Return an expression that parses to an equal filter."""
+        return str(self.tree)
+
+    @property
+    def attributes(self) -> frozenset[str]:
+        """The names of the attributes that are tested."""
+        return frozenset(test.name.text for test in tests(self.tree))
+
+    def matches(self, attributes: Mapping[str, Attribute]) -> bool:
+        """Whether an item with *attributes* matches."""
+        return self.tree.holds(attributes)
+
+    def to_sql(self) -> tuple[str, list[str]]:
+        """Return a condition over the table `items` of a store, 1 or 0 and never NULL, and its parameters."""
+        text, parameters = condition(self.tree)
+        return text, list(parameters)
+
+    def check(self, schema: Mapping[str, AttributeType]) -> None:
+        """Make sure that every test can hold for items with attributes as in *schema*.
+
+        Raises FilterError for an attribute that *schema* does not name, and for a test that needs another type than
+        those it names. Where an attribute is null in every item, any test of it may stand.
+        """
+        for test in tests(self.tree):
+            held = schema.get(test.name.text)
+            if held is None:
+                raise self._error(_unknown(test.name.text, schema), test.name.position)
+            for type_, shown, position in _needs(test):
+                if held and not type_ & held:
+                    kinds = " or ".join(_WORDS[kind][0] for kind in held)
+                    wanted = " or ".join(_WORDS[kind][1] for kind in held)
+                    raise self._error(f"{test.name} holds {kinds}, never {shown}; compare it with {wanted}", position)
+
+    def _error(self, message: str, position: int) -> FilterError:
+        return FilterError(message, expression=self.expression or str(self), position=position)
+
+
+def _needs(test: Test) -> Iterator[tuple[AttributeType, str, int]]:
+    """Yield each type that *test* needs, what of the test needs it, and the column of that."""
+    match test:
+        case Truth(name):
+            yield AttributeType.TRUTH, "true or false", name.position
+        case Compare(_, _, value) | Text(_, _, value):
+            yield value.type, short(str(value)), value.position
+        case Member(_, values):
+            yield from ((value.type, short(str(value)), value.position) for value in values)
+        case Missing():
+            pass
+
+
+def _unknown(name: str, schema: Mapping[str, AttributeType]) -> str:
+    if not schema:
+        return f"no item has the attribute {name!r} or any other; index a catalogue with attributes"
+    names = sorted(schema)
+    nearest = difflib.get_close_matches(name, names, n=2)
+    listed = ", ".join(names[:_NAMED_AT_MOST]) + (
+        f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
+    )
+    hint = f"the nearest is {' or '.join(nearest)}; " if nearest else ""
+    return f"no item has the attribute {name!r}; {hint}items have {listed}"
