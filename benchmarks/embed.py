@@ -42,7 +42,10 @@ def main() -> None:
     earlier = json.loads(arguments.output.read_text("utf-8")) if arguments.output.exists() else {}
     with _work_folder(arguments.work) as work:
         if arguments.quality:
-            measured = {**earlier, "quality": {**quality.measure(work), **provenance(*PACKAGES)}}
+            measured = {
+                **earlier,
+                "quality": {**quality.measure(work, most=arguments.pictures), **provenance(*PACKAGES)},
+            }
         else:
             measured = {**_measure(arguments, work), "quality": earlier.get("quality")}
     arguments.output.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
@@ -56,7 +59,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--sizes", nargs="+", type=int, choices=[500, 2000], default=[500, 2000])
-    parser.add_argument("--pictures", type=int, default=10**9, metavar="N", help="at most so many a round: a smoke run")
+    parser.add_argument("--pictures", type=int, default=10**9, metavar="N", help="at most so many: a smoke run")
     parser.add_argument(
         "--peer-python", action="append", default=[], metavar="PYTHON", help="an environment that has other embedders"
     )

@@ -87,10 +87,10 @@ def with_comment(data: bytes, comment: str) -> bytes:
 
 
 def embed(folder: Path, work: Path, encoder: str) -> tuple[dict[str, Any], list[float], float]:
-    """Run `visrec embed` on *folder*; return its report, its resident memory in MB each fifth of a second, and the peak.
+    """Run `visrec embed` on *folder*; return its report, and in MB its memory each fifth of a second and the peak.
 
-    Memory is summed over the process and its children, pages that they share counted for each of them. The peak is at
-    least what the kernel saw of the main process, also between two looks.
+    Memory is what is resident, summed over the process and its children, pages that they share counted for each of
+    them. The peak is at least what the kernel saw of the main process, also between two looks.
     """
     command = [VISREC, "embed", str(folder), "--index", str(work / f"store-{folder.name}"), "--encoder", encoder]
     environment = {**os.environ, "VISREC_CACHE": str(work / "cache")}

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+import vision_recs
+
 from . import options
 from .render import describe, match_json, print_json, print_matches
 
@@ -15,6 +17,13 @@ def similar(
     items: Annotated[list[str] | None, typer.Argument(metavar="ITEM...", help="One or several item ids.")] = None,
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture that need not be in the index.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXPR",
+            help="Answer only with items that match, as in 'category == \"mug\" and price < 30 and in_stock'.",
+        ),
+    ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of pictures, too.")] = None,
     store: options.Index = options.INDEX,
     weights: options.Weights = None,
@@ -27,9 +36,10 @@ def similar(
     asked = items or []
     if not asked and image is None:
         raise typer.BadParameter("name an item id, or a picture with --image", param_hint="ITEM")
+    matching = None if where is None else vision_recs.Filter.parse(where)
     recommender = open_recommender(store, weights=weights, device=device)
     pictures = () if image is None else (read_picture(image),)
-    matches = recommender.answer(Query(items=tuple(asked), pictures=pictures, k=k))
+    matches = recommender.answer(Query(items=tuple(asked), pictures=pictures, k=k, where=matching))
     name = " ".join([*asked, *([str(image)] if image else [])])
     if json:
         for rank, match in enumerate(matches, 1):
@@ -37,7 +47,7 @@ def similar(
     else:
         for item in asked:
             typer.echo(f"{item}  {describe(recommender.store.attributes(item))}".rstrip())
-        print_matches(matches)
+        print_matches(matches, filtered=where is not None)
     if html is not None:
         from .page import write_page
 

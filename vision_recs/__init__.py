@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vision_recs.catalog import CatalogOptions, open_catalog
     from vision_recs.encoders import EncoderInfo, list_encoders, load_encoder
     from vision_recs.errors import VisionRecsError
+    from vision_recs.filters import Filter
     from vision_recs.jobs import EmbedReport, IndexOptions, Progress, embed, export, index, verify
     from vision_recs.recommend import Query, Recommender, open  # noqa: A004 - vision_recs.open is how a shop is opened
     from vision_recs.store import Store
@@ -33,6 +34,7 @@ _HOMES = {
     "Encoder": "types",
     "EncoderInfo": "encoders",
     "EncoderSpec": "types",
+    "Filter": "filters",
     "IndexOptions": "jobs",
     "Item": "types",
     "Match": "types",
@@ -61,6 +63,7 @@ __all__ = [
     "Encoder",
     "EncoderInfo",
     "EncoderSpec",
+    "Filter",
     "IndexOptions",
     "Item",
     "Match",

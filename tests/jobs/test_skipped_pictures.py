@@ -58,8 +58,8 @@ class Guarded(Shop):
 
 @pytest.fixture
 def _small_limit(monkeypatch):
-    real = images.decode
-    monkeypatch.setattr(images, "decode", lambda data: real(data, max_pixels=5000))
+    real = images.load
+    monkeypatch.setattr(images, "load", lambda data, recipe: real(data, recipe, max_pixels=5000))
 
 
 @pytest.fixture
@@ -247,18 +247,18 @@ def test_vectors_that_are_no_numbers_have_no_direction_and_long_ones_are_scaled(
 
 def test_a_run_keeps_the_pixels_of_a_few_batches_and_not_of_a_shard(tmp_path, monkeypatch):
     made, alive = [], []
-    real = images.prepare
+    real = images.load
 
-    def prepare(image, recipe):
-        pixels = real(image, recipe)
+    def load(data, recipe):
+        pixels = real(data, recipe)
         made.append(weakref.ref(pixels))
         alive.append(sum(known() is not None for known in made))
         return pixels
 
-    monkeypatch.setattr(images, "prepare", prepare)
+    monkeypatch.setattr(images, "load", load)
     options = IndexOptions(shard_size=200, batch_size=2, workers=1)
     vision_recs.index(shop_of(100), tmp_path, encoder=FakeEncoder(), options=options)
-    assert len(made) == 100 + 1  # the probe
+    assert len(made) == 100
     assert max(alive) <= 4 * 2 + 2  # two batches ahead, the one in hand and the one before
 
 

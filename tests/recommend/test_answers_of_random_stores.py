@@ -28,6 +28,14 @@ def shops(draw):
     return shop
 
 
+@pytest.fixture(autouse=True, params=[1, 3], scope="module")
+def _slack(request):
+    """Fetch as few pictures at first as there may be, so that the search has to go on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vision_recs.recommend.recommender._SLACK", request.param)
+        yield
+
+
 @settings(deadline=None, max_examples=60)
 @given(shop=shops(), data=st.data(), k=st.integers(1, 20))
 def test_answers_are_those_of_a_loop_over_every_picture(shop, data, k):

@@ -141,6 +141,18 @@ def test_a_crowd_of_copies_hides_nothing(tmp_path):
     assert {match.id for match in found[1:]} < {"item001", "item002", "item003"}
 
 
+def test_what_is_like_both_is_found_among_many_that_are_like_one(tmp_path):
+    shop = Shop()
+    shop.files = {"red.png": flat(*RED), "green.png": flat(*GREEN), "yellow.png": flat(*YELLOW)}
+    shop.files |= {f"reddish {blue}.png": flat(255, 0, blue) for blue in range(1, 30)}
+    shop.files |= {f"greenish {blue}.png": flat(0, 255, blue) for blue in range(1, 30)}
+    for name in shop.files:
+        shop.put(name.removesuffix(".png"), name)
+    index(shop, tmp_path, shard_size=20)
+    (match,) = vision_recs.open(tmp_path).similar("red", "green", k=1)
+    assert (match.id, match.score) == ("yellow", pytest.approx(1 / np.sqrt(2), abs=1e-3))
+
+
 def test_an_item_alone_has_nothing_similar(tmp_path):
     index(shop_of(1), tmp_path)
     assert vision_recs.open(tmp_path).similar("item000") == []

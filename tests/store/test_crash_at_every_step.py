@@ -7,8 +7,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from fake_shop import FakeEncoder, content, index, shop_of, wanted
+from fake_shop import FakeEncoder, Shop, content, index, shop_of, wanted
 
+from vision_recs.errors import NothingIndexed
 from vision_recs.jobs import verify
 from vision_recs.store import Store, collect
 
@@ -115,6 +116,17 @@ def test_a_first_run_that_died_leaves_nothing_or_what_the_next_can_use(tmp_path,
         index(old, store, encoder)
         assert encoder.encoded <= 6 + 1 - 4 * bool(shards)  # 1 for the probe, and a finished shard held 4 or 2
         assert content(store) == whole
+
+
+def test_a_first_run_that_died_while_it_cleaned_up_is_no_hindrance(tmp_path, old, monkeypatch):
+    store = tmp_path / "index"
+
+    def fail():
+        with contextlib.suppress(NothingIndexed):
+            index(Shop(), store)
+
+    for _ in crashes(tmp_path / "none", store, fail, monkeypatch):
+        assert index(old, store).items == 6
 
 
 def test_a_store_is_whole_wherever_the_collection_of_garbage_died(tmp_path, old, new, monkeypatch):

@@ -252,6 +252,26 @@ def test_items_that_hold_what_they_must_not_are_damage(store, change):
         ask(store)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: b"\x94" + data[1:],
+        lambda data: data.replace(b"(4, 12)", b"(3, 12)"),
+        lambda data: data.replace(b"<f2", b">f2"),
+        lambda data: data[:-2],
+        lambda data: data + b"\0",
+    ],
+    ids=["magic", "shape", "order of bytes", "shorter", "longer"],
+)
+def test_vectors_in_another_form_are_damage(store, change):
+    file = next(path for path in store.glob("shards/*/vectors.npy") if b"(4, 12)" in path.read_bytes())
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(
+        StoreDamaged, match=rf"{file} cannot be read \(its \d+ bytes are not 4 vectors of 12 float16 num"
+    ):
+        vision_recs.open(store)
+
+
 def test_a_vector_without_a_direction_is_damage(store):
     for shard in (store / "shards").iterdir():
         data = (shard / "vectors.npy").read_bytes()

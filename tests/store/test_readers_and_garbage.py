@@ -36,6 +36,15 @@ def test_a_reader_keeps_its_generation_while_others_are_published_and_after_they
     assert (content(old.store), answers(old)) == (held, answered)
 
 
+def test_a_reader_that_has_read_nothing_yet_keeps_its_generation_too(tmp_path):
+    shop = shop_of(9)
+    index(shop, tmp_path)
+    opened = vision_recs.open(tmp_path)
+    index(shop, tmp_path, FakeEncoder(turn=1))
+    collect(tmp_path)
+    assert content(opened.store) == wanted(shop)
+
+
 def test_readers_in_threads_see_one_generation_each_while_it_is_replaced(tmp_path):
     shops = [shop_of(6 + turn) for turn in range(6)]
     index(shops[0], tmp_path)

@@ -143,7 +143,7 @@ def fate(data, encoder):
     if data is None:
         return "missing", None
     try:
-        pixels = images.prepare(images.decode(data), encoder.spec.recipe)
+        pixels = images.load(data, encoder.spec.recipe)
     except ImageError as error:
         return error.reason, None
     vector = type(encoder)(encoder.spec.name, turn=encoder.turn).encode(pixels[None])
@@ -170,9 +170,7 @@ def content(store):
 def ranking(held, asked, k, *, encoder=None, pictures=()):
     """Return the ids and scores that the items *asked* and the bytes *pictures* bring, from *held*, a Content."""
     parts = [[vector for _, _, vector, _ in held.items[item][1]] for item in asked]
-    for data in pictures:
-        decoded = images.prepare(images.decode(data), encoder.spec.recipe)
-        parts.append(encoder.encode(decoded[None]).tolist())
+    parts += [encoder.encode(images.load(data, encoder.spec.recipe)[None]).tolist() for data in pictures]
     every = [
         (score(vector, parts), item, name, digest)
         for item, (_, shown) in held.items.items()
@@ -189,8 +187,13 @@ def ranking(held, asked, k, *, encoder=None, pictures=()):
 
 def score(vector, parts):
     """Return the mean, over *parts*, of the best cosine of *vector* with a vector of the part."""
-    best = [max(sum(a * b for a, b in zip(vector, other, strict=True)) for other in part) for part in parts]
-    return float(np.float32(min(1.0, max(-1.0, sum(best) / len(best)))))
+    best = [max(cosine(vector, other) for other in part) for part in parts]
+    return float(np.float32(np.mean(best)))
+
+
+def cosine(one, other):
+    """Return the inner product of two unit vectors, in float32 as an engine gives it: rounding decides ties."""
+    return float(np.float32(np.clip(np.multiply(one, other).sum(), -1, 1)))
 
 
 def snapshot(store):

@@ -4,6 +4,7 @@ An order is a line of JSON: the folder of a store and which of `states` to index
 is a line with the process id, and one with the exit status when it has ended, however it has.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -67,7 +68,8 @@ class Nursery:
         child = int(self._process.stdout.readline())
         started = time.perf_counter()
         if kill_after_s is not None and not select.select([self._process.stdout], [], [], kill_after_s)[0]:
-            os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended this very moment
+                os.kill(child, signal.SIGKILL)
         status = int(self._process.stdout.readline())
         return status, time.perf_counter() - started
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vision_recs.engines import open_index
+from vision_recs.engines.ranking import cosines
 from vision_recs.errors import ImageError, StoreDamaged
 from vision_recs.recommend.query import Query
-from vision_recs.store import Store, probe_vector
+from vision_recs.store import Selection, Store, probe_vector
 from vision_recs.types import Encoder, Match, VectorIndex, Vectors
+
+if TYPE_CHECKING:  # a query without a filter does without the language of filters
+    from vision_recs.filters import Filter
 
 _SLACK = 3
 """How many times the pictures needed are fetched at first, since an item may be near by several of its pictures."""
@@ -34,32 +39,46 @@ class Recommender:
         self._device = device
         self._encoder: Encoder | None = None
 
-    def similar(self, *items: str, k: int = 10) -> list[Match]:
-        """Return up to *k* items similar to all of *items*, best first; raises UnknownItem."""
-        return self.answer(Query(items=items, k=k))
+    def similar(self, *items: str, k: int = 10, where: str | Filter | None = None) -> list[Match]:
+        """Return up to *k* items that are similar to all of *items* and match *where*, best first.
 
-    def similar_to_picture(self, picture: str | Path | bytes, *, k: int = 10) -> list[Match]:
-        """Return up to *k* items similar to *picture*: the path of a file, or its bytes; raises ImageError."""
+        Raises UnknownItem and FilterError.
+        """
+        return self.answer(Query(items=items, k=k, where=_filter(where)))
+
+    def similar_to_picture(
+        self, picture: str | Path | bytes, *, k: int = 10, where: str | Filter | None = None
+    ) -> list[Match]:
+        """Return up to *k* items that are similar to *picture* and match *where*, best first.
+
+        *picture* is the path of a file, or its bytes. Raises ImageError and FilterError.
+        """
+        where = _filter(where)
         data = picture if isinstance(picture, bytes) else read_picture(picture)
-        return self.answer(Query(pictures=(data,), k=k))
+        return self.answer(Query(pictures=(data,), k=k, where=where))
 
     def answer(self, query: Query) -> list[Match]:
         """Return the matches of *query*, best first, equal scores by id.
 
-        Raises UnknownItem, and for pictures ImageError, EncoderError and SpaceMismatch.
+        Raises UnknownItem and FilterError, and for pictures ImageError, EncoderError and SpaceMismatch.
         """
+        index = self.index if query.where is None else self._index_of(query.where)
         parts = [self._item_vectors(item) for item in query.items]
         if query.pictures:
             parts += np.split(self._encode(query.pictures), len(query.pictures))
         fetch = _SLACK * (query.k + sum(map(len, parts)))
         while True:
-            found = self.index.search(np.concatenate(parts), fetch)
+            found = index.search(np.concatenate(parts), fetch)
             ranked = found[0] if len(found) == 1 else self._rank(found, parts)
             matches = list(_distinct(ranked, set(query.items), query.k))
             exhausted = all(len(answer) < fetch for answer in found)
             if exhausted or (len(matches) == query.k and _is_settled(matches, found, parts)):
                 return [replace(match, attributes=self._attributes(match)) for match in matches]
             fetch *= 4
+
+    def _index_of(self, where: Filter) -> VectorIndex:
+        """Return an exact index of the items that match *where*: whatever their share, it loses none of them."""
+        return open_index("exact", Selection(self.store, where), self.store.layout.engines)
 
     def _item_vectors(self, item: str) -> Vectors:
         positions = sorted({picture.position for picture in self.store.pictures(item)})
@@ -69,9 +88,10 @@ class Recommender:
         """Return every picture of *found* once, with its score for the whole query, best first."""
         candidates = {(match.id, match.picture): match for answer in found for match in answer}
         position_of = self.store.positions_of({match.digest for match in candidates.values()})
-        vectors = self.store.vectors(np.array(list(position_of.values()), dtype=np.int64)).astype(np.float64)
-        scores = np.mean([(vectors @ part.T).max(axis=1) for part in parts], axis=0).astype(np.float32)
-        score_of = dict(zip(position_of, np.clip(scores, -1, 1).tolist(), strict=True))
+        vectors = self.store.vectors(np.array(list(position_of.values()), dtype=np.int64))
+        best = [np.max([cosines(vectors, vector) for vector in part], axis=0) for part in parts]
+        scores = np.mean(np.array(best, dtype=np.float64), axis=0).astype(np.float32)
+        score_of = dict(zip(position_of, scores.tolist(), strict=True))
         scored = [replace(match, score=score_of[match.digest]) for match in candidates.values()]
         return sorted(scored, key=lambda match: (-match.score, match.id, match.picture))
 
@@ -137,6 +157,14 @@ def read_picture(path: str | Path) -> bytes:
     return PictureFiles(".").read(str(path))
 
 
+def _filter(where: str | Filter | None) -> Filter | None:
+    if isinstance(where, str):
+        from vision_recs.filters import Filter
+
+        return Filter.parse(where)
+    return where
+
+
 def _distinct(ranked: Iterable[Match], asked: set[str], k: int) -> Iterator[Match]:
     """Yield the first *k* of *ranked* that are not *asked* and show neither an item nor a picture again."""
     items = set(asked)
@@ -159,5 +187,5 @@ def _is_settled(matches: Sequence[Match], found: Sequence[Sequence[Match]], part
     if len(found) == 1:
         return True  # the rest of a single search comes after what it gave
     lasts = iter([answer[-1].score for answer in found])
-    bound = np.mean([max(next(lasts) for _ in part) for part in parts])
+    bound = np.float32(np.mean([max(next(lasts) for _ in part) for part in parts]))
     return bool(matches[-1].score > bound)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vision_recs.store.items import StoredRow
     from vision_recs.store.layout import Layout, size
     from vision_recs.store.manifest import CatalogEntry, Manifest, probe_text, probe_vector
+    from vision_recs.store.selection import Selection
     from vision_recs.store.shards import Embedded
     from vision_recs.store.staging import Counts, Staged, Staging
     from vision_recs.store.store import Store
@@ -25,6 +26,7 @@ _HOMES = {
     "Layout": "layout",
     "Manifest": "manifest",
     "Reclaimed": "gc",
+    "Selection": "selection",
     "Staged": "staging",
     "Staging": "staging",
     "Store": "store",
@@ -46,6 +48,7 @@ __all__ = [
     "Layout",
     "Manifest",
     "Reclaimed",
+    "Selection",
     "Staged",
     "Staging",
     "Store",

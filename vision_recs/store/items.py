@@ -9,10 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.types import Attribute, Row
+
+if TYPE_CHECKING:  # a query without a filter does without the language of filters
+    from vision_recs.filters import AttributeType, Filter
 
 SCHEMA = """
 CREATE TABLE items (id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
@@ -110,7 +113,42 @@ class Items:
             "SELECT rows.id, rows.picture, hex(vectors.digest) FROM rows JOIN vectors USING (position)"
             " WHERE position = ? ORDER BY rows.id, rows.picture LIMIT ?"
         )
-        found = self._all(query, (position, limit))
+        return self._rows(query, (position, limit))
+
+    def rows_where(self, position: int, limit: int, where: Filter) -> list[Row]:
+        """Return as `rows` does, but only rows of items that match *where*."""
+        condition, values = where.to_sql()
+        query = (
+            "SELECT rows.id, rows.picture, hex(vectors.digest)"  # noqa: S608 - every value is a parameter
+            " FROM rows JOIN vectors USING (position) JOIN items USING (id)"
+            f" WHERE position = ? AND {condition} ORDER BY rows.id, rows.picture LIMIT ?"
+        )
+        return self._rows(query, (position, *values, limit))
+
+    def positions_where(self, where: Filter) -> list[int]:
+        """Return the positions of the vectors that a row of an item that matches *where* shows, ascending."""
+        condition, values = where.to_sql()
+        query = (
+            "SELECT DISTINCT position FROM items"  # noqa: S608 - every value is a parameter
+            " CROSS JOIN rows USING (id)"  # in this order: each item is tested once, however many rows it has
+            f" WHERE {condition} ORDER BY position"
+        )
+        return [position for (position,) in self._all(query, values)]
+
+    def attribute_types(self) -> dict[str, AttributeType]:
+        """Return what the items hold under each name, by name; every item is read."""
+        from vision_recs.filters import AttributeType
+
+        of_json = dict.fromkeys(("integer", "real"), AttributeType.NUMBER)
+        of_json |= dict.fromkeys(("true", "false"), AttributeType.TRUTH)
+        of_json["text"] = AttributeType.TEXT
+        types: dict[str, AttributeType] = {}
+        for name, kind in self._all("SELECT DISTINCT key, type FROM items, json_each(items.attributes)"):
+            types[name] = types.get(name, AttributeType(0)) | of_json.get(kind, AttributeType(0))
+        return types
+
+    def _rows(self, query: str, values: Sequence[object]) -> list[Row]:
+        found = self._all(query, values)
         with self._reading():
             return [Row(_text(item), _text(picture), digest.lower()) for item, picture, digest in found]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from vision_recs.store.layout import VECTORS_FILE, Layout
 from vision_recs.store.manifest import Manifest
 from vision_recs.store.vectors import map_vectors
 from vision_recs.types import Attribute, Row, Vectors, scale_rows
+
+if TYPE_CHECKING:  # a query without a filter does without the language of filters
+    from vision_recs.filters import AttributeType, Filter
 
 _NEAREST_AMONG = 50_000
 """How many ids at most are compared to name the nearest ones to a misspelt id."""
@@ -36,6 +40,7 @@ class Store:
         self.manifest = manifest
         self.items = Items(layout.items(manifest.generation))
         self._shards: dict[int, NDArray[np.float16]] = {}
+        self._attribute_types: dict[str, AttributeType] | None = None
         self._firsts = np.array([shard.first for shard in manifest.shards], dtype=np.int64)
         self._ends = self._firsts + np.array([shard.rows for shard in manifest.shards], dtype=np.int64)
 
@@ -99,6 +104,21 @@ class Store:
     def positions_of(self, digests: Iterable[str]) -> dict[str, int]:
         """Return where the vector of each of the pictures with *digests* is, which rows have named."""
         return {digest: self.items.position(digest) for digest in digests}
+
+    def attribute_types(self) -> Mapping[str, AttributeType]:
+        """Return what the items hold under the name of each attribute; the first call reads every item."""
+        if self._attribute_types is None:
+            self._attribute_types = self.items.attribute_types()
+        return self._attribute_types
+
+    def select(self, where: Filter) -> NDArray[np.int64]:
+        """Return the positions of all vectors that an item which matches *where* shows, ascending.
+
+        The same vector may be shown by items that do not match: see `Selection`. Raises FilterError where *where* does
+        not fit `attribute_types`.
+        """
+        where.check(self.attribute_types())
+        return np.array(self.items.positions_where(where), dtype=np.int64)
 
     def pin(self) -> None:
         """Open every shard now, so that nobody can take it away before it is needed."""
