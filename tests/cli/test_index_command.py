@@ -36,7 +36,8 @@ def result(done: subprocess.CompletedProcess[str]) -> dict:
 
 def test_the_sample_catalogue_becomes_sixty_items(indexed_samples):
     _, output = indexed_samples
-    first, second, third, fourth = output.splitlines()
+    first, second, stages, third, fourth = output.splitlines()
+    assert stages.startswith("reading ")
     assert first == "60 items with 240 pictures in generation 1"
     assert second.startswith("embedded 240 (")
     assert ", reused 0, skipped 0, removed 0 in " in second

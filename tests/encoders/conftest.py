@@ -23,10 +23,12 @@ def offline(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
 
 
-@pytest.fixture(autouse=True)
-def on_torch(monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def on_torch():
     """Where a test does not name a runtime, it is the reference."""
-    monkeypatch.setattr("vision_recs.encoders.loading._is_for_openvino", lambda _device: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vision_recs.encoders.loading._is_for_openvino", lambda _device: False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def test_the_head_gives_the_logits_of_the_original_on_top_of_our_features(
 def test_it_recognises_what_a_picture_shows(encoder, original, sample_images):
     mug = prepare(Image.open(sample_images / "mug-01-1.jpg").convert("RGB"), encoder.spec.recipe)
     with torch.no_grad():
-        logits = original._fc(encoder._module(encoder._normalised(mug[None])))
+        logits = original._fc(encoder._module(encoder._normalised(torch.tensor(mug[None]))))
     assert logits.argmax().item() == 504  # ImageNet: coffee mug
 
 
