@@ -29,8 +29,10 @@ import openvino as ov  # noqa: E402 - after the line above
 if TYPE_CHECKING:
     from vision_recs.encoders.tower import ImageTower
 
-_BATCH: Final = 4
+_CONVOLUTIONAL_BATCH: Final = 4
 """Pictures that one thread computes at a time: more do not fit its cache, fewer read the weights too often."""
+_TRANSFORMER_BATCH: Final = 16
+"""The same where all is matrix products of many weights and small pictures: a third faster than 4 at a time."""
 
 
 class OpenVinoEncoder:
@@ -48,7 +50,8 @@ class OpenVinoEncoder:
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._threads = threads
         graph = core.read_model(model)
-        graph.reshape([_BATCH, *spec.recipe.size, 3])
+        self._batch = _CONVOLUTIONAL_BATCH if _is_convolutional(graph) else _TRANSFORMER_BATCH
+        graph.reshape([self._batch, *spec.recipe.size, 3])
         settings = {
             "INFERENCE_PRECISION_HINT": self._precision,
             "NUM_STREAMS": threads,
@@ -79,7 +82,7 @@ class OpenVinoEncoder:
     @property
     def batch_size(self) -> int:
         """The pictures that are best given at a time: enough for every thread several times over."""
-        return 8 * _BATCH * self._threads
+        return 8 * self._batch * self._threads
 
     def encode(self, pixels: Pixels) -> Vectors:
         """Return one unit vector a picture, or a row of zeros for a picture without a direction.
@@ -91,9 +94,9 @@ class OpenVinoEncoder:
             raise ValueError(f"pixels are uint8 (n, {', '.join(map(str, wanted))}), not {pixels.dtype} {pixels.shape}")
         features = np.empty((len(pixels), self._spec.dim), np.float32)
         with self._lock:
-            for start in range(0, len(pixels), _BATCH):
-                batch = pixels[start : start + _BATCH]
-                self._queue.start_async({0: _full(batch)}, features[start : start + len(batch)])
+            for start in range(0, len(pixels), self._batch):
+                batch = pixels[start : start + self._batch]
+                self._queue.start_async({0: _full(batch, self._batch)}, features[start : start + len(batch)])
             self._queue.wait_all()
         return scale_rows(features)[0]
 
@@ -141,11 +144,16 @@ def _choose_precision(core: ov.Core, wanted: Precision) -> str:
     return "bf16" if has_bf16 and wanted != "f32" else "f32"
 
 
-def _full(batch: Pixels) -> Pixels:
-    """Return *batch* with as many pictures as the compiled model takes, black ones at the end."""
-    if len(batch) == _BATCH:
+def _is_convolutional(graph: ov.Model) -> bool:
+    """Whether *graph* has more convolutions than the one by which a vision transformer cuts a picture into patches."""
+    return sum(operation.get_type_name().endswith("Convolution") for operation in graph.get_ops()) > 1
+
+
+def _full(batch: Pixels, size: int) -> Pixels:
+    """Return *batch* with *size* pictures, as the compiled model takes them, black ones at the end."""
+    if len(batch) == size:
         return np.ascontiguousarray(batch)
-    full = np.zeros((_BATCH, *batch.shape[1:]), np.uint8)
+    full = np.zeros((size, *batch.shape[1:]), np.uint8)
     full[: len(batch)] = batch
     return full
 
