@@ -144,6 +144,7 @@ def test_collecting_keeps_what_the_published_generation_uses_and_frees_the_rest(
     gone = {path for path in before if path not in after}
     assert {path for path in gone if "shards" not in path} == {
         *(f"engines/flat-000001/{name}" for name in ("engine.json", "flat.faiss", "positions.npy")),
+        "columns/000001.bin",
         "generations/000001.json",
         "items/000001.sqlite",
         "skipped/000001.jsonl",

@@ -38,6 +38,7 @@ def test_a_store_holds_the_documented_files_and_no_others(store):
         [
             "CURRENT",
             "LOCK",
+            "columns/000001.bin",
             "engines/flat-000001/engine.json",
             "engines/flat-000001/flat.faiss",
             "engines/flat-000001/positions.npy",

@@ -1,4 +1,4 @@
-"""A filter: parsed once, then asked in Python or in SQL, with the same answers."""
+"""A filter: parsed once, fitted to the items, then asked."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from vision_recs.errors import FilterError
 from vision_recs.filters.parser import parse
-from vision_recs.filters.sql import condition
 from vision_recs.filters.tokens import short
-from vision_recs.filters.tree import AttributeType, Compare, Member, Missing, Node, Test, Text, Truth, tests
+from vision_recs.filters.tree import AttributeType, Compare, Member, Missing, Name, Node, Test, Text, Truth, tests
 from vision_recs.types import Attribute
 
 _NAMED_AT_MOST = 20  # attributes in a message
@@ -46,11 +45,6 @@ class Filter:
         """Whether an item with *attributes* matches."""
         return self.tree.holds(attributes)
 
-    def to_sql(self) -> tuple[str, list[str]]:
-        """Return a condition over the table `items` of a store, 1 or 0 and never NULL, and its parameters."""
-        text, parameters = condition(self.tree)
-        return text, list(parameters)
-
     def check(self, schema: Mapping[str, AttributeType]) -> None:
         """Make sure that every test can hold for items with attributes as in *schema*.
 
@@ -65,7 +59,8 @@ class Filter:
                 if held and not type_ & held:
                     kinds = " or ".join(_WORDS[kind][0] for kind in held)
                     wanted = " or ".join(_WORDS[kind][1] for kind in held)
-                    raise self._error(f"{test.name} holds {kinds}, never {shown}; compare it with {wanted}", position)
+                    message = f"{short(str(test.name))} holds {kinds}, never {shown}; compare it with {wanted}"
+                    raise self._error(message, position)
 
     def _error(self, message: str, position: int) -> FilterError:
         return FilterError(message, expression=self.expression or str(self), position=position)
@@ -87,10 +82,12 @@ def _needs(test: Test) -> Iterator[tuple[AttributeType, str, int]]:
 def _unknown(name: str, schema: Mapping[str, AttributeType]) -> str:
     if not schema:
         return f"no item has the attribute {name!r} or any other; index a catalogue with attributes"
-    names = sorted(schema)
-    nearest = difflib.get_close_matches(name, names, n=2)
-    listed = ", ".join(names[:_NAMED_AT_MOST]) + (
-        f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
-    )
-    hint = f"the nearest is {' or '.join(nearest)}; " if nearest else ""
-    return f"no item has the attribute {name!r}; {hint}items have {listed}"
+    nearest = " or ".join(map(_written, difflib.get_close_matches(name, schema, n=2)))
+    listed = ", ".join(map(_written, sorted(schema)[:_NAMED_AT_MOST]))
+    more = f" and {len(schema) - _NAMED_AT_MOST} more" if len(schema) > _NAMED_AT_MOST else ""
+    hint = f"the nearest is {nearest}; " if nearest else ""
+    return f"no item has the attribute {short(name)!r}; {hint}items have {listed}{more}"
+
+
+def _written(name: str) -> str:
+    return short(str(Name(name)))

@@ -24,7 +24,7 @@ MAX_DEPTH = 50
 """How many parentheses and nots may stand within one another."""
 
 MAX_TESTS = 300
-"""How many tests a filter may hold: with three parameters each, no more than any SQLite takes."""
+"""How many tests a filter may hold: each is a pass over all items."""
 
 _TURNED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _WRITE_VALUE = "write a number, text in quotes, true, false or null"
@@ -65,7 +65,7 @@ class _Parser:
         if not self._sees("not", "("):
             return self._test()
         if self._depth == MAX_DEPTH:
-            raise self._error(f"more than {MAX_DEPTH} parentheses and nots stand within one another; use fewer")
+            raise self._too_deep(self._token.position)
         self._depth += 1
         if self._take("not"):
             node: Node = Not(self._negation())
@@ -77,6 +77,13 @@ class _Parser:
         return node
 
     def _test(self) -> Node:
+        position = self._token.position
+        node = self._plain_test()
+        if self._depth + _levels(node) > MAX_DEPTH:
+            raise self._too_deep(position)
+        return node
+
+    def _plain_test(self) -> Node:
         left = self._operand("a test such as price < 30", "")
         if isinstance(left, Name) and self._sees("is", "in", "like", "not", "."):
             return self._test_of(left)
@@ -117,7 +124,8 @@ class _Parser:
                 raise self._error(message, left.position)
             return self._comparison(right, _TURNED[operator], left)
         if isinstance(right, Name):
-            message = f"{left} is compared with the attribute {right}; compare it with a value, and put text in quotes"
+            hint = "compare it with a value, and put text in quotes"
+            message = f"{_named(left)} is compared with the attribute {_named(right)}; {hint}"
             raise self._error(message, right.position)
         value = right.value
         if operator in {"==", "!="}:
@@ -147,7 +155,9 @@ class _Parser:
         begins, ends = text.startswith("%"), text.endswith("%") and text != "%"
         part = text[begins : len(text) - ends]
         if any(char in part for char in "%_\\"):
-            message = f"like takes % at the ends of its text only, and neither _ nor \\; use {name}.contains(...)"
+            message = (
+                f"like takes % at the ends of its text only, and neither _ nor \\; use {_named(name)}.contains(...)"
+            )
             raise self._error(message, position)
         value = Value(AttributeType.TEXT, part, pattern.position)
         if not begins and not ends:
@@ -158,7 +168,7 @@ class _Parser:
     def _method(self, name: Name) -> Node:
         method = self._token.text
         if method not in {"startswith", "endswith", "contains"}:
-            raise self._unexpected("startswith, endswith or contains after '.'")
+            raise self._unexpected("startswith, endswith or contains after '.'", "; put a name with a dot in backticks")
         self._next()
         self._expect("(", f"'(' after {method}")
         value = self._text("text in quotes")
@@ -210,6 +220,9 @@ class _Parser:
         self._token = next(self._tokens, token)
         return token
 
+    def _too_deep(self, position: int) -> FilterError:
+        return self._error(f"more than {MAX_DEPTH} parentheses and nots stand within one another; use fewer", position)
+
     def _unexpected(self, what: str, hint: str = "") -> FilterError:
         token = self._token
         found = f"'{token.source}'" if token.kind == "sign" else short(token.source)
@@ -219,3 +232,20 @@ class _Parser:
         return FilterError(
             message, expression=self._expression, position=self._token.position if position is None else position
         )
+
+
+def _named(name: Name) -> str:
+    return short(str(name))
+
+
+def _levels(node: Node) -> int:
+    """Return how many parentheses and nots the tree of a single test has, where the test was written without them."""
+    match node:
+        case Not(Compare() | Member() | Missing()):
+            return 0
+        case Not(part):
+            return 1 + _levels(part)
+        case And() | Or():
+            return 1
+        case _:
+            return 0

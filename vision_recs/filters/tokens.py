@@ -27,7 +27,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _SPACE = re.compile(r"\s*")
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"} | {char: char for char in "\\/\"'"}
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what the store's database cannot hold, or cuts off
 _SYNONYMS = {"&&": "and", "&": "and", "||": "or", "|": "or", "!": "not", "~": "not"}
@@ -105,9 +105,10 @@ def _number(source: str, position: int, expression: str) -> Value:
 
 def _unescaped(source: str, position: int, expression: str) -> str:
     def char(found: re.Match[str]) -> str:
-        meaning = chr(int(found[1], 16)) if found[1] else _ESCAPED.get(found[2])
+        by_number = len(found[0]) > len("\\u")
+        meaning = json.loads(f'"{found[0]}"') if by_number else _ESCAPED.get(found[0][1])
         if meaning is None or _NO_TEXT.match(meaning):
-            message = f"no text holds {found[0]}; write a backslash as \\\\, other characters as they are"
+            message = f"no text holds {short(found[0])}; write a backslash as \\\\, other characters as they are"
             raise FilterError(message, expression=expression, position=position + found.start())
         return meaning
 
@@ -130,10 +131,12 @@ def _unreadable(expression: str, place: int) -> FilterError:
         found = re.compile(r"[\w.]+").match(expression, place)
         message = f"{short(found[0] if found else char)} is no number; put text in quotes and names in backticks"
     else:
-        message = _UNREADABLE.get(char, f"cannot read {json.dumps(char, ensure_ascii=False)}; put text in quotes")
+        shown = json.dumps(char, ensure_ascii=not char.isprintable())
+        message = _UNREADABLE.get(char, f"cannot read {shown}; put text in quotes")
     return FilterError(message, expression=expression, position=place + 1)
 
 
 def short(text: str) -> str:
-    """Return *text*, cut where it is longer than a message should quote."""
+    """Return *text* on one line, cut where it is longer than a message should quote."""
+    text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= _QUOTED_AT_MOST else text[: _QUOTED_AT_MOST - 3] + "..."

@@ -16,7 +16,7 @@ WORDS = frozenset({"and", "or", "not", "in", "is", "like", "null", "none", "true
 """What means something by itself, in any case; an attribute of that name is written in backticks."""
 
 _BARE_NAME = re.compile(r"[^\W\d]\w*")
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "<": operator.lt,
     "<=": operator.le,
@@ -34,12 +34,16 @@ class AttributeType(Flag):
 
     @classmethod
     def of(cls, value: Attribute) -> AttributeType:
-        """Return the kind of *value*; null has none."""
-        if value is None:
-            return cls(0)
-        if isinstance(value, bool):
-            return cls.TRUTH
-        return cls.TEXT if isinstance(value, str) else cls.NUMBER
+        """Return the kind of *value*; null has none, and neither has what is no attribute, as a list."""
+        match value:
+            case bool():
+                return cls.TRUTH
+            case int() | float():
+                return cls.NUMBER
+            case str():
+                return cls.TEXT
+            case _:
+                return cls(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class Compare:
     def holds(self, attributes: Mapping[str, Attribute]) -> bool:
         """Whether it holds for *attributes*."""
         found = attributes.get(self.name.text)
-        return AttributeType.of(found) is self.value.type and _COMPARE[self.operator](found, self.value.value)
+        return AttributeType.of(found) is self.value.type and COMPARE[self.operator](found, self.value.value)
 
     def __str__(self) -> str:
         """Return `price < 30`."""

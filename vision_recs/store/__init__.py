@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from vision_recs.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vision_recs.store.gathering import attributes_where, gather
     from vision_recs.store.gc import Reclaimed, collect
     from vision_recs.store.items import StoredRow
     from vision_recs.store.layout import Layout, size
     from vision_recs.store.manifest import CatalogEntry, Manifest, probe_text, probe_vector
+    from vision_recs.store.projections import Projection
     from vision_recs.store.selection import Selection
     from vision_recs.store.shards import Embedded
     from vision_recs.store.staging import Counts, Staged, Staging
@@ -25,6 +27,7 @@ _HOMES = {
     "Embedded": "shards",
     "Layout": "layout",
     "Manifest": "manifest",
+    "Projection": "projections",
     "Reclaimed": "gc",
     "Selection": "selection",
     "Staged": "staging",
@@ -32,7 +35,9 @@ _HOMES = {
     "Store": "store",
     "StoredRow": "items",
     "Writer": "writer",
+    "attributes_where": "gathering",
     "collect": "gc",
+    "gather": "gathering",
     "open_writer": "writer",
     "probe_text": "manifest",
     "probe_vector": "manifest",
@@ -47,6 +52,7 @@ __all__ = [
     "Embedded",
     "Layout",
     "Manifest",
+    "Projection",
     "Reclaimed",
     "Selection",
     "Staged",
@@ -54,7 +60,9 @@ __all__ = [
     "Store",
     "StoredRow",
     "Writer",
+    "attributes_where",
     "collect",
+    "gather",
     "open_writer",
     "probe_text",
     "probe_vector",

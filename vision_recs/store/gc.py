@@ -9,6 +9,7 @@ from pathlib import Path
 from vision_recs.errors import StoreNotFound
 from vision_recs.store.files import discard, flush, written_to
 from vision_recs.store.layout import Layout
+from vision_recs.store.manifest import Manifest
 from vision_recs.store.store import read_current, read_manifest
 from vision_recs.store.verification import generations
 from vision_recs.store.writer import open_writer
@@ -34,11 +35,13 @@ def collect(path: str | Path) -> Reclaimed:
         raise StoreNotFound(f"there is no index in {layout.root}; make one with `visrec index CATALOG`")
     with open_writer(path), written_to(layout.root):
         current, digest = read_current(layout)
-        used = {shard.name for shard in read_manifest(layout, current, digest).shards}
+        manifest = read_manifest(layout, current, digest)
+        used = {shard.name for shard in manifest.shards}
         old = [generation for generation in generations(layout) if generation != current]
         freed = _remove(map(layout.manifest, old), layout)
         flush(layout.generations)  # manifests first: what a manifest names is there as long as the manifest is
         freed += _remove(_leftovers(layout, current), layout)
+        freed += _remove(_unused_projections(layout, manifest), layout)
         shards = list(_unused_shards(layout, used))
         freed += _remove(shards, layout)
     return Reclaimed(len(old), len(shards), freed)
@@ -47,10 +50,16 @@ def collect(path: str | Path) -> Reclaimed:
 def _leftovers(layout: Layout, current: int) -> Iterator[Path]:
     for folder, kept in (
         (layout.items(0).parent, layout.items(current).stem),
+        (layout.columns(0).parent, layout.columns(current).stem),
         (layout.skipped(0).parent, layout.skipped(current).stem),
         (layout.engines, f"-{current:06d}"),
     ):
         yield from [path for path in folder.iterdir() if not path.stem.endswith(kept)]
+
+
+def _unused_projections(layout: Layout, manifest: Manifest) -> Iterator[Path]:
+    used = layout.projection(manifest.projection.digest) if manifest.projection else None
+    yield from [path for path in layout.projections.iterdir() if path != used]
 
 
 def _unused_shards(layout: Layout, used: set[str]) -> Iterator[Path]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,12 @@ class Items:
         with self._reading():
             return _attributes(found[0][0]) if found else None
 
+    def all_attributes(self) -> Iterator[tuple[str, dict[str, Attribute]]]:
+        """Yield every item, by id ascending, with its attributes."""
+        for item, text in self._all("SELECT id, attributes FROM items ORDER BY id"):
+            with self._reading():
+                yield item, _attributes(text)
+
     def pictures(self, item: str) -> list[StoredPicture]:
         """Return the pictures of *item* in the order of the catalogue, empty where there is no such item."""
         query = "SELECT picture, position, attributes FROM rows WHERE id = ? ORDER BY ordinal"
@@ -113,27 +120,42 @@ class Items:
             "SELECT rows.id, rows.picture, hex(vectors.digest) FROM rows JOIN vectors USING (position)"
             " WHERE position = ? ORDER BY rows.id, rows.picture LIMIT ?"
         )
-        return self._rows(query, (position, limit))
+        found = self._all(query, (position, limit))
+        with self._reading():
+            return _rows(found)
 
-    def rows_where(self, position: int, limit: int, where: Filter) -> list[Row]:
-        """Return as `rows` does, but only rows of items that match *where*."""
-        condition, values = where.to_sql()
+    def rows_where(self, positions: Sequence[int], limit: int, where: Filter) -> dict[int, list[Row]]:
+        """Return, for each of *positions*, what `rows` does, but only rows of items that match *where*."""
         query = (
-            "SELECT rows.id, rows.picture, hex(vectors.digest)"  # noqa: S608 - every value is a parameter
+            "SELECT rows.id, rows.picture, hex(vectors.digest), items.attributes"
             " FROM rows JOIN vectors USING (position) JOIN items USING (id)"
-            f" WHERE position = ? AND {condition} ORDER BY rows.id, rows.picture LIMIT ?"
+            " WHERE position = ? ORDER BY rows.id, rows.picture"
         )
-        return self._rows(query, (position, *values, limit))
+        rows = {}
+        with self._reading(), self._lock:
+            for position in positions:
+                found = self._connection.execute(query, (position,))
+                matching = (row[:3] for row in found if where.matches(_attributes(row[3])))
+                rows[position] = _rows(islice(matching, limit))
+        return rows
 
-    def positions_where(self, where: Filter) -> list[int]:
-        """Return the positions of the vectors that a row of an item that matches *where* shows, ascending."""
-        condition, values = where.to_sql()
-        query = (
-            "SELECT DISTINCT position FROM items"  # noqa: S608 - every value is a parameter
-            " CROSS JOIN rows USING (id)"  # in this order: each item is tested once, however many rows it has
-            f" WHERE {condition} ORDER BY position"
-        )
-        return [position for (position,) in self._all(query, values)]
+    def positions_where(self, where: Filter, *, below: int) -> list[int]:
+        """Return the positions of the vectors that a row of an item that matches *where* shows, ascending.
+
+        Every item is read. Raises StoreDamaged where a position is not *below* that number.
+        """
+        query = "SELECT items.attributes, rows.position FROM items CROSS JOIN rows USING (id)"
+        positions: set[int] = set()
+        last, matches = None, False
+        with self._reading(), self._lock:
+            for text, position in self._connection.execute(query):
+                if text != last:  # the rows of an item come together
+                    last, matches = text, where.matches(_attributes(text))
+                if matches:
+                    positions.add(position)
+            if not all(0 <= position < below for position in positions):
+                raise ValueError(f"a vector where there are {below}")
+        return sorted(positions)
 
     def attribute_types(self) -> dict[str, AttributeType]:
         """Return what the items hold under each name, by name; every item is read."""
@@ -146,11 +168,6 @@ class Items:
         for name, kind in self._all("SELECT DISTINCT key, type FROM items, json_each(items.attributes)"):
             types[name] = types.get(name, AttributeType(0)) | of_json.get(kind, AttributeType(0))
         return types
-
-    def _rows(self, query: str, values: Sequence[object]) -> list[Row]:
-        found = self._all(query, values)
-        with self._reading():
-            return [Row(_text(item), _text(picture), digest.lower()) for item, picture, digest in found]
 
     def rows_after(self, row: StoredRow | None, limit: int) -> list[StoredRow]:
         """Return at most *limit* rows by id, then by ordinal: the first ones, or those after *row*."""
@@ -193,6 +210,10 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} where text belongs")
     return value
+
+
+def _rows(found: Iterable[tuple[str, str, str]]) -> list[Row]:
+    return [Row(_text(item), _text(picture), digest.lower()) for item, picture, digest in found]
 
 
 def _attributes(text: str) -> dict[str, Attribute]:

@@ -3,8 +3,10 @@
 CURRENT                        the published generation and the digest of its manifest: the only file that is replaced
 generations/000007.json        the manifest of a generation: encoder, shards, deletions, digests, probe vector
 items/000007.sqlite            items, attributes and rows of that generation
+columns/000007.bin             its attributes by column, for filters; derived, may be deleted at any time
 shards/<hash>/vectors.npy      vectors, little-endian float16, readable by `numpy.load(mmap_mode="r")`
 shards/<hash>/rows.parquet     what was embedded: id, picture, digest, the vector's row or why there is none
+projections/<digest>.safetensors  what `visrec tune` learnt: a linear map that is applied to vectors as they are read
 engines/<name>-000007/         a derived index; may be deleted at any time
 skipped/000007.jsonl           what did not get in, and why
 tmp/  LOCK                     work in progress, and the lock of the one writer
@@ -55,6 +57,11 @@ class Layout:
         """The folder of derived indexes."""
         return self.root / "engines"
 
+    @property
+    def projections(self) -> Path:
+        """The folder of learnt projections."""
+        return self.root / "projections"
+
     def manifest(self, generation: int) -> Path:
         """Return the manifest of *generation*."""
         return self.generations / f"{generation:06d}.json"
@@ -62,6 +69,10 @@ class Layout:
     def items(self, generation: int) -> Path:
         """Return the items of *generation*."""
         return self.root / "items" / f"{generation:06d}.sqlite"
+
+    def columns(self, generation: int) -> Path:
+        """Return the attributes of *generation* by column."""
+        return self.root / "columns" / f"{generation:06d}.bin"
 
     def skipped(self, generation: int) -> Path:
         """Return the list of what *generation* left out."""
@@ -71,15 +82,20 @@ class Layout:
         """Return the folder of the shard *name*."""
         return self.shards / name
 
+    def projection(self, digest: str) -> Path:
+        """Return the projection of that *digest*."""
+        return self.projections / f"{digest}.safetensors"
+
     def engine(self, name: str, generation: int) -> Path:
         """Return the folder of the engine *name* over *generation*."""
         return self.engines / f"{name}-{generation:06d}"
 
     def make_folders(self) -> None:
         """Create the folders that are not there yet."""
-        for folder in (self.generations, self.shards, self.engines, self.tmp):
+        for folder in (self.generations, self.shards, self.engines, self.projections, self.tmp):
             folder.mkdir(parents=True, exist_ok=True)
         self.items(0).parent.mkdir(exist_ok=True)
+        self.columns(0).parent.mkdir(exist_ok=True)
         self.skipped(0).parent.mkdir(exist_ok=True)
 
 

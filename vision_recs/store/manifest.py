@@ -11,6 +11,7 @@ import numpy as np
 
 from vision_recs.errors import UnknownFormat
 from vision_recs.sealed import seal, unseal
+from vision_recs.store.projections import fingerprint_of
 from vision_recs.types import EncoderSpec, Vectors, unit_rows
 
 FORMAT = 1
@@ -41,12 +42,21 @@ class CatalogEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ProjectionEntry:
+    """The projection that a generation applies to its vectors: the SHA-256 of its file, and the columns it gives."""
+
+    digest: str
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """All that a generation is made of.
 
     *probe* is the vector that the encoder gave the built-in probe picture, see `probe_text`. *weights_file* is the
     checkpoint that the user named, if any. *items_digest* and *skipped_digest* are SHA-256 of the files of the same
-    generation. *created* is UTC, ISO 8601. *recall_at_10* was measured when *engine* was built.
+    generation. *created* is UTC, ISO 8601. *recall_at_10* was measured when *engine* was built. *projection* is applied
+    to the vectors as they are read. *index* says what was wished of the engine and what was measured of it.
     """
 
     generation: int
@@ -64,10 +74,27 @@ class Manifest:
     probe: str
     engine: str
     recall_at_10: float
+    projection: ProjectionEntry | None = None
+    index: Mapping[str, Any] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The space of the vectors as they are read: that of the encoder, unless there is a projection."""
+        base = self.encoder.fingerprint
+        return base if self.projection is None else fingerprint_of(base, self.projection.digest)
+
+    @property
+    def dim(self) -> int:
+        """The number of columns of the vectors as they are read."""
+        return self.encoder.dim if self.projection is None else self.projection.dim
 
     def to_bytes(self) -> bytes:
         """Return the sealed JSON text."""
-        return seal({"format": FORMAT, **asdict(self)})
+        value = asdict(self)
+        for name in ("projection", "index"):
+            if value[name] is None:
+                del value[name]
+        return seal({"format": FORMAT, **value})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
@@ -78,12 +105,14 @@ class Manifest:
                 f"the index was written by visrec {value.get('visrec')}, newer than this one; upgrade visrec"
             )
         shards = tuple(_shard_entry(entry) for entry in value["shards"])
+        projection = value.get("projection")
         return cls(
             **{
                 **value,
                 "encoder": EncoderSpec.from_dict(value["encoder"]),
                 "catalog": CatalogEntry(**value["catalog"]),
                 "shards": shards,
+                "projection": ProjectionEntry(**projection) if projection else None,
             }
         )
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.filters import Filter
 from vision_recs.store.store import Store
 from vision_recs.types import Row, Vectors
+
+if TYPE_CHECKING:  # a query without a filter does without the language of filters
+    from vision_recs.filters import Filter
 
 
 class Selection:
@@ -22,8 +25,8 @@ class Selection:
         """Select the items of *store* that match *where*; raises FilterError where it does not fit them."""
         self._store = store
         self._where = where
-        self._positions = store.select(where)
-        self._positions.flags.writeable = False
+        self._mask = store.mask(where)
+        self._positions: NDArray[np.int64] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -42,7 +45,13 @@ class Selection:
 
     def positions(self) -> NDArray[np.int64]:
         """Return the positions of the selected vectors, ascending; not to be written to."""
+        if self._positions is None:
+            self._positions = self._store.select(self._where)
         return self._positions
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Return which positions are selected, for each up to the end of the last shard; not to be written to."""
+        return self._mask
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
         """Return the unit vectors at *positions*, in that order."""
@@ -50,4 +59,4 @@ class Selection:
 
     def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
         """Return, for each position, at most *limit* rows of items that match, ordered by id, then by picture."""
-        return {position: self._store.items.rows_where(position, limit, self._where) for position in positions}
+        return self._store.items.rows_where(positions, limit, self._where)

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -223,4 +224,6 @@ class Staging:
 
 
 def _json(value: Mapping[str, Attribute]) -> str:
-    return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":"))
+    # JSON has neither NaN nor infinity; items made of a data frame have them where a cell is empty
+    known = {name: None if isinstance(each, float) and not isfinite(each) else each for name, each in value.items()}
+    return json.dumps(known, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,14 @@ from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownItem
 from vision_recs.store.items import Items, StoredPicture
 from vision_recs.store.layout import VECTORS_FILE, Layout
 from vision_recs.store.manifest import Manifest
+from vision_recs.store.projections import Projection, read_projection
 from vision_recs.store.vectors import map_vectors
 from vision_recs.types import Attribute, Row, Vectors, scale_rows
 
 if TYPE_CHECKING:  # a query without a filter does without the language of filters
     from vision_recs.filters import AttributeType, Filter
+    from vision_recs.store.columns import Columns
+    from vision_recs.store.masks import Masks
 
 _NEAREST_AMONG = 50_000
 """How many ids at most are compared to name the nearest ones to a misspelt id."""
@@ -40,7 +44,7 @@ class Store:
         self.manifest = manifest
         self.items = Items(layout.items(manifest.generation))
         self._shards: dict[int, NDArray[np.float16]] = {}
-        self._attribute_types: dict[str, AttributeType] | None = None
+        self._projection: Projection | None = None
         self._firsts = np.array([shard.first for shard in manifest.shards], dtype=np.int64)
         self._ends = self._firsts + np.array([shard.rows for shard in manifest.shards], dtype=np.int64)
 
@@ -62,7 +66,7 @@ class Store:
     @property
     def fingerprint(self) -> str:
         """The space of the vectors."""
-        return self.manifest.encoder.fingerprint
+        return self.manifest.fingerprint
 
     @property
     def generation(self) -> int:
@@ -72,7 +76,16 @@ class Store:
     @property
     def dim(self) -> int:
         """The number of columns of the vectors."""
-        return self.manifest.encoder.dim
+        return self.manifest.dim
+
+    @property
+    def projection(self) -> Projection | None:
+        """The projection that is applied to the vectors, if there is one; raises StoreDamaged."""
+        entry = self.manifest.projection
+        if self._projection is None and entry is not None:
+            path = self.layout.projection(entry.digest)
+            self._projection = read_projection(path, digest=entry.digest, dim=self.manifest.encoder.dim)
+        return self._projection
 
     def positions(self) -> NDArray[np.int64]:
         """Return the positions of all vectors in use, ascending."""
@@ -82,12 +95,35 @@ class Store:
         )
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the vectors at *positions* (n, dim), in that order, scaled to unit length after their float16.
+        """Return the vectors at *positions* (n, dim), in that order, projected where the generation has a projection.
 
         Raises StoreDamaged for a position that no shard has, and for a vector without a direction.
         """
+        vectors = self.encoder_vectors(positions)
+        return vectors if self.projection is None else self.project(vectors)
+
+    def project(self, vectors: Vectors) -> Vectors:
+        """Return *vectors* (n, dim of the encoder) in the space of the store, of unit length.
+
+        Without a projection they are returned as they are. A vector that the projection gives no direction, which does
+        not come about by chance, raises StoreDamaged.
+        """
+        if self.projection is None:
+            return vectors
+        projected, alive = scale_rows(self.projection.apply(vectors))
+        if not alive.all():
+            raise StoreDamaged(
+                f"the projection of {self.layout.root} gives a vector no direction; run `visrec tune --undo`"
+            )
+        return projected
+
+    def encoder_vectors(self, positions: NDArray[np.int64]) -> Vectors:
+        """Return the vectors at *positions* as the encoder made them, scaled to unit length after their float16.
+
+        Raises as `vectors` does.
+        """
         positions = np.asarray(positions, dtype=np.int64)
-        result = np.empty((len(positions), self.dim), dtype=np.float16)
+        result = np.empty((len(positions), self.manifest.encoder.dim), dtype=np.float16)
         shard_of = np.searchsorted(self._firsts, positions, side="right") - 1
         self._require((shard_of >= 0) & (positions < self._ends[shard_of]), positions, "is in no shard")
         for number in np.flatnonzero(np.bincount(shard_of)):  # not np.unique: it loads numpy.ma, 10 ms
@@ -106,22 +142,24 @@ class Store:
         return {digest: self.items.position(digest) for digest in digests}
 
     def attribute_types(self) -> Mapping[str, AttributeType]:
-        """Return what the items hold under the name of each attribute; the first call reads every item."""
-        if self._attribute_types is None:
-            self._attribute_types = self.items.attribute_types()
-        return self._attribute_types
+        """Return what the items hold under the name of each attribute."""
+        return self._masks.attribute_types
+
+    def mask(self, where: Filter) -> NDArray[np.bool_]:
+        """Return, for every position up to the last of a shard, whether an item that matches *where* shows its vector.
+
+        The same vector may be shown by items that do not match: see `Selection`. The mask is kept, and not to be
+        written to. Raises FilterError where *where* does not fit `attribute_types`.
+        """
+        return self._masks.select(where).mask
 
     def select(self, where: Filter) -> NDArray[np.int64]:
-        """Return the positions of all vectors that an item which matches *where* shows, ascending.
-
-        The same vector may be shown by items that do not match: see `Selection`. Raises FilterError where *where* does
-        not fit `attribute_types`.
-        """
-        where.check(self.attribute_types())
-        return np.array(self.items.positions_where(where), dtype=np.int64)
+        """Return the positions that `mask` marks, ascending; not to be written to."""
+        return self._masks.select(where).positions
 
     def pin(self) -> None:
-        """Open every shard now, so that nobody can take it away before it is needed."""
+        """Open every shard and the projection now, so that nobody can take them away before they are needed."""
+        _ = self.projection, self._columns  # opened when they are first asked for
         for number in range(len(self.manifest.shards)):
             self._shard(number)
 
@@ -144,12 +182,28 @@ class Store:
         self._shards.clear()
         self.items.close()
 
+    @cached_property
+    def _columns(self) -> Columns | None:
+        """The attributes by column, unless they were deleted."""
+        from vision_recs.store.columns import Columns
+
+        try:
+            return Columns(self.layout.columns(self.generation), items_digest=self.manifest.items_digest)
+        except FileNotFoundError:
+            return None
+
+    @cached_property
+    def _masks(self) -> Masks:
+        from vision_recs.store.masks import Masks
+
+        return Masks(self.items, self._columns, vectors=int(self._ends.max(initial=0)))
+
     def _shard(self, number: int) -> NDArray[np.float16]:
         if number not in self._shards:
             entry = self.manifest.shards[number]
             folder = self.layout.shard(entry.name)
             try:
-                self._shards[number] = map_vectors(folder, rows=entry.rows, dim=self.dim)
+                self._shards[number] = map_vectors(folder, rows=entry.rows, dim=self.manifest.encoder.dim)
             except (OSError, ValueError) as error:
                 raise StoreDamaged(f"{folder / VECTORS_FILE} cannot be read ({error}); run `visrec verify`") from error
         return self._shards[number]

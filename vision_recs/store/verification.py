@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vision_recs.errors import StoreDamaged, StoreNotFound
+from vision_recs.store.columns import Columns
 from vision_recs.store.files import sha256_file
 from vision_recs.store.layout import Layout
 from vision_recs.store.manifest import Manifest
@@ -43,6 +44,7 @@ def verify(path: str | Path) -> Iterator[str]:
                 yield str(error)
             continue
         yield from _altered(_digests(layout, manifest), checked)
+        yield from _altered_columns(layout, manifest)
 
 
 def _digests(layout: Layout, manifest: Manifest) -> Mapping[Path, str]:
@@ -50,9 +52,23 @@ def _digests(layout: Layout, manifest: Manifest) -> Mapping[Path, str]:
         layout.items(manifest.generation): manifest.items_digest,
         layout.skipped(manifest.generation): manifest.skipped_digest,
     }
+    if manifest.projection is not None:
+        expected[layout.projection(manifest.projection.digest)] = manifest.projection.digest
     for shard in manifest.shards:
         expected.update({layout.shard(shard.name) / name: digest for name, digest in shard.digests.items()})
     return expected
+
+
+def _altered_columns(layout: Layout, manifest: Manifest) -> Iterator[str]:
+    """Yield what is wrong with the columns; that they are not there is no damage."""
+    try:
+        columns = Columns(layout.columns(manifest.generation), items_digest=manifest.items_digest)
+    except FileNotFoundError:
+        return
+    except StoreDamaged as error:
+        yield str(error)
+    else:
+        yield from columns.problems()
 
 
 def _altered(expected: Mapping[Path, str], checked: set[Path]) -> Iterator[str]:

@@ -13,7 +13,9 @@ from pathlib import Path
 import filelock
 import numpy as np
 
-from vision_recs.errors import StoreError, StoreLocked
+from vision_recs.errors import StoreDamaged, StoreError, StoreLocked
+from vision_recs.store.column_writing import write_columns
+from vision_recs.store.columns import Columns
 from vision_recs.store.files import (
     discard,
     flush,
@@ -24,7 +26,8 @@ from vision_recs.store.files import (
     written_to,
 )
 from vision_recs.store.layout import Layout
-from vision_recs.store.manifest import Manifest, ShardEntry
+from vision_recs.store.manifest import Manifest, ProjectionEntry, ShardEntry
+from vision_recs.store.projections import Projection
 from vision_recs.store.shards import Embedded, read_shard, shard_digests, write_shard
 from vision_recs.store.staging import Counts, Staging
 from vision_recs.store.store import Store, current_text
@@ -65,7 +68,7 @@ class Writer:
 
     def enter(self, staging: Staging, spec: EncoderSpec) -> None:
         """Have *staging* use again what is known of the space of *spec*: the last generation and spare shards."""
-        if self.base and self.base.fingerprint == spec.fingerprint:
+        if self.base and self.base.manifest.encoder.fingerprint == spec.fingerprint:
             staging.reuse_base()
             self._shards = {shard.name: shard for shard in self.base.manifest.shards}
             self._next_position = max((shard.first + shard.rows for shard in self._shards.values()), default=0)
@@ -101,7 +104,8 @@ class Writer:
         """Put the finished items in place; unless *anew*, return None where they are those of the last generation."""
         shards = tuple(self._shards_in_use(staging.positions()))
         same_shards = self.base is not None and shards == self.base.manifest.shards
-        if same_shards and not anew and not staging.differs_from_base():
+        if self.base and same_shards and not anew and not staging.differs_from_base():
+            self._mend_columns(self.base)
             return None
         with written_to(self.layout.root):
             items, skipped = self.layout.tmp / "items.sqlite", self.layout.tmp / "skipped.jsonl"
@@ -112,7 +116,27 @@ class Writer:
             self._withdraw()
             publish_file(items, self.layout.items(self.generation))
             publish_file(skipped, self.layout.skipped(self.generation))
+            self._place_columns(self.generation, draft.items_digest)
         return draft
+
+    def carry_over(self, base: Store) -> int:
+        """Put the items of *base*, the last generation, in place for the next one too, and return its number."""
+        with written_to(self.layout.root):
+            self._withdraw()
+            for path in (self.layout.items, self.layout.skipped):
+                made = self.layout.tmp / path(self.generation).name
+                shutil.copyfile(path(base.generation), made)
+                publish_file(made, path(self.generation))
+            self._place_columns(self.generation, base.manifest.items_digest)
+        return self.generation
+
+    def add_projection(self, projection: Projection) -> ProjectionEntry:
+        """Write the file of *projection* durably and return what a manifest says of it."""
+        data = projection.to_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        with written_to(self.layout.root):
+            publish_bytes(data, self.layout.projection(digest), self.layout.tmp)
+        return ProjectionEntry(digest, projection.dim)
 
     def publish(self, manifest: Manifest, engine: Path | None) -> Store:
         """Publish the generation of *manifest*, with the files in the folder *engine*, if any, as its index."""
@@ -130,6 +154,24 @@ class Writer:
         with written_to(self.layout.root):
             discard(target, self.layout.tmp)
             publish_folder(engine, target)
+
+    def _place_columns(self, generation: int, items_digest: str) -> None:
+        """Write the items of *generation*, which are in place, by column, too."""
+        made = self.layout.tmp / "columns.bin"
+        items = self.layout.items(generation)
+        try:
+            write_columns(items, made, items_digest=items_digest)
+        except (TypeError, ValueError) as error:
+            raise StoreDamaged(f"{items} cannot be read ({error}); run `visrec verify`") from error
+        publish_file(made, self.layout.columns(generation))
+
+    def _mend_columns(self, base: Store) -> None:
+        """Write the columns of *base* again where they are gone or cannot be opened."""
+        try:
+            Columns(self.layout.columns(base.generation), items_digest=base.manifest.items_digest).check()
+        except (FileNotFoundError, StoreError):
+            with written_to(self.layout.root):
+                self._place_columns(base.generation, base.manifest.items_digest)
 
     def _withdraw(self) -> None:
         """Remove the manifest that a run left which died before it published: it contradicts the files to come."""
@@ -208,7 +250,7 @@ def _tidy(layout: Layout, *, is_new: bool) -> None:
 
 
 def _refuse_foreign(layout: Layout) -> None:
-    own = {"CURRENT", "LOCK", "tmp", "generations", "items", "shards", "engines", "skipped"}
+    own = {"CURRENT", "LOCK", "tmp", "generations", "items", "columns", "shards", "projections", "engines", "skipped"}
     try:
         names = {entry.name for entry in layout.root.iterdir() if not entry.name.startswith(".")}
     except FileNotFoundError:

@@ -1,0 +1,351 @@
+"""The columns of a store: written with each generation, checked, mended, collected, and done without."""
+
+import json
+import os
+import random
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from fake_shop import Shop, index, shop_of, snapshot
+
+import vision_recs
+from vision_recs.errors import FilterError, StoreDamaged, StoreError, UnknownFormat
+from vision_recs.filters import AttributeType, Filter
+from vision_recs.jobs import verify
+from vision_recs.store import Selection, Store, collect
+from vision_recs.store.masks import Masks
+from vision_recs.types import Item
+
+CHEAP = Filter.parse("price < 3")
+
+
+@pytest.fixture
+def shop():
+    """Ten items, and one that shows two of their pictures and one of its own."""
+    shop = shop_of(10)
+    shop.put("many", "1.png", "8.png", 77, price=100, colour="red")
+    shop.put("odd", "8.png", "9.png", price="on request", sale=True)
+    return shop
+
+
+@pytest.fixture
+def store(shop, tmp_path):
+    index(shop, tmp_path / "index")
+    return tmp_path / "index"
+
+
+def columns_of(store, generation=1):
+    return store / "columns" / f"{generation:06d}.bin"
+
+
+def pictures(store, expression):
+    """Return the pictures of the vectors that *expression* selects, by their first row."""
+    opened = Store.open(store) if not isinstance(store, Store) else store
+    positions = Selection(opened, Filter.parse(expression)).positions()
+    return sorted(opened.items.rows(position, 1)[0].picture for position in positions.tolist())
+
+
+SELECTED = [
+    ("price < 3", ["0.png", "1.png", "2.png"]),
+    ("price == 100", ["1.png", "77.png", "8.png"]),
+    ("price == 'on request'", ["8.png", "9.png"]),
+    ("colour is not null", ["1.png", "77.png", "8.png"]),
+    ("sale or colour == 'red'", ["1.png", "77.png", "8.png", "9.png"]),
+    ("price > 1000", []),
+    ("price > 1000 or not sale", ["0.png", *(f"{n}.png" for n in (1, 2, 3, 4, 5, 6, 7, 77, 8, 9))]),
+]
+
+
+@pytest.mark.parametrize(("expression", "expected"), SELECTED)
+def test_a_filter_selects_the_pictures_of_the_items_that_match(store, expression, expected):
+    assert pictures(store, expression) == sorted(expected)
+
+
+@pytest.mark.parametrize(("expression", "expected"), SELECTED)
+def test_without_columns_it_selects_the_same(store, expression, expected):
+    columns_of(store).unlink()
+    assert list(verify(store)) == []
+    assert pictures(store, expression) == sorted(expected)
+    assert Store.open(store).attribute_types() == {
+        "price": AttributeType.NUMBER | AttributeType.TEXT,
+        "colour": AttributeType.TEXT,
+        "sale": AttributeType.TRUTH,
+    }
+
+
+def test_the_mask_covers_every_position_and_the_positions_are_those_it_marks(store):
+    selection = Selection(Store.open(store), CHEAP)
+    assert selection.mask().shape == (11,)
+    assert selection.mask().dtype == np.bool_
+    assert selection.positions().dtype == np.int64
+    assert selection.positions().tolist() == np.flatnonzero(selection.mask()).tolist()
+    for array in (selection.mask(), selection.positions()):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_deleted_vectors_are_never_selected(store, shop):
+    for gone in ("item001", "item004", "many"):
+        del shop.items[gone]
+    index(shop, store)
+    opened = Store.open(store)
+    for expression in ("price >= 0", "not sale", "price is null or price is not null"):
+        chosen = Selection(opened, Filter.parse(expression)).positions().tolist()
+        assert set(chosen) <= set(opened.positions().tolist())
+    assert pictures(store, "price <= 4") == ["0.png", "2.png", "3.png"]
+
+
+def test_a_selection_is_a_source_of_the_vectors_and_of_the_rows_that_match(store):
+    opened = Store.open(store)
+    selection = Selection(opened, Filter.parse("price == 100 or price == 8"))
+    assert (selection.fingerprint, selection.generation, selection.dim) == (opened.fingerprint, 1, 12)
+    positions = selection.positions()
+    assert selection.vectors(positions).tolist() == opened.vectors(positions).tolist()
+    rows = selection.rows(positions.tolist(), limit=5)
+    assert sorted((row.id, row.picture) for found in rows.values() for row in found) == [
+        ("item008", "8.png"),
+        ("many", "1.png"),
+        ("many", "77.png"),
+        ("many", "8.png"),
+    ]
+    assert [len(found) for found in selection.rows(positions.tolist(), limit=1).values()] == [1, 1, 1]
+
+
+def test_a_filter_that_does_not_fit_is_refused_with_and_without_columns(store):
+    for _ in range(2):
+        with pytest.raises(FilterError, match="no item has the attribute 'prize'; the nearest is price; items have"):
+            Store.open(store).mask(Filter.parse("prize < 3"))
+        with pytest.raises(FilterError, match="colour holds text, never 3"):
+            Store.open(store).select(Filter.parse("colour == 3"))
+        columns_of(store).unlink(missing_ok=True)
+
+
+def test_opening_a_store_and_asking_without_a_filter_reads_no_column(store):
+    expected = vision_recs.open(store).similar("item000", k=9)
+    columns_of(store).write_bytes(b"anything")
+    assert vision_recs.open(store).similar("item000", k=9) == expected
+    columns_of(store).unlink()
+    assert vision_recs.open(store).similar("item000", k=9) == expected
+
+
+def test_a_reader_keeps_its_columns_while_they_are_collected(store, shop, monkeypatch):
+    opened = vision_recs.open(store)
+    monkeypatch.setattr("vision_recs.store.items.Items.positions_where", None)
+    shop.items["item001"].attributes["price"] = 50
+    index(shop, store)
+    collect(store)
+    assert sorted(path.name for path in (store / "columns").iterdir()) == ["000002.bin"]
+    assert pictures(opened.store, "price < 3") == ["0.png", "1.png", "2.png"]
+    assert pictures(store, "price < 3") == ["0.png", "2.png"]
+
+
+def test_a_store_opened_for_one_query_answers_from_its_items_when_its_columns_were_collected(store, shop):
+    opened = Store.open(store)
+    shop.items["item001"].attributes["price"] = 50
+    index(shop, store)
+    collect(store)
+    assert pictures(opened, "price < 3") == ["0.png", "1.png", "2.png"]
+
+
+def test_the_same_catalogue_gives_the_same_bytes(shop, tmp_path):
+    for name in ("one", "other"):
+        index(shop, tmp_path / name)
+    assert columns_of(tmp_path / "one").read_bytes() == columns_of(tmp_path / "other").read_bytes()
+
+
+def test_every_flipped_byte_is_found_and_the_file_named(store):
+    path = columns_of(store)
+    data = path.read_bytes()
+    for offset in range(0, len(data), 7):
+        altered = bytearray(data)
+        altered[offset] ^= 1 << (offset % 8)
+        path.write_bytes(altered)
+        (found,) = verify(store)
+        assert str(path) in found
+        assert "\n" not in found
+
+
+def test_a_cut_a_folder_and_other_bytes_are_found(store):
+    path = columns_of(store)
+    data = path.read_bytes()
+    for content in (b"", b"x", data[:-1], data[1:], data[: len(data) // 2], data + b"\0", bytes(len(data)), data * 2):
+        path.write_bytes(content)
+        (found,) = verify(store)
+        assert str(path) in found
+    path.unlink()
+    path.mkdir()
+    (found,) = verify(store)
+    assert str(path) in found
+
+
+def test_whoever_filters_by_damaged_columns_gets_an_answer_or_one_sentence(store):
+    path = columns_of(store)
+    data = path.read_bytes()
+    asked = [Filter.parse(expression) for expression, _ in SELECTED]
+    asked += [Filter.parse("colour.contains('e') or colour.endswith('d') or colour in ['red', 'x']")]
+    draw = random.Random(0)
+    refused = 0
+    for offset in [*range(0, len(data), 11), *draw.choices(range(len(data)), k=300)]:
+        altered = bytearray(data)
+        altered[offset] = draw.randrange(256)
+        path.write_bytes(altered)
+        for where in asked:
+            try:
+                opened = Store.open(store)
+                opened.vectors(opened.select(where))
+            except (StoreDamaged, FilterError) as error:
+                refused += 1
+                assert "\n" not in str(error)  # noqa: PT017 - any of many may be raised, or none
+    assert refused > 50
+
+
+def test_rows_that_do_not_add_up_are_damage(store):
+    path = columns_of(store)
+    path.write_bytes(path.read_bytes().replace(bytes([1] * 10 + [3, 2]), bytes([1] * 10 + [3, 200])))
+    with pytest.raises(
+        StoreDamaged, match=r"000001\.bin cannot be used \(its rows do not add up\); delete it, or write"
+    ):
+        Store.open(store).mask(CHEAP)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"x" * 5000),
+        lambda path: os.truncate(path, path.stat().st_size - 1),
+        lambda path: shutil.rmtree(path.parent),
+    ],
+)
+def test_the_next_run_writes_columns_again_that_are_gone_or_cannot_be_opened(store, shop, damage):
+    before = snapshot(store)
+    damage(columns_of(store))
+    assert index(shop, store).generation == 1
+    assert snapshot(store) == before
+    assert pictures(store, "price < 3") == ["0.png", "1.png", "2.png"]
+
+
+def test_columns_of_other_items_are_refused(store, shop):
+    shop.items["item001"].attributes["price"] = 50
+    index(shop, store)
+    shutil.copyfile(columns_of(store, 1), columns_of(store, 2))
+    sentence = r"000002\.bin cannot be used \(it was made from other items\); delete it, or write it again with `visrec"
+    with pytest.raises(StoreDamaged, match=sentence):
+        Store.open(store).mask(CHEAP)
+    (found,) = verify(store)
+    assert "it was made from other items" in found
+    index(shop, store)
+    assert pictures(store, "price < 3") == ["0.png", "2.png"]
+
+
+def test_columns_of_a_newer_format_are_refused_with_a_sentence(store, monkeypatch):
+    monkeypatch.setattr("vision_recs.store.columns.FORMAT", 0)
+    with pytest.raises(UnknownFormat, match=r"000001\.bin was written by a newer visrec; upgrade visrec, or delete"):
+        Store.open(store).mask(CHEAP)
+
+
+def test_columns_that_cannot_be_written_are_a_sentence_and_leave_the_old_generation(store, shop, monkeypatch):
+    before = snapshot(store)
+    shop.items["item001"].attributes["price"] = 50
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vision_recs.store.writer.write_columns", full)
+    with pytest.raises(StoreError, match="cannot be written"):
+        index(shop, store)
+    assert snapshot(store).items() >= before.items()
+    monkeypatch.undo()
+    index(shop, store)
+    assert pictures(store, "price < 3") == ["0.png", "2.png"]
+
+
+def test_what_has_no_value_in_json_is_nothing(tmp_path):
+    shop = Shop()
+    for number, price in enumerate((1.5, float("nan"), float("inf"), None)):
+        shop.put(f"item{number}", number, price=price)
+    index(shop, tmp_path)
+    assert pictures(tmp_path, "price is null") == ["1.png", "2.png", "3.png"]
+    assert pictures(tmp_path, "price >= 0") == ["0.png"]
+    assert Store.open(tmp_path).attributes("item1") == {"price": None}
+
+
+def test_attributes_of_a_picture_are_none_of_the_items(tmp_path):
+    shop = shop_of(1)
+    shop.items["item000"] = Item("item000", ("0.png",), {"price": 1}, ({"view": "front"},))
+    index(shop, tmp_path)
+    with pytest.raises(FilterError, match="no item has the attribute 'view'"):
+        Store.open(tmp_path).mask(Filter.parse("view == 'front'"))
+
+
+def test_what_was_asked_of_late_is_kept_and_what_does_not_fit_is_not(store):
+    opened = Store.open(store)
+    assert opened.mask(CHEAP) is opened.mask(Filter.parse("price < 3"))
+    assert opened.select(CHEAP).tolist() == opened.select(CHEAP).tolist()
+    masks = Masks(opened.items, None, vectors=1000, limit=3000)
+    first = masks.select(CHEAP)
+    masks.select(Filter.parse("price < 4"))
+    assert masks.select(CHEAP) is first
+    masks.select(Filter.parse("price < 5"))  # forgets the second, which was asked longest ago
+    assert masks.select(CHEAP) is first
+    for number in range(6, 9):
+        masks.select(Filter.parse(f"price < {number}"))
+    again = masks.select(CHEAP)
+    assert again is not first
+    assert again.mask.tolist() == first.mask.tolist()
+
+
+def test_one_answer_is_kept_however_large_it_is(store):
+    masks = Masks(Store.open(store).items, None, vectors=1000, limit=1)
+    assert masks.select(CHEAP) is masks.select(CHEAP)
+
+
+def test_filters_may_be_asked_in_threads(store):
+    opened = Store.open(store)
+    wrong = []
+
+    def ask(seed):
+        draw = random.Random(seed)
+        for _ in range(50):
+            price = draw.randrange(11)
+            if opened.select(Filter.parse(f"price < {price}")).tolist() != list(range(price)):
+                wrong.append(price)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_the_file_is_as_it_is_documented(store):
+    """Read it without any of our code."""
+    data = columns_of(store).read_bytes()
+    assert data.endswith(b"visrec C")
+    length = int.from_bytes(data[-48:-40], "little")
+    footer = json.loads(data[-48 - length : -48])
+
+    def array(extent):
+        dtype, offset, count = extent
+        assert offset % 64 == 0
+        return np.frombuffer(data, dtype, count, offset)
+
+    assert footer["types"] == {"price": 3, "colour": 1, "sale": 4}
+    (group,) = footer["groups"]
+    assert group["items"] == 12
+    assert array(group["arrays"]["counts"]).tolist() == [1] * 10 + [3, 2]
+    assert array(group["arrays"]["positions"]).tolist() == [*range(10), 1, 8, 10, 8, 9]
+    price = {name: array(extent) for name, extent in group["attributes"]["price"].items()}
+    assert price["kinds"].tolist() == [2] * 11 + [1]
+    assert price["numbers"][:11].tolist() == [*range(10), 100]
+    assert np.isnan(price["numbers"][11])
+    assert price["codes"].tolist() == [0] * 11 + [1]
+    assert (price["texts"].tobytes(), price["ends"].tolist()) == (b"on request", [10])
+    colour = {name: array(extent) for name, extent in group["attributes"]["colour"].items()}
+    assert (colour["items"].tolist(), colour["kinds"].tolist(), colour["codes"].tolist()) == ([10], [1], [1])
+    sale = {name: array(extent).tolist() for name, extent in group["attributes"]["sale"].items()}
+    assert sale == {"items": [11], "kinds": [4]}

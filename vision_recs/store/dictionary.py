@@ -1,0 +1,81 @@
+"""The distinct texts of an attribute, ascending, in one array of bytes: found by bisection, or searched all at once."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SAMPLE = 65_536  # bytes that tell which ones are rare
+
+
+class Dictionary:
+    """Texts in UTF-8, whose order by byte is their order by code point."""
+
+    def __init__(self, texts: NDArray[np.uint8], ends: NDArray[Any]) -> None:
+        """Take the texts one after the other, and where each ends."""
+        self._texts = texts
+        self._ends = ends
+
+    def __len__(self) -> int:
+        """Return how many texts there are."""
+        return len(self._ends)
+
+    def text(self, number: int) -> bytes:
+        """Return the text *number*, counted from 0."""
+        start = int(self._ends[number - 1]) if number else 0
+        return self._texts[start : int(self._ends[number])].tobytes()
+
+    def find(self, operator: str, text: str) -> range:
+        """Return the numbers of the texts that stand to *text* as *operator* says: == < <= > or >=."""
+        sought = text.encode()
+        first = bisect_left(range(len(self)), sought, key=self.text)
+        after = first + (first < len(self) and self.text(first) == sought)
+        match operator:
+            case "==":
+                return range(first, after)
+            case "<" | "<=":
+                return range(first if operator == "<" else after)
+            case _:
+                return range(after if operator == ">" else first, len(self))
+
+    def beginning(self, part: str) -> range:
+        """Return the numbers of the texts that begin with *part*."""
+        sought = part.encode()
+        first = bisect_left(range(len(self)), sought, key=self.text)
+        after = bisect_right(range(len(self)), sought, lo=first, key=lambda number: self.text(number)[: len(sought)])
+        return range(first, after)
+
+    def ending(self, part: str) -> NDArray[np.bool_]:
+        """Return which texts end with *part*."""
+        sought = part.encode()
+        ends = self._ends.astype(np.int64)
+        found = np.flatnonzero(np.diff(ends, prepend=0) >= len(sought))
+        for back, byte in enumerate(reversed(sought), 1):
+            found = found[self._texts[ends[found] - back] == byte]
+        return self._marked(found)
+
+    def containing(self, part: str) -> NDArray[np.bool_]:
+        """Return which texts contain *part*, that is not empty."""
+        sought = part.encode()
+        starts = self._occurrences(sought)
+        numbers = np.searchsorted(self._ends, starts, side="right")
+        within = starts + len(sought) <= self._ends[numbers]  # and not across the end of a text
+        return self._marked(numbers[within])
+
+    def _occurrences(self, sought: bytes) -> NDArray[np.int64]:
+        """Return where in all texts the bytes *sought* begin, found by the rarest of them."""
+        common = np.bincount(self._texts[:_SAMPLE], minlength=256)
+        rarest, *others = sorted(range(len(sought)), key=lambda place: common[sought[place]])
+        places = len(self._texts) - len(sought) + 1
+        starts = np.flatnonzero(self._texts[rarest : rarest + max(places, 0)] == sought[rarest])
+        for place in others:
+            starts = starts[self._texts[starts + place] == sought[place]]
+        return starts
+
+    def _marked(self, numbers: NDArray[Any]) -> NDArray[np.bool_]:
+        mask = np.zeros(len(self), dtype=np.bool_)
+        mask[numbers] = True
+        return mask
