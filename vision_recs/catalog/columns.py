@@ -79,6 +79,11 @@ def _choose(rows: Rows, given: str | None, *, usual: tuple[str, ...], what: str,
     raise CatalogError(f"no known column of {what} among {_listed(rows)}; name it with {flag}{hint}", path=rows.path)
 
 
+def same_name(one: str, other: str) -> bool:
+    """Whether two columns have one name, but for case, spaces, hyphens and underscores."""
+    return _bare(one) == _bare(other)
+
+
 def _bare(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).casefold()
 

@@ -84,7 +84,7 @@ class TableCatalog:
         return self._files.signature(reference)
 
     def _open(self) -> Rows:
-        return _READERS[Path(self.location).suffix.lower()](self.location)
+        return open_rows(self.location)
 
     def _stage(self, staging: Staging) -> Columns:
         """Copy the whole table into *staging* and return what is then known of its columns."""
@@ -121,6 +121,11 @@ class TableCatalog:
                 column=rows.columns[position],
             )
         return tuple(sorted(positions))
+
+
+def open_rows(location: str) -> Rows:
+    """Open the table at *location*, whose extension is one of EXTENSIONS; raises CatalogError."""
+    return _READERS[Path(location).suffix.lower()](location)
 
 
 def _staged(keys: KeyColumns, line: int, cells: list[object], *, typed: bool) -> tuple[str, StagedRow]:

@@ -1,0 +1,309 @@
+"""How relevant neighbours are, by encoder, and what lifts that need no training bring.
+
+    python benchmarks/quality.py [--clothing ../shared/data/clothing/catalog.csv]
+
+Every picture is read from the catalogue; nothing is downloaded: encoders whose weights are not at hand are left out and
+named. Writes quality.json and quality.md beside itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from machine import provenance
+from numpy.typing import NDArray
+
+from vision_recs import encoders, images
+from vision_recs.catalog import open_catalog
+from vision_recs.errors import EncoderError
+from vision_recs.filters import Filter
+from vision_recs.jobs import IndexOptions, embed
+from vision_recs.metrics import ItemVectors, Labels, OwnItem, Truth, compare, interval, judge
+from vision_recs.store import Store, attributes_where, gather
+from vision_recs.tune import TuneOptions, tune
+from vision_recs.types import Encoder, Vectors, scale_rows, unit_rows
+
+HERE = Path(__file__).parent
+ENCODERS = ("efficientnet-lite0", "resnet50", "clip", "siglip2", "timm:vit_small_patch14_dinov2.lvd142m")
+Lift = Callable[["Task", Vectors, Vectors], tuple[Vectors, Vectors]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Queries, targets and the truth; where *by_picture*, both are the same items."""
+
+    name: str
+    queries: ItemVectors
+    targets: ItemVectors
+    truth: Truth
+    by_picture: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one way did to one task, beside the plain vectors of the same encoder."""
+
+    encoder: str
+    task: str
+    way: str
+    queries: int
+    precision_at_1: float
+    precision_at_10: float
+    ndcg_at_10: float
+    low: float
+    high: float
+    difference: float
+    difference_low: float
+    difference_high: float
+    p: float
+
+    @property
+    def pays(self) -> bool:
+        """Whether nDCG@10 rises beyond its bounds."""
+        return self.difference_low > 0
+
+
+def plain(_: Task, queries: Vectors, targets: Vectors) -> tuple[Vectors, Vectors]:
+    """Return the vectors as they are."""
+    return queries, targets
+
+
+def pca(dim: int | None, *, whitening: float) -> Lift:
+    """Return a lift to the first *dim* principal axes of the targets, evened out by *whitening* (0 to 1)."""
+
+    def lift(_: Task, queries: Vectors, targets: Vectors) -> tuple[Vectors, Vectors]:
+        mean = targets.mean(axis=0)
+        _, spread, axes = np.linalg.svd(targets - mean, full_matrices=False)
+        kept = min(dim or len(spread), int(np.sum(spread > spread[0] * 1e-4)))
+        scale = np.power(spread[:kept] / spread[0], -whitening)
+        return tuple(unit_rows(((side - mean) @ axes[:kept].T) * scale) for side in (queries, targets))  # type: ignore[return-value]
+
+    return lift
+
+
+def database_side(neighbours: int) -> Lift:
+    """Return a lift that moves each target towards its nearest ones, by their cosine cubed (Gordo et al., 2017)."""
+
+    def lift(_: Task, queries: Vectors, targets: Vectors) -> tuple[Vectors, Vectors]:
+        cosines = targets @ targets.T
+        nearest = np.argpartition(-cosines, neighbours, axis=1)[:, : neighbours + 1]
+        weights = np.maximum(np.take_along_axis(cosines, nearest, axis=1), 0) ** 3
+        return queries, unit_rows(np.einsum("nk,nkd->nd", weights, targets[nearest]))
+
+    return lift
+
+
+LIFTS: dict[str, Lift] = {
+    "plain": plain,
+    "PCA to 256, centred": pca(256, whitening=0.0),
+    "PCA to 128, centred": pca(128, whitening=0.0),
+    "PCA to 256, half whitened": pca(256, whitening=0.5),
+    "PCA to 256, whitened": pca(256, whitening=1.0),
+    "database side, 3 neighbours": database_side(3),
+    "database side, 10 neighbours": database_side(10),
+}
+
+
+class Flipped:
+    """An encoder that gives the mean of a picture and its mirror image."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        """Ask *encoder* twice."""
+        self._encoder = encoder
+
+    def encode(self, pixels: NDArray[np.uint8]) -> Vectors:
+        """Return the unit vectors of *pixels* and their mirror images together."""
+        mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
+        return scale_rows(self._encoder.encode(pixels) + self._encoder.encode(mirrored))[0]
+
+
+def tasks(store: Store, vectors: dict[int, NDArray[np.float32]], kind: str) -> Iterator[Task]:
+    """Yield the tasks of a catalogue with *vectors* by position: clothes by category, samples by several truths."""
+
+    def items(where: str | None = None) -> ItemVectors:
+        ids = attributes_where(store, None if where is None else Filter.parse(where))
+        found = gather(store, ids)
+        return found.with_vectors(np.stack([vectors[position] for position in found.positions.tolist()]))
+
+    attributes = attributes_where(store)
+
+    def labels(name: str, targets: ItemVectors) -> Labels:
+        return Labels({item: known.get(name) for item, known in attributes.items()}, targets.ids)
+
+    if kind == "clothing":
+        targets = items('split == "train"')
+        yield Task("clothing: test by category", items('split == "test"'), targets, labels("category", targets))
+        return
+    every = items()
+    yield Task("samples: category", every, every, labels("category", every))
+    yield Task("samples: variants", every, every, labels("variant_group", every))
+    yield Task("samples: own item by picture", every, every, OwnItem(every.ids), by_picture=True)
+
+
+def rows(encoder: str, ways: dict[str, Task]) -> Iterator[Row]:
+    """Yield what each of *ways*, the first of which is plain, does to one task."""
+    base = None
+    for way, task in ways.items():
+        judged = judge(task.queries, task.targets, task.truth, by_picture=task.by_picture)
+        quality = judged.of("ndcg_at_10")
+        base = quality if base is None else base
+        clusters = np.unique(judged.queries, return_inverse=True)[1].astype(np.int64)
+        bounds, difference = interval(quality, clusters), compare(base, quality, clusters)
+        yield Row(
+            *(encoder, task.name, way, len(judged.queries)),
+            *(float(judged.of(name).mean()) for name in ("precision_at_1", "precision_at_10")),
+            *(bounds.value, bounds.low, bounds.high),
+            *(difference.value, difference.low, difference.high, difference.p),
+        )
+
+
+def lifted(task: Task) -> dict[str, Task]:
+    """Return *task* with the vectors of each lift, by its name."""
+    found = {}
+    for name, lift in LIFTS.items():
+        queries, targets = lift(task, task.queries.vectors, task.targets.vectors)
+        found[name] = Task(
+            task.name,
+            task.queries.with_vectors(queries),
+            task.targets.with_vectors(targets),
+            task.truth,
+            task.by_picture,
+        )
+    return found
+
+
+def of_store(store: Store) -> dict[int, NDArray[np.float32]]:
+    """Return the vectors of *store* by position."""
+    return dict(zip(store.positions().tolist(), store.vectors(store.positions()), strict=True))
+
+
+def flipped(store: Store, name: str, catalog: Path) -> dict[int, NDArray[np.float32]]:
+    """Return the vectors of the pictures of *store*, averaged with those of their mirror images."""
+    encoder = Flipped(encoders.load_encoder(name))
+    source = open_catalog(catalog)
+    shown = {picture.position: picture.picture for item in store.items.ids() for picture in store.pictures(item)}
+    found: dict[int, NDArray[np.float32]] = {}
+    positions = sorted(shown)
+    for start in range(0, len(positions), 64):
+        some = positions[start : start + 64]
+        pixels = [images.load(source.read(shown[position]), store.manifest.encoder.recipe) for position in some]
+        found.update(zip(some, encoder.encode(np.stack(pixels)), strict=True))
+    return found
+
+
+def concatenated(stores: Sequence[Store]) -> dict[int, NDArray[np.float32]]:
+    """Return the vectors of two stores of one catalogue side by side, by the positions of the first."""
+    first, second = (gather(store, store.items.ids()) for store in stores)
+    both = unit_rows(np.concatenate([first.vectors, second.vectors], axis=1))
+    return dict(zip(first.positions.tolist(), both, strict=True))
+
+
+def measure(kind: str, catalog: Path, work: Path) -> Iterator[Row | str]:
+    """Yield a row for each way and encoder on *catalog*, or a sentence for an encoder that is not at hand."""
+    stores: dict[str, Store] = {}
+    for name in ENCODERS:
+        folder = work / f"{kind}-{len(stores)}"
+        try:
+            embed(catalog, folder, encoder=name, options=IndexOptions())
+        except EncoderError:
+            yield f"{name}, alone and concatenated with another: its weights are not at hand"
+            continue
+        store = stores[name] = Store.open(folder)
+        mirrored = {task.name: task for task in tasks(store, flipped(store, name, catalog), kind)}
+        learnt = _tuned(store, kind)
+        for task in tasks(store, of_store(store), kind):
+            ways = lifted(task) | {"flip averaging": mirrored[task.name]}
+            yield from rows(name, ways | {way: _projected(task, found) for way, found in learnt.items()})
+    if len(stores) > 1:
+        (one, other), *_ = [list(stores)[:2]]
+        first = stores[one]
+        pair = concatenated([first, stores[other]])
+        for task, both in zip(tasks(first, of_store(first), kind), tasks(first, pair, kind), strict=True):
+            yield from list(rows(one, {"plain": task, f"and {other} concatenated": both}))[1:]
+
+
+def _tuned(store: Store, kind: str) -> dict[str, Callable[[Vectors], NDArray[np.float64]]]:
+    """Return, for the clothes, the projection that `visrec tune` learns from the train photos."""
+    if kind != "clothing":
+        return {}  # every item asks and answers, so all were learnt from: `visrec tune` itself judges by folds
+    options = TuneOptions(labels="category", where=Filter.parse('split == "train"'))
+    return {"visrec tune, for comparison": tune(store, options).projection.apply}
+
+
+def _projected(task: Task, apply: Callable[[Vectors], NDArray[np.float64]]) -> Task:
+    queries, targets = (side.with_vectors(unit_rows(apply(side.vectors))) for side in (task.queries, task.targets))
+    return Task(task.name, queries, targets, task.truth, task.by_picture)
+
+
+def table(found: Sequence[Row], missing: Sequence[str]) -> str:
+    """Return the page quality.md."""
+    lines = [
+        "# Quality",
+        "",
+        "Made by `python benchmarks/quality.py`; never edited. nDCG@10 with its 95 % bounds; the difference is to the",
+        "plain vectors of the same encoder, query by query (paired bootstrap). A way *pays* where the difference is",
+        "above 0 beyond its bounds. All are off: none pays for every task, and `visrec tune` brings far more.",
+        "",
+    ]
+    for task in dict.fromkeys(row.task for row in found):
+        lines += [
+            f"## {task}",
+            "",
+            "| encoder | way | P@1 | P@10 | nDCG@10 | difference | pays |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        lines += [_line(row) for row in found if row.task == task]
+        lines.append("")
+    lines += ["## Left out", ""]
+    lines += [f"- {sentence}" for sentence in missing]
+    lines += [
+        "- GeM pooling: encoders give one vector a picture, pooled as they were trained. Another pooling would be",
+        "  another encoder, whose vectors do not come from the same pass.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    difference = f"{row.difference:+.3f} ({row.difference_low:+.3f} to {row.difference_high:+.3f})"
+    quality = f"{row.ndcg_at_10:.3f} ({row.low:.3f} to {row.high:.3f})"
+    shown = "" if row.way == "plain" else difference
+    return (
+        f"| {row.encoder} | {row.way} | {row.precision_at_1:.3f} | {row.precision_at_10:.3f} | {quality} | {shown} | "
+        f"{'yes' if row.pays else ''} |"
+    )
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--clothing", type=Path, default=HERE.parents[1] / "shared" / "data" / "clothing" / "catalog.csv"
+    )
+    catalogs = {"samples": HERE.parent / "sample_images" / "catalog.csv", "clothing": parser.parse_args().clothing}
+    found: list[Row] = []
+    missing: dict[str, None] = {}
+    with tempfile.TemporaryDirectory() as work:
+        for kind, catalog in catalogs.items():
+            if not catalog.exists():
+                missing[f"{kind}: there is no {catalog.name} beside the project"] = None
+                continue
+            for row in measure(kind, catalog, Path(work)):
+                if isinstance(row, str):
+                    missing[row] = None
+                else:
+                    print(_line(row), flush=True)
+                    found.append(row)
+    page = table(found, list(missing))
+    (HERE / "quality.md").write_text(page, encoding="utf-8")
+    value = {"provenance": provenance("numpy", "torch", "openvino"), "rows": [asdict(row) for row in found]}
+    (HERE / "quality.json").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

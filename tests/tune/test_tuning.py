@@ -1,0 +1,199 @@
+"""Learning: what helps is kept, what does not is refused, and nothing is judged by what was learnt from."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from fake_shop import Shop, index, png
+
+from vision_recs.catalog.pairs import Pair
+from vision_recs.errors import VisionRecsError
+from vision_recs.filters import Filter
+from vision_recs.store import Store
+from vision_recs.tune import TuneOptions, tune
+from vision_recs.tune.learning import contrast, loss_of_map
+
+KINDS = ("lamp", "mug", "vase")
+
+
+def shown(kind, random):
+    """Return a picture that betrays its kind only in a corner, in one channel; all else is noise."""
+    cells = random.integers(40, 216, (2, 2, 3))
+    cells[0, 0, 0] = (60, 128, 196)[kind] + random.integers(-12, 13)
+    return png(cells.repeat(4, axis=0).repeat(4, axis=1))
+
+
+def shop_of_kinds(count, *, pictures=1):
+    random = np.random.default_rng(5)
+    shop, luck = Shop(), random.permutation(np.arange(count) % 3)
+    for number in range(count):
+        names = [f"{number}-{view}.png" for view in range(pictures)]
+        shop.files.update({name: shown(number % 3, random) for name in names})
+        shop.put(
+            f"item{number:03}",
+            *names,
+            kind=KINDS[number % 3],
+            luck=int(luck[number]),
+            split="test" if number % 4 == 0 else "train",
+            brand=f"b{number // 6}-{number % 3}",
+        )
+    return shop
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kinds")
+    index(shop_of_kinds(90), folder, shard_size=100)
+    return Store.open(folder)
+
+
+@pytest.fixture(scope="module")
+def tuned(store):
+    return tune(store, TuneOptions(labels="kind"))
+
+
+def share_of_right(vectors, kinds):
+    """Return how often the nearest other vector is of the same kind."""
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -2)
+    return float(np.mean(kinds[cosines.argmax(axis=1)] == kinds))
+
+
+def test_what_helps_unseen_items_is_found_and_said_by_how_much(tuned):
+    difference = tuned.differences[tuned.decided_by]
+    assert tuned.is_better
+    assert difference.low > 0.1
+    assert difference.value == pytest.approx(tuned.after[tuned.decided_by].value - tuned.before[tuned.decided_by].value)
+    assert tuned.after["precision_at_1"].value > tuned.before["precision_at_1"].value + 0.2
+    assert (tuned.items, tuned.queries) == (90, 90)
+
+
+def test_the_projection_helps_items_that_had_no_part_in_it(store):
+    tuned = tune(store, TuneOptions(labels="kind", where=Filter.parse('split == "train"')))
+    kinds = np.array([KINDS.index(store.attributes(item)["kind"]) for item in store.items.ids()])
+    plain = store.encoder_vectors(np.array([store.pictures(item)[0].position for item in store.items.ids()]))
+    mapped = tuned.projection.apply(plain)
+    mapped /= np.linalg.norm(mapped, axis=1, keepdims=True)
+    unseen = np.arange(0, 90, 4)
+    assert tuned.items == 90 - len(unseen)
+    assert share_of_right(mapped[unseen], kinds[unseen]) > share_of_right(plain[unseen], kinds[unseen]) + 0.2
+
+
+def test_labels_that_mean_nothing_are_refused(store):
+    tuned = tune(store, TuneOptions(labels="luck"))
+    assert not tuned.is_better
+    assert tuned.differences[tuned.decided_by].low <= 0
+
+
+def test_it_is_the_same_every_time(store, tuned):
+    again = tune(store, TuneOptions(labels="kind"))
+    assert again.projection.matrix.tolist() == tuned.projection.matrix.tolist()
+    assert (again.before, again.after) == (tuned.before, tuned.after)
+
+
+def test_groups_teach_about_groups_that_were_not_among_them(store):
+    tuned = tune(store, TuneOptions(labels="brand"))
+    assert tuned.is_better  # brands are of one kind each, and no brand is both learnt from and judged
+    assert tuned.queries == 90
+
+
+def test_pairs_teach(store):
+    ids = store.items.ids()
+    random = np.random.default_rng(1)
+    drawn = [random.choice(np.arange(number % 3, 90, 3), 6) for number in range(90)]
+    pairs = [Pair(ids[n], ids[o], 1 + n % 3) for n, others in enumerate(drawn) for o in others.tolist() if o != n]
+    assert tune(store, TuneOptions(pairs=pairs)).is_better
+
+
+def test_the_pictures_of_items_teach(tmp_path):
+    index(shop_of_kinds(40, pictures=3), tmp_path, shard_size=200)
+    tuned = tune(Store.open(tmp_path), TuneOptions())
+    assert tuned.queries == 120
+    assert tuned.after["mrr"].value >= tuned.before["mrr"].value
+
+
+def test_it_learns_from_the_vectors_of_the_encoder_even_if_they_are_projected_by_now(tuned, tmp_path):
+    from vision_recs.jobs import retune
+
+    index(shop_of_kinds(90), tmp_path, shard_size=100)
+    retune(tmp_path, tuned.projection)
+    again = tune(Store.open(tmp_path), TuneOptions(labels="kind"))
+    assert again.projection.matrix.tolist() == tuned.projection.matrix.tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (TuneOptions(labels="colour"), "no item has the attribute 'colour'; name one of brand, kind, luck, split"),
+        (TuneOptions(labels="kind", where=Filter.parse('brand == "b0-0"')), "2 items are too few to learn from"),
+        (TuneOptions(pairs=[Pair("nobody", "item001", 1)]), "none of the 1 pairs, the first of them 'nobody'"),
+    ],
+)
+def test_too_little_to_learn_from_is_one_sentence(store, options, sentence):
+    with pytest.raises(VisionRecsError, match=sentence):
+        tune(store, options)
+
+
+def test_two_teachers_are_refused():
+    with pytest.raises(ValueError, match="one at a time"):
+        TuneOptions(labels="kind", pairs=[Pair("a", "b", 1)])
+
+
+def test_the_loss_is_the_cross_entropy_of_each_row_with_its_partners():
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(5, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    weights = np.array([[1, 2, 1, 0, 0], [2, 1, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1.0]])
+    losses = []
+    for row in range(3):  # the last two have no partner
+        others = [other for other in range(5) if other != row]
+        exponents = {other: np.exp(vectors[row] @ vectors[other] / 0.1) for other in others}
+        total = sum(weights[row, other] for other in others)
+        losses.append(-sum(weights[row, o] / total * np.log(exponents[o] / sum(exponents.values())) for o in others))
+    assert contrast(vectors, weights, 0.1)[0] == pytest.approx(np.mean(losses))
+
+
+def slopes(loss, place):
+    """Return how *loss* changes with each number of *place*."""
+    found = np.empty(place.shape)
+    for number in np.ndindex(place.shape):
+        moved = np.zeros(place.shape)
+        moved[number] = 1e-5
+        found[number] = (loss(place + moved) - loss(place - moved)) / 2e-5
+    return found
+
+
+def test_the_gradients_are_how_the_losses_change():
+    random = np.random.default_rng(0)
+    vectors, weights = random.normal(size=(6, 3)), random.random((6, 6)) * (random.random((6, 6)) < 0.5)
+    weights = weights + weights.T
+    _, gradient = contrast(vectors, weights, 0.5)
+    assert gradient == pytest.approx(slopes(lambda place: contrast(place, weights, 0.5)[0], vectors), abs=1e-7)
+    learnt = random.normal(size=(3, 2))
+    _, gradient = loss_of_map(learnt, vectors, weights, 0.5)
+    expected = slopes(lambda place: loss_of_map(place, vectors, weights, 0.5)[0], learnt)
+    assert gradient == pytest.approx(expected, abs=1e-7)
+
+
+def test_every_item_is_judged_once_by_what_was_learnt_without_it(store, monkeypatch):
+    from vision_recs.tune import trial
+
+    asked, learnt_from = Counter(), []
+    judge, best = trial.Classroom.judge, trial.Classroom.best
+
+    def judging(self, learnt, asking):
+        if learnt is None:
+            asked.update(asking.tolist())
+            assert not learnt_from[-1][0][asking].any()
+            assert not np.isin(asking, learnt_from[-1][1]).any()
+        return judge(self, learnt, asking)
+
+    def learning(self, items, checked):
+        learnt_from.append((items, checked))
+        return best(self, items, checked)
+
+    monkeypatch.setattr(trial.Classroom, "judge", judging)
+    monkeypatch.setattr(trial.Classroom, "best", learning)
+    tune(store, TuneOptions(labels="kind"))
+    assert asked == Counter(range(90))
+    assert len(learnt_from) == 5

@@ -1,0 +1,106 @@
+"""Whether an index finds what exact search finds, and how long a query takes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from vision_recs.engines import build_index, open_index
+from vision_recs.engines.recall import TIE
+from vision_recs.store import Store
+from vision_recs.types import Match, VectorIndex, Vectors
+
+DEPTHS = (1, 10, 100)
+_QUERIES = 200
+_SHOWN = 10  # pictures that a timed query asks for
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an index does with *queries* pictures of the store, each asked for on its own, one after the other.
+
+    *recall* at 1, 10 and 100 is the share of what exact search finds, without the asked picture; a picture that scores
+    as much as the last exact one counts as found. Latencies are those of asking for ten, after a first round that
+    warms up.
+    """
+
+    engine: str
+    queries: int
+    recall_at_1: float
+    recall_at_10: float
+    recall_at_100: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    build_s: float | None
+
+
+def measure_finding(store: Store, engines: Sequence[str] = (), *, queries: int = _QUERIES) -> list[Finding]:
+    """Return what the index of *store* finds and, for comparison, those of *engines*, which are built for it.
+
+    The pictures that ask are spread evenly over the store. Raises VisionRecsError for a name that no engine has.
+    """
+    positions = store.positions()
+    chosen = positions[np.linspace(0, len(positions) - 1, min(queries, len(positions))).astype(np.int64)]
+    vectors = store.vectors(chosen)
+    digests = [store.rows([position], limit=1)[position][0].digest for position in chosen.tolist()]
+    exact = open_index("exact", store, store.layout.engines)
+    truth = _without_asked(exact.search(vectors, DEPTHS[-1] + 1), digests)
+    own = store.manifest.engine
+    found = [_measure(own, _own_index(store), None, (vectors, digests, truth))]
+    for name in dict.fromkeys(engine for engine in engines if engine != own):
+        with tempfile.TemporaryDirectory(prefix="visrec-") as folder:
+            started = perf_counter()
+            build_index(name, store, Path(folder))
+            seconds = perf_counter() - started
+            found.append(_measure(name, open_index(name, store, Path(folder)), seconds, (vectors, digests, truth)))
+    return found
+
+
+def _own_index(store: Store) -> VectorIndex:
+    directory = store.layout.engine(store.manifest.engine, store.generation)
+    return open_index(store.manifest.engine if directory.is_dir() else "exact", store, directory)
+
+
+def _measure(
+    name: str, index: VectorIndex, build_s: float | None, asked: tuple[Vectors, Sequence[str], list[list[Match]]]
+) -> Finding:
+    vectors, digests, truth = asked
+    answers = _without_asked(index.search(vectors, DEPTHS[-1] + 1), digests)
+    recalls = [_recall(answers, truth, depth) for depth in DEPTHS]
+    p50, p95, p99 = (round(float(value), 3) for value in np.percentile(_latencies_ms(index, vectors), [50, 95, 99]))
+    at_1, at_10, at_100 = recalls
+    return Finding(name, len(vectors), at_1, at_10, at_100, p50, p95, p99, build_s)
+
+
+def _without_asked(answers: Sequence[Sequence[Match]], digests: Sequence[str]) -> list[list[Match]]:
+    """Return *answers* without the pictures that were asked for, which every index finds."""
+    return [
+        [match for match in answer if match.digest != digest] for answer, digest in zip(answers, digests, strict=True)
+    ]
+
+
+def _recall(answers: Sequence[Sequence[Match]], truth: Sequence[Sequence[Match]], depth: int) -> float:
+    wanted = found = 0
+    for answer, exact in zip(answers, truth, strict=True):
+        best = exact[:depth]
+        if best:
+            wanted += len(best)
+            found += sum(match.score >= best[-1].score - TIE for match in answer[:depth])
+    return found / wanted if wanted else 1.0
+
+
+def _latencies_ms(index: VectorIndex, vectors: Vectors) -> list[float]:
+    for vector in vectors[:10]:
+        index.search(vector[None], _SHOWN)
+    latencies = []
+    for vector in vectors:
+        started = perf_counter()
+        index.search(vector[None], _SHOWN)
+        latencies.append((perf_counter() - started) * 1e3)
+    return latencies

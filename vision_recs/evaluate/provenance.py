@@ -1,0 +1,54 @@
+"""What a figure depends on, kept beside it."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+import vision_recs
+from vision_recs.metrics.confidence import CONFIDENCE, RESAMPLES
+from vision_recs.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The store, the space and the versions behind the figures; *created* is UTC, ISO 8601."""
+
+    store: str
+    generation: int
+    encoder: str
+    fingerprint: str
+    projection: str | None
+    engine: str
+    catalog: str
+    created: str
+    visrec: str
+    python: str
+    numpy: str
+    processor: str
+    confidence: float
+    resamples: int
+
+    @classmethod
+    def of(cls, store: Store) -> Provenance:
+        """Return the provenance of figures that are measured on *store* now."""
+        manifest = store.manifest
+        return cls(
+            store=str(store.layout.root.absolute()),
+            generation=manifest.generation,
+            encoder=manifest.encoder.name,
+            fingerprint=store.fingerprint,
+            projection=manifest.projection.digest if manifest.projection else None,
+            engine=manifest.engine,
+            catalog=manifest.catalog.location,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            visrec=vision_recs.__version__,
+            python=platform.python_version(),
+            numpy=np.__version__,
+            processor=f"{platform.machine()} {platform.system()}",
+            confidence=CONFIDENCE,
+            resamples=RESAMPLES,
+        )

@@ -1,0 +1,50 @@
+"""`retune`: a generation of the same items whose vectors are read through another projection, or through none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import vision_recs
+from vision_recs.errors import SpaceMismatch, StoreNotFound, VisionRecsError
+from vision_recs.jobs.engine import NO_ENGINE, publish, wish_of
+from vision_recs.jobs.progress import Report, silent
+from vision_recs.store import Projection, Store, Writer, open_writer
+
+
+def retune(
+    store: str | Path, projection: Projection | None, *, encoder: str | None = None, progress: Report = silent
+) -> Store:
+    """Publish a generation of the store in the folder *store* with *projection*, or None for the encoder's vectors.
+
+    Nothing is embedded; the index is built anew. *encoder* is the fingerprint of the encoder from whose vectors the
+    projection was learnt. Raises StoreError, SpaceMismatch where the store has by now vectors of another encoder, and
+    VisionRecsError where there is no projection to take away.
+    """
+    with open_writer(store) as writer:
+        base = _base(writer)
+        current = base.manifest.encoder.fingerprint
+        if encoder not in (None, current):
+            raise SpaceMismatch(
+                f"the projection was learnt from vectors of [{encoder}], the index has those of "
+                f"{base.manifest.encoder.name} [{current}] by now; run `visrec tune` again"
+            )
+        if projection is None is base.manifest.projection:
+            raise VisionRecsError(f"{writer.layout.root} has no projection; there is nothing to undo")
+        entry = None if projection is None else writer.add_projection(projection)
+        manifest = replace(
+            base.manifest,
+            generation=writer.carry_over(base),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            visrec=vision_recs.__version__,
+            projection=entry,
+        )
+        wish = None if base.manifest.engine == NO_ENGINE else wish_of(base)
+        return publish(writer, manifest, wish, progress)
+
+
+def _base(writer: Writer) -> Store:
+    if writer.base is None:
+        raise StoreNotFound(f"there is no index in {writer.layout.root}; make one with `visrec index CATALOG`")
+    return writer.base
