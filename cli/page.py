@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from vision_recs.errors import ImageError
 from vision_recs.store import Store
 from vision_recs.types import Attribute, Match
 
+from .asked import Asked
 from .render import READ_FIRST
+from .why import verdicts, why_lines
 
 _SIDE = 320
 """Pixels of the longer side of a picture: sharp on a dense screen at the size of a card."""
@@ -23,13 +25,18 @@ _ASKED_PICTURES = 6
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An item on the page; a source is a data URL, or None where the picture is not to be had."""
+    """An item on the page; a source is a data URL, or None where the picture is not to be had.
+
+    *notes* say how it counts in the question, or which rules had a say; *why* which pictures met and what is shared.
+    """
 
     title: str
     id: str
     sources: Sequence[str | None]
     attributes: Mapping[str, Attribute]
     score: float | None = None
+    notes: Sequence[str] = ()
+    why: Sequence[str] = ()
 
     @property
     def summary(self) -> str:
@@ -37,44 +44,53 @@ class Card:
         return " · ".join(str(self.attributes[name]) for name in READ_FIRST if name in self.attributes)
 
 
-def write_page(path: Path, store: Store, items: Sequence[str], image: Path | None, matches: Sequence[Match]) -> None:
-    """Write to *path* a page that shows the *items* and the *image* asked for and their *matches*."""
+def write_page(path: Path, store: Store, asked: Sequence[Asked], matches: Sequence[Match]) -> None:
+    """Write to *path* a page that shows what was *asked* with and its *matches*."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(loader=PackageLoader(__package__), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     files = PictureFiles(store.manifest.catalog.root)
-    asked = list(_asked(store, files, items, image))
-    similar = [
-        _card(match.id, [_data_url(files, match.picture)], match.attributes, score=match.score) for match in matches
-    ]
-    name = ", ".join(card.title for card in asked)
+    questions = [_question(store, files, each) for each in asked]
+    name = ", ".join(card.title for card in questions)
+    similar = [_answer(files, match) for match in matches]
     page = environment.get_template("similar.html").render(
-        name=name, asked=asked, similar=similar, store=store.manifest
+        name=name, asked=questions, similar=similar, store=store.manifest
     )
     path.write_text(page, encoding="utf-8")
 
 
-def _asked(store: Store, files: PictureFiles, items: Sequence[str], image: Path | None) -> Iterator[Card]:
-    for item in items:
-        sources = [_data_url(files, picture.picture) for picture in store.pictures(item)[:_ASKED_PICTURES]]
-        yield _card(item, sources, store.attributes(item))
-    if image is not None:
-        yield Card(image.name, "", [_data_url(PictureFiles("."), str(image))], {})
+def _question(store: Store, files: PictureFiles, asked: Asked) -> Card:
+    notes = [asked.note] if asked.note else []
+    if asked.picture is not None:
+        return Card(asked.picture.name, "", [data_url(PictureFiles("."), str(asked.picture))], {}, notes=notes)
+    if asked.words:
+        return Card(f"“{asked.words}”", "", [], {}, notes=notes)
+    sources = [data_url(files, picture.picture) for picture in store.pictures(asked.item)[:_ASKED_PICTURES]]
+    title, shown = _titled(asked.item, store.attributes(asked.item))
+    return Card(title, asked.item, sources, shown, notes=notes)
 
 
-def _card(
-    item: str, sources: Sequence[str | None], attributes: Mapping[str, Attribute], score: float | None = None
-) -> Card:
+def _answer(files: PictureFiles, match: Match) -> Card:
+    title, shown = _titled(match.id, match.attributes)
+    sources = [data_url(files, match.picture)]
+    return Card(title, match.id, sources, shown, match.score, notes=verdicts(match.why), why=why_lines(match))
+
+
+def _titled(item: str, attributes: Mapping[str, Attribute]) -> tuple[str, dict[str, Attribute]]:
+    """Return what the page calls *item*, and the attributes that it shows beside that."""
     title = next((str(attributes[name]) for name in ("title", "name") if attributes.get(name)), item)
-    shown = {name: value for name, value in attributes.items() if value is not None and name not in ("title", "name")}
-    return Card(title, item, sources, shown, score)
+    shown: dict[str, Attribute] = {
+        name: value for name, value in attributes.items() if value is not None and name not in ("title", "name")
+    }
+    return title, shown
 
 
-def _data_url(files: PictureFiles, reference: str) -> str | None:
+def data_url(files: PictureFiles, reference: str, *, side: int = _SIDE) -> str | None:
+    """Return a picture as a data URL, its longer side *side* pixels at most, or None where it cannot be read."""
     from vision_recs import images
 
     try:
-        small = images.thumbnail(images.decode(files.read(reference)), max_side=_SIDE)
+        small = images.thumbnail(images.decode(files.read(reference)), max_side=side)
     except ImageError:
         return None  # the page says so in its place
     return "data:image/jpeg;base64," + base64.b64encode(small).decode()

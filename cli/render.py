@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from .why import verdicts, why_json, why_lines
+
 if TYPE_CHECKING:
     from vision_recs.types import Match
 
@@ -24,7 +26,7 @@ def print_json(value: object) -> None:
 
 def match_json(query: str, rank: int, match: Match) -> dict[str, object]:
     """Return what `visrec similar --json` says of a match; *rank* counts from 1."""
-    return {
+    value = {
         "query": query,
         "rank": rank,
         "id": match.id,
@@ -32,6 +34,7 @@ def match_json(query: str, rank: int, match: Match) -> dict[str, object]:
         "picture": match.picture,
         "attributes": dict(match.attributes),
     }
+    return value if match.why is None else {**value, "why": why_json(match.why)}
 
 
 def print_matches(matches: Sequence[Match], *, filtered: bool = False) -> None:
@@ -42,7 +45,12 @@ def print_matches(matches: Sequence[Match], *, filtered: bool = False) -> None:
     rows = [
         (str(rank), match.id, f"{match.score:.3f}", describe(match.attributes)) for rank, match in enumerate(matches, 1)
     ]
-    print_table(("", "id", "score", ""), rows)
+    print_table(("", "id", "score", ""), rows, notes=[_notes(match) for match in matches])
+
+
+def _notes(match: Match) -> list[str]:
+    rules = ", ".join(verdicts(match.why))
+    return [*([f"rules: {rules}"] if rules else []), *why_lines(match)]
 
 
 def describe(attributes: Mapping[str, object]) -> str:
@@ -52,14 +60,22 @@ def describe(attributes: Mapping[str, object]) -> str:
     return "  ".join(str(attributes[name]) for name in first + rest if attributes[name] is not None)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print *rows* in aligned columns under *header*, cut to the width of the terminal."""
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, notes: Sequence[Sequence[str]] | None = None
+) -> None:
+    """Print *rows* in aligned columns under *header*, cut to the width of the terminal.
+
+    *notes* are lines that stand below each row, indented and whole.
+    """
     lines = [header, *rows] if any(header) else list(rows)
     widths = [max(_width(line[column]) for line in lines) for column in range(len(header))]
     columns = shutil.get_terminal_size((100, 24)).columns
-    for line in lines:
+    above = len(lines) - len(rows)
+    for number, line in enumerate(lines):
         cells = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
         typer.echo(_cut("  ".join(cells).rstrip(), columns))
+        for note in notes[number - above] if notes and number >= above else ():
+            typer.echo(" " * (widths[0] + 2) + note)
 
 
 def _width(text: str) -> int:

@@ -1,29 +1,88 @@
-"""`visrec similar`: similar items to item ids or to a picture."""
+"""`visrec similar`: similar items to items, pictures, words, a shopper's history, or all of them together."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import vision_recs
 
 from . import options
-from .render import describe, match_json, print_json, print_matches
+from .asked import asked_with, print_asked
+from .render import match_json, print_json, print_matches
+
+if TYPE_CHECKING:
+    from vision_recs.recommend import History, Policy, Recommender, Weighted
+
+_EVERY_ITEM = "item"
+"""What `--one-per` takes for showing all variants."""
+
+Items = Annotated[
+    list[str] | None, typer.Argument(metavar="ITEM...", help="One or several item ids; mug-07:2 counts twice.")
+]
+Image = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="A picture that need not be in the index. May be repeated."),
+]
+Text = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WORDS", help="What it looks like, for an encoder that reads words (clip). May be repeated."),
+]
+Unlike = Annotated[
+    list[str] | None,
+    typer.Option("--not", metavar="ITEM", help="An item to move away from; vase-02:1 counts as much as a wish."),
+]
+HistoryFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--history",
+        metavar="FILE",
+        help='What a shopper looked at: a line {"id": "mug-01", "time": "2026-05-01T12:00Z"} each.',
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXPR",
+        help="Answer only with items that match, as in 'category == \"mug\" and price < 30 and in_stock'.",
+    ),
+]
+OnePer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Show one item for each value of this attribute; 'item' shows all variants. [default: variant_group]",
+    ),
+]
+Excluded = Annotated[
+    list[str] | None, typer.Option("--exclude", metavar="ITEM", help="An item not to answer with. May be repeated.")
+]
+MinScore = Annotated[float | None, typer.Option(metavar="NUMBER", help="Leave out items of a lower score.")]
+Diverse = Annotated[bool, typer.Option("--diverse", help="Prefer items that are unlike each other.")]
+RulesFile = Annotated[
+    Path | None,
+    typer.Option("--rules", metavar="FILE", help="The rules of the shop (TOML): exclude, boost, bury, pin, same ..."),
+]
+Because = Annotated[bool, typer.Option("--why", help="Say of each item why it is in the answer.")]
 
 
 def similar(
-    items: Annotated[list[str] | None, typer.Argument(metavar="ITEM...", help="One or several item ids.")] = None,
-    image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture that need not be in the index.")] = None,
+    items: Items = None,
+    image: Image = None,
+    text: Text = None,
+    unlike: Unlike = None,
+    history: HistoryFile = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
-    where: Annotated[
-        str | None,
-        typer.Option(
-            metavar="EXPR",
-            help="Answer only with items that match, as in 'category == \"mug\" and price < 30 and in_stock'.",
-        ),
-    ] = None,
+    where: Where = None,
+    exclude: Excluded = None,
+    one_per: OnePer = None,
+    min_score: MinScore = None,
+    diverse: Diverse = False,
+    rules: RulesFile = None,
+    why: Because = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of pictures, too.")] = None,
     store: options.Index = options.INDEX,
     weights: options.Weights = None,
@@ -31,25 +90,87 @@ def similar(
     json: options.Json = False,
 ) -> None:
     """Print the items that look most like all the given ones together."""
-    from vision_recs.recommend import Query, open_recommender, read_picture
+    from vision_recs.recommend import Policy, Query, Weighted, open_recommender, read_picture
 
-    asked = items or []
-    if not asked and image is None:
+    if not (items or image or text or history):
         raise typer.BadParameter("name an item id, or a picture with --image", param_hint="ITEM")
+    policy = _policy(rules, exclude or [], one_per, min_score, diverse=diverse)
     matching = None if where is None else vision_recs.Filter.parse(where)
     recommender = open_recommender(store, weights=weights, device=device)
-    pictures = () if image is None else (read_picture(image),)
-    matches = recommender.answer(Query(items=tuple(asked), pictures=pictures, k=k, where=matching))
-    name = " ".join([*asked, *([str(image)] if image else [])])
+    pictures = image or []
+    try:
+        query = Query(
+            items=tuple(_weighted(item, recommender) for item in items or []),
+            pictures=tuple(Weighted(read_picture(file), name=str(file)) for file in pictures),
+            texts=tuple(text or []),
+            unlike=tuple(_weighted(item, recommender) for item in unlike or []),
+            history=None if history is None else _history(history, recommender),
+            k=k,
+            where=matching,
+            why=why,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    matches = recommender.answer(query, policy)
+    asked = list(asked_with(query, recommender, pictures))
     if json:
+        negatives = [f"not {item}" for item in unlike or []]
+        name = " ".join(
+            [*(items or []), *map(str, pictures), *(text or []), *([str(history)] if history else []), *negatives]
+        )
         for rank, match in enumerate(matches, 1):
             print_json(match_json(name, rank, match))
     else:
-        for item in asked:
-            typer.echo(f"{item}  {describe(recommender.store.attributes(item))}".rstrip())
-        print_matches(matches, filtered=where is not None)
+        print_asked(asked, recommender)
+        print_matches(matches, filtered=where is not None or policy != Policy())
     if html is not None:
         from .page import write_page
 
-        write_page(html, recommender.store, asked, image, matches)
+        write_page(html, recommender.store, asked, matches)
         typer.echo(f"wrote {html}", err=True)
+
+
+def _policy(
+    rules: Path | None, exclude: list[str], one_per: str | None, min_score: float | None, *, diverse: bool
+) -> Policy:
+    """Return the policy of the file *rules*, with what the command line says in its place."""
+    from vision_recs.recommend import DIVERSITY, Policy
+
+    policy = Policy()
+    if rules is not None:
+        from vision_recs.recommend import read_policy
+
+        policy = read_policy(rules)
+    if one_per is not None:
+        policy = replace(policy, one_per=None if one_per == _EVERY_ITEM else one_per)
+    return replace(
+        policy,
+        exclude=policy.exclude.union(exclude),
+        min_score=policy.min_score if min_score is None else min_score,
+        diversity=policy.diversity or (DIVERSITY if diverse else 0.0),
+    )
+
+
+def _weighted(argument: str, recommender: Recommender) -> str | Weighted[str]:
+    """Return the id that *argument* is, or that stands before its last colon with a weight after it."""
+    from vision_recs.recommend import Weighted
+
+    item, _, number = argument.rpartition(":")
+    if not item or recommender.store.items.attributes(argument) is not None:
+        return argument
+    try:
+        return Weighted(item, float(number), item)
+    except ValueError:
+        return argument  # an id that is not in the store, as will be said
+
+
+def _history(file: Path, recommender: Recommender) -> History:
+    """Return the history in *file*; what of it is no longer in the store is counted on stderr."""
+    from vision_recs.recommend import read_history
+
+    history = read_history(file)
+    items = {event.item for event in history.events}
+    gone = sum(recommender.store.items.attributes(item) is None for item in items)
+    if 0 < gone < len(items):
+        typer.echo(f"{gone} of the {len(items)} items in {file} are not in the index and left out", err=True)
+    return history

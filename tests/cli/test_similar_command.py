@@ -14,7 +14,7 @@ def lines(output: str) -> list[dict]:
 
 
 def test_the_items_most_like_a_mug_are_mugs(visrec, sample_store):
-    done = visrec("similar", "mug-01", "-k", "4", "--index", sample_store, "--json")
+    done = visrec("similar", "mug-01", "-k", "4", "--one-per", "item", "--index", sample_store, "--json")
     assert done.returncode == 0, done.stderr
     found = lines(done.stdout)
     assert {match["id"] for match in found} == {"mug-02", "mug-03", "mug-04", "mug-05"}
@@ -32,13 +32,13 @@ def test_people_get_a_table(visrec, sample_store):
     asked, header, *rows = done.stdout.splitlines()
     assert asked.startswith("mug-01  Striped mug, white and navy")
     assert header.split() == ["id", "score"]
-    assert re.match(r"1  mug-02  0\.\d{3}  Striped mug, white and coral", rows[0])
+    assert re.match(r"1  mug-02     0\.\d{3}  Striped mug, white and coral", rows[0])
     assert len(rows) == 3
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
 def test_several_items_are_asked_together_and_none_of_them_is_in_the_answer(visrec, sample_store):
-    done = visrec("similar", "mug-01", "vase-02", "--index", sample_store, "--json")
+    done = visrec("similar", "mug-01", "vase-02", "--one-per", "item", "--index", sample_store, "--json")
     found = lines(done.stdout)
     assert len(found) == 10
     assert {"mug-01", "vase-02"}.isdisjoint(match["id"] for match in found)
@@ -60,6 +60,8 @@ def test_a_query_by_id_imports_neither_torch_nor_openvino_nor_pillow(visrec, sam
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "faiss" in imported
     assert {"torch", "openvino", "PIL", "pyarrow", "open_clip", "timm"}.isdisjoint(imported)
+    assert {"tomllib", "vision_recs.filters", "vision_recs.recommend.rules", "jinja2"}.isdisjoint(imported)
+    assert {"vision_recs.recommend.history", "vision_recs.recommend.explain"}.isdisjoint(imported)
 
 
 def test_help_and_import_load_nothing_heavy(visrec):

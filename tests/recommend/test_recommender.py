@@ -170,7 +170,7 @@ def test_without_its_engine_a_store_answers_the_same(tmp_path):
 
 
 def test_a_query_that_asks_for_nothing_is_refused():
-    with pytest.raises(ValueError, match="the query names neither an item nor a picture; name one"):
+    with pytest.raises(ValueError, match="the query asks for nothing; name an item, a picture, a text or a history"):
         Query()
     with pytest.raises(ValueError, match="the query asks for k = 0 items; ask for 1 or more"):
         Query(items=("a",), k=0)
@@ -307,4 +307,7 @@ def test_where_there_is_no_store_opening_says_so(tmp_path):
 
 def test_the_answer_is_of_plain_values(colours):
     match = colours.similar("red", k=1)[0]
-    assert [type(getattr(match, field.name)) for field in dataclasses.fields(match)] == [str, float, str, str, dict]
+    assert [type(getattr(match, field.name)) for field in dataclasses.fields(match)] == [
+        *(str, float, str, str, dict),
+        type(None),
+    ]

@@ -192,8 +192,8 @@ def score(vector, parts):
 
 
 def cosine(one, other):
-    """Return the inner product of two unit vectors, in float32 as an engine gives it: rounding decides ties."""
-    return float(np.float32(np.clip(np.multiply(one, other).sum(), -1, 1)))
+    """Return the inner product of two unit vectors, rounded to 2^-24 as an engine does: rounding decides ties."""
+    return float(np.rint(np.clip(np.multiply(one, other).sum(), -1, 1) * 2**24) / 2**24)
 
 
 def snapshot(store):

@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from vision_recs.encoders.names import DEFAULT_ENCODER, EncoderInfo, canonical_name, list_encoders
     from vision_recs.encoders.probing import probe
     from vision_recs.encoders.space import LoadOptions, Space, choose_space
+    from vision_recs.encoders.text import TextEncoder, load_text_encoder
 
 _HOMES = {
     "DEFAULT_ENCODER": "names",
     "EncoderInfo": "names",
     "LoadOptions": "space",
     "Space": "space",
+    "TextEncoder": "text",
     "canonical_name": "names",
     "choose_space": "space",
     "list_encoders": "names",
     "load_encoder": "loading",
+    "load_text_encoder": "text",
     "probe": "probing",
 }
 
@@ -32,10 +35,12 @@ __all__ = [
     "EncoderInfo",
     "LoadOptions",
     "Space",
+    "TextEncoder",
     "canonical_name",
     "choose_space",
     "list_encoders",
     "load_encoder",
+    "load_text_encoder",
     "probe",
 ]
 

@@ -146,7 +146,8 @@ def _choose_precision(core: ov.Core, wanted: Precision) -> str:
 
 def _is_convolutional(graph: ov.Model) -> bool:
     """Whether *graph* has more convolutions than the one by which a vision transformer cuts a picture into patches."""
-    return sum(operation.get_type_name().endswith("Convolution") for operation in graph.get_ops()) > 1
+    kinds = [operation.get_type_name() for operation in graph.get_ops()]
+    return kinds.count("Convolution") + kinds.count("GroupConvolution") > 1
 
 
 def _full(batch: Pixels, size: int) -> Pixels:

@@ -11,6 +11,7 @@ from vision_recs.encoders.loading import load_encoder
 from vision_recs.encoders.names import DEFAULT_ENCODER
 from vision_recs.encoders.precision import Precision
 from vision_recs.encoders.probing import probe
+from vision_recs.encoders.text import TextEncoder, load_text_encoder
 from vision_recs.errors import SpaceMismatch
 from vision_recs.store import Manifest
 from vision_recs.types import Encoder, EncoderSpec, Vectors
@@ -40,6 +41,7 @@ class Space:
         self.spec = spec
         self._options = options
         self._encoder = encoder
+        self._text_encoder: TextEncoder | None = None
         self._expected: Vectors | None = None
 
     @property
@@ -68,13 +70,27 @@ class Space:
     def encoder(self) -> Encoder:
         """Return the encoder; raises SpaceMismatch where it is not the one that made the vectors of the store."""
         if self._encoder is None:
-            self._encoder = self._options.load(self.spec.name)
-            if self._encoder.spec != self.spec:
-                raise _mismatch(self.spec, self._encoder.spec)
+            loaded = self._options.load(self.spec.name)
+            if loaded.spec != self.spec:
+                raise _mismatch(self.spec, loaded.spec)
+            self._encoder = loaded
         if self._expected is not None:
             check_probe(self._encoder, self._expected)
             self._expected = None
         return self._encoder
+
+    def text_encoder(self) -> TextEncoder:
+        """Return what puts words into the space.
+
+        Raises NoTextTower where its encoder takes pictures only, SpaceMismatch where the image tower that belongs to
+        the words is not the one that made the vectors of the store.
+        """
+        if self._text_encoder is None:
+            loaded = load_text_encoder(self.spec.name, weights=self._options.weights)
+            if loaded.spec != self.spec:
+                raise _mismatch(self.spec, loaded.spec)
+            self._text_encoder = loaded
+        return self._text_encoder
 
 
 def choose_space(encoder: str | Encoder | None, options: LoadOptions, base: Manifest | None) -> Space:

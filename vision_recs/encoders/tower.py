@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,17 @@ class ImageTower:
     module: nn.Module
     recipe: PixelRecipe
     pooling: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextTower:
+    """What maps words into the space of an *image* tower, on the CPU in float32.
+
+    *features* takes n texts and returns (n, dim).
+    """
+
+    image: ImageTower
+    features: Callable[[Sequence[str]], Tensor]
 
 
 def spec_of(name: str, tower: ImageTower) -> EncoderSpec:

@@ -1,11 +1,67 @@
-"""Recommending: what the shop asks, and the policy that answers it."""
+"""Recommending: what the shop asks, and the policy that answers it.
 
-from vision_recs.recommend.query import Query
-from vision_recs.recommend.recommender import (
-    Recommender,
-    open,  # noqa: A004 - vision_recs.open is how a shop is opened
-    open_recommender,
-    read_picture,
-)
+query history       what is asked: items, pictures, words, a shopper's history -> asking, interests -> questions
+policy rules        what the shop wants of every answer; rules_file reads it from TOML
+search sieve        the best candidates, exactly, and what the policy lets through
+choosing diversity  the answer, place by place; explain says why
 
-__all__ = ["Query", "Recommender", "open", "open_recommender", "read_picture"]
+A query by id imports neither the language of filters nor what reads rules and histories.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vision_recs.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from vision_recs.recommend.history import Event, History, read_history
+    from vision_recs.recommend.interests import Interest
+    from vision_recs.recommend.policy import DIVERSITY, VARIANTS, Policy
+    from vision_recs.recommend.query import Query, Weighted
+    from vision_recs.recommend.recommender import (
+        Recommender,
+        open,  # noqa: A004 - vision_recs.open is how a shop is opened
+        open_recommender,
+        read_picture,
+    )
+    from vision_recs.recommend.rules import Rules
+    from vision_recs.recommend.rules_file import read_policy
+
+_HOMES = {
+    "DIVERSITY": "policy",
+    "Event": "history",
+    "History": "history",
+    "Interest": "interests",
+    "Policy": "policy",
+    "Query": "query",
+    "Recommender": "recommender",
+    "Rules": "rules",
+    "VARIANTS": "policy",
+    "Weighted": "query",
+    "open": "recommender",
+    "open_recommender": "recommender",
+    "read_history": "history",
+    "read_picture": "recommender",
+    "read_policy": "rules_file",
+}
+
+__all__ = [
+    "DIVERSITY",
+    "VARIANTS",
+    "Event",
+    "History",
+    "Interest",
+    "Policy",
+    "Query",
+    "Recommender",
+    "Rules",
+    "Weighted",
+    "open",
+    "open_recommender",
+    "read_history",
+    "read_picture",
+    "read_policy",
+]
+
+__getattr__ = lazy_names(__name__, _HOMES)

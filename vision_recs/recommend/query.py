@@ -2,29 +2,80 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:  # a query without a filter does without the language of filters
     from vision_recs.filters import Filter
+    from vision_recs.recommend.history import History
+
+T = TypeVar("T")
+
+UNLIKE_WEIGHT = 0.5
+"""How much an item to move away from counts, unless its weight is given: it shades the query, but does not lead it."""
+
+
+class Weighted(NamedTuple, Generic[T]):
+    """*what* is asked for, and its *weight* beside the rest of the query: only the ratios of weights matter.
+
+    *name* is what `Why` calls a picture, which has no id.
+    """
+
+    what: T
+    weight: float = 1.0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Items like all of *items* and *pictures* together, at most *k* of them.
+    """Items like all that is asked for together, and unlike the items of *unlike*; at most *k* of them.
 
-    *items* are ids of the store, *pictures* the bytes of picture files that need not be in it. Only items that match
-    *where* are answers; those that ask need not match it. Raises ValueError for a query that asks for nothing.
+    *items* and *unlike* are ids of the store, *pictures* the bytes of picture files that need not be in it, *texts*
+    words for an encoder with a text tower: each as it is, or `Weighted`. A *history* asks once for each interest of a
+    shopper, together with all the rest, and each interest gets its share of the answer. Only items that match *where*
+    are answers; those that ask need not match it. With *why*, each match says why it is one.
+
+    Raises ValueError for a query that asks for nothing, a weight that is not above 0, and an item on both sides.
     """
 
-    items: tuple[str, ...] = ()
-    pictures: tuple[bytes, ...] = ()
+    items: tuple[str | Weighted[str], ...] = ()
+    pictures: tuple[bytes | Weighted[bytes], ...] = ()
+    texts: tuple[str | Weighted[str], ...] = ()
+    unlike: tuple[str | Weighted[str], ...] = ()
+    history: History | None = None
     k: int = 10
     where: Filter | None = None
+    why: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a query without content."""
-        if not self.items and not self.pictures:
-            raise ValueError("the query names neither an item nor a picture; name one")
+        """Refuse a query that cannot be answered."""
+        if not (self.items or self.pictures or self.texts or self.history):
+            raise ValueError("the query asks for nothing; name an item, a picture, a text or a history")
         if self.k < 1:
             raise ValueError(f"the query asks for k = {self.k} items; ask for 1 or more")
+        for part in (self.items, self.pictures, self.texts, self.unlike):
+            for _, weight, _ in weighted(part):
+                if not 0 < weight < math.inf:
+                    raise ValueError(
+                        f"a weight of {weight} is not above 0; to ask for less of an item, name it in unlike"
+                    )
+        if any(not text.strip() for text, _, _ in weighted(self.texts)):
+            raise ValueError("the text is empty; write what the items are like")
+        both = {item for item, _, _ in weighted(self.items)} & {item for item, _, _ in weighted(self.unlike)}
+        if both:
+            raise ValueError(f"the item {min(both)!r} is asked for and asked against; leave one of the two out")
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The ids that the query names, on either side or in its history; none of them is an answer."""
+        known = () if self.history is None else (event.item for event in self.history.events)
+        named = (item for part in (self.items, self.unlike) for item, _, _ in weighted(part))
+        return frozenset([*named, *known])
+
+
+def weighted(values: Sequence[T | Weighted[T]], default: float = 1.0) -> Iterator[Weighted[T]]:
+    """Yield *values* with their weights; one that has none has the weight *default*."""
+    for value in values:
+        yield value if isinstance(value, Weighted) else Weighted(value, default)

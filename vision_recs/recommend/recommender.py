@@ -1,129 +1,121 @@
-"""The policy that turns nearest pictures into similar items."""
+"""What turns nearest pictures into similar items."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vision_recs.engines import open_index
-from vision_recs.engines.ranking import cosines
-from vision_recs.errors import ImageError, StoreDamaged
+from vision_recs.errors import StoreDamaged
+from vision_recs.recommend.asking import ask
+from vision_recs.recommend.choosing import Choice, Chooser
+from vision_recs.recommend.encoding import QueryEncoder
+from vision_recs.recommend.policy import Policy
 from vision_recs.recommend.query import Query
-from vision_recs.store import Selection, Store, probe_vector
-from vision_recs.types import Encoder, Match, VectorIndex, Vectors
+from vision_recs.recommend.questions import Question
+from vision_recs.recommend.search import Search
+from vision_recs.recommend.sieve import Facts
+from vision_recs.store import Selection, Store
+from vision_recs.types import Attribute, Match, VectorIndex, Vectors, Why
 
-if TYPE_CHECKING:  # a query without a filter does without the language of filters
+if TYPE_CHECKING:  # a query without a filter does without the language of filters, and most have no history
     from vision_recs.filters import Filter
-
-_SLACK = 3
-"""How many times the pictures needed are fetched at first, since an item may be near by several of its pictures."""
+    from vision_recs.recommend.history import History
+    from vision_recs.recommend.interests import Interest
 
 
 class Recommender:
-    """Answers queries from one generation of a store.
+    """Answers queries from one generation of a store, under a policy.
 
-    The asked items are never in their own answer, an item appears once, by its best picture, and byte-identical
-    pictures appear once, with the item of the lowest id. The score of a picture is the mean, over the parts of the
-    query, of its best cosine with a picture of that part.
+    Whatever the policy, what a query names is never in its answer, an item appears once, by its best picture, and
+    byte-identical pictures appear once, with the item of the lowest id. `Question` says what the score of a picture is,
+    `Policy` what may be an answer and in which order. Safe to call from several threads.
     """
 
     def __init__(self, store: Store, index: VectorIndex, *, weights: Path | None = None, device: str = "auto") -> None:
-        """Answer from *store* by *index*; *weights* and *device* are for the encoder that pictures need."""
+        """Answer from *store* by *index*; *weights* and *device* are for the encoder that pictures and texts need."""
         self.store = store
         self.index = index
-        self._weights = weights
-        self._device = device
-        self._encoder: Encoder | None = None
+        self._encoder = QueryEncoder(store, weights=weights, device=device)
+        self._search = Search(store, self._search_within)
 
-    def similar(self, *items: str, k: int = 10, where: str | Filter | None = None) -> list[Match]:
+    def similar(
+        self, *items: str, k: int = 10, where: str | Filter | None = None, policy: Policy | None = None
+    ) -> list[Match]:
         """Return up to *k* items that are similar to all of *items* and match *where*, best first.
 
-        Raises UnknownItem and FilterError.
+        Raises UnknownItem, FilterError and PolicyError.
         """
-        return self.answer(Query(items=items, k=k, where=_filter(where)))
+        return self.answer(Query(items=items, k=k, where=_filter(where)), policy)
 
     def similar_to_picture(
-        self, picture: str | Path | bytes, *, k: int = 10, where: str | Filter | None = None
+        self,
+        picture: str | Path | bytes,
+        *,
+        k: int = 10,
+        where: str | Filter | None = None,
+        policy: Policy | None = None,
     ) -> list[Match]:
         """Return up to *k* items that are similar to *picture* and match *where*, best first.
 
-        *picture* is the path of a file, or its bytes. Raises ImageError and FilterError.
+        *picture* is the path of a file, or its bytes. Raises ImageError, FilterError and PolicyError.
         """
         where = _filter(where)
         data = picture if isinstance(picture, bytes) else read_picture(picture)
-        return self.answer(Query(pictures=(data,), k=k, where=where))
+        return self.answer(Query(pictures=(data,), k=k, where=where), policy)
 
-    def answer(self, query: Query) -> list[Match]:
-        """Return the matches of *query*, best first, equal scores by id.
+    def answer(self, query: Query, policy: Policy | None = None) -> list[Match]:
+        """Return the matches of *query* under *policy* (that of `Policy()` where there is none), best first.
 
-        Raises UnknownItem and FilterError, and for pictures ImageError, EncoderError and SpaceMismatch.
+        Without rules, diversity and history that is the order of the scores, equal ones by id. Raises UnknownItem,
+        FilterError and PolicyError, for pictures ImageError, and for those and texts EncoderError and SpaceMismatch.
         """
-        index = self.index if query.where is None else self._index_of(query.where)
-        parts = [self._item_vectors(item) for item in query.items]
-        if query.pictures:
-            parts += np.split(self._encode(query.pictures), len(query.pictures))
-        fetch = _SLACK * (query.k + sum(map(len, parts)))
-        while True:
-            found = index.search(np.concatenate(parts), fetch)
-            ranked = found[0] if len(found) == 1 else self._rank(found, parts)
-            matches = list(_distinct(ranked, set(query.items), query.k))
-            exhausted = all(len(answer) < fetch for answer in found)
-            if exhausted or (len(matches) == query.k and _is_settled(matches, found, parts)):
-                return [replace(match, attributes=self._attributes(match)) for match in matches]
-            fetch *= 4
+        policy = policy or Policy()
+        if policy.names_attributes:
+            policy.check(self.store.attribute_types())
+        questions = ask(query, self.store, self._encoder)
+        facts = cache(self.store.attributes)
+        choices = Chooser(self._search, facts, query, policy, questions).choose()
+        if query.why:
+            whys: list[Why | None] = self._whys(choices, questions, facts)
+        elif policy.rules is not None:
+            whys = [Why(moves=choice.moves, relaxed=choice.relaxed) for choice in choices]
+        else:
+            whys = [None] * len(choices)
+        return [
+            replace(choice.match, attributes=self._attributes(choice.match, facts), why=why)
+            for choice, why in zip(choices, whys, strict=True)
+        ]
 
-    def _index_of(self, where: Filter) -> VectorIndex:
-        """Return an exact index of the items that match *where*: whatever their share, it loses none of them."""
-        return open_index("exact", Selection(self.store, where), self.store.layout.engines)
+    def interests(self, history: History) -> list[Interest]:
+        """Return the interests of a shopper with *history*, that of the greatest share first; raises UnknownItem."""
+        from vision_recs.recommend.interests import find_interests
 
-    def _item_vectors(self, item: str) -> Vectors:
-        positions = sorted({picture.position for picture in self.store.pictures(item)})
-        return self.store.vectors(np.array(positions, dtype=np.int64))
+        return find_interests(self.store, history)
 
-    def _rank(self, found: Sequence[Sequence[Match]], parts: Sequence[Vectors]) -> list[Match]:
-        """Return every picture of *found* once, with its score for the whole query, best first."""
-        candidates = {(match.id, match.picture): match for answer in found for match in answer}
-        position_of = self.store.positions_of({match.digest for match in candidates.values()})
-        vectors = self.store.vectors(np.array(list(position_of.values()), dtype=np.int64))
-        best = [np.max([cosines(vectors, vector) for vector in part], axis=0) for part in parts]
-        scores = np.mean(np.array(best, dtype=np.float64), axis=0).astype(np.float32)
-        score_of = dict(zip(position_of, scores.tolist(), strict=True))
-        scored = [replace(match, score=score_of[match.digest]) for match in candidates.values()]
-        return sorted(scored, key=lambda match: (-match.score, match.id, match.picture))
+    def _search_within(self, vectors: Vectors, k: int, where: Filter | None) -> list[list[Match]]:
+        within = None if where is None else Selection(self.store, where)
+        return self.index.search(vectors, k, within=within)
 
-    def _encode(self, pictures: Iterable[bytes]) -> Vectors:
-        from vision_recs import images
+    def _whys(self, choices: list[Choice], questions: list[Question], facts: Facts) -> list[Why | None]:
+        from vision_recs.recommend.explain import explain
 
-        recipe = self.store.manifest.encoder.recipe
-        pixels = [images.load(picture, recipe) for picture in pictures]  # bad ones cost no loading
-        vectors = self._loaded_encoder().encode(np.stack(pixels))
-        if not np.any(vectors, axis=1).all():
-            raise ImageError("no-direction", "the encoder gives the picture no direction: it is blank; use another one")
-        return vectors
+        vectors = self._search.vectors([choice.match for choice in choices])
+        return [
+            explain(choice, questions[choice.question], vectors[row : row + 1], facts)
+            for row, choice in enumerate(choices)
+        ]
 
-    def _loaded_encoder(self) -> Encoder:
-        from vision_recs.encoders import LoadOptions, Space
-
-        if self._encoder is None:
-            manifest = self.store.manifest
-            weights = self._weights or (Path(manifest.weights_file) if manifest.weights_file else None)
-            space = Space(manifest.encoder, LoadOptions(weights=weights, device=self._device))
-            space.expect(probe_vector(manifest.probe))
-            self._encoder = space.encoder()
-        return self._encoder
-
-    def _attributes(self, match: Match) -> dict[str, str | int | float | bool | None]:
+    def _attributes(self, match: Match, facts: Facts) -> dict[str, Attribute]:
         """Return the attributes of the item and of the picture by which it matched."""
         own = next((p.attributes for p in self.store.pictures(match.id) if p.picture == match.picture), None)
         if own is None:
             raise StoreDamaged(
                 f"the item {match.id!r} has no picture {match.picture}, by which it was found; run `visrec verify`"
             )
-        return {**self.store.attributes(match.id), **own}
+        return {**facts(match.id), **own}
 
 
 def open(  # noqa: A001 - vision_recs.open is how a shop is opened
@@ -163,29 +155,3 @@ def _filter(where: str | Filter | None) -> Filter | None:
 
         return Filter.parse(where)
     return where
-
-
-def _distinct(ranked: Iterable[Match], asked: set[str], k: int) -> Iterator[Match]:
-    """Yield the first *k* of *ranked* that are not *asked* and show neither an item nor a picture again."""
-    items = set(asked)
-    pictures: set[str] = set()
-    for match in ranked:
-        if match.id in items or match.digest in pictures:
-            continue
-        items.add(match.id)
-        pictures.add(match.digest)
-        yield match
-        if len(pictures) == k:
-            return
-
-
-def _is_settled(matches: Sequence[Match], found: Sequence[Sequence[Match]], parts: Sequence[Vectors]) -> bool:
-    """Whether no picture outside *found* can score as much as the last of *matches* (Fagin's threshold).
-
-    A picture that the search for a vector did not reach has at most the last score of that search.
-    """
-    if len(found) == 1:
-        return True  # the rest of a single search comes after what it gave
-    lasts = iter([answer[-1].score for answer in found])
-    bound = np.float32(np.mean([max(next(lasts) for _ in part) for part in parts]))
-    return bool(matches[-1].score > bound)

@@ -1,0 +1,50 @@
+"""What a person asked with, as the terminal and the page show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from .render import describe
+
+if TYPE_CHECKING:
+    from vision_recs.recommend import Query, Recommender
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An item by its id, a picture by its file, or words; *note* says how it counts, where that is not as usual."""
+
+    item: str = ""
+    picture: Path | None = None
+    words: str = ""
+    note: str = ""
+
+
+def asked_with(query: Query, recommender: Recommender, pictures: Sequence[Path]) -> Iterator[Asked]:
+    """Yield all that *query* asks with: its items, the *pictures* by file, words, interests, and what it is not."""
+    from vision_recs.recommend.query import UNLIKE_WEIGHT, weighted
+
+    for item, weight, _ in weighted(query.items):
+        yield Asked(item=item, note="" if weight == 1 else f"weight {weight:g}")
+    for picture in pictures:
+        yield Asked(picture=picture)
+    for words, _, _ in weighted(query.texts):
+        yield Asked(words=words)
+    for interest in () if query.history is None else recommender.interests(query.history):
+        more = f" with {len(interest.items) - 1} more" if len(interest.items) > 1 else ""
+        yield Asked(item=interest.medoid, note=f"interest{more}, {interest.share:.0%} of the history")
+    for item, weight, _ in weighted(query.unlike, UNLIKE_WEIGHT):
+        yield Asked(item=item, note="not like this" if weight == UNLIKE_WEIGHT else f"not like this, weight {weight:g}")
+
+
+def print_asked(asked: Sequence[Asked], recommender: Recommender) -> None:
+    """Print a line for each item that was *asked* with."""
+    for each in asked:
+        if each.item:
+            note = f"  ({each.note})" if each.note else ""
+            typer.echo(f"{each.item}{note}  {describe(recommender.store.attributes(each.item))}".rstrip())

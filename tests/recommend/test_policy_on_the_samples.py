@@ -1,0 +1,52 @@
+"""What a shop is promised, on the sixty products of the sample catalogue."""
+
+import numpy as np
+import pytest
+
+import vision_recs
+from vision_recs.filters import Filter
+from vision_recs.recommend import DIVERSITY, Policy, Query, Rules
+from vision_recs.recommend.rules import Exclude
+
+
+@pytest.fixture(scope="module")
+def shop(sample_store):
+    return vision_recs.open(sample_store)
+
+
+@pytest.mark.parametrize("diversity", [0.0, DIVERSITY])
+def test_no_answer_holds_the_asked_item_a_second_variant_or_a_sold_out_item(shop, diversity):
+    in_stock = Policy(diversity=diversity, rules=Rules(exclude=(Exclude(Filter.parse("not in_stock")),)))
+    sold_out = 0
+    for item in shop.store.items.ids():
+        answer = shop.similar(item, policy=in_stock)
+        groups = [match.attributes["variant_group"] for match in answer]
+        assert len(answer) == 10
+        assert item not in {match.id for match in answer}
+        assert len(set(groups)) == 10
+        assert all(match.attributes["in_stock"] is True for match in answer)
+        sold_out += sum(not match.attributes["in_stock"] for match in shop.similar(item))
+    assert sold_out > 0  # so that there was something to leave out
+
+
+@pytest.mark.parametrize("one_per", ["variant_group", None])
+def test_diversity_lowers_the_likeness_within_answers_and_hardly_the_scores(shop, one_per):
+    def measured(diversity):
+        policy = Policy(one_per=one_per, diversity=diversity)
+        answers = [shop.answer(Query(items=(item,)), policy) for item in shop.store.items.ids()]
+        scores = [match.score for answer in answers for match in answer]
+        return np.mean(scores), np.mean([likeness(shop, answer) for answer in answers])
+
+    (plain_score, plain_likeness), (score, like) = measured(0.0), measured(DIVERSITY)
+    assert 0.95 * plain_score <= score < plain_score
+    assert like < 0.96 * plain_likeness
+
+
+def likeness(shop, answer):
+    """Return the mean cosine of two different matches of *answer*, by the pictures that are shown."""
+    positions = [
+        next(p.position for p in shop.store.pictures(match.id) if p.picture == match.picture) for match in answer
+    ]
+    vectors = shop.store.vectors(np.array(positions))
+    products = vectors @ vectors.T
+    return (products.sum() - np.trace(products)) / (len(answer) * (len(answer) - 1))

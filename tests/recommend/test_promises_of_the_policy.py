@@ -1,0 +1,186 @@
+"""Every promise of the policy, on random shops, against a loop over all pictures and all rules."""
+
+import tempfile
+from contextlib import contextmanager
+from itertools import product
+
+import numpy as np
+import pytest
+from fake_shop import FakeEncoder, Shop, index, png
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from slow_policy import SlowShop
+
+import vision_recs
+from vision_recs.filters import Filter
+from vision_recs.recommend import Event, History, Policy, Query, Rules, Weighted
+from vision_recs.recommend.rules import ALWAYS, Bounds, Differ, Exclude, Occasion, Pin, Same, Shift
+
+EXPRESSIONS = [
+    "in_stock",
+    "not in_stock",
+    'category == "mug"',
+    'brand != "own"',
+    "price >= 20",
+    "price is not null",
+    'category == "lamp" or price < 40',
+]
+filters = st.sampled_from(EXPRESSIONS).map(Filter.parse)
+seldom_filters = st.sampled_from([*[None] * 5, *map(Filter.parse, EXPRESSIONS)])
+ids = st.integers(0, 17).map(lambda number: f"item{number:02}")
+occasions = st.one_of(
+    st.just(ALWAYS), st.builds(Occasion, st.frozensets(ids, min_size=1, max_size=3)), st.builds(Occasion, when=filters)
+)
+relations = st.lists(
+    st.sampled_from([Same("category"), Differ("brand"), Bounds("price", 0.5, 2.0), Same("in_stock")]), unique=True
+)
+# Four cells of a few grey levels: few directions, so that many pictures tie, some of other bytes.
+levels = st.sampled_from([level for level in product([0, 100, 200], repeat=4) if any(level)])
+facts = st.fixed_dictionaries(
+    {
+        "variant_group": st.sampled_from(["a", "b", 1, True, None, None]),
+        "category": st.sampled_from(["mug", "lamp", None]),
+        "brand": st.sampled_from(["own", "other", None]),
+        "price": st.sampled_from([10, 15, 20, 40, 80, None]),
+        "in_stock": st.booleans(),
+    }
+)
+
+
+@st.composite
+def shops(draw):
+    """A shop of 6 to 18 items; pictures may be shared, be copies of one another, or lie in one direction."""
+    shop = Shop()
+    kinds = draw(st.lists(levels, min_size=3, max_size=12))
+    shop.files = {
+        f"{number}.png": png(np.kron(np.array(kind).reshape(2, 2), np.ones((4, 4)))[..., None].repeat(3, axis=2))
+        for number, kind in enumerate(kinds)
+    }
+    pictures = st.lists(st.sampled_from(sorted(shop.files)), min_size=1, max_size=3, unique=True)
+    for number in range(draw(st.integers(6, 18))):
+        shop.put(f"item{number:02}", *draw(pictures), **draw(facts))
+    return shop
+
+
+@st.composite
+def rules(draw):
+    wanted = tuple(draw(relations))
+    chain = draw(st.permutations([*(relation.name for relation in wanted), "one_per", "min_score"]))
+    shifts = st.builds(
+        Shift, filters, st.sampled_from([-0.3, -0.05, 0.05, 0.1, 0.3]), st.sampled_from(["up", "down"]), occasions
+    )
+    return Rules(
+        exclude=tuple(draw(st.lists(st.builds(Exclude, filters, occasions), max_size=1))),
+        shifts=tuple(draw(st.lists(shifts, max_size=3))),
+        pins=tuple(draw(st.lists(st.builds(Pin, ids, st.integers(1, 6), st.just("pin"), occasions), max_size=3))),
+        relations=wanted,
+        relax=tuple(chain[: draw(st.integers(0, len(chain)))]),
+    )
+
+
+policies = st.builds(
+    Policy,
+    one_per=st.sampled_from(["variant_group", None, "category"]),
+    where=seldom_filters,
+    exclude=st.frozensets(ids, max_size=2),
+    min_score=st.sampled_from([None, None, 0.5, 0.9]),
+    diversity=st.sampled_from([0.0, 0.2, 0.6]),
+    rules=rules(),
+)
+
+
+@st.composite
+def queries(draw, shop):
+    known = st.sampled_from(sorted(shop.items))
+    weights = st.sampled_from([0.5, 1.0, 3.0])
+    wishes = draw(st.lists(known, max_size=2, unique=True))
+    dislikes = draw(st.lists(known.filter(lambda item: item not in wishes), max_size=1, unique=True))
+    history = None
+    if not wishes or draw(st.integers(0, 3)) == 0:
+        times = st.integers(0, 9).map(lambda day: 86_400.0 * day)
+        history = History(
+            tuple(draw(st.lists(st.builds(Event, known, times), min_size=1, max_size=4))), half_life_days=2
+        )
+    return Query(
+        items=tuple(Weighted(item, draw(weights)) for item in wishes),
+        unlike=tuple(Weighted(item, draw(weights)) for item in dislikes),
+        history=history,
+        k=draw(st.integers(1, 8)),
+        where=draw(seldom_filters),
+    )
+
+
+@pytest.fixture(autouse=True, params=[(1, 1, (2, 1)), (3, 4_096, (100, 5))], scope="module")
+def _limits(request):
+    """Small limits, so that the search has to go on, narrows to what matches, and leaves some out of the pool."""
+    slack, narrow, (pool, for_each) = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vision_recs.recommend.search._SLACK", slack)
+        patch.setattr("vision_recs.recommend.search._NARROW", narrow)
+        patch.setattr("vision_recs.recommend.policy._POOL", pool)
+        patch.setattr("vision_recs.recommend.policy._POOL_FOR_EACH", for_each)
+        patch.setattr("vision_recs.recommend.interests._ALIKE", 0.1)  # so that a history holds several interests
+        yield
+
+
+@settings(deadline=None, max_examples=25)
+@given(shop=shops(), data=st.data())
+def test_an_answer_is_that_of_a_loop_over_all_pictures_and_rules(shop, data):
+    with opened(shop) as recommender:
+        for _ in range(4):
+            policy, query = data.draw(policies), data.draw(queries(shop))
+            found = recommender.answer(query, policy)
+            expected = SlowShop(recommender.store, query, policy).answer()
+            assert [(match.id, match.picture) for match in found] == [(place.item, place.picture) for place in expected]
+            assert [match.score for match in found] == [place.score for place in expected]
+            moves = [tuple((move.rule, move.by, move.to) for move in match.why.moves) for match in found]
+            assert moves == [place.moves for place in expected]
+            assert [match.why.relaxed for match in found] == [place.relaxed for place in expected]
+
+
+@settings(deadline=None, max_examples=15)
+@given(shop=shops(), data=st.data())
+def test_what_comes_far_down_the_index_is_found(shop, data):
+    with opened(shop) as recommender:
+        for _ in range(8):
+            shift = st.builds(Shift, filters, st.sampled_from([-0.1, 0.05, 0.3]), st.just("shift"))
+            shifts = tuple(data.draw(st.lists(shift, max_size=2)))
+            policy = Policy(min_score=data.draw(st.sampled_from([None, 0.4, 0.8])), rules=Rules(shifts=shifts))
+            asked = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=2, unique=True))
+            items = tuple(Weighted(item, data.draw(st.sampled_from([0.2, 1.0, 5.0]))) for item in asked)
+            query = Query(items=items, k=data.draw(st.integers(1, 3)))
+            expected = SlowShop(recommender.store, query, policy).answer()
+            assert [match.id for match in recommender.answer(query, policy)] == [place.item for place in expected]
+
+
+@settings(deadline=None, max_examples=15)
+@given(shop=shops(), data=st.data())
+def test_an_answer_keeps_what_is_never_given_up(shop, data):
+    with opened(shop) as recommender:
+        for _ in range(4):
+            policy, query = data.draw(policies), data.draw(queries(shop))
+            keeps_its_promises(recommender.answer(query, policy), query, policy)
+
+
+def keeps_its_promises(found, query, policy):
+    assert len(found) <= query.k
+    assert len({match.id for match in found}) == len({match.digest for match in found}) == len(found)
+    assert not {match.id for match in found} & (query.asked | policy.exclude)
+    for match in found:
+        assert query.where is None or query.where.matches(match.attributes)
+        assert policy.where is None or policy.where.matches(match.attributes)
+        for rule in policy.rules.exclude:
+            assert rule.occasion != ALWAYS or not rule.where.matches(match.attributes)
+    groups = [
+        (type(match.attributes[policy.one_per]) is bool, match.attributes[policy.one_per])
+        for match in found
+        if policy.one_per and match.attributes[policy.one_per] is not None and "one_per" not in match.why.relaxed
+    ]
+    assert len(set(groups)) == len(groups)
+
+
+@contextmanager
+def opened(shop):
+    with tempfile.TemporaryDirectory() as folder:
+        index(shop, folder, FakeEncoder())
+        yield vision_recs.open(folder)

@@ -1,0 +1,235 @@
+"""What a query under a policy has to be answered with: every picture is looked at, every rule is a plain condition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from fake_shop import content
+
+from vision_recs.recommend.interests import find_interests
+from vision_recs.recommend.query import UNLIKE_WEIGHT, weighted
+from vision_recs.recommend.rules import Bounds, Differ, Same
+
+
+@dataclass(frozen=True)
+class Row:
+    """A picture of an item."""
+
+    item: str
+    picture: str
+    digest: str
+    vector: tuple
+    facts: dict
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place of an answer."""
+
+    item: str
+    picture: str
+    score: float
+    moves: tuple
+    relaxed: tuple
+
+
+@dataclass(frozen=True)
+class Question:
+    """Lists of (weight, vectors), for and against, and the items that rules look at."""
+
+    wishes: list
+    dislikes: list
+    share: float
+    asked: list
+
+    def score(self, vector):
+        total = sum(weight * max(cosine(vector, other) for other in vectors) for weight, vectors in self.wishes)
+        for weight, vectors in self.dislikes:
+            total -= weight * max(0.0, *(cosine(vector, other) for other in vectors))
+        return float(np.float32(total / sum(weight for weight, _ in self.wishes)))
+
+
+def cosine(one, other):
+    """Return the inner product in steps of 2^-24, as engines give it: rounding decides ties."""
+    return round(float(np.clip(np.multiply(one, other).sum(), -1, 1)) * 2**24) / 2**24
+
+
+class SlowShop:
+    """All of a store in memory, and the answer to a query."""
+
+    def __init__(self, store, query, policy):
+        held = content(store)
+        self.facts = {item: facts for item, (facts, _) in held.items.items()}
+        self.rows = [
+            Row(item, name, digest, vector, facts)
+            for item, (facts, shown) in held.items.items()
+            for name, digest, vector, _ in shown
+        ]
+        self.query, self.policy = query, policy
+        self.questions = list(self.ask(store))
+        self.items = set(query.asked) | set(policy.exclude)
+        self.digests, self.groups = set(), set()
+        self.shown_vectors = []
+
+    def ask(self, store):
+        def vectors(item):
+            return [row.vector for row in self.rows if row.item == item]
+
+        wishes = list(weighted(self.query.items))
+        dislikes = [(weight, vectors(item)) for item, weight, _ in weighted(self.query.unlike, UNLIKE_WEIGHT)]
+        own = [(weight, vectors(item)) for item, weight, _ in wishes]
+        asked = [item for item, _, _ in wishes]
+        if self.query.history is None:
+            yield Question(own, dislikes, 1.0, asked)
+            return
+        for interest in find_interests(store, self.query.history):
+            medoid = (1.0, vectors(interest.medoid))
+            yield Question([*own, medoid], dislikes, interest.share, [*asked, interest.medoid])
+
+    # What a rule says of an item
+
+    def group(self, facts):
+        value = facts.get(self.policy.one_per)
+        return None if value is None else (type(value) is bool, value)
+
+    def holds(self, occasion, asked):
+        if not occasion.items and occasion.when is None:
+            return True
+        return any(
+            item in occasion.items or (occasion.when and occasion.when.matches(self.facts[item])) for item in asked
+        )
+
+    def forbidden(self, facts, asked):
+        if any(where is not None and not where.matches(facts) for where in (self.query.where, self.policy.where)):
+            return True
+        return any(rule.where.matches(facts) and self.holds(rule.occasion, asked) for rule in self.policy.rules.exclude)
+
+    def broken(self, row, question):
+        """Return the names of the relations, and of the minimum score, that the item breaks."""
+        names = set()
+        for relation in self.policy.rules.relations:
+            own = row.facts.get(relation.attribute)
+            theirs = [self.facts[item].get(relation.attribute) for item in question.asked]
+            theirs = [value for value in theirs if value is not None]
+            if isinstance(relation, Bounds):
+                theirs = [value for value in theirs if isinstance(value, int | float) and not isinstance(value, bool)]
+                fits = isinstance(own, int | float) and any(
+                    relation.low * value <= own <= relation.high * value for value in theirs
+                )
+            elif isinstance(relation, Same):
+                fits = own in theirs
+            else:
+                assert isinstance(relation, Differ)
+                fits = own not in theirs
+            if theirs and not fits:
+                names.add(relation.name)
+        if self.policy.min_score is not None and question.score(row.vector) < self.policy.min_score:
+            names.add("min_score")
+        return names
+
+    def moves(self, row, question):
+        return [
+            (rule.name, rule.by)
+            for rule in self.policy.rules.shifts
+            if self.holds(rule.occasion, question.asked) and rule.where.matches(row.facts)
+        ]
+
+    def rank(self, row, question):
+        return question.score(row.vector) + sum(by for _, by in self.moves(row, question))
+
+    def taken(self, row):
+        return row.item in self.items or row.digest in self.digests
+
+    def claim(self, row):
+        self.items.add(row.item)
+        self.digests.add(row.digest)
+        self.groups.add(self.group(row.facts))
+        self.groups.discard(None)
+        self.shown_vectors.append(row.vector)
+
+    # The answer
+
+    def answer(self):
+        pinned = self.pinned()
+        places = self.query.k - len(pinned)
+        chosen, given = [], [0] * len(self.questions)
+        for count in range(len(self.policy.rules.relax) + 1):
+            if len(chosen) < places:
+                self.fill(chosen, given, places, self.policy.rules.relax[:count])
+        answer = []
+        for place in range(1, self.query.k + 1):
+            if place in pinned:
+                answer.append(pinned.pop(place))
+            elif chosen:
+                answer.append(chosen.pop(0))
+        return answer
+
+    def pinned(self):
+        pinned = {}
+        everything = [item for question in self.questions for item in question.asked]
+        for pin in sorted(self.policy.rules.pins, key=lambda pin: pin.at):
+            free = [place for place in range(pin.at, self.query.k + 1) if place not in pinned]
+            rows = [row for row in self.rows if row.item == pin.item and not self.taken(row)]
+            if not free or not rows or not self.holds(pin.occasion, everything):
+                continue
+            if self.group(rows[0].facts) in self.groups:
+                continue
+            if any(self.forbidden(rows[0].facts, question.asked) for question in self.questions):
+                continue
+
+            def best(row):
+                return max(question.score(row.vector) for question in self.questions)
+
+            row = min(rows, key=lambda row: (-best(row), row.picture))
+            self.claim(row)
+            pinned[free[0]] = Place(row.item, row.picture, best(row), ((pin.name, None, free[0]),), ())
+        return pinned
+
+    def fill(self, chosen, given, places, relaxed):
+        pools = [self.pool(question, places - len(chosen), relaxed) for question in self.questions]
+        while len(chosen) < places:
+            turns = sorted(range(len(pools)), key=lambda n: (-self.questions[n].share / (2 * given[n] + 1), n))
+            for turn in turns:
+                question = self.questions[turn]
+                is_open = [
+                    row
+                    for row in pools[turn]
+                    if not self.taken(row) and ("one_per" in relaxed or self.group(row.facts) not in self.groups)
+                ]
+                if is_open:
+                    row = max(is_open, key=lambda row: self.marginal(row, question))  # the first of equal ones
+                    names = self.broken(row, question)
+                    if self.group(row.facts) in self.groups:
+                        names.add("one_per")
+                    moves = tuple((name, by, None) for name, by in self.moves(row, question))
+                    broken = tuple(name for name in relaxed if name in names)
+                    chosen.append(Place(row.item, row.picture, question.score(row.vector), moves, broken))
+                    given[turn] += 1
+                    self.claim(row)
+                    break
+            else:
+                return
+
+    def marginal(self, row, question):
+        diversity = self.policy.diversity
+        nearest = max((float(np.float32(cosine(row.vector, other))) for other in self.shown_vectors), default=0.0)
+        return (1 - diversity) * self.rank(row, question) - diversity * nearest
+
+    def pool(self, question, count, relaxed):
+        """Return the best picture of each item that is let through, each group and each picture once."""
+        pool, items, digests, groups = [], set(), set(), set(self.groups)
+        for row in sorted(self.rows, key=lambda row: (-self.rank(row, question), row.item, row.picture)):
+            group = self.group(row.facts)
+            if self.taken(row) or row.item in items or row.digest in digests:
+                continue
+            if group is not None and group in groups and "one_per" not in relaxed:
+                continue
+            if self.forbidden(row.facts, question.asked) or self.broken(row, question) - set(relaxed):
+                continue
+            items.add(row.item)
+            digests.add(row.digest)
+            groups.add(group)
+            pool.append(row)
+        is_simple = len(self.questions) == 1 and not self.policy.diversity
+        return pool if is_simple else pool[: self.policy.pool(count)]

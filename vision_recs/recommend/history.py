@@ -1,0 +1,137 @@
+"""What a shopper has looked at, and how much of it still counts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vision_recs.errors import HistoryError
+
+HALF_LIFE_DAYS = 30.0
+"""After how many days an event counts half as much."""
+
+_DAY_S = 86_400.0
+_KEYS = {"id", "time", "weight"}
+_WRITE = 'write {"id": "mug-01", "time": "2026-05-01T12:00:00Z"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A shopper met *item* at *time*, in seconds since 1970 (UTC); a purchase may have more *weight* than a look."""
+
+    item: str
+    time: float = 0.0
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The *events* of one shopper, in any order; raises ValueError where there are none."""
+
+    events: tuple[Event, ...]
+    half_life_days: float = HALF_LIFE_DAYS
+
+    def __post_init__(self) -> None:
+        """Refuse what leaves nothing to ask for."""
+        if not self.events:
+            raise ValueError("the history holds no events; leave it out")
+        if not self.half_life_days > 0:
+            raise ValueError(f"a half-life of {self.half_life_days} days is not above 0; use days, such as 30")
+
+    def importance(self) -> dict[str, float]:
+        """Return how much each item counts, by id: the sum of its events' weights, halved for each half-life.
+
+        The age of an event is counted from the newest one, so that the same history always says the same.
+        """
+        now = max(event.time for event in self.events)
+        sums: dict[str, float] = {}
+        for event in sorted(self.events, key=lambda event: (event.item, event.time, event.weight)):
+            age = (now - event.time) / (_DAY_S * self.half_life_days)
+            sums[event.item] = sums.get(event.item, 0.0) + event.weight * 2.0**-age
+        return sums
+
+
+def read_history(path: str | Path, *, half_life_days: float = HALF_LIFE_DAYS) -> History:
+    """Return the history in the file *path*: JSON lines, or one JSON list.
+
+    Each entry is an object with an `id`, a `time` (ISO 8601, or seconds since 1970) and perhaps a `weight` (1 where it
+    has none), or an id alone; times are given for all entries or for none, which then count alike. Raises HistoryError
+    naming the line.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+    except OSError as error:
+        raise HistoryError(f"cannot be read ({error.strerror}); check the path", path=str(path)) from None
+    except UnicodeDecodeError:
+        raise HistoryError("is not UTF-8 text; write JSON lines", path=str(path)) from None
+    entries = list(_entries(text, str(path)))
+    if not entries:
+        raise HistoryError(f"holds no events; {_WRITE}", path=str(path))
+    events = []
+    with_time = isinstance(entries[0][1], dict) and "time" in entries[0][1]
+    for line, entry in entries:
+        try:
+            events.append(_event(entry, with_time=with_time))
+        except ValueError as error:
+            raise HistoryError(str(error), path=str(path), line=line) from None
+    return History(tuple(events), half_life_days)
+
+
+def _entries(text: str, path: str) -> Iterator[tuple[int | None, object]]:
+    """Yield each entry of *text*, with its line where it has one of its own."""
+    if text.lstrip().startswith("["):
+        try:
+            yield from ((None, entry) for entry in json.loads(text))
+        except ValueError as error:
+            raise HistoryError(f"is no JSON list ({error}); {_WRITE}, a line each", path=path) from None
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError:
+                raise HistoryError(f"is not JSON; {_WRITE}", path=path, line=number) from None
+
+
+def _event(entry: object, *, with_time: bool) -> Event:
+    if isinstance(entry, str):
+        entry = {"id": entry}
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):  # JSON holds anything
+        raise ValueError(  # noqa: TRY004 - a value of a file, whatever its type
+            f"the entry {json.dumps(entry)} has no id; {_WRITE}"
+        )
+    unknown = sorted(entry.keys() - _KEYS)
+    if unknown:
+        raise ValueError(f"the entry has the key {unknown[0]!r}; use id, time and weight")
+    if ("time" in entry) != with_time:
+        raise ValueError("the entry differs from the first in having a time; give all of them one, or none")
+    return Event(entry["id"], _time(entry["time"]) if with_time else 0.0, _weight(entry))
+
+
+def _time(value: object) -> float:
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is not None:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    elif _is_number(value):
+        return float(value)  # type: ignore[arg-type] # just found to be a number
+    raise ValueError(f"the time {json.dumps(value)} is none; use 2026-05-01T12:00:00Z, or seconds since 1970")
+
+
+def _weight(entry: Mapping[str, Any]) -> float:
+    value = entry.get("weight", 1.0)
+    if not _is_number(value) or value <= 0:
+        raise ValueError(f"the weight {json.dumps(value)} is not a number above 0; leave it out, or use such as 2.5")
+    return float(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

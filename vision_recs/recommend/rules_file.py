@@ -1,0 +1,242 @@
+"""A shop's rules as a TOML file, read so that every mistake is one sentence that says where it is."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vision_recs.errors import FilterError, PolicyError
+from vision_recs.filters import Filter
+from vision_recs.recommend.policy import VARIANTS, Policy
+from vision_recs.recommend.rules import (
+    RELAXABLE,
+    Bounds,
+    Differ,
+    Exclude,
+    Occasion,
+    Pin,
+    Relation,
+    Rules,
+    Same,
+    Shift,
+)
+
+R = TypeVar("R")
+
+_KEYS = {"one_per", "min_score", "diversity", "same", "differ", "relax", "bounds", "exclude", "boost", "bury", "pin"}
+_OCCASION = {"for", "when", "name"}
+
+
+def read_policy(path: str | Path) -> Policy:
+    """Return the policy that the file *path* describes.
+
+        one_per = "variant_group"       # each value of an attribute once; false shows all variants
+        min_score = 0.3
+        diversity = 0.3
+        same = ["category"]             # as an asked item has it
+        differ = ["brand"]              # as no asked item has it
+        relax = ["bounds.price", "same.category"]   # what is given up, in this order, for want of items
+
+        [bounds]
+        price = [0.5, 2]                # from half to twice that of an asked item
+
+        [[exclude]]                     # never shown
+        where = "not in_stock"
+
+        [[boost]]                       # or [[bury]]: ranked as if the score were 0.05 more, or less
+        name = "our own"
+        where = 'brand == "Own"'
+        by = 0.05
+
+        [[pin]]                         # shown at a place, counted from 1
+        item = "mug-05"
+        at = 1
+
+    Each of exclude, boost, bury and pin may hold `for = ["mug-01"]` or `when = 'category == "mug"'`: it then applies
+    only where one of these items, or one that matches, is asked for. Raises PolicyError naming file, table and key.
+    """
+    return _File(str(path), _content(path)).policy()
+
+
+def _content(path: str | Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise PolicyError(f"cannot be read ({error.strerror}); check the path", path=str(path)) from None
+    except ValueError as error:  # of TOML, and of UTF-8
+        raise PolicyError(f"is no TOML ({error}); put text in quotes and lists in brackets", path=str(path)) from None
+
+
+class _File:
+    def __init__(self, path: str, content: Mapping[str, Any]) -> None:
+        self._path = path
+        self._content = content
+
+    def policy(self) -> Policy:
+        top = _Table(self._path, "", self._content)
+        top.refuse_unknown(_KEYS)
+        relations = self._relations(top)
+        rules = Rules(
+            exclude=self._rules("exclude", {"where"}, _exclude),
+            shifts=self._rules("boost", {"where", "by"}, _boost) + self._rules("bury", {"where", "by"}, _bury),
+            pins=self._rules("pin", {"item", "at"}, _pin),
+            relations=relations,
+            relax=_relax(top, relations),
+            path=self._path,
+        )
+        floor = top.number("min_score", low=-1, high=1, example="0.3")
+        diversity = top.number("diversity", low=0, high=1, example="0.3")
+        if diversity == 1:
+            raise top.error("diversity", "is 1; use less, such as 0.3")
+        return Policy(one_per=_one_per(top), min_score=floor, diversity=diversity or 0.0, rules=rules)
+
+    def _relations(self, top: _Table) -> tuple[Relation, ...]:
+        bounds = _Table(self._path, "[bounds]", top.table("bounds"))
+        for name in set(top.texts("same")) & set(top.texts("differ")):
+            raise top.error(
+                "differ", f"names {name!r}, as does 'same', so that nothing is left; name it in one of them"
+            )
+        return (
+            *map(Same, top.texts("same")),
+            *map(Differ, top.texts("differ")),
+            *(Bounds(name, *bounds.span(name)) for name in bounds.keys),
+        )
+
+    def _rules(self, kind: str, keys: set[str], make: Callable[[_Table], R]) -> tuple[R, ...]:
+        entries = self._content.get(kind, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise PolicyError(f"is no list of tables; write [[{kind}]] above each", path=self._path, key=f"[[{kind}]]")
+        rules = []
+        for number, entry in enumerate(entries, 1):
+            table = _Table(self._path, f"[[{kind}]] {number}", entry)
+            table.refuse_unknown(keys | _OCCASION)
+            rules.append(make(table))
+        return tuple(rules)
+
+
+class _Table:
+    """One table of the file, *place* in its messages; each method returns the value of a key, or raises PolicyError."""
+
+    def __init__(self, path: str, place: str, content: Mapping[str, Any]) -> None:
+        self.path = path
+        self.place = place
+        self._content = content
+
+    @property
+    def keys(self) -> Iterable[str]:
+        return self._content
+
+    def error(self, key: str, message: str) -> PolicyError:
+        where = f"{self.place}, key {key!r}" if self.place else f"key {key!r}"
+        return PolicyError(message, path=self.path, key=where)
+
+    def refuse_unknown(self, known: set[str]) -> None:
+        for key in self._content:
+            if key not in known:
+                near = difflib.get_close_matches(key, sorted(known), n=1)
+                hint = f"did you mean {near[0]}?" if near else f"use {', '.join(sorted(known))}"
+                raise self.error(key, f"means nothing here; {hint}")
+
+    def value(self, key: str, example: str) -> Any:  # noqa: ANN401 - whatever the file holds
+        if key not in self._content:
+            raise self.error(key, f"is missing; write {key} = {example}")
+        return self._content[key]
+
+    def table(self, key: str) -> Mapping[str, Any]:
+        value = self._content.get(key, {})
+        if not isinstance(value, dict):
+            raise PolicyError(f"is no table; write [{key}] and a line for each", path=self.path, key=f"[{key}]")
+        return value
+
+    def text(self, key: str, example: str) -> str:
+        value = self.value(key, example)
+        if not isinstance(value, str) or not value:
+            raise self.error(key, f"is {_shown(value)}, not text; write {key} = {example}")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._content.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+            raise self.error(key, f'is {_shown(value)}, no list of names; write {key} = ["a", "b"]')
+        return tuple(dict.fromkeys(value))
+
+    def number(self, key: str, *, low: float, high: float, example: str) -> float | None:
+        if key not in self._content:
+            return None
+        value = self._content[key]
+        if not _is_number(value) or not low <= value <= high:
+            raise self.error(key, f"is {_shown(value)}, no number from {low} to {high}; write {key} = {example}")
+        return float(value)
+
+    def span(self, key: str) -> tuple[float, float]:
+        value = self._content[key]
+        if isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and 0 <= value[0] <= value[1]:  # noqa: PLR2004 - a pair
+            return float(value[0]), float(value[1])
+        raise self.error(
+            key, f"is {_shown(value)}, not two numbers of which the second is no less; write {key} = [0.5, 2]"
+        )
+
+    def filter(self, key: str, example: str) -> Filter:
+        try:
+            return Filter.parse(self.text(key, example))
+        except FilterError as error:
+            raise self.error(key, str(error)) from error
+
+    def occasion(self) -> Occasion:
+        when = self.filter("when", "'category == \"mug\"'") if "when" in self._content else None
+        return Occasion(frozenset(self.texts("for")), when)
+
+    def name(self, otherwise: str) -> str:
+        return self.text("name", '"our own brand"') if "name" in self._content else otherwise
+
+
+def _exclude(table: _Table) -> Exclude:
+    return Exclude(table.filter("where", '"not in_stock"'), table.occasion(), table.place)
+
+
+def _boost(table: _Table) -> Shift:
+    where = table.filter("where", "'brand == \"Own\"'")
+    by = table.number("by", low=0, high=2, example="0.05")
+    if by is None:
+        raise table.error("by", "is missing; write by = 0.05, which is added to the score")
+    return Shift(where, by, table.name(where.expression), table.occasion(), table.place)
+
+
+def _bury(table: _Table) -> Shift:
+    boost = _boost(table)
+    return Shift(boost.where, -boost.by, boost.name, boost.occasion, boost.key)
+
+
+def _pin(table: _Table) -> Pin:
+    item = table.text("item", '"mug-05"')
+    at = table.value("at", "1")
+    if not isinstance(at, int) or isinstance(at, bool) or at < 1:
+        raise table.error("at", f"is {_shown(at)}, no place; write at = 1 for the first")
+    return Pin(item, at, table.name(f"pin {item}"), table.occasion(), table.place)
+
+
+def _one_per(top: _Table) -> str | None:
+    if "one_per" not in top.keys:
+        return VARIANTS
+    return None if top.value("one_per", "false") is False else top.text("one_per", f'"{VARIANTS}"')
+
+
+def _relax(top: _Table, relations: Iterable[Relation]) -> tuple[str, ...]:
+    known = [*(relation.name for relation in relations), *RELAXABLE]
+    for name in top.texts("relax"):
+        if name not in known:
+            raise top.error("relax", f"names {name!r}, which is no rule that can be relaxed; use {', '.join(known)}")
+    return top.texts("relax")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _shown(value: object) -> str:
+    text = "true" if value is True else "false" if value is False else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - as much as a sentence takes

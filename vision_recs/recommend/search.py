@@ -1,0 +1,97 @@
+"""The best candidates of a question, found through the index and yet exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from vision_recs.recommend.questions import Question
+from vision_recs.recommend.sieve import Candidate, Sieve
+from vision_recs.store import Store
+from vision_recs.types import Match, Vectors
+
+if TYPE_CHECKING:  # a query without a filter does without the language of filters
+    from vision_recs.filters import Filter
+
+_SLACK = 3
+"""How many times the pictures needed are fetched at first, since an item may be near by several of its pictures."""
+
+_NARROW = 4_096
+"""From how many fetched pictures on the index looks at matching items alone, in place of all being tested here."""
+
+SearchWithin: TypeAlias = "Callable[[Vectors, int, Filter | None], list[list[Match]]]"
+"""Returns for each vector up to so many pictures, of items that match the filter alone: see `VectorIndex.search`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Asks an index for more and more pictures until those not seen can change nothing (Fagin's threshold algorithm).
+
+    Where the index is exact, so are the candidates, for any number of parts and with every rule.
+    """
+
+    store: Store
+    within: SearchWithin
+
+    def candidates(self, question: Question, sieve: Sieve, count: int, where: Filter | None) -> list[Candidate]:
+        """Return the best *count* candidates that *sieve* lets through, of items that match *where*, best first."""
+        vectors, searched = question.vectors, where
+        fetch = _SLACK * (count + len(vectors))
+        while True:
+            found = self.within(vectors, fetch, searched)
+            ranked = found[0] if question.is_single else self._ranked(found, question)
+            candidates = list(islice(sieve.candidates(ranked), count))
+            is_all = any(len(answer) < fetch for answer in found)
+            if is_all or _is_settled(candidates, count, question, found, sieve):
+                return candidates
+            fetch *= 4
+            if fetch > _NARROW and sieve.tests:
+                searched = _narrowed(where, sieve)
+
+    def vectors(self, matches: Sequence[Match]) -> Vectors:
+        """Return the vectors of the pictures of *matches* (n, dim)."""
+        position_of = self.store.positions_of({match.digest for match in matches})
+        return self.store.vectors(np.array([position_of[match.digest] for match in matches], dtype=np.int64))
+
+    def _ranked(self, found: Sequence[Sequence[Match]], question: Question) -> list[Match]:
+        """Return every picture of *found* once, with its score for the whole question, best first."""
+        seen = list({(match.id, match.picture): match for answer in found for match in answer}.values())
+        position_of = self.store.positions_of({match.digest for match in seen})
+        vectors = self.store.vectors(np.array(list(position_of.values()), dtype=np.int64))
+        score_of = dict(zip(position_of, question.scores(vectors).tolist(), strict=True))
+        scored = [replace(match, score=score_of[match.digest]) for match in seen]
+        return sorted(scored, key=lambda match: (-match.score, match.id, match.picture))
+
+
+def _is_settled(
+    candidates: Sequence[Candidate], count: int, question: Question, found: Sequence[Sequence[Match]], sieve: Sieve
+) -> bool:
+    """Whether no picture outside *found* can be among the best *count*.
+
+    A picture that the search for a vector did not reach has at most the last score of that search.
+    """
+    bound = question.bound([answer[-1].score for answer in found])
+    if sieve.is_through(bound):
+        return True
+    if len(candidates) < count:
+        return False
+    if question.is_single and not sieve.moves_any:
+        return True  # the rest of a single search comes after what it gave, equal scores too
+    return candidates[-1].rank > bound + (0.0 if sieve.ruling is None else sieve.ruling.most)
+
+
+def _narrowed(where: Filter | None, sieve: Sieve) -> Filter | None:
+    from vision_recs.recommend.rules import all_of
+
+    return all_of(where, *sieve.tests)
+
+
+def pictures_of(store: Store, item: str) -> Iterator[tuple[str, str, int]]:
+    """Yield each picture of *item*, the digest of its bytes, and the position of its vector."""
+    for picture in store.pictures(item):
+        (row,) = store.rows([picture.position], limit=1)[picture.position]
+        yield picture.picture, row.digest, picture.position
