@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -22,6 +23,22 @@ def index(
     picture_column: options.PictureColumn = None,
     item_per_folder: options.ItemPerFolder = False,
     strict: options.Strict = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="auto, flat, hnsw, ivf-pq, or a factory string of FAISS. [default: as before, at first auto]",
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What the index may take in memory, as 4GB. [default: as before]")
+    ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, max=1.0, help="What share of the 10 nearest it has to find. [default: as before, at first 0.95]"
+        ),
+    ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -31,7 +48,15 @@ def index(
     from vision_recs.jobs import index as job
 
     columns = CatalogOptions(id_column, image_column, tuple(picture_column or ()), item_per_folder)
-    chosen = IndexOptions(catalog=columns, weights=weights, device=device, precision=precision.value)
+    chosen = IndexOptions(
+        catalog=columns,
+        weights=weights,
+        device=device,
+        precision=precision.value,
+        engine=engine,
+        memory=None if memory is None else options.size_of(memory),
+        recall=recall,
+    )
     run_job(job, catalog, store, encoder=encoder, options=chosen, json=json, quiet=quiet, strict=strict)
     if not json:
         _hint_at_table(catalog)

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from . import options
 from .render import print_json, print_table
+
+MEASURED = (
+    "recipe",
+    "recall_at_1",
+    "recall_at_10",
+    "recall_at_100",
+    "queries_per_second",
+    "bytes_per_vector",
+    "build_seconds",
+)
+"""What an index turned out to be: see `vision_recs.engines.Figures`."""
 
 
 def info(store: options.Index = options.INDEX, json: options.Json = False) -> None:
@@ -23,8 +37,9 @@ def info(store: options.Index = options.INDEX, json: options.Json = False) -> No
         "created": manifest.created,
         "encoder": manifest.encoder.name,
         "fingerprint": opened.fingerprint,
+        "projection": manifest.projection.digest[:16] if manifest.projection else None,
         "engine": manifest.engine,
-        "recall_at_10": manifest.recall_at_10,
+        **_measured(manifest.index or {}, manifest.recall_at_10),
         "catalog": manifest.catalog.location,
         "bytes": size(opened.layout),
         "visrec": manifest.visrec,
@@ -35,7 +50,15 @@ def info(store: options.Index = options.INDEX, json: options.Json = False) -> No
         print_table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in facts.items()])
 
 
+def _measured(index: Mapping[str, Any], recall: float) -> dict[str, object]:
+    """Return what was measured of the index; of one that was not built, only what exact search finds."""
+    told = dict.fromkeys(MEASURED) | {"recall_at_10": recall}
+    return {**told, **{name: index[name] for name in MEASURED if name in index}}
+
+
 def _text(value: object) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, dict):
         return ", ".join(f"{count:,} {reason}" for reason, count in value.items()) or "-"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -96,9 +96,15 @@ def _print_report(report: EmbedReport) -> None:
         typer.echo(f"{stages}, several at a time; the bottleneck is {report.bottleneck}")
     typer.echo(
         f"encoder {report.encoder} [{report.fingerprint}], engine {report.engine}, recall@10 {report.recall_at_10:.3f}"
+        f"{_wanting(report)}"
     )
     if report.picture_columns:
         typer.echo(f"kept with each picture, not with its item: {', '.join(report.picture_columns)}")
+
+
+def _wanting(report: EmbedReport) -> str:
+    """Say where the index does not reach the recall that was wanted."""
+    return "" if report.recall_reached else "; the recall that was wanted is not reached: give it more --memory"
 
 
 def _say_skipped(report: EmbedReport, store: Path, *, strict: bool, quiet: bool) -> None:

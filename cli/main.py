@@ -12,10 +12,12 @@ from vision_recs.errors import VisionRecsError
 
 from .embed import embed
 from .encoders import encoders
+from .evaluate import evaluate
 from .gc import gc
 from .index import index
 from .info import info
 from .similar import similar
+from .tune import tune
 from .verify import verify
 
 app = typer.Typer(
@@ -27,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (index, embed, similar, info, verify, gc, encoders):
+for command in (index, embed, similar, evaluate, tune, info, verify, gc, encoders):
     app.command()(command)
 
 

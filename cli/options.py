@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -68,3 +69,15 @@ PictureColumn: TypeAlias = Annotated[
 ItemPerFolder: TypeAlias = Annotated[
     bool, typer.Option("--item-per-folder", help="Each folder is one item with several pictures.")
 ]
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+
+
+def size_of(text: str) -> int:
+    """Return how many bytes *text* stands for: a number with kB, MB, GB or TB (or KiB ...); raises BadParameter."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or not float(found[1]):
+        raise typer.BadParameter(f"{text!r} is no size; write 500MB or 4GB")
+    step = 1024 if "i" in text.lower() else 1000
+    return int(float(found[1]) * step ** " kmgt".index(found[2].lower() or " "))

@@ -160,11 +160,59 @@ class VectorSource(Protocol):
         ...
 
 
+class Subset(VectorSource, Protocol):
+    """The part of a VectorSource that a filter selects: fewer positions, and of each only the rows that match."""
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Return which positions are selected, for each up to the last one there is; not to be written to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PartScore:
+    """How a match stands to one part of a query.
+
+    *kind* is "item", "interest" (an item that stands for a part of a shopper's history), "picture", "text", or "not"
+    for an item to move away from. *asked* is its id, name or words; *picture* is the picture of the asked item that the
+    picture of the match met, and *score* their cosine.
+    """
+
+    kind: str
+    asked: str
+    weight: float
+    score: float
+    picture: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A rule that moved a match: by *by* in the ranking (a bury has less than 0), or *to* a place, counted from 1."""
+
+    rule: str
+    by: float | None = None
+    to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why an item is in an answer, and where.
+
+    *shared* holds the attributes that it has in common with an asked item, *relaxed* the names of the rules that it
+    breaks because too few items keep them. What did not need to be found out is empty.
+    """
+
+    parts: tuple[PartScore, ...] = ()
+    shared: Mapping[str, Attribute] = field(default_factory=dict)
+    moves: tuple[Move, ...] = ()
+    relaxed: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One answer: a picture of an item, and its cosine with the query (-1 to 1).
+    """One answer: a picture of an item, and its score: its cosine with the query (-1 to 1), where that is one vector.
 
-    *digest* is that of the picture's bytes. *attributes* are filled in by the Recommender.
+    *digest* is that of the picture's bytes. *attributes* are filled in by the Recommender, and so is *why* where it is
+    asked for or the rules of a shop have a say.
     """
 
     id: str
@@ -172,6 +220,7 @@ class Match:
     picture: str
     digest: str = ""
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    why: Why | None = None
 
 
 class VectorIndex(Protocol):
@@ -182,8 +231,8 @@ class VectorIndex(Protocol):
         """The space and the generation that were indexed."""
         ...
 
-    def search(self, vectors: Vectors, k: int) -> list[list[Match]]:
-        """Return up to *k* pictures for each row of *vectors* (n, dim), best first.
+    def search(self, vectors: Vectors, k: int, *, within: Subset | None = None) -> list[list[Match]]:
+        """Return up to *k* pictures for each row of *vectors* (n, dim), best first; only such as are *within*.
 
         Result i belongs to query i; scores descend, equal scores are ordered by id, then picture. Never padding,
         never NaN. The arguments are not modified. Safe to call from several threads. Raises ValueError for k < 1 or
@@ -192,18 +241,38 @@ class VectorIndex(Protocol):
         ...
 
 
+_IN_CACHE = 1 << 15
+"""Numbers that are scaled at once: so many in float64 stay in the cache of a core."""
+
+
 def scale_rows(matrix: NDArray[np.floating]) -> tuple[Vectors, NDArray[np.bool_]]:
     """Return *matrix* (n, dim) with rows scaled to length 1, and which rows have a direction.
 
     The input is not modified. A row of zeros, or one that holds NaN or infinity, has no direction and becomes zeros.
     """
-    wide = np.asarray(matrix, dtype=np.float64)
-    largest = np.abs(wide).max(axis=1, initial=0.0)
-    alive = np.isfinite(largest) & (largest > 0)
-    wide = np.where(alive[:, None], wide, 0.0) / np.where(alive, largest, 1.0)[:, None]
+    scaled = np.empty(matrix.shape, np.float32)
+    alive = np.empty(len(matrix), np.bool_)
+    step = max(1, _IN_CACHE // max(1, matrix.shape[1]))
+    for start in range(0, len(matrix), step):
+        part = slice(start, start + step)
+        alive[part] = _scale(matrix[part], scaled[part])
+    return scaled, alive
+
+
+def _scale(matrix: NDArray[np.floating], scaled: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Put the rows of *matrix* into *scaled*, and return which have a direction."""
+    wide = matrix.astype(np.float64)
+    if matrix.dtype.itemsize > np.dtype(np.float32).itemsize:  # whose squares could leave the range of float64
+        largest = np.abs(wide).max(axis=1, initial=0.0)
+        wide[~np.isfinite(largest)] = 0.0
+        wide /= np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)[:, None]
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-    scaled = wide / np.where(alive, lengths, 1.0)[:, None]
-    return np.ascontiguousarray(scaled, dtype=np.float32), alive
+    alive: NDArray[np.bool_] = np.isfinite(lengths) & (lengths > 0)
+    if not alive.all():
+        wide[~alive] = 0.0
+        lengths[~alive] = 1.0
+    np.divide(wide, lengths[:, None], out=scaled, casting="same_kind")
+    return alive
 
 
 def unit_rows(matrix: NDArray[np.floating]) -> Vectors:

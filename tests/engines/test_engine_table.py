@@ -8,13 +8,15 @@ from vision_recs.engines import ENGINES, build_index, open_index
 from vision_recs.errors import VisionRecsError
 
 
-def test_there_are_an_exact_and_a_flat_engine():
-    assert set(ENGINES) >= {"exact", "flat"}
+def test_there_are_exact_and_approximate_engines():
+    assert set(ENGINES) == {"exact", "flat", "hnsw", "ivf-pq", "faiss"}
 
 
 @pytest.mark.parametrize("use", [build_index, open_index])
 def test_an_unknown_engine_is_refused_with_the_names_that_exist(use, random_source, tmp_path):
-    with pytest.raises(VisionRecsError, match=r"there is no engine 'annoy'; use one of exact, flat"):
+    with pytest.raises(
+        VisionRecsError, match=r"there is no engine 'annoy'; use one of exact, faiss, flat, hnsw, ivf-pq"
+    ):
         use("annoy", random_source(1, 2), tmp_path)
 
 

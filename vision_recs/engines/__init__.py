@@ -1,7 +1,10 @@
 """Searchable projections of one store generation, each of which can be thrown away and built again.
 
-exact   compares with every vector of the store, slowly and obviously; needs no files
-flat    compares with every vector too, through FAISS, memory-mapped
+exact    compares with every vector of the store, slowly and obviously; needs no files
+flat     compares with every vector too, through FAISS, memory-mapped
+ivf-pq   scans a part of the vectors as 4-bit codes, and scores the best of them exactly
+hnsw     walks a graph of 8-bit vectors, and scores the best of them exactly
+faiss    whatever a factory string of FAISS describes, scored exactly too
 
 Nothing heavy is imported before an engine is built or opened.
 """
@@ -10,17 +13,27 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vision_recs.engines.folder import verify
+from vision_recs.engines.wish import Figures, Wish
 from vision_recs.errors import VisionRecsError
+from vision_recs.lazy import lazy_names
 from vision_recs.types import VectorIndex, VectorSource
 
-__all__ = ["ENGINES", "build_index", "open_index", "verify"]
+if TYPE_CHECKING:
+    from vision_recs.engines.choice import make_index
+
+__all__ = ["ENGINES", "Figures", "Wish", "build_index", "make_index", "open_index", "verify"]
+
+__getattr__ = lazy_names(__name__, {"make_index": "choice"})
 
 ENGINES = {
     "exact": "vision_recs.engines.exact:ExactIndex",
+    "faiss": "vision_recs.engines.graph:GraphEngine",
     "flat": "vision_recs.engines.flat:FlatIndex",
+    "hnsw": "vision_recs.engines.graph:HnswEngine",
+    "ivf-pq": "vision_recs.engines.inverted:InvertedEngine",
 }
 """The engines by name, and where each is defined."""
 

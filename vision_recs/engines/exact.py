@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vision_recs.engines.ranking import Scored, best, blocks, cosines, matches, unit_queries
-from vision_recs.types import Match, Vectors, VectorSource
+from vision_recs.types import Match, Subset, Vectors, VectorSource
 
 _BLOCK = 4_096  # vectors in memory at once; their products take 8 bytes a number
 
@@ -33,11 +33,12 @@ class ExactIndex:
         """The space and the generation that are searched."""
         return self._source.fingerprint, self._source.generation
 
-    def search(self, vectors: Vectors, k: int) -> list[list[Match]]:
+    def search(self, vectors: Vectors, k: int, *, within: Subset | None = None) -> list[list[Match]]:
         """Return up to *k* pictures for each row of *vectors*: see `VectorIndex`."""
+        source = within or self._source
         queries = unit_queries(vectors, k, dim=self._source.dim)
         found = [Scored(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-        for positions, block in blocks(self._source, _BLOCK):
+        for positions, block in blocks(source, _BLOCK):
             for number, query in enumerate(queries):
                 known = found[number]
                 together = Scored(
@@ -45,4 +46,4 @@ class ExactIndex:
                     np.concatenate([known.scores, cosines(block, query)]),
                 )
                 found[number] = best(together, k)
-        return matches(self._source, found, k)
+        return matches(source, found, k)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vision_recs.engines.folder import Label, open_label, write_label
 from vision_recs.engines.ranking import Scored, best, blocks, cosines, matches, unit_queries
 from vision_recs.errors import StoreDamaged
-from vision_recs.types import Match, Vectors, VectorSource
+from vision_recs.types import Match, Subset, Vectors, VectorSource
 
 _VECTORS = "flat.faiss"
 _POSITIONS = "positions.npy"
@@ -81,37 +81,62 @@ class FlatIndex:
         """The space and the generation that were indexed."""
         return self._source.fingerprint, self._source.generation
 
-    def search(self, vectors: Vectors, k: int) -> list[list[Match]]:
+    def search(self, vectors: Vectors, k: int, *, within: Subset | None = None) -> list[list[Match]]:
         """Return up to *k* pictures for each row of *vectors*: see `VectorIndex`."""
         queries = unit_queries(vectors, k, dim=self._source.dim)
-        if not len(self._positions):
-            return [[] for _ in queries]
+        return matches(within or self._source, self.nearest(queries, k, within=within), k)
+
+    def nearest(
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        within: Subset | None = None,
+        depth: int | None = None,  # noqa: ARG002 - approximate indexes have it
+    ) -> list[Scored]:
+        """Return positions and scores of the *k* nearest to each unit query, and of what ties with the k-th."""
+        count, parameters = self._selected(within)
+        if not count:
+            return [Scored(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
         if not self._asked_ahead:
             self._asked_ahead = True
             _read_ahead(self._path)
-        fetch = min(k + _MARGIN, len(self._positions))
+        fetch = min(k + _MARGIN, count)
         step = max(1, min(1024, _CANDIDATES // fetch))
         if self._index.ntotal * self._index.d < _WORTH_THREADS:
             step = 1  # FAISS shares out queries among threads
-        results: list[list[Match]] = []
+        found: list[Scored] = []
         for start in range(0, len(queries), step):
             some = queries[start : start + step]
-            approximate, ordinals = self._index.search(some, fetch)
+            approximate, ordinals = self._index.search(some, fetch, params=parameters)
             if ordinals.min() < 0:  # FAISS pads only where it cannot compare, and reads stray memory if asked for -1
                 raise StoreDamaged(f"{self._path} holds vectors that are not numbers; rebuild it with `visrec index`")
-            found = [self._nearest(*each, k) for each in zip(some, ordinals, approximate[:, -1].tolist(), strict=True)]
-            results += matches(self._source, found, k)
-        return results
+            for query, own, last in zip(some, ordinals, approximate[:, -1].tolist(), strict=True):
+                nearest = best(self._scored(own, query), k)
+                whole = len(own) == count or self._is_clear(nearest, last)
+                found.append(nearest if whole else self._ties(query, nearest, k, parameters))
+        return found
 
-    def _nearest(self, query: Vectors, ordinals: NDArray[np.int64], last: float, k: int) -> Scored:
-        """Return the *k* best of all vectors, and all that equal the k-th, given what FAISS found down to *last*."""
-        nearest = best(self._scored(ordinals, query), k)
+    def _selected(self, within: Subset | None) -> tuple[int, faiss.SearchParameters | None]:
+        """Return how many vectors are compared, and what tells FAISS which."""
+        if within is None:
+            return len(self._positions), None
+        chosen = within.mask()[self._positions]
+        selector = faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+        return int(chosen.sum()), faiss.SearchParameters(sel=selector)
+
+    def _is_clear(self, nearest: Scored, last: float) -> bool:
+        """Whether nothing that FAISS puts below *last* can be among the *nearest*, or tie with one of them.
+
+        At -1 the scores are clipped, so all below may be equal to it.
+        """
+        return float(nearest.scores.min()) > max(last + self._tolerance, -1.0)
+
+    def _ties(self, query: Vectors, nearest: Scored, k: int, parameters: faiss.SearchParameters | None) -> Scored:
+        """Return the *k* best of all that may score as much as the last of *nearest*, and all that equal the k-th."""
         lowest = float(nearest.scores.min())
-        # At -1 the scores are clipped, so all that FAISS puts below may be equal to it.
-        if len(ordinals) == len(self._positions) or lowest > max(last + self._tolerance, -1.0):
-            return nearest
         radius = lowest - self._tolerance if lowest > -1.0 else -np.inf
-        _, _, within = self._index.range_search(query[None], radius)
+        _, _, within = self._index.range_search(query[None], radius, params=parameters)
         return best(self._scored(within, query), k)
 
     def _scored(self, ordinals: NDArray[np.int64], query: Vectors) -> Scored:

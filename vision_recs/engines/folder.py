@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,10 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What `engine.json` says: the engine, the space and generation it was built from, and its other files by name."""
+    """What `engine.json` says: the engine, the space and generation it was built from, and its other files by name.
+
+    *facts* are for the engine itself: how it is searched, what was wanted, what it turned out to be.
+    """
 
     name: str
     fingerprint: str
@@ -34,9 +37,12 @@ class Label:
     vectors: int
     dim: int
     files: Mapping[str, FileEntry]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_label(directory: Path, source: VectorSource, *, name: str, vectors: int) -> None:
+def write_label(
+    directory: Path, source: VectorSource, *, name: str, vectors: int, facts: Mapping[str, Any] | None = None
+) -> None:
     """Describe every file that lies in *directory* as made by engine *name* from *vectors* vectors of *source*."""
     label = Label(
         name=name,
@@ -44,7 +50,12 @@ def write_label(directory: Path, source: VectorSource, *, name: str, vectors: in
         generation=source.generation,
         vectors=vectors,
         dim=source.dim,
-        files={path.name: FileEntry(path.stat().st_size, _sha256(path)) for path in directory.iterdir()},
+        files={
+            path.name: FileEntry(path.stat().st_size, _sha256(path))
+            for path in directory.iterdir()
+            if path.name != LABEL
+        },
+        facts=dict(facts or {}),
     )
     (directory / LABEL).write_bytes(seal({"format": FORMAT, **asdict(label)}))
 
@@ -55,7 +66,7 @@ def open_label(directory: Path, source: VectorSource, *, name: str) -> Label:
     Raises SpaceMismatch for another space, StoreDamaged for another engine or generation, or for a file that is
     missing or of another size. What the files hold is not read.
     """
-    label = _read_label(directory)
+    label = read_label(directory)
     if label.name != name:
         raise StoreDamaged(f"{directory} holds the engine {label.name!r}, not {name!r}; rebuild it with `visrec index`")
     if (label.fingerprint, label.dim) != (source.fingerprint, source.dim):
@@ -79,7 +90,7 @@ def verify(directory: Path) -> list[str]:
     Every byte is read: a single one that changed since the engine was built is noticed.
     """
     try:
-        label = _read_label(directory)
+        label = read_label(directory)
     except (StoreDamaged, UnknownFormat) as error:
         return [str(error)]
     problems = list(_wrong_sizes(directory, label))
@@ -89,7 +100,8 @@ def verify(directory: Path) -> list[str]:
     return problems
 
 
-def _read_label(directory: Path) -> Label:
+def read_label(directory: Path) -> Label:
+    """Return what `engine.json` of *directory* says; raises StoreDamaged or UnknownFormat."""
     path = directory / LABEL
     try:
         value = unseal(path.read_bytes())

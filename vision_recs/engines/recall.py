@@ -7,7 +7,7 @@ import numpy as np
 from vision_recs.engines.exact import ExactIndex
 from vision_recs.types import VectorIndex, VectorSource
 
-_TIE = 1e-6
+TIE = 1e-6
 """Two scores that differ by less are one score: float32 cannot tell them apart."""
 
 
@@ -25,5 +25,5 @@ def measure_recall(index: VectorIndex, source: VectorSource, *, k: int, queries:
     found = wanted = 0
     for answer, exact in zip(index.search(vectors, k), ExactIndex(source).search(vectors, k), strict=True):
         wanted += len(exact)
-        found += sum(match.score >= exact[-1].score - _TIE for match in answer)
+        found += sum(match.score >= exact[-1].score - TIE for match in answer)
     return found / wanted

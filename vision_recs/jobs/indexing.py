@@ -13,7 +13,7 @@ from vision_recs.catalog import open_catalog
 from vision_recs.encoders import LoadOptions, Space, choose_space
 from vision_recs.errors import NothingIndexed
 from vision_recs.jobs.embedding import Embedding
-from vision_recs.jobs.engine import NO_ENGINE, mend, publish, wants_engine
+from vision_recs.jobs.engine import NO_ENGINE, mend, publish, wants_engine, wish_for
 from vision_recs.jobs.options import EmbedReport, IndexOptions
 from vision_recs.jobs.progress import Progress, Report, silent
 from vision_recs.store import (
@@ -59,13 +59,14 @@ def index(
             embedding = Embedding(catalog, writer, staging, space, options)
             embedding.run(total, progress)
             counts = _finish(staging) if embedding.complete else None
-            anew = _says_otherwise(writer.base, catalog, space) or wants_engine(writer.base, options.engine)
+            wish = None if options.engine == NO_ENGINE else wish_for(options, writer.base)
+            anew = _says_otherwise(writer.base, catalog, space) or bool(wish and wants_engine(writer.base, wish))
             draft = writer.draft(staging, counts, anew=anew) if counts else None
         finally:
             staging.close()
         published = writer.base
         if draft is not None:
-            published = publish(writer, _describe(draft, catalog, space, writer.base), options.engine, progress)
+            published = publish(writer, _describe(draft, catalog, space, writer.base), wish, progress)
         elif counts is not None and published is not None:
             mend(writer, published)
     report = _report(published, counts, space, embedding)
@@ -162,6 +163,7 @@ def _describe(draft: Draft, catalog: Catalog, space: Space, base: Store | None) 
         skipped_digest=draft.skipped_digest,
         probe=_probe(space, base),
         engine=NO_ENGINE,
+        projection=base.manifest.projection if base is not None and base.manifest.encoder == space.spec else None,
         recall_at_10=1.0,  # answers come from exact search until there is an engine
     )
 
@@ -178,10 +180,12 @@ def _report(published: Store | None, counts: Counts | None, space: Space, embedd
         removed=counts.removed if counts else 0,
         generation=manifest.generation if manifest else 0,
         encoder=space.spec.name,
-        fingerprint=space.spec.fingerprint,
+        fingerprint=manifest.fingerprint if manifest and manifest.encoder == space.spec else space.spec.fingerprint,
         runtime=space.runtime,
         engine=manifest.engine if manifest else NO_ENGINE,
+        recipe=(manifest.index or {}).get("recipe") if manifest else None,
         recall_at_10=manifest.recall_at_10 if manifest else 0.0,
+        recall_reached=(manifest.index or {}).get("reached", True) if manifest else True,
         seconds=0.0,
         pictures_per_second=round(embedding.embedded / embedding.seconds, 1) if embedding.embedded else 0.0,
         stages=stages,

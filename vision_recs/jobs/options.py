@@ -20,7 +20,8 @@ class IndexOptions:
     *precision* are those of `load_encoder`. *shard_size* is how many pictures are written at a time, and so how many a
     crash can cost. *limit* ends the run after so many new pictures, and *stopped*, which is asked before each, when it
     says true; either finishes the shard in hand. *retry_skipped* tries those again that could not be used before,
-    although their bytes are the same. *engine* is the index that is built. *batch_size* is how many pictures the
+    although their bytes are the same. *engine*, *memory* in bytes and *recall* are those of `engines.Wish`; None leaves
+    each as it was, at first to visrec. *batch_size* is how many pictures the
     encoder is given at a time, by default as many as it likes best; *workers* is how many threads read and decode.
     """
 
@@ -32,13 +33,17 @@ class IndexOptions:
     limit: int | None = None
     stopped: Stopped = go_on
     retry_skipped: bool = False
-    engine: str = "flat"
+    engine: str | None = None
+    memory: int | None = None
+    recall: float | None = None
     batch_size: int | None = None
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     def __post_init__(self) -> None:
-        """Refuse sizes below 1 with a ValueError."""
-        for name in ("shard_size", "batch_size", "workers", "limit"):
+        """Refuse sizes below 1, and a recall that is no share, with a ValueError."""
+        if self.recall is not None and not 0 < self.recall <= 1:
+            raise ValueError(f"recall is {self.recall}; it must be above 0 and at most 1")
+        for name in ("shard_size", "batch_size", "workers", "limit", "memory"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be 1 or more")
@@ -53,6 +58,7 @@ class EmbedReport:
     *skipped_reasons*, *removed* the items that are gone since the last generation. A run that was stopped is not
     *complete*: what it embedded is kept, nothing is published, and *items* and the like are those published before.
     *stages* are the seconds during which each was at work, several of them at a time; *bottleneck* is the longest.
+    *recall_reached* says whether the index finds what was wanted of it.
     *pictures_per_second* is the rate of embedding. *picture_columns* belong to pictures and not to items.
     """
 
@@ -67,7 +73,9 @@ class EmbedReport:
     fingerprint: str
     runtime: str
     engine: str
+    recipe: str | None
     recall_at_10: float
+    recall_reached: bool
     seconds: float
     pictures_per_second: float
     stages: Mapping[str, float]

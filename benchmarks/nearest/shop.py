@@ -1,0 +1,92 @@
+"""A store of vectors that no pictures were embedded for: as `visrec index` would write it, but for the embedding."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from vision_recs.engines import Wish
+from vision_recs.jobs.engine import publish
+from vision_recs.jobs.progress import silent
+from vision_recs.store import CatalogEntry, Embedded, Manifest, Store, open_writer, probe_text
+from vision_recs.types import EncoderSpec, Item, PixelRecipe, Vectors
+
+CATEGORIES = ("dress", "shirt", "shoe", "hat", "bag", "mug", "lamp", "vase")
+_SHARD = 65_536
+
+
+def spec_of(dim: int) -> EncoderSpec:
+    """Return the spec of an encoder that made these vectors."""
+    half = (0.5, 0.5, 0.5)
+    return EncoderSpec("grown", "none", dim, PixelRecipe((224, 224), "crop", 256, "bilinear", half, half), "none")
+
+
+def write_shop(folder: Path, blocks: Iterable[Vectors], *, dim: int, wish: Wish | None, numbers: range) -> Store:
+    """Publish a generation whose item n shows the vector n of *blocks*, for n in *numbers*; others are gone.
+
+    Vectors that the store holds already are not written again.
+    """
+    with open_writer(folder) as writer:
+        staging = writer.stage()
+        for number in numbers:
+            staging.add(_item(number))
+        writer.enter(staging, spec_of(dim))
+        pictures = staging.pictures()
+        for first, vectors in _numbered(blocks):
+            embedded, rows = [], []
+            for number in range(max(first, numbers.start), min(first + len(vectors), numbers.stop)):
+                staged = next(pictures)
+                digest = hashlib.sha256(b"%d" % number).digest()
+                staging.resolve(staged, digest, None)
+                if not writer.recall(staging, digest):
+                    embedded.append(Embedded(staged.id, staged.picture, digest, len(rows)))
+                    rows.append(number - first)
+            for start in range(0, len(rows), _SHARD):
+                some = [
+                    Embedded(each.id, each.picture, each.digest, row)
+                    for row, each in enumerate(embedded[start : start + _SHARD])
+                ]
+                writer.add_shard(staging, spec_of(dim).fingerprint, some, vectors[rows[start : start + _SHARD]])
+        counts = staging.finish()
+        draft = writer.draft(staging, counts, anew=True)
+        if draft is None:
+            raise ValueError(f"{folder} holds these items already")
+        manifest = Manifest(
+            generation=draft.generation,
+            created="2026-01-01T00:00:00+00:00",
+            visrec="benchmark",
+            encoder=spec_of(dim),
+            weights_file=None,
+            catalog=CatalogEntry("/nowhere", "/nowhere"),
+            items=counts.items,
+            pictures=counts.pictures,
+            skipped=0,
+            shards=draft.shards,
+            items_digest=draft.items_digest,
+            skipped_digest=draft.skipped_digest,
+            probe=probe_text(np.eye(1, dim, dtype=np.float32)[0]),
+            engine="exact",
+            recall_at_10=1.0,
+        )
+        return publish(writer, manifest, wish, silent)
+
+
+def _item(number: int) -> Item:
+    """Return an item whose attributes select shares of the catalogue: `part < 100` of ten thousand is a hundredth."""
+    attributes = {
+        "category": CATEGORIES[number % len(CATEGORIES)],
+        "part": number * 7919 % 10_000,
+        "price": round(5 + number * 104_729 % 20_000 / 100, 2),
+        "in_stock": number % 10 != 0,
+    }
+    return Item(f"item{number:08d}", (f"{number}.jpg",), attributes)
+
+
+def _numbered(blocks: Iterable[Vectors]) -> Iterator[tuple[int, Vectors]]:
+    first = 0
+    for vectors in blocks:
+        yield first, vectors
+        first += len(vectors)

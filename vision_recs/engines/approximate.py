@@ -1,0 +1,89 @@
+"""Searching with candidates: an approximate index proposes, the vectors of the store decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.engines.folder import open_label
+from vision_recs.engines.ranking import Scored, matches, unit_queries
+from vision_recs.engines.refine import refine, scan
+from vision_recs.engines.wish import Tuning
+from vision_recs.types import Match, Subset, Vectors, VectorSource
+
+_AT_ONCE = 1 << 20  # candidates in memory
+_CERTAIN = 2  # times the effort that was measured with random filters: real ones may select what is far away
+
+
+class Proposer(Protocol):
+    """What finds candidates quickly."""
+
+    @property
+    def largest_effort(self) -> int:
+        """The effort with which it does all that it can."""
+        ...
+
+    def work(self, effort: int, fetch: int) -> float:
+        """Return about how many bytes a query reads."""
+        ...
+
+    def propose(self, queries: Vectors, count: int, effort: int, within: Subset | None = None) -> NDArray[np.int64]:
+        """Return (n, *count*) positions for unit *queries* (n, dim), -1 where there are no more."""
+        ...
+
+
+class ApproximateIndex:
+    """A VectorIndex that scores exactly what a Proposer proposes, and scans where a filter leaves few vectors."""
+
+    def __init__(self, source: VectorSource, proposer: Proposer, tuning: Tuning, *, size: int) -> None:
+        """Search the *size* vectors of *source* by *proposer*, as *tuning* says."""
+        self._size = size
+        self._source = source
+        self._proposer = proposer
+        self._tuning = tuning
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """The space and the generation that were indexed."""
+        return self._source.fingerprint, self._source.generation
+
+    def search(self, vectors: Vectors, k: int, *, within: Subset | None = None) -> list[list[Match]]:
+        """Return up to *k* pictures for each row of *vectors*: see `VectorIndex`."""
+        queries = unit_queries(vectors, k, dim=self._source.dim)
+        return matches(within or self._source, self.nearest(queries, k, within=within), k)
+
+    def nearest(
+        self, queries: Vectors, k: int, *, within: Subset | None = None, depth: int | None = None
+    ) -> list[Scored]:
+        """Return positions and exact scores of the *k* nearest to each unit query, and of what ties with the k-th.
+
+        The effort is that for *depth* matches, if it is given.
+        """
+        point = self._tuning.point(depth or k)
+        effort, fetch = point.effort, max(k, point.fetch)
+        if within is not None:
+            positions = within.positions()
+            needed = self._tuning.effort(len(positions) / max(1, self._size))
+            if needed is None or len(positions) <= max(k, self._tuning.rows_for_a_query):
+                return scan(self._source, positions, queries, k)
+            effort = max(effort, _CERTAIN * needed)
+        effort = min(max(1, effort), self._proposer.largest_effort)
+        step = max(1, _AT_ONCE // fetch)
+        found: list[Scored] = []
+        for start in range(0, len(queries), step):
+            some = queries[start : start + step]
+            proposed = self._proposer.propose(some, fetch, effort, within)
+            found += refine(self._source, some, proposed, k)
+        return found
+
+
+def open_approximate(
+    source: VectorSource, directory: Path, *, name: str, proposer: Callable[[Path], Proposer]
+) -> ApproximateIndex:
+    """Return the index of engine *name* in *directory*, whose files *proposer* opens."""
+    label = open_label(directory, source, name=name)
+    return ApproximateIndex(source, proposer(directory), Tuning.from_dict(label.facts["tuning"]), size=label.vectors)

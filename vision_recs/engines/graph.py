@@ -1,0 +1,209 @@
+"""An index of FAISS in one file: the HNSW graph, or whatever a factory string describes.
+
+The folder holds `index.faiss`, `positions.npy` (int64: ordinal of FAISS -> position of the store) and `dead.npy`, the
+positions that are gone. FAISS compares by L2, which orders unit vectors as their cosine does, also behind a PCA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.engines.approximate import ApproximateIndex, open_approximate
+from vision_recs.engines.lists import among, missing, read_dead, save_dead
+from vision_recs.engines.mapping import map_array
+from vision_recs.engines.ranking import blocks
+from vision_recs.engines.tuning import Told, finish
+from vision_recs.engines.wish import Built, Figures, Tuning, Wish
+from vision_recs.errors import StoreDamaged, VisionRecsError
+from vision_recs.types import Subset, Vectors, VectorSource
+
+HNSW = "HNSW32,SQ8"
+"""The graph that `hnsw` stands for: vectors of 8 bits a number, 32 neighbours of each."""
+
+_INDEX = "index.faiss"
+_POSITIONS = "positions.npy"
+_BLOCK = 16_384
+_TRAINING = 100_000  # vectors at most
+_EF_CONSTRUCTION = 100
+_LARGEST_EF = 4_096
+_DEAD_SHARE = 0.2  # from which on the index is built anew
+_GROWTH = 2.0
+
+
+class FaissFile:
+    """Proposes candidates out of one index of FAISS; effort is efSearch or nprobe, where it has one of them."""
+
+    def __init__(self, directory: Path) -> None:
+        """Map the files of *directory*; raises StoreDamaged."""
+        path = directory / _INDEX
+        try:
+            self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as error:
+            raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
+        self._positions: NDArray[np.int64] = map_array(directory / _POSITIONS, np.int64)
+        if len(self._positions) != self._index.ntotal:
+            raise StoreDamaged(f"the files of {directory} do not fit together; rebuild it with `visrec index`")
+        self._dead = read_dead(directory)
+        self._largest_effort, self._parameters = _searched(self._index)
+        self._alive: NDArray[np.uint8] | None = None
+
+    @property
+    def largest_effort(self) -> int:
+        """The effort with which it does all that it can."""
+        return self._largest_effort
+
+    def work(self, effort: int, fetch: int) -> float:
+        """Return about how many bytes a query reads."""
+        return float(effort * _bytes_per_step(self._index) + 8 * fetch * self._index.d)
+
+    def propose(self, queries: Vectors, count: int, effort: int, within: Subset | None = None) -> NDArray[np.int64]:
+        """Return (n, *count*) positions for *queries*, -1 where there are no more."""
+        if count >= len(self._positions):  # a graph does not reach every one of many equal vectors
+            return np.tile(self._every(within), (len(queries), 1))
+        bits = self._bits(within)
+        selector = None if bits is None else faiss.IDSelectorBitmap(bits)
+        _, ordinals = self._index.search(queries, count, params=self._parameters(effort, selector))
+        return np.where(ordinals >= 0, self._positions[ordinals], -1)
+
+    def _every(self, within: Subset | None) -> NDArray[np.int64]:
+        """Return all positions that may be proposed, ascending."""
+        if within is not None:
+            return within.positions()
+        return missing(np.sort(self._positions), self._dead)
+
+    def _bits(self, within: Subset | None) -> NDArray[np.uint8] | None:
+        """Return a bit for each ordinal that may be proposed, or None for all of them."""
+        if within is not None:
+            return np.packbits(within.mask()[self._positions], bitorder="little")
+        if self._alive is None and len(self._dead):
+            self._alive = np.packbits(~among(self._positions, self._dead), bitorder="little")
+        return self._alive
+
+
+class GraphEngine:
+    """Builds, changes and opens `faiss`, an index that a factory string describes."""
+
+    name = "faiss"
+    recipe = HNSW
+
+    @classmethod
+    def build(cls, source: VectorSource, directory: Path) -> None:
+        """Build the graph, for the recall that is usual."""
+        cls.make(source, directory, Wish(), cls.recipe)
+
+    @classmethod
+    def make(cls, source: VectorSource, directory: Path, wish: Wish, recipe: str) -> Figures:
+        """Write the index that the factory string *recipe* describes, over all vectors of *source*.
+
+        Raises VisionRecsError where FAISS cannot.
+        """
+        started = perf_counter()
+        positions = source.positions()
+        try:
+            index = _filled(source, positions, recipe, wish.seed)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise VisionRecsError(
+                f"FAISS cannot build the index {recipe!r} ({reason}); use another --engine"
+            ) from error
+        _write(directory, index, positions, positions[:0])
+        seconds = perf_counter() - started
+        built = Built(cls.name, recipe, len(positions), _bytes_per_vector(directory), seconds)
+        return finish(source, directory, FaissFile(directory), built=built, told=Told(wish))
+
+    @classmethod
+    def update(cls, source: VectorSource, old: Path, directory: Path, facts: Mapping[str, Any]) -> Figures | None:
+        """Write into *directory* what the index in *old* becomes for *source*; None where it has to be built anew."""
+        built, wish = Built(**facts["built"]), Wish(**facts["wish"])
+        alive = source.positions()
+        known: NDArray[np.int64] = map_array(old / _POSITIONS, np.int64)
+        ordered = np.sort(known)
+        fresh, dead = missing(alive, ordered), missing(ordered, alive)
+        if len(dead) > _DEAD_SHARE * len(known) or len(alive) > _GROWTH * built.trained_for:
+            return None
+        index = faiss.read_index(str(old / _INDEX))
+        for _, vectors in blocks(source, _BLOCK, fresh):
+            index.add(vectors)
+        _write(directory, index, np.concatenate([known, fresh]), dead)
+        tuning = Tuning.from_dict(facts["tuning"])
+        figures = finish(source, directory, FaissFile(directory), built=built, told=Told(wish, tuning))
+        return figures if figures.reached or not facts["figures"]["reached"] else None
+
+    @classmethod
+    def open(cls, source: VectorSource, directory: Path) -> ApproximateIndex:
+        """Map the files of *directory*."""
+        return open_approximate(source, directory, name=cls.name, proposer=FaissFile)
+
+
+class HnswEngine(GraphEngine):
+    """Builds, changes and opens `hnsw`."""
+
+    name = "hnsw"
+
+
+def _filled(source: VectorSource, positions: NDArray[np.int64], recipe: str, seed: int) -> faiss.Index:
+    index = faiss.index_factory(source.dim, recipe, faiss.METRIC_L2)
+    inner = faiss.downcast_index(index)
+    if isinstance(inner, faiss.IndexHNSW):
+        inner.hnsw.efConstruction = _EF_CONSTRUCTION
+    if not index.is_trained:
+        count = min(len(positions), _TRAINING)
+        random = np.random.default_rng(seed)
+        sample = np.sort(random.choice(positions, count, replace=False)) if count else positions
+        index.train(source.vectors(sample) if count else random.random((1, source.dim), np.float32))
+    for _, vectors in blocks(source, _BLOCK, positions):
+        index.add(vectors)
+    return index
+
+
+def _write(directory: Path, index: faiss.Index, positions: NDArray[np.int64], dead: NDArray[np.int64]) -> None:
+    faiss.write_index(index, str(directory / _INDEX))
+    np.save(directory / _POSITIONS, positions)
+    save_dead(directory, dead)
+
+
+Parameters = Callable[[int, faiss.IDSelector | None], faiss.SearchParameters]
+
+
+def _searched(index: faiss.Index) -> tuple[int, Parameters]:
+    """Return the largest effort with which *index* can be searched, and what tells it an effort and a selection."""
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        largest, inner = _searched(index.index)
+        return largest, lambda effort, sel: faiss.SearchParametersPreTransform(index_params=inner(effort, sel))
+    if isinstance(index, faiss.IndexRefine):
+        largest, inner = _searched(index.base_index)
+        return largest, lambda effort, sel: faiss.IndexRefineSearchParameters(
+            k_factor=4.0, base_index_params=inner(effort, sel), sel=sel
+        )
+    if isinstance(index, faiss.IndexIVF | faiss.IndexIVFFastScan):
+        return index.nlist, lambda effort, sel: faiss.SearchParametersIVF(nprobe=effort, sel=sel)
+    if isinstance(index, faiss.IndexHNSW):
+        return _LARGEST_EF, lambda effort, sel: faiss.SearchParametersHNSW(efSearch=effort, sel=sel)
+    return 1, lambda _, sel: faiss.SearchParameters(sel=sel)
+
+
+def _bytes_per_step(index: faiss.Index) -> float:
+    """Return about how many bytes an effort of 1 more reads."""
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return _bytes_per_step(index.index)
+    if isinstance(index, faiss.IndexRefine):
+        return _bytes_per_step(index.base_index)
+    if isinstance(index, faiss.IndexHNSW):
+        return float(index.hnsw.nb_neighbors(0) * faiss.downcast_index(index.storage).sa_code_size())
+    code = index.sa_code_size()
+    return float(code * index.ntotal / getattr(index, "nlist", 1))
+
+
+def _bytes_per_vector(directory: Path) -> float:
+    """Return how large the file of the index is for each of its vectors."""
+    count = len(map_array(directory / _POSITIONS, np.int64))
+    return ((directory / _INDEX).stat().st_size + (directory / _POSITIONS).stat().st_size) / max(1, count)

@@ -1,0 +1,292 @@
+"""Inverted lists of product-quantised codes, scanned by FAISS's fast scan: small, quick to build and to change.
+
+A vector is reduced to its principal components, rotated, and cut into pairs of numbers of 4 bits each. The folder holds
+`trained.faiss` (the rotation, the centroids of the lists and the codebooks; no vectors) and the segments of `lists`.
+What the codes propose is scored exactly with the vectors of the store.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.engines.approximate import ApproximateIndex, open_approximate
+from vision_recs.engines.lists import Lists, Segment, merged, missing, positions_of, read_dead, save_dead, share
+from vision_recs.engines.ranking import blocks
+from vision_recs.engines.tuning import Told, finish
+from vision_recs.engines.wish import Built, Figures, Tuning, Wish
+from vision_recs.errors import StoreDamaged
+from vision_recs.types import Subset, Vectors, VectorSource
+
+_TRAINED = "trained.faiss"
+_BLOCK = 16_384
+_TRAINING_NUMBERS = 1 << 26  # of vectors in memory while the principal components are found
+_POINTS_PER_LIST = 39  # with which FAISS finds k-means well founded
+_ITERATIONS = 10
+_SEGMENTS = 8  # more are merged into one
+_DEAD_SHARE = 0.1  # from which on segments are written anew without them
+_GROWTH = 2.0  # against what it was trained for, from which on it is trained anew
+_LISTS = 4  # times the square root of the number of vectors
+_FEWEST_PER_LIST = 32  # vectors: FAISS scans so many at once
+_FEWEST_TO_TRAIN = 64  # vectors, which 16 codewords need; fewer are taken several times
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How large an inverted index is: *lists*, *dim* principal components, *codes* of 4 bits for each vector."""
+
+    lists: int
+    dim: int
+    codes: int
+
+    def __str__(self) -> str:
+        """Return the factory string of FAISS."""
+        return f"PCAR{self.dim},IVF{self.lists},PQ{self.codes}x4fs,Refine(store)"
+
+    @property
+    def bytes_per_vector(self) -> float:
+        """What a vector takes in memory: its code and its position."""
+        return self.codes / 2 + 8
+
+
+class InvertedIndex:
+    """Proposes candidates out of inverted lists; effort is how many lists are scanned."""
+
+    def __init__(self, directory: Path) -> None:
+        """Map the files of *directory*; raises StoreDamaged."""
+        try:
+            self._whole = faiss.read_index(str(directory / _TRAINED))
+            self._rotation = faiss.downcast_VectorTransform(self._whole.chain.at(0))
+            self._inverted = faiss.downcast_index(self._whole.index)
+            segments = [Segment.map(directory, name) for name in _names(directory)]
+        except (RuntimeError, AttributeError) as error:
+            raise StoreDamaged(
+                f"{directory / _TRAINED} cannot be read ({error}); rebuild it with `visrec index`"
+            ) from error
+        self._quantizer = faiss.downcast_index(self._inverted.quantizer)
+        self._lists = Lists(self._inverted, segments, read_dead(directory))
+        self._marked: dict[int, tuple[NDArray[np.bool_], NDArray[np.uint8], NDArray[np.int64]]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def largest_effort(self) -> int:
+        """The effort that scans everything."""
+        return int(self._inverted.nlist)
+
+    def work(self, effort: int, fetch: int) -> float:
+        """Return about how many bytes a query reads."""
+        inverted = self._inverted
+        scanned = effort * self._lists.total / inverted.nlist * inverted.pq.code_size
+        return float(4 * inverted.nlist * inverted.d + scanned + 8 * fetch * self._whole.d)
+
+    def propose(self, queries: Vectors, count: int, effort: int, within: Subset | None = None) -> NDArray[np.int64]:
+        """Return (n, *count*) positions for *queries*, -1 where there are no more.
+
+        With *within*, lists are scanned until as many vectors of *within* were met as *effort* lists hold on average.
+        """
+        reduced = self._rotation.apply(queries)
+        selector = None
+        if within is None:
+            distances, lists = self._quantizer.search(reduced, effort)
+        else:
+            bits, sizes = self._mark(within)
+            selector = faiss.IDSelectorBitmap(bits)
+            distances, lists = self._quantizer.search(reduced, self.largest_effort)
+            lists = _enough(lists, sizes, effort * int(sizes.sum()) / self.largest_effort)
+            distances = np.ascontiguousarray(distances[:, : lists.shape[1]])
+        self._lists.need(lists.ravel())
+        parameters = faiss.SearchParametersIVF(nprobe=lists.shape[1], sel=selector)
+        return self._scan(reduced, count, lists, distances, parameters)
+
+    def _scan(
+        self,
+        reduced: Vectors,
+        count: int,
+        lists: NDArray[np.int64],
+        distances: NDArray[np.float32],
+        parameters: faiss.SearchParametersIVF,
+    ) -> NDArray[np.int64]:
+        """Call what FAISS's own wrapper for Python offers without parameters only."""
+        found = np.empty((len(reduced), count), np.int64)
+        scores = np.empty((len(reduced), count), np.float32)
+        arrays = (faiss.swig_ptr(each) for each in (lists, distances, scores, found))
+        self._inverted.search_preassigned_c(
+            len(reduced),
+            faiss.swig_ptr(reduced),
+            count,
+            *arrays,
+            False,  # noqa: FBT003 - as in C++
+            parameters,
+        )
+        return found
+
+    def _mark(self, within: Subset) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return the bits of *within*, and how many vectors of it each list holds; kept for the next query."""
+        mask = within.mask()
+        known = self._marked.get(id(mask))
+        if known is None:
+            known = mask, np.packbits(mask, bitorder="little"), self._lists.sizes(mask)
+            with self._lock:
+                while len(self._marked) >= 8:  # noqa: PLR2004 - filters that are asked again
+                    self._marked.pop(next(iter(self._marked)))
+                self._marked[id(mask)] = known
+        return known[1], known[2]
+
+
+class InvertedEngine:
+    """Builds, changes and opens `ivf-pq`."""
+
+    name = "ivf-pq"
+
+    @classmethod
+    def build(cls, source: VectorSource, directory: Path) -> None:
+        """Build it as `recipe_for` says, for the recall that is usual."""
+        cls.make(source, directory, Wish(), recipe_for(len(source.positions()), source.dim))
+
+    @classmethod
+    def make(cls, source: VectorSource, directory: Path, wish: Wish, recipe: Recipe) -> Figures:
+        """Train on a sample of *source*, write the codes of all its vectors, tune and measure."""
+        started = perf_counter()
+        positions = source.positions()
+        rotation, inverted = _train(source, positions, recipe, wish.seed)
+        faiss.write_index(faiss.IndexPreTransform(rotation, inverted), str(directory / _TRAINED))
+        _encode(source, positions, rotation, inverted).save(directory, "0")
+        save_dead(directory, positions[:0])
+        seconds = perf_counter() - started
+        built = Built(cls.name, str(recipe), len(positions), recipe.bytes_per_vector, seconds)
+        return finish(source, directory, InvertedIndex(directory), built=built, told=Told(wish))
+
+    @classmethod
+    def update(cls, source: VectorSource, old: Path, directory: Path, facts: Mapping[str, Any]) -> Figures | None:
+        """Write into *directory* what the index in *old* becomes for *source*; None where it has to be built anew.
+
+        Only vectors that are new are read, and a few to measure with.
+        """
+        built, wish = Built(**facts["built"]), Wish(**facts["wish"])
+        alive = source.positions()
+        if not len(alive) / _GROWTH <= built.trained_for <= len(alive) * _GROWTH:
+            return None
+        _change(source, alive, old, directory)
+        tuning = Tuning.from_dict(facts["tuning"])
+        figures = finish(source, directory, InvertedIndex(directory), built=built, told=Told(wish, tuning))
+        return figures if figures.reached or not facts["figures"]["reached"] else None
+
+    @classmethod
+    def open(cls, source: VectorSource, directory: Path) -> ApproximateIndex:
+        """Map the files of *directory*."""
+        return open_approximate(source, directory, name=cls.name, proposer=InvertedIndex)
+
+
+def recipe_for(vectors: int, dim: int, *, components: int = 256, bits: int = 2) -> Recipe:
+    """Return the recipe for so many *vectors* of *dim* numbers: *components* of them, *bits* for each component."""
+    components = max(1, min(dim, components, vectors))
+    codes = max(1, components * bits // 4)
+    components -= components % codes
+    lists = max(1, min(vectors // _FEWEST_PER_LIST, round(_LISTS * vectors**0.5)))
+    return Recipe(lists, components, codes)
+
+
+def _change(source: VectorSource, alive: NDArray[np.int64], old: Path, directory: Path) -> None:
+    """Write the segments of *old* and one with what is new, or all of them merged."""
+    names = _names(old)
+    segments = [Segment.map(old, name) for name in names]
+    known = positions_of(segments)
+    fresh, dead = missing(alive, known), missing(known, alive)
+    shutil.copyfile(old / _TRAINED, directory / _TRAINED)
+    whole = faiss.read_index(str(old / _TRAINED))
+    rotation, inverted = faiss.downcast_VectorTransform(whole.chain.at(0)), faiss.downcast_index(whole.index)
+    if len(fresh):
+        segments.append(_encode(source, fresh, rotation, inverted))
+    following = str(max(map(int, names)) + 1)
+    if len(segments) > _SEGMENTS or len(dead) > _DEAD_SHARE * len(known):
+        merged(segments, dead).save(directory, following)
+        dead = dead[:0]
+    else:
+        for name in names:
+            share(old, directory, name)
+        if len(fresh):
+            segments[-1].save(directory, following)
+    save_dead(directory, dead)
+
+
+def _train(
+    source: VectorSource, positions: NDArray[np.int64], recipe: Recipe, seed: int
+) -> tuple[faiss.LinearTransform, faiss.IndexIVFPQFastScan]:
+    random = np.random.default_rng(seed)
+    wanted = min(len(positions), max(_POINTS_PER_LIST * recipe.lists, 2 * 10_000))
+    sample = np.sort(random.choice(positions, wanted, replace=False)) if wanted else positions
+    read = (vectors for _, vectors in blocks(source, _BLOCK, sample))
+    rotation = _rotation(source, sample, recipe, random)
+    reduced = np.concatenate([np.empty((0, recipe.dim), np.float32), *(rotation.apply(vectors) for vectors in read)])
+    if len(reduced) < _FEWEST_TO_TRAIN:
+        reduced = (
+            np.resize(reduced, (_FEWEST_TO_TRAIN, recipe.dim))
+            if len(reduced)
+            else random.standard_normal((_FEWEST_TO_TRAIN, recipe.dim), np.float32)
+        )
+    quantizer = faiss.IndexFlatL2(recipe.dim)
+    inverted = faiss.IndexIVFPQFastScan(quantizer, recipe.dim, recipe.lists, recipe.codes, 4, faiss.METRIC_L2)
+    inverted.by_residual = False  # one table for a query, not one for each list that it scans
+    inverted.cp.niter = _ITERATIONS
+    inverted.cp.seed = inverted.pq.cp.seed = seed + 1
+    inverted.cp.min_points_per_centroid = inverted.pq.cp.min_points_per_centroid = 1
+    inverted.train(reduced)
+    return rotation, inverted
+
+
+def _rotation(
+    source: VectorSource, sample: NDArray[np.int64], recipe: Recipe, random: np.random.Generator
+) -> faiss.LinearTransform:
+    """Return the projection onto the principal components of *sample*, rotated so that all carry as much."""
+    few = _TRAINING_NUMBERS // source.dim
+    chosen = sample if len(sample) <= few else np.sort(random.choice(sample, few, replace=False))
+    vectors = source.vectors(chosen)
+    if len(vectors) < source.dim:  # too few to span the space: every direction gets its share
+        vectors = np.concatenate([vectors, np.eye(source.dim, dtype=np.float32)])
+    rotation = faiss.PCAMatrix(source.dim, recipe.dim)
+    rotation.random_rotation = True
+    rotation.train(np.ascontiguousarray(vectors))
+    return rotation
+
+
+def _encode(
+    source: VectorSource,
+    positions: NDArray[np.int64],
+    rotation: faiss.LinearTransform,
+    inverted: faiss.IndexIVFPQFastScan,
+) -> Segment:
+    codes = np.empty((len(positions), inverted.pq.code_size), np.uint8)
+    lists = np.empty(len(positions), np.int64)
+    start = 0
+    for _, vectors in blocks(source, _BLOCK, positions):
+        reduced = rotation.apply(vectors)
+        stop = start + len(vectors)
+        lists[start:stop] = inverted.quantizer.search(reduced, 1)[1].ravel()
+        codes[start:stop] = inverted.pq.compute_codes(reduced)
+        start = stop
+    return Segment.of(codes, positions, lists, count=inverted.nlist)
+
+
+def _enough(lists: NDArray[np.int64], sizes: NDArray[np.int64], wanted: float) -> NDArray[np.int64]:
+    """Return the first of *lists* (n, m), nearest first, that hold *wanted* vectors together; -1 in place of others.
+
+    A list that holds none is no use either.
+    """
+    held = sizes[lists]
+    before = np.cumsum(held, axis=1) - held
+    needed = (before < wanted) & (held > 0)
+    width = max(1, int((needed * np.arange(1, lists.shape[1] + 1)).max(initial=1)))
+    return np.ascontiguousarray(np.where(needed, lists, -1)[:, :width])
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted((path.name.split(".")[0] for path in directory.glob("*.offsets.npy")), key=int)
