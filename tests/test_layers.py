@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"errors", "types", "filters", "sealed", "lazy"},
+    {"errors", "types", "filters", "metrics", "sealed", "lazy"},
     {"catalog", "images", "store"},
     {"encoders", "engines"},
     {"jobs", "recommend", "evaluate", "tune"},
@@ -18,12 +18,12 @@ LAYERS = [
     {"cli"},
 ]
 HEAVY = {
-    "torch": "encoders",
-    "torchvision": "encoders",
-    "open_clip": "encoders",
-    "timm": "encoders",
-    "openvino": "encoders",
-    "faiss": "engines",
+    "torch": {"encoders", "engines"},
+    "torchvision": {"encoders"},
+    "open_clip": {"encoders"},
+    "timm": {"encoders"},
+    "openvino": {"encoders"},
+    "faiss": {"engines"},
 }
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
 FILES = [*sorted((ROOT / "vision_recs").rglob("*.py")), *sorted((ROOT / "cli").rglob("*.py"))]
@@ -51,7 +51,7 @@ def breaches(package: str, tree: ast.AST) -> list[str]:
         if top == "vision_recs" and below and below[0] in LEVEL and below[0] != package:
             if LEVEL[below[0]] > LEVEL[package] or (LEVEL[below[0]] == LEVEL[package] and LEVEL[package] > 0):
                 wrong.append(name)
-        elif HEAVY.get(top, package) != package:
+        elif package not in HEAVY.get(top, {package}):
             wrong.append(name)
     return wrong
 
@@ -70,7 +70,7 @@ def test_imports_point_down_only(path: Path) -> None:
         ("store", "from vision_recs import engines"),
         ("catalog", "import vision_recs.images"),
         ("jobs", "def f():\n    import torch"),
-        ("engines", "from torch import nn"),
+        ("recommend", "from torch import nn"),
     ],
 )
 def test_an_import_that_points_elsewhere_is_found(package: str, code: str) -> None:

@@ -4,7 +4,7 @@
 >>> report = vision_recs.index("sample_images/catalog.csv", "shop.visrec")  # doctest: +SKIP
 >>> shop = vision_recs.open("shop.visrec")  # doctest: +SKIP
 >>> [match.id for match in shop.similar("mug-01", k=3)]  # doctest: +SKIP
-['mug-03', 'mug-02', 'mug-04']
+['mug-02', 'mug-04', 'bottle-03']
 
 Names are loaded when they are first used, so that `import vision_recs` costs nothing.
 """
@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from vision_recs.errors import VisionRecsError
     from vision_recs.filters import Filter
     from vision_recs.jobs import EmbedReport, IndexOptions, Progress, embed, export, index, verify
-    from vision_recs.recommend import Query, Recommender, open  # noqa: A004 - vision_recs.open is how a shop is opened
+    from vision_recs.recommend import (
+        History,
+        Policy,
+        Query,
+        Recommender,
+        Weighted,
+        open,  # noqa: A004 - vision_recs.open is how a shop is opened
+        read_history,
+        read_policy,
+    )
     from vision_recs.store import Store
     from vision_recs.types import Catalog, Encoder, EncoderSpec, Item, Match, PixelRecipe, VectorIndex, Vectors
 
@@ -35,10 +44,12 @@ _HOMES = {
     "EncoderInfo": "encoders",
     "EncoderSpec": "types",
     "Filter": "filters",
+    "History": "recommend",
     "IndexOptions": "jobs",
     "Item": "types",
     "Match": "types",
     "PixelRecipe": "types",
+    "Policy": "recommend",
     "Progress": "jobs",
     "Query": "recommend",
     "Recommender": "recommend",
@@ -46,6 +57,7 @@ _HOMES = {
     "VectorIndex": "types",
     "Vectors": "types",
     "VisionRecsError": "errors",
+    "Weighted": "recommend",
     "embed": "jobs",
     "export": "jobs",
     "index": "jobs",
@@ -53,6 +65,8 @@ _HOMES = {
     "load_encoder": "encoders",
     "open": "recommend",
     "open_catalog": "catalog",
+    "read_history": "recommend",
+    "read_policy": "recommend",
     "verify": "jobs",
 }
 
@@ -64,10 +78,12 @@ __all__ = [
     "EncoderInfo",
     "EncoderSpec",
     "Filter",
+    "History",
     "IndexOptions",
     "Item",
     "Match",
     "PixelRecipe",
+    "Policy",
     "Progress",
     "Query",
     "Recommender",
@@ -75,6 +91,7 @@ __all__ = [
     "VectorIndex",
     "Vectors",
     "VisionRecsError",
+    "Weighted",
     "embed",
     "export",
     "index",
@@ -82,6 +99,8 @@ __all__ = [
     "load_encoder",
     "open",
     "open_catalog",
+    "read_history",
+    "read_policy",
     "verify",
 ]
 

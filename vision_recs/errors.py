@@ -7,6 +7,7 @@ VisionRecsError
 │   ├── UnknownEncoder      no encoder has that name
 │   ├── WeightsNotFound     the weights are not on this machine, or are not those of the encoder
 │   ├── DeviceUnavailable   the device asked for is not there
+│   ├── NoTextTower         the encoder takes pictures only
 │   └── MissingExtra        an optional dependency is not installed
 ├── StoreError
 │   ├── StoreNotFound       there is no index in that folder
@@ -16,6 +17,8 @@ VisionRecsError
 ├── SpaceMismatch           vectors of two encoders were about to meet
 ├── DegenerateVector        a vector without a direction: zeros, NaN or infinity
 ├── FilterError             a filter that cannot be used: `position` is the column, counted from 1
+├── PolicyError             a rule that cannot be used: `path` and `key` say where it is written
+├── HistoryError            a shopper's history that cannot be used: `path` and `line` say where
 ├── UnknownItem             no item has that id; `nearest` holds the ids most like it
 ├── NothingIndexed          no picture of the catalogue could be used
 └── PicturesSkipped         a strict run met pictures that could not be used
@@ -82,6 +85,10 @@ class DeviceUnavailable(EncoderError):
     """The device asked for is not there."""
 
 
+class NoTextTower(EncoderError):
+    """The encoder takes pictures only."""
+
+
 class MissingExtra(EncoderError):
     """An optional dependency is not installed."""
 
@@ -122,6 +129,27 @@ class FilterError(VisionRecsError):
         super().__init__(f"filter, column {position}: {message}")
         self.expression = expression
         self.position = position
+
+
+class PolicyError(VisionRecsError):
+    """A rule that cannot be used."""
+
+    def __init__(self, message: str, *, path: str | None = None, key: str | None = None) -> None:
+        """Prefix *message* with where the rule is written: `path, key`, as far as that is known."""
+        place = ", ".join(part for part in (path, key) if part is not None)
+        super().__init__(f"{place}: {message}" if place else message)
+        self.path = path
+        self.key = key
+
+
+class HistoryError(VisionRecsError):
+    """A shopper's history that cannot be used."""
+
+    def __init__(self, message: str, *, path: str, line: int | None = None) -> None:
+        """Prefix *message* with where it happened: `path:line`."""
+        super().__init__(f"{path if line is None else f'{path}:{line}'}: {message}")
+        self.path = path
+        self.line = line
 
 
 class UnknownItem(VisionRecsError):

@@ -31,12 +31,14 @@ def unit_queries(vectors: NDArray[np.floating], k: int, *, dim: int) -> Vectors:
     return unit_rows(vectors)
 
 
-def blocks(source: VectorSource, size: int) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
-    """Yield all positions of *source* with their vectors, at most *size* at a time.
+def blocks(
+    source: VectorSource, size: int, positions: NDArray[np.int64] | None = None
+) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
+    """Yield *positions*, or all positions of *source*, with their vectors, at most *size* at a time.
 
     Raises DegenerateVector for one that is not of unit length: its inner product would be no cosine.
     """
-    alive = source.positions()
+    alive = source.positions() if positions is None else positions
     for start in range(0, len(alive), size):
         positions = alive[start : start + size]
         vectors = np.ascontiguousarray(source.vectors(positions), dtype=np.float32)
