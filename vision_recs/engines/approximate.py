@@ -16,6 +16,9 @@ from vision_recs.engines.wish import Tuning
 from vision_recs.types import Match, Subset, Vectors, VectorSource
 
 _AT_ONCE = 1 << 20  # candidates in memory
+FILTERED_FETCH = 8
+"""Times k: how many candidates are scored exactly under a filter; its answers may be far away and much alike."""
+
 _CERTAIN = 2  # times the effort that was measured with random filters: real ones may select what is far away
 
 
@@ -29,6 +32,10 @@ class Proposer(Protocol):
 
     def work(self, effort: int, fetch: int) -> float:
         """Return about how many bytes a query reads."""
+        ...
+
+    def misses(self, queries: Vectors, within: Subset) -> bool:
+        """Whether *within* is so far from one of *queries* that no effort is sure to get there."""
         ...
 
     def propose(self, queries: Vectors, count: int, effort: int, within: Subset | None = None) -> NDArray[np.int64]:
@@ -68,9 +75,10 @@ class ApproximateIndex:
         if within is not None:
             positions = within.positions()
             needed = self._tuning.effort(len(positions) / max(1, self._size))
-            if needed is None or len(positions) <= max(k, self._tuning.rows_for_a_query):
+            few = len(positions) <= max(k, self._tuning.rows_for_a_query)
+            if few or needed is None or self._proposer.misses(queries, within):
                 return scan(self._source, positions, queries, k)
-            effort = max(effort, _CERTAIN * needed)
+            effort, fetch = max(effort, _CERTAIN * needed), max(fetch, FILTERED_FETCH * k)
         effort = min(max(1, effort), self._proposer.largest_effort)
         step = max(1, _AT_ONCE // fetch)
         found: list[Scored] = []

@@ -35,6 +35,8 @@ _EF_CONSTRUCTION = 100
 _LARGEST_EF = 4_096
 _DEAD_SHARE = 0.2  # from which on the index is built anew
 _GROWTH = 2.0
+_NEIGHBOURHOOD = 128  # vectors around a query, of which the share that a filter leaves is looked at
+_TELLING = 8  # of them that the filter must leave on average, for the share to say something
 
 
 class FaissFile:
@@ -62,6 +64,18 @@ class FaissFile:
     def work(self, effort: int, fetch: int) -> float:
         """Return about how many bytes a query reads."""
         return float(effort * _bytes_per_step(self._index) + 8 * fetch * self._index.d)
+
+    def misses(self, queries: Vectors, within: Subset) -> bool:
+        """Whether fewer of the nearest vectors of a query are *within* than chance would have it.
+
+        A graph is walked from the query outwards, and gives up before it is where they are.
+        """
+        mask = within.mask()
+        share = len(within.positions()) / max(1, len(self._positions))
+        if share * _NEIGHBOURHOOD < _TELLING:
+            return True
+        near = self.propose(queries, _NEIGHBOURHOOD, _NEIGHBOURHOOD)
+        return bool(((mask[near] & (near >= 0)).mean(axis=1) < share / 2).any())
 
     def propose(self, queries: Vectors, count: int, effort: int, within: Subset | None = None) -> NDArray[np.int64]:
         """Return (n, *count*) positions for *queries*, -1 where there are no more."""

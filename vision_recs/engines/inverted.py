@@ -35,6 +35,7 @@ _ITERATIONS = 10
 _SEGMENTS = 8  # more are merged into one
 _DEAD_SHARE = 0.1  # from which on segments are written anew without them
 _GROWTH = 2.0  # against what it was trained for, from which on it is trained anew
+_NEAR = 0.02  # of the lists: those around a query, which say whether a filter leaves what is like it
 _LISTS = 4  # times the square root of the number of vectors
 _FEWEST_PER_LIST = 32  # vectors: FAISS scans so many at once
 _FEWEST_TO_TRAIN = 64  # vectors, which 16 codewords need; fewer are taken several times
@@ -74,6 +75,7 @@ class InvertedIndex:
             ) from error
         self._quantizer = faiss.downcast_index(self._inverted.quantizer)
         self._lists = Lists(self._inverted, segments, read_dead(directory))
+        self._sizes = self._lists.sizes()
         self._marked: dict[int, tuple[NDArray[np.bool_], NDArray[np.uint8], NDArray[np.int64]]] = {}
         self._lock = threading.Lock()
 
@@ -88,10 +90,15 @@ class InvertedIndex:
         scanned = effort * self._lists.total / inverted.nlist * inverted.pq.code_size
         return float(4 * inverted.nlist * inverted.d + scanned + 8 * fetch * self._whole.d)
 
+    def misses(self, queries: Vectors, within: Subset) -> bool:  # noqa: ARG002 - of another kind of index it is true
+        """Return False: where the lists around a query hold too little, `propose` scans all that hold anything."""
+        return False
+
     def propose(self, queries: Vectors, count: int, effort: int, within: Subset | None = None) -> NDArray[np.int64]:
         """Return (n, *count*) positions for *queries*, -1 where there are no more.
 
-        With *within*, lists are scanned until as many vectors of *within* were met as *effort* lists hold on average.
+        With *within*, lists are scanned until as many vectors of *within* were met as *effort* lists hold on average;
+        all of them where the lists around a query hold fewer than chance would have it.
         """
         reduced = self._rotation.apply(queries)
         selector = None
@@ -101,7 +108,7 @@ class InvertedIndex:
             bits, sizes = self._mark(within)
             selector = faiss.IDSelectorBitmap(bits)
             distances, lists = self._quantizer.search(reduced, self.largest_effort)
-            lists = _enough(lists, sizes, effort * int(sizes.sum()) / self.largest_effort)
+            lists = _enough(lists, sizes, self._sizes, effort / self.largest_effort)
             distances = np.ascontiguousarray(distances[:, : lists.shape[1]])
         self._lists.need(lists.ravel())
         parameters = faiss.SearchParametersIVF(nprobe=lists.shape[1], sel=selector)
@@ -276,14 +283,21 @@ def _encode(
     return Segment.of(codes, positions, lists, count=inverted.nlist)
 
 
-def _enough(lists: NDArray[np.int64], sizes: NDArray[np.int64], wanted: float) -> NDArray[np.int64]:
-    """Return the first of *lists* (n, m), nearest first, that hold *wanted* vectors together; -1 in place of others.
+def _enough(
+    lists: NDArray[np.int64], sizes: NDArray[np.int64], all_sizes: NDArray[np.int64], share: float
+) -> NDArray[np.int64]:
+    """Return the first of *lists* (n, m), nearest first, that hold *share* of what a filter leaves; -1 for others.
 
-    A list that holds none is no use either.
+    *sizes* says how many vectors each list holds that the filter leaves, *all_sizes* how many of all. Where the nearest
+    lists hold less than half of what chance would have it, the answers are far away, and no list may be left out.
     """
     held = sizes[lists]
     before = np.cumsum(held, axis=1) - held
-    needed = (before < wanted) & (held > 0)
+    near = max(1, round(_NEAR * lists.shape[1]))
+    expected = all_sizes[lists[:, :near]].sum(axis=1) * (sizes.sum() / max(1, all_sizes.sum()))
+    is_far = held[:, :near].sum(axis=1) < expected / 2
+    wanted = np.where(is_far, np.inf, share * sizes.sum())
+    needed = (before < wanted[:, None]) & (held > 0)
     width = max(1, int((needed * np.arange(1, lists.shape[1] + 1)).max(initial=1)))
     return np.ascontiguousarray(np.where(needed, lists, -1)[:, :width])
 

@@ -23,7 +23,7 @@ def refine(source: VectorSource, queries: Vectors, proposed: NDArray[np.int64], 
     step = max(1, _READ_AT_ONCE // (proposed.shape[1] * source.dim + 1))
     for start in range(0, len(queries), step):
         some = proposed[start : start + step]
-        positions = _distinct(some)
+        positions = distinct(some)
         vectors = source.vectors(positions)
         for query, own in zip(queries[start : start + step], some, strict=True):
             rows = np.searchsorted(positions, own[own >= 0])
@@ -56,7 +56,7 @@ def _best(positions: NDArray[np.int64], vectors: Vectors, query: Vectors, k: int
     return best(Scored(positions, cosines(vectors, query)), k)
 
 
-def _distinct(proposed: NDArray[np.int64]) -> NDArray[np.int64]:
+def distinct(proposed: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the positions of *proposed*, ascending, each once (np.unique would load numpy.ma, 10 ms)."""
     ordered = np.sort(proposed, axis=None)
     first = np.concatenate(([True], ordered[1:] != ordered[:-1]))

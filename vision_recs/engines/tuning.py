@@ -10,16 +10,17 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.engines.approximate import ApproximateIndex, Proposer
+from vision_recs.engines.approximate import FILTERED_FETCH, ApproximateIndex, Proposer
 from vision_recs.engines.folder import write_label
 from vision_recs.engines.questions import DEPTHS, Questions, draw
-from vision_recs.engines.ranking import Scored, cosines
+from vision_recs.engines.ranking import Scored
+from vision_recs.engines.refine import distinct
 from vision_recs.engines.wish import Built, Figures, Point, Tuning, Wish
 from vision_recs.types import Vectors, VectorSource
 
 _QUESTIONS = 256
-_FILTERED_QUESTIONS = 64
-_FILTERED_RECALL = 0.99
+_FILTERED_QUESTIONS = 128
+_FILTERED_RECALL = 0.995
 _SHARES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _FETCHES = (1.5, 2.0, 3.0, 5.0, 8.0)  # times k: how many candidates are scored exactly
 _SPARE = 0.1  # of the errors that are allowed: other queries than the measured ones come
@@ -48,8 +49,10 @@ def finish(source: VectorSource, directory: Path, proposer: Proposer, *, built: 
     """Tune the index in *directory* unless it has a tuning, measure it, and write its label."""
     vectors = len(source.positions())
     wish, tuning = told
-    if tuning is None:
-        tuning = tune(source, proposer, wish) if vectors > _SMALL else _everything(proposer, vectors)
+    if vectors <= _SMALL:
+        tuning = _everything(proposer, vectors)
+    elif tuning is None:
+        tuning = tune(source, proposer, wish)
     index = ApproximateIndex(source, proposer, tuning, size=vectors)
     figures = figures_of(measure(source, index, wish), wish, built)
     facts = {"wish": asdict(wish), "built": asdict(built), "tuning": asdict(tuning), "figures": asdict(figures)}
@@ -137,11 +140,13 @@ def _efforts(proposer: Proposer) -> list[int]:
 
 
 def _scored(source: VectorSource, queries: Vectors, proposed: NDArray[np.int64]) -> list[NDArray[np.float32]]:
-    """Return the exact scores of *proposed*, in its order; -2 for nothing."""
+    """Return the scores of *proposed*, in its order, as float32 adds them up; -2 for nothing."""
+    positions = distinct(proposed)
+    vectors = source.vectors(positions)
     results = []
     for query, own in zip(queries, proposed, strict=True):
         scores = np.full(len(own), -2, np.float32)
-        scores[own >= 0] = cosines(source.vectors(own[own >= 0]), query)
+        scores[own >= 0] = vectors[np.searchsorted(positions, own[own >= 0])] @ query
         results.append(scores)
     return results
 
@@ -174,7 +179,7 @@ def _filtered(source: VectorSource, proposer: Proposer, seed: int) -> tuple[tupl
             continue
         questions = draw(source, _FILTERED_QUESTIONS, seed=seed, within=subset.positions(), depth=10)
         for effort in _efforts(proposer):
-            proposed = proposer.propose(questions.vectors, round(11 * _FETCHES[2]), effort, subset)
+            proposed = proposer.propose(questions.vectors, FILTERED_FETCH * 11, effort, subset)
             scores = _scored(source, questions.vectors, proposed)
             if questions.recall(list(zip(proposed, scores, strict=True)), 10) >= _FILTERED_RECALL:
                 found.append((share, effort))
