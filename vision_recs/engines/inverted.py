@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -59,6 +59,23 @@ class Recipe:
         return self.codes / 2 + 8
 
 
+class Rotation(NamedTuple):
+    """The transform of FAISS as arrays: FAISS wakes all threads for a single query, which takes fifty times as long."""
+
+    matrix: NDArray[np.float32]
+    offset: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, transform: faiss.LinearTransform) -> Rotation:
+        """Return the rotation that *transform* was trained to."""
+        matrix = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
+        return cls(np.ascontiguousarray(matrix.T), faiss.vector_to_array(transform.b))
+
+    def apply(self, vectors: Vectors) -> Vectors:
+        """Return *vectors* (n, dim) in the space of the lists."""
+        return np.ascontiguousarray(vectors @ self.matrix + self.offset)
+
+
 class InvertedIndex:
     """Proposes candidates out of inverted lists; effort is how many lists are scanned."""
 
@@ -66,7 +83,7 @@ class InvertedIndex:
         """Map the files of *directory*; raises StoreDamaged."""
         try:
             self._whole = faiss.read_index(str(directory / _TRAINED))
-            self._rotation = faiss.downcast_VectorTransform(self._whole.chain.at(0))
+            self._rotation = Rotation.of(faiss.downcast_VectorTransform(self._whole.chain.at(0)))
             self._inverted = faiss.downcast_index(self._whole.index)
             segments = [Segment.map(directory, name) for name in _names(directory)]
         except (RuntimeError, AttributeError) as error:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from vision_recs.engines.ranking import Scored, best, cosines
 from vision_recs.types import Vectors, VectorSource
 
-_MARGIN = 16  # beyond k, so that rounding in float32 cannot push one of the k best out
 _READ_AT_ONCE = 1 << 24  # numbers of vectors in memory
 
 
@@ -47,7 +46,7 @@ def scan(source: VectorSource, positions: NDArray[np.int64], queries: Vectors, k
 
 def _best(positions: NDArray[np.int64], vectors: Vectors, query: Vectors, k: int) -> Scored:
     """Return the *k* best of *vectors*, exactly: float32 says which can be, `cosines` which are."""
-    if len(positions) > k + _MARGIN:
+    if len(positions) > k:
         rough = vectors @ query
         # float32 errs by less than dim * 2^-24 for unit vectors, on either side
         lowest = np.partition(rough, -k)[-k] - len(query) * 2.0**-22

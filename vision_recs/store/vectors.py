@@ -27,4 +27,5 @@ def map_vectors(folder: Path, *, rows: int, dim: int) -> NDArray[np.float16]:
     size = path.stat().st_size
     if start[: len(_MAGIC)] != _MAGIC or header.rstrip() != expected or size != offset + 2 * rows * dim:
         raise ValueError(f"its {size} bytes are not {rows} vectors of {dim} float16 numbers in the format of NumPy")
-    return np.memmap(path, np.dtype("<f2"), "r", offset, (rows, dim))
+    # a plain array over the map: numpy's own class for maps takes a microsecond more for each row that is read
+    return np.asarray(np.memmap(path, np.dtype("<f2"), "r", offset, (rows, dim)))

