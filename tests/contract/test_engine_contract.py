@@ -262,9 +262,9 @@ def neighbours_are_the_right_ones_where_float32_sums_mistake_their_order(engine,
     cosines = 0.5 + 2e-9 * rng.permutation(300)
     vectors = [c * query + math.sqrt(1 - c * c) * other for c, other in zip(cosines, others, strict=True)]
     source = source_of(*[(f"item{number:03}", vector) for number, vector in enumerate(vectors)], dim=640)
-    queries = query[None].astype(np.float32)
+    index, queries = engine(source), query[None].astype(np.float32)
     for k in range(1, 100, 7):
-        assert engine(source).search(queries, k) == double_loop(source, queries, k)
+        assert index.search(queries, k) == double_loop(source, queries, k)
 
 
 def a_batch_of_real_size_is_its_queries_one_by_one(engine, source_of):

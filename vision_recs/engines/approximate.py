@@ -30,12 +30,17 @@ class Proposer(Protocol):
         """The effort with which it does all that it can."""
         ...
 
+    @property
+    def scanned_if_far(self) -> int:
+        """How many vectors at most are better scanned where a filter leaves only what is far from the query."""
+        ...
+
     def work(self, effort: int, fetch: int) -> float:
         """Return about how many bytes a query reads."""
         ...
 
     def misses(self, queries: Vectors, within: Subset) -> bool:
-        """Whether *within* is so far from one of *queries* that no effort is sure to get there."""
+        """Whether *within* is far from one of *queries*: around it there is less of it than chance would have."""
         ...
 
     def propose(self, queries: Vectors, count: int, effort: int, within: Subset | None = None) -> NDArray[np.int64]:
@@ -75,10 +80,12 @@ class ApproximateIndex:
         if within is not None:
             positions = within.positions()
             needed = self._tuning.effort(len(positions) / max(1, self._size))
-            few = len(positions) <= max(k, self._tuning.rows_for_a_query)
-            if few or needed is None or self._proposer.misses(queries, within):
+            if needed is None or len(positions) <= max(k, self._tuning.rows_for_a_query):
                 return scan(self._source, positions, queries, k)
-            effort, fetch = max(effort, _CERTAIN * needed), max(fetch, FILTERED_FETCH * k)
+            far = self._proposer.misses(queries, within)
+            if far and len(positions) <= self._proposer.scanned_if_far:
+                return scan(self._source, positions, queries, k)
+            effort, fetch = max(effort, _CERTAIN * needed), max(fetch, (1 + 3 * far) * FILTERED_FETCH * k)
         effort = min(max(1, effort), self._proposer.largest_effort)
         step = max(1, _AT_ONCE // fetch)
         found: list[Scored] = []

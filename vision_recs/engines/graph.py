@@ -61,15 +61,17 @@ class FaissFile:
         """The effort with which it does all that it can."""
         return self._largest_effort
 
+    @property
+    def scanned_if_far(self) -> int:
+        """All of them: a graph is walked from the query outwards, and gives up before it is there."""
+        return len(self._positions)
+
     def work(self, effort: int, fetch: int) -> float:
         """Return about how many bytes a query reads."""
         return float(effort * _bytes_per_step(self._index) + 8 * fetch * self._index.d)
 
     def misses(self, queries: Vectors, within: Subset) -> bool:
-        """Whether fewer of the nearest vectors of a query are *within* than chance would have it.
-
-        A graph is walked from the query outwards, and gives up before it is where they are.
-        """
+        """Whether fewer of the nearest vectors of a query are *within* than half of what chance would have it."""
         mask = within.mask()
         share = len(within.positions()) / max(1, len(self._positions))
         if share * _NEIGHBOURHOOD < _TELLING:

@@ -36,6 +36,7 @@ _SEGMENTS = 8  # more are merged into one
 _DEAD_SHARE = 0.1  # from which on segments are written anew without them
 _GROWTH = 2.0  # against what it was trained for, from which on it is trained anew
 _NEAR = 0.02  # of the lists: those around a query, which say whether a filter leaves what is like it
+_SCANNED_IF_FAR = 50_000
 _LISTS = 4  # times the square root of the number of vectors
 _FEWEST_PER_LIST = 32  # vectors: FAISS scans so many at once
 _FEWEST_TO_TRAIN = 64  # vectors, which 16 codewords need; fewer are taken several times
@@ -69,7 +70,8 @@ class Rotation(NamedTuple):
     def of(cls, transform: faiss.LinearTransform) -> Rotation:
         """Return the rotation that *transform* was trained to."""
         matrix = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
-        return cls(np.ascontiguousarray(matrix.T), faiss.vector_to_array(transform.b))
+        offset = faiss.vector_to_array(transform.b) if transform.have_bias else np.zeros(transform.d_out, np.float32)
+        return cls(np.ascontiguousarray(matrix.T), offset)
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Return *vectors* (n, dim) in the space of the lists."""
@@ -101,15 +103,21 @@ class InvertedIndex:
         """The effort that scans everything."""
         return int(self._inverted.nlist)
 
+    @property
+    def scanned_if_far(self) -> int:
+        """Some: of more, `propose` scans every list, and only the codes are coarse for what is alike."""
+        return _SCANNED_IF_FAR
+
     def work(self, effort: int, fetch: int) -> float:
         """Return about how many bytes a query reads."""
         inverted = self._inverted
         scanned = effort * self._lists.total / inverted.nlist * inverted.pq.code_size
         return float(4 * inverted.nlist * inverted.d + scanned + 8 * fetch * self._whole.d)
 
-    def misses(self, queries: Vectors, within: Subset) -> bool:  # noqa: ARG002 - of another kind of index it is true
-        """Return False: where the lists around a query hold too little, `propose` scans all that hold anything."""
-        return False
+    def misses(self, queries: Vectors, within: Subset) -> bool:
+        """Whether the lists around one of *queries* hold less of *within* than half of what chance would have it."""
+        _, lists = self._quantizer.search(self._rotation.apply(queries), max(1, round(_NEAR * self.largest_effort)))
+        return bool(_is_far(lists, self._mark(within)[1], self._sizes).any())
 
     def propose(self, queries: Vectors, count: int, effort: int, within: Subset | None = None) -> NDArray[np.int64]:
         """Return (n, *count*) positions for *queries*, -1 where there are no more.
@@ -273,9 +281,11 @@ def _rotation(
     """Return the projection onto the principal components of *sample*, rotated so that all carry as much."""
     few = _TRAINING_NUMBERS // source.dim
     chosen = sample if len(sample) <= few else np.sort(random.choice(sample, few, replace=False))
+    if len(chosen) < source.dim:  # too few to have principal components: a random projection keeps distances, too
+        random_one = faiss.RandomRotationMatrix(source.dim, recipe.dim)
+        random_one.init(int(random.integers(1, 2**31)))
+        return random_one
     vectors = source.vectors(chosen)
-    if len(vectors) < source.dim:  # too few to span the space: every direction gets its share
-        vectors = np.concatenate([vectors, np.eye(source.dim, dtype=np.float32)])
     rotation = faiss.PCAMatrix(source.dim, recipe.dim)
     rotation.random_rotation = True
     rotation.train(np.ascontiguousarray(vectors))
@@ -311,12 +321,17 @@ def _enough(
     held = sizes[lists]
     before = np.cumsum(held, axis=1) - held
     near = max(1, round(_NEAR * lists.shape[1]))
-    expected = all_sizes[lists[:, :near]].sum(axis=1) * (sizes.sum() / max(1, all_sizes.sum()))
-    is_far = held[:, :near].sum(axis=1) < expected / 2
-    wanted = np.where(is_far, np.inf, share * sizes.sum())
+    wanted = np.where(_is_far(lists[:, :near], sizes, all_sizes), np.inf, share * sizes.sum())
     needed = (before < wanted[:, None]) & (held > 0)
     width = max(1, int((needed * np.arange(1, lists.shape[1] + 1)).max(initial=1)))
     return np.ascontiguousarray(np.where(needed, lists, -1)[:, :width])
+
+
+def _is_far(lists: NDArray[np.int64], sizes: NDArray[np.int64], all_sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return for which rows of *lists* a filter leaves less than half of what chance would have it leave there."""
+    expected = all_sizes[lists].sum(axis=1) * (sizes.sum() / max(1, all_sizes.sum()))
+    far: NDArray[np.bool_] = sizes[lists].sum(axis=1) < expected / 2
+    return far
 
 
 def _names(directory: Path) -> list[str]:
