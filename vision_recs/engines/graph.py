@@ -169,6 +169,9 @@ def _filled(source: VectorSource, positions: NDArray[np.int64], recipe: str, see
     inner = faiss.downcast_index(index)
     if isinstance(inner, faiss.IndexHNSW):
         inner.hnsw.efConstruction = _EF_CONSTRUCTION
+    lists = faiss.try_extract_index_ivf(index)
+    if lists is not None:
+        lists.cp.min_points_per_centroid = 1  # FAISS would print a warning
     if not index.is_trained:
         count = min(len(positions), _TRAINING)
         random = np.random.default_rng(seed)
