@@ -80,12 +80,15 @@ def print_table(
 
 def _width(text: str) -> int:
     """Return how many columns *text* takes on a terminal."""
+    if text.isascii():
+        return len(text)
     return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 
 def _cut(text: str, columns: int) -> str:
     if _width(text) <= columns:
         return text
+    text = text[: columns - 1]  # a character takes a column or two, or none where it combines with another
     while _width(text) > columns - 1:
         text = text[:-1]
     return text.rstrip() + "…"

@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from vision_recs.engines.folder import verify
-from vision_recs.engines.wish import Figures, Wish
 from vision_recs.errors import VisionRecsError
 from vision_recs.lazy import lazy_names
 from vision_recs.types import VectorIndex, VectorSource
 
 if TYPE_CHECKING:
     from vision_recs.engines.choice import make_index
+    from vision_recs.engines.wish import Figures, Wish
 
 __all__ = ["ENGINES", "Figures", "Wish", "build_index", "make_index", "open_index", "verify"]
 
-__getattr__ = lazy_names(__name__, {"make_index": "choice"})
+__getattr__ = lazy_names(__name__, {"Figures": "wish", "Wish": "wish", "make_index": "choice"})
 
 ENGINES = {
     "exact": "vision_recs.engines.exact:ExactIndex",
