@@ -10,6 +10,7 @@ import typer
 from vision_recs import __version__
 from vision_recs.errors import VisionRecsError
 
+from .duplicates import duplicates
 from .embed import embed
 from .encoders import encoders
 from .evaluate import evaluate
@@ -17,6 +18,7 @@ from .gc import gc
 from .index import index
 from .info import info
 from .similar import similar
+from .table import table
 from .tune import tune
 from .verify import verify
 
@@ -29,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (index, embed, similar, evaluate, tune, info, verify, gc, encoders):
+for command in (index, embed, similar, table, duplicates, evaluate, tune, info, verify, gc, encoders):
     app.command()(command)
 
 

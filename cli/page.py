@@ -66,17 +66,17 @@ def _question(store: Store, files: PictureFiles, asked: Asked) -> Card:
     if asked.words:
         return Card(f"“{asked.words}”", "", [], {}, notes=notes)
     sources = [data_url(files, picture.picture) for picture in store.pictures(asked.item)[:_ASKED_PICTURES]]
-    title, shown = _titled(asked.item, store.attributes(asked.item))
+    title, shown = titled(asked.item, store.attributes(asked.item))
     return Card(title, asked.item, sources, shown, notes=notes)
 
 
 def _answer(files: PictureFiles, match: Match) -> Card:
-    title, shown = _titled(match.id, match.attributes)
+    title, shown = titled(match.id, match.attributes)
     sources = [data_url(files, match.picture)]
     return Card(title, match.id, sources, shown, match.score, notes=verdicts(match.why), why=why_lines(match))
 
 
-def _titled(item: str, attributes: Mapping[str, Attribute]) -> tuple[str, dict[str, Attribute]]:
+def titled(item: str, attributes: Mapping[str, Attribute]) -> tuple[str, dict[str, Attribute]]:
     """Return what the page calls *item*, and the attributes that it shows beside that."""
     title = next((str(attributes[name]) for name in ("title", "name") if attributes.get(name)), item)
     shown: dict[str, Attribute] = {

@@ -94,7 +94,7 @@ def similar(
 
     if not (items or image or text or history):
         raise typer.BadParameter("name an item id, or a picture with --image", param_hint="ITEM")
-    policy = _policy(rules, exclude or [], one_per, min_score, diverse=diverse)
+    policy = policy_of(rules, exclude or [], one_per, min_score, diverse=diverse)
     matching = None if where is None else vision_recs.Filter.parse(where)
     recommender = open_recommender(store, weights=weights, device=device)
     pictures = image or []
@@ -130,7 +130,7 @@ def similar(
         typer.echo(f"wrote {html}", err=True)
 
 
-def _policy(
+def policy_of(
     rules: Path | None, exclude: list[str], one_per: str | None, min_score: float | None, *, diverse: bool
 ) -> Policy:
     """Return the policy of the file *rules*, with what the command line says in its place."""

@@ -1,0 +1,119 @@
+"""`visrec duplicates`: items that are the same thing twice, and placeholder pictures."""
+
+from __future__ import annotations
+
+import csv as csv_file
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+from .progress import show_progress
+from .render import print_json, print_table
+
+if TYPE_CHECKING:
+    from vision_recs.recommend.duplicates import Duplicates
+
+_EVERY_ITEM = "item"
+_NAMED = 3
+"""Items of a placeholder that are named on a terminal."""
+
+
+def duplicates(
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Two items are alike whose best pair of pictures has this score. [default: found on the data, as what "
+            "is 3.5 deviations nearer than the nearest items of another product usually are; 0.9 to 0.985]",
+        ),
+    ] = None,
+    one_per: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Items that share this attribute are variants, and duplicates only by the same bytes; 'item': none "
+            "are. [default: variant_group]",
+        ),
+    ] = None,
+    placeholder: Annotated[
+        int, typer.Option(min=2, help="A picture that so many products show is a placeholder, and counts for nothing.")
+    ] = 10,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row for each item, too.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of pictures, too.")] = None,
+    store: options.Index = options.INDEX,
+    device: options.Device = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Print groups of items that look the same, every two of them, and placeholders that many items show."""
+    from vision_recs.jobs.progress import Progress
+    from vision_recs.recommend import VARIANTS
+    from vision_recs.recommend.duplicates import DuplicateOptions, find_duplicates
+    from vision_recs.store import Store
+
+    if threshold is not None and not 0 < threshold <= 1:
+        raise typer.BadParameter(f"{threshold} is not above 0 and at most 1", param_hint="--threshold")
+    opened = Store.open(store)
+    opened.pin()
+    apart = VARIANTS if one_per is None else None if one_per == _EVERY_ITEM else one_per
+    wanted = DuplicateOptions(threshold=threshold, one_per=apart, placeholder=placeholder, device=device)
+    with show_progress(quiet=quiet) as progress:
+        found = find_duplicates(
+            opened, wanted, progress=lambda done, total: progress(Progress("comparing", done, total))
+        )
+    if json:
+        _print_json(found)
+    else:
+        _print_groups(found)
+    if csv is not None:
+        _write_csv(csv, found)
+        typer.echo(f"wrote {csv}", err=True)
+    if html is not None:
+        from .duplicates_page import write_page
+
+        write_page(html, opened, found)
+        typer.echo(f"wrote {html}", err=True)
+
+
+def _print_json(found: Duplicates) -> None:
+    for group in found.groups:
+        print_json({**asdict(group), "score": round(group.score, 6), "threshold": found.threshold})
+    for placeholder in found.placeholders:
+        print_json({"kind": "placeholder", **asdict(placeholder)})
+
+
+def _print_groups(found: Duplicates) -> None:
+    how = ", found on the data" if found.found_on_data else ""
+    typer.echo(
+        f"{_counted(len(found.groups), 'group')} of duplicates and {_counted(len(found.placeholders), 'placeholder')} "
+        f"among {found.items:,} items; threshold {found.threshold:.3f}{how}"
+    )
+    rows: list[tuple[str, ...]] = [
+        (group.kind, f"{group.score:.3f}", str(len(group.items)), "  ".join(group.items)) for group in found.groups
+    ]
+    rows += [
+        ("placeholder", "", str(len(each.items)), f"{each.picture}: {'  '.join(each.items[:_NAMED])} ...")
+        for each in found.placeholders
+    ]
+    if rows:
+        print_table(("", "score", "items", ""), rows)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _write_csv(path: Path, found: Duplicates) -> None:
+    """Write a row for each item of a group or a placeholder; groups are numbered from 1."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv_file.writer(file)
+        writer.writerow(("group", "kind", "score", "item", "picture"))
+        for number, group in enumerate(found.groups, 1):
+            for item, picture in zip(group.items, group.pictures, strict=True):
+                writer.writerow((number, group.kind, f"{group.score:.6f}", item, picture))
+        for number, placeholder in enumerate(found.placeholders, len(found.groups) + 1):
+            for item in placeholder.items:
+                writer.writerow((number, "placeholder", "", item, placeholder.picture))

@@ -1,0 +1,102 @@
+"""`visrec table`: the similar items of every item, in one file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import vision_recs
+
+from . import options, similar
+from .progress import show_progress
+from .render import print_json
+
+if TYPE_CHECKING:
+    from vision_recs.recommend.table import TableReport
+
+
+class Method(StrEnum):
+    """How the nearest pictures are found."""
+
+    AUTO = "auto"
+    EXACT = "exact"
+    INDEX = "index"
+
+
+def table(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file to write: .parquet, .jsonl or .csv.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many similar items for each item.")] = 20,
+    where: Annotated[
+        str | None, typer.Option(metavar="EXPR", help="Only items that match are similar, as in 'in_stock'.")
+    ] = None,
+    sources: Annotated[str | None, typer.Option(metavar="EXPR", help="Only items that match get a list.")] = None,
+    since: Annotated[
+        int | None,
+        typer.Option(
+            metavar="GENERATION",
+            help="Write only the items whose list, ids or scores, is another one than this older generation of the "
+            "index gives with the same options; an item that is gone, or now without a list, has one row of nulls, or "
+            "an empty list. Both tables are made. `visrec info` says the generation; `visrec gc` removes older ones.",
+        ),
+    ] = None,
+    per_item: Annotated[
+        bool,
+        typer.Option(
+            "--per-item", help='A line an item, as for a key-value store: {"item": ..., "similar": [[id, score], ...]}.'
+        ),
+    ] = False,
+    exclude: similar.Excluded = None,
+    one_per: similar.OnePer = None,
+    min_score: similar.MinScore = None,
+    diverse: similar.Diverse = False,
+    rules: similar.RulesFile = None,
+    method: Annotated[
+        Method,
+        typer.Option(help="Compare all pictures exactly, or ask the index. [auto: exact up to 300,000 pictures]"),
+    ] = Method.AUTO,
+    store: options.Index = options.INDEX,
+    device: options.Device = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write the similar items of every item; stop it at any time and run it again, and it goes on."""
+    from vision_recs.jobs.progress import Progress
+    from vision_recs.recommend.table import TableOptions, write_table
+
+    wanted = TableOptions(
+        k=k,
+        where=None if where is None else vision_recs.Filter.parse(where),
+        sources=None if sources is None else vision_recs.Filter.parse(sources),
+        policy=similar.policy_of(rules, exclude or [], one_per, min_score, diverse=diverse),
+        method=method.value,
+        since=since,
+        per_item=per_item,
+        device=device,
+    )
+    with show_progress(quiet=quiet) as progress:
+        report = write_table(
+            store,
+            out,
+            wanted,
+            progress=lambda done, total: progress(Progress("finding similar items", done, total)),
+        )
+    if json:
+        print_json(asdict(report))
+    else:
+        _print_report(report)
+
+
+def _print_report(report: TableReport) -> None:
+    changed = "" if report.since is None else f" whose list is another one than in generation {report.since}"
+    resumed = f", {report.resumed:,} lists made before" if report.resumed else ""
+    found = (
+        "compared exactly"
+        if report.method == "exact"
+        else f"found by the index {report.method}, recall@{report.k} {report.recall:.3f}"
+    )
+    typer.echo(f"wrote {report.rows:,} rows of {report.items:,} items{changed} to {report.out}")
+    typer.echo(f"{found}{resumed}, in {report.seconds:,.1f} s")

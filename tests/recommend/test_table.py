@@ -1,0 +1,170 @@
+"""The table of all items, compared with what each item gets when it is asked for by itself."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from fake_shop import FakeEncoder, Shop, index, png
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vision_recs
+from vision_recs.engines.ranking import cosines
+from vision_recs.filters import Filter
+from vision_recs.recommend import Policy, read_policy
+from vision_recs.recommend.table import TableOptions, shortlists, write_table
+
+levels = st.tuples(*[st.sampled_from([0, 100, 200])] * 4).filter(any)
+
+
+def cells(four):
+    return png(np.kron(np.array(four).reshape(2, 2), np.ones((4, 4)))[..., None].repeat(3, axis=2))
+
+
+@st.composite
+def shops(draw):
+    """A shop of up to 16 items; pictures are shared, copies of one another, or lie in one direction; some variants."""
+    shop = Shop()
+    kinds = draw(st.lists(levels, min_size=1, max_size=9))
+    shop.files = {f"{number}.png": cells(kind) for number, kind in enumerate(kinds)}
+    pictures = st.lists(st.sampled_from(sorted(shop.files)), min_size=1, max_size=3, unique=True)
+    for number, shown in enumerate(draw(st.lists(pictures, min_size=1, max_size=16))):
+        attributes = {"in_stock": draw(st.booleans()), "variant_group": draw(st.sampled_from([None, "a", "b", 1]))}
+        shop.put(f"item{number:02}", *shown, **attributes)
+    return shop
+
+
+@st.composite
+def policies(draw):
+    return Policy(
+        one_per=draw(st.sampled_from([None, "variant_group"])),
+        where=draw(st.sampled_from([None, Filter.parse("variant_group is null")])),
+        exclude=draw(st.sampled_from([frozenset(), frozenset({"item01", "item03"})])),
+        min_score=draw(st.sampled_from([None, 0.0, 0.8])),
+    )
+
+
+def read(path):
+    """Return item -> its list, from a Parquet file."""
+    table = pq.read_table(path).to_pylist()
+    found = {}
+    for row in table:
+        found.setdefault(row["item"], []).append((row["rank"], row["similar"], row["score"]))
+    return found
+
+
+def one_by_one(store, options):
+    """Return item -> its list, each asked for by itself; only of items that get one."""
+    recommender = vision_recs.open(store)
+    found = {}
+    for item in recommender.store.items.ids():
+        if options.sources is None or options.sources.matches(recommender.store.attributes(item)):
+            matches = recommender.similar(item, k=options.k, where=options.where, policy=options.policy)
+            if matches:
+                found[item] = [(rank, match.id, match.score) for rank, match in enumerate(matches, 1)]
+    return found
+
+
+wishes = st.builds(
+    TableOptions,
+    k=st.integers(1, 20),
+    where=st.sampled_from([None, Filter.parse("in_stock")]),
+    sources=st.sampled_from([None, Filter.parse("not in_stock")]),
+    policy=policies(),
+    method=st.sampled_from(["exact", "index"]),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(shop=shops(), options=wishes, at_once=st.sampled_from([2, 4096]), wide=st.sampled_from([1, None]))
+def test_every_item_gets_what_it_gets_by_itself(shop, options, at_once, wide):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shortlists, "_ITEMS", at_once)
+        if wide:
+            patch.setattr("vision_recs.recommend.table.lists.Lists._wide", lambda _: wide)
+        index(shop, Path(folder, "store"), FakeEncoder())
+        report = write_table(Path(folder, "store"), Path(folder, "table.parquet"), options)
+        found = read(Path(folder, "table.parquet"))
+        expected = one_by_one(Path(folder, "store"), options)
+    assert found == expected
+    assert (report.items, report.rows) == (len(expected), sum(map(len, expected.values())))
+
+
+@settings(deadline=None, max_examples=25)
+@given(shop=shops(), policy=policies(), k=st.integers(1, 8), diversity=st.sampled_from([0.1, 0.5, 0.9]))
+def test_each_choice_of_a_varied_list_is_the_best_that_is_left(shop, policy, k, diversity):
+    varied = replace(policy, diversity=diversity)
+    with tempfile.TemporaryDirectory() as folder:
+        index(shop, Path(folder, "store"), FakeEncoder())
+        write_table(Path(folder, "store"), Path(folder, "table.parquet"), TableOptions(k=k, policy=varied))
+        found = read(Path(folder, "table.parquet"))
+        recommender = vision_recs.open(Path(folder, "store"))
+        for item in recommender.store.items.ids():
+            pool = recommender.similar(item, k=100, policy=policy)
+            chosen = found.get(item, [])
+            assert len(chosen) == min(k, len(pool))
+            assert marginal_order(recommender.store, pool, diversity, [similar for _, similar, _ in chosen])
+            score_of = {match.id: match.score for match in pool}
+            expected = [score_of[similar] for _, similar, _ in chosen]
+            assert [score for _, _, score in chosen] == pytest.approx(expected, abs=1e-6)
+
+
+RULES = """
+relax = ["same.category", "one_per"]
+same = ["category"]
+[[exclude]]
+where = "not in_stock"
+[[boost]]
+where = "price > 2"
+by = 0.1
+[[pin]]
+item = "item02"
+at = 2
+[bounds]
+price = [0.4, 3.0]
+"""
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    shop=shops(),
+    options=wishes,
+    diversity=st.sampled_from([0.0, 0.3]),
+    where=st.sampled_from([None, Filter.parse("price < 3")]),
+    deep=st.sampled_from([1, 12]),
+)
+def test_under_rules_too_every_item_gets_what_it_gets_by_itself(shop, options, diversity, where, deep):
+    for number, item in enumerate(shop.items.values()):
+        item.attributes.update(category="ab"[number % 2], price=number % 4 + 1)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vision_recs.recommend.table.ruled.DEEP", deep)
+        index(shop, Path(folder, "store"), FakeEncoder())
+        Path(folder, "rules.toml").write_text(RULES)
+        policy = replace(read_policy(Path(folder, "rules.toml")), where=where, diversity=diversity)
+        options = replace(options, policy=policy)
+        write_table(Path(folder, "store"), Path(folder, "table.parquet"), options)
+        found = read(Path(folder, "table.parquet"))
+        expected = one_by_one(Path(folder, "store"), options)
+    assert found == expected
+
+
+def marginal_order(store, pool, diversity, chosen):
+    """Whether each of *chosen* has the highest marginal relevance of the pool when its turn comes."""
+    positions = store.positions_of({match.digest for match in pool})
+    vectors = {match.id: store.vectors(np.array([positions[match.digest]]))[0] for match in pool}
+    taken = []
+    for item in chosen:
+        values = {}
+        for match in pool:
+            if match.id not in taken:
+                near = [float(cosines(vectors[match.id][None], vectors[other])[0]) for other in taken]
+                values[match.id] = (1 - diversity) * match.score - diversity * max(near, default=0.0)
+        if values[item] < max(values.values()) - 1e-6:
+            return False
+        taken.append(item)
+    return True

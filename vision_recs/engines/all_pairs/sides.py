@@ -1,0 +1,77 @@
+"""The vectors that ask and those that answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.engines.ranking import blocks
+from vision_recs.types import Vectors, VectorSource
+
+_AT_ONCE = 16_384  # vectors that are read at once
+
+Place: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The vectors that ask and those that answer; what is on both sides comes first among the *columns*.
+
+    Column c is number rank[c] of those that answer. The first len(row_of) columns are the rows row_of[c], ascending,
+    and column_of[r] is the column that row r is, or -1.
+    """
+
+    rows: Vectors
+    columns: Vectors
+    rank: NDArray[np.int64]
+    row_of: NDArray[np.int64]
+    column_of: NDArray[np.int64]
+
+    @cached_property
+    def column_of_rank(self) -> NDArray[np.int64]:
+        """The column of each number of those that answer."""
+        columns = np.empty_like(self.rank)
+        columns[self.rank] = np.arange(len(self.rank))
+        return columns
+
+    def asked_by(self, rows: Vectors) -> Sides:
+        """Return other *rows* that ask the same columns."""
+        return replace(self, rows=rows, row_of=np.empty(0, np.int64), column_of=np.full(len(rows), -1))
+
+    @classmethod
+    def of(cls, source: VectorSource, asking: NDArray[np.int64], answering: NDArray[np.int64]) -> Sides:
+        """Read the vectors of *source*."""
+        found = place_in(answering)(asking)
+        is_shared = found >= 0
+        row_of = np.flatnonzero(is_shared)
+        column_of = np.where(is_shared, np.cumsum(is_shared) - 1, -1)
+        is_left = np.ones(len(answering), dtype=np.bool_)
+        is_left[found[row_of]] = False
+        rank = np.concatenate([found[row_of], np.flatnonzero(is_left)])
+        rows = read(source, asking)
+        if len(row_of) == len(rank) == len(asking):
+            return cls(rows, rows, rank, row_of, column_of)
+        columns = np.concatenate([rows[row_of], read(source, answering[rank[len(row_of) :]])])
+        return cls(rows, columns, rank, row_of, column_of)
+
+
+def read(source: VectorSource, positions: NDArray[np.int64]) -> Vectors:
+    """Return the vectors of *source* at *positions*; raises DegenerateVector for one that is not of unit length."""
+    vectors = np.empty((len(positions), source.dim), dtype=np.float32)
+    start = 0
+    for _, block in blocks(source, _AT_ONCE, positions):
+        vectors[start : start + len(block)] = block
+        start += len(block)
+    return vectors
+
+
+def place_in(positions: NDArray[np.int64]) -> Place:
+    """Return what finds the place in *positions* of each of others, -1 for one that is not there."""
+    places = np.full(int(positions.max(initial=-1)) + 2, -1, dtype=np.int64)
+    places[positions] = np.arange(len(positions))
+    return lambda others: places[np.minimum(others, len(places) - 1)]

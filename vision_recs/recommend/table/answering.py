@@ -1,0 +1,63 @@
+"""The rows that may be answers, by the vectors that they show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.recommend.inventory import Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """The vectors that may be answers, by number, in the order of the first rows that show them.
+
+    Number a lies at positions[a], and the rows from starts[a] to starts[a + 1] of *rows* show it, ascending. Where it
+    is not alone[a], others may, too, of which none can be chosen.
+    """
+
+    positions: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    alone: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls, inventory: Inventory, is_target: NDArray[np.bool_], groups: NDArray[np.int64], *, count: int
+    ) -> Answering:
+        """Take the items that are targets, of which at most *count* are chosen for each item."""
+        rows = np.flatnonzero(is_target[inventory.item_of])
+        _, firsts, which = np.unique(inventory.positions[rows], return_index=True, return_inverse=True)
+        order = np.argsort(firsts)
+        number_of = np.empty_like(order)
+        number_of[order] = np.arange(len(order))
+        numbers = number_of[which]
+        rows = rows[np.argsort(numbers, kind="stable")]
+        counts = np.bincount(numbers, minlength=len(order))
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        alone = counts == 1
+        kept = np.ones(len(rows), dtype=np.bool_)
+        for number in np.flatnonzero(counts > count).tolist():
+            here = slice(starts[number], starts[number + 1])
+            items = inventory.item_of[rows[here]]
+            kept[here] = _choosable(items.tolist(), groups[items].tolist(), count)
+        positions = inventory.positions[rows[starts[:-1]]]
+        return cls(positions, np.concatenate([[0], np.cumsum(kept)])[starts], rows[kept], alone)
+
+
+def _choosable(items: list[int], groups: list[int], count: int) -> list[bool]:
+    """Return which rows of one picture may be chosen, given the items and groups of all of them.
+
+    The picture is shown once, by its first row whose item is not the asking one and whose group is not shown yet. At
+    most *count* groups are, so that two items of each of the first count + 2 groups are enough.
+    """
+    seen: dict[int, set[int]] = {}
+    kept = []
+    for item, group in zip(items, groups, strict=True):
+        known = seen.setdefault(group, set()) if group in seen or len(seen) < count + 2 else None
+        kept.append(known is not None and item not in known and len(known) < 2)  # noqa: PLR2004 - one may be asking
+        if kept[-1] and known is not None:
+            known.add(item)
+    return kept
