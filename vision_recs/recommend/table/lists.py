@@ -122,7 +122,7 @@ class Lists:
         return Ruled(self.inventory, self.answering, near, recommender, options.k, options.where, options.policy)
 
     def _wide(self) -> int:
-        """Return how many pictures the candidates, with their variants, and the asking item usually have, and a few more."""
+        """Return how many pictures the candidates, with their variants, and the asking item usually have, and more."""
         shown = max(1, len(np.unique(self.groups[self.inventory.item_of[self.answering.rows]])))
         return int(np.ceil((self.count + 1) * len(self.answering.positions) / shown)) + _MORE
 
