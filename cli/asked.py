@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from vision_recs.recommend import Query, Recommender
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """An item by its id, a picture by its file, or words; *note* says how it counts, where that is not as usual."""
 
     item: str = ""

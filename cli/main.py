@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
 import typer
 
 from vision_recs import __version__
 from vision_recs.errors import VisionRecsError
 
-from .duplicates import duplicates
-from .embed import embed
-from .encoders import encoders
-from .evaluate import evaluate
-from .gc import gc
-from .index import index
-from .info import info
-from .similar import similar
-from .table import table
-from .tune import tune
-from .verify import verify
-
-app = typer.Typer(
-    name="visrec",
-    help="Turn a shop's product pictures into visually similar items.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # plain help pages open in half the time
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+COMMANDS = (
+    "index",
+    "embed",
+    "similar",
+    "table",
+    "duplicates",
+    "evaluate",
+    "tune",
+    "info",
+    "verify",
+    "gc",
+    "encoders",
 )
-for command in (index, embed, similar, table, duplicates, evaluate, tune, info, verify, gc, encoders):
-    app.command()(command)
+"""In the order of the help page; each is the function of that name in the module of that name."""
+
+
+def program(arguments: Sequence[str]) -> typer.Typer:
+    """Return the program as it is needed for *arguments*: with the command that they name, else with all of them.
+
+    Of the other commands, neither the modules nor the options are read: that would take longer than many a query.
+    """
+    app = typer.Typer(
+        name="visrec",
+        help="Turn a shop's product pictures into visually similar items.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,  # plain help pages open in half the time
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    first = arguments[0] if arguments else ""
+    for name in [first] if first in COMMANDS else COMMANDS:
+        app.command()(getattr(import_module(f".{name}", __package__), name))
+    return app
 
 
 def _print_version(value: bool) -> None:
@@ -41,7 +55,6 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
@@ -53,7 +66,7 @@ def _root(
 def main() -> None:
     """Run the program; the exit status is 0 for done, 1 for a VisionRecsError, 2 for wrong usage."""
     try:
-        app()
+        program(sys.argv[1:])()
     except VisionRecsError as error:
         typer.echo(f"visrec: {error}", err=True)
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from vision_recs.types import Vectors
 Search = Callable[[Vectors, int, int], NDArray[np.int64]]
 """(queries, k, effort) -> (n, k) positions."""
 
-_EFFORTS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_EFFORTS = (4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512, 768, 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,32 @@ class Contestant:
     build_seconds: float
     bytes_per_vector: float
     open_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """An index of somebody else: how it is built into a file, and how that is opened to be searched."""
+
+    name: str
+    build: Callable[[Vectors, Path], None]
+    open: Callable[[Path, int], Search]
+
+    def build_once(self, vectors: Vectors, file: Path) -> None:
+        """Build it over *vectors* unless *file* has it already, and keep how long that took."""
+        times = file.with_suffix(".json")
+        if times.exists():
+            return
+        started = perf_counter()
+        self.build(vectors, file)
+        times.write_text(json.dumps({"build_seconds": perf_counter() - started}), "utf-8")
+
+    def contestant(self, file: Path, rows: int, dim: int) -> Contestant:
+        """Open what was built."""
+        started = perf_counter()
+        search = self.open(file, dim)
+        opened = perf_counter() - started
+        built = json.loads(file.with_suffix(".json").read_text("utf-8"))["build_seconds"]
+        return Contestant(self.name, search, _EFFORTS, built, file.stat().st_size / rows, opened)
 
 
 def visrec(store: Store) -> Contestant:
@@ -52,92 +79,84 @@ def visrec(store: Store) -> Contestant:
     return Contestant(name, search, (0,), figures["build_seconds"], figures["bytes_per_vector"], opened)
 
 
-def faiss_ivf(vectors: Vectors, work: Path) -> Contestant:
-    """Return FAISS's inverted lists of whole vectors, as many lists as visrec takes."""
-    lists = round(4 * len(vectors) ** 0.5)
-    return _faiss("faiss IVF-flat", f"IVF{lists},Flat", vectors, work, "nprobe")
-
-
-def faiss_hnsw(vectors: Vectors, work: Path) -> Contestant:
-    """Return FAISS's HNSW graph with its usual 32 neighbours."""
-    return _faiss("faiss HNSW", "HNSW32,Flat", vectors, work, "efSearch")
-
-
-def _faiss(name: str, factory: str, vectors: Vectors, work: Path, effort: str) -> Contestant:
-    started = perf_counter()
+def _build_faiss(factory: str, vectors: Vectors, file: Path) -> None:
     index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-    if effort == "nprobe":
+    if isinstance(index, faiss.IndexIVF):
         index.cp.niter = 10
-    index.train(vectors[: min(len(vectors), 40 * round(4 * len(vectors) ** 0.5))])
+        index.train(vectors[: min(len(vectors), 40 * index.nlist)])
     index.add(vectors)
-    built = perf_counter() - started
-    file = work / "other.faiss"
     faiss.write_index(index, str(file))
-    size = file.stat().st_size / len(vectors)
-    started = perf_counter()
-    faiss.read_index(str(file))
-    opened = perf_counter() - started
-    file.unlink()
-    kind = faiss.SearchParametersIVF if effort == "nprobe" else faiss.SearchParametersHNSW
 
-    def search(queries: Vectors, k: int, value: int) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = index.search(queries, k, params=kind(**{effort: value}))[1]
+
+def _build_ivf(vectors: Vectors, file: Path) -> None:
+    _build_faiss(f"IVF{round(4 * len(vectors) ** 0.5)},Flat", vectors, file)  # as many lists as visrec takes
+
+
+def _open_faiss(file: Path, _dim: int) -> Search:
+    index = faiss.read_index(str(file))
+
+    def search(queries: Vectors, k: int, effort: int) -> NDArray[np.int64]:
+        if isinstance(index, faiss.IndexIVF):
+            parameters = faiss.SearchParametersIVF(nprobe=effort)
+        else:
+            parameters = faiss.SearchParametersHNSW(efSearch=effort)
+        found: NDArray[np.int64] = index.search(queries, k, params=parameters)[1]
         return found
 
-    return Contestant(name, search, _EFFORTS, built, size, opened)
+    return search
 
 
-def hnswlib(vectors: Vectors, work: Path) -> Contestant:
-    """Return hnswlib's graph with the parameters of its examples."""
-    import hnswlib as library
+def _build_hnswlib(vectors: Vectors, file: Path) -> None:
+    import hnswlib
 
-    started = perf_counter()
-    index = library.Index(space="ip", dim=vectors.shape[1])
-    index.init_index(max_elements=len(vectors), M=16, ef_construction=200, random_seed=0)
+    index = hnswlib.Index(space="ip", dim=vectors.shape[1])
+    index.init_index(max_elements=len(vectors), M=16, ef_construction=200, random_seed=0)  # as in its examples
     index.add_items(vectors)
-    built = perf_counter() - started
-    file = work / "other.hnsw"
     index.save_index(str(file))
-    size = file.stat().st_size / len(vectors)
-    started = perf_counter()
-    library.Index(space="ip", dim=vectors.shape[1]).load_index(str(file))
-    opened = perf_counter() - started
-    file.unlink()
+
+
+def _open_hnswlib(file: Path, dim: int) -> Search:
+    import hnswlib
+
+    index = hnswlib.Index(space="ip", dim=dim)
+    index.load_index(str(file))
 
     def search(queries: Vectors, k: int, effort: int) -> NDArray[np.int64]:
         index.set_ef(max(effort, k))
         return index.knn_query(queries, k)[0].astype(np.int64)
 
-    return Contestant("hnswlib", search, _EFFORTS, built, size, opened)
+    return search
 
 
-def usearch(vectors: Vectors, work: Path) -> Contestant:
-    """Return usearch's graph as it comes: 16 neighbours, vectors in bfloat16."""
+def _build_usearch(vectors: Vectors, file: Path) -> None:
     from usearch.index import Index
 
-    started = perf_counter()
-    index = Index(ndim=vectors.shape[1], metric="ip")
+    index = Index(ndim=vectors.shape[1], metric="ip")  # as it comes: 16 neighbours, vectors in bfloat16
     index.add(np.arange(len(vectors)), vectors)
-    built = perf_counter() - started
-    file = work / "other.usearch"
     index.save(str(file))
-    size = file.stat().st_size / len(vectors)
-    started = perf_counter()
-    Index.restore(str(file), view=True)
-    opened = perf_counter() - started
-    file.unlink()
+
+
+def _open_usearch(file: Path, _dim: int) -> Search:
+    from usearch.index import Index
+
+    index = Index.restore(str(file))
 
     def search(queries: Vectors, k: int, effort: int) -> NDArray[np.int64]:
         index.expansion_search = max(effort, k)
         found = index.search(queries, k)
         return np.asarray(found.keys, dtype=np.int64).reshape(len(queries), -1)[:, :k]
 
-    return Contestant("usearch", search, _EFFORTS, built, size, opened)
+    return search
 
 
-OTHERS: dict[str, Callable[[Vectors, Path], Contestant]] = {
-    "faiss-ivf": faiss_ivf,
-    "faiss-hnsw": faiss_hnsw,
-    "hnswlib": hnswlib,
-    "usearch": usearch,
+def _build_hnsw(vectors: Vectors, file: Path) -> None:
+    _build_faiss("HNSW32,Flat", vectors, file)
+
+
+OTHERS: dict[str, Other] = {
+    "faiss-ivf": Other("faiss IVF-flat", _build_ivf, _open_faiss),
+    "faiss-hnsw": Other("faiss HNSW", _build_hnsw, _open_faiss),
+    "hnswlib": Other("hnswlib", _build_hnswlib, _open_hnswlib),
+    "usearch": Other("usearch", _build_usearch, _open_usearch),
 }
+"""By the name that the command line gives them."""

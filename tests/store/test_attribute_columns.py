@@ -44,7 +44,7 @@ def pictures(store, expression):
     """Return the pictures of the vectors that *expression* selects, by their first row."""
     opened = Store.open(store) if not isinstance(store, Store) else store
     positions = Selection(opened, Filter.parse(expression)).positions()
-    return sorted(opened.items.rows(position, 1)[0].picture for position in positions.tolist())
+    return sorted(rows[0].picture for rows in opened.items.rows(positions.tolist(), 1).values())
 
 
 SELECTED = [

@@ -159,7 +159,9 @@ def content(store):
     for item in opened.items.ids():
         shown = []
         for known in opened.pictures(item):
-            digest = next(row.digest for row in opened.items.rows(known.position, 10**6) if row.id == item)
+            digest = next(
+                row.digest for row in opened.items.rows([known.position], 10**6)[known.position] if row.id == item
+            )
             vector = tuple(opened.vectors(np.array([known.position]))[0].tolist())
             shown.append((known.picture, digest, vector, known.attributes))
         items[item] = (opened.attributes(item), shown)

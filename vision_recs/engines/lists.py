@@ -11,8 +11,8 @@ import os
 import shutil
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -24,8 +24,7 @@ _DEAD = "dead.npy"
 _PARTS = ("codes", "positions", "offsets")
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """Codes (n, code size) and their positions (n,), ordered by list: list i from offsets[i] to offsets[i + 1]."""
 
     codes: NDArray[np.uint8]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,7 @@ from vision_recs.engines.ranking import cosines
 from vision_recs.types import PartScore, Vectors
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One thing that is asked for, or asked against: its vectors, and the picture that each belongs to, if any."""
 
     kind: str
@@ -34,8 +33,7 @@ class Part:
         return PartScore(self.kind, self.asked, self.weight, scores[best], self.pictures[best])
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What one search asks: everything of a query, or of one interest in it, which has a *share* of the answer.
 
     The score of a picture x is

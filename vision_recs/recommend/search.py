@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,8 +27,7 @@ SearchWithin: TypeAlias = "Callable[[Vectors, int, Filter | None], list[list[Mat
 """Returns for each vector up to so many pictures, of items that match the filter alone: see `VectorIndex.search`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(NamedTuple):
     """Asks an index for more and more pictures until those not seen can change nothing (Fagin's threshold algorithm).
 
     Where the index is exact, so are the candidates, for any number of parts and with every rule.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from vision_recs.types import Attribute, Match, Move
 
@@ -18,8 +18,7 @@ Facts: TypeAlias = Callable[[str], Mapping[str, Attribute]]
 Group: TypeAlias = tuple[bool, Attribute]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A picture that may answer a question: *rank* is its score with what rules add, *group* that of its item."""
 
     match: Match
@@ -58,8 +57,7 @@ def group_of(attributes: Mapping[str, Attribute], one_per: str | None) -> Group 
     return None if value is None else (isinstance(value, bool), value)
 
 
-@dataclass(frozen=True, slots=True)
-class Sieve:
+class Sieve(NamedTuple):
     """What a candidate for one question has to be: all of *tests* hold, its score is at least *floor*.
 
     *one_per* is the attribute of its group, which must be free unless *variants* are let through; *ruling* says what

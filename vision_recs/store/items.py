@@ -7,10 +7,9 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.types import Attribute, Row
@@ -35,8 +34,7 @@ CREATE INDEX skipped_by_digest ON skipped (digest);
 """Attributes are JSON objects; digests are the 32 bytes of SHA-256; a position names a vector (see the manifest)."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPicture:
+class StoredPicture(NamedTuple):
     """A picture of an item as the store knows it."""
 
     picture: str
@@ -44,8 +42,7 @@ class StoredPicture:
     attributes: dict[str, Attribute]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRow:
+class StoredRow(NamedTuple):
     """One picture of one item: *ordinal* counts the pictures of the item, *position* names the vector."""
 
     id: str
@@ -54,8 +51,7 @@ class StoredRow:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(NamedTuple):
     """A picture that is not in the index, and why: *reason* is a code of `errors.REASONS`."""
 
     id: str
@@ -114,15 +110,15 @@ class Items:
                 StoredPicture(_text(picture), int(position), _attributes(text)) for picture, position, text in found
             ]
 
-    def rows(self, position: int, limit: int) -> list[Row]:
-        """Return at most *limit* rows that show the vector at *position*, by id, then by picture."""
+    def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:
+        """Return, for each of *positions*, at most *limit* rows that show its vector, by id, then by picture."""
         query = (
             "SELECT rows.id, rows.picture, hex(vectors.digest) FROM rows JOIN vectors USING (position)"
             " WHERE position = ? ORDER BY rows.id, rows.picture LIMIT ?"
         )
-        found = self._all(query, (position, limit))
-        with self._reading():
-            return _rows(found)
+        with self._reading(), self._lock:
+            execute = self._connection.execute
+            return {position: _rows(execute(query, (position, limit))) for position in positions}
 
     def rows_where(self, positions: Sequence[int], limit: int, where: Filter) -> dict[int, list[Row]]:
         """Return, for each of *positions*, what `rows` does, but only rows of items that match *where*."""
@@ -177,15 +173,17 @@ class Items:
         last = (row.id, row.ordinal) if row else ("", -1)
         return [StoredRow(*found) for found in self._all(query, (*last, limit))]
 
-    def position(self, digest: str) -> int:
-        """Return where the vector of the picture with *digest* is, which a row has named."""
-        found = self._all("SELECT position FROM vectors WHERE digest = ?", (bytes.fromhex(digest),))
-        if not found:
-            raise StoreDamaged(
-                f"{self._path} has no vector of the picture {digest}, which it names; run `visrec verify`"
-            )
+    def positions(self, digests: Iterable[str]) -> dict[str, int]:
+        """Return where the vector of each of the pictures with *digests* is, which rows have named."""
+        query = "SELECT position FROM vectors WHERE digest = ?"
+        with self._reading(), self._lock:
+            execute = self._connection.execute
+            found = {digest: execute(query, (bytes.fromhex(digest),)).fetchone() for digest in digests}
+        gone = next((digest for digest, row in found.items() if row is None), None)
+        if gone is not None:
+            raise StoreDamaged(f"{self._path} has no vector of the picture {gone}, which it names; run `visrec verify`")
         with self._reading():
-            return int(found[0][0])
+            return {digest: int(position) for digest, (position,) in found.items()}
 
     def ids(self, prefix: str = "", limit: int = -1) -> list[str]:
         """Return the ids that begin with *prefix*, ascending, at most *limit* of them."""

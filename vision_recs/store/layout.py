@@ -14,15 +14,14 @@ tmp/  LOCK                     work in progress, and the lock of the one writer
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 VECTORS_FILE = "vectors.npy"
 ROWS_FILE = "rows.parquet"
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The paths of the store in the folder *root*."""
 
     root: Path

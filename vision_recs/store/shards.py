@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ from vision_recs.store.vectors import map_vectors
 from vision_recs.types import EncoderSpec, Vectors
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
+class Embedded(NamedTuple):
     """A picture that was planned, and what became of it: the row of its vector, or why there is none."""
 
     id: str

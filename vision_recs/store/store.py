@@ -135,11 +135,11 @@ class Store:
 
     def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
         """Return, for each position, at most *limit* of its rows, ordered by id, then by picture."""
-        return {position: self.items.rows(position, limit) for position in positions}
+        return self.items.rows(positions, limit)
 
     def positions_of(self, digests: Iterable[str]) -> dict[str, int]:
         """Return where the vector of each of the pictures with *digests* is, which rows have named."""
-        return {digest: self.items.position(digest) for digest in digests}
+        return self.items.positions(digests)
 
     def attribute_types(self) -> Mapping[str, AttributeType]:
         """Return what the items hold under the name of each attribute."""
