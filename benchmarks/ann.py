@@ -70,11 +70,11 @@ class Case:
         if not self._questions.exists():
             scores, truth = faiss.knn(queries, vectors, 100, metric=faiss.METRIC_INNER_PRODUCT)
             np.savez(self._questions, queries=queries, truth=truth, scores=scores)
+        for name in others:
+            OTHERS[name].build_once(vectors, self.index(name))
         if not (self.shop / "CURRENT").exists():
             parts = np.array_split(vectors, max(1, len(vectors) // 20_000))
             write_shop(self.shop, parts, dim=self.dim, wish=Wish(recall=_RECALL), numbers=range(self.rows))
-        for name in others:
-            OTHERS[name].build_once(vectors, self.index(name))
 
     def questions(self) -> tuple[Vectors, NDArray[np.int64], NDArray[np.float32]]:
         """Return the queries (n, dim), and positions and scores (n, 100) of what exact search answers."""

@@ -1,6 +1,8 @@
 """How long the program takes to start, against importing the libraries that it needs.
 
-python benchmarks/startup.py        (in an environment where visrec is installed; some seconds)
+python benchmarks/startup.py [--large DIR]       (in an environment where visrec is installed; some seconds)
+
+DIR is an index that ann.py made: a query of it is compared with one of an index of 10,000 like vectors.
 
 Each round runs every command once, in turn, so that a busy machine slows all of them; the medians are compared.
 Prints the ratios and writes startup.json beside this file.
@@ -8,6 +10,7 @@ Prints the ratios and writes startup.json beside this file.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -20,12 +23,18 @@ from time import perf_counter
 from machine import provenance
 
 ROUNDS = 10
+ROWS = 10_000
+SMALL = "visrec similar ID, 10,000 vectors"
+LARGE = "visrec similar ID, a million vectors"
 ROOT = Path(__file__).parents[1]
 VISREC = str(Path(sys.executable).parent / "visrec")
 
 
 def main() -> None:
     """Time the commands and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", type=Path, metavar="DIR")
+    large = parser.parse_args().large
     with tempfile.TemporaryDirectory() as folder:
         index = str(Path(folder) / "index")
         run([VISREC, "index", str(ROOT / "sample_images" / "catalog.csv"), "--index", index, "--quiet"])
@@ -35,18 +44,27 @@ def main() -> None:
             "import typer, numpy, faiss": [sys.executable, "-c", "import typer, numpy, faiss"],
             "visrec similar ID": [VISREC, "similar", "mug-01", "--index", index],
         }
+        if large is not None:
+            small = small_of(large, Path(folder) / "small")
+            commands[SMALL] = [VISREC, "similar", "item00000007", "--index", str(small)]
+            commands[LARGE] = [VISREC, "similar", "item00000007", "--index", str(large)]
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(ROUNDS + 1):
             for name, command in commands.items():
                 seconds[name].append(run(command))
     medians = {name: round(median(times[1:]), 4) for name, times in seconds.items()}  # the first round warms up
     ratios = {
-        "visrec --help / import typer": medians["visrec --help"] / medians["import typer"],
-        "visrec similar ID / import typer, numpy, faiss": medians["visrec similar ID"]
-        / medians["import typer, numpy, faiss"],
+        f"{one} / {other}": medians[one] / medians[other]
+        for one, other in (
+            ("visrec --help", "import typer"),
+            ("visrec similar ID", "import typer, numpy, faiss"),
+            (LARGE, "import typer, numpy, faiss"),
+            (LARGE, SMALL),
+        )
+        if one in medians
     }
     for name, value in (*medians.items(), *ratios.items()):
-        print(f"{name:50} {value:7.3f}")
+        print(f"{name:70} {value:7.3f}")
     result = {
         "median_seconds": medians,
         "ratios": {name: round(value, 3) for name, value in ratios.items()},
@@ -54,6 +72,19 @@ def main() -> None:
         **provenance("typer", "numpy", "faiss-cpu"),
     }
     (Path(__file__).parent / "startup.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def small_of(large: Path, folder: Path) -> Path:
+    """Write an index of the first vectors of the store *large* into *folder*, and return that."""
+    from nearest.shop import write_shop
+
+    from vision_recs.engines import Wish
+    from vision_recs.store import Store
+
+    store = Store.open(large)
+    vectors = store.vectors(store.positions()[:ROWS])
+    write_shop(folder, [vectors], dim=store.dim, wish=Wish(engine=store.manifest.engine), numbers=range(ROWS))
+    return folder
 
 
 def run(command: list[str]) -> float:

@@ -260,12 +260,13 @@ def scale_rows(matrix: NDArray[np.floating]) -> tuple[Vectors, NDArray[np.bool_]
 
 def _scale(matrix: NDArray[np.floating], scaled: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Put the rows of *matrix* into *scaled*, and return which have a direction."""
-    wide = matrix.astype(np.float64)
+    # float32 holds the squares of float16 and keeps more digits than it has
+    wide: NDArray[np.floating] = matrix.astype(np.float32 if matrix.dtype == np.float16 else np.float64)
     if matrix.dtype.itemsize > np.dtype(np.float32).itemsize:  # whose squares could leave the range of float64
         largest = np.abs(wide).max(axis=1, initial=0.0)
         wide[~np.isfinite(largest)] = 0.0
         wide /= np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)[:, None]
-    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    lengths = np.sqrt(np.vecdot(wide, wide))
     alive: NDArray[np.bool_] = np.isfinite(lengths) & (lengths > 0)
     if not alive.all():
         wide[~alive] = 0.0

@@ -29,7 +29,7 @@ def info(visrec, store):
 
 @pytest.mark.parametrize(
     ("engine", "name", "recipe"),
-    [("hnsw", "hnsw", "HNSW32,SQ8"), ("ivf-pq", "ivf-pq", "PCAR240,IVF7,"), ("IVF4,SQ8", "faiss", "IVF4,SQ8")],
+    [("hnsw", "hnsw", "HNSW16,SQ8"), ("ivf-pq", "ivf-pq", "PCAR240,IVF7,"), ("IVF4,SQ8", "faiss", "IVF4,SQ8")],
 )
 def test_an_engine_that_is_asked_for_is_built_and_described_and_kept(visrec, store, engine, name, recipe):
     before = visrec("similar", "mug-01", "-k", "5", "--json", "--index", store).stdout

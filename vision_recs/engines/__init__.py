@@ -3,7 +3,7 @@
 exact    compares with every vector of the store, slowly and obviously; needs no files
 flat     compares with every vector too, through FAISS, memory-mapped
 ivf-pq   scans a part of the vectors as 4-bit codes, and scores the best of them exactly
-hnsw     walks a graph of 8-bit vectors, and scores the best of them exactly
+hnsw     walks a graph over 8 bits of each principal component, and scores the best of them exactly
 faiss    whatever a factory string of FAISS describes, scored exactly too
 
 Nothing heavy is imported before an engine is built or opened.

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from vision_recs.engines.flat import FlatIndex
 from vision_recs.engines.folder import read_label, write_label
-from vision_recs.engines.graph import HNSW, GraphEngine, HnswEngine
+from vision_recs.engines.graph import GraphEngine, HnswEngine, graph_recipe
 from vision_recs.engines.inverted import InvertedEngine, recipe_for
-from vision_recs.engines.tuning import figures_of, measure
+from vision_recs.engines.tuning import figures_of, measure, questions_of
 from vision_recs.engines.wish import Built, Figures, Wish
 from vision_recs.errors import StoreDamaged, UnknownFormat, VisionRecsError
 from vision_recs.types import Row, Vectors, VectorSource
@@ -24,7 +24,8 @@ _FLAT_NUMBERS = 25_000_000
 """Numbers of which comparing with all takes a few milliseconds: 20,000 vectors of 1,280."""
 _PILOT = 20_000  # vectors on which the ways are compared
 _CLEARLY = 1.3  # times as fast: less is noise, and the first of the ways stays
-_HNSW_LINKS = 2 * 32 * 4 + 8 + 8  # bytes a vector: neighbours on the lowest level, a little above, and the position
+_HNSW_LINKS = 2 * 16 * 4 + 16 + 8  # bytes a vector: neighbours on the lowest level, a little above, and the position
+_GRAPH_VECTORS = 5_000_000  # of more, building a graph takes hours
 
 _Make = Callable[[VectorSource, Path, Wish], Figures]
 
@@ -112,12 +113,9 @@ def _named(engine: str, count: int, dim: int) -> Way | None:
 
 def _ways(count: int, dim: int) -> list[Way]:
     """Return what is worth a trial, the likeliest first."""
-    return [
-        _inverted(count, dim),
-        *([_inverted(count, dim, components=512)] if dim > 256 else []),  # noqa: PLR2004 - the components of the first
-        _inverted(count, dim, components=128),
-        _hnsw(dim),
-    ]
+    graphs = [_hnsw(dim, components) for components in (128, 256) if components <= 128 or dim > components]  # noqa: PLR2004
+    lists = [_inverted(count, dim), _inverted(count, dim, components=512)]
+    return [*(graphs if count <= _GRAPH_VECTORS else []), *lists[: 1 + (dim > 256)]]  # noqa: PLR2004
 
 
 def _inverted(count: int, dim: int, *, components: int = 256, bits: int = 2) -> Way:
@@ -134,12 +132,12 @@ def _smallest(count: int, dim: int) -> Way:
     return _inverted(count, dim, components=128, bits=1)
 
 
-def _hnsw(dim: int) -> Way:
-    return Way(
-        HnswEngine.name,
-        lambda source, directory, wish: HnswEngine.make(source, directory, wish, HNSW),
-        dim + _HNSW_LINKS,
-    )
+def _hnsw(dim: int, components: int = 128) -> Way:
+    def make(source: VectorSource, directory: Path, wish: Wish) -> Figures:
+        recipe = graph_recipe(len(source.positions()), dim, components=components)
+        return HnswEngine.make(source, directory, wish, recipe)
+
+    return Way(HnswEngine.name, make, min(components, dim) + _HNSW_LINKS)
 
 
 def _flat(dim: int) -> Way:
@@ -148,7 +146,7 @@ def _flat(dim: int) -> Way:
         FlatIndex.build(source, directory)
         count = len(source.positions())
         built = Built("flat", "Flat", count, 4.0 * dim + 8, perf_counter() - started)
-        figures = figures_of(measure(source, FlatIndex.open(source, directory), wish), wish, built)
+        figures = figures_of(measure(FlatIndex.open(source, directory), questions_of(source, wish)), wish, built)
         facts = {"wish": asdict(wish), "built": asdict(built), "figures": asdict(figures)}
         write_label(directory, source, name="flat", vectors=count, facts=facts)
         return figures

@@ -1,12 +1,13 @@
 """An index of FAISS in one file: the HNSW graph, or whatever a factory string describes.
 
 The folder holds `index.faiss`, `positions.npy` (int64: ordinal of FAISS -> position of the store) and `dead.npy`, the
-positions that are gone. FAISS compares by L2, which orders unit vectors as their cosine does, also behind a PCA.
+ordinals that are gone. FAISS compares by L2, which orders unit vectors as their cosine does, also behind a PCA.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,14 +19,25 @@ from numpy.typing import NDArray
 from vision_recs.engines.approximate import ApproximateIndex, open_approximate
 from vision_recs.engines.lists import among, missing, read_dead, save_dead
 from vision_recs.engines.mapping import map_array
+from vision_recs.engines.questions import Questions
 from vision_recs.engines.ranking import blocks
+from vision_recs.engines.recent import Recent
+from vision_recs.engines.rotation import Rotation
 from vision_recs.engines.tuning import Told, finish
 from vision_recs.engines.wish import Built, Figures, Tuning, Wish
 from vision_recs.errors import StoreDamaged, VisionRecsError
 from vision_recs.types import Subset, Vectors, VectorSource
 
-HNSW = "HNSW32,SQ8"
-"""The graph that `hnsw` stands for: vectors of 8 bits a number, 32 neighbours of each."""
+
+def graph_recipe(vectors: int, dim: int, *, components: int = 128) -> str:
+    """Return the factory string that `hnsw` stands for: a graph over 8 bits of each of *components*.
+
+    Fewer numbers make every step shorter; what they lose, exact scores of a few more candidates make good.
+    """
+    components = min(components, dim)
+    reduced = f"PCAR{components}," if components < dim and vectors >= dim else ""
+    return f"{reduced}HNSW16,SQ8"
+
 
 _INDEX = "index.faiss"
 _POSITIONS = "positions.npy"
@@ -46,15 +58,18 @@ class FaissFile:
         """Map the files of *directory*; raises StoreDamaged."""
         path = directory / _INDEX
         try:
-            self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+            self._whole = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
         self._positions: NDArray[np.int64] = map_array(directory / _POSITIONS, np.int64)
-        if len(self._positions) != self._index.ntotal:
+        if len(self._positions) != self._whole.ntotal:
             raise StoreDamaged(f"the files of {directory} do not fit together; rebuild it with `visrec index`")
         self._dead = read_dead(directory)
+        self._rotation, self._index = _peeled(self._whole)
         self._largest_effort, self._parameters = _searched(self._index)
+        self._parameters = cache(self._parameters)
         self._alive: NDArray[np.uint8] | None = None
+        self._marked: Recent[NDArray[np.uint8]] = Recent()
 
     @property
     def largest_effort(self) -> int:
@@ -68,7 +83,8 @@ class FaissFile:
 
     def work(self, effort: int, fetch: int) -> float:
         """Return about how many bytes a query reads."""
-        return float(effort * _bytes_per_step(self._index) + 8 * fetch * self._index.d)
+        steps = max(effort, fetch) if isinstance(self._index, faiss.IndexHNSW) else effort
+        return float(steps * _bytes_per_step(self._index) + 8 * fetch * self._whole.d)
 
     def misses(self, queries: Vectors, within: Subset) -> bool:
         """Whether fewer of the nearest vectors of a query are *within* than half of what chance would have it."""
@@ -84,22 +100,32 @@ class FaissFile:
         if count >= len(self._positions):  # a graph does not reach every one of many equal vectors
             return np.tile(self._every(within), (len(queries), 1))
         bits = self._bits(within)
-        selector = None if bits is None else faiss.IDSelectorBitmap(bits)
-        _, ordinals = self._index.search(queries, count, params=self._parameters(effort, selector))
+        if bits is None:
+            parameters = self._parameters(effort)
+        else:  # not kept: it refers to the bits
+            parameters = _searched(self._index)[1](effort, faiss.IDSelectorBitmap(bits))
+        if self._rotation is not None:
+            queries = self._rotation.apply(queries)
+        ordinals = np.empty((len(queries), count), np.int64)
+        distances = np.empty((len(queries), count), np.float32)
+        arrays = (faiss.swig_ptr(each) for each in (distances, ordinals))
+        self._index.search_c(len(queries), faiss.swig_ptr(queries), count, *arrays, parameters)
+        if ordinals.min(initial=0) >= 0:
+            return self._positions[ordinals]
         return np.where(ordinals >= 0, self._positions[ordinals], -1)
 
     def _every(self, within: Subset | None) -> NDArray[np.int64]:
         """Return all positions that may be proposed, ascending."""
-        if within is not None:
-            return within.positions()
-        return missing(np.sort(self._positions), self._dead)
+        return within.positions() if within is not None else np.sort(np.delete(self._positions, self._dead))
 
     def _bits(self, within: Subset | None) -> NDArray[np.uint8] | None:
         """Return a bit for each ordinal that may be proposed, or None for all of them."""
         if within is not None:
-            return np.packbits(within.mask()[self._positions], bitorder="little")
+            return self._marked.of(within.mask(), lambda mask: np.packbits(mask[self._positions], bitorder="little"))
         if self._alive is None and len(self._dead):
-            self._alive = np.packbits(~among(self._positions, self._dead), bitorder="little")
+            bits = np.full(-(-len(self._positions) // 8), 255, np.uint8)
+            np.bitwise_and.at(bits, self._dead >> 3, ~(1 << (self._dead & 7)).astype(np.uint8))
+            self._alive = bits
         return self._alive
 
 
@@ -107,12 +133,11 @@ class GraphEngine:
     """Builds, changes and opens `faiss`, an index that a factory string describes."""
 
     name = "faiss"
-    recipe = HNSW
 
     @classmethod
     def build(cls, source: VectorSource, directory: Path) -> None:
         """Build the graph, for the recall that is usual."""
-        cls.make(source, directory, Wish(), cls.recipe)
+        cls.make(source, directory, Wish(), graph_recipe(len(source.positions()), source.dim))
 
     @classmethod
     def make(cls, source: VectorSource, directory: Path, wish: Wish, recipe: str) -> Figures:
@@ -147,9 +172,9 @@ class GraphEngine:
         index = faiss.read_index(str(old / _INDEX))
         for _, vectors in blocks(source, _BLOCK, fresh):
             index.add(vectors)
-        _write(directory, index, np.concatenate([known, fresh]), dead)
-        tuning = Tuning.from_dict(facts["tuning"])
-        figures = finish(source, directory, FaissFile(directory), built=built, told=Told(wish, tuning))
+        _write(directory, index, np.concatenate([known, fresh]), np.flatnonzero(among(known, dead)))
+        told = Told(wish, Tuning.from_dict(facts["tuning"]), Questions.load(old).after(source, fresh, dead))
+        figures = finish(source, directory, FaissFile(directory), built=built, told=told)
         return figures if figures.reached or not facts["figures"]["reached"] else None
 
     @classmethod
@@ -188,7 +213,17 @@ def _write(directory: Path, index: faiss.Index, positions: NDArray[np.int64], de
     save_dead(directory, dead)
 
 
-Parameters = Callable[[int, faiss.IDSelector | None], faiss.SearchParameters]
+Parameters = Callable[..., faiss.SearchParameters]
+"""(effort, selector = None) -> what tells FAISS both."""
+
+
+def _peeled(index: faiss.Index) -> tuple[Rotation | None, faiss.Index]:
+    """Return what *index* does first, if that is one linear map, and the index behind it."""
+    if isinstance(index, faiss.IndexPreTransform) and index.chain.size() == 1:
+        transform = faiss.downcast_VectorTransform(index.chain.at(0))
+        if isinstance(transform, faiss.LinearTransform):
+            return Rotation.of(transform), faiss.downcast_index(index.index)
+    return None, index
 
 
 def _searched(index: faiss.Index) -> tuple[int, Parameters]:
@@ -196,17 +231,17 @@ def _searched(index: faiss.Index) -> tuple[int, Parameters]:
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
         largest, inner = _searched(index.index)
-        return largest, lambda effort, sel: faiss.SearchParametersPreTransform(index_params=inner(effort, sel))
+        return largest, lambda effort, sel=None: faiss.SearchParametersPreTransform(index_params=inner(effort, sel))
     if isinstance(index, faiss.IndexRefine):
         largest, inner = _searched(index.base_index)
-        return largest, lambda effort, sel: faiss.IndexRefineSearchParameters(
+        return largest, lambda effort, sel=None: faiss.IndexRefineSearchParameters(
             k_factor=4.0, base_index_params=inner(effort, sel), sel=sel
         )
     if isinstance(index, faiss.IndexIVF | faiss.IndexIVFFastScan):
-        return index.nlist, lambda effort, sel: faiss.SearchParametersIVF(nprobe=effort, sel=sel)
+        return index.nlist, lambda effort, sel=None: faiss.SearchParametersIVF(nprobe=effort, sel=sel)
     if isinstance(index, faiss.IndexHNSW):
-        return _LARGEST_EF, lambda effort, sel: faiss.SearchParametersHNSW(efSearch=effort, sel=sel)
-    return 1, lambda _, sel: faiss.SearchParameters(sel=sel)
+        return _LARGEST_EF, lambda effort, sel=None: faiss.SearchParametersHNSW(efSearch=effort, sel=sel)
+    return 1, lambda _, sel=None: faiss.SearchParameters(sel=sel)
 
 
 def _bytes_per_step(index: faiss.Index) -> float:

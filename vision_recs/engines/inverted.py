@@ -8,12 +8,12 @@ What the codes propose is scored exactly with the vectors of the store.
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import faiss
 import numpy as np
@@ -21,7 +21,10 @@ from numpy.typing import NDArray
 
 from vision_recs.engines.approximate import ApproximateIndex, open_approximate
 from vision_recs.engines.lists import Lists, Segment, merged, missing, positions_of, read_dead, save_dead, share
+from vision_recs.engines.questions import Questions
 from vision_recs.engines.ranking import blocks
+from vision_recs.engines.recent import Recent
+from vision_recs.engines.rotation import Rotation
 from vision_recs.engines.tuning import Told, finish
 from vision_recs.engines.wish import Built, Figures, Tuning, Wish
 from vision_recs.errors import StoreDamaged
@@ -39,6 +42,9 @@ _NEAR = 0.02  # of the lists: those around a query, which say whether a filter l
 _SCANNED_IF_FAR = 50_000
 _LISTS = 4  # times the square root of the number of vectors
 _FEWEST_PER_LIST = 32  # vectors: FAISS scans so many at once
+_WALKED = 1 / 16  # of the lists: to find more of them, comparing with all is quicker than walking a graph
+_SHORTEST_WALK = 16  # lists that are looked at
+_NEIGHBOURS = 16  # in that graph
 _FEWEST_TO_TRAIN = 64  # vectors, which 16 codewords need; fewer are taken several times
 
 
@@ -60,22 +66,34 @@ class Recipe:
         return self.codes / 2 + 8
 
 
-class Rotation(NamedTuple):
-    """The transform of FAISS as arrays: FAISS wakes all threads for a single query, which takes fifty times as long."""
+class NearestLists:
+    """Which lists are nearest to a query: found in a graph of their centroids, or by comparing with all of them."""
 
-    matrix: NDArray[np.float32]
-    offset: NDArray[np.float32]
+    def __init__(self, graph: faiss.IndexHNSWFlat) -> None:
+        """Search *graph*, and the centroids that it stores."""
+        self._graph = graph
+        self._all = faiss.downcast_index(graph.storage)
 
-    @classmethod
-    def of(cls, transform: faiss.LinearTransform) -> Rotation:
-        """Return the rotation that *transform* was trained to."""
-        matrix = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
-        offset = faiss.vector_to_array(transform.b) if transform.have_bias else np.zeros(transform.d_out, np.float32)
-        return cls(np.ascontiguousarray(matrix.T), offset)
+    def search(self, reduced: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return distances and numbers (n, *count*) of the lists nearest to each of *reduced*, nearest first."""
+        distances = np.empty((len(reduced), count), np.float32)
+        lists = np.empty((len(reduced), count), np.int64)
+        pointers = (faiss.swig_ptr(each) for each in (distances, lists))
+        if count > _WALKED * self._all.ntotal:
+            self._all.search_c(len(reduced), faiss.swig_ptr(reduced), count, *pointers)
+        else:
+            self._graph.search_c(len(reduced), faiss.swig_ptr(reduced), count, *pointers, _walk(count))
+        return distances, lists
 
-    def apply(self, vectors: Vectors) -> Vectors:
-        """Return *vectors* (n, dim) in the space of the lists."""
-        return np.ascontiguousarray(vectors @ self.matrix + self.offset)
+
+@cache
+def _walk(count: int) -> faiss.SearchParametersHNSW:
+    return faiss.SearchParametersHNSW(efSearch=max(_SHORTEST_WALK, 2 * count))
+
+
+@cache
+def _scan_of(lists: int) -> faiss.SearchParametersIVF:
+    return faiss.SearchParametersIVF(nprobe=lists)
 
 
 class InvertedIndex:
@@ -92,11 +110,10 @@ class InvertedIndex:
             raise StoreDamaged(
                 f"{directory / _TRAINED} cannot be read ({error}); rebuild it with `visrec index`"
             ) from error
-        self._quantizer = faiss.downcast_index(self._inverted.quantizer)
+        self._nearest_lists = NearestLists(faiss.downcast_index(self._inverted.quantizer))
         self._lists = Lists(self._inverted, segments, read_dead(directory))
         self._sizes = self._lists.sizes()
-        self._marked: dict[int, tuple[NDArray[np.bool_], NDArray[np.uint8], NDArray[np.int64]]] = {}
-        self._lock = threading.Lock()
+        self._marked: Recent[tuple[NDArray[np.uint8], NDArray[np.int64]]] = Recent()
 
     @property
     def largest_effort(self) -> int:
@@ -112,11 +129,13 @@ class InvertedIndex:
         """Return about how many bytes a query reads."""
         inverted = self._inverted
         scanned = effort * self._lists.total / inverted.nlist * inverted.pq.code_size
-        return float(4 * inverted.nlist * inverted.d + scanned + 8 * fetch * self._whole.d)
+        walked = min(inverted.nlist, 2 * _NEIGHBOURS * max(_SHORTEST_WALK, 2 * effort))
+        return float(4 * walked * inverted.d + scanned + 8 * fetch * self._whole.d)
 
     def misses(self, queries: Vectors, within: Subset) -> bool:
         """Whether the lists around one of *queries* hold less of *within* than half of what chance would have it."""
-        _, lists = self._quantizer.search(self._rotation.apply(queries), max(1, round(_NEAR * self.largest_effort)))
+        count = max(1, round(_NEAR * self.largest_effort))
+        _, lists = self._nearest_lists.search(self._rotation.apply(queries), count)
         return bool(_is_far(lists, self._mark(within)[1], self._sizes).any())
 
     def propose(self, queries: Vectors, count: int, effort: int, within: Subset | None = None) -> NDArray[np.int64]:
@@ -126,17 +145,16 @@ class InvertedIndex:
         all of them where the lists around a query hold fewer than chance would have it.
         """
         reduced = self._rotation.apply(queries)
-        selector = None
         if within is None:
-            distances, lists = self._quantizer.search(reduced, effort)
+            distances, lists = self._nearest_lists.search(reduced, effort)
+            parameters = _scan_of(effort)
         else:
             bits, sizes = self._mark(within)
-            selector = faiss.IDSelectorBitmap(bits)
-            distances, lists = self._quantizer.search(reduced, self.largest_effort)
+            distances, lists = self._nearest_lists.search(reduced, self.largest_effort)
             lists = _enough(lists, sizes, self._sizes, effort / self.largest_effort)
             distances = np.ascontiguousarray(distances[:, : lists.shape[1]])
+            parameters = faiss.SearchParametersIVF(nprobe=lists.shape[1], sel=faiss.IDSelectorBitmap(bits))
         self._lists.need(lists.ravel())
-        parameters = faiss.SearchParametersIVF(nprobe=lists.shape[1], sel=selector)
         return self._scan(reduced, count, lists, distances, parameters)
 
     def _scan(
@@ -163,15 +181,9 @@ class InvertedIndex:
 
     def _mark(self, within: Subset) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return the bits of *within*, and how many vectors of it each list holds; kept for the next query."""
-        mask = within.mask()
-        known = self._marked.get(id(mask))
-        if known is None:
-            known = mask, np.packbits(mask, bitorder="little"), self._lists.sizes(mask)
-            with self._lock:
-                while len(self._marked) >= 8:  # noqa: PLR2004 - filters that are asked again
-                    self._marked.pop(next(iter(self._marked)))
-                self._marked[id(mask)] = known
-        return known[1], known[2]
+        return self._marked.of(
+            within.mask(), lambda mask: (np.packbits(mask, bitorder="little"), self._lists.sizes(mask))
+        )
 
 
 class InvertedEngine:
@@ -190,8 +202,10 @@ class InvertedEngine:
         started = perf_counter()
         positions = source.positions()
         rotation, inverted = _train(source, positions, recipe, wish.seed)
-        faiss.write_index(faiss.IndexPreTransform(rotation, inverted), str(directory / _TRAINED))
         _encode(source, positions, rotation, inverted).save(directory, "0")
+        graph = _with_graph(inverted)
+        faiss.write_index(faiss.IndexPreTransform(rotation, inverted), str(directory / _TRAINED))
+        del graph
         save_dead(directory, positions[:0])
         seconds = perf_counter() - started
         built = Built(cls.name, str(recipe), len(positions), recipe.bytes_per_vector, seconds)
@@ -207,9 +221,9 @@ class InvertedEngine:
         alive = source.positions()
         if not len(alive) / _GROWTH <= built.trained_for <= len(alive) * _GROWTH:
             return None
-        _change(source, alive, old, directory)
-        tuning = Tuning.from_dict(facts["tuning"])
-        figures = finish(source, directory, InvertedIndex(directory), built=built, told=Told(wish, tuning))
+        fresh, dead = _change(source, alive, old, directory)
+        told = Told(wish, Tuning.from_dict(facts["tuning"]), Questions.load(old).after(source, fresh, dead))
+        figures = finish(source, directory, InvertedIndex(directory), built=built, told=told)
         return figures if figures.reached or not facts["figures"]["reached"] else None
 
     @classmethod
@@ -227,12 +241,15 @@ def recipe_for(vectors: int, dim: int, *, components: int = 256, bits: int = 2) 
     return Recipe(lists, components, codes)
 
 
-def _change(source: VectorSource, alive: NDArray[np.int64], old: Path, directory: Path) -> None:
-    """Write the segments of *old* and one with what is new, or all of them merged."""
+def _change(
+    source: VectorSource, alive: NDArray[np.int64], old: Path, directory: Path
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Write the segments of *old* and one with what is new, or all merged; return what came and what went."""
     names = _names(old)
     segments = [Segment.map(old, name) for name in names]
     known = positions_of(segments)
-    fresh, dead = missing(alive, known), missing(known, alive)
+    fresh, gone = missing(alive, known), missing(known, alive)
+    dead = gone
     shutil.copyfile(old / _TRAINED, directory / _TRAINED)
     whole = faiss.read_index(str(old / _TRAINED))
     rotation, inverted = faiss.downcast_VectorTransform(whole.chain.at(0)), faiss.downcast_index(whole.index)
@@ -248,6 +265,7 @@ def _change(source: VectorSource, alive: NDArray[np.int64], old: Path, directory
         if len(fresh):
             segments[-1].save(directory, following)
     save_dead(directory, dead)
+    return fresh, gone
 
 
 def _train(
@@ -275,6 +293,14 @@ def _train(
     return rotation, inverted
 
 
+def _with_graph(inverted: faiss.IndexIVFPQFastScan) -> faiss.IndexHNSWFlat:
+    """Let *inverted* find its lists in a graph of their centroids, which is returned to be kept alive."""
+    graph = faiss.IndexHNSWFlat(inverted.d, _NEIGHBOURS)
+    graph.add(inverted.quantizer.reconstruct_n(0, inverted.nlist))
+    inverted.quantizer, inverted.own_fields = graph, False
+    return graph
+
+
 def _rotation(
     source: VectorSource, sample: NDArray[np.int64], recipe: Recipe, random: np.random.Generator
 ) -> faiss.LinearTransform:
@@ -300,11 +326,14 @@ def _encode(
 ) -> Segment:
     codes = np.empty((len(positions), inverted.pq.code_size), np.uint8)
     lists = np.empty(len(positions), np.int64)
+    centroids = faiss.downcast_index(inverted.quantizer)
+    if isinstance(centroids, faiss.IndexHNSW):  # exact, since a vector stays in its list for good
+        centroids = faiss.downcast_index(centroids.storage)
     start = 0
     for _, vectors in blocks(source, _BLOCK, positions):
         reduced = rotation.apply(vectors)
         stop = start + len(vectors)
-        lists[start:stop] = inverted.quantizer.search(reduced, 1)[1].ravel()
+        lists[start:stop] = centroids.search(reduced, 1)[1].ravel()
         codes[start:stop] = inverted.pq.compute_codes(reduced)
         start = stop
     return Segment.of(codes, positions, lists, count=inverted.nlist)

@@ -57,12 +57,14 @@ def cosines(vectors: Vectors, query: Vectors) -> NDArray[np.float32]:
     """Return the cosine of each of *vectors* (n, dim) with *query* (dim,), within [-1, 1], in steps of 2^-24.
 
     A score depends on its two vectors alone: not on n, nor on where in *vectors* the one is. That is why it is no
-    matrix product: BLAS adds up in another order for another n, and the last bits differ. Products of two float32
-    are exact in float64, and numpy sums each row of a C-ordered matrix by itself.
+    matrix product: BLAS adds up in another order for another n, and the last bits differ. `vecdot` takes each row by
+    itself.
     """
-    sums = np.multiply(vectors, query, dtype=np.float64, order="C").sum(axis=1)
-    scores: NDArray[np.float64] = np.rint(np.clip(sums, -1.0, 1.0) / _RESOLUTION) * _RESOLUTION
-    return scores.astype(np.float32) + np.float32(0.0)  # turns -0.0 into 0.0
+    sums: NDArray[np.float64] = np.vecdot(vectors.astype(np.float64), query.astype(np.float64))
+    np.rint(sums / _RESOLUTION, out=sums)
+    np.clip(sums, -1 / _RESOLUTION, 1 / _RESOLUTION, out=sums)
+    scores: NDArray[np.float32] = (sums * _RESOLUTION).astype(np.float32)
+    return scores + np.float32(0.0)  # turns -0.0 into 0.0
 
 
 def best(scored: Scored, k: int) -> Scored:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple, Protocol
@@ -14,7 +14,6 @@ from vision_recs.engines.approximate import FILTERED_FETCH, ApproximateIndex, Pr
 from vision_recs.engines.folder import write_label
 from vision_recs.engines.questions import DEPTHS, Questions, draw
 from vision_recs.engines.ranking import Scored
-from vision_recs.engines.refine import distinct
 from vision_recs.engines.wish import Built, Figures, Point, Tuning, Wish
 from vision_recs.types import Vectors, VectorSource
 
@@ -22,7 +21,7 @@ _QUESTIONS = 256
 _FILTERED_QUESTIONS = 128
 _FILTERED_RECALL = 0.995
 _SHARES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-_FETCHES = (1.5, 2.0, 3.0, 5.0, 8.0)  # times k: how many candidates are scored exactly
+_FETCHES = (1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0)  # times k: how many candidates are scored exactly
 _SPARE = 0.1  # of the errors that are allowed: other queries than the measured ones come
 _TIMED = 64
 
@@ -31,10 +30,11 @@ _SMALL = 1_000  # vectors: of so few, every search may propose all
 
 
 class Told(NamedTuple):
-    """What is wanted of an index, and how it is searched, where that is known."""
+    """What is wanted of an index, and how it is searched and what to measure it with, where that is known."""
 
     wish: Wish
     tuning: Tuning | None = None
+    questions: Questions | None = None
 
 
 class Searched(Protocol):
@@ -48,13 +48,15 @@ class Searched(Protocol):
 def finish(source: VectorSource, directory: Path, proposer: Proposer, *, built: Built, told: Told) -> Figures:
     """Tune the index in *directory* unless it has a tuning, measure it, and write its label."""
     vectors = len(source.positions())
-    wish, tuning = told
+    wish, tuning, questions = told
     if vectors <= _SMALL:
         tuning = _everything(proposer, vectors)
     elif tuning is None:
         tuning = tune(source, proposer, wish)
     index = ApproximateIndex(source, proposer, tuning, size=vectors)
-    figures = figures_of(measure(source, index, wish), wish, built)
+    questions = questions or questions_of(source, wish)
+    questions.save(directory)
+    figures = figures_of(measure(index, questions), wish, built)
     facts = {"wish": asdict(wish), "built": asdict(built), "tuning": asdict(tuning), "figures": asdict(figures)}
     write_label(directory, source, name=built.engine, vectors=vectors, facts=facts)
     return figures
@@ -76,9 +78,13 @@ def tune(source: VectorSource, proposer: Proposer, wish: Wish) -> Tuning:
     return Tuning(points, filtered, _rows_for_a_query(source, proposer, tuning, questions))
 
 
-def measure(source: VectorSource, index: Searched, wish: Wish) -> dict[str, float]:
+def questions_of(source: VectorSource, wish: Wish) -> Questions:
+    """Return what an index of *source* is measured with; it was not tuned on them."""
+    return draw(source, _QUESTIONS, seed=wish.seed + 3)
+
+
+def measure(index: Searched, questions: Questions) -> dict[str, float]:
     """Return recall@1, @10 and @100 and the rate of single queries, by the names that `Figures` has for them."""
-    questions = draw(source, _QUESTIONS, seed=wish.seed + 3)
     figures = {}
     for depth in DEPTHS:  # one more, since the query itself may be in the index
         found = index.nearest(questions.vectors, depth + 1, depth=depth)
@@ -105,8 +111,7 @@ def figures_of(measured: dict[str, float], wish: Wish, built: Built) -> Figures:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
+class _Way(NamedTuple):
     point: Point
     recall: float
     work: float
@@ -115,21 +120,29 @@ class _Way:
 def _point(source: VectorSource, proposer: Proposer, questions: Questions, k: int, recall: float) -> Point:
     """Return the point of least work whose recall@k is enough, else that of the highest recall."""
     wanted = recall + _SPARE * (1 - recall)
-    asked = k + 1  # the query itself may be in the index
-    fetches = [round(asked * times) for times in _FETCHES]
-    ways: list[_Way] = []
+    fetches = [round((k + 1) * times) for times in _FETCHES]  # one more: the query itself may be in the index
+    highest = cheapest = _Way(Point(k, 1, fetches[0]), -1.0, float("inf"))
+    last = 0.0
+
+    def way(effort: int, fetch: int) -> _Way:
+        proposed = proposer.propose(questions.vectors, fetch, effort)
+        found = list(zip(proposed, _scored(source, questions.vectors, proposed), strict=True))
+        return _Way(Point(k, effort, fetch), questions.recall(found, k), proposer.work(effort, fetch))
+
     for effort in _efforts(proposer):
-        proposed = proposer.propose(questions.vectors, fetches[-1], effort)
-        scores = _scored(source, questions.vectors, proposed)
-        for fetch in fetches:
-            found = [(own[:fetch], score[:fetch]) for own, score in zip(proposed, scores, strict=True)]
-            ways.append(_Way(Point(k, effort, fetch), questions.recall(found, k), proposer.work(effort, fetch)))
-        if ways[-1].recall >= wanted + (1 - wanted) / 2:
+        least = proposer.work(effort, fetches[0])
+        if least >= cheapest.work:
             break
-    enough = [way for way in ways if way.recall >= wanted]
-    if enough:
-        return min(enough, key=lambda way: way.work).point
-    return max(ways, key=lambda way: (way.recall, -way.work)).point
+        if least == last:  # a graph looks at as many as it gives
+            continue
+        last = least
+        most = way(effort, fetches[-1])
+        highest = max(highest, most, key=lambda each: each.recall)
+        if most.recall < wanted:
+            continue
+        enough = next((each for each in (way(effort, fetch) for fetch in fetches) if each.recall >= wanted), most)
+        cheapest = min(cheapest, enough, key=lambda each: each.work)
+    return (cheapest if cheapest.recall >= wanted else highest).point
 
 
 def _efforts(proposer: Proposer) -> list[int]:
@@ -141,12 +154,10 @@ def _efforts(proposer: Proposer) -> list[int]:
 
 def _scored(source: VectorSource, queries: Vectors, proposed: NDArray[np.int64]) -> list[NDArray[np.float32]]:
     """Return the scores of *proposed*, in its order, as float32 adds them up; -2 for nothing."""
-    positions = distinct(proposed)
-    vectors = source.vectors(positions)
     results = []
     for query, own in zip(queries, proposed, strict=True):
         scores = np.full(len(own), -2, np.float32)
-        scores[own >= 0] = vectors[np.searchsorted(positions, own[own >= 0])] @ query
+        scores[own >= 0] = source.vectors(own[own >= 0]) @ query
         results.append(scores)
     return results
 

@@ -78,7 +78,7 @@ class Tuning:
         """Return how to search for *k* matches."""
         for point in self.points:
             if k <= point.k:
-                return replace(point, fetch=max(point.fetch, k))
+                return point if point.fetch >= k else replace(point, fetch=k)
         last = self.points[-1]
         times = k / last.k
         return Point(k, round(last.effort * times), round(last.fetch * times))

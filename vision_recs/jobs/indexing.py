@@ -58,6 +58,8 @@ def index(
             space = _enter_space(encoder, options, writer, staging)
             embedding = Embedding(catalog, writer, staging, space, options)
             embedding.run(total, progress)
+            if embedding.complete:
+                writer.compact(staging, space.spec)
             counts = _finish(staging) if embedding.complete else None
             wish = None if options.engine == NO_ENGINE else wish_for(options, writer.base)
             anew = _says_otherwise(writer.base, catalog, space) or bool(wish and wants_engine(writer.base, wish))

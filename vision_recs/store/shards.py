@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.store.files import publish_folder, sha256_file
 from vision_recs.store.layout import ROWS_FILE, VECTORS_FILE, Layout
 from vision_recs.store.vectors import map_vectors
-from vision_recs.types import EncoderSpec, Vectors
+from vision_recs.types import EncoderSpec
 
 
 class Embedded(NamedTuple):
@@ -41,7 +42,7 @@ def shard_name(fingerprint: str, planned: Iterable[tuple[bytes, str]]) -> str:
     return digest.hexdigest()[:32]
 
 
-def write_shard(layout: Layout, fingerprint: str, embedded: Sequence[Embedded], vectors: Vectors) -> str:
+def write_shard(layout: Layout, fingerprint: str, embedded: Sequence[Embedded], vectors: NDArray[np.floating]) -> str:
     """Write a shard durably and return its name; *vectors* are unit rows, and as many as *embedded* names."""
     import pyarrow as pa
     import pyarrow.parquet as pq

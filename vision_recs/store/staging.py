@@ -180,6 +180,24 @@ class Staging:
         values = (digest, position, reason, message)
         self._connection.execute("INSERT INTO staging.outcomes VALUES (?, ?, ?, ?)", values)
 
+    def settled(self) -> list[int]:
+        """Return the positions of all vectors that were settled, ascending."""
+        query = "SELECT position FROM staging.outcomes WHERE position IS NOT NULL ORDER BY 1"
+        return [position for (position,) in self._connection.execute(query)]
+
+    def settled_between(self, first: int, last: int) -> list[tuple[int, bytes, str, str]]:
+        """Return position, digest, and the id and picture of one row of each vector from *first* to before *last*."""
+        query = (
+            "SELECT position, digest, min(id), picture FROM staging.outcomes"
+            " JOIN staging.resolved USING (digest) JOIN staging.pictures USING (number)"
+            " WHERE position >= ? AND position < ? GROUP BY position ORDER BY position"
+        )
+        return self._connection.execute(query, (first, last)).fetchall()
+
+    def move(self, digest: bytes, position: int) -> None:
+        """Say that the settled vector of *digest* is at *position* now."""
+        self._connection.execute("UPDATE staging.outcomes SET position = ? WHERE digest = ?", (position, digest))
+
     def finish(self) -> Counts:
         """Fill the items file from what was said, and return what it holds."""
         self._connection.execute("COMMIT")

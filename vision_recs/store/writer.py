@@ -31,7 +31,10 @@ from vision_recs.store.projections import Projection
 from vision_recs.store.shards import Embedded, read_shard, shard_digests, write_shard
 from vision_recs.store.staging import Counts, Staging
 from vision_recs.store.store import Store, current_text
+from vision_recs.store.vectors import map_vectors
 from vision_recs.types import EncoderSpec, Vectors
+
+_LEAST_IN_USE = 0.5  # of the vectors of a shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,26 @@ class Writer:
         for picture in embedded:
             position = None if picture.vector is None else first + picture.vector
             staging.settle(picture.digest, position=position, reason=picture.reason, message=picture.message)
+
+    def compact(self, staging: Staging, spec: EncoderSpec) -> None:
+        """Copy what is in use out of shards of which less than half is, so that `visrec gc` can remove them.
+
+        To be called when every picture is settled; the copied vectors get new positions.
+        """
+        used = np.array(staging.settled(), dtype=np.int64)
+        for shard in list(self._shards.values()):
+            begin, end = np.searchsorted(used, [shard.first, shard.first + shard.rows])
+            if not 0 < end - begin < _LEAST_IN_USE * shard.rows:
+                continue
+            rows = staging.settled_between(shard.first, shard.first + shard.rows)
+            vectors = map_vectors(self.layout.shard(shard.name), rows=shard.rows, dim=spec.dim)
+            copied = vectors[[position - shard.first for position, *_ in rows]]
+            embedded = [Embedded(item, picture, digest, row) for row, (_, digest, item, picture) in enumerate(rows)]
+            with written_to(self.layout.root):
+                name = write_shard(self.layout, spec.fingerprint, embedded, copied)
+            first = self._first_position(name, len(rows))
+            for row, (_, digest, *_) in enumerate(rows):
+                staging.move(digest, first + row)
 
     def draft(self, staging: Staging, counts: Counts, *, anew: bool = False) -> Draft | None:
         """Put the finished items in place; unless *anew*, return None where they are those of the last generation."""
