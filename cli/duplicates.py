@@ -89,7 +89,7 @@ def _print_groups(found: Duplicates) -> None:
     how = ", found on the data" if found.found_on_data else ""
     typer.echo(
         f"{_counted(len(found.groups), 'group')} of duplicates and {_counted(len(found.placeholders), 'placeholder')} "
-        f"among {found.items:,} items; threshold {found.threshold:.3f}{how}"
+        f"among {_counted(found.items, 'item')}; threshold {found.threshold:.3f}{how}"
     )
     rows: list[tuple[str, ...]] = [
         (group.kind, f"{group.score:.3f}", str(len(group.items)), "  ".join(group.items)) for group in found.groups

@@ -260,8 +260,7 @@ def scale_rows(matrix: NDArray[np.floating]) -> tuple[Vectors, NDArray[np.bool_]
 
 def _scale(matrix: NDArray[np.floating], scaled: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Put the rows of *matrix* into *scaled*, and return which have a direction."""
-    # float32 holds the squares of float16 and keeps more digits than it has
-    wide: NDArray[np.floating] = matrix.astype(np.float32 if matrix.dtype == np.float16 else np.float64)
+    wide = matrix.astype(np.float64)  # with fewer digits, a row that was scaled twice would not be that scaled once
     if matrix.dtype.itemsize > np.dtype(np.float32).itemsize:  # whose squares could leave the range of float64
         largest = np.abs(wide).max(axis=1, initial=0.0)
         wide[~np.isfinite(largest)] = 0.0

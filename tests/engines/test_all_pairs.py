@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision_recs.engines.all_pairs import AllPairs, candidates, join, pairs, pairs_above, products, scan
+from vision_recs.engines import all_pairs
+from vision_recs.engines.all_pairs import AllPairs, Kinds, candidates, join, pairs, pairs_above, products, scan
 from vision_recs.engines.ranking import cosines
 from vision_recs.errors import DegenerateVector
 from vision_recs.types import unit_rows
@@ -124,6 +125,73 @@ def test_any_who_ask_of_any_who_answer_get_what_a_loop_finds(data, kind, seed):
     assert every.vectors(known).tolist() == vectors[known].tolist()
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 1000),
+    kind=st.sampled_from(["random", "clusters", "grid"]),
+    sizes=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    kinds=st.integers(2, 40),
+    kept_as=st.sampled_from(["bf16", "f32"]),
+)
+def test_of_each_kind_the_nearest_counts_and_never_what_its_asker_owns(seed, kind, sizes, kinds, kept_as):
+    random = np.random.default_rng(seed)
+    vectors = made(60, 5, seed=seed, kind=kind)
+    asking, answering = random.permutation(60)[: sizes[0]], random.permutation(60)[: sizes[1]]
+    owners = random.integers(0, 20, 60)
+    _, of = np.unique(random.integers(0, kinds, 20)[owners[answering]], return_inverse=True)
+    chosen = Kinds(of, owners[answering], np.where(random.random(len(asking)) < 0.1, -1, owners[asking]))
+    k = int(random.integers(1, max(2, chosen.count)))
+    if k >= chosen.count:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch, sample=10)
+        patch.setattr(join, "_PENDING", 300)
+        patch.setattr(products, "_fastest", lambda *_: FORMATS[kept_as])
+        every = AllPairs(Vectors(vectors), asking, answering, kinds=chosen)
+        if not all(len(best_of_kinds(vectors, asking[row], answering, chosen, row)) >= k for row in range(len(asking))):
+            return
+        numbers, scores = found(every.nearest(k))
+        again, _ = found(every.nearest_to(asking[::2], k))
+    for row, position in enumerate(asking):
+        best = best_of_kinds(vectors, position, answering, chosen, row)[:k]
+        assert numbers[row].tolist() == [number for _, number in best]
+        assert scores[row].tolist() == [-score for score, _ in best]
+    assert again.tolist() == numbers[::2].tolist()
+
+
+def best_of_kinds(vectors, position, answering, kinds, row):
+    """Return (-score, number) of the nearest of each kind, best first."""
+    best = {}
+    for number, score in enumerate(cosines(vectors[answering], vectors[position]).tolist()):
+        if kinds.owner[number] != kinds.asker[row]:
+            kind = ("single", number) if kinds.asker[row] < 0 else kinds.of[number]
+            best[kind] = min(best.get(kind, (2.0, 0)), (-score, number))
+    return sorted(best.values())
+
+
+def test_of_equal_vectors_of_a_kind_none_is_lost_to_the_last_digits_of_rough_scores(monkeypatch):
+    vectors = np.concatenate([np.repeat(made(4), 3, axis=0), made(1, seed=1)])
+    one, twelve = np.array([12]), np.arange(12)
+    source, kinds = Vectors(vectors), Kinds(twelve // 3, twelve, np.array([-2]))
+
+    def rough(rows, row, columns, column):
+        return scan.exact_scores(rows, row, columns, column) + np.float32(1e-6) * (column % 3)
+
+    monkeypatch.setattr(all_pairs, "ROUGH", scan.Scores(rough, 4e-6))
+    first, *_ = np.argsort(-cosines(vectors[:12], vectors[12]), kind="stable")
+    (found,) = AllPairs(source, one, twelve, kinds=kinds).nearest(3, rough=True)
+    assert found.columns.tolist() == [[first + 2, first + 1, first]]
+    (found,) = AllPairs(source, one, twelve, kinds=kinds).nearest(3)
+    assert found.columns[0, 0] == first
+
+
+def test_as_many_as_there_are_kinds_are_refused():
+    kinds = Kinds(np.array([0, 1, 1]), np.array([0, 1, 2]), np.array([0, 1, 2]))
+    three = np.arange(3)
+    with pytest.raises(ValueError, match="k is 2, and there are 2 kinds; ask for less"):
+        list(AllPairs(Vectors(made(3)), three, three, kinds=kinds).nearest(2))
+
+
 @pytest.mark.usefixtures("small_blocks", "kept_as")
 def test_few_at_a_time_and_dropped_candidates_change_nothing(monkeypatch):
     vectors = made(200, kind="clusters")
@@ -169,7 +237,7 @@ def test_a_guess_out_of_a_sample_is_seldom_too_high():
 def test_rough_scores_differ_in_their_last_digits_only():
     vectors = made(150, 60)
     every = np.arange(150)
-    rough, rough_scores = found(AllPairs(Vectors(vectors), every, every, rough=True).nearest(7))
+    rough, rough_scores = found(AllPairs(Vectors(vectors), every, every).nearest(7, rough=True))
     exact, scores = found(AllPairs(Vectors(vectors), every, every).nearest(7))
     np.testing.assert_array_equal(rough, exact)
     np.testing.assert_allclose(rough_scores, scores, atol=1e-6)

@@ -60,5 +60,5 @@ def test_questions_are_read_as_they_were_saved(tmp_path):
 def test_questions_that_are_gone_or_damaged_are_said_to_be(tmp_path, data):
     if data is not None:
         (tmp_path / "questions.npz").write_bytes(data)
-    with pytest.raises(StoreDamaged, match="questions.npz cannot be read"):
+    with pytest.raises(StoreDamaged, match=r"questions\.npz cannot be read"):
         Questions.load(tmp_path)

@@ -122,27 +122,36 @@ def test_a_pin_whose_place_is_taken_moves_to_the_next(colours):
 
 
 def test_a_pin_beyond_the_answer_comes_last_or_not_at_all(colours):
-    assert ids(ask(colours, rules(pins=(Pin("near", 9, "late"),)))) == ["next", "third", "fourth", "far", "near"]
+    assert ids(ask(colours, rules(pins=(Pin("next", 9, "late"),)))) == ["near", "third", "fourth", "far", "next"]
     assert ids(ask(colours, rules(pins=(Pin("far", 3, "late"),)), k=2)) == ["near", "next"]
 
 
 @pytest.mark.parametrize(
     ("policy", "query"),
     [
-        (Policy(rules=Rules(pins=(Pin("near", 1, "pin"),), exclude=(excluded("not in_stock"),))), {}),
-        (Policy(rules=Rules(pins=(Pin("near", 1, "pin"),)), exclude=frozenset({"near"})), {}),
-        (Policy(rules=Rules(pins=(Pin("near", 1, "pin"),)), where=Filter.parse("price != 30")), {}),
-        (Policy(rules=Rules(pins=(Pin("near", 1, "pin"),))), {"where": Filter.parse("in_stock")}),
-        (Policy(rules=Rules(pins=(Pin("near", 1, "pin"),))), {"unlike": ("near",)}),
-        (Policy(rules=Rules(pins=(Pin("red", 1, "pin"), Pin("gone", 1, "pin")))), {"where": Filter.parse("in_stock")}),
-        (Policy(rules=Rules(pins=(Pin("next", 1, "a"), Pin("near", 2, "pin")))), {}),
+        (Policy(rules=Rules(pins=(Pin("third", 1, "pin"),), exclude=(excluded("price == 10"),))), {}),
+        (Policy(rules=Rules(pins=(Pin("third", 1, "pin"),)), exclude=frozenset({"third"})), {}),
+        (Policy(rules=Rules(pins=(Pin("third", 1, "pin"),)), where=Filter.parse("price != 10")), {}),
+        (Policy(rules=Rules(pins=(Pin("third", 1, "pin"),))), {"where": Filter.parse("price != 10")}),
+        (Policy(rules=Rules(pins=(Pin("third", 1, "pin"),))), {"unlike": ("third",)}),
+        (
+            Policy(rules=Rules(pins=(Pin("red", 1, "pin"), Pin("gone", 1, "pin")))),
+            {"where": Filter.parse("price != 10")},
+        ),
+        (Policy(rules=Rules(pins=(Pin("far", 1, "a"), Pin("third", 2, "pin")))), {}),
     ],
 )
 def test_a_pin_never_shows_what_must_not_be_shown(colours, policy, query):
     answer = ask(colours, policy, **query)
-    assert "near" not in ids(answer)
+    assert "third" not in ids(answer)
     assert "red" not in ids(answer)
     assert len(answer) >= 2
+
+
+def test_a_sold_out_item_is_not_pinned_and_stays_where_it_belongs(colours):
+    found = ask(colours, rules(pins=(Pin("near", 3, "campaign"),)))
+    assert ids(found) == ["near", "next", "third", "fourth", "far"]
+    assert found[0].why.moves == ()
 
 
 def test_a_pin_has_its_occasion(colours):
@@ -208,7 +217,7 @@ def test_diversity_takes_what_is_unlike_before_what_is_like(colours):
 
 
 def test_diversity_keeps_away_from_what_is_pinned(colours):
-    pinned = Policy(one_per=None, diversity=0.6, rules=Rules(pins=(Pin("near", 5, "late"),)))
+    pinned = Policy(one_per=None, diversity=0.6, rules=Rules(pins=(Pin("next", 5, "late"),)))
     assert ids(ask(colours, pinned, k=5))[0] == "far"
 
 

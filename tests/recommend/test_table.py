@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ import vision_recs
 from vision_recs.engines.ranking import cosines
 from vision_recs.filters import Filter
 from vision_recs.recommend import Policy, read_policy
-from vision_recs.recommend.table import TableOptions, shortlists, write_table
+from vision_recs.recommend.table import TableOptions, parts, shortlists, variety, write_table
+from vision_recs.types import unit_rows
 
 levels = st.tuples(*[st.sampled_from([0, 100, 200])] * 4).filter(any)
 
@@ -86,7 +88,8 @@ def test_every_item_gets_what_it_gets_by_itself(shop, options, at_once, wide):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(shortlists, "_ITEMS", at_once)
         if wide:
-            patch.setattr("vision_recs.recommend.table.lists.Lists._wide", lambda _: wide)
+            patch.setattr("vision_recs.recommend.table.lists._MORE", 1 - options.k)
+            patch.setattr("vision_recs.recommend.table.near._MANY", 1)
         index(shop, Path(folder, "store"), FakeEncoder())
         report = write_table(Path(folder, "store"), Path(folder, "table.parquet"), options)
         found = read(Path(folder, "table.parquet"))
@@ -95,23 +98,49 @@ def test_every_item_gets_what_it_gets_by_itself(shop, options, at_once, wide):
     assert (report.items, report.rows) == (len(expected), sum(map(len, expected.values())))
 
 
-@settings(deadline=None, max_examples=25)
-@given(shop=shops(), policy=policies(), k=st.integers(1, 8), diversity=st.sampled_from([0.1, 0.5, 0.9]))
-def test_each_choice_of_a_varied_list_is_the_best_that_is_left(shop, policy, k, diversity):
+@settings(deadline=None, max_examples=40)
+@given(
+    shop=shops(),
+    policy=policies(),
+    k=st.integers(1, 8),
+    diversity=st.sampled_from([0.1, 0.5, 0.9]),
+    size=st.sampled_from([2, 5, 100]),
+)
+def test_each_choice_of_a_varied_list_is_the_best_that_is_left(shop, policy, k, diversity, size):
     varied = replace(policy, diversity=diversity)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vision_recs.recommend.policy._POOL", size)
+        patch.setattr("vision_recs.recommend.policy._POOL_FOR_EACH", 1)
+        patch.setattr("vision_recs.recommend.table.near._MANY", 1)
         index(shop, Path(folder, "store"), FakeEncoder())
         write_table(Path(folder, "store"), Path(folder, "table.parquet"), TableOptions(k=k, policy=varied))
         found = read(Path(folder, "table.parquet"))
         recommender = vision_recs.open(Path(folder, "store"))
         for item in recommender.store.items.ids():
-            pool = recommender.similar(item, k=100, policy=policy)
+            pool = recommender.similar(item, k=varied.pool(k), policy=policy)
             chosen = found.get(item, [])
             assert len(chosen) == min(k, len(pool))
             assert marginal_order(recommender.store, pool, diversity, [similar for _, similar, _ in chosen])
             score_of = {match.id: match.score for match in pool}
             expected = [score_of[similar] for _, similar, _ in chosen]
             assert [score for _, _, score in chosen] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_choices_far_from_the_best_are_moved_away_from_as_well(first, monkeypatch):
+    monkeypatch.setattr(variety, "_FIRST", first)
+    random = np.random.default_rng(0)
+    vectors = unit_rows(random.standard_normal((30, 4)))
+    positions = np.stack([random.permutation(30)[:20] for _ in range(7)])
+    ranks = -np.sort(-random.uniform(0.7, 1.0, positions.shape))
+    found = variety.Variety(None, vectors.__getitem__, 6, 0.5)._chosen(ranks, positions)
+    for columns, some, scores in zip(found.tolist(), vectors[positions], ranks, strict=True):
+        near = some @ some.T
+        assert max(columns) >= 6
+        for step, column in enumerate(columns):
+            values = scores - near[:, columns[:step]].max(axis=1, initial=-9 if step else 0)
+            values[columns[:step]] = -np.inf
+            assert column == np.argmax(values)
 
 
 RULES = """
@@ -168,3 +197,37 @@ def marginal_order(store, pool, diversity, chosen):
             return False
         taken.append(item)
     return True
+
+
+class Killed(BaseException):
+    """As if the process had been killed."""
+
+
+@settings(deadline=None, max_examples=25)
+@given(before=shops(), after=shops(), options=wishes, stop=st.integers(0, 8))
+def test_what_changed_since_makes_the_old_table_the_new_one_even_if_stopped_between(before, after, options, stop):
+    written = parts.Parts.write
+    left = [stop]
+
+    def write(self, *arguments):
+        left[0] -= 1
+        if left[0] == -1:
+            raise Killed
+        written(self, *arguments)
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shortlists, "_ITEMS", 3)
+        store, old, new, changes = (Path(folder, name) for name in ("store", "old.parquet", "new.parquet", "c.parquet"))
+        index(before, store, FakeEncoder())
+        write_table(store, old, options)
+        index(after, store, FakeEncoder())
+        write_table(store, new, options)
+        with pytest.MonkeyPatch.context() as kill:
+            kill.setattr(parts.Parts, "write", write)
+            with contextlib.suppress(Killed):
+                write_table(store, changes, replace(options, since=1))
+        write_table(store, changes, replace(options, since=1))
+        old, new, changes = read(old), read(new), read(changes)
+    changed = {item: [row for row in found if row[0] is not None] for item, found in changes.items()}
+    assert {item: found for item, found in (old | changed).items() if found} == new
+    assert all(old.get(item) != found for item, found in changed.items())

@@ -173,7 +173,7 @@ class SlowShop:
             rows = [row for row in self.rows if row.item == pin.item and not self.taken(row)]
             if not free or not rows or not self.holds(pin.occasion, everything):
                 continue
-            if self.group(rows[0].facts) in self.groups:
+            if self.group(rows[0].facts) in self.groups or rows[0].facts.get("in_stock") is False:
                 continue
             if any(self.forbidden(rows[0].facts, question.asked) for question in self.questions):
                 continue

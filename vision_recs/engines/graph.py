@@ -191,7 +191,7 @@ class HnswEngine(GraphEngine):
 
 def _filled(source: VectorSource, positions: NDArray[np.int64], recipe: str, seed: int) -> faiss.Index:
     index = faiss.index_factory(source.dim, recipe, faiss.METRIC_L2)
-    inner = faiss.downcast_index(index)
+    inner = faiss.downcast_index(index.index if isinstance(index, faiss.IndexPreTransform) else index)
     if isinstance(inner, faiss.IndexHNSW):
         inner.hnsw.efConstruction = _EF_CONSTRUCTION
     lists = faiss.try_extract_index_ivf(index)

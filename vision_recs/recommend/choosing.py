@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # most policies have neither filters nor rules
     from vision_recs.filters import Filter
     from vision_recs.recommend.rules import Pin, Ruling
 
+_IN_STOCK = "in_stock"
+"""The attribute that is false for an item that is sold out: such a one is not pinned."""
+
 
 class Choice(NamedTuple):
     """A match of an answer, for the question of that number; *relaxed* are the rules that it breaks."""
@@ -158,7 +161,8 @@ class Chooser:
             return None
         attributes = self._facts(pin.item)
         group = group_of(attributes, self._policy.one_per)
-        if group in self._claims.groups or not self._is_allowed(attributes):
+        is_sold_out = attributes.get(_IN_STOCK) is False
+        if is_sold_out or group in self._claims.groups or not self._is_allowed(attributes):
             return None
         pictures = [row for row in pictures_of(self._search.store, pin.item) if row[1] not in self._claims.digests]
         if not pictures:

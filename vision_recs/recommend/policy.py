@@ -19,7 +19,7 @@ VARIANTS = "variant_group"
 DIVERSITY = 0.3
 """How much `--diverse` gives up for variety."""
 
-_POOL, _POOL_FOR_EACH = 100, 5
+_POOL, _POOL_FOR_EACH = 50, 3
 
 
 @dataclass(frozen=True, slots=True)

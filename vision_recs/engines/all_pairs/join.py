@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from itertools import pairwise
+from functools import partial
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.engines.all_pairs.candidates import Candidates, Keys, keys_of
-from vision_recs.engines.all_pairs.products import Hits, Products, Rows
+from vision_recs.engines.all_pairs.candidates import Candidates, Columns, Keys, Score, keys_of
+from vision_recs.engines.all_pairs.products import Products, Rows
 from vision_recs.engines.all_pairs.scan import ROWS, Scores, in_order, rows_from, scan
 from vision_recs.engines.all_pairs.sides import Sides
 
@@ -35,23 +36,23 @@ class Join:
     """The k nearest columns of every row, some rows at a time."""
 
     def __init__(self, sides: Sides, products: Products, k: int, pool: Executor, scores: Scores) -> None:
-        """Find the thresholds, in *pool*, as all that follows; exact scores, or rough ones, are made by *scores*."""
+        """Find the thresholds, in *pool*, as all that follows; *scores* are `EXACT` or `ROUGH`."""
         self._sides = sides
         self._scores = scores
         self._products = products
         self._pool = pool
         self._k = k
-        every = len(sides.columns)
-        self._sample = np.sort(np.random.default_rng(0).permutation(every)[: max(_SAMPLE, k)])
+        self._sample = _sample(sides, k)
         self._starts = range(0, len(sides.rows), ROWS)
         self._low = np.concatenate(list(pool.map(lambda start: self._guess(rows_from(start)), self._starts)))
         rows = np.arange(len(sides.rows))
+        self._only_asking = np.setdiff1d(rows, sides.row_of, assume_unique=True)
         self._blocks = [self._candidates(rows[here], self._low[here]) for here in map(rows_from, self._starts)]
 
     def bands(self) -> Iterator[Nearest]:
         """Yield the nearest of all rows, in their order."""
         for first in range(0, len(self._blocks), _BAND):
-            for found in in_order(self._pool, self._scan, self._starts[first : first + _BAND]):
+            for found in self._scans(self._starts[first : first + _BAND]):
                 for number, keys in found.items():
                     self._blocks[number].add(keys)
                 if sum(block.count for block in self._blocks) > _PENDING:
@@ -68,27 +69,33 @@ class Join:
         for block in blocks:
             block.clear()
         unsure = np.flatnonzero(~is_sure)
-        for start in range(0, len(unsure), ROWS):
-            some = unsure[start : start + ROWS]
-            columns[some], scores[some] = self._surely_nearest(some + self._starts[first])
+        parts = [unsure[here] for here in map(rows_from, range(0, len(unsure), ROWS))]
+        surely = self._pool.map(self._surely_nearest, [part + self._starts[first] for part in parts])
+        for part, (its_columns, its_scores) in zip(parts, surely, strict=True):
+            columns[part], scores[part] = its_columns, its_scores
         return Nearest(self._starts[first], columns, scores)
 
     def _guess(self, rows: slice) -> NDArray[np.float32]:
         """Return, for each of *rows*, what the products of the k nearest columns almost certainly reach.
 
-        Of the k nearest, about expected = k * sample / columns are in a random sample. Its vector at a rank far beyond
-        that is almost never nearer than the k-th of all: with this margin, for less than 1 row in 1,000.
+        Of the k nearest, about expected = k * share are in a random sample, by the hypergeometric distribution. Its
+        vector at a rank far beyond that is almost never nearer than the k-th of all: with this margin, for less than 1
+        row in 100, which costs less than the candidates of a wider one. With kinds it is the same for them, of each of
+        which at most one vector is in the sample.
         """
-        expected = self._k * len(self._sample) / len(self._sides.columns)
-        rank = int(expected + 3.7 * expected**0.5 + 4)
-        if rank >= self._k:
+        kinds = self._sides.kinds
+        share = len(self._sample) / (len(self._sides.columns) if kinds is None else kinds.count)
+        expected = self._k * share
+        rank = int(expected + 3 * (expected * (1 - share)) ** 0.5 + 3)
+        if rank > self._k:
             return self._certain(rows)
         return self._products.errors(rows).below(self._products.reached(rows, self._sample, rank))
 
     def _certain(self, rows: Rows) -> NDArray[np.float32]:
         """Return, for each of *rows*, what the products of the k nearest columns reach."""
         errors = self._products.errors(rows)
-        found = self._products.reached(rows, self._sample, self._k)
+        own = 0 if self._sides.kinds is None else 1  # that may be of the kind of who asks, and so no answer
+        found = self._products.reached(rows, self._sample, self._k + own)
         # such scores are exactly a little less, and the products of those that are as good may be less once more
         return errors.below(errors.below(found))
 
@@ -102,44 +109,69 @@ class Join:
         return columns, scores
 
     def _candidates(self, rows: NDArray[np.int64], low: NDArray[np.float32]) -> Candidates:
-        def score(row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float32]:
-            return self._scores(self._sides.rows, rows[row], self._sides.columns, column)
+        sides = self._sides
 
-        return Candidates(self._k, score, rank=self._sides.rank, errors=self._products.errors(rows), low=low)
+        def score(row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float32]:
+            return self._scores.of(sides.rows, rows[row], sides.columns, column)
+
+        kinds = None if sides.kinds is None else sides.kinds.asked_by(sides.kinds.asker[rows])
+        columns = Columns(sides.rank, sides.column_of_rank, kinds)
+        errors = self._products.errors(rows)
+        return Candidates(self._k, Score(score, self._scores.margin), columns=columns, errors=errors, low=low)
+
+    def _scans(self, starts: range) -> Iterator[dict[int, Keys]]:
+        """Yield candidates by the number of their block; with those of earlier *starts*, the blocks there have all."""
+        first, last = np.searchsorted(self._only_asking, [starts.start, starts.stop]).tolist()
+        only_asking = self._only_asking[first:last]
+        return chain(
+            in_order(self._pool, self._scan, starts),
+            in_order(self._pool, partial(self._scan_only_asking, only_asking), range(0, len(only_asking), ROWS)),
+        )
 
     def _scan(self, start: int) -> dict[int, Keys]:
-        """Return the candidates, by the number of their block, that the products of the rows from *start* on give.
+        """Return what the rows from *start* on give that are columns, and no columns before these.
 
-        A column that is a row before *start* has served all rows that are columns, too, when that row was scanned.
+        What those gave served these rows as well.
         """
-        sides, rows = self._sides, rows_from(start)
-        low, partner = self._low[rows], sides.column_of[rows]
+        sides = self._sides
         begin, end = np.searchsorted(sides.row_of, [start, start + ROWS]).tolist()
+        low = self._low[sides.row_of]
         other_low = np.full(len(sides.columns), np.inf, dtype=np.float32)
-        other_low[end : len(sides.row_of)] = self._low[sides.row_of[end:]]
-        hits = scan(self._products, rows, range(begin, len(sides.columns)), low, other_low)
-        found = _mirrored(hits, sides, hits.values >= other_low[hits.columns], partner)
-        own = hits.values >= low[hits.rows]
-        keys = [keys_of(hits.rows[own], hits.columns[own], hits.values[own])]
-        only_asking = np.flatnonzero(partner < 0)
-        if len(only_asking):
-            hits = scan(self._products, start + only_asking, range(begin), low[only_asking])
-            keys.append(keys_of(only_asking[hits.rows], hits.columns, hits.values))
-        found[start // ROWS] = np.concatenate(keys)
+        other_low[end : len(low)] = low[end:]
+        every = range(begin, len(sides.columns))
+        hits = scan(self._products.of_columns, slice(begin, end), every, low[begin:end], other_low)
+        passes = hits.values >= other_low[hits.columns]
+        found = _by_block(sides.row_of[hits.columns[passes]], begin + hits.rows[passes], hits.values[passes])
+        own = hits.values >= low[begin + hits.rows]
+        rows = sides.row_of[begin + hits.rows[own]]
+        found[start // ROWS] = keys_of(rows - start, hits.columns[own], hits.values[own])
         return found
 
-
-def _mirrored(hits: Hits, sides: Sides, passes: NDArray[np.bool_], partner: NDArray[np.int64]) -> dict[int, Keys]:
-    """Return, by block, the candidates that those of *hits* which pass are for the rows that their columns are."""
-    chosen = passes & (partner[hits.rows] >= 0)
-    asking = sides.row_of[hits.columns[chosen]]
-    keys = keys_of(asking % ROWS, partner[hits.rows[chosen]], hits.values[chosen])
-    return {block: keys[places] for block, places in _grouped(asking // ROWS)}
+    def _scan_only_asking(self, only_asking: NDArray[np.int64], start: int) -> dict[int, Keys]:
+        """Return what the rows *only_asking*, from number *start* on, give with all columns."""
+        rows = only_asking[start : start + ROWS]
+        hits = scan(self._products, rows, range(len(self._sides.columns)), self._low[rows])
+        return _by_block(rows[hits.rows], hits.columns, hits.values)
 
 
-def _grouped(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def _sample(sides: Sides, k: int) -> NDArray[np.int64]:
+    """Return some columns at random, or of some kinds one each."""
+    random = np.random.default_rng(0)
+    if sides.kinds is not None:
+        return sides.kinds.one_each(random, max(_SAMPLE, k + 1))
+    return np.sort(random.permutation(len(sides.columns))[: max(_SAMPLE, k)])
+
+
+def _by_block(rows: NDArray[np.int64], columns: NDArray[np.int64], values: NDArray[np.float32]) -> dict[int, Keys]:
+    """Return candidates by the number of the block of their row."""
+    keys = keys_of(rows % ROWS, columns, values)
+    blocks = (rows // ROWS).astype(np.uint16)  # which are sorted much faster than longer numbers
+    return {block: keys[places] for block, places in _grouped(blocks)}
+
+
+def _grouped(values: NDArray[np.uint16]) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield each of *values* once, ascending, with the places where it stands."""
     order = np.argsort(values, kind="stable")
-    bounds = np.flatnonzero(np.diff(values[order], prepend=-1, append=-1))
+    bounds = np.flatnonzero(np.diff(values[order].astype(np.int64), prepend=-1, append=-1))
     for start, stop in pairwise(bounds.tolist()):
         yield int(values[order[start]]), order[start:stop]

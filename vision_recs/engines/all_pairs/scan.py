@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.engines.all_pairs.products import Hits, Products, Rows
+from vision_recs.engines.all_pairs.products import Hits, Products, Rows, rough_scores
 from vision_recs.engines.ranking import cosines
 from vision_recs.types import Vectors
 
@@ -23,8 +23,12 @@ _AHEAD = 8  # tasks whose results wait to be fetched
 
 T = TypeVar("T")
 
-Scores: TypeAlias = Callable[[Vectors, NDArray[np.int64], Vectors, NDArray[np.int64]], NDArray[np.float32]]
-"""`exact_scores`, or `products.rough_scores`."""
+
+class Scores(NamedTuple):
+    """*of* returns the cosine of each of some rows with the column in the same place; *margin* is as in `Score`."""
+
+    of: Callable[[Vectors, NDArray[np.int64], Vectors, NDArray[np.int64]], NDArray[np.float32]]
+    margin: float
 
 
 def scan(
@@ -52,6 +56,10 @@ def exact_scores(
         here = slice(start, start + _PAIRS)
         scores[here] = cosines(columns[column[here]], rows[row[here]])
     return scores
+
+
+EXACT = Scores(exact_scores, 0.0)
+ROUGH = Scores(rough_scores, 4e-6)  # more than float32 sums of a thousand products of unit vectors come to differ by
 
 
 def in_order(pool: Executor, task: Callable[[int], T], starts: Iterable[int]) -> Iterator[T]:

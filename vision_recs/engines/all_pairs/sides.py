@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs.engines.all_pairs.kinds import Kinds
 from vision_recs.engines.ranking import blocks
 from vision_recs.types import Vectors, VectorSource
 
@@ -22,15 +23,15 @@ Place: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 class Sides:
     """The vectors that ask and those that answer; what is on both sides comes first among the *columns*.
 
-    Column c is number rank[c] of those that answer. The first len(row_of) columns are the rows row_of[c], ascending,
-    and column_of[r] is the column that row r is, or -1.
+    Column c is number rank[c] of those that answer. The first len(row_of) columns are the rows row_of[c], ascending.
+    *kinds* are those of the columns.
     """
 
     rows: Vectors
     columns: Vectors
     rank: NDArray[np.int64]
     row_of: NDArray[np.int64]
-    column_of: NDArray[np.int64]
+    kinds: Kinds | None
 
     @cached_property
     def column_of_rank(self) -> NDArray[np.int64]:
@@ -39,25 +40,28 @@ class Sides:
         columns[self.rank] = np.arange(len(self.rank))
         return columns
 
-    def asked_by(self, rows: Vectors) -> Sides:
-        """Return other *rows* that ask the same columns."""
-        return replace(self, rows=rows, row_of=np.empty(0, np.int64), column_of=np.full(len(rows), -1))
+    def asked_by(self, rows: Vectors, asker: NDArray[np.int64] | None) -> Sides:
+        """Return other *rows*, by *asker* where there are kinds, that ask the same columns."""
+        kinds = None if self.kinds is None or asker is None else self.kinds.asked_by(asker)
+        return replace(self, rows=rows, row_of=np.empty(0, np.int64), kinds=kinds)
 
     @classmethod
-    def of(cls, source: VectorSource, asking: NDArray[np.int64], answering: NDArray[np.int64]) -> Sides:
-        """Read the vectors of *source*."""
+    def of(
+        cls, source: VectorSource, asking: NDArray[np.int64], answering: NDArray[np.int64], kinds: Kinds | None
+    ) -> Sides:
+        """Read the vectors of *source*; *kinds* are those of *answering*."""
         found = place_in(answering)(asking)
         is_shared = found >= 0
         row_of = np.flatnonzero(is_shared)
-        column_of = np.where(is_shared, np.cumsum(is_shared) - 1, -1)
         is_left = np.ones(len(answering), dtype=np.bool_)
         is_left[found[row_of]] = False
         rank = np.concatenate([found[row_of], np.flatnonzero(is_left)])
+        kinds = None if kinds is None else kinds.in_order(rank)
         rows = read(source, asking)
         if len(row_of) == len(rank) == len(asking):
-            return cls(rows, rows, rank, row_of, column_of)
+            return cls(rows, rows, rank, row_of, kinds)
         columns = np.concatenate([rows[row_of], read(source, answering[rank[len(row_of) :]])])
-        return cls(rows, columns, rank, row_of, column_of)
+        return cls(rows, columns, rank, row_of, kinds)
 
 
 def read(source: VectorSource, positions: NDArray[np.int64]) -> Vectors:

@@ -7,7 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs.engines.all_pairs import Kinds
 from vision_recs.recommend.inventory import Inventory
+
+_NOBODY = -2  # owns a vector that several items show; no asker is that
+
+
+@dataclass(frozen=True, slots=True)
+class Askers:
+    """The vectors that ask, each once, at *positions*; item[i] asks with vector i, or -1 where several do.
+
+    *rough* says that their scores only serve to choose from.
+    """
+
+    positions: NDArray[np.int64]
+    item: NDArray[np.int64]
+    rough: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +30,17 @@ class Answering:
     """The vectors that may be answers, by number, in the order of the first rows that show them.
 
     Number a lies at positions[a], and the rows from starts[a] to starts[a + 1] of *rows* show it, ascending. Where it
-    is not alone[a], others may, too, of which none can be chosen.
+    is not alone[a], others may, too, of which none can be chosen. Its first row is of the item item[a] and the group
+    group[a]; the items of all rows are of so many *groups*.
     """
 
     positions: NDArray[np.int64]
     starts: NDArray[np.int64]
     rows: NDArray[np.int64]
     alone: NDArray[np.bool_]
+    item: NDArray[np.int64]
+    group: NDArray[np.int64]
+    groups: int
 
     @classmethod
     def of(
@@ -37,14 +56,27 @@ class Answering:
         rows = rows[np.argsort(numbers, kind="stable")]
         counts = np.bincount(numbers, minlength=len(order))
         starts = np.concatenate([[0], np.cumsum(counts)])
-        alone = counts == 1
         kept = np.ones(len(rows), dtype=np.bool_)
         for number in np.flatnonzero(counts > count).tolist():
             here = slice(starts[number], starts[number + 1])
             items = inventory.item_of[rows[here]]
             kept[here] = _choosable(items.tolist(), groups[items].tolist(), count)
-        positions = inventory.positions[rows[starts[:-1]]]
-        return cls(positions, np.concatenate([[0], np.cumsum(kept)])[starts], rows[kept], alone)
+        first = rows[starts[:-1]]
+        item = inventory.item_of[first]
+        starts = np.concatenate([[0], np.cumsum(kept)])[starts]
+        count = len(np.unique(groups[inventory.item_of[rows]]))
+        return cls(inventory.positions[first], starts, rows[kept], counts == 1, item, groups[item], count)
+
+    @property
+    def per_group(self) -> float:
+        """How many vectors a group has, on the average."""
+        return len(self.positions) / self.groups if self.groups else 1.0
+
+    def kinds(self, askers: Askers) -> Kinds:
+        """Return which vectors stand for one another: those that are alone, of a group."""
+        apart = np.where(self.alone, self.group, self.group.max(initial=-1) + 1 + np.arange(len(self.group)))
+        _, of = np.unique(apart, return_inverse=True)
+        return Kinds(of, np.where(self.alone, self.item, _NOBODY), askers.item)
 
 
 def _choosable(items: list[int], groups: list[int], count: int) -> list[bool]:

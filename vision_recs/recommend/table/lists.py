@@ -18,7 +18,7 @@ from vision_recs.recommend.table.answering import Answering
 from vision_recs.recommend.table.near import ExactNear, IndexNear, Near
 from vision_recs.recommend.table.options import TableOptions
 from vision_recs.recommend.table.ruled import DEEP, PreparedRecommender, Ruled
-from vision_recs.recommend.table.shortlists import Shortlister, Shortlists, asking
+from vision_recs.recommend.table.shortlists import Shortlister, Shortlists, askers
 from vision_recs.recommend.table.variety import Variety
 from vision_recs.store import Selection, Store
 from vision_recs.types import VectorIndex
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # most tables have no filter
 _EXACT_UP_TO = 300_000
 """With so many pictures on either side, comparing all takes minutes; the time grows with the product of the two."""
 
-_MORE = 4  # pictures looked at beyond those needed
+_MORE = 3  # groups looked at beyond those needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +89,15 @@ class Lists:
         items = self.items[done:]
         if not len(items):
             return
-        near = self._near(asking(self.inventory, items)[0])
-        if self.options.policy.rules is not None:
+        near = self._near(items)
+        policy = self.options.policy
+        if policy.rules is not None:
             yield from self._ruled(near).lists(items)
             return
-        policy = self.options.policy
         shortlister = Shortlister(self.inventory, self.answering, near, self.groups, self.count, policy.min_score)
         variety = Variety(self.inventory, near.vectors, self.options.k, policy.diversity)
         with workers() as pool:
-            for lists in shortlister.shortlists(items, self._wide()):
+            for lists in shortlister.shortlists(items, self.count + _MORE):
                 yield variety.choose(lists, pool) if policy.diversity else lists
 
     @property
@@ -106,11 +106,13 @@ class Lists:
         policy = self.options.policy
         return policy.pool(self.options.k) if policy.diversity else self.options.k
 
-    def _near(self, positions: NDArray[np.int64]) -> Near:
+    def _near(self, items: NDArray[np.int64]) -> Near:
         policy = self.options.policy
         if self.method == "exact":
             rough = policy.diversity > 0 and policy.rules is None  # candidates to choose from, of which few are shown
-            return ExactNear(self.store, positions, self.answering, device=self.options.device, rough=rough)
+            return ExactNear(
+                self.store, askers(self.inventory, items, rough=rough), self.answering, device=self.options.device
+            )
         where = _target(self.options)
         within = None if where is None else Selection(self.store, where)
         return IndexNear(self.store, _index(self.store), self.inventory, self.answering, within=within)
@@ -120,11 +122,6 @@ class Lists:
         recommender = PreparedRecommender(self.store, _index(self.store), where=where)
         options = self.options
         return Ruled(self.inventory, self.answering, near, recommender, options.k, options.where, options.policy)
-
-    def _wide(self) -> int:
-        """Return how many pictures the candidates, with their variants, and the asking item usually have, and more."""
-        shown = max(1, len(np.unique(self.groups[self.inventory.item_of[self.answering.rows]])))
-        return int(np.ceil((self.count + 1) * len(self.answering.positions) / shown)) + _MORE
 
 
 def _method(store: Store, options: TableOptions, pairs: int) -> tuple[str, float]:

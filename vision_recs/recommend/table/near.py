@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from math import ceil
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.engines.all_pairs import AllPairs
+from vision_recs.engines.all_pairs import ROUGH, AllPairs
 from vision_recs.recommend.inventory import Inventory
-from vision_recs.recommend.table.answering import Answering
+from vision_recs.recommend.table.answering import Answering, Askers
 from vision_recs.types import Match, Subset, VectorIndex, Vectors, VectorSource
 
 _AT_ONCE = 1_024  # vectors that an index is asked for
-_ROUGH = 4e-6  # more than float32 sums of a thousand products of unit vectors come to differ by
+_MANY = 4  # times as many groups as are asked for have to be there for them to be told apart while comparing
 
 
 class Lists(NamedTuple):
@@ -39,7 +41,10 @@ class Near(Protocol):
         ...
 
     def lists(self, positions: NDArray[np.int64], k: int) -> Iterator[Lists]:
-        """Yield, some at a time, about *k* answering vectors for each of the vectors at *positions*."""
+        """Yield, some at a time, for each of the vectors at *positions* those near to it that show about *k* groups.
+
+        Of a group, those may be missing that are less near than another one of it, and those of the asking item.
+        """
         ...
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
@@ -50,32 +55,26 @@ class Near(Protocol):
 class ExactNear:
     """Compares all with all."""
 
-    def __init__(
-        self,
-        source: VectorSource,
-        asking: NDArray[np.int64],
-        answering: Answering,
-        *,
-        device: str = "auto",
-        rough: bool = False,
-    ) -> None:
-        """Read the vectors; *asking* are the positions of those that ask, and should be asked for all at once.
-
-        With *rough* scores, the last digits may be wrong.
-        """
-        self._asking = asking
-        self._pairs = AllPairs(source, asking, answering.positions, device=device, rough=rough)
-        self._every = len(answering.positions)
-        self.margin = _ROUGH if rough else 0.0
+    def __init__(self, source: VectorSource, askers: Askers, answering: Answering, *, device: str = "auto") -> None:
+        """Read the vectors of *source*; *askers* should ask all at once."""
+        self._asking = askers.positions
+        kinds = answering.kinds(askers)
+        self._pairs = AllPairs(source, askers.positions, answering.positions, kinds=kinds, device=device)
+        self._every, self._kinds = len(answering.positions), kinds.count
+        self._per_group = answering.per_group
+        self._rough = askers.rough
+        self.margin = ROUGH.margin if askers.rough else 0.0
 
     def lists(self, positions: NDArray[np.int64], k: int) -> Iterator[Lists]:
-        """Yield the *k* nearest, all of them where there are fewer."""
+        """Yield the nearest vector of each of the *k* nearest groups; or where there are few, the nearest vectors."""
+        by_kind = _MANY * (k + 1) <= self._kinds < self._every
+        count = k if by_kind else ceil(k * self._per_group)
         is_all = np.array_equal(positions, self._asking)
-        for _, columns, scores in self._pairs.nearest(k) if is_all else self._pairs.nearest_to(positions, k):
+        find = self._pairs.nearest if is_all else partial(self._pairs.nearest_to, positions)
+        for _, columns, scores in find(count, rough=self._rough, by_kind=by_kind):
             starts = np.arange(len(columns) + 1) * columns.shape[1]
-            last = np.float32(-np.inf) if k >= self._every else scores[:, -1] + np.float32(self.margin)
-            bounds = np.broadcast_to(last, len(columns)).astype(np.float32)
-            yield Lists(starts, columns.ravel(), scores.ravel(), bounds)
+            last = np.float32(-np.inf) if count >= self._every else scores[:, -1] + np.float32(self.margin)
+            yield Lists(starts, columns.ravel(), scores.ravel(), np.broadcast_to(last, len(columns)).astype(np.float32))
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
         """Return the vectors at *positions*, which are in memory."""
@@ -96,6 +95,7 @@ class IndexNear:
     ) -> None:
         """Ask *index* of *source* for what *answering* has, in the rows of *inventory*; all of that is *within*."""
         self._within = within
+        self._per_group = answering.per_group
         self._source = source
         self._index = index
         self.margin = 0.0
@@ -103,7 +103,8 @@ class IndexNear:
         self._number_of = dict(zip(answering.positions.tolist(), range(len(answering.positions)), strict=True))
 
     def lists(self, positions: NDArray[np.int64], k: int) -> Iterator[Lists]:
-        """Yield what the index finds among its *k* nearest rows."""
+        """Yield what the index finds among as many nearest rows as *k* groups usually have."""
+        k = ceil(k * self._per_group)
         for start in range(0, len(positions), _AT_ONCE):
             vectors = self._source.vectors(positions[start : start + _AT_ONCE])
             yield self._lists(self._index.search(vectors, k, within=self._within), k)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.recommend.inventory import Inventory, ranges
-from vision_recs.recommend.table.answering import Answering
+from vision_recs.recommend.table.answering import Answering, Askers
 from vision_recs.recommend.table.near import Lists, Near
 from vision_recs.recommend.table.pairing import best_pairs
 
@@ -61,10 +61,7 @@ class Shortlister:
     floor: float | None = None
 
     def shortlists(self, items: NDArray[np.int64], wide: int) -> Iterator[Shortlists]:
-        """Yield the shortlists of *items*, some at a time, in their order; *wide* pictures are looked at to begin with.
-
-        All their pictures have to ask in the order in which `asking` returns them.
-        """
+        """Yield the shortlists of *items*, some at a time, in their order; at first *wide* groups are looked at."""
         positions, asked, starts = asking(self.inventory, items)
         ready = np.maximum.accumulate(np.maximum.reduceat(asked, starts[:-1])) if len(items) else asked
         needed_by = np.zeros(len(positions), dtype=np.int64)
@@ -134,6 +131,7 @@ class Shortlister:
         is_full = found.counts >= self.count
         lasts[is_full] = found.scores[found.starts[1:][is_full] - 1]
         settled: NDArray[np.bool_] = (lasts > bounds) | ((lasts == bounds) & in_order) | np.isneginf(bounds)
+        settled |= found.counts >= self.answering.groups  # there are no more
         if self.floor is not None:
             settled |= bounds.astype(np.float64) < self.floor
         return settled
@@ -187,6 +185,17 @@ def asking(
     place[order] = np.arange(len(order))
     lengths = inventory.starts[items + 1] - inventory.starts[items]
     return shown[firsts[order]], place[which], np.concatenate([[0], np.cumsum(lengths)])
+
+
+def askers(inventory: Inventory, items: NDArray[np.int64], *, rough: bool = False) -> Askers:
+    """Return who asks with the vectors of *items*: see `asking`."""
+    positions, places, starts = asking(inventory, items)
+    owners = np.repeat(items, np.diff(starts))
+    lowest = np.full(len(positions), len(inventory.ids))
+    highest = np.full(len(positions), -1)
+    np.minimum.at(lowest, places, owners)
+    np.maximum.at(highest, places, owners)
+    return Askers(positions, np.where(lowest == highest, lowest, -1), rough)
 
 
 class _Held:

@@ -9,14 +9,18 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.engines.all_pairs.products import cosines_within
+from vision_recs.engines.all_pairs.products import cosines_between
 from vision_recs.recommend.diversity import marginal
 from vision_recs.recommend.inventory import Inventory
 from vision_recs.recommend.table.pairing import VectorsAt, best_pairs
 from vision_recs.recommend.table.shortlists import Shortlists
+from vision_recs.types import Vectors
 
 _ITEMS = 128  # for which one after another is chosen at once
-_COMPARED = 8  # whose candidates are compared with one another at once: their vectors stay in the cache
+_FIRST = (
+    2  # times as many as are chosen: of the best ones, all cosines are computed beforehand; others are seldom chosen
+)
+_COMPARED = 4  # whose candidates are compared with one another at once: their vectors stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,35 +57,40 @@ class Variety:
         is_there = np.arange(widest) < counts[:, None]
         ranks = np.where(is_there, lists.scores[cells].astype(np.float64), -np.inf)
         positions = self.inventory.positions[lists.rows[cells]]
-        # Hardly ever one is chosen from the far end, so that the cosines of those are seldom needed.
-        chosen = self._chosen(ranks, positions, min(2 * self.k + 8, widest))
-        is_beyond = chosen[:, -1] < 0
-        chosen[is_beyond] = self._chosen(ranks[is_beyond], positions[is_beyond], widest)
+        chosen = self._chosen(ranks, positions)
         places: NDArray[np.int64] = (chosen + starts[:-1, None])[is_there[:, : chosen.shape[1]]]
         return places
 
-    def _chosen(self, ranks: NDArray[np.float64], positions: NDArray[np.int64], first: int) -> NDArray[np.int64]:
-        """Return which columns of each row of *ranks* (n, p) are chosen, in order; -inf is nobody.
-
-        From where one is not of the *first* on, they are -1.
-        """
-        near = np.empty((len(ranks), first, ranks.shape[1]), np.float32)
+    def _chosen(self, ranks: NDArray[np.float64], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which columns (n, k) of each row of *ranks* (n, p) are chosen, in order; -inf is nobody."""
+        first = max(1, _FIRST * self.k)
+        near = np.empty((len(ranks), min(first, ranks.shape[1]), ranks.shape[1]), np.float32)
         for start in range(0, len(ranks), _COMPARED):
-            some = positions[start : start + _COMPARED]
-            vectors = self.vectors_at(some.ravel()).reshape(*some.shape, -1)
-            near[start : start + _COMPARED] = cosines_within(vectors, first)
+            vectors = self._vectors(positions[start : start + _COMPARED])
+            near[start : start + _COMPARED] = cosines_between(vectors[:, :first], vectors)
         rows = np.arange(len(ranks))
         left = ranks.copy()
         nearest = np.full(ranks.shape, -np.inf)
         chosen = np.empty((len(ranks), min(self.k, ranks.shape[1])), dtype=np.int64)
-        is_known = np.ones(len(ranks), dtype=np.bool_)
         for step in range(chosen.shape[1]):
-            best = np.argmax(marginal(left, nearest, self.diversity), axis=1)
-            is_known &= best < first
-            chosen[:, step] = np.where(is_known, best, -1)
-            left[rows, best] = -np.inf
-            np.maximum(nearest, near[rows, np.minimum(best, first - 1)], out=nearest)
+            if step:
+                last = chosen[:, step - 1]
+                its = near[rows, np.minimum(last, first - 1)]
+                far = np.flatnonzero(last >= first)
+                if len(far):
+                    its[far] = self._near(positions[far], last[far])
+                np.maximum(nearest, its, out=nearest)
+            chosen[:, step] = np.argmax(marginal(left, nearest, self.diversity), axis=1)
+            left[rows, chosen[:, step]] = -np.inf
         return chosen
+
+    def _near(self, positions: NDArray[np.int64], which: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the cosines (n, p) of the vector at *which* of each row of *positions* (n, p) with all of the row."""
+        vectors = self._vectors(positions)
+        return cosines_between(vectors[np.arange(len(which)), which][:, None], vectors)[:, 0]
+
+    def _vectors(self, positions: NDArray[np.int64]) -> Vectors:
+        return self.vectors_at(positions.ravel()).reshape(*positions.shape, -1)
 
     def _scores(self, lists: Shortlists, first: int) -> NDArray[np.float32]:
         """Return the score of each candidate of the items from *first* on: that of the best pair of pictures."""
