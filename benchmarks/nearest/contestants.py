@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.engines import open_index
+from vision_recs.engines.approximate import ApproximateIndex
+from vision_recs.engines.wish import Point, Tuning
 from vision_recs.store import Store
 from vision_recs.types import Vectors
 
@@ -20,6 +22,9 @@ Search = Callable[[Vectors, int, int], NDArray[np.int64]]
 """(queries, k, effort) -> (n, k) positions."""
 
 _EFFORTS = (4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512, 768, 1024)
+
+
+_FETCHES = (11, 12, 13, 14, 16, 18, 20, 24, 28, 33, 44, 66)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +66,28 @@ class Other:
 
 
 def visrec(store: Store) -> Contestant:
-    """Return the index of *store*, which was built and tuned with it: it has one effort, its own."""
+    """Return the index of *store*; an effort stands for how far it looks and how many it scores exactly."""
     folder = store.layout.engine(store.manifest.engine, store.generation)
     started = perf_counter()
     index = open_index(store.manifest.engine, store, folder)
     opened = perf_counter() - started
+    if not isinstance(index, ApproximateIndex):
+        raise TypeError(f"the engine {store.manifest.engine!r} is exact")
     figures = store.manifest.index or {}
+    points = [Point(10, effort, fetch) for effort in _EFFORTS for fetch in _FETCHES]
+    points.sort(key=lambda point: index.proposer.work(point.effort, point.fetch))
+    tuned = [index.tuned(Tuning((point,))) for point in points]
 
-    def search(queries: Vectors, k: int, _effort: int) -> NDArray[np.int64]:
+    def search(queries: Vectors, k: int, effort: int) -> NDArray[np.int64]:
         found = np.full((len(queries), k), -1, np.int64)
-        for number, scored in enumerate(index.nearest(queries, k)):
+        for number, scored in enumerate(tuned[effort].nearest(queries, k)):
             best = np.argsort(-scored.scores, kind="stable")[:k]
             found[number, : len(best)] = scored.positions[best]
         return found
 
     name = f"visrec {store.manifest.engine}"
-    return Contestant(name, search, (0,), figures["build_seconds"], figures["bytes_per_vector"], opened)
+    efforts = range(len(points))
+    return Contestant(name, search, efforts, figures["build_seconds"], figures["bytes_per_vector"], opened)
 
 
 def _build_faiss(factory: str, vectors: Vectors, file: Path) -> None:

@@ -168,9 +168,9 @@ def test_opening_reads_no_list(source, tmp_path):
     source.read.clear()
     index = open_index("ivf-pq", source, tmp_path)
     assert source.read == []
-    assert not index._proposer._lists._read.any()
+    assert not index.proposer._lists._read.any()
     index.search(source.every[:1], 10)
-    assert 0 < index._proposer._lists._read.sum() < len(index._proposer._lists._read)
+    assert 0 < index.proposer._lists._read.sum() < len(index.proposer._lists._read)
 
 
 def test_a_memory_that_fits_no_good_index_gets_the_smallest_one_and_hears_what_it_finds(monkeypatch, tmp_path):

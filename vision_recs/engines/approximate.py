@@ -53,10 +53,14 @@ class ApproximateIndex:
 
     def __init__(self, source: VectorSource, proposer: Proposer, tuning: Tuning, *, size: int) -> None:
         """Search the *size* vectors of *source* by *proposer*, as *tuning* says."""
+        self.proposer = proposer
         self._size = size
         self._source = source
-        self._proposer = proposer
         self._tuning = tuning
+
+    def tuned(self, tuning: Tuning) -> ApproximateIndex:
+        """Return the same index, searched as *tuning* says."""
+        return ApproximateIndex(self._source, self.proposer, tuning, size=self._size)
 
     @property
     def source(self) -> tuple[str, int]:
@@ -82,16 +86,16 @@ class ApproximateIndex:
             needed = self._tuning.effort(len(positions) / max(1, self._size))
             if needed is None or len(positions) <= max(k, self._tuning.rows_for_a_query):
                 return scan(self._source, positions, queries, k)
-            far = self._proposer.misses(queries, within)
-            if far and len(positions) <= self._proposer.scanned_if_far:
+            far = self.proposer.misses(queries, within)
+            if far and len(positions) <= self.proposer.scanned_if_far:
                 return scan(self._source, positions, queries, k)
             effort, fetch = max(effort, _CERTAIN * needed), max(fetch, (1 + 3 * far) * FILTERED_FETCH * k)
-        effort = min(max(1, effort), self._proposer.largest_effort)
+        effort = min(max(1, effort), self.proposer.largest_effort)
         step = max(1, _AT_ONCE // fetch)
         found: list[Scored] = []
         for start in range(0, len(queries), step):
             some = queries[start : start + step]
-            proposed = self._proposer.propose(some, fetch, effort, within)
+            proposed = self.proposer.propose(some, fetch, effort, within)
             found += refine(self._source, some, proposed, k)
         return found
 
