@@ -143,7 +143,7 @@ def scatter(found: Sequence[Finding]) -> Scatter:
         return round(_PLOT - (recall - lowest) / (1 - lowest) * (_PLOT - 20), 1)
 
     dots = [
-        Dot(finding.engine, across(log), up(finding.recall_at_10)) for finding, log in zip(found, logs, strict=True)
+        Dot(finding.recipe, across(log), up(finding.recall_at_10)) for finding, log in zip(found, logs, strict=True)
     ]
     recalls = [lowest + (1 - lowest) * step / 4 for step in range(5)]
     return Scatter(

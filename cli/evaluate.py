@@ -50,7 +50,12 @@ def evaluate(
     ] = None,
     against: Annotated[Path | None, typer.Option(metavar="DIR", help="Compare with the index in this folder.")] = None,
     engine: Annotated[
-        list[str] | None, typer.Option("--engine", metavar="NAME", help="Measure this index, too. May be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--engine",
+            metavar="NAME",
+            help="Measure this index, too: hnsw, or a factory string of FAISS. May be repeated.",
+        ),
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report with plots and pictures.")] = None,
     json: options.Json = False,

@@ -104,12 +104,13 @@ def print_findings(found: Sequence[Finding]) -> None:
     rows = [
         (
             finding.engine,
+            finding.recipe,
             *(f"{recall:.4f}" for recall in (finding.recall_at_1, finding.recall_at_10, finding.recall_at_100)),
             *(f"{milliseconds:.2f}" for milliseconds in (finding.p50_ms, finding.p95_ms, finding.p99_ms)),
         )
         for finding in found
     ]
-    print_table(("index", "recall@1", "recall@10", "recall@100", "p50 ms", "p95 ms", "p99 ms"), rows)
+    print_table(("index", "recipe", "recall@1", "recall@10", "recall@100", "p50 ms", "p95 ms", "p99 ms"), rows)
 
 
 def _words(name: str) -> str:

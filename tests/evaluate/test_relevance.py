@@ -166,6 +166,13 @@ def test_an_exact_index_finds_everything(store):
     assert exact.build_s >= 0
 
 
+def test_indexes_are_compared_by_recipe(store):
+    own, lists, compressed = measure_finding(store, ["IVF2,Flat", "SQ8", "IVF2,Flat", "flat"])
+    assert [each.recipe for each in (own, lists, compressed)] == ["Flat", "IVF2,Flat", "SQ8"]
+    assert (lists.engine, compressed.engine) == ("faiss", "faiss")
+    assert compressed.recall_at_10 == 1.0  # of so few, all are scored exactly
+
+
 def test_recall_is_the_share_that_an_index_finds_without_the_asked_picture(store, monkeypatch):
     from vision_recs.engines.exact import ExactIndex
     from vision_recs.evaluate import finding

@@ -10,12 +10,13 @@ from time import perf_counter
 
 import numpy as np
 
-from vision_recs.engines import build_index, open_index
+from vision_recs.engines import Wish, make_index, open_index
 from vision_recs.engines.recall import TIE
 from vision_recs.store import Store
 from vision_recs.types import Match, VectorIndex, Vectors
 
 DEPTHS = (1, 10, 100)
+_EXACT = "exact"  # the engine that needs no files
 _QUERIES = 200
 _SHOWN = 10  # pictures that a timed query asks for
 
@@ -26,10 +27,11 @@ class Finding:
 
     *recall* at 1, 10 and 100 is the share of what exact search finds, without the asked picture; a picture that scores
     as much as the last exact one counts as found. Latencies are those of asking for ten, after a first round that
-    warms up.
+    warms up. *recipe* describes the index as FAISS does.
     """
 
     engine: str
+    recipe: str
     queries: int
     recall_at_1: float
     recall_at_10: float
@@ -43,23 +45,33 @@ class Finding:
 def measure_finding(store: Store, engines: Sequence[str] = (), *, queries: int = _QUERIES) -> list[Finding]:
     """Return what the index of *store* finds and, for comparison, those of *engines*, which are built for it.
 
-    The pictures that ask are spread evenly over the store. Raises VisionRecsError for a name that no engine has.
+    *engines* are names or factory strings of FAISS. The pictures that ask are spread evenly over the store. Raises
+    VisionRecsError for an engine that there is not.
     """
     positions = store.positions()
     chosen = positions[np.linspace(0, len(positions) - 1, min(queries, len(positions))).astype(np.int64)]
     vectors = store.vectors(chosen)
     digests = [store.rows([position], limit=1)[position][0].digest for position in chosen.tolist()]
-    exact = open_index("exact", store, store.layout.engines)
+    exact = open_index(_EXACT, store, store.layout.engines)
     truth = _without_asked(exact.search(vectors, DEPTHS[-1] + 1), digests)
-    own = store.manifest.engine
-    found = [_measure(own, _own_index(store), None, (vectors, digests, truth))]
-    for name in dict.fromkeys(engine for engine in engines if engine != own):
+    asked = (vectors, digests, truth)
+    own, figures = store.manifest.engine, store.manifest.index or {}
+    found = [_measure((own, figures.get("recipe", own)), _own_index(store), None, asked)]
+    for name in dict.fromkeys(engine for engine in engines if engine not in {own, found[0].recipe}):
         with tempfile.TemporaryDirectory(prefix="visrec-") as folder:
             started = perf_counter()
-            build_index(name, store, Path(folder))
+            engine, recipe = _built(name, store, Path(folder))
             seconds = perf_counter() - started
-            found.append(_measure(name, open_index(name, store, Path(folder)), seconds, (vectors, digests, truth)))
+            found.append(_measure((engine, recipe), open_index(engine, store, Path(folder)), seconds, asked))
     return found
+
+
+def _built(name: str, store: Store, folder: Path) -> tuple[str, str]:
+    """Build what *name* stands for into *folder*, and return the engine and its recipe."""
+    if name == _EXACT:
+        return name, name
+    engine, figures = make_index(Wish(engine=name), store, folder)
+    return engine, figures.recipe
 
 
 def _own_index(store: Store) -> VectorIndex:
@@ -68,14 +80,17 @@ def _own_index(store: Store) -> VectorIndex:
 
 
 def _measure(
-    name: str, index: VectorIndex, build_s: float | None, asked: tuple[Vectors, Sequence[str], list[list[Match]]]
+    named: tuple[str, str],
+    index: VectorIndex,
+    build_s: float | None,
+    asked: tuple[Vectors, Sequence[str], list[list[Match]]],
 ) -> Finding:
     vectors, digests, truth = asked
     answers = _without_asked(index.search(vectors, DEPTHS[-1] + 1), digests)
     recalls = [_recall(answers, truth, depth) for depth in DEPTHS]
     p50, p95, p99 = (round(float(value), 3) for value in np.percentile(_latencies_ms(index, vectors), [50, 95, 99]))
     at_1, at_10, at_100 = recalls
-    return Finding(name, len(vectors), at_1, at_10, at_100, p50, p95, p99, build_s)
+    return Finding(*named, len(vectors), at_1, at_10, at_100, p50, p95, p99, build_s)
 
 
 def _without_asked(answers: Sequence[Sequence[Match]], digests: Sequence[str]) -> list[list[Match]]:
