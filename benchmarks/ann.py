@@ -23,14 +23,15 @@ from typing import Any
 import faiss
 import numpy as np
 from machine import provenance
+from nearest.changes import measure_update
 from nearest.contestants import OTHERS, Contestant, visrec
-from nearest.shop import CATEGORIES, write_shop
+from nearest.filtering import measure_filters
+from nearest.shop import write_shop
 from nearest.vectors import crops, grow, local_dimension, reduce
 from numpy.typing import NDArray
 
-from vision_recs.engines import Wish, open_index
-from vision_recs.filters import Filter
-from vision_recs.store import Selection, Store
+from vision_recs.engines import Wish
+from vision_recs.store import Store
 from vision_recs.types import Vectors
 
 RESULTS = Path(__file__).parent / "ann.json"
@@ -74,7 +75,7 @@ class Case:
             OTHERS[name].build_once(vectors, self.index(name))
         if not (self.shop / "CURRENT").exists():
             parts = np.array_split(vectors, max(1, len(vectors) // 20_000))
-            write_shop(self.shop, parts, dim=self.dim, wish=Wish(recall=_RECALL), numbers=range(self.rows))
+            write_shop(self.shop, parts, wish=Wish(recall=_RECALL), numbers=range(self.rows))
 
     def questions(self) -> tuple[Vectors, NDArray[np.int64], NDArray[np.float32]]:
         """Return the queries (n, dim), and positions and scores (n, 100) of what exact search answers."""
@@ -97,12 +98,14 @@ def main() -> None:
         return
     store = Store.open(case.shop)
     queries, _, scores = case.questions()
+    fresh = np.concatenate(list(grow(seeds, case.rows // 100, neighbours=_NEIGHBOURS, spread=1.0, seed=1)))
     result = {
         "rows": case.rows,
         "dim": case.dim,
         "local_dimension": _dimensions(seeds, scores),
         "contest": [_contest(case, store, name, arguments.rounds) for name in arguments.others],
-        "filters": _filters(store, queries[:100], arguments.rounds),
+        "filters": measure_filters(store, queries[:100], arguments.rounds),
+        "update": measure_update(store, fresh, case.work / "changed"),
         "index": store.manifest.index,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         **provenance(*_PACKAGES),
@@ -188,49 +191,6 @@ def _rate(each: Contestant, queries: Vectors, effort: int, *, at_once: int) -> f
     for start in range(0, len(queries), at_once):
         each.search(queries[start : start + at_once], _K, effort)
     return len(queries) / (perf_counter() - started)
-
-
-def _filters(store: Store, queries: Vectors, rounds: int) -> list[dict[str, Any]]:
-    """Return recall and time of single queries under filters that leave less and less, against those without."""
-    folder = store.layout.engine(store.manifest.engine, store.generation)
-    index = open_index(store.manifest.engine, store, folder)
-    shares = [("part >= 0", 1.0), *((f"part < {round(share * 10_000)}", share) for share in (0.3, 0.1, 0.03, 0.01))]
-    shares += [("part < 10", 0.001), ("part < 1", 0.0001), (f'category == "{CATEGORIES[0]}"', 0.125)]
-    kept: list[dict[str, Any]] = []
-    for expression, share in shares:
-        within = Selection(store, Filter.parse(expression))
-        exact = _exact(store, within, queries)
-        with_, without = [], []
-        for _ in range(rounds):
-            started = perf_counter()
-            found = [index.nearest(query[None], _K, within=within)[0] for query in queries]
-            middle = perf_counter()
-            for query in queries:
-                index.nearest(query[None], _K)
-            with_.append(middle - started)
-            without.append(perf_counter() - middle)
-        right = sum(int((own.scores >= last - 1e-5).sum()) for own, last in zip(found, exact, strict=True))
-        wanted = min(_K, len(within.positions())) * len(queries)
-        kept.append(
-            {
-                "filter": expression,
-                "share": share,
-                "recall_at_10": round(min(1.0, right / wanted), 4),
-                "ms": round(1e3 * min(with_) / len(queries), 3),
-                "times_unfiltered": round(min(with_) / min(without), 2),
-            }
-        )
-    return kept
-
-
-def _exact(store: Store, within: Selection, queries: Vectors) -> NDArray[np.float32]:
-    """Return the score of the last of the exact answers to each query."""
-    best = np.full((len(queries), _K), -2, np.float32)
-    positions = within.positions()
-    for start in range(0, len(positions), 50_000):
-        scores = queries @ store.vectors(positions[start : start + 50_000]).T
-        best = -np.sort(-np.concatenate([best, scores], axis=1), axis=1)[:, :_K]
-    return best[:, min(_K, len(positions)) - 1]
 
 
 def _keep(result: dict[str, Any], output: Path) -> None:

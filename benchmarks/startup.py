@@ -83,7 +83,7 @@ def small_of(large: Path, folder: Path) -> Path:
 
     store = Store.open(large)
     vectors = store.vectors(store.positions()[:ROWS])
-    write_shop(folder, [vectors], dim=store.dim, wish=Wish(engine=store.manifest.engine), numbers=range(ROWS))
+    write_shop(folder, [vectors], wish=Wish(engine=store.manifest.engine), numbers=range(ROWS))
     return folder
 
 

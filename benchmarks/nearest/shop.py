@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vision_recs.engines import Wish
 from vision_recs.jobs.engine import publish
-from vision_recs.jobs.progress import silent
+from vision_recs.jobs.progress import Report, silent
 from vision_recs.store import CatalogEntry, Embedded, Manifest, Store, open_writer, probe_text
 from vision_recs.types import EncoderSpec, Item, PixelRecipe, Vectors
 
@@ -24,11 +24,19 @@ def spec_of(dim: int) -> EncoderSpec:
     return EncoderSpec("grown", "none", dim, PixelRecipe((224, 224), "crop", 256, "bilinear", half, half), "none")
 
 
-def write_shop(folder: Path, blocks: Iterable[Vectors], *, dim: int, wish: Wish | None, numbers: range) -> Store:
+def write_shop(
+    folder: Path,
+    blocks: Sequence[Vectors],
+    *,
+    wish: Wish | None,
+    numbers: range,
+    progress: Report = silent,
+) -> Store:
     """Publish a generation whose item n shows the vector n of *blocks*, for n in *numbers*; others are gone.
 
-    Vectors that the store holds already are not written again.
+    Vectors that the store holds already are not looked at.
     """
+    dim = blocks[0].shape[1]
     with open_writer(folder) as writer:
         staging = writer.stage()
         for number in numbers:
@@ -71,7 +79,7 @@ def write_shop(folder: Path, blocks: Iterable[Vectors], *, dim: int, wish: Wish 
             engine="exact",
             recall_at_10=1.0,
         )
-        return publish(writer, manifest, wish, silent)
+        return publish(writer, manifest, wish, progress)
 
 
 def _item(number: int) -> Item:

@@ -75,7 +75,7 @@ def test_without_a_truth_the_index_is_measured(visrec, sample_store):
     assert [index["recall_at_10"] for index in found["index"]] == [1, 1]
     done = visrec("evaluate", "--index", sample_store)
     assert done.stdout.splitlines()[0].split()[:4] == ["index", "recipe", "recall@1", "recall@10"]
-    assert done.stdout.splitlines()[1].split()[:4] == ["flat", "1.0000", "1.0000", "1.0000"]
+    assert done.stdout.splitlines()[1].split()[:5] == ["flat", "Flat", "1.0000", "1.0000", "1.0000"]
 
 
 def test_people_get_tables(visrec, sample_store):
