@@ -27,6 +27,7 @@ from nearest.changes import measure_update
 from nearest.contestants import OTHERS, Contestant, visrec
 from nearest.filtering import measure_filters
 from nearest.shop import write_shop
+from nearest.tables import write_tables
 from nearest.vectors import crops, grow, local_dimension, reduce
 from numpy.typing import NDArray
 
@@ -197,7 +198,9 @@ def _keep(result: dict[str, Any], output: Path) -> None:
     earlier = json.loads(output.read_text("utf-8")) if output.exists() else []
     others = [each for each in earlier if (each["rows"], each["dim"]) != (result["rows"], result["dim"])]
     output.write_text(json.dumps([*others, result], indent=1) + "\n", "utf-8")
-    json.dump({key: result[key] for key in ("local_dimension", "contest", "filters")}, sys.stdout, indent=1)
+    if output == RESULTS:
+        write_tables([*others, result])
+    json.dump({key: result[key] for key in ("local_dimension", "contest", "filters", "update")}, sys.stdout, indent=1)
     print()
 
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from readme import put
+
 from embedding.workers import BENCHMARKS
 
-README = BENCHMARKS / "README.md"
-_BEGIN, _END = "<!-- {} -->", "<!-- end of {} -->"
 _BASELINE = "visrec / Pillow + torch"
 _ALLOWED = "visrec / allowed"
 _LEAST = {
@@ -26,21 +26,10 @@ _MOST_MEGABYTES = 1500
 
 def write() -> None:
     """Put the tables of embed.json and embed_memory.json into README.md, where there are results."""
-    text = README.read_text("utf-8")
     for name, tables in (("embed.json", embed_tables), ("embed_memory.json", memory_table)):
         file = BENCHMARKS / name
         if file.exists():
-            text = _between(text, name, tables(json.loads(file.read_text("utf-8"))))
-    README.write_text(text, "utf-8")
-
-
-def _between(text: str, name: str, content: str) -> str:
-    begin, end = _BEGIN.format(name), _END.format(name)
-    before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise ValueError(f"{README} has no place between {begin} and {end}; put both lines back")
-    return f"{before}{begin}\n{content}\n{end}{after}"
+            put(name, tables(json.loads(file.read_text("utf-8"))))
 
 
 def embed_tables(results: dict[str, Any]) -> str:

@@ -53,14 +53,14 @@ def blocks(
         yield positions, vectors
 
 
-def cosines(vectors: Vectors, query: Vectors) -> NDArray[np.float32]:
-    """Return the cosine of each of *vectors* (n, dim) with *query* (dim,), within [-1, 1], in steps of 2^-24.
+def cosines(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the cosine of each of *vectors* (n, dim) with *query* (dim,), or with its own (n, dim), in steps of 2^-24.
 
     A score depends on its two vectors alone: not on n, nor on where in *vectors* the one is. That is why it is no
     matrix product: BLAS adds up in another order for another n, and the last bits differ. `vecdot` takes each row by
     itself.
     """
-    sums: NDArray[np.float64] = np.vecdot(vectors.astype(np.float64), query.astype(np.float64))
+    sums: NDArray[np.float64] = np.vecdot(vectors.astype(np.float64, copy=False), query.astype(np.float64, copy=False))
     np.rint(sums / _RESOLUTION, out=sums)
     np.clip(sums, -1 / _RESOLUTION, 1 / _RESOLUTION, out=sums)
     scores: NDArray[np.float32] = (sums * _RESOLUTION).astype(np.float32)
