@@ -5,14 +5,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
-SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.html' -o -name 'py.typed')
+SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.html' -o -name 'py.typed' -o -path '*/page/*')
 
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.package
 	$(VENV)/bin/visrec index sample_images/catalog.csv --index demo/index
 	$(VENV)/bin/visrec similar mug-01 -k 5 --index demo/index --html demo/similar.html
-	@echo 'open demo/similar.html to see the pictures'
+	@echo 'open demo/similar.html to see the pictures, or start $(VENV)/bin/visrec serve --index demo/index'
 
 test: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/python -m pytest

@@ -20,6 +20,7 @@ COMMANDS = (
     "duplicates",
     "evaluate",
     "tune",
+    "serve",
     "info",
     "verify",
     "gc",

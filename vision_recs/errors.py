@@ -21,6 +21,7 @@ VisionRecsError
 ├── HistoryError            a shopper's history that cannot be used: `path` and `line` say where
 ├── UnknownItem             no item has that id; `nearest` holds the ids most like it
 ├── NothingIndexed          no picture of the catalogue could be used
+├── RequestError            a request that the server turns down: `status` is that of HTTP
 └── PicturesSkipped         a strict run met pictures that could not be used
 
 A message says what happened, the value, and what to do. Attributes are typed fields.
@@ -164,6 +165,16 @@ class UnknownItem(VisionRecsError):
 
 class NothingIndexed(VisionRecsError):
     """No picture of the catalogue could be used."""
+
+
+class RequestError(VisionRecsError):
+    """A request that the server turns down."""
+
+    def __init__(self, message: str, *, status: int = 400, retry_after_s: int | None = None) -> None:
+        """Keep the *status* of HTTP, and after how many seconds it may be sent again, if that may help."""
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class PicturesSkipped(VisionRecsError):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vision_recs.encoders.names import canonical_name
-from vision_recs.errors import NoTextTower
+from vision_recs.errors import NoTextTower, UnknownEncoder
 from vision_recs.types import EncoderSpec, Vectors, scale_rows
 
 if TYPE_CHECKING:
@@ -39,6 +39,14 @@ class TextEncoder:
 
         with torch.inference_mode():
             return scale_rows(self._tower.features(texts).float().numpy())[0]
+
+
+def reads_text(name: str) -> bool:
+    """Whether the encoder *name* has a text tower; nothing is loaded."""
+    try:
+        return canonical_name(name).partition(":")[0] in _ADAPTERS
+    except UnknownEncoder:  # a store may hold vectors of an encoder that is not of visrec
+        return False
 
 
 def load_text_encoder(name: str, *, weights: Path | None = None) -> TextEncoder:

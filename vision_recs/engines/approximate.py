@@ -19,7 +19,12 @@ _AT_ONCE = 1 << 20  # candidates in memory
 FILTERED_FETCH = 8
 """Times k: how many candidates are scored exactly under a filter; its answers may be far away and much alike."""
 
+_FAR = 4  # times as many where all that a filter leaves is far away
 _CERTAIN = 2  # times the effort that was measured with random filters: real ones may select what is far away
+
+
+SCAN = 0
+"""The effort that stands for comparing with the codes of all that a filter leaves."""
 
 
 class Proposer(Protocol):
@@ -37,6 +42,10 @@ class Proposer(Protocol):
 
     def work(self, effort: int, fetch: int) -> float:
         """Return about how many bytes a query reads."""
+        ...
+
+    def scans(self, count: int, effort: int | None) -> bool:
+        """Whether it knows the effort SCAN, and that takes less for *count* vectors than *effort*; None is endless."""
         ...
 
     def misses(self, queries: Vectors, within: Subset) -> bool:
@@ -83,14 +92,11 @@ class ApproximateIndex:
         effort, fetch = point.effort, max(k, point.fetch)
         if within is not None:
             positions = within.positions()
-            needed = self._tuning.effort(len(positions) / max(1, self._size))
-            if needed is None or len(positions) <= max(k, self._tuning.rows_for_a_query):
+            way = self._filtered(queries, k, within) if len(positions) > max(k, self._tuning.rows_for_a_query) else None
+            if way is None:
                 return scan(self._source, positions, queries, k)
-            far = self.proposer.misses(queries, within)
-            if far and len(positions) <= self.proposer.scanned_if_far:
-                return scan(self._source, positions, queries, k)
-            effort, fetch = max(effort, _CERTAIN * needed), max(fetch, (1 + 3 * far) * FILTERED_FETCH * k)
-        effort = min(max(1, effort), self.proposer.largest_effort)
+            effort, fetch = way[0] and max(effort, way[0]), max(fetch, way[1])
+        effort = min(effort, self.proposer.largest_effort)
         step = max(1, _AT_ONCE // fetch)
         found: list[Scored] = []
         for start in range(0, len(queries), step):
@@ -98,6 +104,21 @@ class ApproximateIndex:
             proposed = self.proposer.propose(some, fetch, effort, within)
             found += refine(self._source, some, proposed, k)
         return found
+
+    def _filtered(self, queries: Vectors, k: int, within: Subset) -> tuple[int, int] | None:
+        """Return the effort and how many to score exactly for matches *within*; None if all are to be scored."""
+        count = len(within.positions())
+        needed = self._tuning.effort(count / max(1, self._size))
+        fetch = FILTERED_FETCH * k
+        if self.proposer.scans(count, needed):
+            return SCAN, fetch
+        if needed is None:
+            return None
+        if not self.proposer.misses(queries, within):
+            return _CERTAIN * needed, fetch
+        if self.proposer.scans(count, None):
+            return SCAN, _FAR * fetch
+        return None if count <= self.proposer.scanned_if_far else (_CERTAIN * needed, _FAR * fetch)
 
 
 def open_approximate(

@@ -132,6 +132,10 @@ class InvertedIndex:
         walked = min(inverted.nlist, 2 * _NEIGHBOURS * max(_SHORTEST_WALK, 2 * effort))
         return float(4 * walked * inverted.d + scanned + 8 * fetch * self._whole.d)
 
+    def scans(self, count: int, effort: int | None) -> bool:  # noqa: ARG002 - a Proposer
+        """No: with a filter, too, it scans lists, as many as are needed."""
+        return False
+
     def misses(self, queries: Vectors, within: Subset) -> bool:
         """Whether the lists around one of *queries* hold less of *within* than half of what chance would have it."""
         count = max(1, round(_NEAR * self.largest_effort))

@@ -13,7 +13,7 @@ from vision_recs.types import Vectors, VectorSource
 
 _READ_AT_ONCE = 1 << 24  # numbers of vectors in memory
 _FEW = 64  # vectors, of which finding out which can be among the best takes as long as scoring them
-_IN_CACHE = 1 << 19  # numbers of vectors that stay in the cache of a core until they are scored
+_IN_CACHE = 1 << 21  # numbers of vectors that are scored at once: fewer cost more calls, more leave the cache
 
 
 def refine(source: VectorSource, queries: Vectors, proposed: NDArray[np.int64], k: int) -> list[Scored]:

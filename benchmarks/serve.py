@@ -1,0 +1,262 @@
+"""How many id queries a second `visrec serve` answers, against the same search behind uvicorn and FastAPI.
+
+python benchmarks/serve.py --work DIR [--rows N] [--dim D] [--rounds N] [--seconds S] [--output FILE] [--table]
+
+Both servers run at once, one process each, on the same core, and are asked in turn by a load generator on another
+core, while the other one waits. No id is asked twice. Then each gets half of its best rate, evenly and at random
+moments, for as many rounds; medians of the rounds count. `--frameworks` measures what frameworks and servers add to
+an answer that is always the same. Needs `pip install fastapi uvicorn uvloop`; `--frameworks` also litestar and orjson.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from machine import provenance
+from nearest.shop import write_shop
+from nearest.vectors import crops, grow, reduce
+from serving.tables import write_tables
+
+from vision_recs.engines import Wish
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "serve.json"
+SAMPLES = HERE.parent / "sample_images"
+PROGRAMS = Path(sys.executable).parent
+CONNECTIONS = 16
+_SERVERS, _LOAD = 0, 1  # cores
+_FRAMEWORKS = ("fastapi", "fastapi_bytes", "litestar", "starlette_msgspec", "starlette_orjson", "asgi")
+_QUIETLY = ("--no-access-log", "--log-level", "error")
+_PACKAGES = ("granian", "starlette", "msgspec", "uvicorn", "fastapi", "pydantic", "uvloop", "faiss-cpu", "numpy")
+
+
+def main() -> None:
+    """Measure what the command line asks for, and put it into the results."""
+    arguments = _parse()
+    known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    if arguments.frameworks:
+        known["frameworks"] = _frameworks(arguments)
+    elif not arguments.table:
+        known |= {
+            "rows": arguments.rows,
+            "dim": arguments.dim,
+            **_contest(_store(arguments), arguments),
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            **provenance(*_PACKAGES),
+        }
+    arguments.output.write_text(json.dumps(known, indent=1) + "\n")
+    if arguments.output == RESULTS:
+        write_tables(known)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="the store is kept here")
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each is asked in a round")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--frameworks", action="store_true", help="measure frameworks and servers alone")
+    parser.add_argument("--table", action="store_true", help="only write the table anew")
+    return parser.parse_args()
+
+
+def _store(arguments: argparse.Namespace) -> Path:
+    """Return the folder of a store of vectors that are grown from real ones, indexed as `visrec index` does."""
+    folder: Path = arguments.work / f"shop-{arguments.rows}-{arguments.dim}"
+    if not (folder / "CURRENT").exists():
+        seeds = reduce(crops([SAMPLES], each=20), arguments.dim)
+        blocks = list(grow(seeds, arguments.rows, neighbours=32, spread=1.0))
+        write_shop(folder, list(blocks), wish=Wish(), numbers=range(arguments.rows))
+    return folder
+
+
+def _contest(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the figures of both servers."""
+    environment = {**os.environ, "BENCHMARK_STORE": str(store), "OMP_NUM_THREADS": "1"}
+    ports = {"visrec serve": _free_port(), "uvicorn + FastAPI": _free_port()}
+    commands = {
+        "visrec serve": [PROGRAMS / "visrec", "serve", "--index", store, "--port"],
+        "uvicorn + FastAPI": [PROGRAMS / "uvicorn", "fastapi_app:app", *_QUIETLY, "--port"],
+    }
+    paths = _different_paths(arguments.rows)
+    with ExitStack() as stack:
+        loads = {}
+        for name, port in ports.items():
+            stack.enter_context(_started([*map(str, commands[name]), str(port)], environment))
+            _wait_for(port)
+            loads[name] = stack.enter_context(Load(port))
+        _warm_up(loads, paths)
+        peaks: dict[str, list[dict[str, Any]]] = {name: [] for name in loads}
+        for _ in range(arguments.rounds):
+            for name, load in loads.items():
+                some = [next(paths) for _ in range(int(3_000 * arguments.seconds))]
+                peaks[name].append(load.ask(paths=some, seconds=arguments.seconds))
+        best = {name: max(each["per_second"] for each in rounds) for name, rounds in peaks.items()}
+        half: dict[str, list[dict[str, Any]]] = {name: [] for name in loads}
+        for _ in range(arguments.rounds):
+            for name, load in loads.items():
+                asked = partial(load.ask, seconds=arguments.seconds, rate=best[name] / 2)
+                half[name].append(
+                    {
+                        moments: asked(paths=[next(paths) for _ in range(4_000)], random_moments=moments == "random")
+                        for moments in ("even", "random")
+                    }
+                )
+    ratios = [mine["per_second"] / other["per_second"] for mine, other in zip(*peaks.values(), strict=True)]
+    return {
+        "connections": CONNECTIONS,
+        "batching": _batching(store),
+        "peak": peaks,
+        "half_of_peak": half,
+        "ratio_of_best": round(best["visrec serve"] / best["uvicorn + FastAPI"], 3),
+        "median_ratio_within_rounds": round(float(np.median(ratios)), 3),
+    }
+
+
+def _batching(store: Path) -> dict[int, float]:
+    """Return the microseconds of a query by how many are searched at a time: what batching may save."""
+    import faiss
+
+    import vision_recs
+
+    faiss.omp_set_num_threads(1)
+    shop = vision_recs.open(store)
+    vectors = shop.store.vectors(np.arange(0, 16_000, 10))
+    taken = {}
+    for at_once in (1, 4, 16):
+        shop.index.search(vectors[:100], 30)
+        began = time.process_time()
+        for start in range(0, len(vectors), at_once):
+            shop.index.search(vectors[start : start + at_once], 30)
+        taken[at_once] = round(1e6 * (time.process_time() - began) / len(vectors), 1)
+    return taken
+
+
+def _warm_up(loads: dict[str, Load], paths: Iterator[str]) -> None:
+    """Ask each server the same number of questions, until files, caches and branch predictors have settled."""
+    for load in loads.values():
+        load.ask(paths=[next(paths) for _ in range(8_000)], seconds=10)
+
+
+def _different_paths(rows: int) -> Iterator[str]:
+    numbers = list(range(rows))
+    random.Random(0).shuffle(numbers)  # noqa: S311 - a sample, no secret
+    while True:  # again only where there are too few
+        for number in numbers:
+            yield f"/v1/similar?id=item{number:08d}&k=10"
+
+
+def _frameworks(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return how many answers a second each framework gives behind each server."""
+    paths = [f"/v1/items/item{number:08d}/similar?k=10" for number in range(100)]
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for _ in range(arguments.rounds):
+        for framework in _FRAMEWORKS:
+            for server in ("uvicorn", "granian"):
+                port = _free_port()
+                with _started(_framework_command(framework, server, port), dict(os.environ)):
+                    _wait_for(port)
+                    with Load(port) as load:
+                        load.ask(paths=paths, seconds=1)
+                        found = load.ask(paths=paths, seconds=arguments.seconds)
+                known = best.get((framework, server))
+                if known is None or found["per_second"] > known["per_second"]:
+                    best[framework, server] = found
+    return [{"framework": name, "server": server, **found} for (name, server), found in best.items()]
+
+
+def _framework_command(framework: str, server: str, port: int) -> list[str]:
+    target = ["--factory", f"frameworks:{framework}_app", "--port", str(port), "--log-level", "error"]
+    if server == "uvicorn":
+        return [str(PROGRAMS / "uvicorn"), *target, "--no-access-log"]
+    return [str(PROGRAMS / "granian"), *target, "--interface", "asgi", "--loop", "asyncio"]
+
+
+class Load:
+    """A load generator in a process of its own; see `serving/load.py`."""
+
+    def __init__(self, port: int) -> None:
+        """Ask the server at *port*."""
+        command = [sys.executable, str(HERE / "serving" / "load.py"), "127.0.0.1", str(port)]
+        with _on_core(_LOAD):
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        self._process.stdin.close()
+        self._process.wait()
+
+    def ask(self, **order: object) -> dict[str, Any]:
+        """Have *order* carried out, and return the figures."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None  # noqa: S101 - as above
+        assert stdout is not None  # noqa: S101
+        stdin.write(json.dumps({"connections": CONNECTIONS, **order}) + "\n")
+        stdin.flush()
+        found: dict[str, Any] = json.loads(stdout.readline())
+        return found
+
+
+@contextmanager
+def _started(command: Sequence[str], environment: dict[str, str]) -> Iterator[None]:
+    with _on_core(_SERVERS):
+        process = subprocess.Popen(
+            command, cwd=HERE / "serving", env=environment, stdout=subprocess.DEVNULL, stderr=sys.stderr
+        )
+    with process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def _on_core(number: int) -> Iterator[None]:
+    """Have what is started inside run on that one of the cores."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[min(number, len(cores) - 1)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+def _wait_for(port: int) -> None:
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    main()

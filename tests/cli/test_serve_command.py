@@ -1,0 +1,143 @@
+"""`visrec serve` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+TOKEN = "open sesame"
+
+
+@contextmanager
+def started(store, log, *arguments, **variables):
+    """Start the program on any free port; give its process and its URL."""
+    program = Path(sys.executable).parent / "visrec"
+    environment = {name: value for name, value in os.environ.items() if name != "VISREC_TOKEN"} | variables
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [program, "serve", "--index", store, "--port", "0", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        line = process.stdout.readline()
+        assert line.endswith(" (Ctrl-C stops it)\n"), log.read_text()
+        yield process, line.split()[2]
+    finally:
+        process.kill()
+        process.wait(30)
+        process.stdout.close()
+
+
+def get(url, **headers):
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+        return answer.status, answer.read()
+
+
+def test_it_says_where_it_is_and_stops_when_it_is_told_to(sample_store, tmp_path):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with started(sample_store, tmp_path / "log") as (process, url):
+            assert url.startswith("http://127.0.0.1:")
+            assert json.loads(get(f"{url}/v1/similar?id=mug-01&k=1")[1])["matches"][0]["id"] == "mug-02"
+            process.send_signal(number)
+            assert process.wait(30) == 0
+            assert process.stdout.read() == ""
+        assert (tmp_path / "log").read_text() == ""
+
+
+def test_workers_share_the_port_and_their_figures(sample_store, tmp_path):
+    with started(sample_store, tmp_path / "log", "--workers", "2") as (process, url):
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 2
+        for _ in range(20):
+            assert get(f"{url}/v1/similar?id=mug-01")[0] == 200
+        counted = 'visrec_request_seconds_count{route="similar",status="200"} 20.0'
+        for _ in range(100):  # a worker counts a request when it has been answered
+            text = get(f"{url}/metrics")[1].decode()
+            if counted in text:
+                break
+        assert counted in text
+        assert "visrec_items 60.0" in text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_workers_end_with_the_process_that_started_them(sample_store, tmp_path):
+    with started(sample_store, tmp_path / "log") as (process, url):
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        worker = os.pidfd_open(int(child))
+        process.kill()
+        process.wait(30)
+        import select
+
+        assert select.select([worker], [], [], 30)[0] == [worker]
+        os.close(worker)
+        with pytest.raises(urllib.error.URLError):
+            get(f"{url}/healthz")
+
+
+@pytest.mark.parametrize("way", ["variable", "file"])
+def test_a_token_is_asked_for(sample_store, tmp_path, way):
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    arguments, variables = (["--token-file", file], {}) if way == "file" else ([], {"VISREC_TOKEN": TOKEN})
+    with started(sample_store, tmp_path / "log", *arguments, **variables) as (process, url):
+        with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+            get(f"{url}/v1/items")
+        refused.value.close()
+        assert get(f"{url}/v1/items", Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert TOKEN.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+
+
+def test_every_request_is_logged_where_that_is_asked_for(sample_store, tmp_path):
+    with started(sample_store, tmp_path / "log", "--log-requests") as (process, url):
+        get(f"{url}/v1/items/mug-01")
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["route"] for line in lines] == ["readyz", "item"]
+
+
+def test_the_rules_of_the_shop_hold(sample_store, tmp_path, sample_images):
+    with started(sample_store, tmp_path / "log", "--rules", sample_images / "rules.toml") as (_, url):
+        matches = json.loads(get(f"{url}/v1/similar?id=mug-01")[1])["matches"]
+        assert matches[1]["id"] == "bowl-02"
+
+
+def test_what_cannot_be_served_is_a_sentence(visrec, sample_store, tmp_path):
+    done = visrec("serve", "--index", tmp_path / "none")
+    assert done.returncode == 1
+    assert "there is no index in" in done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = visrec("serve", "--index", sample_store, "--port", str(port))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"visrec: 127.0.0.1 port {port} cannot be listened on")
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "words"),
+    [
+        (["--cors", "shop.example"], {}, "is no origin"),
+        (["--token-file", "missing"], {}, "cannot be read"),
+        ([], {"VISREC_TOKEN": " "}, "VISREC_TOKEN is empty"),
+        (["--workers", "0"], {}, "workers"),
+    ],
+)
+def test_wrong_usage_is_said_at_once(visrec, sample_store, arguments, variables, words):
+    done = visrec("serve", "--index", sample_store, *arguments, **variables)
+    assert done.returncode == 2
+    assert words in done.stderr

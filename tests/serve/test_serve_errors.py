@@ -1,0 +1,153 @@
+"""Errors are one JSON shape, and say what to do."""
+
+import json
+
+import pytest
+
+from vision_recs import errors
+from vision_recs.serve import asking
+from vision_recs.serve.application import ROUTES
+from vision_recs.serve.problems import response_of, status_of
+
+TINY_GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+
+
+def problem(response, status):
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    error = response.json()["error"]
+    assert set(error) == {"type", "tree", "message", "status", "request_id", "details"}
+    assert error["status"] == status
+    assert error["request_id"] == response.headers["x-request-id"]
+    assert error["tree"][0] == error["type"]
+    assert error["tree"][-1] == "VisionRecsError"
+    assert all(issubclass(getattr(errors, name), errors.VisionRecsError) for name in error["tree"])
+    assert not error["message"].endswith(".")
+    return error
+
+
+def test_an_unknown_item_names_the_nearest(client):
+    error = problem(client.get("/v1/similar", params={"id": "mug-1"}), 404)
+    assert error["type"] == "UnknownItem"
+    assert error["details"]["item"] == "mug-1"
+    assert set(error["details"]["nearest"]) <= {f"mug-0{number}" for number in range(1, 6)}
+    problem(client.get("/v1/items/mug-1"), 404)
+
+
+def test_a_wrong_filter_says_where(client):
+    error = problem(client.get("/v1/similar", params={"id": "mug-01", "where": "price < and"}), 400)
+    assert (error["type"], error["details"]["expression"]) == ("FilterError", "price < and")
+    assert error["details"]["position"] > 1
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("", "asks for nothing"),
+        ("id=mug-01&k=0", "$.k"),
+        ("id=mug-01&k=1001", "$.k"),
+        ("id=mug-01&k=ten", "$.k"),
+        ("id=mug-01&k=1&k=2", "'k' twice"),
+        ("id=mug-01&unlike=mug-01", "asked for and asked against"),
+        ("id=mug-01&one_per=colour", "one_per"),
+        ("id=mug-01&diversity=1", "$.diversity"),
+        ("id=mug-01&min_score=nan", "$.min_score"),
+        ("id=mug-01&limit=3", "limit"),
+        ("id=%ff", "UTF-8"),
+    ],
+)
+def test_an_address_that_cannot_be_is_a_sentence(client, query, words):
+    assert words in problem(client.get(f"/v1/similar?{query}"), 400)["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"items": "mug-01"}',
+        b'{"items": ["mug-01"], "k": 1e400}',
+        b'{"items": ["mug-01"], "weights": []}',
+        b'{"items": [{"id": "mug-01", "weight": -1}]}',
+        b'{"items": ["mug-01"], "policy": {"diversity": "much"}}',
+        b'{"items": ["\xff"]}',
+        b"[" * 100_000,
+        b'{"urls": [{"url": "https://example.com/a.jpg"}]}',
+    ],
+)
+def test_a_body_that_cannot_be_is_a_sentence(client, body):
+    problem(client.post("/v1/similar", content=body, headers={"content-type": "application/json"}), 400)
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "reason"),
+    [
+        (b"", 422, "empty"),
+        (b"hello", 422, "not-an-image"),
+        (TINY_GIF[:20], 422, "truncated"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), 415, "unsupported"),
+        (TINY_GIF[:6] + b"\xff\xff\xff\xff" + TINY_GIF[10:], 413, "too-large"),
+    ],
+)
+def test_a_picture_that_cannot_be_used_says_why(client, data, status, reason):
+    error = problem(client.post("/v1/similar/picture", content=data, headers={"content-type": "image/gif"}), status)
+    assert (error["type"], error["details"]["reason"]) == ("ImageError", reason)
+
+
+def test_a_form_that_cannot_be_read_is_a_sentence(client):
+    def form(**parts):
+        return client.post("/v1/similar/picture", **parts)
+
+    many = [("picture", (f"{n}.gif", TINY_GIF, "image/gif")) for n in range(9)]
+    problem(form(files=many), 400)
+    problem(form(files={"file": TINY_GIF}), 400)
+    problem(form(files={"picture": TINY_GIF}, data={"query": "{"}), 400)
+    problem(form(files={"query": TINY_GIF}), 400)
+    problem(form(content=b"--x\r\n", headers={"content-type": "multipart/form-data; boundary=x"}), 400)
+    problem(form(content=b"--x\r\n", headers={"content-type": "multipart/form-data"}), 400)
+    problem(form(content=b"{}", headers={"content-type": "application/json"}), 415)
+
+
+def test_what_is_nowhere_and_what_is_not_done_there(client):
+    problem(client.get("/v1/nothing"), 404)
+    problem(client.get("/page/../options.py"), 404)
+    problem(client.get("/page/%2e%2e%2foptions.py"), 404)
+    response = client.delete("/v1/similar")
+    problem(response, 405)
+    assert response.headers["allow"] == "GET, HEAD, POST"
+    problem(client.post("/v1/similar", content=b"x=1", headers={"content-type": "text/plain"}), 415)
+
+
+def test_what_nobody_foresaw_is_logged_and_kept_from_strangers(client, monkeypatch, caplog):
+    monkeypatch.setattr(asking, "answer", lambda *_: 1 / 0)
+    error = problem(client.get("/v1/similar", params={"id": "mug-01"}), 500)
+    assert "division" not in error["message"]
+    assert error["request_id"] in error["message"]
+    assert any("ZeroDivisionError" in str(record.exc_info) for record in caplog.records)
+
+
+def test_every_error_of_the_tree_has_a_status_and_its_fields():
+    made = {
+        errors.CatalogError("no id", path="a.csv", line=3): 500,
+        errors.ImageError("too-large", "too many pixels"): 413,
+        errors.WeightsNotFound("no weights"): 503,
+        errors.NoTextTower("no words"): 422,
+        errors.StoreDamaged("damaged"): 500,
+        errors.FilterError("wrong", expression="a <", position=4): 400,
+        errors.UnknownItem("unknown", item="a", nearest=("b", "c")): 404,
+        errors.RequestError("busy", status=503, retry_after_s=7): 503,
+    }
+    for error, status in made.items():
+        assert status_of(error) == status
+        response = response_of(error, "7")
+        assert json.loads(response.body)["error"]["type"] == type(error).__name__
+    assert json.loads(response_of(list(made)[6], "").body)["error"]["details"] == {"item": "a", "nearest": ["b", "c"]}
+    assert response_of(list(made)[7], "").headers["retry-after"] == "7"
+
+
+def test_every_status_of_an_error_is_in_the_document():
+    from vision_recs.serve.problems import STATUSES
+
+    assert {status for route in ROUTES for status in route.errors} <= set(STATUSES)

@@ -1,0 +1,281 @@
+"""The page, as a person uses it: in Debian's chromium, driven by playwright."""
+
+import base64
+import os
+import shutil
+
+import pytest
+
+CHROMIUM = shutil.which("chromium")
+if CHROMIUM is None and not os.environ.get("CI"):
+    pytest.skip("there is no chromium on this machine: apt-get install chromium", allow_module_level=True)
+
+from playwright.sync_api import expect, sync_playwright  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Open the page, and fail afterwards if anything in it went wrong or came from elsewhere."""
+    contexts, wrong = [], []
+
+    def visit(address="/", url=server.url, **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, "locale": "en-GB", **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        page.on(
+            "request",
+            lambda asked: wrong.append(asked.url) if not asked.url.startswith((url, "blob:", "data:")) else None,
+        )
+        page.goto(url + address)
+        page.locator(".results[aria-busy=false]").wait_for()
+        return page
+
+    visit.wrong = wrong
+    yield visit
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def cards(page):
+    page.locator(".results[aria-busy=false]").wait_for()
+    return [card.get_attribute("data-id") for card in page.locator(".card").all()]
+
+
+def answer(client, **asked):
+    return [match["id"] for match in client.get("/v1/similar", params={"k": 24, **asked}).json()["matches"]]
+
+
+def open_card(page, item):
+    page.locator(f".card[data-id='{item}'] .open").click()
+    page.wait_for_url("**like=*")
+    expect(page.locator("#title")).to_contain_text("Looks like")
+
+
+def test_from_the_catalogue_to_what_is_similar_and_back(visit, client):
+    page = visit()
+    first = cards(page)
+    assert first == [item["id"] for item in client.get("/v1/items", params={"limit": 48}).json()["items"]]
+    expect(page.locator("#subtitle")).to_have_text("60 items")
+    open_card(page, "bowl-02")
+    assert cards(page) == answer(client, id="bowl-02")
+    expect(page.locator("#title")).to_have_text("Looks like Noodle bowl, white with a blue band")
+    assert page.url.endswith("/?like=bowl-02")
+    page.go_back()
+    expect(page.locator("#title")).to_have_text("The catalogue")
+    assert cards(page) == first
+    page.go_forward()
+    expect(page.locator("#title")).to_contain_text("Noodle bowl")
+
+
+def test_an_address_can_be_shared(visit, client):
+    page = visit(
+        "/?like=mug-01&like=vase-02&unlike=lamp-05&diversity=0.5&is.category=%22mug%22&is.category=%22vase%22&range.price=10..50"
+    )
+    where = '`category` in ["mug", "vase"] and 10 <= `price` <= 50'
+    expected = answer(client, id=["mug-01", "vase-02"], unlike="lamp-05", diversity=0.5, where=where)
+    assert cards(page) == expected
+    assert len(expected) == 3
+    expect(page.locator(".chip .name").first).to_have_text("Striped mug, white and navy")
+    expect(page.locator(".chip.unlike .kind")).to_have_text("less like")
+    expect(page.locator("#diversity")).to_have_value("0.5")
+    assert page.get_by_role("checkbox", name="mug 5").is_checked()
+
+
+def test_words_find_an_item_as_they_are_typed(visit):
+    page = visit()
+    page.keyboard.press("/")
+    page.keyboard.type("stri mug")
+    expect(page.locator(".card")).to_have_count(3)
+    assert set(cards(page)) == {"mug-01", "mug-02", "mug-03"}
+    assert page.url.endswith("/?q=stri+mug")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator("#title")).to_contain_text("Looks like Striped mug")
+    page.go_back()
+    page.go_back()
+    expect(page.locator("#title")).to_have_text("The catalogue")
+    expect(page.locator("#words")).to_have_value("")
+
+
+def test_likes_and_dislikes_gather_in_the_tray(visit, client):
+    page = visit("/?like=mug-01")
+    chosen = cards(page)[2]
+    page.locator(f".card[data-id='{chosen}']").hover()
+    page.locator(f".card[data-id='{chosen}'] [aria-label='Less like this']").click()
+    expect(page.locator(".chip")).to_have_count(2)
+    assert cards(page) == answer(client, id="mug-01", unlike=chosen)
+    other = cards(page)[1]
+    page.locator(f".card[data-id='{other}'] .open").focus()
+    page.keyboard.press("+")
+    expect(page.locator(".chip")).to_have_count(3)
+    assert cards(page) == answer(client, id=["mug-01", other], unlike=chosen)
+    expect(page.locator(".card .open").nth(1)).to_be_focused()
+    page.locator(".chip button").first.click()
+    expect(page.locator(".chip")).to_have_count(2)
+    assert cards(page) == answer(client, id=other, unlike=chosen)
+    page.get_by_role("button", name="Start over").click()
+    expect(page.locator("#title")).to_have_text("The catalogue")
+
+
+def test_filters_and_ranges_narrow_what_is_shown(visit, client):
+    page = visit("/?like=mug-01")
+    page.locator("fieldset:has(legend:text-is('category')) .option:has-text('bowl') input").check()
+    expect(page.locator("#active")).to_have_text("1")
+    assert cards(page) == answer(client, id="mug-01", where='`category` in ["bowl"]')
+    slider = page.get_by_label("price to")
+    slider.focus()
+    for _ in range(39):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**range.price=*")
+    shown = client.get("/v1/items", params={"where": 'category == "bowl"', "limit": 50}).json()["items"]
+    prices = {item["id"]: item["attributes"]["price"] for item in shown}
+    expect(slider).to_be_focused()
+    expect(slider).to_have_value("1")
+    top = float(page.url.split("..")[1])
+    assert set(cards(page)) <= {item for item, price in prices.items() if price <= top}
+
+
+def test_the_slider_asks_for_variety(visit, client):
+    page = visit("/?like=mug-01")
+    page.locator("#diversity").fill("0.6")
+    page.wait_for_url("**diversity=0.6")
+    assert cards(page) == answer(client, id="mug-01", diversity=0.6) != answer(client, id="mug-01")
+
+
+def test_a_picture_is_chosen_dropped_or_pasted(visit, client, sample_images):
+    data = (sample_images / "lamp-03-2.jpg").read_bytes()
+    expected = client.post("/v1/similar/picture?k=24", content=data, headers={"content-type": "image/jpeg"})
+    expected = [match["id"] for match in expected.json()["matches"]]
+    page = visit()
+    page.locator("#file").set_input_files(sample_images / "lamp-03-2.jpg")
+    expect(page.locator("#title")).to_have_text("Looks like your picture")
+    assert cards(page) == expected
+    expect(page.locator(".chip .name")).to_have_text("lamp-03-2.jpg")
+    page.reload()
+    expect(page.locator("#title")).to_have_text("Looks like your picture")
+    assert cards(page) == expected
+    for kind, field in (("drop", "dataTransfer"), ("paste", "clipboardData")):
+        page.get_by_role("button", name="Start over").click()
+        expect(page.locator("#title")).to_have_text("The catalogue")
+        page.evaluate(
+            """([kind, field, text]) => {
+              const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+              const data = new DataTransfer();
+              data.items.add(new File([bytes], "photo.jpg", { type: "image/jpeg" }));
+              const event = kind === "drop" ? new DragEvent(kind, { dataTransfer: data, cancelable: true })
+                : new ClipboardEvent(kind, { clipboardData: data });
+              window.dispatchEvent(event);
+            }""",
+            [kind, field, base64.b64encode(data).decode()],
+        )
+        expect(page.locator("#title")).to_have_text("Looks like your picture")
+        assert cards(page) == expected
+
+
+def test_why_shows_the_pictures_that_met(visit):
+    page = visit("/?like=mug-01")
+    page.locator(".card .score").first.click()
+    dialog = page.locator("#details")
+    expect(dialog.locator("h2")).to_have_text("Striped mug, white and coral")
+    expect(dialog.locator(".cos")).to_have_text("0.93")
+    expect(dialog.locator(".meeting img")).to_have_count(2)
+    expect(dialog.locator("dd.shared").first).to_have_text("mug")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def test_the_keyboard_is_enough(visit):
+    page = visit("/?like=mug-01")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".card .open").first).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    columns = page.evaluate("getComputedStyle(document.querySelector('#grid')).gridTemplateColumns.split(' ').length")
+    expect(page.locator(".card .open").nth(columns)).to_be_focused()
+    page.keyboard.press("i")
+    expect(page.locator("#details")).to_be_visible()
+
+
+def test_every_picture_has_a_text_and_every_field_a_name(visit):
+    page = visit("/?like=mug-01")
+    assert page.evaluate("[...document.querySelectorAll('img:not([alt])')].length") == 0
+    assert page.evaluate("[...document.querySelectorAll('.card img')].every((image) => image.alt.length > 3)")
+    unnamed = """[...document.querySelectorAll("button, input:not([hidden])")].filter((field) =>
+      !(field.textContent.trim() || field.ariaLabel || field.labels?.length)).map((field) => field.outerHTML)"""
+    assert page.evaluate(unnamed) == []
+
+
+def test_a_phone_shows_two_columns_and_nothing_sticks_out(visit):
+    page = visit("/?like=mug-01", viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+    expect(page.locator("#facets")).to_be_hidden()
+    page.locator("#filters summary").click()
+    expect(page.locator("#facets")).to_be_visible()
+    left, right = (page.locator(".card").nth(number).bounding_box() for number in (0, 1))
+    assert left["y"] == right["y"]
+    assert left["x"] + left["width"] < right["x"]
+
+
+def test_who_likes_it_dark_gets_it_dark(visit):
+    for scheme, is_dark in (("light", False), ("dark", True)):
+        page = visit("/", color_scheme=scheme)
+        channels = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+        assert (max(channels) < 60) is is_dark
+
+
+def test_what_goes_wrong_is_said_in_the_page(visit):
+    page = visit("/?like=mug-1")
+    expect(page.locator("#notice")).to_contain_text("No item has the id 'mug-1'; the nearest are")
+    assert all("404" in text for text in visit.wrong)
+    visit.wrong.clear()
+    page = visit("/?q=zzzz")
+    expect(page.locator("#notice")).to_contain_text("No item has these words")
+
+
+def test_markup_in_an_attribute_is_shown_as_text(visit, serve, tmp_path):
+    from fake_shop import Shop, index
+
+    shop = Shop()
+    evil = "<img src=x onerror=alert(1)>"
+    shop.put(evil, 1, title=f"{evil}<script>alert(1)</script>", color="`a\"b'")
+    shop.put("b", 2, title="b", color="`a\"b'")
+    shop.put("c", 3, title="c", color="plain")
+    shop.put("d", 4, title="d", color="plain")
+    index(shop, tmp_path / "store")
+    with serve(tmp_path / "store", tmp_path / "log") as server:
+        page = visit("/", url=server.url)
+        expect(page.locator(".card .name").first).to_have_text(f"{evil}<script>alert(1)</script>")
+        page.locator(".card .open").first.click()
+        expect(page.locator(".card")).to_have_count(3)
+        page.locator(".option").filter(has_text="`a").locator("input").check()
+        expect(page.locator(".card")).to_have_count(1)
+        page.close()  # before the server
+    assert all("404" in text for text in visit.wrong)  # the pictures of this shop are nowhere
+    visit.wrong.clear()
+
+
+def test_a_token_lets_a_browser_in(visit, serve, sample_store, tmp_path):
+    with serve(sample_store, tmp_path / "log", VISREC_TOKEN="open sesame") as server:
+        page = visit("/?like=mug-01", url=server.url)
+        page.locator("#token").fill("wrong")
+        page.get_by_role("button", name="Come in").click()
+        expect(page.locator("#door-wrong")).to_have_text("That is not the token.")
+        page.locator("#token").fill("open sesame")
+        page.get_by_role("button", name="Come in").click()
+        expect(page.locator(".card").first).to_be_visible()
+        expect(page.locator(".card img").first).to_have_js_property("naturalWidth", 320)
+        page.close()  # before the server
+    assert all("401" in text for text in visit.wrong)
+    visit.wrong.clear()

@@ -1,0 +1,165 @@
+"""A new generation replaces the old one without losing a request; a damaged one does not."""
+
+import asyncio
+import json
+import logging
+import shutil
+import socket
+import threading
+from contextlib import closing
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+
+import pytest
+from fake_shop import index, shop_of
+
+from vision_recs.errors import StoreDamaged
+from vision_recs.serve import ServeOptions
+from vision_recs.serve.shop import Shop
+from vision_recs.store import Layout, Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    index(shop_of(12), tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def shop(store):
+    shop = Shop(ServeOptions(store))
+    yield shop
+    shop.close()
+
+
+def look(shop):
+    return asyncio.run(shop.look())
+
+
+def test_a_new_generation_is_taken_and_the_old_one_goes_on_for_who_holds_it(shop, store):
+    old = shop.edition
+    old.hold()  # as a request does
+    assert look(shop) is None
+    index(shop_of(13), store)
+    assert look(shop) is True
+    assert (old.store.generation, shop.edition.store.generation) == (1, 2)
+    assert len(shop.edition.store.items.ids()) == 13
+    assert len(old.recommender.similar("item000", k=20)) == 11
+    old.release()
+    with pytest.raises(StoreDamaged, match="closed"):
+        old.store.items.ids()
+    assert look(shop) is None
+
+
+@pytest.mark.parametrize("part", ["manifest", "items", "shard", "engine", "current"])
+def test_a_damaged_generation_is_refused_loudly_and_the_old_one_goes_on(shop, store, part, caplog):
+    index(shop_of(20), store)
+    layout, new = Layout(store), Store.open(store)
+    known = {shard.name for shard in shop.edition.store.manifest.shards}
+    added = next(shard.name for shard in new.manifest.shards if shard.name not in known)
+    path = {
+        "manifest": layout.manifest(2),
+        "items": layout.items(2),
+        "shard": layout.shard(added) / "vectors.npy",
+        "engine": layout.engine(new.manifest.engine, 2) / "flat.faiss",
+        "current": layout.current,
+    }[part]
+    sound = path.read_bytes()
+    place = -1 if part == "shard" else len(sound) // 2  # the middle of a few vectors is their header
+    altered = bytearray(sound)
+    altered[place] ^= 1
+    path.write_bytes(altered)
+    with caplog.at_level(logging.ERROR, "visrec.serve"):
+        assert look(shop) is False
+        assert look(shop) is None
+    assert [record.event for record in caplog.records] == ["reload_refused"]
+    assert shop.refused in caplog.text
+    assert shop.edition.store.generation == 1
+    assert len(shop.edition.recommender.similar("item000", k=20)) == 11
+    path.write_bytes(sound)
+    shop._refused_at = 0.0  # half a minute later
+    assert look(shop) is True
+    assert (shop.refused, shop.edition.store.generation) == (None, 2)
+
+
+def test_readiness_and_metrics_tell_of_a_refusal(ask, store):
+    with ask(store) as client:
+        service = client.app.__closure__[0].cell_contents._service
+        assert client.get("/readyz").json() == {"status": "ready", "generation": 1}
+        etag = client.get("/v1/similar?id=item000").headers["etag"]
+        sound = (store / "CURRENT").read_bytes()
+        (store / "CURRENT").write_bytes(b"nonsense")
+        client.portal.call(service.look)
+        assert "is damaged" in client.get("/readyz").json()["refused"]
+        assert 'visrec_reloads_total{result="refused"} 1.0' in client.get("/metrics").text
+        (store / "CURRENT").write_bytes(sound)
+        index(shop_of(14), store)
+        client.portal.call(service.look)
+        assert client.get("/readyz").json() == {"status": "ready", "generation": 2}
+        text = client.get("/metrics").text
+        assert 'visrec_reloads_total{result="taken"} 1.0' in text
+        assert "visrec_generation 2.0" in text
+        assert "visrec_items 14.0" in text
+        assert 'visrec_request_seconds_count{route="readyz",status="200"} 3.0' in text
+        response = client.get("/v1/similar?id=item000", headers={"if-none-match": etag})
+        assert response.status_code == 200
+        assert response.headers["etag"] != etag
+
+
+def test_another_store_in_the_same_place_is_another_generation(shop, store):
+    etag = shop.edition.version
+    shutil.rmtree(store)
+    index(shop_of(9), store)
+    assert look(shop) is True
+    assert shop.edition.store.generation == 1
+    assert shop.edition.version != etag
+
+
+def test_a_body_that_arrives_slowly_is_answered_by_the_generation_that_it_was_sent_to(serve, store, tmp_path):
+    body = b'{"items": ["item000"], "k": 20}'
+    head = (
+        f"POST /v1/similar HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with serve(store, tmp_path / "log") as server, socket.create_connection(("127.0.0.1", server.port), 30) as slow:
+        slow.sendall(head.encode() + body[:5])
+        index(shop_of(13), store)
+        with closing(HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
+            generation = 1
+            while generation == 1:
+                connection.request("GET", "/readyz")
+                generation = json.loads(connection.getresponse().read())["generation"]
+        slow.sendall(body[5:])
+        response = HTTPResponse(slow)
+        response.begin()
+        assert response.status == 200
+        assert json.loads(response.read())["generation"] == 1
+
+
+def ask_until(port, done, answers):
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        while not done.is_set():
+            connection.request("GET", "/v1/similar?id=item000&k=3")
+            response = connection.getresponse()
+            response.read()
+            answers.append((response.status, response.headers["etag"].split("-")[0]))
+
+
+def test_a_reload_under_load_loses_no_request(serve, store, tmp_path):
+    with serve(store, tmp_path / "log") as server:
+        done, answers = threading.Event(), [[] for _ in range(4)]
+        threads = [threading.Thread(target=ask_until, args=(server.port, done, each)) for each in answers]
+        for thread in threads:
+            thread.start()
+        for count in (13, 14, 15):
+            index(shop_of(count), store)
+            newest = f'"{count - 11}'
+            while not all(each and each[-1][1] == newest for each in answers):
+                assert all(thread.is_alive() for thread in threads), server.log.read_text()
+        done.set()
+        for thread in threads:
+            thread.join()
+    every = [answer for each in answers for answer in each]
+    assert {status for status, _ in every} == {200}
+    assert {generation for _, generation in every} == {'"1', '"2', '"3', '"4'}
+    assert all(each == sorted(each) for each in answers)
+    assert "reload" in Path(server.log).read_text()

@@ -1,0 +1,184 @@
+"""What the API says is similar is what Python says."""
+
+import json
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vision_recs
+from vision_recs import Filter, Policy, Query, Weighted
+from vision_recs.encoders.text import reads_text
+from vision_recs.recommend import Event, History
+from vision_recs.recommend.encoding import QueryEncoder
+
+
+@pytest.fixture(scope="module")
+def shop(sample_store):
+    return vision_recs.open(sample_store)
+
+
+def said(response):
+    assert response.status_code == 200, response.text
+    return [(match["rank"], match["id"], match["score"], match["picture"]) for match in response.json()["matches"]]
+
+
+def meant(matches):
+    return [(rank, match.id, round(match.score, 6), match.picture) for rank, match in enumerate(matches, 1)]
+
+
+def test_an_id_is_answered_as_python_answers_it(client, shop):
+    response = client.get("/v1/similar", params={"id": "mug-01"})
+    assert said(response) == meant(shop.similar("mug-01"))
+    assert len(said(response)) == 10
+    first = response.json()["matches"][0]
+    assert first["attributes"] == dict(shop.similar("mug-01")[0].attributes)
+    assert response.json()["generation"] == 1
+
+
+def test_everything_of_a_policy_can_be_said_in_the_address(client, shop):
+    response = client.get(
+        "/v1/similar",
+        params=[
+            ("id", "mug-01"),
+            ("id", "vase-02"),
+            ("unlike", "lamp-05"),
+            ("k", "7"),
+            ("where", "price < 100"),
+            ("one_per", "category"),
+            ("exclude", "mug-02"),
+            ("min_score", "0.2"),
+            ("diversity", "0.3"),
+        ],
+    )
+    query = Query(items=("mug-01", "vase-02"), unlike=("lamp-05",), k=7, where=Filter.parse("price < 100"))
+    policy = Policy(one_per="category", exclude=frozenset({"mug-02"}), min_score=0.2, diversity=0.3)
+    assert said(response) == meant(shop.answer(query, policy))
+
+
+def test_one_per_item_shows_all_variants(client, shop):
+    response = client.get("/v1/similar", params={"id": "mug-01", "k": 3, "one_per": "item"})
+    assert said(response) == meant(shop.similar("mug-01", k=3, policy=Policy(one_per=None)))
+    assert said(response) != said(client.get("/v1/similar", params={"id": "mug-01", "k": 3}))
+
+
+def test_a_query_has_weights_and_a_policy(client, shop):
+    body = {
+        "items": [{"id": "mug-01", "weight": 2}, "bowl-02"],
+        "unlike": [{"id": "lamp-05", "weight": 1.5}, "vase-02"],
+        "k": 4,
+        "where": 'category != "mug"',
+        "why": True,
+        "policy": {"one_per": None, "where": "in_stock", "diversity": 0.1, "exclude": ["bottle-03"]},
+    }
+    query = Query(
+        items=(Weighted("mug-01", 2.0), "bowl-02"),
+        unlike=(Weighted("lamp-05", 1.5), "vase-02"),
+        k=4,
+        where=Filter.parse('category != "mug"'),
+        why=True,
+    )
+    policy = Policy(one_per=None, where=Filter.parse("in_stock"), diversity=0.1, exclude=frozenset({"bottle-03"}))
+    response = client.post("/v1/similar", json=body)
+    expected = shop.answer(query, policy)
+    assert said(response) == meant(expected)
+    first, why = response.json()["matches"][0]["why"], expected[0].why
+    assert [(part["asked"], part["weight"], part["score"]) for part in first["parts"]] == [
+        (part.asked, part.weight, round(part.score, 6)) for part in why.parts
+    ]
+    assert first["shared"] == dict(why.shared)
+
+
+def test_a_history_is_answered_by_its_interests(client, shop):
+    seen = [{"id": "lamp-05", "time": 1_700_000_000}, {"id": "mug-01", "time": 1_690_000_000, "weight": 3}]
+    response = client.post("/v1/similar", json={"history": seen, "k": 5})
+    history = History((Event("lamp-05", 1_700_000_000), Event("mug-01", 1_690_000_000, 3)))
+    assert said(response) == meant(shop.answer(Query(history=history, k=5)))
+    assert [(each["id"], each["share"]) for each in response.json()["interests"]] == [
+        (interest.medoid, round(interest.share, 6)) for interest in shop.interests(history)
+    ]
+
+
+def test_an_uploaded_picture_finds_its_own_item(client, shop, sample_images):
+    data = (sample_images / "lamp-03-2.jpg").read_bytes()
+    raw = client.post("/v1/similar/picture?k=3", content=data, headers={"content-type": "image/jpeg"})
+    assert said(raw) == meant(shop.similar_to_picture(data, k=3))
+    assert said(raw)[0][1] == "lamp-03"
+    form = client.post("/v1/similar/picture?k=3", files={"picture": ("lamp.jpg", data, "image/jpeg")})
+    assert said(form) == said(raw)
+
+
+def test_pictures_of_a_form_are_asked_for_with_the_rest_of_a_query(client, shop, sample_images):
+    names = ["lamp-03-2.jpg", "mug-01-2.jpg"]
+    data = [(sample_images / name).read_bytes() for name in names]
+    query = {"items": ["vase-02"], "unlike": ["lamp-05"], "k": 4, "why": True}
+    files = [("picture", (name, each, "image/jpeg")) for name, each in zip(names, data, strict=True)]
+    response = client.post("/v1/similar/picture", data={"query": json.dumps(query)}, files=files)
+    expected = shop.answer(Query(items=("vase-02",), pictures=tuple(data), unlike=("lamp-05",), k=4))
+    assert said(response) == meant(expected)
+    asked = [part["asked"] for part in response.json()["matches"][0]["why"]["parts"]]
+    assert asked == ["vase-02", *names, "lamp-05"]
+
+
+def test_the_rules_that_the_server_was_started_with_hold_for_every_answer(ask, sample_store, sample_images, shop):
+    policy = vision_recs.read_policy(sample_images / "rules.toml")
+    with ask(sample_store, policy=policy) as client:
+        response = client.get("/v1/similar", params={"id": "mug-01", "k": 5})
+        assert said(response) == meant(shop.similar("mug-01", k=5, policy=policy))
+        assert response.json()["matches"][1]["why"]["moves"] == [{"rule": "breakfast set", "by": None, "to": 2}]
+
+
+def test_words_need_an_encoder_that_reads_them(client):
+    response = client.get("/v1/similar", params={"text": "a striped mug"})
+    assert response.status_code == 422
+    assert response.json()["error"]["tree"] == ["NoTextTower", "EncoderError", "VisionRecsError"]
+    assert client.get("/v1/info").json()["reads_text"] is False
+
+
+def test_an_answer_is_known_by_its_generation_until_there_is_another(client):
+    first = client.get("/v1/similar", params={"id": "mug-01"})
+    again = client.get("/v1/similar", params={"id": "mug-01"}, headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    weak = client.get(
+        "/v1/similar", params={"id": "vase-02"}, headers={"if-none-match": f'"x", W/{again.headers["etag"]}'}
+    )
+    assert weak.status_code == 304
+    other = client.get("/v1/similar", params={"id": "mug-01"}, headers={"if-none-match": '"other"'})
+    assert other.status_code == 200
+
+
+def test_a_query_by_id_loads_neither_torch_nor_openvino(serve, sample_store, tmp_path):
+    with serve(sample_store, tmp_path / "log") as server:
+        with urllib.request.urlopen(f"{server.url}/v1/similar?id=mug-01", timeout=30) as response:
+            assert response.status == 200
+        (worker,) = server.worker_ids()
+        maps = Path(f"/proc/{worker}/maps").read_text()
+    assert "faiss" in maps
+    assert "libtorch" not in maps
+    assert "libopenvino" not in maps
+
+
+def test_words_are_asked_for_where_the_encoder_reads_them(ask, sample_store, shop, monkeypatch):
+    """The encoder of the samples has no text tower: one that knows a single sentence stands in for it."""
+
+    def texts(_, asked):
+        assert list(asked) == ["a striped mug"]
+        return shop.store.vectors(np.array([shop.store.pictures("mug-01")[0].position]))
+
+    monkeypatch.setattr(QueryEncoder, "texts", texts)
+    expected = shop.answer(Query(items=("vase-02",), texts=(Weighted("a striped mug", 2.0),), k=4))
+    with ask(sample_store) as client:
+        body = {"items": ["vase-02"], "texts": [{"text": "a striped mug", "weight": 2}], "k": 4}
+        assert said(client.post("/v1/similar", json=body)) == meant(expected)
+        first = client.get("/v1/similar", params={"text": "a striped mug", "k": 1}).json()["matches"][0]
+        assert (first["id"], first["score"]) == ("mug-01", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "reads"),
+    [("clip", True), ("siglip2", True), ("hf-hub:a/b", True), ("efficientnet-lite0", False), ("my own", False)],
+)
+def test_which_encoders_read_words(encoder, reads):
+    assert reads_text(encoder) is reads

@@ -1,0 +1,73 @@
+"""The items of a generation, remembered once they were read: a query by id asks SQLite some fifty small questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from vision_recs.store.items import Items, StoredPicture
+from vision_recs.types import Attribute, Row
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_REMEMBERED = 120_000
+"""Of how many items, pictures and digests: some 250 MB where items have ten attributes."""
+
+
+class RememberedItems(Items):
+    """Items that are read once. What is returned is shared, and not to be changed; safe to use from several threads."""
+
+    def __init__(self, path: Path, *, most: int = _REMEMBERED) -> None:
+        """Open *path* as `Items` does, and remember at most *most* answers of each kind."""
+        super().__init__(path)
+        self._most = most
+        self._attributes_of: dict[str, dict[str, Attribute] | None] = {}
+        self._pictures_of: dict[str, list[StoredPicture]] = {}
+        self._rows_at: dict[tuple[int, int], list[Row]] = {}
+        self._position_of: dict[str, int] = {}
+
+    def attributes(self, item: str) -> dict[str, Attribute] | None:
+        """Return what `Items.attributes` does."""
+        known = self._attributes_of.get(item)
+        if known is None:
+            known = super().attributes(item)
+            if known is not None:  # ids that strangers make up are not worth remembering
+                self._remember(self._attributes_of, item, known)
+        return known
+
+    def pictures(self, item: str) -> list[StoredPicture]:
+        """Return what `Items.pictures` does."""
+        known = self._pictures_of.get(item)
+        if known is None:
+            known = super().pictures(item)
+            if known:
+                self._remember(self._pictures_of, item, known)
+        return known
+
+    def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:
+        """Return what `Items.rows` does."""
+        asked = list(positions)
+        known = {position: self._rows_at.get((position, limit)) for position in asked}
+        missing = [position for position, rows in known.items() if rows is None]
+        read = super().rows(missing, limit) if missing else {}
+        for position, rows in read.items():
+            self._remember(self._rows_at, (position, limit), rows)
+        return {position: read[position] if rows is None else rows for position, rows in known.items()}
+
+    def positions(self, digests: Iterable[str]) -> dict[str, int]:
+        """Return what `Items.positions` does."""
+        known = {digest: self._position_of.get(digest) for digest in digests}
+        missing = [digest for digest, position in known.items() if position is None]
+        read = super().positions(missing) if missing else {}
+        for digest, position in read.items():
+            self._remember(self._position_of, digest, position)
+        return {digest: read[digest] if position is None else position for digest, position in known.items()}
+
+    def _remember(self, memory: dict[K, V], key: K, value: V) -> None:
+        """Keep *value*; where there is no room, forget the oldest."""
+        with self._lock:
+            memory[key] = value
+            if len(memory) > self._most:
+                memory.pop(next(iter(memory)))
