@@ -155,7 +155,9 @@ class SlowShop:
         places = self.query.k - len(pinned)
         chosen, given = [], [0] * len(self.questions)
         for count in range(len(self.policy.rules.relax) + 1):
-            if len(chosen) < places:
+            before = -1
+            while before < len(chosen) < places:
+                before = len(chosen)
                 self.fill(chosen, given, places, self.policy.rules.relax[:count])
         answer = []
         for place in range(1, self.query.k + 1):

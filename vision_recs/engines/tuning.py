@@ -18,6 +18,7 @@ from vision_recs.engines.wish import Built, Figures, Point, Tuning, Wish
 from vision_recs.types import Vectors, VectorSource
 
 _QUESTIONS = 256
+_TUNED = (10, 40, 100)  # matches: a shop asks for ten items, and so for some pictures more
 _FILTERED_QUESTIONS = 128
 _FILTERED_RECALL = 0.995
 _SHARES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -63,7 +64,7 @@ def finish(source: VectorSource, directory: Path, proposer: Proposer, *, built: 
 
 
 def _everything(proposer: Proposer, vectors: int) -> Tuning:
-    return Tuning(tuple(Point(k, proposer.largest_effort, max(k, vectors)) for k in DEPTHS), (), vectors)
+    return Tuning(tuple(Point(k, proposer.largest_effort, max(k, vectors)) for k in _TUNED), (), vectors)
 
 
 def tune(source: VectorSource, proposer: Proposer, wish: Wish) -> Tuning:
@@ -72,7 +73,7 @@ def tune(source: VectorSource, proposer: Proposer, wish: Wish) -> Tuning:
     The cost of a way is the work that *proposer* names, not a time, so that the same vectors give the same index.
     """
     questions = draw(source, _QUESTIONS, seed=wish.seed + 1)
-    points = tuple(_point(source, proposer, questions, k, wish.recall) for k in DEPTHS if k > 1)
+    points = tuple(_point(source, proposer, questions, k, wish.recall) for k in _TUNED)
     tuning = Tuning(points)
     filtered = _filtered(source, proposer, wish.seed + 2)
     return Tuning(points, filtered, _rows_for_a_query(source, proposer, tuning, questions))

@@ -57,9 +57,9 @@ class Chooser:
         self._places -= len(pinned)
         chain = self._chain()
         for count in range(len(chain) + 1):
-            if len(self._chosen) == self._places:
-                break
-            self._fill(chain[:count])
+            is_worth_it = True
+            while is_worth_it and len(self._chosen) < self._places:
+                is_worth_it = self._fill(chain[:count])
         return _arranged(pinned, self._chosen)
 
     def _ruling(self, question: Question) -> Ruling | None:
@@ -76,8 +76,12 @@ class Chooser:
         binding |= {"min_score"} if self._policy.min_score is not None else set()
         return [name for name in self._policy.rules.relax if name in binding]
 
-    def _fill(self, relaxed: Sequence[str]) -> None:
-        """Choose until all places are taken or nothing is left, with the rules of *relaxed* given up."""
+    def _fill(self, relaxed: Sequence[str]) -> bool:
+        """Choose until all places are taken or nothing is left, with the rules of *relaxed* given up.
+
+        Returns whether another turn may find more: an item whose best picture another question showed has others.
+        """
+        before = len(self._chosen)
         pools = [self._pool(number, relaxed) for number in range(len(self._questions))]
         turns = set(range(len(pools)))
         while turns and len(self._chosen) < self._places:
@@ -95,6 +99,7 @@ class Chooser:
                 self._shown.append(vector)
                 for pool in pools:
                     pool.move_away_from(vector)
+        return len(self._questions) > 1 and len(self._chosen) > before
 
     def _due(self, number: int) -> float:
         """Return whose turn it is: each prefix of the answer is shared as nearly as can be (Sainte-Lague)."""
