@@ -18,7 +18,7 @@ from vision_recs.engines.wish import Built, Figures, Point, Tuning, Wish
 from vision_recs.types import Vectors, VectorSource
 
 _QUESTIONS = 256
-_TUNED = (10, 40, 100)  # matches: a shop asks for ten items, and so for some pictures more
+_TUNED = (10, 20, 40, 100)  # matches: a shop asks for ten items, and so for some pictures more
 _FILTERED_QUESTIONS = 128
 _FILTERED_RECALL = 0.995
 _SHARES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)

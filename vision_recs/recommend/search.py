@@ -17,8 +17,8 @@ from vision_recs.types import Match, Vectors
 if TYPE_CHECKING:  # a query without a filter does without the language of filters
     from vision_recs.filters import Filter
 
-_SLACK = 3
-"""How many times the pictures needed are fetched at first, since an item may be near by several of its pictures."""
+_SLACK = 3.0
+"""How many times the pictures needed are fetched at first at most: an item may be near by several of its pictures."""
 
 _NARROW = 4_096
 """From how many fetched pictures on the index looks at matching items alone, in place of all being tested here."""
@@ -39,7 +39,7 @@ class Search(NamedTuple):
     def candidates(self, question: Question, sieve: Sieve, count: int, where: Filter | None) -> list[Candidate]:
         """Return the best *count* candidates that *sieve* lets through, of items that match *where*, best first."""
         vectors, searched = question.vectors, where
-        fetch = _SLACK * (count + len(vectors))
+        fetch = round(self._slack() * (count + len(vectors)))
         while True:
             found = self.within(vectors, fetch, searched)
             ranked = found[0] if question.is_single else self._ranked(found, question)
@@ -50,6 +50,10 @@ class Search(NamedTuple):
             fetch *= 4
             if fetch > _NARROW and sieve.tests:
                 searched = _narrowed(where, sieve)
+
+    def _slack(self) -> float:
+        each = self.store.manifest.pictures / max(1, self.store.manifest.items)
+        return min(_SLACK, 1 + each / 2)
 
     def vectors(self, matches: Sequence[Match]) -> Vectors:
         """Return the vectors of the pictures of *matches* (n, dim)."""
