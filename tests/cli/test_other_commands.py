@@ -4,7 +4,20 @@ import json
 
 import pytest
 
-COMMANDS = ["index", "embed", "similar", "table", "duplicates", "evaluate", "tune", "info", "verify", "gc", "encoders"]
+COMMANDS = [
+    "index",
+    "embed",
+    "similar",
+    "table",
+    "duplicates",
+    "evaluate",
+    "tune",
+    "serve",
+    "info",
+    "verify",
+    "gc",
+    "encoders",
+]
 
 
 def test_help_names_every_command(visrec):

