@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 
 from vision_recs import encoders, images
 from vision_recs.catalog import open_catalog
+from vision_recs.encoders.timm_models import load_efficientnet_lite0
 from vision_recs.errors import EncoderError
 from vision_recs.filters import Filter
 from vision_recs.jobs import IndexOptions, embed
 from vision_recs.metrics import ItemVectors, Labels, OwnItem, Truth, compare, interval, judge
 from vision_recs.store import Store, attributes_where, gather
 from vision_recs.tune import TuneOptions, tune
-from vision_recs.types import Encoder, Vectors, scale_rows, unit_rows
+from vision_recs.types import Encoder, Pixels, Vectors, scale_rows, unit_rows
 
 HERE = Path(__file__).parent
 ENCODERS = ("efficientnet-lite0", "resnet50", "clip", "siglip2", "timm:vit_small_patch14_dinov2.lvd142m")
@@ -110,6 +111,28 @@ LIFTS: dict[str, Lift] = {
 }
 
 
+class Gem:
+    """EfficientNet-Lite0 with generalised-mean pooling (Radenovic et al., 2018) in place of the average."""
+
+    of = "efficientnet-lite0"
+    power = 3.0
+
+    def __init__(self) -> None:
+        """Load the architecture and its weights, without OpenVINO."""
+        self._tower = load_efficientnet_lite0(self.of, None)
+
+    def encode(self, pixels: Pixels) -> Vectors:
+        """Return one unit vector a picture."""
+        import torch
+
+        recipe = self._tower.recipe
+        scaled = (pixels.astype(np.float32) / 255 - np.float32(recipe.mean)) / np.float32(recipe.std)
+        with torch.inference_mode():
+            maps = self._tower.module.forward_features(torch.from_numpy(scaled).permute(0, 3, 1, 2).contiguous())
+            pooled = maps.clamp(min=1e-6).pow(self.power).mean(dim=(2, 3)).pow(1 / self.power)
+        return unit_rows(pooled.numpy())
+
+
 class Flipped:
     """An encoder that gives the mean of a picture and its mirror image."""
 
@@ -183,9 +206,8 @@ def of_store(store: Store) -> dict[int, NDArray[np.float32]]:
     return dict(zip(store.positions().tolist(), store.vectors(store.positions()), strict=True))
 
 
-def flipped(store: Store, name: str, catalog: Path) -> dict[int, NDArray[np.float32]]:
-    """Return the vectors of the pictures of *store*, averaged with those of their mirror images."""
-    encoder = Flipped(encoders.load_encoder(name))
+def encoded(store: Store, encoder: Flipped | Gem, catalog: Path) -> dict[int, NDArray[np.float32]]:
+    """Return the vectors that *encoder* gives the pictures of *store*, by position."""
     source = open_catalog(catalog)
     shown = {picture.position: picture.picture for item in store.items.ids() for picture in store.pictures(item)}
     found: dict[int, NDArray[np.float32]] = {}
@@ -215,10 +237,14 @@ def measure(kind: str, catalog: Path, work: Path) -> Iterator[Row | str]:
             yield f"{name}, alone and concatenated with another: its weights are not at hand"
             continue
         store = stores[name] = Store.open(folder)
-        mirrored = {task.name: task for task in tasks(store, flipped(store, name, catalog), kind)}
+        others: dict[str, Flipped | Gem] = {"flip averaging": Flipped(encoders.load_encoder(name))}
+        if name == Gem.of:
+            others["GeM pooling, p = 3"] = Gem()
+        found_by = {way: encoded(store, encoder, catalog) for way, encoder in others.items()}
+        by_way = {way: {task.name: task for task in tasks(store, found, kind)} for way, found in found_by.items()}
         learnt = _tuned(store, kind)
         for task in tasks(store, of_store(store), kind):
-            ways = lifted(task) | {"flip averaging": mirrored[task.name]}
+            ways = lifted(task) | {way: named[task.name] for way, named in by_way.items()}
             yield from rows(name, ways | {way: _projected(task, found) for way, found in learnt.items()})
     if len(stores) > 1:
         (one, other), *_ = [list(stores)[:2]]
