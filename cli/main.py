@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -67,13 +69,32 @@ def _root(
 def main() -> None:
     """Run the program; the exit status is 0 for done, 1 for a VisionRecsError, 2 for wrong usage."""
     try:
-        program(sys.argv[1:])()
-    except VisionRecsError as error:
-        typer.echo(f"visrec: {error}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("visrec: stopped; run the same command again to go on", err=True)
-        sys.exit(130)
+        status = _run()
+        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left, as `head` does
-        sys.exit(1)
+        status = 1
+    _leave(status)
+
+
+def _run() -> int:
+    try:
+        program(sys.argv[1:])()
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
+    except VisionRecsError as error:
+        typer.echo(f"visrec: {error}", err=True)
+        return 1
+    except KeyboardInterrupt:
+        typer.echo("visrec: stopped; run the same command again to go on", err=True)
+        return 130
+    return 0
+
+
+def _leave(status: int) -> None:
+    """End the process, without taking every module apart before: that takes a fifth of the time of a query."""
+    if threading.active_count() > 1:
+        sys.exit(status)  # which waits for the other threads
+    atexit._run_exitfuncs()  # noqa: SLF001 - temporary files are removed; there is no public name for it
+    sys.stderr.flush()
+    os._exit(status)
