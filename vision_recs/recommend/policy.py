@@ -19,7 +19,7 @@ VARIANTS = "variant_group"
 DIVERSITY = 0.3
 """How much `--diverse` gives up for variety."""
 
-_POOL, _POOL_FOR_EACH = 50, 3
+_POOL, _POOL_FOR_EACH = 40, 2
 
 
 @dataclass(frozen=True, slots=True)
