@@ -25,6 +25,7 @@ import numpy as np
 from machine import provenance
 from nearest.shop import write_shop
 from nearest.vectors import crops, grow, reduce
+from readme import put
 
 from vision_recs.types import Vectors, unit_rows
 
@@ -61,6 +62,21 @@ def main() -> None:
         **provenance("faiss-cpu", "torch", "numpy", "pyarrow"),
     }
     arguments.output.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    if arguments.output == RESULT:
+        put("table.json", _markdown(result))
+
+
+def _markdown(result: dict[str, Any]) -> str:
+    """Return *result* as a table of README.md."""
+    real, random = (result[kind]["best_seconds"] for kind in ("real", "random"))
+    lines = [f"| {result['rows']:,} x {result['dim']}, k = {result['k']} | real, s | of faiss | random, s | of faiss |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: |")
+    lines += [
+        f"| {name} | {real[name]:.1f} | {real[name] / real['faiss']:.2f} "
+        f"| {random[name]:.1f} | {random[name] / random['faiss']:.2f} |"
+        for name in real
+    ]
+    return "\n".join(lines)
 
 
 def _prepared(work: Path, make: Callable[[Path, int], Vectors], arguments: argparse.Namespace) -> Path:

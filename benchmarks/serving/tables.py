@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-README = Path(__file__).parents[1] / "README.md"
-_BEGIN, _END = "<!-- serve.json -->", "<!-- end of serve.json -->"
+from readme import put
 
 
 def write_tables(results: dict[str, Any]) -> None:
     """Put the tables of *results* into README.md."""
-    before, _, rest = README.read_text("utf-8").partition(_BEGIN)
-    _, found, after = rest.partition(_END)
-    if not found:
-        raise ValueError(f"{README} has no place between {_BEGIN} and {_END}; put both lines back")
-    tables = "\n".join([*contest(results), *frameworks(results)])
-    README.write_text(f"{before}{_BEGIN}\n{tables}\n{_END}{after}", "utf-8")
+    put("serve.json", "\n".join([*contest(results), *frameworks(results)]))
 
 
 def contest(results: dict[str, Any]) -> Iterator[str]:
