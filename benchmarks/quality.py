@@ -288,10 +288,6 @@ def table(found: Sequence[Row], missing: Sequence[str]) -> str:
         lines.append("")
     lines += ["## Left out", ""]
     lines += [f"- {sentence}" for sentence in missing]
-    lines += [
-        "- GeM pooling: encoders give one vector a picture, pooled as they were trained. Another pooling would be",
-        "  another encoder, whose vectors do not come from the same pass.",
-    ]
     return "\n".join(lines) + "\n"
 
 
