@@ -22,7 +22,6 @@ FILTERED_FETCH = 8
 _FAR = 4  # times as many where all that a filter leaves is far away
 _CERTAIN = 2  # times the effort that was measured with random filters: real ones may select what is far away
 
-
 SCAN = 0
 """The effort that stands for comparing with the codes of all that a filter leaves."""
 
@@ -89,14 +88,16 @@ class ApproximateIndex:
         The effort is that for *depth* matches, if it is given.
         """
         point = self._tuning.point(depth or k)
-        effort, fetch = point.effort, max(k, point.fetch)
+        effort, fetch = min(point.effort, self.proposer.largest_effort), max(k, point.fetch)
         if within is not None:
             positions = within.positions()
-            way = self._filtered(queries, k, within) if len(positions) > max(k, self._tuning.rows_for_a_query) else None
+            is_few = len(positions) <= max(k, self._tuning.rows_for_a_query)
+            way = None if is_few else self._filtered(queries, k, within)
             if way is None:
                 return scan(self._source, positions, queries, k)
-            effort, fetch = way[0] and max(effort, way[0]), max(fetch, way[1])
-        effort = min(effort, self.proposer.largest_effort)
+            needed, candidates = way
+            fetch = max(fetch, candidates)
+            effort = SCAN if needed == SCAN else min(max(effort, needed), self.proposer.largest_effort)
         step = max(1, _AT_ONCE // fetch)
         found: list[Scored] = []
         for start in range(0, len(queries), step):

@@ -82,13 +82,6 @@ def _best(positions: NDArray[np.int64], vectors: Vectors, query: Vectors, k: int
     return best(Scored(positions, cosines(vectors, query)), k)
 
 
-def distinct(proposed: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions of *proposed*, ascending, each once (np.unique would load numpy.ma, 10 ms)."""
-    ordered = np.sort(proposed, axis=None)
-    first = np.concatenate(([True], ordered[1:] != ordered[:-1]))
-    return ordered[first & (ordered >= 0)]
-
-
 def _on_all_cores(work: Callable[[int], list[Scored]], starts: Sequence[int]) -> Iterable[list[Scored]]:
     """Return what *work* gives for each of *starts*, in as many threads as FAISS would take."""
     threads = min(len(starts), faiss.omp_get_max_threads())
@@ -105,6 +98,5 @@ def _error(dim: int) -> float:
     return dim * 2.0**-22
 
 
-def _joined(parts: Sequence[Scored] | Iterable[Scored]) -> Scored:
-    parts = list(parts)
+def _joined(parts: Sequence[Scored]) -> Scored:
     return Scored(np.concatenate([part.positions for part in parts]), np.concatenate([part.scores for part in parts]))
