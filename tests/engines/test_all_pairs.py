@@ -32,9 +32,6 @@ class Vectors:
     def vectors(self, positions):
         return self.every[positions]
 
-    def rows(self, positions, *, limit):
-        raise NotImplementedError
-
 
 @pytest.fixture(params=["bf16", "f32"])
 def kept_as(request, monkeypatch):

@@ -5,13 +5,13 @@ import dataclasses
 import time
 
 import pytest
-from fake_shop import FakeEncoder, content, index, picture, shop_of, snapshot, wanted
+from fake_shop import FakeEncoder, Unused, content, index, picture, shop_of, snapshot, wanted
 
 import vision_recs
 from vision_recs.catalog import files
 from vision_recs.errors import SpaceMismatch
-from vision_recs.jobs import IndexOptions, verify
-from vision_recs.store import Store, collect
+from vision_recs.jobs import IndexOptions
+from vision_recs.store import Store
 
 
 @pytest.fixture
@@ -23,13 +23,6 @@ def shop():
 def store(shop, tmp_path):
     index(shop, tmp_path / "index")
     return tmp_path / "index"
-
-
-class Unused(FakeEncoder):
-    """An encoder that must not be used."""
-
-    def encode(self, pixels):
-        raise AssertionError(f"{len(pixels)} pictures were to be embedded")
 
 
 def test_without_a_change_nothing_is_embedded_read_or_written(shop, store):
@@ -349,30 +342,3 @@ def test_a_table_gives_its_attributes_and_a_changed_cell_no_work(folder, tmp_pat
     report = run(table, tmp_path, Unused())
     assert (report.generation, report.items) == (2, 2)
     assert Store.open(tmp_path / "index").attributes("a") == {"price": 7.0}
-
-
-def test_what_is_left_of_a_shard_is_copied_when_most_of_it_is_gone(tmp_path):
-    shop = shop_of(10)
-    index(shop, tmp_path / "index", shard_size=10)
-    (old,) = Store.open(tmp_path / "index").manifest.shards
-    for number in range(6):
-        del shop.items[f"item{number:03}"]
-    report = index(shop, tmp_path / "index", Unused())
-    (new,) = Store.open(tmp_path / "index").manifest.shards
-    assert (report.reused, report.removed) == (4, 6)
-    assert (new.rows, new.deleted, new.first) == (4, (), 10)
-    assert new.name != old.name
-    assert content(Store.open(tmp_path / "index")) == wanted(shop)
-    assert collect(tmp_path / "index").shards == 1
-    assert not list(verify(tmp_path / "index"))
-
-
-def test_half_a_shard_stays_where_it_is(tmp_path):
-    shop = shop_of(10)
-    index(shop, tmp_path / "index", shard_size=10)
-    (old,) = Store.open(tmp_path / "index").manifest.shards
-    for number in range(5):
-        del shop.items[f"item{number:03}"]
-    index(shop, tmp_path / "index", Unused())
-    (new,) = Store.open(tmp_path / "index").manifest.shards
-    assert (new.name, new.deleted) == (old.name, ((0, 5),))

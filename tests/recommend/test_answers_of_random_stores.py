@@ -5,27 +5,9 @@ import pytest
 from fake_shop import FakeEncoder, Shop, content, index, png, ranking
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_shops import shops
 
 import vision_recs
-
-# Four cells of a few grey levels: few directions, so that many pictures tie, some of other bytes.
-levels = st.tuples(*[st.sampled_from([0, 100, 200])] * 4).filter(any)
-
-
-def cells(four):
-    return png(np.kron(np.array(four).reshape(2, 2), np.ones((4, 4)))[..., None].repeat(3, axis=2))
-
-
-@st.composite
-def shops(draw):
-    """A shop of up to 14 items; pictures may be shared, be copies of one another, or lie in one direction."""
-    shop = Shop()
-    kinds = draw(st.lists(levels, min_size=1, max_size=9))
-    shop.files = {f"{number}.png": cells(kind) for number, kind in enumerate(kinds)}
-    pictures = st.lists(st.sampled_from(sorted(shop.files)), min_size=1, max_size=3, unique=True)
-    for number, shown in enumerate(draw(st.lists(pictures, min_size=1, max_size=14))):
-        shop.put(f"item{number:02}", *shown)
-    return shop
 
 
 @pytest.fixture(autouse=True, params=[1, 3], scope="module")
@@ -37,7 +19,7 @@ def _slack(request):
 
 
 @settings(deadline=None, max_examples=25)
-@given(shop=shops(), data=st.data())
+@given(shop=shops(14, {}), data=st.data())
 def test_answers_are_those_of_a_loop_over_every_picture(shop, data):
     with tempfile.TemporaryDirectory() as folder:
         index(shop, folder, FakeEncoder())
@@ -54,7 +36,7 @@ def test_answers_are_those_of_a_loop_over_every_picture(shop, data):
 
 
 @settings(deadline=None, max_examples=15)
-@given(shop=shops(), data=st.data())
+@given(shop=shops(14, {}), data=st.data())
 def test_the_order_of_the_question_changes_nothing_and_fewer_are_a_beginning_of_more(shop, data):
     asked = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))
     with tempfile.TemporaryDirectory() as folder:

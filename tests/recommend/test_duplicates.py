@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_shop import FakeEncoder, Shop, content, cosine, index, png
+from fake_shop import FakeEncoder, Shop, content, cosine, index
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_shops import cells
 
 from vision_recs.errors import PolicyError, VisionRecsError
 from vision_recs.recommend.duplicates import DuplicateOptions, find_duplicates
@@ -70,10 +71,6 @@ def test_of_a_chain_the_strongest_link_holds():
 
 
 levels = st.tuples(*[st.sampled_from([0, 90, 200])] * 4).filter(any)
-
-
-def cells(four):
-    return png(np.kron(np.array(four).reshape(2, 2), np.ones((4, 4)))[..., None].repeat(3, axis=2))
 
 
 @st.composite

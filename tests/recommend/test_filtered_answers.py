@@ -4,19 +4,17 @@ import dataclasses
 import random
 import tempfile
 
-import numpy as np
 import pytest
-from fake_shop import FakeEncoder, Shop, content, index, picture, png, ranking
+from fake_shop import FakeEncoder, Shop, content, index, picture, ranking
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_shops import shops
 
 import vision_recs
 from vision_recs.errors import FilterError
 from vision_recs.filters import Filter
 from vision_recs.recommend import Query
 
-# Four cells of a few grey levels: few directions, so that many pictures tie, some of other bytes.
-levels = st.tuples(*[st.sampled_from([0, 100, 200])] * 4).filter(any)
 EXPRESSIONS = [
     "price >= 0 or price is null",
     "price < 2",
@@ -30,22 +28,11 @@ EXPRESSIONS = [
 ]
 
 
-def cells(four):
-    return png(np.kron(np.array(four).reshape(2, 2), np.ones((4, 4)))[..., None].repeat(3, axis=2))
-
-
-@st.composite
-def shops(draw):
-    """A shop of up to 14 items with attributes; pictures may be shared, or be copies, by items that match and not."""
-    shop = Shop()
-    kinds = draw(st.lists(levels, min_size=1, max_size=9))
-    shop.files = {f"{number}.png": cells(kind) for number, kind in enumerate(kinds)}
-    pictures = st.lists(st.sampled_from(sorted(shop.files)), min_size=1, max_size=3, unique=True)
-    for number, shown in enumerate(draw(st.lists(pictures, min_size=1, max_size=14))):
-        price = draw(st.sampled_from([0, 1, 2, 3, 4.5, None]))
-        color = draw(st.sampled_from(["red", "blue", "black", None]))
-        shop.put(f"item{number:02}", *shown, price=price, color=color, in_stock=draw(st.booleans()))
-    return shop
+ATTRIBUTES = {
+    "price": st.sampled_from([0, 1, 2, 3, 4.5, None]),
+    "color": st.sampled_from(["red", "blue", "black", None]),
+    "in_stock": st.booleans(),
+}
 
 
 def matching(held, where, asked):
@@ -60,7 +47,7 @@ def expected(held, where, asked, k):
 
 
 @settings(deadline=None, max_examples=60)
-@given(shop=shops(), data=st.data(), k=st.integers(1, 20))
+@given(shop=shops(14, ATTRIBUTES), data=st.data(), k=st.integers(1, 20))
 def test_answers_are_those_of_a_loop_over_the_items_that_match(shop, data, k):
     asked = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))
     where = Filter.parse(data.draw(st.sampled_from(EXPRESSIONS)))

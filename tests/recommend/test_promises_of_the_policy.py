@@ -4,11 +4,11 @@ import tempfile
 from contextlib import contextmanager
 from itertools import product
 
-import numpy as np
 import pytest
-from fake_shop import FakeEncoder, Shop, index, png
+from fake_shop import FakeEncoder, Shop, index
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_shops import cells
 from slow_policy import SlowShop
 
 import vision_recs
@@ -52,10 +52,7 @@ def shops(draw):
     """A shop of 6 to 18 items; pictures may be shared, be copies of one another, or lie in one direction."""
     shop = Shop()
     kinds = draw(st.lists(levels, min_size=3, max_size=12))
-    shop.files = {
-        f"{number}.png": png(np.kron(np.array(kind).reshape(2, 2), np.ones((4, 4)))[..., None].repeat(3, axis=2))
-        for number, kind in enumerate(kinds)
-    }
+    shop.files = {f"{number}.png": cells(kind) for number, kind in enumerate(kinds)}
     pictures = st.lists(st.sampled_from(sorted(shop.files)), min_size=1, max_size=3, unique=True)
     for number in range(draw(st.integers(6, 18))):
         shop.put(f"item{number:02}", *draw(pictures), **draw(facts))

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from fake_shop import FakeEncoder, Shop, index, png
+from fake_shop import FakeEncoder, index
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_shops import shops
 
 import vision_recs
 from vision_recs.engines.ranking import cosines
@@ -21,24 +22,7 @@ from vision_recs.recommend import Policy, read_policy
 from vision_recs.recommend.table import TableOptions, parts, shortlists, variety, write_table
 from vision_recs.types import unit_rows
 
-levels = st.tuples(*[st.sampled_from([0, 100, 200])] * 4).filter(any)
-
-
-def cells(four):
-    return png(np.kron(np.array(four).reshape(2, 2), np.ones((4, 4)))[..., None].repeat(3, axis=2))
-
-
-@st.composite
-def shops(draw):
-    """A shop of up to 16 items; pictures are shared, copies of one another, or lie in one direction; some variants."""
-    shop = Shop()
-    kinds = draw(st.lists(levels, min_size=1, max_size=9))
-    shop.files = {f"{number}.png": cells(kind) for number, kind in enumerate(kinds)}
-    pictures = st.lists(st.sampled_from(sorted(shop.files)), min_size=1, max_size=3, unique=True)
-    for number, shown in enumerate(draw(st.lists(pictures, min_size=1, max_size=16))):
-        attributes = {"in_stock": draw(st.booleans()), "variant_group": draw(st.sampled_from([None, "a", "b", 1]))}
-        shop.put(f"item{number:02}", *shown, **attributes)
-    return shop
+VARIANTS = {"in_stock": st.booleans(), "variant_group": st.sampled_from([None, "a", "b", 1])}
 
 
 @st.composite
@@ -83,7 +67,7 @@ wishes = st.builds(
 
 
 @settings(deadline=None, max_examples=60)
-@given(shop=shops(), options=wishes, at_once=st.sampled_from([2, 4096]), wide=st.sampled_from([1, None]))
+@given(shop=shops(16, VARIANTS), options=wishes, at_once=st.sampled_from([2, 4096]), wide=st.sampled_from([1, None]))
 def test_every_item_gets_what_it_gets_by_itself(shop, options, at_once, wide):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(shortlists, "_ITEMS", at_once)
@@ -100,7 +84,7 @@ def test_every_item_gets_what_it_gets_by_itself(shop, options, at_once, wide):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    shop=shops(),
+    shop=shops(16, VARIANTS),
     policy=policies(),
     k=st.integers(1, 8),
     diversity=st.sampled_from([0.1, 0.5, 0.9]),
@@ -161,7 +145,7 @@ price = [0.4, 3.0]
 
 @settings(deadline=None, max_examples=25)
 @given(
-    shop=shops(),
+    shop=shops(16, VARIANTS),
     options=wishes,
     diversity=st.sampled_from([0.0, 0.3]),
     where=st.sampled_from([None, Filter.parse("price < 3")]),
@@ -204,7 +188,7 @@ class Killed(BaseException):
 
 
 @settings(deadline=None, max_examples=25)
-@given(before=shops(), after=shops(), options=wishes, stop=st.integers(0, 8))
+@given(before=shops(16, VARIANTS), after=shops(16, VARIANTS), options=wishes, stop=st.integers(0, 8))
 def test_what_changed_since_makes_the_old_table_the_new_one_even_if_stopped_between(before, after, options, stop):
     written = parts.Parts.write
     left = [stop]

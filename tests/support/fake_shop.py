@@ -39,6 +39,13 @@ class FakeEncoder:
         return scale_rows(np.roll(cells.reshape(len(pixels), -1), self.turn, axis=1))[0]
 
 
+class Unused(FakeEncoder):
+    """An encoder that must not be used."""
+
+    def encode(self, pixels):
+        raise AssertionError(f"{len(pixels)} pictures were to be embedded")
+
+
 def png(pixels):
     """Return a picture (height, width, 3) as the bytes of a PNG file."""
     file = io.BytesIO()
