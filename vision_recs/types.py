@@ -249,29 +249,30 @@ def scale_rows(matrix: NDArray[np.floating]) -> tuple[Vectors, NDArray[np.bool_]
 
     The input is not modified. A row of zeros, or one that holds NaN or infinity, has no direction and becomes zeros.
     """
+    step = max(1, _IN_CACHE // max(1, matrix.shape[1]))
+    if len(matrix) <= step:
+        return _scale(matrix)
     scaled = np.empty(matrix.shape, np.float32)
     alive = np.empty(len(matrix), np.bool_)
-    step = max(1, _IN_CACHE // max(1, matrix.shape[1]))
     for start in range(0, len(matrix), step):
         part = slice(start, start + step)
-        alive[part] = _scale(matrix[part], scaled[part])
+        scaled[part], alive[part] = _scale(matrix[part])
     return scaled, alive
 
 
-def _scale(matrix: NDArray[np.floating], scaled: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Put the rows of *matrix* into *scaled*, and return which have a direction."""
+def _scale(matrix: NDArray[np.floating]) -> tuple[Vectors, NDArray[np.bool_]]:
     wide = matrix.astype(np.float64)  # with fewer digits, a row that was scaled twice would not be that scaled once
     if matrix.dtype.itemsize > np.dtype(np.float32).itemsize:  # whose squares could leave the range of float64
         largest = np.abs(wide).max(axis=1, initial=0.0)
         wide[~np.isfinite(largest)] = 0.0
         wide /= np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)[:, None]
-    lengths = np.sqrt(np.vecdot(wide, wide))
-    alive: NDArray[np.bool_] = np.isfinite(lengths) & (lengths > 0)
-    if not alive.all():
+    squares = np.vecdot(wide, wide)
+    alive: NDArray[np.bool_] = (squares > 0) & (squares < np.inf)
+    if np.count_nonzero(alive) < len(alive):
         wide[~alive] = 0.0
-        lengths[~alive] = 1.0
-    np.divide(wide, lengths[:, None], out=scaled, casting="same_kind")
-    return alive
+        squares[~alive] = 1.0
+    wide *= (1 / np.sqrt(squares))[:, None]
+    return wide.astype(np.float32), alive
 
 
 def unit_rows(matrix: NDArray[np.floating]) -> Vectors:

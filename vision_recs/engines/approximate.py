@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.engines.folder import open_label
 from vision_recs.engines.ranking import Scored, matches, unit_queries
 from vision_recs.engines.refine import refine, scan
-from vision_recs.engines.wish import Tuning
+from vision_recs.engines.wish import Point, Tuning
 from vision_recs.types import Match, Subset, Vectors, VectorSource
 
-_AT_ONCE = 1 << 20  # candidates in memory
+_TOGETHER = 64  # queries: more keep cores waiting for the last ones
+_AT_ONCE = 1 << 20  # numbers of vectors in memory
 FILTERED_FETCH = 8
 """Times k: how many candidates are scored exactly under a filter; its answers may be far away and much alike."""
 
@@ -98,13 +101,22 @@ class ApproximateIndex:
             needed, candidates = way
             fetch = max(fetch, candidates)
             effort = SCAN if needed == SCAN else min(max(effort, needed), self.proposer.largest_effort)
-        step = max(1, _AT_ONCE // fetch)
-        found: list[Scored] = []
-        for start in range(0, len(queries), step):
+        return self._found(queries, k, Point(k, effort, fetch), within)
+
+    def _found(self, queries: Vectors, k: int, point: Point, within: Subset | None) -> list[Scored]:
+        """Return what `nearest` does, by a search as *point* says."""
+        step = max(1, min(_TOGETHER, _AT_ONCE // (point.fetch * self._source.dim)))
+        turn = threading.Lock()
+
+        def answer(start: int) -> list[Scored]:
             some = queries[start : start + step]
-            proposed = self.proposer.propose(some, fetch, effort, within)
-            found += refine(self._source, some, proposed, k)
-        return found
+            proposed = self.proposer.propose(some, point.fetch, point.effort, within)
+            with turn:  # NumPy in two threads, which hand each other the lock of Python, takes longer than in one
+                return refine(self._source, some, proposed, k)
+
+        if len(queries) <= step:
+            return answer(0)
+        return [scored for part in on_all_cores(answer, range(0, len(queries), step)) for scored in part]
 
     def _filtered(self, queries: Vectors, k: int, within: Subset) -> tuple[int, int] | None:
         """Return the effort and how many to score exactly for matches *within*; None if all are to be scored."""
@@ -128,3 +140,15 @@ def open_approximate(
     """Return the index of engine *name* in *directory*, whose files *proposer* opens."""
     label = open_label(directory, source, name=name)
     return ApproximateIndex(source, proposer(directory), Tuning.from_dict(label.facts["tuning"]), size=label.vectors)
+
+
+Part = TypeVar("Part")
+
+
+def on_all_cores(work: Callable[[int], Part], starts: Sequence[int]) -> Iterable[Part]:
+    """Return what *work* gives for each of *starts*, each done by one thread, and FAISS in it by that thread alone."""
+    from concurrent.futures import ThreadPoolExecutor  # a single query does without it
+
+    threads = min(len(starts), faiss.omp_get_max_threads())
+    with ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(work, starts))

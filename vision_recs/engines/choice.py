@@ -113,7 +113,7 @@ def _named(engine: str, count: int, dim: int) -> Way | None:
 
 def _ways(count: int, dim: int) -> list[Way]:
     """Return what is worth a trial, the likeliest first."""
-    graphs = [_hnsw(dim, components) for components in (128, 256) if components <= 128 or dim > components]  # noqa: PLR2004
+    graphs = [_hnsw(dim, components) for components in (256, 128) if components == 256 or dim > components]  # noqa: PLR2004
     lists = [_inverted(count, dim), _inverted(count, dim, components=512)]
     return [*(graphs if count <= _GRAPH_VECTORS else []), *lists[: 1 + (dim > 256)]]  # noqa: PLR2004
 
@@ -132,7 +132,7 @@ def _smallest(count: int, dim: int) -> Way:
     return _inverted(count, dim, components=128, bits=1)
 
 
-def _hnsw(dim: int, components: int = 128) -> Way:
+def _hnsw(dim: int, components: int = 256) -> Way:
     def make(source: VectorSource, directory: Path, wish: Wish) -> Figures:
         recipe = graph_recipe(len(source.positions()), dim, components=components)
         return HnswEngine.make(source, directory, wish, recipe)

@@ -38,7 +38,7 @@ class FaissFile:
             self._whole = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
-        self._rotation, self._index = _peeled(self._whole)
+        self._rotation, self._index = peeled(self._whole)
         self._codes = None
         if has_graph(self._index):
             self._codes = Codes(faiss.downcast_index(self._index.storage))
@@ -147,14 +147,22 @@ def behind(index: faiss.Index) -> faiss.Index:
     return faiss.downcast_index(index.index if isinstance(index, faiss.IndexPreTransform) else index)
 
 
-def _peeled(index: faiss.Index) -> tuple[Rotation | None, faiss.Index]:
+def peeled(index: faiss.Index) -> tuple[Rotation | None, faiss.Index]:
     """Return what *index* does first, if that is one linear map, and the index behind it."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform) and index.chain.size() == 1:
         transform = faiss.downcast_VectorTransform(index.chain.at(0))
         if isinstance(transform, faiss.LinearTransform):
-            return Rotation.of(transform), behind(index)
+            return Rotation.of(transform, whole=keeps_whole_numbers(index)), behind(index)
     return None, index
+
+
+def keeps_whole_numbers(index: faiss.Index) -> bool:
+    """Return whether *index* keeps numbers as they are in a byte each, which FAISS compares without a fraction."""
+    inner = behind(index)
+    kept = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else inner
+    whole = faiss.ScalarQuantizer.QT_8bit_direct_signed
+    return isinstance(kept, faiss.IndexScalarQuantizer) and bool(kept.sq.qtype == whole)
 
 
 def has_graph(index: faiss.Index) -> bool:

@@ -17,26 +17,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.engines.approximate import ApproximateIndex, open_approximate
-from vision_recs.engines.faiss_file import INDEX, POSITIONS, FaissFile, behind, has_graph
+from vision_recs.engines.faiss_file import (
+    INDEX,
+    POSITIONS,
+    FaissFile,
+    behind,
+    has_graph,
+    keeps_whole_numbers,
+    peeled,
+)
 from vision_recs.engines.lists import among, missing, save_dead
-from vision_recs.engines.mapped_graph import load_graph, save_graph
+from vision_recs.engines.mapped_graph import load_graph, put_neighbours_together, save_graph
 from vision_recs.engines.mapping import map_array
 from vision_recs.engines.questions import Questions
 from vision_recs.engines.ranking import blocks
+from vision_recs.engines.rotation import stretch
 from vision_recs.engines.tuning import Told, finish
 from vision_recs.engines.wish import Built, Figures, Tuning, Wish
 from vision_recs.errors import VisionRecsError
-from vision_recs.types import VectorSource
+from vision_recs.types import Vectors, VectorSource
 
 
-def graph_recipe(vectors: int, dim: int, *, components: int = 128) -> str:
-    """Return the factory string that `hnsw` stands for: a graph over 8 bits of each of *components*.
+def graph_recipe(vectors: int, dim: int, *, components: int = 256) -> str:
+    """Return the factory string that `hnsw` stands for: a graph over *components* of a byte each.
 
-    Fewer numbers make every step shorter; what they lose, exact scores of a few more candidates make good.
+    Fewer numbers take less memory; what they lose, exact scores of more candidates make good.
     """
-    components = min(components, dim)
-    reduced = f"PCAR{components}," if components < dim and vectors >= dim else ""
-    return f"{reduced}HNSW16,SQ8"
+    if vectors < dim:  # of which there are no principal components
+        return "HNSW16,SQ8"
+    return f"PCAR{min(components, dim)},HNSW16,SQ8_direct_signed"
 
 
 _BLOCK = 16_384
@@ -71,6 +80,8 @@ class GraphEngine:
             raise VisionRecsError(
                 f"FAISS cannot build the index {recipe!r} ({reason}); use another --engine"
             ) from error
+        if has_graph(behind(index)):
+            positions = positions[put_neighbours_together(behind(index))]
         _write(directory, index, positions, positions[:0])
         seconds = perf_counter() - started
         built = Built(cls.name, recipe, len(positions), _bytes_per_vector(directory), seconds)
@@ -89,8 +100,7 @@ class GraphEngine:
         index = faiss.read_index(str(old / INDEX))
         if has_graph(behind(index)):
             load_graph(behind(index), old, to_change=True)
-        for _, vectors in blocks(source, _BLOCK, fresh):
-            index.add(vectors)
+        _add(index, source, fresh)
         _write(directory, index, np.concatenate([known, fresh]), np.flatnonzero(among(known, dead)))
         told = Told(wish, Tuning.from_dict(facts["tuning"]), Questions.load(old).after(source, fresh, dead))
         figures = finish(source, directory, FaissFile(directory), built=built, told=told)
@@ -120,10 +130,22 @@ def _filled(source: VectorSource, positions: NDArray[np.int64], recipe: str, see
         count = min(len(positions), _TRAINING)
         random = np.random.default_rng(seed)
         sample = np.sort(random.choice(positions, count, replace=False)) if count else positions
-        index.train(source.vectors(sample) if count else random.random((1, source.dim), np.float32))
-    for _, vectors in blocks(source, _BLOCK, positions):
-        index.add(vectors)
+        _train(index, source.vectors(sample) if count else random.random((1, source.dim), np.float32))
+    _add(index, source, positions)
     return index
+
+
+def _train(index: faiss.Index, vectors: Vectors) -> None:
+    index.train(vectors)
+    if isinstance(index, faiss.IndexPreTransform) and keeps_whole_numbers(index):
+        stretch(faiss.downcast_VectorTransform(index.chain.at(index.chain.size() - 1)), vectors)
+
+
+def _add(index: faiss.Index, source: VectorSource, positions: NDArray[np.int64]) -> None:
+    rotation, inner = peeled(index)
+    for _, vectors in blocks(source, _BLOCK, positions):
+        inner.add(vectors if rotation is None else rotation.apply(vectors))
+    index.ntotal = inner.ntotal
 
 
 def _write(directory: Path, index: faiss.Index, positions: NDArray[np.int64], dead: NDArray[np.int64]) -> None:

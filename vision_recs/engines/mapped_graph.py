@@ -24,6 +24,30 @@ _NOBODY = faiss.MaybeOwnedVectorInt32()
 _OWNER = _NOBODY.owner  # a null pointer, which is a part of that one: the arrays are kept alive by the index
 
 
+def put_neighbours_together(index: faiss.IndexHNSW) -> NDArray[np.int64]:
+    """Renumber the vectors of *index* as they are met walking from its entry, and return the numbers they had.
+
+    A search reads a vector's neighbours one after the other: it takes a quarter less time where they lie side by side.
+    """
+    links = _array(index.hnsw.neighbors, np.int32)
+    firsts = faiss.vector_to_array(index.hnsw.offsets)[:-1].astype(np.int64)
+    neighbours = np.stack([links[firsts + number] for number in range(index.hnsw.nb_neighbors(0))], axis=1)
+    met = np.zeros(index.ntotal, np.bool_)
+    order = [np.arange(0)]
+    front = np.array([index.hnsw.entry_point] if index.ntotal else [], np.int64)
+    while len(front):
+        met[front] = True
+        order.append(front)
+        near = neighbours[front].ravel()
+        near = near[near >= 0]
+        near = near[~met[near]]
+        _, first = np.unique(near, return_index=True)
+        front = near[np.sort(first)]
+    walked = np.concatenate([*order, np.flatnonzero(~met)]).astype(np.int64)
+    index.permute_entries(walked)
+    return walked
+
+
 def save_graph(index: faiss.IndexHNSW, directory: Path) -> None:
     """Write the vectors and links of *index* into *directory* and take them out of it."""
     storage = faiss.downcast_index(index.storage)

@@ -12,7 +12,7 @@ from vision_recs.errors import DegenerateVector
 from vision_recs.types import Match, Row, Vectors, VectorSource, unit_rows
 
 _LENGTH_TOLERANCE = 0.01  # vectors that were kept in float16 are that close to unit length, and much closer
-_RESOLUTION = 2.0**-24  # of a score: what float32 tells apart below 1; finer digits near 0 are noise that breaks ties
+_STEPS = 2.0**24  # of a score to 1: what float32 tells apart below 1; finer digits near 0 are noise that breaks ties
 
 
 class Scored(NamedTuple):
@@ -54,17 +54,21 @@ def blocks(
 
 
 def cosines(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the cosine of each of *vectors* (n, dim) with *query* (dim,), or with its own (n, dim), in steps of 2^-24.
+    """Return the cosine of each of *vectors* (..., dim) with *query*, which is broadcast against it, in steps of 2^-24.
 
-    A score depends on its two vectors alone: not on n, nor on where in *vectors* the one is. That is why it is no
-    matrix product: BLAS adds up in another order for another n, and the last bits differ. `vecdot` takes each row by
-    itself.
+    A score depends on its two vectors alone: not on how many there are, nor on where in *vectors* the one is. That is
+    why it is no matrix product: BLAS adds up in another order for another n, and the last bits differ. `vecdot` takes
+    each row by itself.
     """
     sums: NDArray[np.float64] = np.vecdot(vectors.astype(np.float64, copy=False), query.astype(np.float64, copy=False))
-    np.rint(sums / _RESOLUTION, out=sums)
-    np.clip(sums, -1 / _RESOLUTION, 1 / _RESOLUTION, out=sums)
-    scores: NDArray[np.float32] = (sums * _RESOLUTION).astype(np.float32)
-    return scores + np.float32(0.0)  # turns -0.0 into 0.0
+    sums *= _STEPS
+    np.rint(sums, out=sums)
+    np.minimum(sums, _STEPS, out=sums)
+    np.maximum(sums, -_STEPS, out=sums)
+    scores = sums.astype(np.float32)  # whole numbers that it can hold
+    scores *= np.float32(1 / _STEPS)
+    scores += np.float32(0.0)  # turns -0.0 into 0.0
+    return scores
 
 
 def best(scored: Scored, k: int) -> Scored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -85,8 +86,8 @@ class Recommender:
         else:
             whys = [None] * len(choices)
         return [
-            replace(choice.match, attributes=self._attributes(choice.match, facts), why=why)
-            for choice, why in zip(choices, whys, strict=True)
+            replace(choice.match, attributes=attributes, why=why)
+            for choice, attributes, why in zip(choices, self._attributes(choices), whys, strict=True)
         ]
 
     def interests(self, history: History) -> list[Interest]:
@@ -108,14 +109,15 @@ class Recommender:
             for row, choice in enumerate(choices)
         ]
 
-    def _attributes(self, match: Match, facts: Facts) -> dict[str, Attribute]:
-        """Return the attributes of the item and of the picture by which it matched."""
-        own = next((p.attributes for p in self.store.pictures(match.id) if p.picture == match.picture), None)
-        if own is None:
-            raise StoreDamaged(
-                f"the item {match.id!r} has no picture {match.picture}, by which it was found; run `visrec verify`"
-            )
-        return {**facts(match.id), **own}
+    def _attributes(self, choices: list[Choice]) -> Iterator[dict[str, Attribute]]:
+        """Yield the attributes of each item and of the picture by which it matched."""
+        pictures = [(choice.match.id, choice.match.picture) for choice in choices]
+        for (item, picture), found in zip(pictures, self.store.items.shown(pictures), strict=True):
+            if found is None:
+                raise StoreDamaged(
+                    f"the item {item!r} has no picture {picture}, by which it was found; run `visrec verify`"
+                )
+            yield found
 
 
 def open(  # noqa: A001 - vision_recs.open is how a shop is opened

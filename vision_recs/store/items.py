@@ -110,6 +110,17 @@ class Items:
                 StoredPicture(_text(picture), int(position), _attributes(text)) for picture, position, text in found
             ]
 
+    def shown(self, pictures: Iterable[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
+        """Return, for each id and picture, the attributes of the item and of that picture; None where there is none."""
+        query = (
+            "SELECT items.attributes, rows.attributes FROM rows JOIN items USING (id)"
+            " WHERE rows.id = ? AND rows.picture = ? ORDER BY rows.ordinal LIMIT 1"
+        )
+        with self._reading(), self._lock:
+            found = [self._connection.execute(query, picture).fetchone() for picture in pictures]
+        with self._reading():
+            return [None if texts is None else {**_attributes(texts[0]), **_attributes(texts[1])} for texts in found]
+
     def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:
         """Return, for each of *positions*, at most *limit* rows that show its vector, by id, then by picture."""
         query = (

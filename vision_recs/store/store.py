@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownItem
 from vision_recs.store.items import Items, StoredPicture
-from vision_recs.store.layout import VECTORS_FILE, Layout
+from vision_recs.store.layout import Layout
 from vision_recs.store.manifest import Manifest
 from vision_recs.store.projections import Projection, read_projection
-from vision_recs.store.vectors import map_vectors
+from vision_recs.store.vectors import ShardVectors
 from vision_recs.types import Attribute, Row, Vectors, scale_rows
 
 if TYPE_CHECKING:  # a query without a filter does without the language of filters
@@ -28,9 +28,6 @@ if TYPE_CHECKING:  # a query without a filter does without the language of filte
 
 _NEAREST_AMONG = 50_000
 """How many ids at most are compared to name the nearest ones to a misspelt id."""
-
-_READ_ONE_BY_ONE = 256
-"""Vectors: of fewer, finding out which come from the same shard takes longer than it saves."""
 
 _CURRENT = re.compile(rb"([0-9]{6,18}) ([0-9a-f]{64})\n")
 
@@ -46,10 +43,8 @@ class Store:
         self.layout = layout
         self.manifest = manifest
         self.items = Items(layout.items(manifest.generation))
-        self._shards: dict[int, NDArray[np.float16]] = {}
+        self._vectors = ShardVectors(layout, manifest.shards, manifest.encoder.dim)
         self._projection: Projection | None = None
-        self._firsts = np.array([shard.first for shard in manifest.shards], dtype=np.int64)
-        self._ends = self._firsts + np.array([shard.rows for shard in manifest.shards], dtype=np.int64)
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -125,23 +120,9 @@ class Store:
 
         Raises as `vectors` does.
         """
-        positions = np.asarray(positions, dtype=np.int64)
-        result = np.empty((len(positions), self.manifest.encoder.dim), dtype=np.float16)
-        shard_of = np.searchsorted(self._firsts, positions, side="right") - 1
-        self._require((shard_of >= 0) & (positions < self._ends[shard_of]), positions, "is in no shard")
-        within = positions - self._firsts[shard_of]
-        if len(positions) <= _READ_ONE_BY_ONE:
-            for row, (number, place) in enumerate(zip(shard_of.tolist(), within.tolist(), strict=True)):
-                shard = self._shards.get(number)
-                result[row] = (self._shard(number) if shard is None else shard)[place]
-        else:
-            order = np.argsort(shard_of, kind="stable")
-            ends = np.cumsum(np.bincount(shard_of))
-            for number in np.flatnonzero(np.diff(ends, prepend=0)).tolist():  # not np.unique: it loads numpy.ma, 10 ms
-                chosen = order[ends[number - 1] if number else 0 : ends[number]]
-                result[chosen] = self._shard(number)[within[chosen]]
-        vectors, alive = scale_rows(result)
-        self._require(alive, positions, "has no direction")
+        vectors, alive = scale_rows(self._vectors.read(positions))
+        if not alive.all():
+            raise self._vectors.damaged(int(positions[np.argmin(alive)]), "has no direction")
         return vectors
 
     def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
@@ -171,8 +152,7 @@ class Store:
     def pin(self) -> None:
         """Open every shard and the projection now, so that nobody can take them away before they are needed."""
         _ = self.projection, self._columns  # opened when they are first asked for
-        for number in range(len(self.manifest.shards)):
-            self._shard(number)
+        self._vectors.open_all()
 
     def attributes(self, item: str) -> dict[str, Attribute]:
         """Return the attributes of *item*; raises UnknownItem."""
@@ -190,7 +170,7 @@ class Store:
 
     def close(self) -> None:
         """Close the files; the store is of no use afterwards."""
-        self._shards.clear()
+        self._vectors.close()
         self.items.close()
 
     @cached_property
@@ -207,22 +187,7 @@ class Store:
     def _masks(self) -> Masks:
         from vision_recs.store.masks import Masks
 
-        return Masks(self.items, self._columns, vectors=int(self._ends.max(initial=0)))
-
-    def _shard(self, number: int) -> NDArray[np.float16]:
-        if number not in self._shards:
-            entry = self.manifest.shards[number]
-            folder = self.layout.shard(entry.name)
-            try:
-                self._shards[number] = map_vectors(folder, rows=entry.rows, dim=self.manifest.encoder.dim)
-            except (OSError, ValueError) as error:
-                raise StoreDamaged(f"{folder / VECTORS_FILE} cannot be read ({error}); run `visrec verify`") from error
-        return self._shards[number]
-
-    def _require(self, sound: NDArray[np.bool_], positions: NDArray[np.int64], what: str) -> None:
-        if not sound.all():
-            position = positions[int(np.argmin(sound))]
-            raise StoreDamaged(f"the vector at position {position} of {self.layout.root} {what}; run `visrec verify`")
+        return Masks(self.items, self._columns, vectors=self._vectors.end)
 
     def _unknown(self, item: str) -> UnknownItem:
         skipped = self.items.skipped(item)

@@ -1,13 +1,20 @@
-"""The vectors of a shard, mapped from their file."""
+"""The vectors of the shards, mapped from their files."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.store.layout import VECTORS_FILE
+from vision_recs.errors import StoreDamaged
+from vision_recs.store.layout import VECTORS_FILE, Layout
+from vision_recs.store.manifest import ShardEntry
+
+_READ_ONE_BY_ONE = 256
+"""Vectors: of fewer, finding out which come from the same shard takes longer than it saves."""
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 
@@ -29,3 +36,71 @@ def map_vectors(folder: Path, *, rows: int, dim: int) -> NDArray[np.float16]:
         raise ValueError(f"its {size} bytes are not {rows} vectors of {dim} float16 numbers in the format of NumPy")
     # a plain array over the map: numpy's own class for maps takes a microsecond more for each row that is read
     return np.asarray(np.memmap(path, np.dtype("<f2"), "r", offset, (rows, dim)))
+
+
+class ShardVectors:
+    """The vectors of some shards by position, as the encoder made them; a shard is opened when it is needed."""
+
+    def __init__(self, layout: Layout, shards: Sequence[ShardEntry], dim: int) -> None:
+        """Read the *shards*, ascending by position, whose vectors have *dim* numbers."""
+        self._layout = layout
+        self._shards = shards
+        self._dim = dim
+        self._firsts = [shard.first for shard in shards]
+        self._ends = [shard.first + shard.rows for shard in shards]
+        self._open: dict[int, NDArray[np.float16]] = {}
+
+    @property
+    def end(self) -> int:
+        """The first position after those of all shards."""
+        return max(self._ends, default=0)
+
+    def read(self, positions: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return the vectors at *positions* (n, dim), in that order; raises StoreDamaged where there is none."""
+        vectors = np.empty((len(positions), self._dim), dtype=np.float16)
+        if len(positions) <= _READ_ONE_BY_ONE:
+            for row, position in enumerate(positions.tolist()):
+                number = bisect_right(self._firsts, position) - 1
+                if number < 0 or position >= self._ends[number]:
+                    raise self.damaged(position, "is in no shard")
+                shard = self._open.get(number)
+                vectors[row] = (self._shard(number) if shard is None else shard)[position - self._firsts[number]]
+        else:
+            self._read_by_shard(positions, vectors)
+        return vectors
+
+    def open_all(self) -> None:
+        """Open every shard now."""
+        for number in range(len(self._shards)):
+            self._shard(number)
+
+    def close(self) -> None:
+        """Forget the files that are open."""
+        self._open.clear()
+
+    def damaged(self, position: int, what: str) -> StoreDamaged:
+        """Return the error of the vector at *position*, of which *what* says what is wrong with it."""
+        return StoreDamaged(f"the vector at position {position} of {self._layout.root} {what}; run `visrec verify`")
+
+    def _read_by_shard(self, positions: NDArray[np.int64], vectors: NDArray[np.float16]) -> None:
+        firsts, ends = np.array([self._firsts, self._ends], dtype=np.int64)
+        shard_of = np.searchsorted(firsts, positions, side="right") - 1
+        inside = (shard_of >= 0) & (positions < ends[shard_of])
+        if not inside.all():
+            raise self.damaged(int(positions[np.argmin(inside)]), "is in no shard")
+        within = positions - firsts[shard_of]
+        order = np.argsort(shard_of, kind="stable")
+        ends = np.cumsum(np.bincount(shard_of))
+        for number in np.flatnonzero(np.diff(ends, prepend=0)).tolist():  # not np.unique: it loads numpy.ma, 10 ms
+            chosen = order[ends[number - 1] if number else 0 : ends[number]]
+            vectors[chosen] = self._shard(number)[within[chosen]]
+
+    def _shard(self, number: int) -> NDArray[np.float16]:
+        if number not in self._open:
+            entry = self._shards[number]
+            folder = self._layout.shard(entry.name)
+            try:
+                self._open[number] = map_vectors(folder, rows=entry.rows, dim=self._dim)
+            except (OSError, ValueError) as error:
+                raise StoreDamaged(f"{folder / VECTORS_FILE} cannot be read ({error}); run `visrec verify`") from error
+        return self._open[number]
