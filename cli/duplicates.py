@@ -16,7 +16,6 @@ from .render import print_json, print_table
 if TYPE_CHECKING:
     from vision_recs.recommend.duplicates import Duplicates
 
-_EVERY_ITEM = "item"
 _NAMED = 3
 """Items of a placeholder that are named on a terminal."""
 
@@ -50,7 +49,7 @@ def duplicates(
 ) -> None:
     """Print groups of items that look the same, every two of them, and placeholders that many items show."""
     from vision_recs.jobs.progress import Progress
-    from vision_recs.recommend import VARIANTS
+    from vision_recs.recommend import EVERY_ITEM, VARIANTS
     from vision_recs.recommend.duplicates import DuplicateOptions, find_duplicates
     from vision_recs.store import Store
 
@@ -58,7 +57,7 @@ def duplicates(
         raise typer.BadParameter(f"{threshold} is not above 0 and at most 1", param_hint="--threshold")
     opened = Store.open(store)
     opened.pin()
-    apart = VARIANTS if one_per is None else None if one_per == _EVERY_ITEM else one_per
+    apart = VARIANTS if one_per is None else None if one_per == EVERY_ITEM else one_per
     wanted = DuplicateOptions(threshold=threshold, one_per=apart, placeholder=placeholder, device=device)
     with show_progress(quiet=quiet) as progress:
         found = find_duplicates(

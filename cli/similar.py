@@ -17,9 +17,6 @@ from .render import match_json, print_json, print_matches
 if TYPE_CHECKING:
     from vision_recs.recommend import History, Policy, Recommender, Weighted
 
-_EVERY_ITEM = "item"
-"""What `--one-per` takes for showing all variants."""
-
 Items = Annotated[
     list[str] | None, typer.Argument(metavar="ITEM...", help="One or several item ids; mug-07:2 counts twice.")
 ]
@@ -134,7 +131,7 @@ def policy_of(
     rules: Path | None, exclude: list[str], one_per: str | None, min_score: float | None, *, diverse: bool
 ) -> Policy:
     """Return the policy of the file *rules*, with what the command line says in its place."""
-    from vision_recs.recommend import DIVERSITY, Policy
+    from vision_recs.recommend import DIVERSITY, EVERY_ITEM, Policy
 
     policy = Policy()
     if rules is not None:
@@ -142,7 +139,7 @@ def policy_of(
 
         policy = read_policy(rules)
     if one_per is not None:
-        policy = replace(policy, one_per=None if one_per == _EVERY_ITEM else one_per)
+        policy = replace(policy, one_per=None if one_per == EVERY_ITEM else one_per)
     return replace(
         policy,
         exclude=policy.exclude.union(exclude),

@@ -12,6 +12,7 @@ from random_shops import cells
 from slow_policy import SlowShop
 
 import vision_recs
+from vision_recs.errors import VisionRecsError
 from vision_recs.filters import Filter
 from vision_recs.recommend import Event, History, Policy, Query, Rules, Weighted
 from vision_recs.recommend.rules import ALWAYS, Bounds, Differ, Exclude, Occasion, Pin, Same, Shift
@@ -157,6 +158,42 @@ def test_an_answer_keeps_what_is_never_given_up(shop, data):
         for _ in range(4):
             policy, query = data.draw(policies), data.draw(queries(shop))
             keeps_its_promises(recommender.answer(query, policy), query, policy)
+
+
+@settings(deadline=None, max_examples=15)
+@given(shop=shops(), data=st.data())
+def test_queries_that_are_answered_together_get_what_each_would_alone(shop, data):
+    plain = st.builds(Policy, diversity=st.sampled_from([0.0, 0.6]), min_score=st.sampled_from([None, 0.9]))
+    unknown = st.just(Query(items=("nobody",)))
+    one = st.builds(Query, items=st.tuples(st.sampled_from(sorted(shop.items))), k=st.integers(1, 4))
+    asked = data.draw(st.lists(st.tuples(one | queries(shop) | unknown, plain | policies), max_size=8))
+    with opened(shop) as recommender:
+        assert list(map(str, recommender.answer_all(asked))) == [str(alone(recommender, *each)) for each in asked]
+
+
+def alone(recommender, query, policy):
+    try:
+        return recommender.answer(query, policy)
+    except VisionRecsError as error:
+        return error
+
+
+def test_plain_queries_are_searched_for_together(monkeypatch):
+    shop = Shop()
+    for number in range(8):
+        shop.files[f"{number}.png"] = cells((100 + number, 1, 2, 3))
+        shop.put(f"item{number:02}", f"{number}.png")
+    with opened(shop) as recommender:
+        searches = []
+        search = recommender.index.search
+
+        def counted(vectors, k, **how):
+            searches.append(len(vectors))
+            return search(vectors, k, **how)
+
+        monkeypatch.setattr(recommender.index, "search", counted)
+        recommender.answer_all([(Query(items=(item,), k=3), Policy()) for item in shop.items])
+        assert searches == [8]
 
 
 def keeps_its_promises(found, query, policy):

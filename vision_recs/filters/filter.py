@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from vision_recs.errors import FilterError
 from vision_recs.filters.parser import parse
 from vision_recs.filters.tokens import short
-from vision_recs.filters.tree import AttributeType, Compare, Member, Missing, Name, Node, Test, Text, Truth, tests
+from vision_recs.filters.tree import And, AttributeType, Compare, Member, Missing, Name, Node, Test, Text, Truth, tests
 from vision_recs.types import Attribute
 
 _NAMED_AT_MOST = 20  # attributes in a message
@@ -31,6 +31,10 @@ class Filter:
     def parse(cls, expression: str) -> Filter:
         """Return the filter that *expression* describes (see `vision_recs.filters`); raises FilterError."""
         return cls(parse(expression), expression)
+
+    def __and__(self, other: Filter | None) -> Filter:
+        """Return the filter that an item matches which matches both; None is matched by all."""
+        return self if other is None else Filter(And((*_parts(self.tree), *_parts(other.tree))))
 
     def __str__(self) -> str:
         """Return an expression that parses to an equal filter."""
@@ -91,3 +95,7 @@ def _unknown(name: str, schema: Mapping[str, AttributeType]) -> str:
 
 def _written(name: str) -> str:
     return short(str(Name(name)))
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    return node.parts if isinstance(node, And) else (node,)

@@ -17,7 +17,7 @@ from vision_recs.lazy import lazy_names
 if TYPE_CHECKING:
     from vision_recs.recommend.history import Event, History, read_history
     from vision_recs.recommend.interests import Interest
-    from vision_recs.recommend.policy import DIVERSITY, VARIANTS, Policy
+    from vision_recs.recommend.policy import DIVERSITY, EVERY_ITEM, VARIANTS, Policy
     from vision_recs.recommend.query import Query, Weighted
     from vision_recs.recommend.recommender import (
         Recommender,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "DIVERSITY": "policy",
+    "EVERY_ITEM": "policy",
     "Event": "history",
     "History": "history",
     "Interest": "interests",
@@ -48,6 +49,7 @@ _HOMES = {
 
 __all__ = [
     "DIVERSITY",
+    "EVERY_ITEM",
     "VARIANTS",
     "Event",
     "History",

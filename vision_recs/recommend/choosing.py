@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vision_recs.recommend.diversity import Pool
+from vision_recs.recommend.diversity import DiversePool, Pool
 from vision_recs.recommend.policy import Policy
 from vision_recs.recommend.query import Query
 from vision_recs.recommend.questions import Question
@@ -44,7 +44,7 @@ class Chooser:
         self._policy = policy
         self._questions = questions
         self._places = query.k
-        self._where = _both(query.where, policy.where)
+        self._where = query.where & policy.where if query.where is not None else policy.where
         self._rulings = [self._ruling(question) for question in questions]
         self._claims = Claims(items=set(query.asked).union(policy.exclude))
         self._given = [0] * len(questions)
@@ -81,6 +81,10 @@ class Chooser:
 
         Returns whether another turn may find more: an item whose best picture another question showed has others.
         """
+        if self._is_simple:
+            for candidate in self._candidates(0, relaxed, self._places - len(self._chosen)):
+                self._choose(candidate, 0, relaxed)
+            return False
         before = len(self._chosen)
         pools = [self._pool(number, relaxed) for number in range(len(self._questions))]
         turns = set(range(len(pools)))
@@ -91,15 +95,23 @@ class Chooser:
                 turns.remove(turn)
                 continue
             candidate, vector = taken
-            broken = tuple(name for name in relaxed if self._breaks(name, candidate, turn))
-            self._chosen.append(Choice(candidate.match, turn, candidate.moves, broken))
-            self._given[turn] += 1
-            self._claims.add(candidate)
+            self._choose(candidate, turn, relaxed)
             if vector is not None:
                 self._shown.append(vector)
                 for pool in pools:
                     pool.move_away_from(vector)
         return len(self._questions) > 1 and len(self._chosen) > before
+
+    @property
+    def _is_simple(self) -> bool:
+        """Whether the best candidates are the answer."""
+        return len(self._questions) == 1 and not self._policy.diversity
+
+    def _choose(self, candidate: Candidate, turn: int, relaxed: Sequence[str]) -> None:
+        broken = tuple([name for name in relaxed if self._breaks(name, candidate, turn)])
+        self._chosen.append(Choice(candidate.match, turn, candidate.moves, broken))
+        self._given[turn] += 1
+        self._claims.add(candidate)
 
     def _due(self, number: int) -> float:
         """Return whose turn it is: each prefix of the answer is shared as nearly as can be (Sainte-Lague)."""
@@ -109,16 +121,16 @@ class Chooser:
         taken = candidate.group in self._claims.groups and "one_per" not in relaxed
         return not taken and not self._claims.shows(candidate.match)
 
+    def _candidates(self, number: int, relaxed: Sequence[str], count: int) -> list[Candidate]:
+        return self._search.candidates(self._questions[number], self._sieve(number, relaxed), count, self._where)
+
     def _pool(self, number: int, relaxed: Sequence[str]) -> Pool:
-        policy, question = self._policy, self._questions[number]
-        left = self._places - len(self._chosen)
-        is_simple = len(self._questions) == 1 and not policy.diversity
-        count = left if is_simple else policy.pool(left)
-        candidates = self._search.candidates(question, self._sieve(number, relaxed), count, self._where)
-        if not policy.diversity or not candidates:
-            return Pool(candidates, diversity=0.0)
+        diversity = self._policy.diversity
+        candidates = self._candidates(number, relaxed, self._policy.pool(self._places - len(self._chosen)))
+        if not diversity or not candidates:
+            return Pool(candidates)
         vectors = self._search.vectors([candidate.match for candidate in candidates])
-        pool = Pool(candidates, diversity=policy.diversity, vectors=vectors)
+        pool = DiversePool(candidates, diversity=diversity, vectors=vectors)
         for shown in self._shown:
             pool.move_away_from(shown)
         return pool
@@ -186,14 +198,6 @@ class Chooser:
         tests = [test for ruling in self._rulings if ruling is not None for test in ruling.allowed]
         tests += [] if self._where is None else [self._where]
         return all(test.matches(attributes) for test in tests)
-
-
-def _both(one: Filter | None, other: Filter | None) -> Filter | None:
-    if one is None or other is None:
-        return one or other
-    from vision_recs.recommend.rules import all_of
-
-    return all_of(one, other)
 
 
 def _arranged(pinned: Mapping[int, Choice], others: Sequence[Choice]) -> list[Choice]:

@@ -13,10 +13,29 @@ from vision_recs.types import Vectors
 
 
 class Pool:
-    """Candidates for one question, best first, and how near each is to what is chosen already."""
+    """Candidates for one question, best first, to be taken in that order."""
 
-    def __init__(self, candidates: Sequence[Candidate], *, diversity: float, vectors: Vectors | None = None) -> None:
-        """Offer *candidates*, whose *vectors* (n, dim) are needed where *diversity* is above 0."""
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        """Offer *candidates*."""
+        self._left = iter(candidates)
+
+    def move_away_from(self, vector: Vectors) -> None:
+        """Let what is taken from now on be unlike *vector* (dim,), which is part of the answer."""
+
+    def take(self, is_open: Callable[[Candidate], bool]) -> tuple[Candidate, Vectors | None] | None:
+        """Return the best candidate that is open, with its vector where that is known; None where there is none.
+
+        No candidate is returned twice, and one that was not open once is not looked at again.
+        """
+        return next(((candidate, None) for candidate in self._left if is_open(candidate)), None)
+
+
+class DiversePool(Pool):
+    """Candidates that lose by *diversity* for how near they are to what is chosen already."""
+
+    def __init__(self, candidates: Sequence[Candidate], *, diversity: float, vectors: Vectors) -> None:
+        """Offer *candidates*, of which there is one at least, with their *vectors* (n, dim)."""
+        super().__init__(candidates)
         self._candidates = candidates
         self._diversity = diversity
         self._vectors = vectors
@@ -26,25 +45,19 @@ class Pool:
         self._values = marginal(self._ranks, self._nearest, diversity)
 
     def move_away_from(self, vector: Vectors) -> None:
-        """Let what is chosen from now on be unlike *vector* (dim,), which is part of the answer."""
-        if self._vectors is not None:
-            self._nearest = np.maximum(self._nearest, cosines(self._vectors, vector))
-            self._values = marginal(self._ranks, self._nearest, self._diversity)
-            self._values[self._is_gone] = -np.inf
+        """Let what is taken from now on be unlike *vector* (dim,), which is part of the answer."""
+        self._nearest = np.maximum(self._nearest, cosines(self._vectors, vector))
+        self._values = marginal(self._ranks, self._nearest, self._diversity)
+        self._values[self._is_gone] = -np.inf
 
     def take(self, is_open: Callable[[Candidate], bool]) -> tuple[Candidate, Vectors | None] | None:
-        """Return the best candidate that is open, with its vector; equal ones in the order of the pool.
-
-        No candidate is returned twice, and one that was not open once is not looked at again.
-        """
-        for _ in self._candidates:
+        """Return the best candidate that is open, with its vector; equal ones in the order of the pool."""
+        while not self._is_gone.all():
             best = int(np.argmax(self._values))
-            if self._is_gone[best]:
-                break
             self._is_gone[best] = True
             self._values[best] = -np.inf
             if is_open(self._candidates[best]):
-                return self._candidates[best], None if self._vectors is None else self._vectors[best]
+                return self._candidates[best], self._vectors[best]
         return None
 
 

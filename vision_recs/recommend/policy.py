@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # a policy without rules does without what reads them
 VARIANTS = "variant_group"
 """The attribute whose items are variants of one product, where a catalogue has it."""
 
+EVERY_ITEM = "item"
+"""What is written for `Policy.one_per` where all variants are to be shown."""
+
 DIVERSITY = 0.3
 """How much `--diverse` gives up for variety."""
 
@@ -33,7 +36,7 @@ class Policy:
     *diversity*, from 0 to below 1, is what a match loses for being like those chosen before it: the next is the one of
     the highest (1 - diversity) * rank - diversity * (its greatest cosine with one that is chosen), where rank is the
     score with what rules add to it (Carbonell and Goldstein, 1998: maximal marginal relevance). It is chosen out of the
-    100 best or, where that is more, of the best 5 times as many as were asked for.
+    40 best or, where that is more, of the best twice as many as were asked for.
 
     Raises PolicyError for a value out of its range.
     """

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from vision_recs.engines import open_index
-from vision_recs.errors import StoreDamaged
+from vision_recs.errors import StoreDamaged, VisionRecsError
 from vision_recs.recommend.asking import ask
 from vision_recs.recommend.choosing import Choice, Chooser
 from vision_recs.recommend.encoding import QueryEncoder
@@ -18,6 +17,7 @@ from vision_recs.recommend.query import Query
 from vision_recs.recommend.questions import Question
 from vision_recs.recommend.search import Search
 from vision_recs.recommend.sieve import Facts
+from vision_recs.recommend.together import search_ahead
 from vision_recs.store import Selection, Store
 from vision_recs.types import Attribute, Match, VectorIndex, Vectors, Why
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:  # a query without a filter does without the language of filte
     from vision_recs.filters import Filter
     from vision_recs.recommend.history import History
     from vision_recs.recommend.interests import Interest
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Recommender:
@@ -74,11 +78,30 @@ class Recommender:
         FilterError and PolicyError, for pictures ImageError, and for those and texts EncoderError and SpaceMismatch.
         """
         policy = policy or Policy()
+        return self._answer(query, policy, self._questions(query, policy), self._search)
+
+    def answer_all(self, asked: Sequence[tuple[Query, Policy]]) -> list[list[Match] | VisionRecsError]:
+        """Return for each query and policy what `answer` returns, or the error that it raises.
+
+        The index is searched for all of them at once, which takes a fraction of the time.
+        """
+        questions = [_outcome(self._questions, query, policy) for query, policy in asked]
+        plain = [(*pair, own) for pair, own in zip(asked, questions, strict=True) if isinstance(own, list)]
+        search = _outcome(search_ahead, self._search, plain)
+        ahead = search if isinstance(search, Search) else self._search
+        return [
+            _outcome(self._answer, *pair, own, ahead) if isinstance(own, list) else own
+            for pair, own in zip(asked, questions, strict=True)
+        ]
+
+    def _questions(self, query: Query, policy: Policy) -> list[Question]:
         if policy.names_attributes:
             policy.check(self.store.attribute_types())
-        questions = ask(query, self.store, self._encoder)
+        return ask(query, self.store, self._encoder)
+
+    def _answer(self, query: Query, policy: Policy, questions: list[Question], search: Search) -> list[Match]:
         facts = cache(self.store.attributes)
-        choices = Chooser(self._search, facts, query, policy, questions).choose()
+        choices = Chooser(search, facts, query, policy, questions).choose()
         if query.why:
             whys: list[Why | None] = self._whys(choices, questions, facts)
         elif policy.rules is not None:
@@ -86,8 +109,8 @@ class Recommender:
         else:
             whys = [None] * len(choices)
         return [
-            replace(choice.match, attributes=attributes, why=why)
-            for choice, attributes, why in zip(choices, self._attributes(choices), whys, strict=True)
+            Match(found.id, found.score, found.picture, found.digest, attributes, why)
+            for (found, *_), attributes, why in zip(choices, self._attributes(choices), whys, strict=True)
         ]
 
     def interests(self, history: History) -> list[Interest]:
@@ -157,3 +180,11 @@ def _filter(where: str | Filter | None) -> Filter | None:
 
         return Filter.parse(where)
     return where
+
+
+def _outcome(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | VisionRecsError:
+    """Return what *work* returns, or the error that it raises."""
+    try:
+        return work(*args, **kwargs)
+    except VisionRecsError as error:
+        return error

@@ -200,12 +200,6 @@ class Rules:
                 yield f"{rule.key}, key 'when'", rule.occasion.when
 
 
-def all_of(*filters: Filter | None) -> Filter | None:
-    """Return the filter that an item matches which matches all of *filters*, None left out; None where none is left."""
-    nodes: tuple[Node, ...] = tuple(each.tree for each in filters if each is not None)
-    return Filter(nodes[0] if len(nodes) == 1 else And(nodes)) if nodes else None
-
-
 def require(
     attribute: str,
     schema: Mapping[str, AttributeType],

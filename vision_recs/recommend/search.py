@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import islice
+from operator import and_
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -39,7 +41,7 @@ class Search(NamedTuple):
     def candidates(self, question: Question, sieve: Sieve, count: int, where: Filter | None) -> list[Candidate]:
         """Return the best *count* candidates that *sieve* lets through, of items that match *where*, best first."""
         vectors, searched = question.vectors, where
-        fetch = round(self._slack() * (count + len(vectors)))
+        fetch = self.first_fetch(question, count)
         while True:
             found = self.within(vectors, fetch, searched)
             ranked = found[0] if question.is_single else self._ranked(found, question)
@@ -49,11 +51,12 @@ class Search(NamedTuple):
                 return candidates
             fetch *= 4
             if fetch > _NARROW and sieve.tests:
-                searched = _narrowed(where, sieve)
+                searched = reduce(and_, sieve.tests) & where
 
-    def _slack(self) -> float:
+    def first_fetch(self, question: Question, count: int) -> int:
+        """Return how many pictures are fetched at first for *count* candidates of *question*."""
         each = self.store.manifest.pictures / max(1, self.store.manifest.items)
-        return min(_SLACK, 1 + each / 2)
+        return round(min(_SLACK, 1 + each / 2) * (count + sum(len(part.vectors) for part in question.parts)))
 
     def vectors(self, matches: Sequence[Match]) -> Vectors:
         """Return the vectors of the pictures of *matches* (n, dim)."""
@@ -85,12 +88,6 @@ def _is_settled(
     if question.is_single and not sieve.moves_any:
         return True  # the rest of a single search comes after what it gave, equal scores too
     return candidates[-1].rank > bound + (0.0 if sieve.ruling is None else sieve.ruling.most)
-
-
-def _narrowed(where: Filter | None, sieve: Sieve) -> Filter | None:
-    from vision_recs.recommend.rules import all_of
-
-    return all_of(where, *sieve.tests)
 
 
 def pictures_of(store: Store, item: str) -> Iterator[tuple[str, str, int]]:

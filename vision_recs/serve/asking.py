@@ -10,11 +10,8 @@ from msgspec import UNSET
 from vision_recs import types
 from vision_recs.errors import RequestError
 from vision_recs.filters import Filter
-from vision_recs.recommend import Event, History, Policy, Query, Recommender, Weighted
+from vision_recs.recommend import EVERY_ITEM, Event, History, Policy, Query, Recommender, Weighted
 from vision_recs.serve import messages
-
-EVERY_ITEM = "item"
-"""What one_per is in an address for showing all variants, as on the command line."""
 
 
 def query_of(asked: messages.QueryBody, pictures: Sequence[Weighted[bytes]] = ()) -> Query:
@@ -62,7 +59,7 @@ def policy_of(asked: messages.PolicyBody, base: Policy) -> Policy:
     if asked.exclude:
         changes["exclude"] = base.exclude.union(asked.exclude)
     if asked.where is not None:
-        changes["where"] = _both(base.where, Filter.parse(asked.where))
+        changes["where"] = Filter.parse(asked.where) & base.where
     return replace(base, **changes) if changes else base  # type: ignore[arg-type] # each of its own field's type
 
 
@@ -71,9 +68,8 @@ def filter_of(where: str | None) -> Filter | None:
     return None if where is None else Filter.parse(where)
 
 
-def answer(recommender: Recommender, query: Query, policy: Policy) -> messages.Similar:
-    """Return the answer of *recommender*; raises what it does."""
-    matches = recommender.answer(query, policy)
+def answer_of(recommender: Recommender, query: Query, matches: Sequence[types.Match]) -> messages.Similar:
+    """Return the answer to *query*, for which *recommender* found *matches*."""
     interests = [] if query.history is None else recommender.interests(query.history)
     return messages.Similar(
         recommender.store.generation,
@@ -117,13 +113,3 @@ def _why(why: types.Why) -> messages.Why:
         [messages.MoveByRule(move.rule, move.by, move.to) for move in why.moves],
         list(why.relaxed),
     )
-
-
-def _both(one: Filter | None, other: Filter) -> Filter:
-    if one is None:
-        return other
-    from vision_recs.recommend.rules import all_of
-
-    both = all_of(one, other)
-    assert both is not None
-    return both

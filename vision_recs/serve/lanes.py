@@ -1,8 +1,6 @@
 """Lanes: a thread for one kind of work each, with a bounded queue, so that one kind cannot hold up another.
 
-Work is done off the event loop. One thread a lane is enough: a worker process is meant to use one core. Queries are
-not gathered to be searched together: sixteen at a time save a tenth of a request (benchmarks/serve.json), and waiting
-for them costs more.
+Work is done off the event loop. One thread a lane is enough: a worker process is meant to use one core.
 """
 
 from __future__ import annotations

@@ -46,6 +46,10 @@ class RememberedItems(Items):
                 self._remember(self._pictures_of, item, known)
         return known
 
+    def shown(self, pictures: Iterable[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
+        """Return what `Items.shown` does."""
+        return [self._shown(item, picture) for item, picture in pictures]
+
     def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:
         """Return what `Items.rows` does."""
         asked = list(positions)
@@ -64,6 +68,13 @@ class RememberedItems(Items):
         for digest, position in read.items():
             self._remember(self._position_of, digest, position)
         return {digest: read[digest] if position is None else position for digest, position in known.items()}
+
+    def _shown(self, item: str, picture: str) -> dict[str, Attribute] | None:
+        attributes = self.attributes(item)
+        own = next((each.attributes for each in self.pictures(item) if each.picture == picture), None)
+        if attributes is None or own is None:
+            return None
+        return {**attributes, **own} if own else attributes
 
     def _remember(self, memory: dict[K, V], key: K, value: V) -> None:
         """Keep *value*; where there is no room, forget the oldest."""

@@ -60,13 +60,13 @@ async def similar_to_picture(call: Call, parameters: PolicyParameters) -> Simila
 
 
 async def _answer(call: Call, body: QueryBody, pictures: Sequence[Weighted[bytes]] = ()) -> Similar:
-    service, edition = call.service, call.edition
-    lane = service.answers
+    service, edition, options = call.service, call.edition, call.service.options
     if pictures or body.texts:
-        lane = service.pictures
         service.shop.encodes |= bool(pictures)
-    options = service.options
-    return await lane.run(edition, _worked_out, edition, body, pictures, options.policy, options.limits)
+        work = (edition, body, pictures, options.policy, options.limits)
+        return await service.pictures.run(edition, _worked_out, *work)
+    with edition.gathered.waiting(body) as asked:
+        return await service.answers.run(edition, edition.gathered.answer, asked, options.policy)
 
 
 def _worked_out(
@@ -77,7 +77,7 @@ def _worked_out(
     policy = asking.policy_of(body.policy, policy)
     for picture in pictures:
         _require_size(picture.what, limits)
-    return asking.answer(edition.recommender, query, policy)
+    return asking.answer_of(edition.recommender, query, edition.recommender.answer(query, policy))
 
 
 def _require_size(picture: bytes, limits: Limits) -> None:

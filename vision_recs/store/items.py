@@ -6,7 +6,6 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,6 +31,9 @@ CREATE TABLE skipped (
 CREATE INDEX skipped_by_digest ON skipped (digest);
 """
 """Attributes are JSON objects; digests are the 32 bytes of SHA-256; a position names a vector (see the manifest)."""
+
+
+_MAPPED = 1 << 40  # bytes at most: all of the file, or as much of it as this SQLite maps
 
 
 class StoredPicture(NamedTuple):
@@ -60,6 +62,21 @@ class Skipped(NamedTuple):
     message: str
 
 
+class _Reading:
+    """Turns what SQLite and damaged values raise into StoreDamaged; a generator would take four times as long."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Begin to read."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Raise StoreDamaged for an error of the file."""
+        if isinstance(error, sqlite3.Error | TypeError | ValueError):
+            raise StoreDamaged(f"{self._path} cannot be read ({error}); run `visrec verify`") from error
+
+
 class Items:
     """The items, rows and skipped pictures of one generation; safe to use from several threads."""
 
@@ -67,23 +84,18 @@ class Items:
         """Open *path* read-only; raises StoreDamaged where it is no such file."""
         self._path = path
         self._lock = threading.Lock()
-        with self._reading():
+        self._reading = _Reading(path)
+        with self._reading:
             # immutable: a published file never changes, so SQLite need neither lock it nor look for a journal
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
             )
+        self._all(f"PRAGMA mmap_size = {_MAPPED}")  # or every page is copied, and most are not kept
         self._all("SELECT 1 FROM items LIMIT 1")
 
     def _all(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with self._reading(), self._lock:
+        with self._reading, self._lock:
             return self._connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, TypeError, ValueError) as error:
-            raise StoreDamaged(f"{self._path} cannot be read ({error}); run `visrec verify`") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -92,20 +104,20 @@ class Items:
     def attributes(self, item: str) -> dict[str, Attribute] | None:
         """Return the attributes of *item*, or None where there is no such item."""
         found = self._all("SELECT attributes FROM items WHERE id = ?", (item,))
-        with self._reading():
+        with self._reading:
             return _attributes(found[0][0]) if found else None
 
     def all_attributes(self) -> Iterator[tuple[str, dict[str, Attribute]]]:
         """Yield every item, by id ascending, with its attributes."""
         for item, text in self._all("SELECT id, attributes FROM items ORDER BY id"):
-            with self._reading():
+            with self._reading:
                 yield item, _attributes(text)
 
     def pictures(self, item: str) -> list[StoredPicture]:
         """Return the pictures of *item* in the order of the catalogue, empty where there is no such item."""
         query = "SELECT picture, position, attributes FROM rows WHERE id = ? ORDER BY ordinal"
         found = self._all(query, (item,))
-        with self._reading():
+        with self._reading:
             return [
                 StoredPicture(_text(picture), int(position), _attributes(text)) for picture, position, text in found
             ]
@@ -113,33 +125,45 @@ class Items:
     def shown(self, pictures: Iterable[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
         """Return, for each id and picture, the attributes of the item and of that picture; None where there is none."""
         query = (
-            "SELECT items.attributes, rows.attributes FROM rows JOIN items USING (id)"
-            " WHERE rows.id = ? AND rows.picture = ? ORDER BY rows.ordinal LIMIT 1"
+            "SELECT asked.key, items.attributes, rows.attributes FROM json_each(?) AS asked"
+            " CROSS JOIN items ON items.id = json_extract(asked.value, '$[0]')"
+            " CROSS JOIN rows ON rows.id = items.id AND rows.picture = json_extract(asked.value, '$[1]')"
         )
-        with self._reading(), self._lock:
-            found = [self._connection.execute(query, picture).fetchone() for picture in pictures]
-        with self._reading():
-            return [None if texts is None else {**_attributes(texts[0]), **_attributes(texts[1])} for texts in found]
+        wanted = list(pictures)
+        found = {key: texts for key, *texts in self._all(query, (json.dumps(wanted),))}
+        with self._reading:
+            attributes = {key: {**_attributes(item), **_attributes(own)} for key, (item, own) in found.items()}
+        return [attributes.get(key) for key in range(len(wanted))]
 
-    def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:
+    def rows(self, positions: Sequence[int], limit: int) -> dict[int, list[Row]]:
         """Return, for each of *positions*, at most *limit* rows that show its vector, by id, then by picture."""
         query = (
-            "SELECT rows.id, rows.picture, hex(vectors.digest) FROM rows JOIN vectors USING (position)"
-            " WHERE position = ? ORDER BY rows.id, rows.picture LIMIT ?"
+            "SELECT rows.position, rows.id, rows.picture, vectors.digest FROM json_each(?) AS asked"
+            " CROSS JOIN rows ON rows.position = asked.value JOIN vectors ON vectors.position = rows.position"
         )
-        with self._reading(), self._lock:
-            execute = self._connection.execute
-            return {position: _rows(execute(query, (position, limit))) for position in positions}
+        most = 2 * len(positions)
+        found = self._all(f"{query} LIMIT ?", (json.dumps(positions), most))
+        if len(found) == most:  # one picture that thousands of items show would keep out the others
+            query += " ORDER BY rows.id, rows.picture LIMIT ?"
+            found = [row for position in positions for row in self._all(query, (f"[{position}]", limit))]
+        with self._reading:
+            rows: dict[int, list[Row]] = {position: [] for position in positions}
+            for position, item, picture, digest in found:
+                rows[position].append(Row(_text(item), _text(picture), _blob(digest).hex()))
+        for several in rows.values():
+            several.sort()
+            del several[limit:]
+        return rows
 
     def rows_where(self, positions: Sequence[int], limit: int, where: Filter) -> dict[int, list[Row]]:
         """Return, for each of *positions*, what `rows` does, but only rows of items that match *where*."""
         query = (
-            "SELECT rows.id, rows.picture, hex(vectors.digest), items.attributes"
+            "SELECT rows.id, rows.picture, vectors.digest, items.attributes"
             " FROM rows JOIN vectors USING (position) JOIN items USING (id)"
             " WHERE position = ? ORDER BY rows.id, rows.picture"
         )
         rows = {}
-        with self._reading(), self._lock:
+        with self._reading, self._lock:
             for position in positions:
                 found = self._connection.execute(query, (position,))
                 matching = (row[:3] for row in found if where.matches(_attributes(row[3])))
@@ -154,7 +178,7 @@ class Items:
         query = "SELECT items.attributes, rows.position FROM items CROSS JOIN rows USING (id)"
         positions: set[int] = set()
         last, matches = None, False
-        with self._reading(), self._lock:
+        with self._reading, self._lock:
             for text, position in self._connection.execute(query):
                 if text != last:  # the rows of an item come together
                     last, matches = text, where.matches(_attributes(text))
@@ -187,13 +211,13 @@ class Items:
     def positions(self, digests: Iterable[str]) -> dict[str, int]:
         """Return where the vector of each of the pictures with *digests* is, which rows have named."""
         query = "SELECT position FROM vectors WHERE digest = ?"
-        with self._reading(), self._lock:
+        with self._reading, self._lock:
             execute = self._connection.execute
             found = {digest: execute(query, (bytes.fromhex(digest),)).fetchone() for digest in digests}
         gone = next((digest for digest, row in found.items() if row is None), None)
         if gone is not None:
             raise StoreDamaged(f"{self._path} has no vector of the picture {gone}, which it names; run `visrec verify`")
-        with self._reading():
+        with self._reading:
             return {digest: int(position) for digest, (position,) in found.items()}
 
     def ids(self, prefix: str = "", limit: int = -1) -> list[str]:
@@ -221,11 +245,19 @@ def _text(value: object) -> str:
     return value
 
 
-def _rows(found: Iterable[tuple[str, str, str]]) -> list[Row]:
-    return [Row(_text(item), _text(picture), digest.lower()) for item, picture, digest in found]
+def _blob(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{value!r} where a digest belongs")
+    return value
+
+
+def _rows(found: Iterable[tuple[str, str, bytes]]) -> list[Row]:
+    return [Row(_text(item), _text(picture), _blob(digest).hex()) for item, picture, digest in found]
 
 
 def _attributes(text: str) -> dict[str, Attribute]:
+    if text == "{}":  # as of most pictures
+        return {}
     value = json.loads(text)
     if not isinstance(value, dict):
         raise TypeError(f"{value!r} where an object belongs")

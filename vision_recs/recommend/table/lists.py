@@ -144,12 +144,7 @@ def _answering(
 
 def _target(options: TableOptions) -> Filter | None:
     """Return what similar items have to match."""
-    wanted = [where for where in (options.where, options.policy.where) if where is not None]
-    if not wanted:
-        return None
-    from vision_recs.recommend.rules import all_of
-
-    return all_of(*wanted)
+    return options.policy.where if options.where is None else options.where & options.policy.where
 
 
 def _index(store: Store) -> VectorIndex:
