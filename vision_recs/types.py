@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -206,8 +207,7 @@ class Why:
     relaxed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """One answer: a picture of an item, and its score: its cosine with the query (-1 to 1), where that is one vector.
 
     *digest* is that of the picture's bytes. *attributes* are filled in by the Recommender, and so is *why* where it is
@@ -218,7 +218,7 @@ class Match:
     score: float
     picture: str
     digest: str = ""
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = MappingProxyType({})
     why: Why | None = None
 
 

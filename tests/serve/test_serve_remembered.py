@@ -23,6 +23,8 @@ def test_what_is_remembered_is_what_is_read(tmp_path, most):
         for item in ids:
             assert remembered.attributes(item) == plain.attributes(item)
             assert remembered.pictures(item) == plain.pictures(item)
+        shown = [(item, picture.picture) for item in ids for picture in plain.pictures(item)] + [("nobody", "1.png")]
+        assert remembered.shown(iter(shown)) == plain.shown(shown)
         for start in range(0, len(positions), 9):
             some = positions[start : start + 12]
             assert remembered.rows(iter(some), 1) == plain.rows(some, 1)

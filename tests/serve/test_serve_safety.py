@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from vision_recs.errors import RequestError
-from vision_recs.serve import Limits
-from vision_recs.serve import similar as handlers
+from vision_recs.serve import Limits, asking
 from vision_recs.serve.lanes import Lane
 from vision_recs.serve.logs import JsonFormatter
 
@@ -168,7 +167,7 @@ def test_a_server_with_too_much_to_do_says_so(ask, sample_store, monkeypatch):
         stop.wait(30)
         raise RequestError("enough")
 
-    monkeypatch.setattr(handlers, "_worked_out", wait)
+    monkeypatch.setattr(asking, "answer_all", wait)
     with ask(sample_store, limits=Limits(waiting=1)) as client:
         first = threading.Thread(target=client.get, args=("/v1/similar?id=mug-01",))
         first.start()

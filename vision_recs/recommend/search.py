@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import reduce
 from itertools import islice
 from operator import and_
@@ -69,7 +68,7 @@ class Search(NamedTuple):
         position_of = self.store.positions_of({match.digest for match in seen})
         vectors = self.store.vectors(np.array(list(position_of.values()), dtype=np.int64))
         score_of = dict(zip(position_of, question.scores(vectors).tolist(), strict=True))
-        scored = [replace(match, score=score_of[match.digest]) for match in seen]
+        scored = [match._replace(score=score_of[match.digest]) for match in seen]
         return sorted(scored, key=lambda match: (-match.score, match.id, match.picture))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from msgspec import UNSET
 
 from vision_recs import types
-from vision_recs.errors import RequestError
+from vision_recs.errors import RequestError, VisionRecsError
 from vision_recs.filters import Filter
 from vision_recs.recommend import EVERY_ITEM, Event, History, Policy, Query, Recommender, Weighted
 from vision_recs.serve import messages
@@ -66,6 +66,26 @@ def policy_of(asked: messages.PolicyBody, base: Policy) -> Policy:
 def filter_of(where: str | None) -> Filter | None:
     """Return the filter that *where* describes; raises FilterError."""
     return None if where is None else Filter.parse(where)
+
+
+def answer_all(
+    recommender: Recommender, bodies: Sequence[messages.QueryBody], policy: Policy
+) -> list[messages.Similar | Exception]:
+    """Return for each of *bodies* its answer under *policy*, the server's own, or the error that it comes to."""
+    outcomes: dict[int, messages.Similar | Exception] = {}
+    understood: dict[int, tuple[Query, Policy]] = {}
+    for number, body in enumerate(bodies):
+        try:
+            understood[number] = query_of(body), policy_of(body.policy, policy)
+        except VisionRecsError as error:
+            outcomes[number] = error
+    found = recommender.answer_all(list(understood.values()))
+    for (number, (query, _)), matches in zip(understood.items(), found, strict=True):
+        try:
+            outcomes[number] = answer_of(recommender, query, matches) if isinstance(matches, list) else matches
+        except VisionRecsError as error:
+            outcomes[number] = error
+    return [outcomes[number] for number in range(len(bodies))]
 
 
 def answer_of(recommender: Recommender, query: Query, matches: Sequence[types.Match]) -> messages.Similar:

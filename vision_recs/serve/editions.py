@@ -11,7 +11,6 @@ from vision_recs import engines
 from vision_recs.errors import StoreDamaged, VisionRecsError
 from vision_recs.recommend import Recommender
 from vision_recs.recommend import open as open_shop
-from vision_recs.serve.gathering import Gathered
 from vision_recs.serve.lookup import Lookup, open_lookup
 from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.remembered import RememberedItems
@@ -31,7 +30,6 @@ class Edition:
     def __init__(self, recommender: Recommender, current: tuple[int, str]) -> None:
         """Offer *recommender*."""
         self.recommender = recommender
-        self.gathered = Gathered(recommender)
         self.current = current
         self.version = f"{current[0]}-{current[1][:16]}"
         self.lookup: Lookup | None = None

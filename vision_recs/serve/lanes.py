@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import ParamSpec, Protocol, TypeVar
 
 from vision_recs.errors import RequestError
@@ -46,31 +47,17 @@ class Lane:
 
         Raises RequestError 503 where too many wait, or where it takes too long.
         """
-        self._enter()
-        held.hold()
+        self._enter(held)
         work = self._pool.submit(function, *args, **kwargs)
-
-        def leave(_: Future[R]) -> None:
-            held.release()
-            with self._lock:
-                self.waiting -= 1
-
-        work.add_done_callback(leave)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await asyncio.wrap_future(work)
-        except TimeoutError:
-            raise RequestError(
-                f"{self.name} gave no answer within {self._timeout_s:g} s; ask for less, or try again later",
-                status=503,
-                retry_after_s=5,
-            ) from None
+        work.add_done_callback(lambda _: self._leave(held))
+        async with self._patience():
+            return await asyncio.wrap_future(work)
 
     def close(self) -> None:
         """Let what runs end, and forget what waits."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _enter(self) -> None:
+    def _enter(self, held: Held) -> None:
         with self._lock:
             if self.waiting >= self._most:
                 raise RequestError(
@@ -79,3 +66,22 @@ class Lane:
                     retry_after_s=1,
                 )
             self.waiting += 1
+        held.hold()
+
+    def _leave(self, held: Held) -> None:
+        held.release()
+        with self._lock:
+            self.waiting -= 1
+
+    @asynccontextmanager
+    async def _patience(self) -> AsyncIterator[None]:
+        """Give up after a while; raises RequestError 503."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except TimeoutError:
+            raise RequestError(
+                f"{self.name} gave no answer within {self._timeout_s:g} s; ask for less, or try again later",
+                status=503,
+                retry_after_s=5,
+            ) from None

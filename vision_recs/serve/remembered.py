@@ -24,6 +24,7 @@ class RememberedItems(Items):
         super().__init__(path)
         self._most = most
         self._attributes_of: dict[str, dict[str, Attribute] | None] = {}
+        self._attributes_shown: dict[tuple[str, str], dict[str, Attribute]] = {}
         self._pictures_of: dict[str, list[StoredPicture]] = {}
         self._rows_at: dict[tuple[int, int], list[Row]] = {}
         self._position_of: dict[str, int] = {}
@@ -48,7 +49,7 @@ class RememberedItems(Items):
 
     def shown(self, pictures: Iterable[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
         """Return what `Items.shown` does."""
-        return [self._shown(item, picture) for item, picture in pictures]
+        return [self._attributes_shown.get(each) or self._shown(*each) for each in pictures]
 
     def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:
         """Return what `Items.rows` does."""
@@ -74,7 +75,9 @@ class RememberedItems(Items):
         own = next((each.attributes for each in self.pictures(item) if each.picture == picture), None)
         if attributes is None or own is None:
             return None
-        return {**attributes, **own} if own else attributes
+        shown = {**attributes, **own} if own else attributes  # most pictures have none of their own, and no memory
+        self._remember(self._attributes_shown, (item, picture), shown)
+        return shown
 
     def _remember(self, memory: dict[K, V], key: K, value: V) -> None:
         """Keep *value*; where there is no room, forget the oldest."""

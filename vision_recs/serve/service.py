@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from vision_recs import __version__
 from vision_recs.errors import RequestError
+from vision_recs.serve import asking
 from vision_recs.serve.editions import Edition
+from vision_recs.serve.gathering import GatheringLane
 from vision_recs.serve.lanes import Lane
 from vision_recs.serve.lookup import Lookup
+from vision_recs.serve.messages import QueryBody, Similar
 from vision_recs.serve.metrics import Metrics
 from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.shop import Shop
@@ -33,7 +36,7 @@ class Service:
         self.options = options
         self.shop = Shop(options)
         self.metrics = Metrics()
-        self.answers = Lane("answers", most=limits.waiting, timeout_s=limits.answer_s)
+        self.answers = GatheringLane("answers", self._answer_all, most=limits.waiting, timeout_s=limits.answer_s)
         self.pictures = Lane("pictures", most=limits.uploads, timeout_s=limits.answer_s)
         self.small = Lane("thumbnails", most=limits.waiting, timeout_s=limits.answer_s)
         self.addresses = Lane("addresses", most=limits.uploads, timeout_s=limits.answer_s)
@@ -99,6 +102,9 @@ class Service:
         if taken is not None:
             self.metrics.reload(taken=taken)
         self.gauge()
+
+    def _answer_all(self, edition: Edition, bodies: Sequence[QueryBody]) -> list[Similar | Exception]:
+        return asking.answer_all(edition.recommender, bodies, self.options.policy)
 
     async def _watch(self) -> None:
         while True:

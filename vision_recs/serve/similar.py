@@ -65,8 +65,7 @@ async def _answer(call: Call, body: QueryBody, pictures: Sequence[Weighted[bytes
         service.shop.encodes |= bool(pictures)
         work = (edition, body, pictures, options.policy, options.limits)
         return await service.pictures.run(edition, _worked_out, *work)
-    with edition.gathered.waiting(body) as asked:
-        return await service.answers.run(edition, edition.gathered.answer, asked, options.policy)
+    return await service.answers.ask(edition, body)
 
 
 def _worked_out(
