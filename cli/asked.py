@@ -23,14 +23,14 @@ class Asked(NamedTuple):
     note: str = ""
 
 
-def asked_with(query: Query, recommender: Recommender, pictures: Sequence[Path]) -> Iterator[Asked]:
-    """Yield all that *query* asks with: its items, the *pictures* by file, words, interests, and what it is not."""
+def asked_with(query: Query, recommender: Recommender) -> Iterator[Asked]:
+    """Yield all that *query* asks with: its items, its pictures by file, words, interests, and what it is not."""
     from vision_recs.recommend.query import UNLIKE_WEIGHT, weighted
 
     for item, weight, _ in weighted(query.items):
         yield Asked(item=item, note="" if weight == 1 else f"weight {weight:g}")
-    for picture in pictures:
-        yield Asked(picture=picture)
+    for _, weight, file in weighted(query.pictures):
+        yield Asked(picture=Path(file), note="" if weight == 1 else f"weight {weight:g}")
     for words, _, _ in weighted(query.texts):
         yield Asked(words=words)
     for interest in () if query.history is None else recommender.interests(query.history):
@@ -41,8 +41,8 @@ def asked_with(query: Query, recommender: Recommender, pictures: Sequence[Path])
 
 
 def print_asked(asked: Sequence[Asked], recommender: Recommender) -> None:
-    """Print a line for each item that was *asked* with."""
+    """Print a line for each thing that was *asked* with."""
     for each in asked:
-        if each.item:
-            note = f"  ({each.note})" if each.note else ""
-            typer.echo(f"{each.item}{note}  {describe(recommender.store.attributes(each.item))}".rstrip())
+        note = f"  ({each.note})" if each.note else ""
+        about = describe(recommender.store.attributes(each.item)) if each.item else ""
+        typer.echo(f"{each.item or each.picture or each.words}{note}  {about}".rstrip())

@@ -15,14 +15,16 @@ from .asked import asked_with, print_asked
 from .render import match_json, print_json, print_matches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vision_recs.recommend import History, Policy, Recommender, Weighted
 
 Items = Annotated[
     list[str] | None, typer.Argument(metavar="ITEM...", help="One or several item ids; mug-07:2 counts twice.")
 ]
 Image = Annotated[
-    list[Path] | None,
-    typer.Option(metavar="FILE", help="A picture that need not be in the index. May be repeated."),
+    list[str] | None,
+    typer.Option(metavar="FILE", help="A picture, in the index or not; mug.jpg:2 counts twice. May be repeated."),
 ]
 Text = Annotated[
     list[str] | None,
@@ -88,19 +90,24 @@ def similar(
 ) -> None:
     """Print the items that look most like all the given ones together."""
     from vision_recs.recommend import Policy, Query, Weighted, open_recommender, read_picture
+    from vision_recs.recommend.query import UNLIKE_WEIGHT
 
     if not (items or image or text or history):
         raise typer.BadParameter("name an item id, or a picture with --image", param_hint="ITEM")
     policy = policy_of(rules, exclude or [], one_per, min_score, diverse=diverse)
     matching = None if where is None else vision_recs.Filter.parse(where)
     recommender = open_recommender(store, weights=weights, device=device)
-    pictures = image or []
+
+    def is_known(item: str) -> bool:
+        return recommender.store.items.attributes(item) is not None
+
     try:
+        pictures = [_weighted(file, lambda name: Path(name).exists()) for file in image or []]
         query = Query(
-            items=tuple(_weighted(item, recommender) for item in items or []),
-            pictures=tuple(Weighted(read_picture(file), name=str(file)) for file in pictures),
+            items=tuple(_weighted(item, is_known) for item in items or []),
+            pictures=tuple(Weighted(read_picture(file), weight, file) for file, weight, _ in pictures),
             texts=tuple(text or []),
-            unlike=tuple(_weighted(item, recommender) for item in unlike or []),
+            unlike=tuple(_weighted(item, is_known, UNLIKE_WEIGHT) for item in unlike or []),
             history=None if history is None else _history(history, recommender),
             k=k,
             where=matching,
@@ -109,11 +116,11 @@ def similar(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     matches = recommender.answer(query, policy)
-    asked = list(asked_with(query, recommender, pictures))
+    asked = list(asked_with(query, recommender))
     if json:
         negatives = [f"not {item}" for item in unlike or []]
         name = " ".join(
-            [*(items or []), *map(str, pictures), *(text or []), *([str(history)] if history else []), *negatives]
+            [*(items or []), *(image or []), *(text or []), *([str(history)] if history else []), *negatives]
         )
         for rank, match in enumerate(matches, 1):
             print_json(match_json(name, rank, match))
@@ -148,17 +155,17 @@ def policy_of(
     )
 
 
-def _weighted(argument: str, recommender: Recommender) -> str | Weighted[str]:
-    """Return the id that *argument* is, or that stands before its last colon with a weight after it."""
+def _weighted(argument: str, is_known: Callable[[str], bool], weight: float = 1.0) -> Weighted[str]:
+    """Return what *argument* is, or what stands before its last colon with a weight after it."""
     from vision_recs.recommend import Weighted
 
-    item, _, number = argument.rpartition(":")
-    if not item or recommender.store.items.attributes(argument) is not None:
-        return argument
-    try:
-        return Weighted(item, float(number), item)
-    except ValueError:
-        return argument  # an id that is not in the store, as will be said
+    name, _, number = argument.rpartition(":")
+    if name and not is_known(argument):
+        try:
+            return Weighted(name, float(number), name)
+        except ValueError:
+            pass  # a name that there is not, as will be said
+    return Weighted(argument, weight, argument)
 
 
 def _history(file: Path, recommender: Recommender) -> History:

@@ -112,6 +112,30 @@ def test_several_pictures_are_asked_together(matches, sample_images):
     assert found[0]["score"] == pytest.approx(sum(part["score"] for part in parts) / 2, abs=1e-6)
 
 
+def test_a_picture_counts_as_much_as_its_weight_says(matches, visrec, sample_store, sample_images):
+    mug, lamp = sample_images / "mug-01-1.jpg", sample_images / "lamp-03-1.jpg"
+    (first, *_) = matches("--image", f"{mug}:3", "--image", lamp, "--why", "-k", "4")
+    parts = first["why"]["parts"]
+    assert [(part["asked"], part["weight"]) for part in parts] == [(str(mug), 3), (str(lamp), 1)]
+    assert first["score"] == pytest.approx((3 * parts[0]["score"] + parts[1]["score"]) / 4, abs=1e-6)
+    told = visrec("similar", "--image", f"{mug}:3", "--image", lamp, "--index", sample_store).stdout.splitlines()
+    assert told[:2] == [f"{mug}  (weight 3)", str(lamp)]
+
+
+def test_a_file_whose_name_ends_like_a_weight_is_that_file(matches, sample_images, tmp_path):
+    file = tmp_path / "mug:2"
+    file.write_bytes((sample_images / "mug-01-1.jpg").read_bytes())
+    (first, *_) = matches("--image", file, "-k", "1")
+    assert (first["id"], first["query"]) == ("mug-01", str(file))
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf"])
+def test_a_weight_that_means_nothing_is_one_sentence(visrec, sample_store, sample_images, weight):
+    done = visrec("similar", "--image", f"{sample_images / 'mug-01-1.jpg'}:{weight}", "--index", sample_store)
+    assert done.returncode == 2
+    assert "is not above 0" in done.stderr
+
+
 def test_words_need_an_encoder_that_reads_them(visrec, sample_store):
     done = visrec("similar", "--text", "a striped mug", "--index", sample_store)
     assert (done.returncode, done.stdout) == (1, "")
