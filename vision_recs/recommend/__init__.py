@@ -4,6 +4,7 @@ query history       what is asked: items, pictures, words, a shopper's history -
 policy rules        what the shop wants of every answer; rules_file reads it from TOML
 search sieve        the best candidates, exactly, and what the policy lets through
 choosing diversity  the answer, place by place; explain says why
+together            several queries at once, for which the index is searched once
 
 A query by id imports neither the language of filters nor what reads rules and histories.
 """

@@ -5,6 +5,7 @@ application routing  the routes, and what calls their handlers; openapi describe
 similar catalogue    the handlers: similar items; items, facets and thumbnails; operation: what is served, and the page
 messages asking      what travels as JSON; from there to a `Query` and a `Policy`, and back
 service lanes        what handlers share; a thread for each kind of work, with a bounded queue
+gathering            the lane of queries, on which those that wait are answered together
 shop editions        the generation that answers, and how another one replaces it; remembered: its items in memory
 lookup facets        what is derived from the items: their words and values; thumbnails: small pictures, made once
 bodies urls          what strangers send, within limits; pictures from public addresses
