@@ -121,7 +121,7 @@ def test_what_is_nowhere_and_what_is_not_done_there(client):
 
 
 def test_what_nobody_foresaw_is_logged_and_kept_from_strangers(client, monkeypatch, caplog):
-    monkeypatch.setattr(asking, "answer", lambda *_: 1 / 0)
+    monkeypatch.setattr(asking, "answer_all", lambda *_: 1 / 0)
     error = problem(client.get("/v1/similar", params={"id": "mug-01"}), 500)
     assert "division" not in error["message"]
     assert error["request_id"] in error["message"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vision_recs.engines.flat import FlatIndex
 from vision_recs.engines.folder import read_label, write_label
-from vision_recs.engines.graph import GraphEngine, HnswEngine, graph_recipe
+from vision_recs.engines.graph import GraphEngine, HnswEngine, graph_recipe, usual_components
 from vision_recs.engines.inverted import InvertedEngine, recipe_for
 from vision_recs.engines.tuning import figures_of, measure, questions_of
 from vision_recs.engines.wish import Built, Figures, Wish
@@ -113,7 +113,8 @@ def _named(engine: str, count: int, dim: int) -> Way | None:
 
 def _ways(count: int, dim: int) -> list[Way]:
     """Return what is worth a trial, the likeliest first."""
-    graphs = [_hnsw(dim, components) for components in (256, 128) if components == 256 or dim > components]  # noqa: PLR2004
+    usual = usual_components(dim)
+    graphs = [_hnsw(dim, components) for components in sorted({usual, min(usual, 128)}, reverse=True)]
     lists = [_inverted(count, dim), _inverted(count, dim, components=512)]
     return [*(graphs if count <= _GRAPH_VECTORS else []), *lists[: 1 + (dim > 256)]]  # noqa: PLR2004
 
@@ -132,12 +133,14 @@ def _smallest(count: int, dim: int) -> Way:
     return _inverted(count, dim, components=128, bits=1)
 
 
-def _hnsw(dim: int, components: int = 256) -> Way:
+def _hnsw(dim: int, components: int | None = None) -> Way:
+    components = components or usual_components(dim)
+
     def make(source: VectorSource, directory: Path, wish: Wish) -> Figures:
         recipe = graph_recipe(len(source.positions()), dim, components=components)
         return HnswEngine.make(source, directory, wish, recipe)
 
-    return Way(HnswEngine.name, make, min(components, dim) + _HNSW_LINKS)
+    return Way(HnswEngine.name, make, components + _HNSW_LINKS)
 
 
 def _flat(dim: int) -> Way:

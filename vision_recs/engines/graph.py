@@ -37,22 +37,31 @@ from vision_recs.engines.wish import Built, Figures, Tuning, Wish
 from vision_recs.errors import VisionRecsError
 from vision_recs.types import Vectors, VectorSource
 
-
-def graph_recipe(vectors: int, dim: int, *, components: int = 256) -> str:
-    """Return the factory string that `hnsw` stands for: a graph over *components* of a byte each.
-
-    Fewer numbers take less memory; what they lose, exact scores of more candidates make good.
-    """
-    if vectors < dim:  # of which there are no principal components
-        return "HNSW16,SQ8"
-    return f"PCAR{min(components, dim)},HNSW16,SQ8_direct_signed"
-
-
+_LONG = 768  # numbers of a vector, from which on an exact score takes so much that better codes pay
 _BLOCK = 16_384
 _TRAINING = 100_000  # vectors at most
 _EF_CONSTRUCTION = 100
 _DEAD_SHARE = 0.2  # from which on the index is built anew
 _GROWTH = 2.0
+
+
+def graph_recipe(vectors: int, dim: int, *, components: int | None = None) -> str:
+    """Return the factory string that `hnsw` stands for: a graph over *components* of a byte each, or as many as pay.
+
+    Fewer numbers take less memory; what they lose, exact scores of more candidates make good.
+    """
+    components = components or usual_components(dim)
+    if vectors < dim:  # of which there are no principal components
+        return "HNSW16,SQ8"
+    return f"PCAR{min(components, dim)},HNSW16,SQ8_direct_signed"
+
+
+def usual_components(dim: int) -> int:
+    """Return how many components of vectors of *dim* numbers a graph compares.
+
+    At 1,280 numbers, 256 need twenty candidates with exact scores where 512 need thirteen.
+    """
+    return min(dim, 512 if dim > _LONG else 256)
 
 
 class GraphEngine:

@@ -142,7 +142,7 @@ class Items:
             " CROSS JOIN rows ON rows.position = asked.value JOIN vectors ON vectors.position = rows.position"
         )
         most = 2 * len(positions)
-        found = self._all(f"{query} LIMIT ?", (json.dumps(positions), most))
+        found = self._all(f"{query} LIMIT ?", (json.dumps(list(positions)), most))
         if len(found) == most:  # one picture that thousands of items show would keep out the others
             query += " ORDER BY rows.id, rows.picture LIMIT ?"
             found = [row for position in positions for row in self._all(query, (f"[{position}]", limit))]
