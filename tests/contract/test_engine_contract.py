@@ -4,7 +4,6 @@ A promise is a function of a way to open an engine over a source, and of `source
 be asked of anything.
 """
 
-import dataclasses
 import math
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -332,13 +331,13 @@ def pads_with_minus_one_which_is_the_last_item(honest, vectors, k):
 def forgets_to_scale_the_query(honest, vectors, k):
     lengths = np.linalg.norm(vectors, axis=1).tolist()
     return [
-        [dataclasses.replace(m, score=m.score * length) for m in matches]
+        [m._replace(score=m.score * length) for m in matches]
         for length, matches in zip(lengths, honest.search(vectors, k), strict=True)
     ]
 
 
 def measures_euclidean_distance(honest, vectors, k):
-    return [[dataclasses.replace(m, score=2 - 2 * m.score) for m in matches] for matches in honest.search(vectors, k)]
+    return [[m._replace(score=2 - 2 * m.score) for m in matches] for matches in honest.search(vectors, k)]
 
 
 def answers_in_ascending_order(honest, vectors, k):
@@ -374,7 +373,7 @@ def answers_nan(honest, vectors, k):
 def adds_up_in_another_order_in_a_batch(honest, vectors, k):
     last_bit = np.float32(6e-8) * (len(vectors) > 1)
     return [
-        [dataclasses.replace(m, score=m.score - last_bit) for m in matches] for matches in honest.search(vectors, k)
+        [m._replace(score=m.score - last_bit) for m in matches] for matches in honest.search(vectors, k)
     ]
 
 
