@@ -372,9 +372,7 @@ def answers_nan(honest, vectors, k):
 
 def adds_up_in_another_order_in_a_batch(honest, vectors, k):
     last_bit = np.float32(6e-8) * (len(vectors) > 1)
-    return [
-        [m._replace(score=m.score - last_bit) for m in matches] for matches in honest.search(vectors, k)
-    ]
+    return [[m._replace(score=m.score - last_bit) for m in matches] for matches in honest.search(vectors, k)]
 
 
 BUGS = [
