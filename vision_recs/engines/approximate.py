@@ -19,10 +19,7 @@ from vision_recs.types import Match, Subset, Vectors, VectorSource
 
 _TOGETHER = 64  # queries: more keep cores waiting for the last ones
 _AT_ONCE = 1 << 20  # numbers of vectors in memory
-FILTERED_FETCH = 8
-"""Times k: how many candidates are scored exactly under a filter; its answers may be far away and much alike."""
-
-_FAR = 4  # times as many where all that a filter leaves is far away
+_FAR = 32  # times k: how many candidates are scored exactly where all that a filter leaves is far away, and alike
 _CERTAIN = 2  # times the effort that was measured with random filters: real ones may select what is far away
 
 SCAN = 0
@@ -40,6 +37,11 @@ class Proposer(Protocol):
     @property
     def scanned_if_far(self) -> int:
         """How many vectors at most are better scanned where a filter leaves only what is far from the query."""
+        ...
+
+    @property
+    def filtered_fetch(self) -> int:
+        """Times k: how many candidates are scored exactly under a filter, whose answers may be farther away."""
         ...
 
     def work(self, effort: int, fetch: int) -> float:
@@ -122,7 +124,7 @@ class ApproximateIndex:
         """Return the effort and how many to score exactly for matches *within*; None if all are to be scored."""
         count = len(within.positions())
         needed = self._tuning.effort(count / max(1, self._size))
-        fetch = FILTERED_FETCH * k
+        fetch = self.proposer.filtered_fetch * k
         if self.proposer.scans(count, needed):
             return SCAN, fetch
         if needed is None:
@@ -130,8 +132,8 @@ class ApproximateIndex:
         if not self.proposer.misses(queries, within):
             return _CERTAIN * needed, fetch
         if self.proposer.scans(count, None):
-            return SCAN, _FAR * fetch
-        return None if count <= self.proposer.scanned_if_far else (_CERTAIN * needed, _FAR * fetch)
+            return SCAN, _FAR * k
+        return None if count <= self.proposer.scanned_if_far else (_CERTAIN * needed, _FAR * k)
 
 
 def open_approximate(

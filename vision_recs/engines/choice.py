@@ -83,9 +83,7 @@ def _choose(wish: Wish, source: VectorSource) -> Way:
         return named
     if _settles_for_flat(wish, source):
         return _flat(source.dim)
-    ways = [
-        way for way in _ways(count, source.dim) if wish.memory is None or way.bytes_per_vector * count <= wish.memory
-    ]
+    ways = _ways(count, source.dim, wish.memory)
     return _fastest(ways, wish, source) if ways else _smallest(count, source.dim)
 
 
@@ -111,12 +109,16 @@ def _named(engine: str, count: int, dim: int) -> Way | None:
     return Way("faiss", lambda source, directory, wish: GraphEngine.make(source, directory, wish, engine), 0.0)
 
 
-def _ways(count: int, dim: int) -> list[Way]:
-    """Return what is worth a trial, the likeliest first."""
-    usual = usual_components(dim)
-    graphs = [_hnsw(dim, components) for components in sorted({usual, min(usual, 128)}, reverse=True)]
-    lists = [_inverted(count, dim), _inverted(count, dim, components=512)]
-    return [*(graphs if count <= _GRAPH_VECTORS else []), *lists[: 1 + (dim > 256)]]  # noqa: PLR2004
+def _ways(count: int, dim: int, memory: int | None) -> list[Way]:
+    """Return what fits the *memory* and is worth a trial, the likeliest first."""
+
+    def fitting(*ways: Way) -> list[Way]:
+        return [way for way in ways if memory is None or way.bytes_per_vector * count <= memory]
+
+    # a graph of few components is no faster with a million vectors, as it may seem on the part that is tried
+    graphs = fitting(_hnsw(dim), _hnsw(dim, min(dim, 128)))[:1] if count <= _GRAPH_VECTORS else []
+    lists = [_inverted(count, dim), _inverted(count, dim, components=512)][: 1 + (dim > 256)]  # noqa: PLR2004
+    return [*graphs, *fitting(*lists)]
 
 
 def _inverted(count: int, dim: int, *, components: int = 256, bits: int = 2) -> Way:

@@ -59,6 +59,11 @@ class FaissFile:
         return self._largest_effort
 
     @property
+    def filtered_fetch(self) -> int:
+        """Few, where each number has a byte."""
+        return 4 if keeps_whole_numbers(self._whole) else 8
+
+    @property
     def scanned_if_far(self) -> int:
         """All of them: a graph is walked from the query outwards, and gives up before it is there."""
         return len(self._positions)

@@ -18,6 +18,7 @@ from vision_recs.types import Subset, Vectors
 TRAINED = "trained.faiss"
 _NEAR = 0.02  # of the lists: those around a query, which say whether a filter leaves what is like it
 _SCANNED_IF_FAR = 50_000
+_FILTERED_FETCH = 8
 _WALKED = 1 / 16  # of the lists: to find more of them, comparing with all is quicker than walking a graph
 _SHORTEST_WALK = 16  # lists that are looked at
 NEIGHBOURS = 16  # in that graph
@@ -71,6 +72,11 @@ class InvertedIndex:
         self._lists = Lists(self._inverted, segments, read_dead(directory))
         self._sizes = self._lists.sizes()
         self._marked: Recent[tuple[NDArray[np.uint8], NDArray[np.int64]]] = Recent()
+
+    @property
+    def filtered_fetch(self) -> int:
+        """Many: codes of four bits put what is alike in any order."""
+        return _FILTERED_FETCH
 
     @property
     def largest_effort(self) -> int:

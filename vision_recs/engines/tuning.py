@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.engines.approximate import FILTERED_FETCH, ApproximateIndex, Proposer
+from vision_recs.engines.approximate import ApproximateIndex, Proposer
 from vision_recs.engines.folder import write_label
 from vision_recs.engines.questions import DEPTHS, Questions, draw
 from vision_recs.engines.ranking import Scored
@@ -19,7 +19,7 @@ from vision_recs.types import Vectors, VectorSource
 
 _QUESTIONS = 256
 _TUNED = (10, 20, 40, 100)  # matches: a shop asks for ten items, and so for some pictures more
-_FILTERED_QUESTIONS = 128
+_FILTERED_QUESTIONS = 256  # one of which may miss all of its answers
 _FILTERED_RECALL = 0.995
 _SHARES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _FETCHES = (1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0)  # times k: how many candidates are scored exactly
@@ -191,7 +191,7 @@ def _filtered(source: VectorSource, proposer: Proposer, seed: int) -> tuple[tupl
             continue
         questions = draw(source, _FILTERED_QUESTIONS, seed=seed, within=subset.positions(), depth=10)
         for effort in _efforts(proposer):
-            proposed = proposer.propose(questions.vectors, FILTERED_FETCH * 11, effort, subset)
+            proposed = proposer.propose(questions.vectors, proposer.filtered_fetch * 11, effort, subset)
             scores = _scored(source, questions.vectors, proposed)
             if questions.recall(list(zip(proposed, scores, strict=True)), 10) >= _FILTERED_RECALL:
                 found.append((share, effort))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -175,11 +175,14 @@ def read_picture(path: str | Path) -> bytes:
 
 
 def _filter(where: str | Filter | None) -> Filter | None:
-    if isinstance(where, str):
-        from vision_recs.filters import Filter
+    return _parsed(where) if isinstance(where, str) else where
 
-        return Filter.parse(where)
-    return where
+
+@lru_cache(maxsize=64)  # a shop asks the same again and again
+def _parsed(where: str) -> Filter:
+    from vision_recs.filters import Filter
+
+    return Filter.parse(where)
 
 
 def _outcome(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | VisionRecsError:

@@ -59,4 +59,11 @@ class Selection:
 
     def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
         """Return, for each position, at most *limit* rows of items that match, ordered by id, then by picture."""
-        return self._store.items.rows_where(positions, limit, self._where)
+        items = self._store.items
+        shown_once = {
+            position: rows
+            for position, rows in items.rows(positions, 2).items()
+            if len(rows) == 1 and self._mask[position]  # the mask says that an item matches, and there is no other
+        }
+        others = [position for position in positions if position not in shown_once]
+        return shown_once | items.rows_where(others, limit, self._where) if others else shown_once
