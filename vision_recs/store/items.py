@@ -141,8 +141,9 @@ class Items:
             "SELECT rows.position, rows.id, rows.picture, vectors.digest FROM json_each(?) AS asked"
             " CROSS JOIN rows ON rows.position = asked.value JOIN vectors ON vectors.position = rows.position"
         )
-        most = 2 * len(positions)
-        found = self._all(f"{query} LIMIT ?", (json.dumps(list(positions)), most))
+        positions = list(dict.fromkeys(positions))
+        most = 4 * len(positions)
+        found = self._all(f"{query} LIMIT ?", (json.dumps(positions), most))
         if len(found) == most:  # one picture that thousands of items show would keep out the others
             query += " ORDER BY rows.id, rows.picture LIMIT ?"
             found = [row for position in positions for row in self._all(query, (f"[{position}]", limit))]
