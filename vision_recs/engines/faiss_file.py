@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -82,8 +83,10 @@ class FaissFile:
 
     def misses(self, queries: Vectors, within: Subset) -> bool:
         """Whether fewer of the nearest vectors of a query are *within* than half of what chance would have it."""
-        mask = within.mask()
-        share = len(within.positions()) / max(1, len(self._positions))
+        mask, count = within.mask(), len(within.positions())
+        if count >= len(self._positions) - len(self._dead):
+            return False
+        share = count / len(self._positions)
         if share * _NEIGHBOURHOOD < _TELLING:
             return True
         near = self.propose(queries, _NEIGHBOURHOOD, _NEIGHBOURHOOD)
@@ -97,7 +100,8 @@ class FaissFile:
             queries = self._rotation.apply(queries)
         if within is not None and effort == SCAN:
             index, positions = self._chosen.of(within.mask(), self._chosen_by)
-            return _found(index, queries, count, positions)
+            with _threads(len(queries)):
+                return _found(index, queries, count, positions)
         bits = self._bits(within)
         if bits is None:
             parameters = self._parameters(effort)
@@ -190,6 +194,17 @@ def _found(
     if ordinals.min(initial=0) >= 0:
         return positions[ordinals]
     return np.where(ordinals >= 0, positions[ordinals], -1)
+
+
+@contextmanager
+def _threads(queries: int) -> Iterator[None]:
+    """Have FAISS wake no more threads than there are *queries*: one that has to be waited for takes milliseconds."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(min(threads, queries))
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def _searched(index: faiss.Index) -> tuple[int, Parameters]:
