@@ -200,7 +200,7 @@ def _found(
 def _threads(queries: int) -> Iterator[None]:
     """Have FAISS wake no more threads than there are *queries*: one that has to be waited for takes milliseconds."""
     threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(min(threads, queries))
+    faiss.omp_set_num_threads(max(1, min(threads, queries)))
     try:
         yield
     finally:
