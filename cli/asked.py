@@ -28,9 +28,9 @@ def asked_with(query: Query, recommender: Recommender) -> Iterator[Asked]:
     from vision_recs.recommend.query import UNLIKE_WEIGHT, weighted
 
     for item, weight, _ in weighted(query.items):
-        yield Asked(item=item, note="" if weight == 1 else f"weight {weight:g}")
+        yield Asked(item=item, note=_weight(weight))
     for _, weight, file in weighted(query.pictures):
-        yield Asked(picture=Path(file), note="" if weight == 1 else f"weight {weight:g}")
+        yield Asked(picture=Path(file), note=_weight(weight))
     for words, _, _ in weighted(query.texts):
         yield Asked(words=words)
     for interest in () if query.history is None else recommender.interests(query.history):
@@ -38,6 +38,10 @@ def asked_with(query: Query, recommender: Recommender) -> Iterator[Asked]:
         yield Asked(item=interest.medoid, note=f"interest{more}, {interest.share:.0%} of the history")
     for item, weight, _ in weighted(query.unlike, UNLIKE_WEIGHT):
         yield Asked(item=item, note="not like this" if weight == UNLIKE_WEIGHT else f"not like this, weight {weight:g}")
+
+
+def _weight(weight: float) -> str:
+    return "" if weight == 1 else f"weight {weight:g}"
 
 
 def print_asked(asked: Sequence[Asked], recommender: Recommender) -> None:

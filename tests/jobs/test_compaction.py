@@ -6,12 +6,18 @@ from vision_recs.jobs import verify
 from vision_recs.store import Store, collect
 
 
-def test_what_is_left_of_a_shard_is_copied_when_most_of_it_is_gone(tmp_path):
+def shop_without(count, store):
+    """Return a shop whose ten items were indexed in one shard and of which *count* are gone, and that shard."""
     shop = shop_of(10)
-    index(shop, tmp_path / "index", shard_size=10)
-    (old,) = Store.open(tmp_path / "index").manifest.shards
-    for number in range(6):
+    index(shop, store, shard_size=10)
+    (old,) = Store.open(store).manifest.shards
+    for number in range(count):
         del shop.items[f"item{number:03}"]
+    return shop, old
+
+
+def test_what_is_left_of_a_shard_is_copied_when_most_of_it_is_gone(tmp_path):
+    shop, old = shop_without(6, tmp_path / "index")
     report = index(shop, tmp_path / "index", Unused())
     (new,) = Store.open(tmp_path / "index").manifest.shards
     assert (report.reused, report.removed) == (4, 6)
@@ -23,11 +29,7 @@ def test_what_is_left_of_a_shard_is_copied_when_most_of_it_is_gone(tmp_path):
 
 
 def test_half_a_shard_stays_where_it_is(tmp_path):
-    shop = shop_of(10)
-    index(shop, tmp_path / "index", shard_size=10)
-    (old,) = Store.open(tmp_path / "index").manifest.shards
-    for number in range(5):
-        del shop.items[f"item{number:03}"]
+    shop, old = shop_without(5, tmp_path / "index")
     index(shop, tmp_path / "index", Unused())
     (new,) = Store.open(tmp_path / "index").manifest.shards
     assert (new.name, new.deleted) == (old.name, ((0, 5),))

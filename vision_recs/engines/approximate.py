@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import faiss
 import numpy as np
@@ -120,7 +120,7 @@ class ApproximateIndex:
 
         if len(queries) <= step:
             return answer(0)
-        return [scored for part in on_all_cores(answer, range(0, len(queries), step)) for scored in part]
+        return _on_all_cores(answer, range(0, len(queries), step))
 
     def _filtered(self, queries: Vectors, k: int, within: Subset) -> tuple[int, int] | None:
         """Return the effort and how many to score exactly for matches *within*; None if all are to be scored."""
@@ -146,13 +146,10 @@ def open_approximate(
     return ApproximateIndex(source, proposer(directory), Tuning.from_dict(label.facts["tuning"]), size=label.vectors)
 
 
-Part = TypeVar("Part")
-
-
-def on_all_cores(work: Callable[[int], Part], starts: Sequence[int]) -> Iterable[Part]:
-    """Return what *work* gives for each of *starts*, each done by one thread, and FAISS in it by that thread alone."""
+def _on_all_cores(work: Callable[[int], list[Scored]], starts: Sequence[int]) -> list[Scored]:
+    """Return what *work* gives for all *starts*, each done by one thread, and FAISS in it by that thread alone."""
     from concurrent.futures import ThreadPoolExecutor  # a single query does without it
 
     threads = min(len(starts), faiss.omp_get_max_threads())
     with ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, starts))
+        return [scored for part in pool.map(work, starts) for scored in part]

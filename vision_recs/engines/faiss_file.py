@@ -40,6 +40,7 @@ class FaissFile:
         except RuntimeError as error:
             raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
         self._rotation, self._index = peeled(self._whole)
+        self._filtered_fetch = 4 if keeps_whole_numbers(self._whole) else 8
         self._codes = None
         if has_graph(self._index):
             self._codes = Codes(faiss.downcast_index(self._index.storage))
@@ -62,7 +63,7 @@ class FaissFile:
     @property
     def filtered_fetch(self) -> int:
         """Few, where each number has a byte."""
-        return 4 if keeps_whole_numbers(self._whole) else 8
+        return self._filtered_fetch
 
     @property
     def scanned_if_far(self) -> int:

@@ -23,7 +23,6 @@ from vision_recs.engines.faiss_file import (
     FaissFile,
     behind,
     has_graph,
-    keeps_whole_numbers,
     peeled,
 )
 from vision_recs.engines.lists import among, missing, save_dead
@@ -146,8 +145,9 @@ def _filled(source: VectorSource, positions: NDArray[np.int64], recipe: str, see
 
 def _train(index: faiss.Index, vectors: Vectors) -> None:
     index.train(vectors)
-    if isinstance(index, faiss.IndexPreTransform) and keeps_whole_numbers(index):
-        stretch(faiss.downcast_VectorTransform(index.chain.at(index.chain.size() - 1)), vectors)
+    rotation, _ = peeled(index)
+    if rotation is not None and rotation.whole:
+        stretch(rotation.transform, vectors)
 
 
 def _add(index: faiss.Index, source: VectorSource, positions: NDArray[np.int64]) -> None:

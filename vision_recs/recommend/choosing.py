@@ -44,7 +44,7 @@ class Chooser:
         self._policy = policy
         self._questions = questions
         self._places = query.k
-        self._where = query.where & policy.where if query.where is not None else policy.where
+        self._where = policy.matching(query.where)
         self._rulings = [self._ruling(question) for question in questions]
         self._claims = Claims(items=set(query.asked).union(policy.exclude))
         self._given = [0] * len(questions)

@@ -55,6 +55,10 @@ class Policy:
         if self.min_score is not None and not -1 <= self.min_score <= 1:
             raise PolicyError(f"a minimum score of {self.min_score} is not from -1 to 1; try 0.5")
 
+    def matching(self, where: Filter | None) -> Filter | None:
+        """Return what an answer has to match where a query asks for *where*, if there is anything."""
+        return self.where if where is None else where & self.where
+
     def pool(self, k: int) -> int:
         """Return out of how many candidates *k* are chosen, where the best ones are not simply taken."""
         return max(_POOL, _POOL_FOR_EACH * k)

@@ -59,7 +59,7 @@ def policy_of(asked: messages.PolicyBody, base: Policy) -> Policy:
     if asked.exclude:
         changes["exclude"] = base.exclude.union(asked.exclude)
     if asked.where is not None:
-        changes["where"] = Filter.parse(asked.where) & base.where
+        changes["where"] = base.matching(Filter.parse(asked.where))
     return replace(base, **changes) if changes else base  # type: ignore[arg-type] # each of its own field's type
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -72,9 +73,11 @@ class GatheringLane(Lane, Generic[Place, Asked, Answer]):
 
     def _answer_next(self, loop: asyncio.AbstractEventLoop) -> None:
         """Answer the queries that have waited longest; on the thread of the lane."""
-        together = [self._gathered.popleft()] if self._gathered else []  # none once the lane is closed
-        while together and len(together) < _TOGETHER and self._gathered and self._gathered[0].held is together[0].held:
+        together: list[_Waiting[Place, Asked, Answer]] = []
+        with suppress(IndexError):  # nobody else waits, or the lane was closed
             together.append(self._gathered.popleft())
+            while len(together) < _TOGETHER and self._gathered[0].held is together[0].held:
+                together.append(self._gathered.popleft())
         wanted = [waiting for waiting in together if not waiting.answer.done()]  # the others' time has run out
         outcomes = self._outcomes(wanted)
         loop.call_soon_threadsafe(self._hand_out, loop, together, wanted, outcomes)

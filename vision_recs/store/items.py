@@ -150,7 +150,7 @@ class Items:
         with self._reading:
             rows: dict[int, list[Row]] = {position: [] for position in positions}
             for position, item, picture, digest in found:
-                rows[position].append(Row(_text(item), _text(picture), _blob(digest).hex()))
+                rows[position].append(_row(item, picture, digest))
         for several in rows.values():
             several.sort()
             del several[limit:]
@@ -168,7 +168,7 @@ class Items:
             for position in positions:
                 found = self._connection.execute(query, (position,))
                 matching = (row[:3] for row in found if where.matches(_attributes(row[3])))
-                rows[position] = _rows(islice(matching, limit))
+                rows[position] = [_row(*row) for row in islice(matching, limit)]
         return rows
 
     def positions_where(self, where: Filter, *, below: int) -> list[int]:
@@ -252,8 +252,8 @@ def _blob(value: object) -> bytes:
     return value
 
 
-def _rows(found: Iterable[tuple[str, str, bytes]]) -> list[Row]:
-    return [Row(_text(item), _text(picture), _blob(digest).hex()) for item, picture, digest in found]
+def _row(item: object, picture: object, digest: object) -> Row:
+    return Row(_text(item), _text(picture), _blob(digest).hex())
 
 
 def _attributes(text: str) -> dict[str, Attribute]:

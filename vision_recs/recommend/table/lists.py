@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,6 @@ from vision_recs.recommend.table.shortlists import Shortlister, Shortlists, aske
 from vision_recs.recommend.table.variety import Variety
 from vision_recs.store import Selection, Store
 from vision_recs.types import VectorIndex
-
-if TYPE_CHECKING:  # most tables have no filter
-    from vision_recs.filters import Filter
 
 _EXACT_UP_TO = 300_000
 """With so many pictures on either side, comparing all takes minutes; the time grows with the product of the two."""
@@ -113,12 +110,12 @@ class Lists:
             return ExactNear(
                 self.store, askers(self.inventory, items, rough=rough), self.answering, device=self.options.device
             )
-        where = _target(self.options)
+        where = self.options.policy.matching(self.options.where)
         within = None if where is None else Selection(self.store, where)
         return IndexNear(self.store, _index(self.store), self.inventory, self.answering, within=within)
 
     def _ruled(self, near: Near) -> Ruled:
-        where = _target(self.options)
+        where = self.options.policy.matching(self.options.where)
         recommender = PreparedRecommender(self.store, _index(self.store), where=where)
         options = self.options
         return Ruled(self.inventory, self.answering, near, recommender, options.k, options.where, options.policy)
@@ -140,11 +137,6 @@ def _answering(
         return Answering.of(inventory, is_target, groups, count=count)
     # rules may leave out any item, so that those of a group do not stand for one another
     return Answering.of(inventory, is_target, np.arange(len(groups)), count=DEEP * count)
-
-
-def _target(options: TableOptions) -> Filter | None:
-    """Return what similar items have to match."""
-    return options.policy.where if options.where is None else options.where & options.policy.where
 
 
 def _index(store: Store) -> VectorIndex:
