@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import os
+import re
 import shutil
 import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from time import sleep
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from vision_recs.errors import RequestError
 from vision_recs.serve.options import ServeOptions
@@ -84,7 +88,10 @@ def serve(
             log_dictconfig=_logging(),
         )
         threading.Thread(target=_announce, args=(reserved, started), daemon=True).start()
-        server.serve(target_loader=partial(_load, options, configure, os.getpid()), wrap_loader=False)
+        with _filtered(
+            lambda record: is_true(record, cast("list[BaseProcess]", [worker.inner for worker in server.wrks]))
+        ):
+            server.serve(target_loader=partial(_load, options, configure, os.getpid()), wrap_loader=False)
 
 
 def _load(options: ServeOptions, configure: Callable[[], None], parent: int) -> ASGIApp:
@@ -141,6 +148,27 @@ def _reserved(address: Address) -> Iterator[Address]:
                 f"{address.host} port {address.port} cannot be listened on ({error.strerror}); use another with --port"
             ) from error
         yield Address(address.host, holder.getsockname()[1])
+
+
+def is_true(record: logging.LogRecord, workers: Sequence[BaseProcess]) -> bool:
+    """Return whether what granian says of a worker is so.
+
+    Of one that has just ended it can say that it refused to: its thread that looks after the worker has learned of
+    the end, and nobody can learn of it a second time, but has not told yet.
+    """
+    said = re.match(r"Killing worker-(\d+) ", record.getMessage())
+    return said is None or not wait([workers[int(said[1]) - 1].sentinel], timeout=0)
+
+
+@contextmanager
+def _filtered(is_let_through: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """Have granian log only what is let through."""
+    logger = logging.getLogger("_granian")
+    logger.addFilter(is_let_through)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_let_through)
 
 
 @contextmanager
