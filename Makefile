@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
-SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.html' -o -name 'py.typed' -o -path '*/page/*')
+SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.c' -o -name '*.html' -o -name 'py.typed' -o -path '*/page/*')
 
 .PHONY: demo test lint clean
 
@@ -15,7 +15,7 @@ demo: $(VENV)/.package
 	@echo 'open demo/similar.html to see the pictures, or start $(VENV)/bin/visrec serve --index demo/index'
 
 test: $(VENV)/.package $(VENV)/.dev
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/pytest # what is installed is tested, not the folder: `python -m pytest` would find the folder first
 
 lint: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/ruff check

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -110,13 +109,11 @@ class ApproximateIndex:
     def _found(self, queries: Vectors, k: int, point: Point, within: Subset | None) -> list[Scored]:
         """Return what `nearest` does, by a search as *point* says."""
         step = max(1, min(_TOGETHER, _AT_ONCE // (point.fetch * self._source.dim)))
-        turn = threading.Lock()
 
         def answer(start: int) -> list[Scored]:
             some = queries[start : start + step]
             proposed = self.proposer.propose(some, point.fetch, point.effort, within)
-            with turn:  # NumPy in two threads, which hand each other the lock of Python, takes longer than in one
-                return refine(self._source, some, proposed, k)
+            return refine(self._source, some, proposed, k)
 
         if len(queries) <= step:
             return answer(0)

@@ -77,14 +77,13 @@ def _change(wish: Wish, source: VectorSource, previous: Path, directory: Path) -
 
 
 def _choose(wish: Wish, source: VectorSource) -> Way:
-    count = len(source.positions())
-    named = _named(wish.engine, count, source.dim)
+    named = _named(wish, source)
     if named is not None:
         return named
     if _settles_for_flat(wish, source):
         return _flat(source.dim)
-    ways = _ways(count, source.dim, wish.memory)
-    return _fastest(ways, wish, source) if ways else _smallest(count, source.dim)
+    ways = _ways(wish, source)
+    return _fastest(ways, wish, source) if ways else _smallest(len(source.positions()), source.dim)
 
 
 def _settles_for_flat(wish: Wish, source: VectorSource) -> bool:
@@ -92,16 +91,17 @@ def _settles_for_flat(wish: Wish, source: VectorSource) -> bool:
     return wish.engine == "auto" and numbers <= _FLAT_NUMBERS and (wish.memory is None or 4 * numbers <= wish.memory)
 
 
-def _named(engine: str, count: int, dim: int) -> Way | None:
-    """Return the way that *engine* names, or None where the choice is left to us."""
+def _named(wish: Wish, source: VectorSource) -> Way | None:
+    """Return the way that *wish* names, or None where the choice is left to us."""
+    engine = wish.engine
     if engine == "auto":
         return None
     if engine == "flat":
-        return _flat(dim)
+        return _flat(source.dim)
     if engine == "hnsw":
-        return _hnsw(dim)
+        return _hnsw(source.dim, usual_components(source, source.positions(), seed=wish.seed))
     if engine == "ivf-pq":
-        return _inverted(count, dim)
+        return _inverted(len(source.positions()), source.dim)
     if not any(character.isdigit() or character.isupper() for character in engine):
         raise VisionRecsError(
             f"there is no engine {engine!r}; use auto, flat, hnsw, ivf-pq, or a factory string of FAISS as IVF256,Flat"
@@ -109,14 +109,18 @@ def _named(engine: str, count: int, dim: int) -> Way | None:
     return Way("faiss", lambda source, directory, wish: GraphEngine.make(source, directory, wish, engine), 0.0)
 
 
-def _ways(count: int, dim: int, memory: int | None) -> list[Way]:
-    """Return what fits the *memory* and is worth a trial, the likeliest first."""
+def _ways(wish: Wish, source: VectorSource) -> list[Way]:
+    """Return what fits the memory and is worth a trial, the likeliest first."""
+    positions, dim = source.positions(), source.dim
+    count = len(positions)
 
     def fitting(*ways: Way) -> list[Way]:
-        return [way for way in ways if memory is None or way.bytes_per_vector * count <= memory]
+        return [way for way in ways if wish.memory is None or way.bytes_per_vector * count <= wish.memory]
 
-    # a graph of few components is no faster with a million vectors, as it may seem on the part that is tried
-    graphs = fitting(_hnsw(dim), _hnsw(dim, min(dim, 128)))[:1] if count <= _GRAPH_VECTORS else []
+    graphs: list[Way] = []
+    if count <= _GRAPH_VECTORS:
+        usual = usual_components(source, positions, seed=wish.seed)
+        graphs = fitting(_hnsw(dim, usual), _hnsw(dim, min(usual, 128)))[:1]
     lists = [_inverted(count, dim), _inverted(count, dim, components=512)][: 1 + (dim > 256)]  # noqa: PLR2004
     return [*graphs, *fitting(*lists)]
 
@@ -135,11 +139,9 @@ def _smallest(count: int, dim: int) -> Way:
     return _inverted(count, dim, components=128, bits=1)
 
 
-def _hnsw(dim: int, components: int | None = None) -> Way:
-    components = components or usual_components(dim)
-
+def _hnsw(dim: int, components: int) -> Way:
     def make(source: VectorSource, directory: Path, wish: Wish) -> Figures:
-        recipe = graph_recipe(len(source.positions()), dim, components=components)
+        recipe = graph_recipe(len(source.positions()), dim, components)
         return HnswEngine.make(source, directory, wish, recipe)
 
     return Way(HnswEngine.name, make, components + _HNSW_LINKS)

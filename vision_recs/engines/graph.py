@@ -36,7 +36,9 @@ from vision_recs.engines.wish import Built, Figures, Tuning, Wish
 from vision_recs.errors import VisionRecsError
 from vision_recs.types import Vectors, VectorSource
 
-_LONG = 768  # numbers of a vector, from which on an exact score takes so much that better codes pay
+_COMPONENTS = (128, 256, 512)
+_HELD = 0.7  # of the variance: with less, so many candidates need exact scores that more components are faster
+_LOOKED_AT = 10_000  # vectors
 _BLOCK = 16_384
 _TRAINING = 100_000  # vectors at most
 _EF_CONSTRUCTION = 100
@@ -44,23 +46,28 @@ _DEAD_SHARE = 0.2  # from which on the index is built anew
 _GROWTH = 2.0
 
 
-def graph_recipe(vectors: int, dim: int, *, components: int | None = None) -> str:
-    """Return the factory string that `hnsw` stands for: a graph over *components* of a byte each, or as many as pay.
-
-    Fewer numbers take less memory; what they lose, exact scores of more candidates make good.
-    """
-    components = components or usual_components(dim)
+def graph_recipe(vectors: int, dim: int, components: int) -> str:
+    """Return the factory string that `hnsw` stands for: a graph over so many principal *components* of a byte each."""
     if vectors < dim:  # of which there are no principal components
         return "HNSW16,SQ8"
     return f"PCAR{min(components, dim)},HNSW16,SQ8_direct_signed"
 
 
-def usual_components(dim: int) -> int:
-    """Return how many components of vectors of *dim* numbers a graph compares.
+def usual_components(source: VectorSource, positions: NDArray[np.int64], *, seed: int) -> int:
+    """Return how many principal components a graph of the vectors at *positions* best compares.
 
-    At 1,280 numbers, 256 need twenty candidates with exact scores where 512 need thirteen.
+    Fewer are walked faster and take less memory; what they lose, exact scores of more candidates make good, as long as
+    they hold most of what tells the vectors apart.
     """
-    return min(dim, 512 if dim > _LONG else 256)
+    every = [min(source.dim, components) for components in _COMPONENTS]
+    if len(positions) < source.dim:
+        return every[0]
+    sample = np.random.default_rng(seed).choice(positions, min(len(positions), _LOOKED_AT), replace=False)
+    vectors = source.vectors(np.sort(sample))
+    vectors = vectors - vectors.mean(axis=0)
+    variances = np.linalg.eigvalsh((vectors.T @ vectors).astype(np.float64))[::-1]
+    held = np.cumsum(variances)
+    return next((each for each in every if held[each - 1] >= _HELD * held[-1]), every[-1])
 
 
 class GraphEngine:
@@ -71,7 +78,9 @@ class GraphEngine:
     @classmethod
     def build(cls, source: VectorSource, directory: Path) -> None:
         """Build the graph, for the recall that is usual."""
-        cls.make(source, directory, Wish(), graph_recipe(len(source.positions()), source.dim))
+        wish, positions = Wish(), source.positions()
+        components = usual_components(source, positions, seed=wish.seed)
+        cls.make(source, directory, wish, graph_recipe(len(positions), source.dim, components))
 
     @classmethod
     def make(cls, source: VectorSource, directory: Path, wish: Wish, recipe: str) -> Figures:

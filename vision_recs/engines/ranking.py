@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs import kernels
 from vision_recs.errors import DegenerateVector
 from vision_recs.types import Match, Row, Vectors, VectorSource, unit_rows
 
@@ -60,12 +61,19 @@ def cosines(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> NDArr
     why it is no matrix product: BLAS adds up in another order for another n, and the last bits differ. `vecdot` takes
     each row by itself.
     """
+    scores = np.empty(vectors.shape[:-1], np.float32)
+    if kernels.compiled is not None and vectors.dtype == query.dtype == np.float32:
+        if query.ndim > 1 and query.shape != (*vectors.shape[:-2], 1, vectors.shape[-1]):
+            query = np.broadcast_to(query, vectors.shape)
+        one, other = np.ascontiguousarray(vectors), np.ascontiguousarray(query)
+        kernels.compiled.cosines(one, other, scores, vectors.shape[-1])
+        return scores
     sums: NDArray[np.float64] = np.vecdot(vectors.astype(np.float64, copy=False), query.astype(np.float64, copy=False))
     sums *= _STEPS
     np.rint(sums, out=sums)
     np.minimum(sums, _STEPS, out=sums)
     np.maximum(sums, -_STEPS, out=sums)
-    scores = sums.astype(np.float32)  # whole numbers that it can hold
+    scores[:] = sums  # whole numbers that float32 can hold
     scores *= np.float32(1 / _STEPS)
     scores += np.float32(0.0)  # turns -0.0 into 0.0
     return scores

@@ -23,8 +23,7 @@ class Part(NamedTuple):
 
     def nearest(self, vectors: Vectors) -> NDArray[np.float64]:
         """Return the best cosine of each of *vectors* (n, dim) with a vector of this part."""
-        wide = vectors.astype(np.float64)  # once, for all of them
-        best: NDArray[np.float64] = np.max([cosines(wide, own) for own in self.vectors], axis=0).astype(np.float64)
+        best: NDArray[np.float64] = np.max([cosines(vectors, own) for own in self.vectors], axis=0).astype(np.float64)
         return best
 
     def explain(self, vector: Vectors) -> PartScore:

@@ -120,7 +120,7 @@ class Store:
 
         Raises as `vectors` does.
         """
-        vectors, alive = scale_rows(self._vectors.read(positions))
+        vectors, alive = self._vectors.unit(positions)
         if not alive.all():
             raise self._vectors.damaged(int(positions[np.argmin(alive)]), "has no direction")
         return vectors

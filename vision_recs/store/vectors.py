@@ -5,13 +5,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs import kernels
 from vision_recs.errors import StoreDamaged
 from vision_recs.store.layout import VECTORS_FILE, Layout
 from vision_recs.store.manifest import ShardEntry
+from vision_recs.types import Vectors, scale_rows
 
 _READ_ONE_BY_ONE = 256
 """Vectors: of fewer, finding out which come from the same shard takes longer than it saves."""
@@ -48,23 +51,43 @@ class ShardVectors:
         self._dim = dim
         self._firsts = [shard.first for shard in shards]
         self._ends = [shard.first + shard.rows for shard in shards]
-        self._open: dict[int, NDArray[np.float16]] = {}
+        self._bounds = np.array(self._firsts, np.int64), np.array(self._ends, np.int64)
+        self._open = _Open({}, np.zeros(len(shards), np.int64))
 
     @property
     def end(self) -> int:
         """The first position after those of all shards."""
         return max(self._ends, default=0)
 
+    def unit(self, positions: NDArray[np.int64]) -> tuple[Vectors, NDArray[np.bool_]]:
+        """Return what `scale_rows` makes of the vectors at *positions* (n, dim), in that order.
+
+        Raises StoreDamaged where there is none.
+        """
+        if kernels.compiled is None:
+            return scale_rows(self.read(positions))
+        scaled = np.empty((len(positions), self._dim), np.float32)
+        alive = np.empty(len(positions), np.bool_)
+        positions = np.ascontiguousarray(positions, np.int64)
+        mapped = self._open  # what is closed meanwhile stays mapped until these vectors are read
+        start = 0
+        while True:
+            rest = slice(start, None)
+            missing = kernels.compiled.gather_half(
+                positions[rest], *self._bounds, mapped.addresses, scaled[rest], alive[rest], self._dim
+            )
+            if missing < 0:
+                return scaled, alive
+            start += missing
+            self._shard(self._number(int(positions[start])), mapped)
+
     def read(self, positions: NDArray[np.int64]) -> NDArray[np.float16]:
         """Return the vectors at *positions* (n, dim), in that order; raises StoreDamaged where there is none."""
         vectors = np.empty((len(positions), self._dim), dtype=np.float16)
         if len(positions) <= _READ_ONE_BY_ONE:
             for row, position in enumerate(positions.tolist()):
-                number = bisect_right(self._firsts, position) - 1
-                if number < 0 or position >= self._ends[number]:
-                    raise self.damaged(position, "is in no shard")
-                shard = self._open.get(number)
-                vectors[row] = (self._shard(number) if shard is None else shard)[position - self._firsts[number]]
+                number = self._number(position)
+                vectors[row] = self._shard(number, self._open)[position - self._firsts[number]]
         else:
             self._read_by_shard(positions, vectors)
         return vectors
@@ -72,18 +95,18 @@ class ShardVectors:
     def open_all(self) -> None:
         """Open every shard now."""
         for number in range(len(self._shards)):
-            self._shard(number)
+            self._shard(number, self._open)
 
     def close(self) -> None:
         """Forget the files that are open."""
-        self._open.clear()
+        self._open = _Open({}, np.zeros(len(self._shards), np.int64))
 
     def damaged(self, position: int, what: str) -> StoreDamaged:
         """Return the error of the vector at *position*, of which *what* says what is wrong with it."""
         return StoreDamaged(f"the vector at position {position} of {self._layout.root} {what}; run `visrec verify`")
 
     def _read_by_shard(self, positions: NDArray[np.int64], vectors: NDArray[np.float16]) -> None:
-        firsts, ends = np.array([self._firsts, self._ends], dtype=np.int64)
+        firsts, ends = self._bounds
         shard_of = np.searchsorted(firsts, positions, side="right") - 1
         inside = (shard_of >= 0) & (positions < ends[shard_of])
         if not inside.all():
@@ -93,14 +116,31 @@ class ShardVectors:
         ends = np.cumsum(np.bincount(shard_of))
         for number in np.flatnonzero(np.diff(ends, prepend=0)).tolist():  # not np.unique: it loads numpy.ma, 10 ms
             chosen = order[ends[number - 1] if number else 0 : ends[number]]
-            vectors[chosen] = self._shard(number)[within[chosen]]
+            vectors[chosen] = self._shard(number, self._open)[within[chosen]]
 
-    def _shard(self, number: int) -> NDArray[np.float16]:
-        if number not in self._open:
+    def _number(self, position: int) -> int:
+        number = bisect_right(self._firsts, position) - 1
+        if number < 0 or position >= self._ends[number]:
+            raise self.damaged(position, "is in no shard")
+        return number
+
+    def _shard(self, number: int, mapped: _Open) -> NDArray[np.float16]:
+        """Return shard *number* of those *mapped*, to which it is added."""
+        found = mapped.vectors.get(number)
+        if found is None:
             entry = self._shards[number]
             folder = self._layout.shard(entry.name)
             try:
-                self._open[number] = map_vectors(folder, rows=entry.rows, dim=self._dim)
+                vectors = map_vectors(folder, rows=entry.rows, dim=self._dim)
             except (OSError, ValueError) as error:
                 raise StoreDamaged(f"{folder / VECTORS_FILE} cannot be read ({error}); run `visrec verify`") from error
-        return self._open[number]
+            found = mapped.vectors.setdefault(number, vectors)  # another thread's, if it was there first, stays mapped
+            mapped.addresses[number] = found.__array_interface__["data"][0]
+        return found
+
+
+class _Open(NamedTuple):
+    """The *vectors* of shards that are open, by number, and the address of each shard's, 0 while it is not open."""
+
+    vectors: dict[int, NDArray[np.float16]]
+    addresses: NDArray[np.int64]
