@@ -164,6 +164,10 @@ class VectorSource(Protocol):
 class Subset(VectorSource, Protocol):
     """The part of a VectorSource that a filter selects: fewer positions, and of each only the rows that match."""
 
+    def count(self) -> int:
+        """Return how many positions are selected."""
+        ...
+
     def mask(self) -> NDArray[np.bool_]:
         """Return which positions are selected, for each up to the last one there is; not to be written to."""
         ...

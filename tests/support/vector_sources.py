@@ -38,6 +38,9 @@ class Part(Vectors):
     def __init__(self, source, positions):
         super().__init__(source.every, positions)
 
+    def count(self):
+        return len(self.alive)
+
     def mask(self):
         mask = np.zeros(len(self.every), bool)
         mask[self.alive] = True

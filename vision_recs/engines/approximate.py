@@ -96,11 +96,10 @@ class ApproximateIndex:
         point = self._tuning.point(depth or k)
         effort, fetch = min(point.effort, self.proposer.largest_effort), max(k, point.fetch)
         if within is not None:
-            positions = within.positions()
-            is_few = len(positions) <= max(k, self._tuning.rows_for_a_query)
+            is_few = within.count() <= max(k, self._tuning.rows_for_a_query)
             way = None if is_few else self._filtered(queries, k, within)
             if way is None:
-                return scan(self._source, positions, queries, k)
+                return scan(self._source, within.positions(), queries, k)
             needed, candidates = way
             fetch = max(fetch, candidates)
             effort = SCAN if needed == SCAN else min(max(_SURE * effort, needed), self.proposer.largest_effort)
@@ -121,7 +120,7 @@ class ApproximateIndex:
 
     def _filtered(self, queries: Vectors, k: int, within: Subset) -> tuple[int, int] | None:
         """Return the effort and how many to score exactly for matches *within*; None if all are to be scored."""
-        count = len(within.positions())
+        count = within.count()
         needed = self._tuning.effort(count / max(1, self._size))
         fetch = self.proposer.filtered_fetch * k
         if self.proposer.scans(count, needed):

@@ -23,6 +23,7 @@ from vision_recs.types import Subset, Vectors
 
 INDEX = "index.faiss"
 POSITIONS = "positions.npy"
+_FILTERED_FETCH = 8
 _LARGEST_EF = 4_096
 _IN_A_ROW = 4  # times as many bytes are read in a row as here and there, in the same time
 _NEIGHBOURHOOD = 128  # vectors around a query, of which the share that a filter leaves is looked at
@@ -40,7 +41,6 @@ class FaissFile:
         except RuntimeError as error:
             raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
         self._rotation, self._index = peeled(self._whole)
-        self._filtered_fetch = 4 if keeps_whole_numbers(self._whole) else 8
         self._codes = None
         if has_graph(self._index):
             self._codes = Codes(faiss.downcast_index(self._index.storage))
@@ -62,8 +62,8 @@ class FaissFile:
 
     @property
     def filtered_fetch(self) -> int:
-        """Few, where each number has a byte."""
-        return self._filtered_fetch
+        """Several: a byte is close to the number, but there are fewer numbers."""
+        return _FILTERED_FETCH
 
     @property
     def scanned_if_far(self) -> int:
@@ -84,7 +84,7 @@ class FaissFile:
 
     def misses(self, queries: Vectors, within: Subset) -> bool:
         """Whether fewer of the nearest vectors of a query are *within* than half of what chance would have it."""
-        mask, count = within.mask(), len(within.positions())
+        mask, count = within.mask(), within.count()
         if count >= len(self._positions) - len(self._dead):
             return False
         share = count / len(self._positions)

@@ -178,6 +178,9 @@ class _Random:
     def positions(self) -> NDArray[np.int64]:
         return self._positions
 
+    def count(self) -> int:
+        return len(self._positions)
+
     def mask(self) -> NDArray[np.bool_]:
         return self._mask
 
@@ -187,7 +190,7 @@ def _filtered(source: VectorSource, proposer: Proposer, seed: int) -> tuple[tupl
     found: list[tuple[float, int]] = []
     for share in _SHARES:
         subset = _Random(source, share, seed)
-        if len(subset.positions()) < DEPTHS[-1]:
+        if subset.count() < DEPTHS[-1]:
             continue
         questions = draw(source, _FILTERED_QUESTIONS, seed=seed, within=subset.positions(), depth=10)
         for effort in _efforts(proposer):

@@ -21,16 +21,18 @@ _FEW = 8  # one vector in so many: their positions, of 8 bytes each, then take n
 
 
 class Selected(NamedTuple):
-    """Which vectors a filter selects, and their positions where they are few; not to be written to."""
+    """Which vectors a filter selects, how many, and their positions where they are few; not to be written to."""
 
     mask: Mask
+    total: int
     few: NDArray[np.int64] | None
 
     @classmethod
     def of(cls, mask: Mask) -> Selected:
         """Return what *mask* selects; *mask* itself becomes read-only."""
         mask.flags.writeable = False
-        return cls(mask, _positions(mask) if np.count_nonzero(mask) <= len(mask) // _FEW else None)
+        count = int(np.count_nonzero(mask))
+        return cls(mask, count, _positions(mask) if count <= len(mask) // _FEW else None)
 
     @property
     def positions(self) -> NDArray[np.int64]:

@@ -49,6 +49,10 @@ class Selection:
             self._positions = self._store.select(self._where)
         return self._positions
 
+    def count(self) -> int:
+        """Return how many positions are selected."""
+        return self._store.count(self._where)
+
     def mask(self) -> NDArray[np.bool_]:
         """Return which positions are selected, for each up to the end of the last shard; not to be written to."""
         return self._mask

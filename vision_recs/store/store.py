@@ -145,6 +145,10 @@ class Store:
         """
         return self._masks.select(where).mask
 
+    def count(self, where: Filter) -> int:
+        """Return how many positions `mask` marks."""
+        return self._masks.select(where).total
+
     def select(self, where: Filter) -> NDArray[np.int64]:
         """Return the positions that `mask` marks, ascending; not to be written to."""
         return self._masks.select(where).positions
