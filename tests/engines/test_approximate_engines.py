@@ -5,6 +5,7 @@ from vector_sources import Part, Vectors, clustered, nearest
 from vision_recs.engines import Wish, make_index, open_index
 from vision_recs.engines.exact import ExactIndex
 from vision_recs.engines.folder import read_label
+from vision_recs.engines.graph import usual_components
 from vision_recs.errors import VisionRecsError
 from vision_recs.types import unit_rows
 
@@ -188,6 +189,22 @@ def test_the_fastest_that_reaches_the_recall_is_chosen(monkeypatch, source, tmp_
     engine, figures = make_index(Wish(), source, tmp_path)
     assert engine in {"ivf-pq", "hnsw"}
     assert figures.reached
+
+
+@pytest.mark.parametrize(
+    ("dim", "rank", "count", "components"),
+    [
+        (600, 100, 9000, 128),  # all of the variance
+        (600, 240, 9000, 256),
+        (600, 600, 9000, 512),
+        (250, 250, 9000, 250),  # not more than there are
+        (600, 600, 100, 128),  # of which there are too few to tell
+    ],
+)
+def test_a_graph_compares_as_many_components_as_hold_most_of_the_variance(dim, rank, count, components):
+    random = np.random.default_rng(0)
+    source = Vectors(np.pad(random.standard_normal((count, rank)), ((0, 0), (0, dim - rank))))
+    assert usual_components(source, source.positions(), seed=0) == components
 
 
 def test_few_vectors_are_compared_with_whole(source, tmp_path):

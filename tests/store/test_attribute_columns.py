@@ -81,6 +81,7 @@ def test_the_mask_covers_every_position_and_the_positions_are_those_it_marks(sto
     assert selection.mask().dtype == np.bool_
     assert selection.positions().dtype == np.int64
     assert selection.positions().tolist() == np.flatnonzero(selection.mask()).tolist()
+    assert selection.count() == len(selection.positions())
     for array in (selection.mask(), selection.positions()):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1

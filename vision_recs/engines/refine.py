@@ -12,7 +12,6 @@ from vision_recs.types import Vectors, VectorSource
 
 _READ_AT_ONCE = 1 << 24  # numbers of vectors in memory
 _FEW = 64  # vectors, of which finding out which can be among the best takes as long as scoring them
-_IN_CACHE = 1 << 16  # numbers of vectors that are scored at once: fewer cost more calls, more leave the cache
 _NOTHING = Scored(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -31,11 +30,7 @@ def refine(source: VectorSource, queries: Vectors, proposed: NDArray[np.int64], 
         return [_NOTHING for _ in queries]
     every = np.where(keep, proposed, proposed.max())
     vectors = source.vectors(every.ravel()).reshape(*proposed.shape, source.dim)
-    scores = np.empty(proposed.shape, np.float32)
-    step = max(1, _IN_CACHE // vectors[0].size)
-    for start in range(0, len(queries), step):
-        some = slice(start, start + step)
-        scores[some] = cosines(vectors[some], queries[some, None, :])
+    scores = cosines(vectors, queries[:, None, :])
     scores[~keep] = -2
     if proposed.shape[1] > k:
         keep &= scores >= np.partition(scores, -k, axis=1)[:, -k, None]
