@@ -1,5 +1,5 @@
 # make demo   a virtual environment, the package, an index of sample_images/, and a page of pictures
-# make test   the tests, with all that they need
+# make test   the tests, with all that they need, of what is installed (`python -m pytest` would find the folder first)
 # make lint   style and types
 
 PYTHON ?= python3
@@ -15,7 +15,7 @@ demo: $(VENV)/.package
 	@echo 'open demo/similar.html to see the pictures, or start $(VENV)/bin/visrec serve --index demo/index'
 
 test: $(VENV)/.package $(VENV)/.dev
-	$(VENV)/bin/pytest # what is installed is tested, not the folder: `python -m pytest` would find the folder first
+	$(VENV)/bin/pytest
 
 lint: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/ruff check

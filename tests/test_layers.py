@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"errors", "types", "filters", "metrics", "sealed", "lazy", "kernels", "_kernels"},
+    {"errors", "types", "filters", "metrics", "sealed", "lazy", "kernels"},
     {"catalog", "images", "store"},
     {"encoders", "engines"},
     {"jobs", "recommend", "evaluate", "tune"},

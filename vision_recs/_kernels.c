@@ -50,7 +50,7 @@ INLINE double total(const double *sums) {
     return halves[0];
 }
 
-/* Write the vector of *half* to *unit*, scaled to length 1; return whether it has a direction. */
+/* The sum of the products, always added up in the same order. */
 INLINE double product(const float *one, const float *other, Py_ssize_t dim) {
     double sums[LANES] = {0};
     Py_ssize_t start = 0;

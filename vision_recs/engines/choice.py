@@ -120,7 +120,7 @@ def _ways(wish: Wish, source: VectorSource) -> list[Way]:
     graphs: list[Way] = []
     if count <= _GRAPH_VECTORS:
         usual = usual_components(source, positions, seed=wish.seed)
-        graphs = fitting(_hnsw(dim, usual), _hnsw(dim, min(usual, 128)))[:1]
+        graphs = fitting(*(_hnsw(dim, min(usual, most)) for most in (usual, 256, 128)))[:1]
     lists = [_inverted(count, dim), _inverted(count, dim, components=512)][: 1 + (dim > 256)]  # noqa: PLR2004
     return [*graphs, *fitting(*lists)]
 

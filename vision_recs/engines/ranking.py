@@ -59,7 +59,7 @@ def cosines(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> NDArr
 
     A score depends on its two vectors alone: not on how many there are, nor on where in *vectors* the one is. That is
     why it is no matrix product: BLAS adds up in another order for another n, and the last bits differ. `vecdot` takes
-    each row by itself.
+    each row by itself, and so do the functions in C.
     """
     scores = np.empty(vectors.shape[:-1], np.float32)
     if kernels.compiled is not None and vectors.dtype == query.dtype == np.float32:
