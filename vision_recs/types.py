@@ -254,14 +254,15 @@ def scale_rows(matrix: NDArray[np.floating]) -> tuple[Vectors, NDArray[np.bool_]
 
     The input is not modified. A row of zeros, or one that holds NaN or infinity, has no direction and becomes zeros.
     """
+    compiled = kernels.compiled if matrix.dtype == np.float16 and matrix.size else None
+    step = max(1, _IN_CACHE // max(1, matrix.shape[1]))
+    if compiled is None and len(matrix) <= step:
+        return _scale(matrix)
     scaled = np.empty(matrix.shape, np.float32)
     alive = np.empty(len(matrix), np.bool_)
-    if kernels.compiled is not None and matrix.dtype == np.float16 and matrix.size:
-        kernels.compiled.scale_half(np.ascontiguousarray(matrix), scaled, alive, matrix.shape[1])
+    if compiled is not None:
+        compiled.scale_half(np.ascontiguousarray(matrix), scaled, alive, matrix.shape[1])
         return scaled, alive
-    step = max(1, _IN_CACHE // max(1, matrix.shape[1]))
-    if len(matrix) <= step:
-        return _scale(matrix)
     for start in range(0, len(matrix), step):
         part = slice(start, start + step)
         scaled[part], alive[part] = _scale(matrix[part])

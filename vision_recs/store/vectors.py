@@ -49,15 +49,14 @@ class ShardVectors:
         self._layout = layout
         self._shards = shards
         self._dim = dim
-        self._firsts = [shard.first for shard in shards]
-        self._ends = [shard.first + shard.rows for shard in shards]
-        self._bounds = np.array(self._firsts, np.int64), np.array(self._ends, np.int64)
+        self._firsts = np.array([shard.first for shard in shards], np.int64)
+        self._ends = np.array([shard.first + shard.rows for shard in shards], np.int64)
         self._open = _Open({}, np.zeros(len(shards), np.int64))
 
     @property
     def end(self) -> int:
         """The first position after those of all shards."""
-        return max(self._ends, default=0)
+        return int(self._ends.max(initial=0))
 
     def unit(self, positions: NDArray[np.int64]) -> tuple[Vectors, NDArray[np.bool_]]:
         """Return what `scale_rows` makes of the vectors at *positions* (n, dim), in that order.
@@ -74,7 +73,7 @@ class ShardVectors:
         while True:
             rest = slice(start, None)
             missing = kernels.compiled.gather_half(
-                positions[rest], *self._bounds, mapped.addresses, scaled[rest], alive[rest], self._dim
+                positions[rest], self._firsts, self._ends, mapped.addresses, scaled[rest], alive[rest], self._dim
             )
             if missing < 0:
                 return scaled, alive
@@ -106,12 +105,11 @@ class ShardVectors:
         return StoreDamaged(f"the vector at position {position} of {self._layout.root} {what}; run `visrec verify`")
 
     def _read_by_shard(self, positions: NDArray[np.int64], vectors: NDArray[np.float16]) -> None:
-        firsts, ends = self._bounds
-        shard_of = np.searchsorted(firsts, positions, side="right") - 1
-        inside = (shard_of >= 0) & (positions < ends[shard_of])
+        shard_of = np.searchsorted(self._firsts, positions, side="right") - 1
+        inside = (shard_of >= 0) & (positions < self._ends[shard_of])
         if not inside.all():
             raise self.damaged(int(positions[np.argmin(inside)]), "is in no shard")
-        within = positions - firsts[shard_of]
+        within = positions - self._firsts[shard_of]
         order = np.argsort(shard_of, kind="stable")
         ends = np.cumsum(np.bincount(shard_of))
         for number in np.flatnonzero(np.diff(ends, prepend=0)).tolist():  # not np.unique: it loads numpy.ma, 10 ms
