@@ -23,9 +23,9 @@ def offline(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def on_torch():
-    """Where a test does not name a runtime, it is the reference."""
+    """Where a test does not name a runtime, it is the reference; a session would go on in the folders after this one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vision_recs.encoders.loading._is_for_openvino", lambda _device: False)
         yield

@@ -1,0 +1,54 @@
+"""Small images are enlarged, where native code once read beyond its buffer and ended the program without a word."""
+
+import subprocess
+import sys
+
+import pytest
+
+# In a process of its own: what is tested is that it ends well. The last line says which geometry ended it.
+SIX_SIZES = """
+from io import BytesIO
+import numpy as np
+from PIL import Image
+from vision_recs.images import load
+
+for width, height in (217, 214), (115, 53), (150, 86), (206, 118), (218, 125), (122, 70):
+    file = BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    for recipe in recipes:
+        print(width, height, recipe, flush=True)
+        assert load(file.getvalue(), recipe).shape == (*recipe.size, 3)
+"""
+RANDOM_GEOMETRIES = """
+import numpy as np
+from vision_recs.images.placement import place
+from vision_recs.images.resampling import resample
+
+random = np.random.default_rng(0)
+for _ in range(20_000):
+    width, height = map(int, random.integers(1, 300, 2))
+    recipe = recipes[random.integers(len(recipes))]
+    placement = place((width, height), recipe)
+    print(width, height, recipe, flush=True)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    part = resample(pixels, placement.box((width, height)), placement.size, recipe.interpolation)
+    assert part.shape == (*placement.size[::-1], 3)
+"""
+RECIPES = """
+from itertools import product
+from vision_recs.types import PixelRecipe
+
+recipes = [
+    PixelRecipe((size, size), fit, resize, interpolation, (0.0,) * 3, (1.0,) * 3)
+    for fit, (size, resize), interpolation in product(
+        ("crop", "squash", "pad"), ((224, 256), (224, 224), (256, 292), (288, 320)), ("bicubic", "bilinear")
+    )
+]
+"""
+
+
+@pytest.mark.parametrize("geometries", [SIX_SIZES, RANDOM_GEOMETRIES], ids=["six-sizes", "20000-geometries"])
+def test_no_small_image_ends_the_program(geometries):
+    done = subprocess.run([sys.executable, "-c", RECIPES + geometries], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr, done.stdout.splitlines()[-1:])
