@@ -25,7 +25,7 @@ def offline(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module", autouse=True)
 def on_torch():
-    """Where a test does not name a runtime, it is the reference; a session would go on in the folders after this one."""
+    """Where a test does not name a runtime, it is the reference; in this folder only, not for the rest of the session."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vision_recs.encoders.loading._is_for_openvino", lambda _device: False)
         yield
