@@ -25,7 +25,7 @@ def offline(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module", autouse=True)
 def on_torch():
-    """Where a test does not name a runtime, it is the reference; in this folder only, not for the rest of the session."""
+    """Where a test does not name a runtime, it is the reference; for the files of this folder alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vision_recs.encoders.loading._is_for_openvino", lambda _device: False)
         yield
