@@ -1,4 +1,4 @@
-# make demo   a virtual environment, the package, an index of sample_images/, and a page of pictures
+# make demo   a virtual environment, the package, an index of sample_images/, and a page of images
 # make test   the tests, with all that they need, of what is installed (`python -m pytest` would find the folder first)
 # make lint   style and types
 
@@ -10,9 +10,9 @@ SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.c' -o -name '*.
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.package
-	$(VENV)/bin/visrec index sample_images/catalog.csv --index demo/index
-	$(VENV)/bin/visrec similar mug-01 -k 5 --index demo/index --html demo/similar.html
-	@echo 'open demo/similar.html to see the pictures, or start $(VENV)/bin/visrec serve --index demo/index'
+	$(VENV)/bin/visrec index sample_images/catalog.csv --store demo/index
+	$(VENV)/bin/visrec similar mug-01 -k 5 --store demo/index --html demo/similar.html
+	@echo 'open demo/similar.html to see the images, or start $(VENV)/bin/visrec serve --store demo/index'
 
 test: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/pytest

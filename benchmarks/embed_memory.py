@@ -1,6 +1,6 @@
-"""How much memory `visrec embed` takes at its peak, over many pictures.
+"""How much memory `visrec embed` takes at its peak, over many images.
 
-python benchmarks/embed_memory.py [--pictures N]      100,000 pictures: 5 minutes at 350 a second, 4 GB of disk
+python benchmarks/embed_memory.py [--images N]      100,000 images: 5 minutes at 350 a second, 4 GB of disk
 
 It is the program itself that runs, as a shop would run it, on a folder of files. Hard links would share one digest, and
 visrec embeds a digest once; so every file is a 500 px JPEG with a comment of its own, which changes its digest, but
@@ -20,7 +20,7 @@ from time import sleep
 from typing import Any
 
 from embedding import tables
-from embedding.pictures import SAMPLES, first_files, make_pictures
+from embedding.images import SAMPLES, first_files, make_images
 from machine import provenance
 
 RESULTS = Path(__file__).parent / "embed_memory.json"
@@ -30,25 +30,25 @@ _INTERVAL_S = 0.2
 
 
 def main() -> None:
-    """Make the pictures, embed them, and write down what it took."""
+    """Make the images, embed them, and write down what it took."""
     arguments = _parse()
     with tempfile.TemporaryDirectory(prefix="visrec-benchmark-", dir=arguments.work) as folder:
         work = Path(folder)
         few, many = work / "few", work / "many"
         make_copies(work, few, 32)
-        make_copies(work, many, arguments.pictures)
+        make_copies(work, many, arguments.images)
         _, _, first_peak = embed(few, work, arguments.encoder)
         report, resident, peak = embed(many, work, arguments.encoder)
-    if report["embedded"] != arguments.pictures:
-        raise ValueError(f"{report['embedded']} pictures of {arguments.pictures} were embedded")
+    if report["embedded"] != arguments.images:
+        raise ValueError(f"{report['embedded']} images of {arguments.images} were embedded")
     result = {
-        "pictures": arguments.pictures,
+        "images": arguments.images,
         "encoder": report["encoder"],
         "runtime": report["runtime"],
         "peak_mb": round(peak, 1),
         "resident_mb": [round(resident[at * (len(resident) - 1) // 10], 1) for at in range(1, 11)],
         "first_start_peak_mb": round(first_peak, 1),
-        **{key: report[key] for key in ("seconds", "pictures_per_second", "stages", "bottleneck")},
+        **{key: report[key] for key in ("seconds", "images_per_second", "stages", "bottleneck")},
         **provenance("openvino", "simplejpeg", "numpy"),
     }
     arguments.output.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
@@ -59,9 +59,9 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=100_000, metavar="N")
+    parser.add_argument("--images", type=int, default=100_000, metavar="N")
     parser.add_argument("--encoder", default="efficientnet-lite0")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="where to put the pictures, in place of $TMPDIR")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="where to put the images, in place of $TMPDIR")
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="FILE")
     return parser.parse_args()
 
@@ -69,12 +69,12 @@ def _parse() -> argparse.Namespace:
 def make_copies(work: Path, folder: Path, count: int) -> None:
     """Fill *folder* with *count* files of 500 x 500 pixels, no two of which have the same bytes."""
     bases = min(count, len(list(SAMPLES.glob("*.jpg"))))
-    make_pictures(work / "bases", size=500, count=bases)
-    pictures = [file.read_bytes() for file in first_files(work / "bases", bases)]
+    make_images(work / "bases", size=500, count=bases)
+    images = [file.read_bytes() for file in first_files(work / "bases", bases)]
     for number in range(count):
         shelf = folder / f"{number // _FILES_A_FOLDER:03d}"
         shelf.mkdir(parents=True, exist_ok=True)
-        (shelf / f"{number:06d}.jpg").write_bytes(with_comment(pictures[number % bases], f"picture {number}"))
+        (shelf / f"{number:06d}.jpg").write_bytes(with_comment(images[number % bases], f"image {number}"))
 
 
 def with_comment(data: bytes, comment: str) -> bytes:
@@ -92,7 +92,7 @@ def embed(folder: Path, work: Path, encoder: str) -> tuple[dict[str, Any], list[
     Memory is what is resident, summed over the process and its children, pages that they share counted for each of
     them. The peak is at least what the kernel saw of the main process, also between two looks.
     """
-    command = [VISREC, "embed", str(folder), "--index", str(work / f"store-{folder.name}"), "--encoder", encoder]
+    command = [VISREC, "embed", str(folder), "--store", str(work / f"store-{folder.name}"), "--encoder", encoder]
     environment = {**os.environ, "VISREC_CACHE": str(work / "cache")}
     output = work / f"{folder.name}.out"
     with output.open("wb") as stdout:

@@ -27,10 +27,10 @@ import numpy as np
 from machine import provenance
 
 from vision_recs.filters import Filter
-from vision_recs.store.column_writing import write_columns
-from vision_recs.store.columns import Columns
+from vision_recs.store.attributes.bitmaps import Masks
+from vision_recs.store.attributes.format import Columns
+from vision_recs.store.attributes.write import write_columns
 from vision_recs.store.items import SCHEMA, Items
-from vision_recs.store.masks import Masks
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def write_items(path: Path, count: int) -> None:
-    """Write an items file of *count* items with a picture each, in the order of a catalogue that knows no ids."""
+    """Write an items file of *count* items with an image each, in the order of a catalog that knows no ids."""
     places = np.random.default_rng(1).permutation(count).tolist()
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(SCHEMA)

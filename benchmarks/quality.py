@@ -1,8 +1,8 @@
-"""How relevant neighbours are, by encoder, and what lifts that need no training bring.
+"""How relevant neighbors are, by encoder, and what lifts that need no training bring.
 
     python benchmarks/quality.py [--clothing ../shared/data/clothing/catalog.csv]
 
-Every picture is read from the catalogue; nothing is downloaded: encoders whose weights are not at hand are left out and
+Every image is read from the catalog; nothing is downloaded: encoders whose weights are not at hand are left out and
 named. Writes quality.json and quality.md beside itself.
 """
 
@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 
 from vision_recs import encoders, images
 from vision_recs.catalog import open_catalog
-from vision_recs.encoders.timm_models import load_efficientnet_lite0
+from vision_recs.encoders.timm import load_efficientnet_lite0
 from vision_recs.errors import EncoderError
 from vision_recs.filters import Filter
 from vision_recs.jobs import IndexOptions, embed
 from vision_recs.metrics import ItemVectors, Labels, OwnItem, Truth, compare, interval, judge
 from vision_recs.store import Store, attributes_where, gather
 from vision_recs.tune import TuneOptions, tune
-from vision_recs.types import Encoder, Pixels, Vectors, scale_rows, unit_rows
+from vision_recs.types import Encoder, Pixels, Vectors
+from vision_recs.vectors import normalize_or_raise, normalize_rows
 
 HERE = Path(__file__).parent
 ENCODERS = ("efficientnet-lite0", "resnet50", "clip", "siglip2", "timm:vit_small_patch14_dinov2.lvd142m")
@@ -37,13 +38,13 @@ Lift = Callable[["Task", Vectors, Vectors], tuple[Vectors, Vectors]]
 
 @dataclass(frozen=True)
 class Task:
-    """Queries, targets and the truth; where *by_picture*, both are the same items."""
+    """Queries, targets and the truth; where *per_image*, both are the same items."""
 
     name: str
     queries: ItemVectors
     targets: ItemVectors
     truth: Truth
-    by_picture: bool = False
+    per_image: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,31 +84,31 @@ def pca(dim: int | None, *, whitening: float) -> Lift:
         _, spread, axes = np.linalg.svd(targets - mean, full_matrices=False)
         kept = min(dim or len(spread), int(np.sum(spread > spread[0] * 1e-4)))
         scale = np.power(spread[:kept] / spread[0], -whitening)
-        return tuple(unit_rows(((side - mean) @ axes[:kept].T) * scale) for side in (queries, targets))  # type: ignore[return-value]
+        return tuple(normalize_or_raise(((side - mean) @ axes[:kept].T) * scale) for side in (queries, targets))  # type: ignore[return-value]
 
     return lift
 
 
-def database_side(neighbours: int) -> Lift:
+def database_side(neighbors: int) -> Lift:
     """Return a lift that moves each target towards its nearest ones, by their cosine cubed (Gordo et al., 2017)."""
 
     def lift(_: Task, queries: Vectors, targets: Vectors) -> tuple[Vectors, Vectors]:
         cosines = targets @ targets.T
-        nearest = np.argpartition(-cosines, neighbours, axis=1)[:, : neighbours + 1]
+        nearest = np.argpartition(-cosines, neighbors, axis=1)[:, : neighbors + 1]
         weights = np.maximum(np.take_along_axis(cosines, nearest, axis=1), 0) ** 3
-        return queries, unit_rows(np.einsum("nk,nkd->nd", weights, targets[nearest]))
+        return queries, normalize_or_raise(np.einsum("nk,nkd->nd", weights, targets[nearest]))
 
     return lift
 
 
 LIFTS: dict[str, Lift] = {
     "plain": plain,
-    "PCA to 256, centred": pca(256, whitening=0.0),
-    "PCA to 128, centred": pca(128, whitening=0.0),
+    "PCA to 256, centerd": pca(256, whitening=0.0),
+    "PCA to 128, centerd": pca(128, whitening=0.0),
     "PCA to 256, half whitened": pca(256, whitening=0.5),
     "PCA to 256, whitened": pca(256, whitening=1.0),
-    "database side, 3 neighbours": database_side(3),
-    "database side, 10 neighbours": database_side(10),
+    "database side, 3 neighbors": database_side(3),
+    "database side, 10 neighbors": database_side(10),
 }
 
 
@@ -122,7 +123,7 @@ class Gem:
         self._tower = load_efficientnet_lite0(self.of, None)
 
     def encode(self, pixels: Pixels) -> Vectors:
-        """Return one unit vector a picture."""
+        """Return one unit vector an image."""
         import torch
 
         recipe = self._tower.recipe
@@ -130,11 +131,11 @@ class Gem:
         with torch.inference_mode():
             maps = self._tower.module.forward_features(torch.from_numpy(scaled).permute(0, 3, 1, 2).contiguous())
             pooled = maps.clamp(min=1e-6).pow(self.power).mean(dim=(2, 3)).pow(1 / self.power)
-        return unit_rows(pooled.numpy())
+        return normalize_or_raise(pooled.numpy())
 
 
 class Flipped:
-    """An encoder that gives the mean of a picture and its mirror image."""
+    """An encoder that gives the mean of an image and its mirror image."""
 
     def __init__(self, encoder: Encoder) -> None:
         """Ask *encoder* twice."""
@@ -143,11 +144,11 @@ class Flipped:
     def encode(self, pixels: NDArray[np.uint8]) -> Vectors:
         """Return the unit vectors of *pixels* and their mirror images together."""
         mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
-        return scale_rows(self._encoder.encode(pixels) + self._encoder.encode(mirrored))[0]
+        return normalize_rows(self._encoder.encode(pixels) + self._encoder.encode(mirrored))[0]
 
 
 def tasks(store: Store, vectors: dict[int, NDArray[np.float32]], kind: str) -> Iterator[Task]:
-    """Yield the tasks of a catalogue with *vectors* by position: clothes by category, samples by several truths."""
+    """Yield the tasks of a catalog with *vectors* by position: clothes by category, samples by several truths."""
 
     def items(where: str | None = None) -> ItemVectors:
         ids = attributes_where(store, None if where is None else Filter.parse(where))
@@ -166,14 +167,14 @@ def tasks(store: Store, vectors: dict[int, NDArray[np.float32]], kind: str) -> I
     every = items()
     yield Task("samples: category", every, every, labels("category", every))
     yield Task("samples: variants", every, every, labels("variant_group", every))
-    yield Task("samples: own item by picture", every, every, OwnItem(every.ids), by_picture=True)
+    yield Task("samples: own item by image", every, every, OwnItem(every.ids), per_image=True)
 
 
 def rows(encoder: str, ways: dict[str, Task]) -> Iterator[Row]:
     """Yield what each of *ways*, the first of which is plain, does to one task."""
     base = None
     for way, task in ways.items():
-        judged = judge(task.queries, task.targets, task.truth, by_picture=task.by_picture)
+        judged = judge(task.queries, task.targets, task.truth, per_image=task.per_image)
         quality = judged.of("ndcg_at_10")
         base = quality if base is None else base
         clusters = np.unique(judged.queries, return_inverse=True)[1].astype(np.int64)
@@ -196,7 +197,7 @@ def lifted(task: Task) -> dict[str, Task]:
             task.queries.with_vectors(queries),
             task.targets.with_vectors(targets),
             task.truth,
-            task.by_picture,
+            task.per_image,
         )
     return found
 
@@ -207,9 +208,9 @@ def of_store(store: Store) -> dict[int, NDArray[np.float32]]:
 
 
 def encoded(store: Store, encoder: Flipped | Gem, catalog: Path) -> dict[int, NDArray[np.float32]]:
-    """Return the vectors that *encoder* gives the pictures of *store*, by position."""
+    """Return the vectors that *encoder* gives the images of *store*, by position."""
     source = open_catalog(catalog)
-    shown = {picture.position: picture.picture for item in store.items.ids() for picture in store.pictures(item)}
+    shown = {image.position: image.image for item in store.items.ids() for image in store.images(item)}
     found: dict[int, NDArray[np.float32]] = {}
     positions = sorted(shown)
     for start in range(0, len(positions), 64):
@@ -220,9 +221,9 @@ def encoded(store: Store, encoder: Flipped | Gem, catalog: Path) -> dict[int, ND
 
 
 def concatenated(stores: Sequence[Store]) -> dict[int, NDArray[np.float32]]:
-    """Return the vectors of two stores of one catalogue side by side, by the positions of the first."""
+    """Return the vectors of two stores of one catalog side by side, by the positions of the first."""
     first, second = (gather(store, store.items.ids()) for store in stores)
-    both = unit_rows(np.concatenate([first.vectors, second.vectors], axis=1))
+    both = normalize_or_raise(np.concatenate([first.vectors, second.vectors], axis=1))
     return dict(zip(first.positions.tolist(), both, strict=True))
 
 
@@ -263,8 +264,10 @@ def _tuned(store: Store, kind: str) -> dict[str, Callable[[Vectors], NDArray[np.
 
 
 def _projected(task: Task, apply: Callable[[Vectors], NDArray[np.float64]]) -> Task:
-    queries, targets = (side.with_vectors(unit_rows(apply(side.vectors))) for side in (task.queries, task.targets))
-    return Task(task.name, queries, targets, task.truth, task.by_picture)
+    queries, targets = (
+        side.with_vectors(normalize_or_raise(apply(side.vectors))) for side in (task.queries, task.targets)
+    )
+    return Task(task.name, queries, targets, task.truth, task.per_image)
 
 
 def table(found: Sequence[Row], missing: Sequence[str]) -> str:

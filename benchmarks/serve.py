@@ -31,7 +31,7 @@ from nearest.shop import write_shop
 from nearest.vectors import crops, grow, reduce
 from serving.tables import write_tables
 
-from vision_recs.engines import Wish
+from vision_recs.indexes import IndexConfig
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "serve.json"
@@ -81,8 +81,8 @@ def _store(arguments: argparse.Namespace) -> Path:
     folder: Path = arguments.work / f"shop-{arguments.rows}-{arguments.dim}"
     if not (folder / "CURRENT").exists():
         seeds = reduce(crops([SAMPLES], each=20), arguments.dim)
-        blocks = list(grow(seeds, arguments.rows, neighbours=32, spread=1.0))
-        write_shop(folder, list(blocks), wish=Wish(), numbers=range(arguments.rows))
+        blocks = list(grow(seeds, arguments.rows, neighbors=32, spread=1.0))
+        write_shop(folder, list(blocks), wish=IndexConfig(), numbers=range(arguments.rows))
     return folder
 
 
@@ -91,7 +91,7 @@ def _contest(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     environment = {**os.environ, "BENCHMARK_STORE": str(store), "OMP_NUM_THREADS": "1"}
     ports = {"visrec serve": _free_port(), "uvicorn + FastAPI": _free_port()}
     commands = {
-        "visrec serve": [PROGRAMS / "visrec", "serve", "--index", store, "--port"],
+        "visrec serve": [PROGRAMS / "visrec", "serve", "--store", store, "--port"],
         "uvicorn + FastAPI": [PROGRAMS / "uvicorn", "fastapi_app:app", *_QUIETLY, "--port"],
     }
     paths = _different_paths(arguments.rows)

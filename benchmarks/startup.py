@@ -37,17 +37,17 @@ def main() -> None:
     large = parser.parse_args().large
     with tempfile.TemporaryDirectory() as folder:
         index = str(Path(folder) / "index")
-        run([VISREC, "index", str(ROOT / "sample_images" / "catalog.csv"), "--index", index, "--quiet"])
+        run([VISREC, "index", str(ROOT / "sample_images" / "catalog.csv"), "--store", index, "--quiet"])
         commands = {
             "import typer": [sys.executable, "-c", "import typer"],
             "visrec --help": [VISREC, "--help"],
             "import typer, numpy, faiss": [sys.executable, "-c", "import typer, numpy, faiss"],
-            "visrec similar ID": [VISREC, "similar", "mug-01", "--index", index],
+            "visrec similar ID": [VISREC, "similar", "mug-01", "--store", index],
         }
         if large is not None:
             small = small_of(large, Path(folder) / "small")
-            commands[SMALL] = [VISREC, "similar", "item00000007", "--index", str(small)]
-            commands[LARGE] = [VISREC, "similar", "item00000007", "--index", str(large)]
+            commands[SMALL] = [VISREC, "similar", "item00000007", "--store", str(small)]
+            commands[LARGE] = [VISREC, "similar", "item00000007", "--store", str(large)]
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(ROUNDS + 1):
             for name, command in commands.items():
@@ -78,12 +78,12 @@ def small_of(large: Path, folder: Path) -> Path:
     """Write an index of the first vectors of the store *large* into *folder*, and return that."""
     from nearest.shop import write_shop
 
-    from vision_recs.engines import Wish
+    from vision_recs.indexes import IndexConfig
     from vision_recs.store import Store
 
     store = Store.open(large)
     vectors = store.vectors(store.positions()[:ROWS])
-    write_shop(folder, [vectors], wish=Wish(engine=store.manifest.engine), numbers=range(ROWS))
+    write_shop(folder, [vectors], wish=IndexConfig(index_type=store.manifest.index_type), numbers=range(ROWS))
     return folder
 
 

@@ -27,7 +27,8 @@ from nearest.shop import write_shop
 from nearest.vectors import crops, grow, reduce
 from readme import put
 
-from vision_recs.types import Vectors, unit_rows
+from vision_recs.types import Vectors
+from vision_recs.vectors import normalize_or_raise
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 RESULT = Path(__file__).parent / "table.json"
@@ -91,19 +92,21 @@ def _prepared(work: Path, make: Callable[[Path, int], Vectors], arguments: argpa
 
 
 def _real(work: Path, rows: int) -> Vectors:
-    """Return products grown between crops of real pictures, then their second variants, their third ..."""
+    """Return products grown between crops of real images, then their second variants, their third ..."""
     if not (work / "crops.npy").exists():
         np.save(work / "crops.npy", crops([SAMPLES], each=20))
     seeds = reduce(np.load(work / "crops.npy"), _DIM)
-    products = np.concatenate(list(grow(seeds, min(rows, _PRODUCTS), neighbours=32, spread=1.0)))
+    products = np.concatenate(list(grow(seeds, min(rows, _PRODUCTS), neighbors=32, spread=1.0)))
     random = np.random.default_rng(0)
-    noise = 0.35 / _DIM**0.5  # cosines of .94 between a product and a variant, as between colours of a sample mug
-    variants = [unit_rows(products + noise * random.standard_normal(products.shape)) for _ in range(rows // _PRODUCTS)]
+    noise = 0.35 / _DIM**0.5  # cosines of .94 between a product and a variant, as between colors of a sample mug
+    variants = [
+        normalize_or_raise(products + noise * random.standard_normal(products.shape)) for _ in range(rows // _PRODUCTS)
+    ]
     return np.concatenate([products, *variants])[:rows]
 
 
 def _random(_work: Path, rows: int) -> Vectors:
-    return unit_rows(np.random.default_rng(1).standard_normal((rows, _DIM), dtype=np.float32))
+    return normalize_or_raise(np.random.default_rng(1).standard_normal((rows, _DIM), dtype=np.float32))
 
 
 def _faiss(work: Path) -> dict[str, Any]:
@@ -120,7 +123,7 @@ def _faiss(work: Path) -> dict[str, Any]:
 
 
 def _pairs(work: Path) -> dict[str, Any]:
-    from vision_recs.engines.all_pairs import AllPairs
+    from vision_recs.knn_join import AllPairs
     from vision_recs.store import Store
 
     started = perf_counter()
@@ -136,26 +139,26 @@ def _pairs(work: Path) -> dict[str, Any]:
 
 
 def _table(work: Path) -> dict[str, Any]:
+    from vision_recs.batch.neighbors import NeighborsOptions
     from vision_recs.recommend import Policy
-    from vision_recs.recommend.table import TableOptions
 
-    return _written(work, TableOptions(k=_K, policy=Policy(one_per=None), method="exact"))
+    return _written(work, NeighborsOptions(k=_K, policy=Policy(one_per=None), method="exact"))
 
 
 def _policy(work: Path) -> dict[str, Any]:
+    from vision_recs.batch.neighbors import NeighborsOptions
     from vision_recs.filters import Filter
-    from vision_recs.recommend import DIVERSITY, Policy
-    from vision_recs.recommend.table import TableOptions
+    from vision_recs.recommend import DEFAULT_DIVERSITY, Policy
 
-    policy = Policy(one_per="price", diversity=DIVERSITY)
-    return _written(work, TableOptions(k=_K, where=Filter.parse("in_stock"), policy=policy, method="exact"))
+    policy = Policy(one_per="price", diversity=DEFAULT_DIVERSITY)
+    return _written(work, NeighborsOptions(k=_K, where=Filter.parse("in_stock"), policy=policy, method="exact"))
 
 
 def _written(work: Path, options: Any) -> dict[str, Any]:  # noqa: ANN401 - only the process that measures imports it
-    from vision_recs.recommend.table import write_table
+    from vision_recs.batch.neighbors import write_neighbors
 
     started = perf_counter()
-    report = write_table(work / "store", work / "table.parquet", options)
+    report = write_neighbors(work / "store", work / "table.parquet", options)
     seconds = perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     return {"seconds": seconds, "rows": report.rows, "peak_megabytes": round(peak)}

@@ -1,4 +1,4 @@
-"""`visrec duplicates`: items that are the same thing twice, and placeholder pictures."""
+"""`visrec duplicates`: items that are the same thing twice, and placeholder images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
+from .output import print_json, print_table
 from .progress import show_progress
-from .render import print_json, print_table
 
 if TYPE_CHECKING:
-    from vision_recs.recommend.duplicates import Duplicates
+    from vision_recs.batch.duplicates import Duplicates
 
 _NAMED = 3
 """Items of a placeholder that are named on a terminal."""
@@ -25,7 +25,7 @@ def duplicates(
         float | None,
         typer.Option(
             metavar="NUMBER",
-            help="Two items are alike whose best pair of pictures has this score. [default: found on the data, as what "
+            help="Two items are alike whose best pair of images has this score. [default: found on the data, as what "
             "is 3.5 deviations nearer than the nearest items of another product usually are; 0.9 to 0.985]",
         ),
     ] = None,
@@ -38,19 +38,19 @@ def duplicates(
         ),
     ] = None,
     placeholder: Annotated[
-        int, typer.Option(min=2, help="A picture that so many products show is a placeholder, and counts for nothing.")
+        int, typer.Option(min=2, help="An image that so many products show is a placeholder, and counts for nothing.")
     ] = 10,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row for each item, too.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of pictures, too.")] = None,
-    store: options.Index = options.INDEX,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of images, too.")] = None,
+    store: options.Store = options.STORE,
     device: options.Device = "auto",
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Print groups of items that look the same, every two of them, and placeholders that many items show."""
+    from vision_recs.batch.duplicates import DuplicateOptions, find_duplicates
     from vision_recs.jobs.progress import Progress
     from vision_recs.recommend import EVERY_ITEM, VARIANTS
-    from vision_recs.recommend.duplicates import DuplicateOptions, find_duplicates
     from vision_recs.store import Store
 
     if threshold is not None and not 0 < threshold <= 1:
@@ -71,7 +71,7 @@ def duplicates(
         _write_csv(csv, found)
         typer.echo(f"wrote {csv}", err=True)
     if html is not None:
-        from .duplicates_page import write_page
+        from .html.duplicates_page import write_page
 
         write_page(html, opened, found)
         typer.echo(f"wrote {html}", err=True)
@@ -94,7 +94,7 @@ def _print_groups(found: Duplicates) -> None:
         (group.kind, f"{group.score:.3f}", str(len(group.items)), "  ".join(group.items)) for group in found.groups
     ]
     rows += [
-        ("placeholder", "", str(len(each.items)), f"{each.picture}: {'  '.join(each.items[:_NAMED])} ...")
+        ("placeholder", "", str(len(each.items)), f"{each.image}: {'  '.join(each.items[:_NAMED])} ...")
         for each in found.placeholders
     ]
     if rows:
@@ -109,10 +109,10 @@ def _write_csv(path: Path, found: Duplicates) -> None:
     """Write a row for each item of a group or a placeholder; groups are numbered from 1."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv_file.writer(file)
-        writer.writerow(("group", "kind", "score", "item", "picture"))
+        writer.writerow(("group", "kind", "score", "item", "image"))
         for number, group in enumerate(found.groups, 1):
-            for item, picture in zip(group.items, group.pictures, strict=True):
-                writer.writerow((number, group.kind, f"{group.score:.6f}", item, picture))
+            for item, image in zip(group.items, group.images, strict=True):
+                writer.writerow((number, group.kind, f"{group.score:.6f}", item, image))
         for number, placeholder in enumerate(found.placeholders, len(found.groups) + 1):
             for item in placeholder.items:
-                writer.writerow((number, "placeholder", "", item, placeholder.picture))
+                writer.writerow((number, "placeholder", "", item, placeholder.image))

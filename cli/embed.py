@@ -13,18 +13,16 @@ from .jobs import run_job
 
 def embed(
     catalog: options.Catalog,
-    store: options.Index = options.INDEX,
+    store: options.Store = options.STORE,
     export: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write id, picture and vector of every picture as Parquet.")
+        Path | None, typer.Option(metavar="DIR", help="Write id, image and vector of every image as Parquet.")
     ] = None,
     shard_size: Annotated[
-        int, typer.Option(min=1, help="Pictures written at a time, and so the most that a crash can cost.")
+        int, typer.Option(min=1, help="Images written at a time, and so the most that a crash can cost.")
     ] = 4096,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="End after so many new pictures; run again to go on.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many new images; run again to go on.")] = None,
     retry_skipped: Annotated[
-        bool, typer.Option("--retry-skipped", help="Try pictures again that could not be used before.")
+        bool, typer.Option("--retry-skipped", help="Try images again that could not be used before.")
     ] = False,
     encoder: options.Encoder = None,
     weights: options.Weights = None,
@@ -32,20 +30,20 @@ def embed(
     precision: options.Precise = options.Precision.AUTO,
     id_column: options.IdColumn = None,
     image_column: options.ImageColumn = None,
-    picture_column: options.PictureColumn = None,
+    image_attribute: options.ImageAttribute = None,
     item_per_folder: options.ItemPerFolder = False,
     strict: options.Strict = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Embed what is new in a catalogue, without building an index; stop it at any time and run it again."""
+    """Embed what is new in a catalog, without building an index; stop it at any time and run it again."""
     from vision_recs.catalog import CatalogOptions
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import embed as job
     from vision_recs.jobs import export as write
 
     chosen = IndexOptions(
-        catalog=CatalogOptions(id_column, image_column, tuple(picture_column or ()), item_per_folder),
+        catalog=CatalogOptions(id_column, image_column, tuple(image_attribute or ()), item_per_folder),
         weights=weights,
         device=device,
         precision=precision.value,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from . import options
-from .render import print_json, print_table
+from .output import print_json, print_table
 
 
 def encoders(json: options.Json = False) -> None:
-    """List the encoders, their dim, licence, source, and whether their weights are on this machine."""
+    """List the encoders, their dim, license, source, and whether their weights are on this machine."""
     from vision_recs.encoders import list_encoders
 
     known = list_encoders()
@@ -22,9 +22,9 @@ def encoders(json: options.Json = False) -> None:
             encoder.name,
             str(encoder.dim or "-"),
             "yes" if encoder.weights_here else "no",
-            encoder.licence,
+            encoder.license,
             encoder.source,
         )
         for encoder in known
     ]
-    print_table(("name", "dim", "here", "licence", "source"), rows)
+    print_table(("name", "dim", "here", "license", "source"), rows)

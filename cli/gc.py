@@ -7,10 +7,10 @@ from dataclasses import asdict
 import typer
 
 from . import options
-from .render import print_json
+from .output import print_json
 
 
-def gc(store: options.Index = options.INDEX, json: options.Json = False) -> None:
+def gc(store: options.Store = options.STORE, json: options.Json = False) -> None:
     """Remove what the published generation does not use."""
     from vision_recs.store import collect
 

@@ -1,4 +1,4 @@
-"""`visrec index`: catalogue -> store -> index, in one."""
+"""`visrec index`: catalog -> store -> index, in one."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from .jobs import run_job
 
 def index(
     catalog: options.Catalog,
-    store: options.Index = options.INDEX,
+    store: options.Store = options.STORE,
     encoder: options.Encoder = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
     precision: options.Precise = options.Precision.AUTO,
     id_column: options.IdColumn = None,
     image_column: options.ImageColumn = None,
-    picture_column: options.PictureColumn = None,
+    image_attribute: options.ImageAttribute = None,
     item_per_folder: options.ItemPerFolder = False,
     strict: options.Strict = False,
-    engine: Annotated[
+    index_type: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             help="auto, flat, hnsw, ivf-pq, or a factory string of FAISS. [default: as before, at first auto]",
         ),
     ] = None,
-    memory: Annotated[
+    max_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="What the index may take in memory, as 4GB. [default: as before]")
     ] = None,
-    recall: Annotated[
+    target_recall: Annotated[
         float | None,
         typer.Option(
             min=0.5, max=1.0, help="What share of the 10 nearest it has to find. [default: as before, at first 0.95]"
@@ -42,20 +42,20 @@ def index(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Index a catalogue; run it again after changes, and only the difference is done."""
+    """Index a catalog; run it again after changes, and only the difference is done."""
     from vision_recs.catalog import CatalogOptions
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import index as job
 
-    columns = CatalogOptions(id_column, image_column, tuple(picture_column or ()), item_per_folder)
+    columns = CatalogOptions(id_column, image_column, tuple(image_attribute or ()), item_per_folder)
     chosen = IndexOptions(
         catalog=columns,
         weights=weights,
         device=device,
         precision=precision.value,
-        engine=engine,
-        memory=None if memory is None else options.size_of(memory),
-        recall=recall,
+        index_type=index_type,
+        max_memory=None if max_memory is None else options.size_of(max_memory),
+        target_recall=target_recall,
     )
     run_job(job, catalog, store, encoder=encoder, options=chosen, json=json, quiet=quiet, strict=strict)
     if not json:
@@ -65,4 +65,4 @@ def index(
 def _hint_at_table(catalog: Path) -> None:
     table = next((catalog / name for name in ("catalog.csv", "catalog.parquet") if (catalog / name).is_file()), None)
     if table:
-        typer.echo(f"each picture became an item; for the items and attributes of {table}, index that file instead")
+        typer.echo(f"each image became an item; for the items and attributes of {table}, index that file instead")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import options
-from .render import print_json, print_table
+from .output import print_json, print_table
 
 MEASURED = (
-    "recipe",
+    "index_factory",
     "recall_at_1",
     "recall_at_10",
     "recall_at_100",
@@ -17,10 +17,10 @@ MEASURED = (
     "bytes_per_vector",
     "build_seconds",
 )
-"""What an index turned out to be: see `vision_recs.engines.Figures`."""
+"""What an index turned out to be: see `vision_recs.indexes.IndexStats`."""
 
 
-def info(store: options.Index = options.INDEX, json: options.Json = False) -> None:
+def info(store: options.Store = options.STORE, json: options.Json = False) -> None:
     """Print what is in the index and how it was made."""
     from vision_recs.store import Store, size
 
@@ -28,7 +28,7 @@ def info(store: options.Index = options.INDEX, json: options.Json = False) -> No
     manifest = opened.manifest
     facts = {
         "items": manifest.items,
-        "rows": manifest.pictures,
+        "images": manifest.images,
         "vectors": len(opened.positions()),
         "dim": opened.dim,
         "skipped": manifest.skipped,
@@ -38,8 +38,8 @@ def info(store: options.Index = options.INDEX, json: options.Json = False) -> No
         "encoder": manifest.encoder.name,
         "fingerprint": opened.fingerprint,
         "projection": manifest.projection.digest[:16] if manifest.projection else None,
-        "engine": manifest.engine,
-        **_measured(manifest.index or {}, manifest.recall_at_10),
+        "index_type": manifest.index_type,
+        **_measured(manifest.index_stats or {}, manifest.recall_at_10),
         "catalog": manifest.catalog.location,
         "bytes": size(opened.layout),
         "visrec": manifest.visrec,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
-from vision_recs.errors import PicturesSkipped
+from vision_recs.errors import ImagesSkipped
 
+from .output import print_json
 from .progress import show_progress
-from .render import print_json
 
 if TYPE_CHECKING:
     from vision_recs.jobs import EmbedReport, IndexOptions
@@ -82,11 +82,11 @@ def _until_interrupted(*, quiet: bool) -> Iterator[Stopped]:
 
 
 def _print_report(report: EmbedReport) -> None:
-    rate = f" ({report.pictures_per_second:,.0f} a second)" if report.embedded else ""
+    rate = f" ({report.images_per_second:,.0f} a second)" if report.embedded else ""
     if not report.complete:
         typer.echo(f"embedded {report.embedded:,}{rate} and kept them; run the same command again to go on")
         return
-    typer.echo(f"{report.items:,} items with {report.pictures:,} pictures in generation {report.generation}")
+    typer.echo(f"{report.items:,} items with {report.images:,} images in generation {report.generation}")
     typer.echo(
         f"embedded {report.embedded:,}{rate}, reused {report.reused:,}, skipped {report.skipped:,}, "
         f"removed {report.removed:,} in {report.seconds:,.1f} s"
@@ -95,26 +95,26 @@ def _print_report(report: EmbedReport) -> None:
         stages = ", ".join(f"{stage} {seconds:,.1f} s" for stage, seconds in report.stages.items())
         typer.echo(f"{stages}, several at a time; the bottleneck is {report.bottleneck}")
     typer.echo(
-        f"encoder {report.encoder} [{report.fingerprint}], engine {report.engine}, recall@10 {report.recall_at_10:.3f}"
+        f"encoder {report.encoder} [{report.fingerprint}], engine {report.index_type}, recall@10 {report.recall_at_10:.3f}"
         f"{_wanting(report)}"
     )
-    if report.picture_columns:
-        typer.echo(f"kept with each picture, not with its item: {', '.join(report.picture_columns)}")
+    if report.image_attributes:
+        typer.echo(f"kept with each image, not with its item: {', '.join(report.image_attributes)}")
 
 
 def _wanting(report: EmbedReport) -> str:
     """Say where the index does not reach the recall that was wanted."""
-    return "" if report.recall_reached else "; the recall that was wanted is not reached: give it more --memory"
+    return "" if report.target_recall_met else "; the recall that was wanted is not reached: give it more --max-memory"
 
 
 def _say_skipped(report: EmbedReport, store: Path, *, strict: bool, quiet: bool) -> None:
-    """Say how many pictures were skipped and why: as an error if *strict*."""
+    """Say how many images were skipped and why: as an error if *strict*."""
     from vision_recs.store import Layout
 
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.skipped_reasons.items())
     file = Layout(store).skipped(report.generation)
-    message = f"skipped {report.skipped:,} of {report.skipped + report.pictures:,} pictures ({reasons}); see {file}"
+    message = f"skipped {report.skipped:,} of {report.skipped + report.images:,} images ({reasons}); see {file}"
     if strict:
-        raise PicturesSkipped(message)
+        raise ImagesSkipped(message)
     if not quiet:
         typer.echo(message, err=True)

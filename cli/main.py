@@ -18,7 +18,7 @@ COMMANDS = (
     "index",
     "embed",
     "similar",
-    "table",
+    "neighbors",
     "duplicates",
     "evaluate",
     "tune",
@@ -38,7 +38,7 @@ def program(arguments: Sequence[str]) -> typer.Typer:
     """
     app = typer.Typer(
         name="visrec",
-        help="Turn a shop's product pictures into visually similar items.",
+        help="Turn a shop's product images into visually similar items.",
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,  # plain help pages open in half the time

@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-INDEX = Path(".visrec")
+STORE = Path(".visrec")
 
 
 class Precision(StrEnum):
@@ -21,14 +21,14 @@ class Precision(StrEnum):
     F32 = "f32"
 
 
-Index: TypeAlias = Annotated[
-    Path, typer.Option("--index", envvar="VISREC_INDEX", metavar="DIR", help="The folder of the index.")
+Store: TypeAlias = Annotated[
+    Path, typer.Option("--store", envvar="VISREC_STORE", metavar="DIR", help="The folder of the store.")
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="Fail at the end if a picture had to be skipped.")]
+Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="Fail at the end if an image had to be skipped.")]
 Catalog: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="CATALOG", help="A folder of pictures, or a table (.csv, .tsv, .jsonl, .parquet).")
+    Path, typer.Argument(metavar="CATALOG", help="A folder of images, or a table (.csv, .tsv, .jsonl, .parquet).")
 ]
 Encoder: TypeAlias = Annotated[
     str | None,
@@ -36,7 +36,7 @@ Encoder: TypeAlias = Annotated[
         "--encoder",
         envvar="VISREC_ENCODER",
         metavar="NAME",
-        help="See `visrec encoders`. [default: that of the index, else efficientnet-lite0]",
+        help="See `visrec encoders`. [default: that of the store, else efficientnet-lite0]",
     ),
 ]
 Weights: TypeAlias = Annotated[
@@ -58,16 +58,16 @@ IdColumn: TypeAlias = Annotated[
 ]
 ImageColumn: TypeAlias = Annotated[
     str | None,
-    typer.Option("--image-column", metavar="NAME", help="The column of pictures. [default: image, picture, file ...]"),
+    typer.Option("--image-column", metavar="NAME", help="The column of images. [default: image, image_path, file ...]"),
 ]
-PictureColumn: TypeAlias = Annotated[
+ImageAttribute: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--picture-column", metavar="NAME", help="A column that describes a picture, not its item. May be repeated."
+        "--image-attribute", metavar="NAME", help="A column that describes an image, not its item. May be repeated."
     ),
 ]
 ItemPerFolder: TypeAlias = Annotated[
-    bool, typer.Option("--item-per-folder", help="Each folder is one item with several pictures.")
+    bool, typer.Option("--item-per-folder", help="Each folder is one item with several images.")
 ]
 
 

@@ -47,7 +47,7 @@ def _bar() -> Iterator[Report]:
             if progress.stage not in tasks:
                 tasks[progress.stage] = bar.add_task(progress.stage, rate="", total=progress.total), monotonic()
             task, started = tasks[progress.stage]
-            rate = f"{progress.done / max(monotonic() - started, 1e-3):,.0f} pictures/s"
+            rate = f"{progress.done / max(monotonic() - started, 1e-3):,.0f} images/s"
             bar.update(task, completed=progress.done, total=progress.total, rate=rate)
 
         yield report
@@ -72,6 +72,6 @@ class _Lines:
         line = f"{progress.stage}: {progress.done:,}"
         if progress.total is not None:
             remaining = (progress.total - progress.done) * elapsed / max(progress.done, 1)
-            line += f" of {progress.total:,} pictures, {progress.done / elapsed:,.0f} a second"
+            line += f" of {progress.total:,} images, {progress.done / elapsed:,.0f} a second"
             line += f", {remaining:,.0f} s to go" if remaining else ""
         typer.echo(line, err=True)

@@ -30,10 +30,10 @@ Cors = Annotated[
     typer.Option("--cors", metavar="ORIGIN", help="A web site whose pages may ask. May be repeated. [default: none]"),
 ]
 AllowUrls = Annotated[
-    bool, typer.Option("--allow-urls", help="Let queries name pictures by their public addresses, which are fetched.")
+    bool, typer.Option("--allow-urls", help="Let queries name images by their public addresses, which are fetched.")
 ]
-Ready = Annotated[
-    bool, typer.Option("--ready", help="Load the encoder at the start, so that the first picture need not wait.")
+Preload = Annotated[
+    bool, typer.Option("--preload", help="Load the encoder at the start, so that the first image need not wait.")
 ]
 LogRequests = Annotated[
     bool, typer.Option("--log-requests", help="Log every request, not only what fails or takes over a second.")
@@ -41,7 +41,7 @@ LogRequests = Annotated[
 
 
 def serve(
-    store: options.Index = options.INDEX,
+    store: options.Store = options.STORE,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     workers: Workers = 1,
@@ -49,7 +49,7 @@ def serve(
     token_file: TokenFile = None,
     cors: Cors = None,
     allow_urls: AllowUrls = False,
-    ready: Ready = False,
+    preload: Preload = False,
     log_requests: LogRequests = False,
     weights: options.Weights = None,
     device: options.Device = "auto",
@@ -68,7 +68,7 @@ def serve(
         policy=Policy() if rules is None else read_policy(rules),
         weights=weights,
         device=device,
-        ready=ready,
+        preload=preload,
         token=token,
         origins=tuple(_origin(origin) for origin in cors or []),
         allow_urls=allow_urls,

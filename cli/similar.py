@@ -1,4 +1,4 @@
-"""`visrec similar`: similar items to items, pictures, words, a shopper's history, or all of them together."""
+"""`visrec similar`: similar items to items, images, words, a shopper's history, or all of them together."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import typer
 import vision_recs
 
 from . import options
-from .asked import asked_with, print_asked
-from .render import match_json, print_json, print_matches
+from .output import match_json, print_json, print_matches
+from .query_summary import asked_with, print_asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,15 +24,15 @@ Items = Annotated[
 ]
 Image = Annotated[
     list[str] | None,
-    typer.Option(metavar="FILE", help="A picture, in the index or not; mug.jpg:2 counts twice. May be repeated."),
+    typer.Option(metavar="FILE", help="An image, in the index or not; mug.jpg:2 counts twice. May be repeated."),
 ]
 Text = Annotated[
     list[str] | None,
     typer.Option(metavar="WORDS", help="What it looks like, for an encoder that reads words (clip). May be repeated."),
 ]
-Unlike = Annotated[
+Negative = Annotated[
     list[str] | None,
-    typer.Option("--not", metavar="ITEM", help="An item to move away from; vase-02:1 counts as much as a wish."),
+    typer.Option("--negative", metavar="ITEM", help="An item to move away from; vase-02:1 counts as much as a wish."),
 ]
 HistoryFile = Annotated[
     Path | None,
@@ -60,41 +60,46 @@ Excluded = Annotated[
     list[str] | None, typer.Option("--exclude", metavar="ITEM", help="An item not to answer with. May be repeated.")
 ]
 MinScore = Annotated[float | None, typer.Option(metavar="NUMBER", help="Leave out items of a lower score.")]
-Diverse = Annotated[bool, typer.Option("--diverse", help="Prefer items that are unlike each other.")]
+Diversity = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X", help="How much an item loses for being like those before it: 0 to below 1, for example 0.3."
+    ),
+]
 RulesFile = Annotated[
     Path | None,
     typer.Option("--rules", metavar="FILE", help="The rules of the shop (TOML): exclude, boost, bury, pin, same ..."),
 ]
-Because = Annotated[bool, typer.Option("--why", help="Say of each item why it is in the answer.")]
+Explain = Annotated[bool, typer.Option("--explain", help="Say of each item why it is in the answer.")]
 
 
 def similar(
     items: Items = None,
     image: Image = None,
     text: Text = None,
-    unlike: Unlike = None,
+    negative: Negative = None,
     history: HistoryFile = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
     where: Where = None,
     exclude: Excluded = None,
     one_per: OnePer = None,
     min_score: MinScore = None,
-    diverse: Diverse = False,
+    diversity: Diversity = None,
     rules: RulesFile = None,
-    why: Because = False,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of pictures, too.")] = None,
-    store: options.Index = options.INDEX,
+    explain: Explain = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of images, too.")] = None,
+    store: options.Store = options.STORE,
     weights: options.Weights = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
     """Print the items that look most like all the given ones together."""
-    from vision_recs.recommend import Policy, Query, Weighted, open_recommender, read_picture
-    from vision_recs.recommend.query import UNLIKE_WEIGHT
+    from vision_recs.recommend import Policy, Query, Weighted, open_recommender, read_image
+    from vision_recs.recommend.query import NEGATIVE_WEIGHT
 
     if not (items or image or text or history):
-        raise typer.BadParameter("name an item id, or a picture with --image", param_hint="ITEM")
-    policy = policy_of(rules, exclude or [], one_per, min_score, diverse=diverse)
+        raise typer.BadParameter("name an item id, or an image with --image", param_hint="ITEM")
+    policy = policy_of(rules, exclude or [], one_per, min_score, diversity)
     matching = None if where is None else vision_recs.Filter.parse(where)
     recommender = open_recommender(store, weights=weights, device=device)
 
@@ -102,23 +107,23 @@ def similar(
         return recommender.store.items.attributes(item) is not None
 
     try:
-        pictures = [_weighted(file, lambda name: Path(name).exists()) for file in image or []]
+        images = [_weighted(file, lambda name: Path(name).exists()) for file in image or []]
         query = Query(
             items=tuple(_weighted(item, is_known) for item in items or []),
-            pictures=tuple(Weighted(read_picture(file), weight, file) for file, weight, _ in pictures),
+            images=tuple(Weighted(read_image(file), weight, file) for file, weight, _ in images),
             texts=tuple(text or []),
-            unlike=tuple(_weighted(item, is_known, UNLIKE_WEIGHT) for item in unlike or []),
+            negatives=tuple(_weighted(item, is_known, NEGATIVE_WEIGHT) for item in negative or []),
             history=None if history is None else _history(history, recommender),
             k=k,
             where=matching,
-            why=why,
+            explain=explain,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     matches = recommender.answer(query, policy)
     asked = list(asked_with(query, recommender))
     if json:
-        negatives = [f"not {item}" for item in unlike or []]
+        negatives = [f"not {item}" for item in negative or []]
         name = " ".join(
             [*(items or []), *(image or []), *(text or []), *([str(history)] if history else []), *negatives]
         )
@@ -128,17 +133,17 @@ def similar(
         print_asked(asked, recommender)
         print_matches(matches, filtered=where is not None or policy != Policy())
     if html is not None:
-        from .page import write_page
+        from .html.page import write_page
 
         write_page(html, recommender.store, asked, matches)
         typer.echo(f"wrote {html}", err=True)
 
 
 def policy_of(
-    rules: Path | None, exclude: list[str], one_per: str | None, min_score: float | None, *, diverse: bool
+    rules: Path | None, exclude: list[str], one_per: str | None, min_score: float | None, diversity: float | None
 ) -> Policy:
     """Return the policy of the file *rules*, with what the command line says in its place."""
-    from vision_recs.recommend import DIVERSITY, EVERY_ITEM, Policy
+    from vision_recs.recommend import EVERY_ITEM, Policy
 
     policy = Policy()
     if rules is not None:
@@ -151,7 +156,7 @@ def policy_of(
         policy,
         exclude=policy.exclude.union(exclude),
         min_score=policy.min_score if min_score is None else min_score,
-        diversity=policy.diversity or (DIVERSITY if diverse else 0.0),
+        diversity=policy.diversity if diversity is None else diversity,
     )
 
 

@@ -11,23 +11,23 @@ import typer
 import vision_recs
 
 from . import options
-from .measures import difference_cells, intervals_json
-from .render import print_json, print_table
+from .evaluation_output import difference_cells, intervals_json
+from .output import print_json, print_table
 
 if TYPE_CHECKING:
     from vision_recs.tune import Tuned
 
 
 def tune(
-    store: options.Index = options.INDEX,
+    store: options.Store = options.STORE,
     labels: Annotated[
         str | None, typer.Option(metavar="NAME", help="Items with equal values of this attribute are similar.")
     ] = None,
     pairs: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A table of clicks or co-purchases: query, relevant, weight.")
     ] = None,
-    pictures: Annotated[
-        bool, typer.Option("--pictures", help="Judge by single pictures, which ask for their own item, too.")
+    per_image: Annotated[
+        bool, typer.Option("--per-image", help="Judge by single images, which ask for their own item, too.")
     ] = False,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="Learn only from items that match.")] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Go back to the vectors of the encoder.")] = False,
@@ -36,22 +36,22 @@ def tune(
 ) -> None:
     """Learn a projection of the vectors; it is published only if unseen items find better what is similar to them.
 
-    Without --labels and --pairs it learns that the pictures of an item belong together.
+    Without --labels and --pairs it learns that the images of an item belong together.
     """
     from vision_recs.jobs import retune
 
     if undo:
-        if labels or pairs or pictures or where or dry_run:
+        if labels or pairs or per_image or where or dry_run:
             raise typer.BadParameter("it stands alone", param_hint="--undo")
         undone = retune(store, None)
         _print_undone(undone.generation, undone.fingerprint, json=json)
         return
     if labels is not None and pairs is not None:
         raise typer.BadParameter("choose one of --labels and --pairs")
-    if pictures and pairs is not None:
-        raise typer.BadParameter("pairs are of items, so pictures cannot ask", param_hint="--pictures")
+    if per_image and pairs is not None:
+        raise typer.BadParameter("pairs are of items, so images cannot ask", param_hint="--per-image")
     opened = vision_recs.Store.open(store)
-    tuned = _tune(opened, labels, pairs, where, by_picture=pictures)
+    tuned = _tune(opened, labels, pairs, where, per_image=per_image)
     generation = None
     if tuned.is_better and not dry_run:
         generation = retune(store, tuned.projection, encoder=opened.manifest.encoder.fingerprint).generation
@@ -62,14 +62,14 @@ def tune(
 
 
 def _tune(
-    opened: vision_recs.Store, labels: str | None, pairs: Path | None, where: str | None, *, by_picture: bool
+    opened: vision_recs.Store, labels: str | None, pairs: Path | None, where: str | None, *, per_image: bool
 ) -> Tuned:
-    from vision_recs.catalog.pairs import read_pairs
+    from vision_recs.catalog.judgements import read_pairs
     from vision_recs.tune import TuneOptions
     from vision_recs.tune import tune as run
 
     matching = None if where is None else vision_recs.Filter.parse(where)
-    return run(opened, TuneOptions(labels, None if pairs is None else read_pairs(pairs), by_picture, matching))
+    return run(opened, TuneOptions(labels, None if pairs is None else read_pairs(pairs), per_image, matching))
 
 
 def _json(tuned: Tuned, generation: int | None) -> dict[str, object]:

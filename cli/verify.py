@@ -7,10 +7,10 @@ import typer
 from vision_recs.errors import StoreDamaged
 
 from . import options
-from .render import print_json
+from .output import print_json
 
 
-def verify(store: options.Index = options.INDEX, json: options.Json = False) -> None:
+def verify(store: options.Store = options.STORE, json: options.Json = False) -> None:
     """Read every file of the index and compare it with its digest."""
     from vision_recs.jobs import verify as run
 

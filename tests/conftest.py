@@ -1,4 +1,4 @@
-"""What the tests of several folders share: the program, the sample catalogue, and a store of it."""
+"""What the tests of several folders share: the program, the sample catalog, and a store of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def visrec() -> Run:
 
     def run(*arguments: str | Path, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {
-            name: value for name, value in os.environ.items() if name not in ("VISREC_INDEX", "VISREC_ENCODER")
+            name: value for name, value in os.environ.items() if name not in ("VISREC_STORE", "VISREC_ENCODER")
         }
         return subprocess.run(
             [program, *map(str, arguments)],
@@ -54,7 +54,7 @@ def sample_images() -> Path:
 def indexed_samples(tmp_path_factory: pytest.TempPathFactory, sample_images: Path, visrec: Run) -> tuple[Path, str]:
     """The store that `visrec index sample_images/catalog.csv` makes, and what it printed; not to be changed."""
     store = tmp_path_factory.mktemp("samples") / "index"
-    done = visrec("index", sample_images / "catalog.csv", "--index", store)
+    done = visrec("index", sample_images / "catalog.csv", "--store", store)
     assert done.returncode == 0, done.stderr
     return store, done.stdout
 
@@ -72,7 +72,7 @@ def own_sample_store(sample_store: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def clothing() -> Path:
-    """The catalogue of 1,885 real photos, where it lies beside the project."""
+    """The catalog of 1,885 real photos, where it lies beside the project."""
     path = ROOT.parent / "shared" / "data" / "clothing" / "catalog.csv"
     if not path.exists():
         pytest.skip("the clothing photos are not beside the project")

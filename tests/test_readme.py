@@ -30,7 +30,7 @@ def commands() -> Iterator[tuple[str, str]]:
 
 
 def without_numbers(text: str) -> str:
-    """Mask what differs between machines: figures, the catalogue's place, and the width of a table."""
+    """Mask what differs between machines: figures, the catalog's place, and the width of a table."""
     text = re.sub(r"^(catalog +).*", r"\1...", text, flags=re.MULTILINE)
     text = re.sub(r"^(created +).*", r"\1...", text, flags=re.MULTILINE)
     text = re.sub(r"(bottleneck is) .*", r"\1 ...", text)
@@ -45,7 +45,7 @@ def shop(tmp_path: Path) -> Path:
 
 def run(command: list[str], shop: Path) -> str:
     programs = Path(sys.executable).parent
-    environment = {name: value for name, value in os.environ.items() if name not in ("VISREC_INDEX", "VISREC_ENCODER")}
+    environment = {name: value for name, value in os.environ.items() if name not in ("VISREC_STORE", "VISREC_ENCODER")}
     environment |= {"PATH": f"{programs}:{environment['PATH']}", "COLUMNS": "100"}
     done = subprocess.run(command, cwd=shop, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr

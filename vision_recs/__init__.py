@@ -1,4 +1,4 @@
-"""visrec: a shop's product pictures become visually similar items.
+"""visrec: a shop's product images become visually similar items.
 
 >>> import vision_recs
 >>> report = vision_recs.index("sample_images/catalog.csv", "shop.visrec")  # doctest: +SKIP
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vision_recs.lazy import lazy_names
+from vision_recs._lazy import lazy_names
+from vision_recs._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from vision_recs.catalog import CatalogOptions, open_catalog
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     )
     from vision_recs.store import Store
     from vision_recs.types import Catalog, Encoder, EncoderSpec, Item, Match, PixelRecipe, VectorIndex, Vectors
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Catalog": "types",

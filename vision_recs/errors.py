@@ -1,13 +1,13 @@
 """Everything that visrec raises on purpose, as one tree.
 
 VisionRecsError
-├── CatalogError            a catalogue that cannot be used: file, line and column say where
-├── ImageError              a picture that cannot be used: `reason` is a code out of REASONS
+├── CatalogError            a catalog that cannot be used: file, line and column say where
+├── ImageError              an image that cannot be used: `reason` is a code out of REASONS
 ├── EncoderError
 │   ├── UnknownEncoder      no encoder has that name
 │   ├── WeightsNotFound     the weights are not on this machine, or are not those of the encoder
 │   ├── DeviceUnavailable   the device asked for is not there
-│   ├── NoTextTower         the encoder takes pictures only
+│   ├── NoTextTower         the encoder takes images only
 │   └── MissingExtra        an optional dependency is not installed
 ├── StoreError
 │   ├── StoreNotFound       there is no index in that folder
@@ -15,14 +15,14 @@ VisionRecsError
 │   ├── StoreDamaged        a file of the store is missing or was altered
 │   └── UnknownFormat       written by a newer visrec
 ├── SpaceMismatch           vectors of two encoders were about to meet
-├── DegenerateVector        a vector without a direction: zeros, NaN or infinity
+├── ZeroVector        a vector without a direction: zeros, NaN or infinity
 ├── FilterError             a filter that cannot be used: `position` is the column, counted from 1
 ├── PolicyError             a rule that cannot be used: `path` and `key` say where it is written
 ├── HistoryError            a shopper's history that cannot be used: `path` and `line` say where
 ├── UnknownItem             no item has that id; `nearest` holds the ids most like it
-├── NothingIndexed          no picture of the catalogue could be used
+├── EmptyCatalog          no image of the catalog could be used
 ├── RequestError            a request that the server turns down: `status` is that of HTTP
-└── PicturesSkipped         a strict run met pictures that could not be used
+└── ImagesSkipped         a strict run met images that could not be used
 
 A message says what happened, the value, and what to do. Attributes are typed fields.
 """
@@ -33,13 +33,13 @@ REASONS = {
     "missing": "there is no such file",
     "unreadable": "the file may not be read",
     "empty": "the file has no bytes",
-    "not-an-image": "no known picture format",
-    "unsupported": "a picture format that this installation cannot decode",
-    "truncated": "the picture ends too early or its data are damaged",
+    "not-an-image": "no known image format",
+    "unsupported": "an image format that this installation cannot decode",
+    "truncated": "the image ends too early or its data are damaged",
     "too-large": "more pixels than the limit",
-    "no-direction": "the encoder gives the picture no direction",
+    "zero-vector": "the encoder gives the image no direction",
 }
-"""Every reason code for which a picture is skipped, and what it means."""
+"""Every reason code for which an image is skipped, and what it means."""
 
 
 class VisionRecsError(Exception):
@@ -47,7 +47,7 @@ class VisionRecsError(Exception):
 
 
 class CatalogError(VisionRecsError):
-    """A catalogue that cannot be used."""
+    """A catalog that cannot be used."""
 
     def __init__(self, message: str, *, path: str, line: int | None = None, column: str | None = None) -> None:
         """Prefix *message* with where it happened: `path:line, column 'name'`."""
@@ -61,7 +61,7 @@ class CatalogError(VisionRecsError):
 
 
 class ImageError(VisionRecsError):
-    """A picture that cannot be used."""
+    """An image that cannot be used."""
 
     def __init__(self, reason: str, message: str) -> None:
         """Keep the code *reason* (a key of REASONS) beside the sentence *message*."""
@@ -87,7 +87,7 @@ class DeviceUnavailable(EncoderError):
 
 
 class NoTextTower(EncoderError):
-    """The encoder takes pictures only."""
+    """The encoder takes images only."""
 
 
 class MissingExtra(EncoderError):
@@ -118,7 +118,7 @@ class SpaceMismatch(VisionRecsError):
     """Vectors of two encoders were about to meet."""
 
 
-class DegenerateVector(VisionRecsError):
+class ZeroVector(VisionRecsError):
     """A vector without a direction."""
 
 
@@ -163,8 +163,8 @@ class UnknownItem(VisionRecsError):
         self.nearest = nearest
 
 
-class NothingIndexed(VisionRecsError):
-    """No picture of the catalogue could be used."""
+class EmptyCatalog(VisionRecsError):
+    """No image of the catalog could be used."""
 
 
 class RequestError(VisionRecsError):
@@ -177,5 +177,5 @@ class RequestError(VisionRecsError):
         self.retry_after_s = retry_after_s
 
 
-class PicturesSkipped(VisionRecsError):
-    """A strict run met pictures that could not be used."""
+class ImagesSkipped(VisionRecsError):
+    """A strict run met images that could not be used."""

@@ -12,9 +12,6 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs import kernels
-from vision_recs.errors import DegenerateVector
-
 Vectors: TypeAlias = NDArray[np.float32]
 """(n, dim), C order, every row of unit length."""
 
@@ -26,20 +23,20 @@ Attribute: TypeAlias = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What the shop sells: an id, one or more pictures, attributes.
+    """What the shop sells: an id, one or more images, attributes.
 
-    *pictures* are references that the item's catalogue can read. *picture_attributes* holds, for each picture
-    in the same order, what belongs to that picture alone (a view, a background); it is empty where there is none.
+    *images* are references that the item's catalog can read. *image_attributes* holds, for each image
+    in the same order, what belongs to that image alone (a view, a background); it is empty where there is none.
     """
 
     id: str
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
-    picture_attributes: tuple[Mapping[str, Attribute], ...] = ()
+    image_attributes: tuple[Mapping[str, Attribute], ...] = ()
 
 
 class Catalog(Protocol):
-    """A shop's items and the bytes of their pictures."""
+    """A shop's items and the bytes of their images."""
 
     @property
     def location(self) -> str:
@@ -48,27 +45,27 @@ class Catalog(Protocol):
 
     @property
     def root(self) -> str:
-        """The folder that picture references are relative to, absolute."""
+        """The folder that image references are relative to, absolute."""
         ...
 
     def __iter__(self) -> Iterator[Item]:
-        """Yield each item once, ids unique, in the order of the catalogue."""
+        """Yield each item once, ids unique, in the order of the catalog."""
         ...
 
     def read(self, reference: str) -> bytes:
-        """Return the bytes of a picture; raises ImageError: missing, unreadable or empty."""
+        """Return the bytes of an image; raises ImageError: missing, unreadable or empty."""
         ...
 
     def signature(self, reference: str) -> str | None:
-        """Return a cheap token that changes when the picture's bytes may have, or None where there is none."""
+        """Return a cheap token that changes when the image's bytes may have, or None where there is none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PixelRecipe:
-    """How a picture becomes the pixels that an encoder was trained on.
+    """How an image becomes the pixels that an encoder was trained on.
 
-    *size* is (height, width) of the result. *fit*: "crop" scales the shorter side to *resize* and cuts the centre,
+    *size* is (height, width) of the result. *fit*: "crop" scales the shorter side to *resize* and cuts the center,
     "squash" scales both sides to *size*, "pad" scales the longer side to *size* and fills with *background*.
     *mean* and *std* are in units of [0, 1] and are applied by the encoder, not to the pixels.
     """
@@ -118,15 +115,15 @@ class Encoder(Protocol):
         ...
 
     def encode(self, pixels: Pixels) -> Vectors:
-        """Return one unit vector a picture, or a row of zeros for a picture without a direction."""
+        """Return one unit vector an image, or a row of zeros for an image without a direction."""
         ...
 
 
 class Row(NamedTuple):
-    """One picture of one item, as the store holds it; *digest* is the SHA-256 of its bytes, in hexadecimal."""
+    """One image of one item, as the store holds it; *digest* is the SHA-256 of its bytes, in hexadecimal."""
 
     id: str
-    picture: str
+    image: str
     digest: str
 
 
@@ -157,7 +154,7 @@ class VectorSource(Protocol):
         ...
 
     def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
-        """Return, for each position, at most *limit* of its rows, ordered by id, then by picture."""
+        """Return, for each position, at most *limit* of its rows, ordered by id, then by image."""
         ...
 
 
@@ -174,57 +171,60 @@ class Subset(VectorSource, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PartScore:
-    """How a match stands to one part of a query.
+class TermScore:
+    """The score of a match for one term of a query.
 
-    *kind* is "item", "interest" (an item that stands for a part of a shopper's history), "picture", "text", or "not"
-    for an item to move away from. *asked* is its id, name or words; *picture* is the picture of the asked item that the
-    picture of the match met, and *score* their cosine.
+    *kind* is "item", "interest" (an item that stands for a part of a shopper's history), "image", "text", or "negative"
+    for an item to move away from. *query* is its id, name or words. *image* is the image of the query item to which the
+    image of the match is nearest, and *score* is the cosine of these two.
     """
 
     kind: str
-    asked: str
+    query: str
     weight: float
     score: float
-    picture: str | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """A rule that moved a match: by *by* in the ranking (a bury has less than 0), or *to* a place, counted from 1."""
-
-    rule: str
-    by: float | None = None
-    to: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Why:
-    """Why an item is in an answer, and where.
-
-    *shared* holds the attributes that it has in common with an asked item, *relaxed* the names of the rules that it
-    breaks because too few items keep them. What did not need to be found out is empty.
+class RuleEffect:
+    """What a rule did to a match: *score_delta* was added for the ranking (a bury has less than 0), or it was put at
+    *position*, counted from 1.
     """
 
-    parts: tuple[PartScore, ...] = ()
+    rule: str
+    score_delta: float | None = None
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an item is in an answer, and why at its place.
+
+    *terms* has a score for each term of the query. *shared* holds the attributes that the item has in common with a
+    query item. *effects* are those of the rules. *relaxed* has the names of the rules that the item breaks because too
+    few items keep them. What the query did not need to find out is empty.
+    """
+
+    terms: tuple[TermScore, ...] = ()
     shared: Mapping[str, Attribute] = field(default_factory=dict)
-    moves: tuple[Move, ...] = ()
+    effects: tuple[RuleEffect, ...] = ()
     relaxed: tuple[str, ...] = ()
 
 
 class Match(NamedTuple):
-    """One answer: a picture of an item, and its score: its cosine with the query (-1 to 1), where that is one vector.
+    """One answer: an image of an item, and its score: its cosine with the query (-1 to 1), where that is one vector.
 
-    *digest* is that of the picture's bytes. *attributes* are filled in by the Recommender, and so is *why* where it is
-    asked for or the rules of a shop have a say.
+    *digest* is that of the image's bytes. *attributes* are filled in by the Recommender, and so is *explanation* where the
+    query or the rules need one.
     """
 
     id: str
     score: float
-    picture: str
+    image: str
     digest: str = ""
     attributes: Mapping[str, Attribute] = MappingProxyType({})
-    why: Why | None = None
+    explanation: Explanation | None = None
 
 
 class VectorIndex(Protocol):
@@ -236,65 +236,10 @@ class VectorIndex(Protocol):
         ...
 
     def search(self, vectors: Vectors, k: int, *, within: Subset | None = None) -> list[list[Match]]:
-        """Return up to *k* pictures for each row of *vectors* (n, dim), best first; only such as are *within*.
+        """Return up to *k* images for each row of *vectors* (n, dim), best first; only such as are *within*.
 
-        Result i belongs to query i; scores descend, equal scores are ordered by id, then picture. Never padding,
+        Result i belongs to query i; scores descend, equal scores are ordered by id, then image. Never padding,
         never NaN. The arguments are not modified. Safe to call from several threads. Raises ValueError for k < 1 or
-        another dim, DegenerateVector for a query without a direction.
+        another dim, ZeroVector for a query without a direction.
         """
         ...
-
-
-_IN_CACHE = 1 << 15
-"""Numbers that are scaled at once: so many in float64 stay in the cache of a core."""
-
-
-def scale_rows(matrix: NDArray[np.floating]) -> tuple[Vectors, NDArray[np.bool_]]:
-    """Return *matrix* (n, dim) with rows scaled to length 1, and which rows have a direction.
-
-    The input is not modified. A row of zeros, or one that holds NaN or infinity, has no direction and becomes zeros.
-    """
-    compiled = kernels.compiled if matrix.dtype == np.float16 and matrix.size else None
-    step = max(1, _IN_CACHE // max(1, matrix.shape[1]))
-    if compiled is None and len(matrix) <= step:
-        return _scale(matrix)
-    scaled = np.empty(matrix.shape, np.float32)
-    alive = np.empty(len(matrix), np.bool_)
-    if compiled is not None:
-        compiled.scale_half(np.ascontiguousarray(matrix), scaled, alive, matrix.shape[1])
-        return scaled, alive
-    for start in range(0, len(matrix), step):
-        part = slice(start, start + step)
-        scaled[part], alive[part] = _scale(matrix[part])
-    return scaled, alive
-
-
-def _scale(matrix: NDArray[np.floating]) -> tuple[Vectors, NDArray[np.bool_]]:
-    wide = matrix.astype(np.float64)  # with fewer digits, a row that was scaled twice would not be that scaled once
-    if matrix.dtype.itemsize > np.dtype(np.float32).itemsize:  # whose squares could leave the range of float64
-        largest = np.abs(wide).max(axis=1, initial=0.0)
-        wide[~np.isfinite(largest)] = 0.0
-        wide /= np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)[:, None]
-    squares = np.vecdot(wide, wide)
-    alive: NDArray[np.bool_] = (squares > 0) & (squares < np.inf)
-    if np.count_nonzero(alive) < len(alive):
-        wide[~alive] = 0.0
-        squares[~alive] = 1.0
-    wide *= (1 / np.sqrt(squares))[:, None]
-    return wide.astype(np.float32), alive
-
-
-def unit_rows(matrix: NDArray[np.floating]) -> Vectors:
-    """Return *matrix* (n, dim) as float32 with every row scaled to length 1.
-
-    The input is not modified. A row of zeros, NaN or infinity has no direction: raises DegenerateVector naming the
-    first such row and how many there are.
-    """
-    scaled, alive = scale_rows(matrix)
-    if not alive.all():
-        first = int(np.argmin(alive))
-        raise DegenerateVector(
-            f"row {first} has no direction (zeros, NaN or infinity), as have {int((~alive).sum()) - 1} others; "
-            "leave such rows out"
-        )
-    return scaled

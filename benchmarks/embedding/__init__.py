@@ -1,1 +1,1 @@
-"""What `benchmarks/embed.py` consists of: pictures, models, and the processes that hold one contestant each."""
+"""What `benchmarks/embed.py` consists of: images, models, and the processes that hold one contestant each."""

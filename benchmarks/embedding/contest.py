@@ -12,9 +12,9 @@ from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
+from embedding.images import write_bad_catalog, write_catalog
 from embedding.models import MODELS, make_weights
 from embedding.peers import PEERS
-from embedding.pictures import write_bad_catalog, write_catalog
 from embedding.workers import Worker, WorkerFailed
 
 VISREC = "visrec"
@@ -31,7 +31,7 @@ _DECODED_IN_FULL = 96
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """Somebody who embeds, or does a part of it: *count* pictures of the folder or the catalogue *where*."""
+    """Somebody who embeds, or does a part of it: *count* images of the folder or the catalog *where*."""
 
     name: str
     worker: Worker
@@ -40,7 +40,7 @@ class Contestant:
     count: int
 
     def run(self) -> dict[str, Any]:
-        """Do it once and return the answer, with the rate in pictures a second."""
+        """Do it once and return the answer, with the rate in images a second."""
         answer = self.worker.ask(self.task, where=self.where, count=self.count)
         return {**answer, "rate": self.count / answer["seconds"]}
 
@@ -91,7 +91,7 @@ class Contest:
         return worker
 
     def hold(self, size: int, *, rounds: int, most: int) -> dict[str, Any]:
-        """Return what *rounds* with pictures of *size* pixels gave, at most *most* of them for each contestant."""
+        """Return what *rounds* with images of *size* pixels gave, at most *most* of them for each contestant."""
         contestants, bad = self._contestants(size, most)
         for each in contestants:
             each.run()
@@ -100,13 +100,13 @@ class Contest:
             for each in contestants:
                 answers[each.name].append(each.run())
         if bad and answers[BAD][0]["skipped"] != bad:
-            raise ValueError(f"{answers[BAD][0]['skipped']} of {bad} bad pictures were skipped")
+            raise ValueError(f"{answers[BAD][0]['skipped']} of {bad} bad images were skipped")
         rates = {name: [answer["rate"] for answer in all_] for name, all_ in answers.items()}
         return {
             "model": MODELS[self.key].title,
             "size": size,
             "runtime": self._visrec.hello["runtime"],
-            "rates": {each.name: {"pictures": each.count, **_summary(rates[each.name])} for each in contestants},
+            "rates": {each.name: {"images": each.count, **_summary(rates[each.name])} for each in contestants},
             "allowed": round(_allowed(max(rates[PREPARE]), max(rates[ENCODE])), 1),
             "ratios": _ratios(rates),
             "best_round_of_visrec": max(answers[VISREC], key=lambda answer: answer["rate"]),
@@ -114,7 +114,7 @@ class Contest:
 
     def _contestants(self, size: int, most: int) -> tuple[list[Contestant], int]:
         folder = self._work / str(size)
-        count = min(MODELS[self.key].pictures[size], most)
+        count = min(MODELS[self.key].images[size], most)
         slow, large = min(_SLOW[size], most), min(_IN_LARGE_BATCHES[size], most)
         whole = [
             Contestant(VISREC, self._visrec, "embed", write_catalog(folder, count), count),

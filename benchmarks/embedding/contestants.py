@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedding.images import first_files
 from embedding.models import MODELS, load_torch, make_weights
-from embedding.pictures import first_files
 from embedding.workers import serve
 
 _LOOP_BATCH = 32
@@ -46,7 +46,7 @@ class Visrec:
         return self._encoder.runtime
 
     def embed(self, where: str, count: int) -> dict[str, object]:
-        """Time the whole call of `vision_recs.embed` into a new store; *count* pictures must come out."""
+        """Time the whole call of `vision_recs.embed` into a new store; *count* images must come out."""
         import vision_recs
 
         store = tempfile.mkdtemp(dir=self._work, prefix="store-")
@@ -55,10 +55,10 @@ class Visrec:
         seconds = perf_counter() - started
         shutil.rmtree(store)
         if report.embedded != count:
-            raise ValueError(f"{report.embedded} pictures of {count} were embedded")
+            raise ValueError(f"{report.embedded} images of {count} were embedded")
         return {
             "seconds": seconds,
-            "reported": report.pictures_per_second,
+            "reported": report.images_per_second,
             "skipped": report.skipped,
             "stages": dict(report.stages),
             "bottleneck": report.bottleneck,
@@ -69,7 +69,7 @@ class Visrec:
         return self._prepare(where, count, decode_fast)
 
     def prepare_fully(self, where: str, count: int) -> dict[str, object]:
-        """Time the same where Pillow decodes every pixel of a picture."""
+        """Time the same where Pillow decodes every pixel of an image."""
         return self._prepare(where, count, decode_fully)
 
     def _prepare(self, where: str, count: int, decode: Decode) -> dict[str, object]:
@@ -109,7 +109,7 @@ def decode_fast(data: bytes, recipe: Any) -> NDArray[np.uint8]:  # noqa: ANN401 
 
 
 def decode_fully(data: bytes, recipe: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - as above
-    """Return the pixels by way of the whole picture: Pillow's decoder, then Pillow's resize."""
+    """Return the pixels by way of the whole image: Pillow's decoder, then Pillow's resize."""
     from PIL import Image
 
     from vision_recs import images

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model by visrec's *name*, and how many pictures of 500 and 2000 pixels visrec embeds in a round."""
+    """A model by visrec's *name*, and how many images of 500 and 2000 pixels visrec embeds in a round."""
 
     name: str
     title: str
-    pictures: dict[int, int]
+    images: dict[int, int]
 
 
 MODELS = {

@@ -32,7 +32,7 @@ Embed = Callable[[list[str]], int]
 
 
 def load_sentence_transformers(_key: str, work: Path) -> Embed:
-    """Return its `encode` of opened pictures, with a CLIP of transformers: ViT-B/32, the same network, random."""
+    """Return its `encode` of opened images, with a CLIP of transformers: ViT-B/32, the same network, random."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Transformer
@@ -149,7 +149,7 @@ def _load(name: str, key: str, work: Path) -> tuple[object, Mapping[str, Callabl
         done = embed(files)
         seconds = perf_counter() - started
         if done != count:
-            raise ValueError(f"{done} pictures of {count} were embedded")
+            raise ValueError(f"{done} images of {count} were embedded")
         return {"seconds": seconds}
 
     return {"versions": {package: version(package) for package in _VERSIONS[name]}}, {"embed": timed}

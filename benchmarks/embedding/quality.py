@@ -40,10 +40,10 @@ def measure(work: Path, *, most: int) -> dict[str, Any]:
     cosines = np.einsum("ij,ij->i", ours, reference)
     return {
         "encoder": _ENCODER,
-        "pictures": len(rows),
+        "images": len(rows),
         "runtime": report.runtime,
-        "pictures_per_second": report.pictures_per_second,
-        "reference_pictures_per_second": round(len(rows) / seconds, 1),
+        "images_per_second": report.images_per_second,
+        "reference_images_per_second": round(len(rows) / seconds, 1),
         "mean_cosine": round(float(cosines.mean()), 5),
         "min_cosine": round(float(cosines.min()), 5),
         "recall_at_1": round(recall_at_1(ours, labels), 5),
@@ -52,35 +52,35 @@ def measure(work: Path, *, most: int) -> dict[str, Any]:
 
 
 def recall_at_1(vectors: NDArray[np.float32], labels: NDArray[np.str_]) -> float:
-    """Return how often the nearest other picture has the same label: leave-one-out, over all pictures."""
+    """Return how often the nearest other image has the same label: leave-one-out, over all images."""
     scores = vectors @ vectors.T
     np.fill_diagonal(scores, -np.inf)
     return float((labels[scores.argmax(axis=1)] == labels).mean())
 
 
-def _embed(work: Path, pictures: dict[str, Path]) -> tuple[NDArray[np.float32], Any]:
-    """Return visrec's vectors of *pictures*, by id, in their order."""
+def _embed(work: Path, images: dict[str, Path]) -> tuple[NDArray[np.float32], Any]:
+    """Return visrec's vectors of *images*, by id, in their order."""
     import vision_recs
 
     with tempfile.TemporaryDirectory(dir=work) as folder:
         catalog = Path(folder, "catalog.csv")
         with catalog.open("w", encoding="utf-8", newline="") as handle:
-            csv.writer(handle).writerows([("id", "image"), *pictures.items()])
+            csv.writer(handle).writerows([("id", "image"), *images.items()])
         report = vision_recs.embed(catalog, Path(folder, "store"), encoder=_ENCODER)
         store = vision_recs.Store.open(Path(folder, "store"))
-        shown = store.rows(store.positions().tolist(), limit=len(pictures))
+        shown = store.rows(store.positions().tolist(), limit=len(images))
         position = {row.id: at for at, rows in shown.items() for row in rows}
-        return store.vectors(np.array([position[each] for each in pictures], dtype=np.int64)), report
+        return store.vectors(np.array([position[each] for each in images], dtype=np.int64)), report
 
 
 def _reference(files: list[Path]) -> NDArray[np.float32]:
     import vision_recs
-    from vision_recs import images
+    from vision_recs.images import decode, prepare
 
     encoder = vision_recs.load_encoder(_ENCODER, device="cpu", precision="f32", runtime="torch")
     vectors = []
     for first in range(0, len(files), _BATCH):
-        pictures = [images.decode(file.read_bytes()) for file in files[first : first + _BATCH]]
-        pixels = np.stack([images.prepare(picture, encoder.spec.recipe) for picture in pictures])
+        images = [decode(file.read_bytes()) for file in files[first : first + _BATCH]]
+        pixels = np.stack([prepare(image, encoder.spec.recipe) for image in images])
         vectors.append(encoder.encode(pixels))
     return np.concatenate(vectors)

@@ -44,9 +44,9 @@ def embed_tables(results: dict[str, Any]) -> str:
 
 
 def case_line(case: dict[str, Any]) -> str:
-    """Return one model with one size of pictures as a line."""
+    """Return one model with one size of images as a line."""
     rates = ", ".join(f"{name} {rate['best']:,.0f}" for name, rate in case["rates"].items())
-    return f"{case['model']}, {case['size']} px, pictures a second: {rates}; allowed {case['allowed']:,.0f}"
+    return f"{case['model']}, {case['size']} px, images a second: {rates}; allowed {case['allowed']:,.0f}"
 
 
 def memory_table(result: dict[str, Any]) -> str:
@@ -56,9 +56,9 @@ def memory_table(result: dict[str, Any]) -> str:
         ("after a tenth of the time, MB", f"{result['resident_mb'][0]:,.0f}", ""),
         ("at the end, MB", f"{result['resident_mb'][-1]:,.0f}", ""),
         ("peak of the first start, which converts the model, MB", f"{result['first_start_peak_mb']:,.0f}", ""),
-        ("pictures a second", f"{result['pictures_per_second']:,.0f}", ""),
+        ("images a second", f"{result['images_per_second']:,.0f}", ""),
     ]
-    head = f"{result['pictures']:,} pictures, {result['encoder']}"
+    head = f"{result['images']:,} images, {result['encoder']}"
     return _table((head, "measured", "target"), rows)
 
 
@@ -80,7 +80,7 @@ def _rates(cases: list[dict[str, Any]]) -> str:
         for name in names
     ]
     rows.append(("allowed by the stages", *(f"{case['allowed']:,.0f}" for case in cases)))
-    return _table(("pictures a second", *(f"{case['model']}, {case['size']} px" for case in cases)), rows)
+    return _table(("images a second", *(f"{case['model']}, {case['size']} px" for case in cases)), rows)
 
 
 def _ratios(cases: list[dict[str, Any]]) -> str:
@@ -90,7 +90,7 @@ def _ratios(cases: list[dict[str, Any]]) -> str:
         for name, ratio in case["ratios"].items()
         for least in [_least(case, name)]
     ]
-    return _table(("pictures", "ratio", "of the best rounds", "median of the rounds", "target"), rows)
+    return _table(("images", "ratio", "of the best rounds", "median of the rounds", "target"), rows)
 
 
 def _least(case: dict[str, Any], name: str) -> str:
@@ -106,10 +106,10 @@ def _quality(result: dict[str, Any]) -> str:
         ("how far apart, points", f"{away:.2f}", "<= 0.2"),
         ("mean cosine of the two vectors of a photo", f"{result['mean_cosine']:.4f}", ">= 0.995"),
         ("least cosine", f"{result['min_cosine']:.4f}", ""),
-        ("pictures a second, visrec", f"{result['pictures_per_second']:,.0f}", ""),
-        ("pictures a second, float32 path", f"{result['reference_pictures_per_second']:,.0f}", ""),
+        ("images a second, visrec", f"{result['images_per_second']:,.0f}", ""),
+        ("images a second, float32 path", f"{result['reference_images_per_second']:,.0f}", ""),
     ]
-    return _table((f"{result['pictures']:,} photos, {result['encoder']}", "measured", "target"), rows)
+    return _table((f"{result['images']:,} photos, {result['encoder']}", "measured", "target"), rows)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -12,9 +12,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.engines import open_index
-from vision_recs.engines.approximate import ApproximateIndex
-from vision_recs.engines.wish import Point, Tuning
+from vision_recs.indexes import open_index
+from vision_recs.indexes.config import Point, Tuning
+from vision_recs.indexes.rescoring import ApproximateIndex
 from vision_recs.store import Store
 from vision_recs.types import Vectors
 
@@ -67,12 +67,12 @@ class Other:
 
 def visrec(store: Store) -> Contestant:
     """Return the index of *store*; an effort stands for how far it looks and how many it scores exactly."""
-    folder = store.layout.engine(store.manifest.engine, store.generation)
+    folder = store.layout.index_dir(store.manifest.index_type, store.generation)
     started = perf_counter()
-    index = open_index(store.manifest.engine, store, folder)
+    index = open_index(store.manifest.index_type, store, folder)
     opened = perf_counter() - started
     if not isinstance(index, ApproximateIndex):
-        raise TypeError(f"the engine {store.manifest.engine!r} is exact")
+        raise TypeError(f"the engine {store.manifest.index_type!r} is exact")
     figures = store.manifest.index or {}
     points = [Point(10, effort, fetch) for effort in _EFFORTS for fetch in _FETCHES]
     points.sort(key=lambda point: index.proposer.work(point.effort, point.fetch))
@@ -85,7 +85,7 @@ def visrec(store: Store) -> Contestant:
             found[number, : len(best)] = scored.positions[best]
         return found
 
-    name = f"visrec {store.manifest.engine}"
+    name = f"visrec {store.manifest.index_type}"
     efforts = range(len(points))
     return Contestant(name, search, efforts, figures["build_seconds"], figures["bytes_per_vector"], opened)
 
@@ -142,7 +142,7 @@ def _open_hnswlib(file: Path, dim: int) -> Search:
 def _build_usearch(vectors: Vectors, file: Path) -> None:
     from usearch.index import Index
 
-    index = Index(ndim=vectors.shape[1], metric="ip")  # as it comes: 16 neighbours, vectors in bfloat16
+    index = Index(ndim=vectors.shape[1], metric="ip")  # as it comes: 16 neighbors, vectors in bfloat16
     index.add(np.arange(len(vectors)), vectors)
     index.save(str(file))
 

@@ -9,8 +9,8 @@ import numpy as np
 from nearest.shop import CATEGORIES
 from numpy.typing import NDArray
 
-from vision_recs.engines import open_index
 from vision_recs.filters import Filter
+from vision_recs.indexes import open_index
 from vision_recs.recommend import Recommender
 from vision_recs.store import Selection, Store
 from vision_recs.types import Vectors
@@ -24,8 +24,8 @@ def measure_filters(store: Store, queries: Vectors, rounds: int) -> list[dict[st
 
     "similar" is the whole question of a shop by an item's id: its vectors, the search, the items and their attributes.
     """
-    folder = store.layout.engine(store.manifest.engine, store.generation)
-    index = open_index(store.manifest.engine, store, folder)
+    folder = store.layout.index_dir(store.manifest.index_type, store.generation)
+    index = open_index(store.manifest.index_type, store, folder)
     recommender = Recommender(store, index)
     shares = [("part >= 0", 1.0), *((f"part < {round(share * 10_000)}", share) for share in (0.3, 0.1, 0.03, 0.01))]
     shares += [("part < 10", 0.001), ("part < 1", 0.0001), (f'category == "{CATEGORIES[0]}"', 0.125)]

@@ -1,4 +1,4 @@
-"""A store of vectors that no pictures were embedded for: as `visrec index` would write it, but for the embedding."""
+"""A store of vectors that no images were embedded for: as `visrec index` would write it, but for the embedding."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_recs.engines import Wish
-from vision_recs.jobs.engine import publish
+from vision_recs.indexes import IndexConfig
 from vision_recs.jobs.progress import Report, silent
-from vision_recs.store import CatalogEntry, Embedded, Manifest, Store, open_writer, probe_text
+from vision_recs.jobs.publish import publish
+from vision_recs.store import CatalogEntry, Embedded, Manifest, Store, canary_text, open_writer
 from vision_recs.types import EncoderSpec, Item, PixelRecipe, Vectors
 
 CATEGORIES = ("dress", "shirt", "shoe", "hat", "bag", "mug", "lamp", "vase")
@@ -28,7 +28,7 @@ def write_shop(
     folder: Path,
     blocks: Sequence[Vectors],
     *,
-    wish: Wish | None,
+    wish: IndexConfig | None,
     numbers: range,
     progress: Report = silent,
 ) -> Store:
@@ -42,19 +42,19 @@ def write_shop(
         for number in numbers:
             staging.add(_item(number))
         writer.enter(staging, spec_of(dim))
-        pictures = staging.pictures()
+        images = staging.images()
         for first, vectors in _numbered(blocks):
             embedded, rows = [], []
             for number in range(max(first, numbers.start), min(first + len(vectors), numbers.stop)):
-                staged = next(pictures)
+                staged = next(images)
                 digest = hashlib.sha256(b"%d" % number).digest()
                 staging.resolve(staged, digest, None)
                 if not writer.recall(staging, digest):
-                    embedded.append(Embedded(staged.id, staged.picture, digest, len(rows)))
+                    embedded.append(Embedded(staged.id, staged.image, digest, len(rows)))
                     rows.append(number - first)
             for start in range(0, len(rows), _SHARD):
                 some = [
-                    Embedded(each.id, each.picture, each.digest, row)
+                    Embedded(each.id, each.image, each.digest, row)
                     for row, each in enumerate(embedded[start : start + _SHARD])
                 ]
                 writer.add_shard(staging, spec_of(dim).fingerprint, some, vectors[rows[start : start + _SHARD]])
@@ -70,12 +70,12 @@ def write_shop(
             weights_file=None,
             catalog=CatalogEntry("/nowhere", "/nowhere"),
             items=counts.items,
-            pictures=counts.pictures,
+            images=counts.images,
             skipped=0,
             shards=draft.shards,
             items_digest=draft.items_digest,
             skipped_digest=draft.skipped_digest,
-            probe=probe_text(np.eye(1, dim, dtype=np.float32)[0]),
+            probe=canary_text(np.eye(1, dim, dtype=np.float32)[0]),
             engine="exact",
             recall_at_10=1.0,
         )
@@ -83,7 +83,7 @@ def write_shop(
 
 
 def _item(number: int) -> Item:
-    """Return an item whose attributes select shares of the catalogue: `part < 100` of ten thousand is a hundredth."""
+    """Return an item whose attributes select shares of the catalog: `part < 100` of ten thousand is a hundredth."""
     attributes = {
         "category": CATEGORIES[number % len(CATEGORIES)],
         "part": number * 7919 % 10_000,

@@ -21,7 +21,7 @@ class Match(BaseModel):
     rank: int
     id: str
     score: float
-    picture: str
+    image: str
     attributes: dict[str, str | int | float | bool | None]
 
 
@@ -42,7 +42,7 @@ def similar(id: str, k: int = 10) -> Similar:  # noqa: A002 - the name of the pa
     return Similar(
         generation=shop.store.generation,
         matches=[
-            Match(rank=rank, id=each.id, score=each.score, picture=each.picture, attributes=dict(each.attributes))
+            Match(rank=rank, id=each.id, score=each.score, image=each.image, attributes=dict(each.attributes))
             for rank, each in enumerate(found, 1)
         ],
     )

@@ -13,7 +13,7 @@ MATCHES = [
         "rank": rank,
         "id": f"item{rank * 7919:08d}",
         "score": round(0.97 - rank / 50, 6),
-        "picture": f"{rank * 7919}-front.jpg",
+        "image": f"{rank * 7919}-front.jpg",
         "attributes": {
             "title": "Speckled stoneware mug, terracotta",
             "category": "mug",
@@ -35,7 +35,7 @@ class Similar(msgspec.Struct):
     rank: int
     id: str
     score: float
-    picture: str
+    image: str
     attributes: dict[str, str | int | float | bool | None]
 
 
@@ -64,7 +64,7 @@ def fastapi_app() -> Any:  # noqa: ANN401
         rank: int
         id: str
         score: float
-        picture: str
+        image: str
         attributes: dict[str, str | int | float | bool | None]
 
     class Result(BaseModel):
@@ -133,7 +133,7 @@ def starlette_orjson_app() -> Any:  # noqa: ANN401
         rank: int
         id: str
         score: float
-        picture: str
+        image: str
         attributes: dict[str, Any]
 
     return _starlette(lambda: orjson.dumps({"generation": 7, "matches": [Match(**match) for match in MATCHES]}))

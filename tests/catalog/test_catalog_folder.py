@@ -1,4 +1,4 @@
-"""Folders of pictures: which files are items, their ids, their order."""
+"""Folders of images: which files are items, their ids, their order."""
 
 import os
 from pathlib import Path
@@ -28,10 +28,10 @@ def grow(tmp_path):
 
 
 def contents(folder, options=None):
-    return [(item.id, item.pictures) for item in open_catalog(folder, options)]
+    return [(item.id, item.images) for item in open_catalog(folder, options)]
 
 
-def test_every_picture_is_an_item_whose_id_is_its_path_without_extension(grow):
+def test_every_image_is_an_item_whose_id_is_its_path_without_extension(grow):
     folder = grow("mugs/red.jpg", "mugs/small/blue.png", "lamp.webp")
     assert list(open_catalog(folder)) == [
         Item("lamp", ("lamp.webp",)),
@@ -40,7 +40,7 @@ def test_every_picture_is_an_item_whose_id_is_its_path_without_extension(grow):
     ]
 
 
-def test_pictures_that_differ_only_in_extension_are_one_item(grow):
+def test_images_that_differ_only_in_extension_are_one_item(grow):
     folder = grow("red.jpg", "red-2.jpg", "red.PNG", "red.v2.jpg", "red/a.jpg")
     assert contents(folder) == [
         ("red", ("red.PNG", "red.jpg")),
@@ -58,7 +58,7 @@ def test_items_come_in_the_order_of_the_parts_of_their_path(grow):
 
 
 @pytest.mark.parametrize("extension", [*EXTENSIONS, ".JPG", ".Jpeg"])
-def test_a_picture_is_known_by_its_extension_in_any_case(grow, extension):
+def test_an_image_is_known_by_its_extension_in_any_case(grow, extension):
     assert contents(grow(f"x{extension}")) == [("x", (f"x{extension}",))]
 
 
@@ -70,12 +70,12 @@ def test_hidden_and_foreign_files_are_left_out(grow):
     assert contents(folder) == [("a", ("a.jpg",)), ("sub/d", ("sub/d.jpg",))]
 
 
-def test_a_folder_below_a_hidden_one_can_be_a_catalogue(grow):
+def test_a_folder_below_a_hidden_one_can_be_a_catalog(grow):
     folder = grow(".cache/shop/a.jpg")
     assert contents(folder / ".cache" / "shop") == [("a", ("a.jpg",))]
 
 
-def test_every_folder_with_pictures_can_be_an_item(grow):
+def test_every_folder_with_images_can_be_an_item(grow):
     folder = grow("mugs/red/front.jpg", "mugs/red/back.png", "mugs/red/zoom/x.jpg", "lamp/1.jpg", "mugs/notes.txt")
     assert contents(folder, PER_FOLDER) == [
         ("lamp", ("lamp/1.jpg",)),
@@ -84,7 +84,7 @@ def test_every_folder_with_pictures_can_be_an_item(grow):
     ]
 
 
-def test_a_picture_in_the_root_belongs_to_no_item_when_folders_are_items(grow):
+def test_an_image_in_the_root_belongs_to_no_item_when_folders_are_items(grow):
     folder = grow("stray.jpg", "mugs/red.jpg")
     with pytest.raises(CatalogError) as caught:
         list(open_catalog(folder, PER_FOLDER))
@@ -94,21 +94,21 @@ def test_a_picture_in_the_root_belongs_to_no_item_when_folders_are_items(grow):
     )
 
 
-def test_iterating_again_sees_new_pictures(grow):
+def test_iterating_again_sees_new_images(grow):
     catalog = open_catalog(grow("a.jpg"))
     assert [item.id for item in catalog] == ["a"]
     grow("b.jpg")
     assert [item.id for item in catalog] == ["a", "b"]
 
 
-def test_the_pictures_of_a_folder_can_be_read(grow):
+def test_the_images_of_a_folder_can_be_read(grow):
     catalog = open_catalog(grow("mugs/red.jpg"))
-    assert [catalog.read(picture) for item in catalog for picture in item.pictures] == [b"mugs/red.jpg"]
+    assert [catalog.read(image) for item in catalog for image in item.images] == [b"mugs/red.jpg"]
     assert catalog.location == catalog.root == str(grow())
-    assert catalog.picture_columns == ()
+    assert catalog.image_attributes == ()
 
 
-def test_a_link_to_a_file_is_a_picture_and_a_link_to_a_folder_is_not_followed(grow):
+def test_a_link_to_a_file_is_an_image_and_a_link_to_a_folder_is_not_followed(grow):
     folder = grow("shop/a.jpg", "elsewhere/b.jpg")
     shop = folder / "shop"
     (shop / "linked.jpg").symlink_to(folder / "elsewhere" / "b.jpg")
@@ -120,7 +120,7 @@ def test_a_link_to_a_file_is_a_picture_and_a_link_to_a_folder_is_not_followed(gr
     assert open_catalog(shop).read("linked.jpg") == b"elsewhere/b.jpg"
 
 
-def test_a_catalogue_may_itself_be_a_link_to_a_folder(grow):
+def test_a_catalog_may_itself_be_a_link_to_a_folder(grow):
     folder = grow("shop/a.jpg")
     (folder / "link").symlink_to(folder / "shop")
     assert contents(folder / "link") == [("a", ("a.jpg",))]
@@ -145,7 +145,7 @@ def test_an_empty_folder_is_refused_with_what_was_looked_for(grow):
     with pytest.raises(CatalogError) as caught:
         list(open_catalog(folder))
     assert str(caught.value) == (
-        f"{folder}: no picture in this folder or below it (.jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif)"
+        f"{folder}: no image in this folder or below it (.jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif)"
     )
 
 
@@ -187,17 +187,17 @@ def test_what_is_neither_folder_nor_table_is_refused_with_the_tables_that_work(g
     with pytest.raises(CatalogError) as caught:
         open_catalog(folder / "shop.xlsx")
     assert str(caught.value) == (
-        f"{folder}/shop.xlsx: this is no catalogue; "
-        "give a folder of pictures or a table (.csv, .tsv, .jsonl, .ndjson, .parquet)"
+        f"{folder}/shop.xlsx: this is no catalog; "
+        "give a folder of images or a table (.csv, .tsv, .jsonl, .ndjson, .parquet)"
     )
 
 
 @pytest.mark.parametrize(
     "options",
-    [CatalogOptions(id_column="a"), CatalogOptions(image_column="a"), CatalogOptions(picture_columns=("a",))],
+    [CatalogOptions(id_column="a"), CatalogOptions(image_column="a"), CatalogOptions(image_attributes=("a",))],
 )
 def test_a_folder_has_no_columns(grow, options):
-    with pytest.raises(CatalogError, match="a folder of pictures has no columns"):
+    with pytest.raises(CatalogError, match="a folder of images has no columns"):
         open_catalog(grow("a.jpg"), options)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vision_recs.catalog.pairs import Pair, read_pairs
+from vision_recs.catalog.judgements import Pair, read_pairs
 from vision_recs.errors import CatalogError
 
 

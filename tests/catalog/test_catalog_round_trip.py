@@ -31,33 +31,33 @@ def items(draw):
     ids = draw(st.lists(NAMES, min_size=1, max_size=6, unique=True))
     made = []
     for number, name in enumerate(ids):
-        pictures = tuple(draw(st.lists(PATHS, min_size=1, max_size=4, unique=True)))
+        images = tuple(draw(st.lists(PATHS, min_size=1, max_size=4, unique=True)))
         values = {
             "text": draw(TEXTS),
             "number": draw(FLOATS),
             "count": draw(st.none() | st.integers(-(2**63), 2**63 - 1)),
             "stock": draw(st.none() | st.booleans()),
         }
-        views = tuple({"view": view} for view in draw(st.tuples(*[TEXTS] * len(pictures))))
+        views = tuple({"view": view} for view in draw(st.tuples(*[TEXTS] * len(images))))
         if number == 0:
             values = ANCHOR
             views = ({"view": "front"}, *views[1:])
-        made.append(Item(name, pictures, values, views))
+        made.append(Item(name, images, values, views))
     return made
 
 
 def repeated_rows(shop):
-    """Give a row for every picture; the rows of different items are mixed, first rows in order."""
+    """Give a row for every image; the rows of different items are mixed, first rows in order."""
     firsts = [(item, 0) for item in shop]
-    others = [(item, place) for item in shop for place in range(1, len(item.pictures))]
+    others = [(item, place) for item in shop for place in range(1, len(item.images))]
     return [
-        {"id": item.id, "image": item.pictures[place], **item.attributes, **item.picture_attributes[place]}
+        {"id": item.id, "image": item.images[place], **item.attributes, **item.image_attributes[place]}
         for item, place in firsts + sorted(others, key=lambda pair: pair[1])
     ]
 
 
 def joined_rows(shop, join):
-    return [{"id": item.id, "image": join(item.pictures), **item.attributes} for item in shop]
+    return [{"id": item.id, "image": join(item.images), **item.attributes} for item in shop]
 
 
 def write_csv(rows, path):
@@ -78,7 +78,7 @@ def write_parquet(rows, path):
 
 
 WRITERS = {"csv": write_csv, "jsonl": write_jsonl, "parquet": write_parquet}
-JOINS = {"|": "|".join, "json": lambda pictures: json.dumps(list(pictures)), "list": list}
+JOINS = {"|": "|".join, "json": lambda images: json.dumps(list(images)), "list": list}
 quickly = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -93,7 +93,7 @@ def read_back(rows, kind, options=None):
 @quickly
 @given(shop=items())
 def test_repeated_rows_read_back_as_the_items_that_were_written(kind, shop):
-    assert read_back(repeated_rows(shop), kind, CatalogOptions(picture_columns=("view",))) == shop
+    assert read_back(repeated_rows(shop), kind, CatalogOptions(image_attributes=("view",))) == shop
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,12 @@ def test_repeated_rows_read_back_as_the_items_that_were_written(kind, shop):
 @quickly
 @given(shop=items())
 def test_lists_read_back_as_the_items_that_were_written(kind, join, shop):
-    expected = [Item(item.id, item.pictures, item.attributes) for item in shop]
+    expected = [Item(item.id, item.images, item.attributes) for item in shop]
     assert read_back(joined_rows(shop, JOINS[join]), kind) == expected
 
 
 def group_plainly(rows):
-    """Group rows the slow and obvious way, and tell which columns are the pictures' or contradict."""
+    """Group rows the slow and obvious way, and tell which columns are the images' or contradict."""
     by_id = {}
     for row in rows:
         by_id.setdefault(row["id"], []).append(row)
@@ -115,9 +115,9 @@ def group_plainly(rows):
     differing = {
         name: sum(len({row[name] for row in group} - {None}) > 1 for group in repeated) for name in ("p", "q", "r")
     }
-    of_pictures = {name for name, count in differing.items() if count >= 2 and count / len(repeated) > 0.5}
-    contradictory = {name for name, count in differing.items() if count} - of_pictures
-    return by_id, of_pictures, contradictory
+    of_images = {name for name, count in differing.items() if count >= 2 and count / len(repeated) > 0.5}
+    contradictory = {name for name, count in differing.items() if count} - of_images
+    return by_id, of_images, contradictory
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -135,7 +135,7 @@ def test_grouping_agrees_with_the_slow_and_obvious_way(tmp_path, seed):
         }
         for number in range(chance.randint(1, 16))
     ]
-    by_id, of_pictures, contradictory = group_plainly(rows)
+    by_id, of_images, contradictory = group_plainly(rows)
     path = tmp_path / "t.jsonl"
     write_jsonl(rows, path)
     catalog = open_catalog(path)
@@ -145,12 +145,12 @@ def test_grouping_agrees_with_the_slow_and_obvious_way(tmp_path, seed):
         assert caught.value.column in contradictory
         return
     read = list(catalog)
-    assert catalog.picture_columns == tuple(sorted(of_pictures))
+    assert catalog.image_attributes == tuple(sorted(of_images))
     assert [item.id for item in read] == list(by_id)
     for item, group in zip(read, by_id.values(), strict=True):
-        assert item.pictures == tuple(dict.fromkeys(row["image"] for row in group))
+        assert item.images == tuple(dict.fromkeys(row["image"] for row in group))
         assert item.attributes == {
             name: next((row[name] for row in group if row[name] is not None), None)
             for name in ("p", "q", "r")
-            if name not in of_pictures
+            if name not in of_images
         }

@@ -1,4 +1,4 @@
-"""Tables that are in order: columns, types, pictures, grouping."""
+"""Tables that are in order: columns, types, images, grouping."""
 
 import datetime as dt
 import json
@@ -47,7 +47,7 @@ def test_a_row_is_an_item_and_its_other_columns_are_attributes(table, tmp_path):
     assert catalog.root == str(tmp_path)
 
 
-def test_pictures_are_read_relative_to_the_table(table, tmp_path):
+def test_images_are_read_relative_to_the_table(table, tmp_path):
     (tmp_path / "1.jpg").write_bytes(b"one")
     assert table("shop.csv", "id,image\na,1.jpg\n").read("1.jpg") == b"one"
 
@@ -220,13 +220,13 @@ def test_every_usual_name_of_the_ids_is_found(table, name):
 
 
 @pytest.mark.parametrize("name", IMAGE_NAMES)
-def test_every_usual_name_of_the_pictures_is_found(table, name):
-    assert [item.pictures for item in table("t.csv", f"id,{name}\na,a.jpg\n")] == [("a.jpg",)]
+def test_every_usual_name_of_the_images_is_found(table, name):
+    assert [item.images for item in table("t.csv", f"id,{name}\na,a.jpg\n")] == [("a.jpg",)]
 
 
 def test_of_several_usual_names_the_best_is_taken(table):
-    (item,) = table("t.csv", "path,sku,picture,id,image\n1,2,3,4,5\n")
-    assert item == Item("4", ("5",), {"path": 1, "sku": 2, "picture": 3})
+    (item,) = table("t.csv", "path,sku,photo,id,image\n1,2,3,4,5\n")
+    assert item == Item("4", ("5",), {"path": 1, "sku": 2, "photo": 3})
 
 
 def test_options_name_other_columns(table):
@@ -239,12 +239,12 @@ def test_a_column_of_exactly_the_name_given_goes_before_one_like_it(table):
     assert item == Item("2", ("a.jpg",), {"CODE": 1})
 
 
-def test_one_column_may_be_both_id_and_picture(table):
+def test_one_column_may_be_both_id_and_image(table):
     assert list(table("t.csv", "file\na.jpg\n", id_column="file")) == [Item("a.jpg", ("a.jpg",))]
 
 
 @pytest.mark.parametrize(
-    ("cell", "pictures"),
+    ("cell", "images"),
     [
         ("a.jpg", ("a.jpg",)),
         (" a b.jpg ", ("a b.jpg",)),
@@ -259,18 +259,18 @@ def test_one_column_may_be_both_id_and_picture(table):
         ("file:///abs/a.jpg", ("file:///abs/a.jpg",)),
     ],
 )
-def test_a_cell_names_one_picture_or_several_as_written(table, cell, pictures):
+def test_a_cell_names_one_image_or_several_as_written(table, cell, images):
     quoted = cell.replace('"', '""')
-    assert [item.pictures for item in table("t.csv", f'id,image\nx,"{quoted}"\n')] == [pictures]
-    assert [item.pictures for item in table("t.jsonl", jsonl({"id": "x", "image": cell}))] == [pictures]
-    assert [item.pictures for item in table("t.parquet", pa.table({"id": ["x"], "image": [cell]}))] == [pictures]
+    assert [item.images for item in table("t.csv", f'id,image\nx,"{quoted}"\n')] == [images]
+    assert [item.images for item in table("t.jsonl", jsonl({"id": "x", "image": cell}))] == [images]
+    assert [item.images for item in table("t.parquet", pa.table({"id": ["x"], "image": [cell]}))] == [images]
 
 
-def test_a_list_names_several_pictures(table):
+def test_a_list_names_several_images(table):
     images = ["a.jpg", None, "b|c.jpg", "a.jpg"]
-    assert [i.pictures for i in table("t.jsonl", jsonl({"id": "x", "images": images}))] == [("a.jpg", "b|c.jpg")]
+    assert [i.images for i in table("t.jsonl", jsonl({"id": "x", "images": images}))] == [("a.jpg", "b|c.jpg")]
     in_parquet = pa.table({"id": ["x"], "images": [images]})
-    assert [i.pictures for i in table("t.parquet", in_parquet)] == [("a.jpg", "b|c.jpg")]
+    assert [i.images for i in table("t.parquet", in_parquet)] == [("a.jpg", "b|c.jpg")]
 
 
 def test_rows_of_one_item_need_not_be_adjacent_and_items_keep_the_order_of_their_first(table):
@@ -280,7 +280,7 @@ def test_rows_of_one_item_need_not_be_adjacent_and_items_keep_the_order_of_their
         Item("a", ("2.jpg",), {"n": 2}),
         Item("c", ("4.jpg", "1.jpg"), {"n": 3}),
     ]
-    assert catalog.picture_columns == ()
+    assert catalog.image_attributes == ()
 
 
 def test_an_empty_cell_agrees_with_everything(table):
@@ -296,31 +296,31 @@ def test_values_agree_when_they_are_equal_not_when_they_are_written_alike(table)
 VIEWS = "id,image,price,view\na,1.jpg,5,front\na,2.jpg,5,back\nb,3.jpg,6,front\nb,4.jpg,6,\nc,5.jpg,7,front\n"
 
 
-def test_a_column_that_differs_inside_most_repeated_items_belongs_to_the_pictures(table):
+def test_a_column_that_differs_inside_most_repeated_items_belongs_to_the_images(table):
     catalog = table("t.csv", VIEWS + "d,6.jpg|7.jpg,8,top\nd,8.jpg,8,side\n")
     a, b, c, d = catalog
-    assert catalog.picture_columns == ("view",)
+    assert catalog.image_attributes == ("view",)
     assert a == Item("a", ("1.jpg", "2.jpg"), {"price": 5}, ({"view": "front"}, {"view": "back"}))
     assert b == Item("b", ("3.jpg", "4.jpg"), {"price": 6}, ({"view": "front"}, {"view": None}))
     assert c == Item("c", ("5.jpg",), {"price": 7}, ({"view": "front"},))
     assert d == Item("d", ("6.jpg", "7.jpg", "8.jpg"), {"price": 8}, ({"view": "top"},) * 2 + ({"view": "side"},))
 
 
-def test_a_named_picture_column_belongs_to_the_pictures_even_where_it_never_differs(table):
-    catalog = table("t.csv", VIEWS, picture_columns=("View", "price"))
+def test_a_named_image_attribute_belongs_to_the_images_even_where_it_never_differs(table):
+    catalog = table("t.csv", VIEWS, image_attributes=("View", "price"))
     assert [dict(item.attributes) for item in catalog] == [{}, {}, {}]
-    assert next(iter(catalog)).picture_attributes == ({"price": 5, "view": "front"}, {"price": 5, "view": "back"})
-    assert catalog.picture_columns == ("price", "view")
+    assert next(iter(catalog)).image_attributes == ({"price": 5, "view": "front"}, {"price": 5, "view": "back"})
+    assert catalog.image_attributes == ("price", "view")
 
 
-def test_a_picture_listed_twice_keeps_the_values_of_its_first_row(table):
-    (item,) = table("t.csv", "id,image,view\na,1.jpg,x\na,2.jpg,y\na,1.jpg,z\n", picture_columns=("view",))
-    assert (item.pictures, item.picture_attributes) == (("1.jpg", "2.jpg"), ({"view": "x"}, {"view": "y"}))
+def test_an_image_listed_twice_keeps_the_values_of_its_first_row(table):
+    (item,) = table("t.csv", "id,image,view\na,1.jpg,x\na,2.jpg,y\na,1.jpg,z\n", image_attributes=("view",))
+    assert (item.images, item.image_attributes) == (("1.jpg", "2.jpg"), ({"view": "x"}, {"view": "y"}))
 
 
-def test_a_picture_column_may_first_appear_late_in_json(table):
+def test_an_image_attribute_may_first_appear_late_in_json(table):
     content = jsonl({"id": 1, "image": "1.jpg"}, {"id": 1, "image": "2.jpg", "view": "back"})
-    (item,) = table("t.jsonl", content, picture_columns=("view",))
+    (item,) = table("t.jsonl", content, image_attributes=("view",))
     assert item == Item("1", ("1.jpg", "2.jpg"), {}, ({"view": None}, {"view": "back"}))
 
 
@@ -346,7 +346,7 @@ def test_the_temporary_database_is_closed_when_an_iteration_is_given_up(table, m
         return opened[-1]
 
     monkeypatch.setattr(sqlite3, "connect", remember)
-    items = iter(table("t.csv", VIEWS, picture_columns=("view",)))
+    items = iter(table("t.csv", VIEWS, image_attributes=("view",)))
     next(items)
     items.close()
     (database,) = opened

@@ -49,13 +49,13 @@ def refused(tmp_path):
         ("\nid,image,x, x\n", 2, "x", "the header names this column twice; rename one"),
         ("id,image\n,a.jpg\n", 2, "id", "the id is empty; give every row one"),
         ("id,image\n  ,a.jpg\n", 2, "id", "the id is empty; give every row one"),
-        ('id,image,t\na,a.jpg,"1\n2\n3"\n\nb,,\n', 6, "image", "no picture is named; give every row one"),
-        ("id,image\na, | \n", 2, "image", "no picture is named; give every row one"),
-        ("id,image\na,[]\n", 2, "image", "no picture is named; give every row one"),
-        ("id,image\na,[1]\n", 2, "image", "a picture is a path or a list of paths, not [1]"),
+        ('id,image,t\na,a.jpg,"1\n2\n3"\n\nb,,\n', 6, "image", "no image is named; give every row one"),
+        ("id,image\na, | \n", 2, "image", "no image is named; give every row one"),
+        ("id,image\na,[]\n", 2, "image", "no image is named; give every row one"),
+        ("id,image\na,[1]\n", 2, "image", "an image is a path or a list of paths, not [1]"),
         (
             "id,image\na,a.jpg|HTTPS://x.org/a.jpg\n",
-            *(2, "image", "pictures are read from files, not from 'HTTPS://x.org/a.jpg'; download them first"),
+            *(2, "image", "images are read from files, not from 'HTTPS://x.org/a.jpg'; download them first"),
         ),
         (
             'id,image\n"a\nb",a.jpg\nc,c.jpg,1\n',
@@ -78,7 +78,7 @@ def refused(tmp_path):
         (b"\xff\xfei\0d\0", 1, None, "byte 0xff at offset 0 is not UTF-8; save the table as UTF-8"),
         (b"id,image\na,a\0.jpg\n", 2, None, "a NUL byte at offset 12; a table is text, save it again"),
         ("a,b\n1,2\n", None, None, "no known column of ids among 'a', 'b'; name it with --id-column"),
-        ("id,b\n1,2\n", None, None, "no known column of pictures among 'id', 'b'; name it with --image-column"),
+        ("id,b\n1,2\n", None, None, "no known column of images among 'id', 'b'; name it with --image-column"),
         (
             "id;image\n1;2\n",
             *(None, None, f"no known column of ids among 'id;image'; name it with --id-column{COMMA_HINT}"),
@@ -106,11 +106,11 @@ def test_a_csv_is_refused_where_it_is_wrong(refused, content, line, column, mess
         ('{"id": 12.0, "image": "a"}', 1, "id", "an id is text or a whole number, not 12.0; write it as text"),
         ('{"id": "a\\u0000", "image": "a"}', 1, "id", "the id 'a\\x00' holds a NUL character; remove it"),
         ('{"id": 1, "image": "a\\u0000"}', 1, "image", "the path 'a\\x00' holds a NUL character; remove it"),
-        ('{"id": 1, "image": "a"}\n{"id": 2}', 2, "image", "no picture is named; give every row one"),
-        ('{"id": 1, "image": []}', 1, "image", "no picture is named; give every row one"),
-        ('{"id": 1, "image": {"path": "a"}}', 1, "image", "a picture is a path or a list of paths, not {'path': 'a'}"),
-        ('{"id": 1, "image": "s3://b/a.jpg"}', 1, "image", "pictures are read from files, not from 's3://b/a.jpg'"),
-        ('{"id": 1}', None, None, "no known column of pictures among 'id'; name it with --image-column"),
+        ('{"id": 1, "image": "a"}\n{"id": 2}', 2, "image", "no image is named; give every row one"),
+        ('{"id": 1, "image": []}', 1, "image", "no image is named; give every row one"),
+        ('{"id": 1, "image": {"path": "a"}}', 1, "image", "an image is a path or a list of paths, not {'path': 'a'}"),
+        ('{"id": 1, "image": "s3://b/a.jpg"}', 1, "image", "images are read from files, not from 's3://b/a.jpg'"),
+        ('{"id": 1}', None, None, "no known column of images among 'id'; name it with --image-column"),
         (b'{"id": 1, "image": "a"}\n"\xff"', 2, None, "byte 0xff at offset 25 is not UTF-8; save the table as UTF-8"),
     ],
 )
@@ -126,8 +126,8 @@ def test_a_jsonl_is_refused_where_it_is_wrong(refused, content, line, column, me
         ({"id": ["a", None], "image": ["a", "b"]}, 2, "id", "the id is empty; give every row one"),
         ({"id": [1.0], "image": ["a"]}, 1, "id", "an id is text or a whole number, not 1.0; write it as text"),
         ({"id": [Decimal("1.5")], "image": ["a"]}, 1, "id", "an id is text or a whole number, not Decimal('1.5')"),
-        ({"id": ["a"] * 5000, "image": ["a"] * 4999 + [None]}, 5000, "image", "no picture is named"),
-        ({"id": [1], "image": [{"bytes": b"x"}]}, 1, "image", "a picture is a path or a list of paths, not {'bytes'"),
+        ({"id": ["a"] * 5000, "image": ["a"] * 4999 + [None]}, 5000, "image", "no image is named"),
+        ({"id": [1], "image": [{"bytes": b"x"}]}, 1, "image", "an image is a path or a list of paths, not {'bytes'"),
         ({"id": pa.array([], pa.int64()), "image": pa.array([], pa.string())}, None, None, "the table has no rows"),
         ({"x": [1]}, None, None, "no known column of ids among 'x'; name it with --id-column"),
     ],
@@ -153,30 +153,30 @@ def test_a_moment_beyond_the_calendar_is_refused(refused):
     assert refused("t.parquet", late)[2].startswith("cannot be read as Parquet (")
 
 
-def test_a_missing_column_is_refused_when_the_catalogue_is_opened(tmp_path):
+def test_a_missing_column_is_refused_when_the_catalog_is_opened(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("id,image\n")
     for options, flag in [
         (CatalogOptions(id_column="code"), "--id-column"),
         (CatalogOptions(image_column="code"), "--image-column"),
-        (CatalogOptions(picture_columns=("code",)), "--picture-column"),
+        (CatalogOptions(image_attributes=("code",)), "--image-attribute"),
     ]:
         with pytest.raises(CatalogError) as caught:
             open_catalog(path, options)
         assert str(caught.value) == f"{path}: there is no column 'code' among 'id', 'image'; correct {flag}"
 
 
-def test_a_picture_column_that_no_json_object_has_is_refused_after_the_last(refused):
+def test_an_image_attribute_that_no_json_object_has_is_refused_after_the_last(refused):
     content = json.dumps({"id": 1, "image": "a"})
-    found = refused("t.jsonl", content, picture_columns=("view",))
-    assert found == (None, None, "there is no column 'view' among 'id', 'image'; correct --picture-column")
+    found = refused("t.jsonl", content, image_attributes=("view",))
+    assert found == (None, None, "there is no column 'view' among 'id', 'image'; correct --image-attribute")
 
 
 @pytest.mark.parametrize("name", ["id", "image"])
-def test_the_key_columns_cannot_be_picture_columns(refused, name):
-    line, column, message = refused("t.csv", "id,image\na,a.jpg\n", picture_columns=(name,))
+def test_the_key_columns_cannot_be_image_attributes(refused, name):
+    line, column, message = refused("t.csv", "id,image\na,a.jpg\n", image_attributes=(name,))
     assert (line, column) == (None, name)
-    assert "cannot be a picture's attribute" in message
+    assert "cannot be an image's attribute" in message
 
 
 def test_many_columns_are_not_all_named(refused):
@@ -193,7 +193,7 @@ def test_a_contradiction_names_both_lines_both_values_and_the_way_out(refused):
         "price",
         (
             "item 'b' has 6.5 here and 6.0 in line 4; make them equal, "
-            "or add --picture-column price if the values belong to the pictures"
+            "or add --image-attribute price if the values belong to the images"
         ),
     )
 
@@ -228,7 +228,7 @@ def test_a_contradiction_in_parquet_counts_rows(refused):
 def test_an_error_at_the_end_is_raised_before_the_first_item(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("id,image\na,a.jpg\nb,\n")
-    with pytest.raises(CatalogError, match="no picture is named"):
+    with pytest.raises(CatalogError, match="no image is named"):
         next(iter(open_catalog(path)))
 
 

@@ -11,15 +11,15 @@ from PIL import Image
 
 @pytest.fixture(scope="module")
 def shop(visrec, sample_images, tmp_path_factory) -> Path:
-    """The sample shop with a chair twice, a lamp again from another picture of it, and a picture that says nothing."""
+    """The sample shop with a chair twice, a lamp again from another image of it, and an image that says nothing."""
     folder = tmp_path_factory.mktemp("shop")
     with (sample_images / "catalog.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    for picture in sample_images.glob("*.jpg"):
-        (folder / picture.name).symlink_to(picture)
+    for image in sample_images.glob("*.jpg"):
+        (folder / image.name).symlink_to(image)
     shutil.copy(sample_images / "chair-03-1.jpg", folder / "seat.jpg")
-    with Image.open(sample_images / "lamp-02-2.jpg") as picture:
-        picture.resize((400, 400)).save(folder / "lamp.jpg", quality=70)
+    with Image.open(sample_images / "lamp-02-2.jpg") as image:
+        image.resize((400, 400)).save(folder / "lamp.jpg", quality=70)
     Image.new("RGB", (64, 64), (230, 230, 230)).save(folder / "none.jpg")
     rows.append({**rows[0], "id": "seat", "image": "seat.jpg", "title": "<b>Seat</b>", "variant_group": "x"})
     rows.append({**rows[0], "id": "light", "image": "lamp.jpg", "title": "Light", "variant_group": "y"})
@@ -30,13 +30,13 @@ def shop(visrec, sample_images, tmp_path_factory) -> Path:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    done = visrec("index", folder / "catalog.csv", "--index", folder / "index")
+    done = visrec("index", folder / "catalog.csv", "--store", folder / "index")
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def test_copies_are_found_and_variants_are_not(visrec, shop):
-    done = visrec("duplicates", "--placeholder", "4", "--index", shop / "index")
+    done = visrec("duplicates", "--placeholder", "4", "--store", shop / "index")
     assert done.returncode == 0, done.stderr
     said, _, *rows = done.stdout.splitlines()
     assert said.startswith("2 groups of duplicates and 1 placeholder among 66 items; threshold 0.9")
@@ -48,17 +48,17 @@ def test_copies_are_found_and_variants_are_not(visrec, shop):
 
 
 def test_json_is_a_line_a_group(visrec, shop):
-    done = visrec("duplicates", "--placeholder", "4", "--index", shop / "index", "--json", "-q")
+    done = visrec("duplicates", "--placeholder", "4", "--store", shop / "index", "--json", "-q")
     assert done.stderr == ""
     exact, near, placeholder = map(json.loads, done.stdout.splitlines())
     assert exact == {
         "kind": "exact",
         "score": 1.0,
         "items": ["chair-03", "seat"],
-        "pictures": ["chair-03-1.jpg", "seat.jpg"],
+        "images": ["chair-03-1.jpg", "seat.jpg"],
         "threshold": near["threshold"],
     }
-    assert (near["kind"], near["items"], near["pictures"]) == (
+    assert (near["kind"], near["items"], near["images"]) == (
         "near",
         ["lamp-02", "light"],
         ["lamp-02-2.jpg", "lamp.jpg"],
@@ -66,14 +66,14 @@ def test_json_is_a_line_a_group(visrec, shop):
     assert near["threshold"] <= near["score"] < 1
     assert placeholder == {
         "kind": "placeholder",
-        "picture": "none.jpg",
+        "image": "none.jpg",
         "items": ["new-0", "new-1", "new-2", "new-3"],
     }
 
 
 def test_a_lower_threshold_finds_more_and_a_higher_one_less(visrec, shop):
     def groups(*options: str) -> list[list[str]]:
-        done = visrec("duplicates", "--placeholder", "4", *options, "--index", shop / "index", "--json")
+        done = visrec("duplicates", "--placeholder", "4", *options, "--store", shop / "index", "--json")
         assert done.returncode == 0, done.stderr
         return [line["items"] for line in map(json.loads, done.stdout.splitlines()) if "score" in line]
 
@@ -83,7 +83,7 @@ def test_a_lower_threshold_finds_more_and_a_higher_one_less(visrec, shop):
 
 def test_csv_has_a_row_an_item(visrec, shop, tmp_path):
     out = tmp_path / "duplicates.csv"
-    done = visrec("duplicates", "--placeholder", "4", "--csv", out, "--index", shop / "index", "-q")
+    done = visrec("duplicates", "--placeholder", "4", "--csv", out, "--store", shop / "index", "-q")
     assert done.stderr == f"wrote {out}\n"
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -98,7 +98,7 @@ def test_csv_has_a_row_an_item(visrec, shop, tmp_path):
 
 def test_the_page_shows_every_item_and_needs_no_other_file(visrec, shop, tmp_path):
     page = tmp_path / "page.html"
-    done = visrec("duplicates", "--placeholder", "4", "--html", page, "--index", shop / "index", "-q")
+    done = visrec("duplicates", "--placeholder", "4", "--html", page, "--store", shop / "index", "-q")
     assert done.returncode == 0, done.stderr
     text = page.read_text("utf-8")
     assert text.count("data:image/jpeg;base64,") == 2 + 2 + 1
@@ -110,7 +110,7 @@ def test_the_page_shows_every_item_and_needs_no_other_file(visrec, shop, tmp_pat
 
 
 def test_a_shop_without_duplicates_says_so(visrec, sample_store, tmp_path):
-    done = visrec("duplicates", "--html", tmp_path / "page.html", "--index", sample_store)
+    done = visrec("duplicates", "--html", tmp_path / "page.html", "--store", sample_store)
     assert done.stdout.startswith("0 groups of duplicates and 0 placeholders among 60 items; threshold 0.9")
     assert done.stdout.count("\n") == 1
     assert "No duplicates" in (tmp_path / "page.html").read_text()
@@ -125,6 +125,6 @@ def test_a_shop_without_duplicates_says_so(visrec, sample_store, tmp_path):
     ],
 )
 def test_a_mistake_is_said(visrec, sample_store, options, status, sentence):
-    done = visrec("duplicates", *options, "--index", sample_store)
+    done = visrec("duplicates", *options, "--store", sample_store)
     assert done.returncode == status
     assert sentence in done.stderr

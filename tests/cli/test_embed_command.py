@@ -22,9 +22,9 @@ PROGRAM = Path(sys.executable).parent / "visrec"
 def catalog(tmp_path_factory, sample_images) -> Path:
     """A table of 40 items, two of which cannot be used."""
     folder = tmp_path_factory.mktemp("shop")
-    pictures = sorted(sample_images.glob("*-[12].jpg"))[:38]
-    lines = [f"{picture.stem},{picture}" for picture in pictures]
-    (folder / "broken.jpg").write_bytes(pictures[0].read_bytes()[:3000])
+    images = sorted(sample_images.glob("*-[12].jpg"))[:38]
+    lines = [f"{image.stem},{image}" for image in images]
+    (folder / "broken.jpg").write_bytes(images[0].read_bytes()[:3000])
     lines[10:10] = ["broken,broken.jpg", "gone,gone.jpg"]
     (folder / "catalog.csv").write_text("id,image\n" + "\n".join(lines) + "\n")
     return folder / "catalog.csv"
@@ -41,7 +41,7 @@ def vectors(store: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def undisturbed(catalog, visrec, tmp_path_factory) -> Path:
     store = tmp_path_factory.mktemp("undisturbed") / "index"
-    done = visrec("embed", catalog, "--index", store, "--shard-size", "8", "--json", "--quiet")
+    done = visrec("embed", catalog, "--store", store, "--shard-size", "8", "--json", "--quiet")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["items"], report["embedded"], report["skipped"], report["complete"]) == (38, 38, 2, True)
@@ -52,24 +52,24 @@ def undisturbed(catalog, visrec, tmp_path_factory) -> Path:
 
 
 def test_it_says_what_it_did_and_which_stage_was_the_bottleneck(visrec, catalog, tmp_path):
-    done = visrec("embed", catalog, "--index", tmp_path / "index")
+    done = visrec("embed", catalog, "--store", tmp_path / "index")
     first, second, third, fourth = done.stdout.splitlines()
-    assert first == "38 items with 38 pictures in generation 1"
+    assert first == "38 items with 38 images in generation 1"
     assert second.startswith("embedded 38 (")
     assert third.startswith("reading ")
     assert third.split()[-1] in {"reading", "decoding", "encoding", "writing"}
     assert "engine exact" in fourth
-    assert "skipped 2 of 40 pictures (1 missing, 1 truncated)" in done.stderr
+    assert "skipped 2 of 40 images (1 missing, 1 truncated)" in done.stderr
 
 
 def test_exact_search_answers_until_there_is_an_index(visrec, undisturbed, catalog, tmp_path):
     import shutil
 
     store = Path(shutil.copytree(undisturbed, tmp_path / "index"))
-    before = visrec("similar", "backpack-01-1", "--index", store, "--json").stdout
-    report = json.loads(visrec("index", catalog, "--index", store, "--json", "--quiet").stdout)
+    before = visrec("similar", "backpack-01-1", "--store", store, "--json").stdout
+    report = json.loads(visrec("index", catalog, "--store", store, "--json", "--quiet").stdout)
     assert (report["engine"], report["embedded"], report["generation"]) == ("flat", 0, 2)
-    after = visrec("similar", "backpack-01-1", "--index", store, "--json").stdout
+    after = visrec("similar", "backpack-01-1", "--store", store, "--json").stdout
     assert [json.loads(line)["id"] for line in before.splitlines()] == [
         json.loads(line)["id"] for line in after.splitlines()
     ]
@@ -80,38 +80,38 @@ def test_a_limit_ends_the_run_and_the_next_goes_on(visrec, catalog, undisturbed,
     store = tmp_path / "index"
     counts = []
     for _ in range(3):
-        done = visrec("embed", catalog, "--index", store, "--limit", "16", "--shard-size", "8", "--json", "--quiet")
+        done = visrec("embed", catalog, "--store", store, "--limit", "16", "--shard-size", "8", "--json", "--quiet")
         report = json.loads(done.stdout)
         counts.append((report["embedded"], report["complete"], report["generation"]))
-    # the broken picture is among the first that are tried, each time until a generation says so
+    # the broken image is among the first that are tried, each time until a generation says so
     assert counts == [(15, False, 0), (15, False, 0), (8, True, 1)]
     assert vectors(store) == vectors(undisturbed)
 
 
-def test_skipped_pictures_are_tried_again_when_told_so(visrec, catalog, tmp_path):
+def test_skipped_images_are_tried_again_when_told_so(visrec, catalog, tmp_path):
     store = tmp_path / "index"
-    visrec("embed", catalog, "--index", store, "--quiet")
-    again = json.loads(visrec("embed", catalog, "--index", store, "--json", "--quiet").stdout)
+    visrec("embed", catalog, "--store", store, "--quiet")
+    again = json.loads(visrec("embed", catalog, "--store", store, "--json", "--quiet").stdout)
     assert again["stages"]["decoding"] == 0
-    retried = json.loads(visrec("embed", catalog, "--index", store, "--retry-skipped", "--json", "--quiet").stdout)
+    retried = json.loads(visrec("embed", catalog, "--store", store, "--retry-skipped", "--json", "--quiet").stdout)
     assert retried["stages"]["decoding"] > 0
     assert (retried["skipped"], retried["embedded"], retried["generation"]) == (2, 0, 1)
 
 
 def test_the_export_reads_as_parquet_and_holds_the_vectors(visrec, catalog, tmp_path, undisturbed):
     store, folder = tmp_path / "index", tmp_path / "export"
-    done = visrec("embed", catalog, "--index", store, "--export", folder)
+    done = visrec("embed", catalog, "--store", store, "--export", folder)
     assert f"wrote 38 vectors to {folder}" in done.stderr
     table = pq.read_table(folder)
-    assert table.schema.names == ["id", "picture", "vector"]
+    assert table.schema.names == ["id", "image", "vector"]
     assert table.schema.field("vector").type == pa.list_(pa.field("element", pa.float32()), 1280)
     rows = table.to_pylist()
     assert {row["id"]: np.array(row["vector"], np.float32).tobytes() for row in rows} == vectors(undisturbed)
     assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
-    again = visrec("embed", catalog, "--index", store, "--export", folder)
+    again = visrec("embed", catalog, "--store", store, "--export", folder)
     assert again.returncode == 0
     (folder / "notes.txt").write_text("mine")
-    refused = visrec("embed", catalog, "--index", store, "--export", folder)
+    refused = visrec("embed", catalog, "--store", store, "--export", folder)
     assert refused.returncode == 1
     assert "notes.txt" in refused.stderr
     assert (folder / "part-00000.parquet").exists()
@@ -119,7 +119,7 @@ def test_the_export_reads_as_parquet_and_holds_the_vectors(visrec, catalog, tmp_
 
 def test_ctrl_c_keeps_what_is_in_hand_and_says_how_to_go_on(catalog, undisturbed, tmp_path):
     store = tmp_path / "index"
-    command = [PROGRAM, "embed", catalog, "--index", store, "--shard-size", "2"]
+    command = [PROGRAM, "embed", catalog, "--store", store, "--shard-size", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         while not list(store.glob("shards/*")) and running.poll() is None:
             time.sleep(0.005)
@@ -136,7 +136,7 @@ def test_ctrl_c_keeps_what_is_in_hand_and_says_how_to_go_on(catalog, undisturbed
 
 def test_killed_at_twenty_random_moments_it_ends_with_the_vectors_of_an_undisturbed_run(catalog, undisturbed, tmp_path):
     store = tmp_path / "index"
-    command = [PROGRAM, "embed", catalog, "--index", store, "--shard-size", "4", "--quiet"]
+    command = [PROGRAM, "embed", catalog, "--store", store, "--shard-size", "4", "--quiet"]
     started = time.perf_counter()
     subprocess.run([*command[:4], tmp_path / "timed", *command[5:]], check=True, stdout=subprocess.DEVNULL)
     duration = time.perf_counter() - started
@@ -155,4 +155,4 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_vectors_of_an_undistur
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["complete"]
     assert vectors(store) == vectors(undisturbed)
-    subprocess.run([PROGRAM, "verify", "--index", store], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([PROGRAM, "verify", "--store", store], check=True, stdout=subprocess.DEVNULL)

@@ -14,7 +14,7 @@ MEASURES = ["precision_at_1", "precision_at_10", "recall_at_10", "recall_at_100"
 
 
 def evaluate(visrec, store, *arguments):
-    done = visrec("evaluate", "--index", store, "--json", "--quiet", *arguments)
+    done = visrec("evaluate", "--store", store, "--json", "--quiet", *arguments)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     return json.loads(line)
@@ -25,7 +25,7 @@ def by_hand(store, name, k):
     opened = Store.open(store)
     ids = opened.items.ids()
     label = {item: opened.attributes(item)[name] for item in ids}
-    vectors = {item: opened.vectors(np.array([picture.position for picture in opened.pictures(item)])) for item in ids}
+    vectors = {item: opened.vectors(np.array([image.position for image in opened.images(item)])) for item in ids}
     right = []
     for item in ids:
         scores = {other: float((vectors[item] @ vectors[other].T).max()) for other in ids if other != item}
@@ -50,36 +50,36 @@ def test_labels_are_a_truth_and_the_answer_is_one_object(visrec, sample_store):
 
 def test_some_ask_and_others_answer(visrec, sample_store):
     found = evaluate(
-        visrec, sample_store, "--labels", "category", "--queries", "price < 20", "--targets", "price >= 20"
+        visrec, sample_store, "--labels", "category", "--query-filter", "price < 20", "--target-filter", "price >= 20"
     )
     assert found["queries"] + found["queries_without_relevant"] + found["targets"] == 60
     assert found["targets"] > 20
 
 
 def test_graded_pairs_are_a_truth(visrec, sample_store, sample_images):
-    found = evaluate(visrec, sample_store, "--pairs", sample_images / "pairs.csv", "--by", "category")
+    found = evaluate(visrec, sample_store, "--pairs", sample_images / "pairs.csv", "--group-by", "category")
     assert found["queries"] == 60
     assert found["truth"] == "240 pairs"
     assert len(found["groups"]) == 12
 
 
-def test_pictures_look_for_their_own_item(visrec, sample_store):
-    found = evaluate(visrec, sample_store, "--pictures")
+def test_images_look_for_their_own_item(visrec, sample_store):
+    found = evaluate(visrec, sample_store, "--per-image")
     assert (found["queries"], found["targets"]) == (240, 60)
     assert found["precision_at_1"]["value"] == found["map_at_r"]["value"]
 
 
 def test_without_a_truth_the_index_is_measured(visrec, sample_store):
-    found = evaluate(visrec, sample_store, "--engine", "exact")
+    found = evaluate(visrec, sample_store, "--index-type", "exact")
     assert [index["engine"] for index in found["index"]] == ["flat", "exact"]
     assert [index["recall_at_10"] for index in found["index"]] == [1, 1]
-    done = visrec("evaluate", "--index", sample_store)
+    done = visrec("evaluate", "--store", sample_store)
     assert done.stdout.splitlines()[0].split()[:4] == ["index", "recipe", "recall@1", "recall@10"]
     assert done.stdout.splitlines()[1].split()[:5] == ["flat", "Flat", "1.0000", "1.0000", "1.0000"]
 
 
 def test_people_get_tables(visrec, sample_store):
-    done = visrec("evaluate", "--labels", "category", "--index", sample_store)
+    done = visrec("evaluate", "--labels", "category", "--store", sample_store)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("60 queries against 60 items, similar by equal category\n")
     assert "precision at 10  0." in done.stdout
@@ -88,7 +88,7 @@ def test_people_get_tables(visrec, sample_store):
 
 
 def test_an_index_is_compared_with_another(visrec, sample_store, own_sample_store):
-    found = evaluate(visrec, sample_store, "--labels", "category", "--against", own_sample_store)
+    found = evaluate(visrec, sample_store, "--labels", "category", "--baseline", own_sample_store)
     assert found["differences"]["mrr"] == {"value": 0, "low": 0, "high": 0, "p": 1, "is_real": False}
     assert found["against"]["queries"] == 60
 
@@ -98,9 +98,9 @@ def test_an_encoder_is_compared_with_the_index(visrec, sample_store):
     assert found["against"]["provenance"]["fingerprint"] == found["provenance"]["fingerprint"]
 
 
-def test_the_report_is_one_page_with_plots_and_pictures(visrec, sample_store, tmp_path):
+def test_the_report_is_one_page_with_plots_and_images(visrec, sample_store, tmp_path):
     page = tmp_path / "report.html"
-    found = evaluate(visrec, sample_store, "--labels", "category", "--engine", "exact", "--html", page)
+    found = evaluate(visrec, sample_store, "--labels", "category", "--index-type", "exact", "--html", page)
     text = page.read_text("utf-8")
     assert text.count("<svg") == 3
     assert text.count("data:image/jpeg;base64,") == 12 * (1 + 5)
@@ -109,7 +109,7 @@ def test_the_report_is_one_page_with_plots_and_pictures(visrec, sample_store, tm
     assert ">exact</text>" in text
 
 
-def test_the_report_escapes_what_a_catalogue_says(visrec, tmp_path, sample_images):
+def test_the_report_escapes_what_a_catalog_says(visrec, tmp_path, sample_images):
     with (sample_images / "catalog.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))[:40]
     for row in rows:
@@ -119,7 +119,7 @@ def test_the_report_escapes_what_a_catalogue_says(visrec, tmp_path, sample_image
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    assert visrec("index", tmp_path / "catalog.csv", "--index", tmp_path / "index").returncode == 0
+    assert visrec("index", tmp_path / "catalog.csv", "--store", tmp_path / "index").returncode == 0
     page = tmp_path / "report.html"
     evaluate(visrec, tmp_path / "index", "--labels", "category", "--html", page)
     assert "<b>&" not in page.read_text("utf-8")
@@ -129,13 +129,13 @@ def test_the_report_escapes_what_a_catalogue_says(visrec, tmp_path, sample_image
     ("arguments", "status", "sentence"),
     [
         (("--labels", "category", "--pairs", "pairs.csv"), 2, "it stands alone: choose another truth"),
-        (("--queries", "price < 20"), 2, "say what is similar with --labels, --pairs or --pictures"),
+        (("--query-filter", "price < 20"), 2, "say what is similar with --labels, --pairs or --per-image"),
         (("--labels", "kind"), 1, "no query has the attribute 'kind'; name one of category, color"),
         (("--pairs", "nowhere.csv"), 1, "nowhere.csv: there is no such file; name the table of pairs"),
-        (("--engine", "fast"), 1, "there is no engine 'fast'"),
+        (("--index-type", "fast"), 1, "there is no engine 'fast'"),
     ],
 )
 def test_what_cannot_be_asked_is_a_sentence(visrec, sample_store, arguments, status, sentence):
-    done = visrec("evaluate", "--index", sample_store, *arguments)
+    done = visrec("evaluate", "--store", sample_store, *arguments)
     assert (done.returncode, done.stdout) == (status, "")
     assert sentence in " ".join(done.stderr.split())

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 INDEX_KEYS = {
-    "items", "pictures", "embedded", "reused", "skipped", "removed", "generation", "encoder", "fingerprint", "engine",
-    "recall_at_10", "seconds", "pictures_per_second",
+    "items", "images", "embedded", "reused", "skipped", "removed", "generation", "encoder", "fingerprint", "engine",
+    "recall_at_10", "seconds", "images_per_second",
 }  # fmt: skip
 
 
 @pytest.fixture
 def shop(tmp_path: Path, sample_images: Path) -> Path:
-    """A folder with four pictures of the samples, in two folders."""
+    """A folder with four images of the samples, in two folders."""
     for name in ("mugs/one", "mugs/two", "chairs/one", "chairs/two"):
         path = tmp_path / "shop" / f"{name}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,21 +34,21 @@ def result(done: subprocess.CompletedProcess[str]) -> dict:
     return json.loads(line)
 
 
-def test_the_sample_catalogue_becomes_sixty_items(indexed_samples):
+def test_the_sample_catalog_becomes_sixty_items(indexed_samples):
     _, output = indexed_samples
     first, second, stages, third, fourth = output.splitlines()
     assert stages.startswith("reading ")
-    assert first == "60 items with 240 pictures in generation 1"
+    assert first == "60 items with 240 images in generation 1"
     assert second.startswith("embedded 240 (")
     assert ", reused 0, skipped 0, removed 0 in " in second
     assert third.startswith("encoder efficientnet-lite0 [")
     assert third.endswith("], engine flat, recall@10 1.000")
-    assert fourth == "kept with each picture, not with its item: view, yaw_deg, elevation_deg, background"
+    assert fourth == "kept with each image, not with its item: view, yaw_deg, elevation_deg, background"
 
 
 def test_a_rerun_does_just_the_difference(visrec, shop, tmp_path):
     def index() -> dict:
-        return result(visrec("index", shop, "--index", tmp_path / "index", "--json"))
+        return result(visrec("index", shop, "--store", tmp_path / "index", "--json"))
 
     first = index()
     assert set(first) >= INDEX_KEYS
@@ -62,12 +62,12 @@ def test_a_rerun_does_just_the_difference(visrec, shop, tmp_path):
     changed = index()
     assert (changed["items"], changed["embedded"], changed["reused"], changed["removed"]) == (4, 0, 4, 2)
     (shop / "mugs/two.jpg").write_bytes((shop / "chairs/two.jpg").read_bytes()[:-500])
-    broken = visrec("index", shop, "--index", tmp_path / "index", "--json")
+    broken = visrec("index", shop, "--store", tmp_path / "index", "--json")
     assert result(broken)["skipped_reasons"] == {"truncated": 1}
-    found = visrec("similar", "mugs/three", "--index", tmp_path / "index", "--json").stdout
+    found = visrec("similar", "mugs/three", "--store", tmp_path / "index", "--json").stdout
     assert [json.loads(line)["id"] for line in found.splitlines()] == ["mugs/copy", "chairs/two"]
-    gone = visrec("similar", "mugs/two", "--index", tmp_path / "index")
-    assert "the item 'mugs/two' is not in the index: its picture mugs/two.jpg was skipped" in gone.stderr
+    gone = visrec("similar", "mugs/two", "--store", tmp_path / "index")
+    assert "the item 'mugs/two' is not in the index: its image mugs/two.jpg was skipped" in gone.stderr
 
 
 def test_a_changed_price_touches_no_vector(visrec, own_sample_store, sample_images, tmp_path):
@@ -76,30 +76,30 @@ def test_a_changed_price_touches_no_vector(visrec, own_sample_store, sample_imag
     assert ",14.90," in text
     table = tmp_path / "catalog.csv"
     table.write_text(text.replace(",14.90,", ",9.90,"))
-    for picture in sample_images.glob("*.jpg"):
-        (tmp_path / picture.name).symlink_to(picture)
-    report = result(visrec("index", table, "--index", own_sample_store, "--json"))
+    for image in sample_images.glob("*.jpg"):
+        (tmp_path / image.name).symlink_to(image)
+    report = result(visrec("index", table, "--store", own_sample_store, "--json"))
     assert (report["embedded"], report["reused"], report["generation"]) == (0, 240, 2)
     assert sorted(path.name for path in (own_sample_store / "shards").iterdir()) == before
-    done = visrec("similar", "mug-03", "-k", "2", "--index", own_sample_store, "--json")
+    done = visrec("similar", "mug-03", "-k", "2", "--store", own_sample_store, "--json")
     assert 9.9 in [json.loads(line)["attributes"]["price"] for line in done.stdout.splitlines()]
 
 
-def test_bad_pictures_are_skipped_with_a_reason_and_strict_makes_them_an_error(visrec, shop, tmp_path):
+def test_bad_images_are_skipped_with_a_reason_and_strict_makes_them_an_error(visrec, shop, tmp_path):
     (shop / "mugs/empty.png").write_bytes(b"")
-    (shop / "mugs/text.gif").write_text("no picture")
-    done = visrec("index", shop, "--index", tmp_path / "index", "--strict", "--json", "--quiet")
+    (shop / "mugs/text.gif").write_text("no image")
+    done = visrec("index", shop, "--store", tmp_path / "index", "--strict", "--json", "--quiet")
     assert done.returncode == 1
     file = tmp_path / "index" / "skipped" / "000001.jsonl"
-    sentence = f"skipped 2 of 6 pictures (1 empty, 1 not-an-image); see {file}"
+    sentence = f"skipped 2 of 6 images (1 empty, 1 not-an-image); see {file}"
     assert done.stderr == f"visrec: {sentence}\n"
     assert json.loads(done.stdout)["items"] == 4
     skipped = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [(entry["id"], entry["picture"], entry["reason"]) for entry in skipped] == [
+    assert [(entry["id"], entry["image"], entry["reason"]) for entry in skipped] == [
         ("mugs/empty", "mugs/empty.png", "empty"),
         ("mugs/text", "mugs/text.gif", "not-an-image"),
     ]
-    lenient = visrec("index", shop, "--index", tmp_path / "index")
+    lenient = visrec("index", shop, "--store", tmp_path / "index")
     assert lenient.returncode == 0
     assert sentence in lenient.stderr
 
@@ -109,10 +109,10 @@ def test_bad_pictures_are_skipped_with_a_reason_and_strict_makes_them_an_error(v
     [
         ("id,image,price\na,a.jpg,1\na,b.jpg,2\n", "catalog.csv:3, column 'price'"),
         ("id,image\n,a.jpg\n", "catalog.csv:2, column 'id'"),
-        ("name,colour\nx,red\n", "--id-column"),
+        ("name,color\nx,red\n", "--id-column"),
     ],
 )
-def test_a_catalogue_that_cannot_be_used_is_one_sentence_and_leaves_nothing(visrec, tmp_path, rows, sentence):
+def test_a_catalog_that_cannot_be_used_is_one_sentence_and_leaves_nothing(visrec, tmp_path, rows, sentence):
     (tmp_path / "catalog.csv").write_text(rows)
     done = visrec("index", "catalog.csv", cwd=tmp_path)
     assert done.returncode == 1
@@ -135,8 +135,8 @@ def test_columns_can_be_named_and_missing_weights_are_one_sentence(visrec, tmp_p
 def test_a_folder_that_holds_a_table_says_so(visrec, tmp_path, sample_images):
     for name in ("mug-01-1.jpg", "catalog.csv"):
         (tmp_path / name).write_bytes((sample_images / name).read_bytes())
-    done = visrec("index", tmp_path, "--index", tmp_path / ".visrec")
-    assert done.stdout.splitlines()[0] == "1 items with 1 pictures in generation 1"
+    done = visrec("index", tmp_path, "--store", tmp_path / ".visrec")
+    assert done.stdout.splitlines()[0] == "1 items with 1 images in generation 1"
     assert f"for the items and attributes of {tmp_path / 'catalog.csv'}, index that file instead" in done.stdout
 
 
@@ -156,14 +156,14 @@ def test_a_terminal_shows_a_bar_and_quiet_shows_nothing(shop, tmp_path):
         assert running.returncode == 0
         return output
 
-    loud = on_a_terminal("index", shop, "--index", tmp_path / "loud")
+    loud = on_a_terminal("index", shop, "--store", tmp_path / "loud")
     assert b"embedding" in loud
-    assert b"pictures/s" in loud
-    assert on_a_terminal("index", shop, "--index", tmp_path / "quiet", "--quiet") == b""
+    assert b"images/s" in loud
+    assert on_a_terminal("index", shop, "--store", tmp_path / "quiet", "--quiet") == b""
 
 
 def test_a_table_without_changes_reads_back_what_was_written(visrec, own_sample_store, sample_images):
-    done = visrec("index", sample_images / "catalog.csv", "--index", own_sample_store, "--json")
+    done = visrec("index", sample_images / "catalog.csv", "--store", own_sample_store, "--json")
     report = result(done)
     with (sample_images / "catalog.csv").open(newline="") as file:
         ids = {row["id"] for row in csv.DictReader(file)}

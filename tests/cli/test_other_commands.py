@@ -45,20 +45,20 @@ def test_an_unknown_option_is_a_usage_error(visrec):
 
 
 def test_info_says_what_is_in_the_index(visrec, sample_store):
-    facts = json.loads(visrec("info", "--index", sample_store, "--json").stdout)
+    facts = json.loads(visrec("info", "--store", sample_store, "--json").stdout)
     assert (facts["items"], facts["rows"], facts["dim"], facts["generation"]) == (60, 240, 1280, 1)
     assert (facts["encoder"], facts["engine"], facts["recall_at_10"]) == ("efficientnet-lite0", "flat", 1.0)
-    assert "encoder" in visrec("info", "--index", sample_store).stdout
+    assert "encoder" in visrec("info", "--store", sample_store).stdout
 
 
 def test_verify_finds_a_flipped_byte_and_says_where(visrec, own_sample_store):
-    sound = visrec("verify", "--index", own_sample_store)
+    sound = visrec("verify", "--store", own_sample_store)
     assert (sound.returncode, sound.stdout) == (0, f"{own_sample_store} is sound\n")
     (vectors,) = (own_sample_store / "shards").glob("*/vectors.npy")
     data = bytearray(vectors.read_bytes())
     data[1000] ^= 1
     vectors.write_bytes(data)
-    done = visrec("verify", "--index", own_sample_store)
+    done = visrec("verify", "--store", own_sample_store)
     assert done.returncode == 1
     assert done.stdout.startswith(f"{vectors} was altered")
     assert "1 damaged file" in done.stderr
@@ -67,17 +67,17 @@ def test_verify_finds_a_flipped_byte_and_says_where(visrec, own_sample_store):
 def test_gc_frees_what_the_last_generation_does_not_use(visrec, own_sample_store, sample_images, tmp_path):
     lines = (sample_images / "catalog.csv").read_text().splitlines(keepends=True)
     (tmp_path / "catalog.csv").write_text("".join(lines[:9]))
-    for picture in sample_images.glob("mug-0[12]-*.jpg"):
-        (tmp_path / picture.name).symlink_to(picture)
-    report = json.loads(visrec("index", tmp_path / "catalog.csv", "--index", own_sample_store, "--json").stdout)
+    for image in sample_images.glob("mug-0[12]-*.jpg"):
+        (tmp_path / image.name).symlink_to(image)
+    report = json.loads(visrec("index", tmp_path / "catalog.csv", "--store", own_sample_store, "--json").stdout)
     assert (report["items"], report["removed"], report["embedded"]) == (2, 58, 0)
-    reclaimed = json.loads(visrec("gc", "--index", own_sample_store, "--json").stdout)
+    reclaimed = json.loads(visrec("gc", "--store", own_sample_store, "--json").stdout)
     assert reclaimed["generations"] == 1
     assert reclaimed["bytes"] > 0
-    assert visrec("verify", "--index", own_sample_store).returncode == 0
-    found = visrec("similar", "mug-01", "--index", own_sample_store, "--json").stdout.splitlines()
+    assert visrec("verify", "--store", own_sample_store).returncode == 0
+    found = visrec("similar", "mug-01", "--store", own_sample_store, "--json").stdout.splitlines()
     assert [json.loads(line)["id"] for line in found] == ["mug-02"]
-    assert visrec("gc", "--index", own_sample_store).stdout.startswith("reclaimed 0.0 MB")
+    assert visrec("gc", "--store", own_sample_store).stdout.startswith("reclaimed 0.0 MB")
 
 
 def test_encoders_says_which_weights_are_here(visrec):

@@ -25,7 +25,7 @@ def started(store, log, *arguments, **variables):
     environment = {name: value for name, value in os.environ.items() if name != "VISREC_TOKEN"} | variables
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [program, "serve", "--index", store, "--port", "0", *arguments],
+            [program, "serve", "--store", store, "--port", "0", *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -117,12 +117,12 @@ def test_the_rules_of_the_shop_hold(sample_store, tmp_path, sample_images):
 
 
 def test_what_cannot_be_served_is_a_sentence(visrec, sample_store, tmp_path):
-    done = visrec("serve", "--index", tmp_path / "none")
+    done = visrec("serve", "--store", tmp_path / "none")
     assert done.returncode == 1
     assert "there is no index in" in done.stderr
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = visrec("serve", "--index", sample_store, "--port", str(port))
+        done = visrec("serve", "--store", sample_store, "--port", str(port))
     assert done.returncode == 1
     assert done.stderr.startswith(f"visrec: 127.0.0.1 port {port} cannot be listened on")
     assert done.stdout == ""
@@ -138,6 +138,6 @@ def test_what_cannot_be_served_is_a_sentence(visrec, sample_store, tmp_path):
     ],
 )
 def test_wrong_usage_is_said_at_once(visrec, sample_store, arguments, variables, words):
-    done = visrec("serve", "--index", sample_store, *arguments, **variables)
+    done = visrec("serve", "--store", sample_store, *arguments, **variables)
     assert done.returncode == 2
     assert words in done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-MATCH_KEYS = ["query", "rank", "id", "score", "picture", "attributes"]
+MATCH_KEYS = ["query", "rank", "id", "score", "image", "attributes"]
 
 
 def lines(output: str) -> list[dict]:
@@ -14,7 +14,7 @@ def lines(output: str) -> list[dict]:
 
 
 def test_the_items_most_like_a_mug_are_mugs(visrec, sample_store):
-    done = visrec("similar", "mug-01", "-k", "4", "--one-per", "item", "--index", sample_store, "--json")
+    done = visrec("similar", "mug-01", "-k", "4", "--one-per", "item", "--store", sample_store, "--json")
     assert done.returncode == 0, done.stderr
     found = lines(done.stdout)
     assert {match["id"] for match in found} == {"mug-02", "mug-03", "mug-04", "mug-05"}
@@ -28,7 +28,7 @@ def test_the_items_most_like_a_mug_are_mugs(visrec, sample_store):
 
 
 def test_people_get_a_table(visrec, sample_store):
-    done = visrec("similar", "mug-01", "-k", "3", "--index", sample_store)
+    done = visrec("similar", "mug-01", "-k", "3", "--store", sample_store)
     asked, header, *rows = done.stdout.splitlines()
     assert asked.startswith("mug-01  Striped mug, white and navy")
     assert header.split() == ["id", "score"]
@@ -38,25 +38,25 @@ def test_people_get_a_table(visrec, sample_store):
 
 
 def test_several_items_are_asked_together_and_none_of_them_is_in_the_answer(visrec, sample_store):
-    done = visrec("similar", "mug-01", "vase-02", "--one-per", "item", "--index", sample_store, "--json")
+    done = visrec("similar", "mug-01", "vase-02", "--one-per", "item", "--store", sample_store, "--json")
     found = lines(done.stdout)
     assert len(found) == 10
     assert {"mug-01", "vase-02"}.isdisjoint(match["id"] for match in found)
     assert {match["id"].split("-")[0] for match in found[:4]} == {"mug", "vase"}
 
 
-def test_a_picture_that_is_in_the_index_finds_its_own_item(visrec, sample_store, sample_images):
-    picture = sample_images / "lamp-03-2.jpg"
-    done = visrec("similar", "--image", picture, "-k", "1", "--index", sample_store, "--json")
+def test_an_image_that_is_in_the_index_finds_its_own_item(visrec, sample_store, sample_images):
+    image = sample_images / "lamp-03-2.jpg"
+    done = visrec("similar", "--image", image, "-k", "1", "--store", sample_store, "--json")
     assert done.returncode == 0, done.stderr
     (match,) = lines(done.stdout)
-    assert (match["id"], match["picture"]) == ("lamp-03", "lamp-03-2.jpg")
+    assert (match["id"], match["image"]) == ("lamp-03", "lamp-03-2.jpg")
     assert match["score"] > 0.999
-    assert match["query"] == str(picture)
+    assert match["query"] == str(image)
 
 
 def test_a_query_by_id_imports_neither_torch_nor_openvino_nor_pillow(visrec, sample_store):
-    done = visrec("similar", "mug-01", "--index", sample_store, PYTHONPROFILEIMPORTTIME="1")
+    done = visrec("similar", "mug-01", "--store", sample_store, PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "faiss" in imported
     assert {"torch", "openvino", "PIL", "pyarrow", "open_clip", "timm"}.isdisjoint(imported)
@@ -72,7 +72,7 @@ def test_help_and_import_load_nothing_heavy(visrec):
 
 
 def test_an_unknown_id_names_the_nearest(visrec, sample_store):
-    done = visrec("similar", "mug-1", "--index", sample_store)
+    done = visrec("similar", "mug-1", "--store", sample_store)
     assert done.returncode == 1
     assert done.stdout == ""
     assert re.fullmatch(
@@ -81,19 +81,19 @@ def test_an_unknown_id_names_the_nearest(visrec, sample_store):
 
 
 def test_no_question_is_a_usage_error(visrec, sample_store):
-    done = visrec("similar", "--index", sample_store)
+    done = visrec("similar", "--store", sample_store)
     assert done.returncode == 2
-    assert "name an item id, or a picture with --image" in done.stderr
+    assert "name an item id, or an image with --image" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"), [(None, "there is no file"), (b"", "has no bytes"), (b"hello", "none of JPEG, PNG")]
 )
-def test_a_picture_that_cannot_be_used_is_one_sentence(visrec, sample_store, tmp_path, content, sentence):
-    picture = tmp_path / "picture.jpg"
+def test_an_image_that_cannot_be_used_is_one_sentence(visrec, sample_store, tmp_path, content, sentence):
+    image = tmp_path / "image.jpg"
     if content is not None:
-        picture.write_bytes(content)
-    done = visrec("similar", "--image", picture, "--index", sample_store)
+        image.write_bytes(content)
+    done = visrec("similar", "--image", image, "--store", sample_store)
     assert done.returncode == 1
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
@@ -108,44 +108,44 @@ def test_no_index_is_one_sentence(visrec, tmp_path):
 
 
 def test_the_index_can_be_named_by_a_variable(visrec, sample_store):
-    done = visrec("similar", "mug-01", "-k", "1", VISREC_INDEX=str(sample_store))
+    done = visrec("similar", "mug-01", "-k", "1", VISREC_STORE=str(sample_store))
     assert "mug-02" in done.stdout
 
 
-def test_the_page_holds_its_pictures_and_needs_nothing_else(visrec, sample_store, tmp_path):
+def test_the_page_holds_its_images_and_needs_nothing_else(visrec, sample_store, tmp_path):
     page = tmp_path / "page.html"
-    done = visrec("similar", "mug-01", "-k", "3", "--index", sample_store, "--html", page)
+    done = visrec("similar", "mug-01", "-k", "3", "--store", sample_store, "--html", page)
     assert done.stderr == f"wrote {page}\n"
     text = page.read_text("utf-8")
-    assert text.count("data:image/jpeg;base64,") == 4 + 3  # the pictures of the mug, and one of each match
+    assert text.count("data:image/jpeg;base64,") == 4 + 3  # the images of the mug, and one of each match
     assert "http" not in text.replace("data:", "")
     assert 'src="data:' in text
     assert "Striped mug, white and coral" in text
     assert "0.9" in text
 
 
-def test_the_page_escapes_what_a_catalogue_says(visrec, own_sample_store, tmp_path, sample_images):
+def test_the_page_escapes_what_a_catalog_says(visrec, own_sample_store, tmp_path, sample_images):
     evil = '<script>alert(1)</script> & "quotes"'
     rename(tmp_path, sample_images, evil)
     page = tmp_path / "page.html"
     catalog = tmp_path / "catalog.csv"
-    assert visrec("index", catalog, "--index", own_sample_store).returncode == 0
-    visrec("similar", "mug-01", "--index", own_sample_store, "--html", page)
+    assert visrec("index", catalog, "--store", own_sample_store).returncode == 0
+    visrec("similar", "mug-01", "--store", own_sample_store, "--html", page)
     text = page.read_text("utf-8")
     assert "<script" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp;" in text
 
 
-def test_the_page_says_where_a_picture_is_gone(visrec, own_sample_store, tmp_path, sample_images):
+def test_the_page_says_where_an_image_is_gone(visrec, own_sample_store, tmp_path, sample_images):
     rename(tmp_path, sample_images, "title")
-    assert visrec("index", tmp_path / "catalog.csv", "--index", own_sample_store).returncode == 0
+    assert visrec("index", tmp_path / "catalog.csv", "--store", own_sample_store).returncode == 0
     (tmp_path / "mug-02-1.jpg").unlink()
-    visrec("similar", "mug-01", "-k", "1", "--index", own_sample_store, "--html", tmp_path / "page.html")
-    assert "picture not found" in (tmp_path / "page.html").read_text("utf-8")
+    visrec("similar", "mug-01", "-k", "1", "--store", own_sample_store, "--html", tmp_path / "page.html")
+    assert "image not found" in (tmp_path / "page.html").read_text("utf-8")
 
 
 def rename(folder: Path, sample_images: Path, title: str) -> None:
-    """Put a copy of the sample catalogue in *folder*, in which every item has *title*."""
+    """Put a copy of the sample catalog in *folder*, in which every item has *title*."""
     import csv
 
     with (sample_images / "catalog.csv").open(newline="") as file:

@@ -36,7 +36,7 @@ def rules(tmp_path):
 @pytest.fixture
 def similar(visrec, sample_store):
     def similar(*arguments):
-        done = visrec("similar", *arguments, "--index", sample_store)
+        done = visrec("similar", *arguments, "--store", sample_store)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -64,61 +64,61 @@ def test_an_answer_holds_one_of_each_variant_group_unless_told_otherwise(matches
 
 
 def test_a_weight_stands_after_a_colon(matches):
-    one, other = matches("mug-01:3", "vase-02", "--why"), matches("mug-01:1.5", "vase-02:.5", "--why")
+    one, other = matches("mug-01:3", "vase-02", "--explain"), matches("mug-01:1.5", "vase-02:.5", "--explain")
     assert [match["score"] for match in one] == [match["score"] for match in other]
     assert ids(one) == ids(other) != ids(matches("mug-01", "vase-02"))
-    assert [part["weight"] for part in one[0]["why"]["parts"]] == [3.0, 1.0]
+    assert [part["weight"] for part in one[0]["explanation"]["terms"]] == [3.0, 1.0]
     assert one[0]["query"] == "mug-01:3 vase-02"
 
 
 def test_an_id_that_holds_a_colon_is_an_id(visrec, sample_images, tmp_path):
-    for name, picture in {
+    for name, image in {
         "a:2": "mug-01-1.jpg",
         "a": "lamp-01-1.jpg",
         "b": "mug-02-1.jpg",
         "c": "lamp-02-1.jpg",
     }.items():
-        shutil.copy(sample_images / picture, tmp_path / f"{name}.jpg")
+        shutil.copy(sample_images / image, tmp_path / f"{name}.jpg")
     store = tmp_path / "index"
-    assert visrec("index", tmp_path, "--index", store, "--quiet").returncode == 0
+    assert visrec("index", tmp_path, "--store", store, "--quiet").returncode == 0
 
     def best(*arguments):
-        done = visrec("similar", *arguments, "-k", "1", "--index", store, "--json")
+        done = visrec("similar", *arguments, "-k", "1", "--store", store, "--json")
         return json.loads(done.stdout)["id"]
 
     assert best("a:2") == "b"
     assert best("a:3") == "c"
-    assert best("a:2:7", "--not", "a:2.5") == "b"
+    assert best("a:2:7", "--negative", "a:2.5") == "b"
 
 
 def test_an_item_that_is_not_wanted_changes_the_answer_and_is_not_in_it(matches):
-    plain, away = matches("mug-01", "vase-03"), matches("mug-01", "vase-03", "--not", "vase-02", "--why")
+    plain, away = matches("mug-01", "vase-03"), matches("mug-01", "vase-03", "--negative", "vase-02", "--explain")
     assert "vase-02" in ids(matches("mug-01", "vase-03", "-k", "30", "--one-per", "item"))
     assert "vase-02" not in ids(away)
     assert ids(away) != ids(plain)
-    assert [part["kind"] for part in away[0]["why"]["parts"]] == ["item", "item", "not"]
+    assert [part["kind"] for part in away[0]["explanation"]["terms"]] == ["item", "item", "negative"]
     assert away[0]["query"] == "mug-01 vase-03 not vase-02"
 
 
-def test_several_pictures_are_asked_together(matches, sample_images):
+def test_several_images_are_asked_together(matches, sample_images):
     mug, lamp = sample_images / "mug-01-1.jpg", sample_images / "lamp-03-1.jpg"
-    found = matches("--image", mug, "--image", lamp, "--why", "-k", "4")
+    found = matches("--image", mug, "--image", lamp, "--explain", "-k", "4")
     assert {match["id"].split("-")[0] for match in found} >= {"mug", "lamp"}
-    parts = found[0]["why"]["parts"]
-    assert [(part["kind"], part["asked"], part["picture"]) for part in parts] == [
-        ("picture", str(mug), None),
-        ("picture", str(lamp), None),
+    parts = found[0]["explanation"]["terms"]
+    assert [(part["kind"], part["asked"], part["image"]) for part in parts] == [
+        ("image", str(mug), None),
+        ("image", str(lamp), None),
     ]
     assert found[0]["score"] == pytest.approx(sum(part["score"] for part in parts) / 2, abs=1e-6)
 
 
-def test_a_picture_counts_as_much_as_its_weight_says(matches, visrec, sample_store, sample_images):
+def test_an_image_counts_as_much_as_its_weight_says(matches, visrec, sample_store, sample_images):
     mug, lamp = sample_images / "mug-01-1.jpg", sample_images / "lamp-03-1.jpg"
-    (first, *_) = matches("--image", f"{mug}:3", "--image", lamp, "--why", "-k", "4")
-    parts = first["why"]["parts"]
+    (first, *_) = matches("--image", f"{mug}:3", "--image", lamp, "--explain", "-k", "4")
+    parts = first["explanation"]["terms"]
     assert [(part["asked"], part["weight"]) for part in parts] == [(str(mug), 3), (str(lamp), 1)]
     assert first["score"] == pytest.approx((3 * parts[0]["score"] + parts[1]["score"]) / 4, abs=1e-6)
-    told = visrec("similar", "--image", f"{mug}:3", "--image", lamp, "--index", sample_store).stdout.splitlines()
+    told = visrec("similar", "--image", f"{mug}:3", "--image", lamp, "--store", sample_store).stdout.splitlines()
     assert told[:2] == [f"{mug}  (weight 3)", str(lamp)]
 
 
@@ -131,13 +131,13 @@ def test_a_file_whose_name_ends_like_a_weight_is_that_file(matches, sample_image
 
 @pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf"])
 def test_a_weight_that_means_nothing_is_one_sentence(visrec, sample_store, sample_images, weight):
-    done = visrec("similar", "--image", f"{sample_images / 'mug-01-1.jpg'}:{weight}", "--index", sample_store)
+    done = visrec("similar", "--image", f"{sample_images / 'mug-01-1.jpg'}:{weight}", "--store", sample_store)
     assert done.returncode == 2
     assert "is not above 0" in done.stderr
 
 
 def test_words_need_an_encoder_that_reads_them(visrec, sample_store):
-    done = visrec("similar", "--text", "a striped mug", "--index", sample_store)
+    done = visrec("similar", "--text", "a striped mug", "--store", sample_store)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("visrec: efficientnet-lite0 has no text tower, ")
     assert done.stderr.count("\n") == 1
@@ -154,7 +154,7 @@ def test_a_history_asks_for_each_interest(visrec, sample_store, tmp_path):
     file = tmp_path / "history.jsonl"
     events = [("mug-01", "2026-04-01"), ("chair-01", "2026-05-01"), ("chair-02", "2026-05-02"), ("gone", "2026-05-02")]
     file.write_text("".join(json.dumps({"id": item, "time": time}) + "\n" for item, time in events))
-    done = visrec("similar", "--history", file, "-k", "8", "--index", sample_store)
+    done = visrec("similar", "--history", file, "-k", "8", "--store", sample_store)
     assert done.stderr == f"1 of the 4 items in {file} are not in the index and left out\n"
     first, second, header, *rows = done.stdout.splitlines()
     assert "(interest with 1 more, " in first
@@ -172,11 +172,11 @@ def test_rules_say_what_they_did(similar, matches, rules):
     assert "relaxed same.category" in shown
     found = matches("mug-01", "-k", "6", "--rules", rules)
     assert found[1]["id"] == "bowl-02"
-    assert found[1]["why"]["moves"] == [{"rule": "pin bowl-02", "by": None, "to": 2}]
+    assert found[1]["explanation"]["effects"] == [{"rule": "pin bowl-02", "score_delta": None, "position": 2}]
     assert [match["attributes"]["category"] == "mug" for match in found[:1]] == [True]
     assert all(match["attributes"]["in_stock"] for match in found)
-    assert {tuple(match["why"]["relaxed"]) for match in found} == {(), ("same.category",)}
-    assert found[0]["why"]["parts"] == []
+    assert {tuple(match["explanation"]["relaxed"]) for match in found} == {(), ("same.category",)}
+    assert found[0]["explanation"]["terms"] == []
 
 
 def test_a_pinned_item_that_is_sold_out_is_not_shown(matches, rules):
@@ -197,8 +197,8 @@ def test_nothing_left_is_said(similar):
     assert similar("mug-01", "--min-score", "1").splitlines()[1:] == ["nothing is similar: no other item matches"]
 
 
-def test_why_names_the_pictures_that_met(similar):
-    asked, _, row, met, shared = similar("mug-01", "-k", "1", "--why").splitlines()
+def test_why_names_the_images_that_met(similar):
+    asked, _, row, met, shared = similar("mug-01", "-k", "1", "--explain").splitlines()
     score = row.split()[2]
     assert asked.startswith("mug-01  Striped mug")
     assert met.strip() == f"{score}  mug-02-1.jpg met mug-01-1.jpg of mug-01"
@@ -210,11 +210,11 @@ def test_why_names_the_pictures_that_met(similar):
     [
         (["mug-01:0"], 2, "a weight of 0.0 is not above 0"),
         (["mug-01:x"], 1, "no item has the id 'mug-01:x'; the nearest are mug-01"),
-        (["mug-01", "--not", "mug-01"], 2, "the item 'mug-01' is asked for and asked against"),
+        (["mug-01", "--negative", "mug-01"], 2, "the item 'mug-01' is asked for and asked against"),
         (["--text", " "], 2, "the text is empty"),
-        (["--not", "mug-01"], 2, "name an item id, or a picture with --image"),
+        (["--negative", "mug-01"], 2, "name an item id, or an image with --image"),
         (["mug-01", "--min-score", "7"], 1, "a minimum score of 7.0 is not from -1 to 1; try 0.5"),
-        (["mug-01", "--one-per", "colour"], 1, "one_per: no item has the attribute 'colour'; items have color"),
+        (["mug-01", "--one-per", "color"], 1, "one_per: no item has the attribute 'color'; items have color"),
         (
             ["mug-01", "--rules", "none.toml"],
             1,
@@ -224,15 +224,15 @@ def test_why_names_the_pictures_that_met(similar):
     ],
 )
 def test_a_mistake_is_one_sentence(visrec, sample_store, arguments, status, sentence):
-    done = visrec("similar", *arguments, "--index", sample_store)
+    done = visrec("similar", *arguments, "--store", sample_store)
     assert done.returncode == status, done.stderr
     assert sentence in " ".join(done.stderr.split())
     assert done.stdout == ""
 
 
 def test_a_mistake_in_a_rules_file_is_one_sentence(visrec, sample_store, rules):
-    rules.write_text("[[boost]]\nwhere = 'colour == \"red\"'\nby = 0.1\n")
-    done = visrec("similar", "mug-01", "--rules", rules, "--index", sample_store)
+    rules.write_text("[[boost]]\nwhere = 'color == \"red\"'\nby = 0.1\n")
+    done = visrec("similar", "mug-01", "--rules", rules, "--store", sample_store)
     assert done.returncode == 1
     assert done.stderr.startswith(f"visrec: {rules}, [[boost]] 1, key 'where': filter, column 1: no item has the attr")
     assert done.stderr.count("\n") == 1
@@ -240,7 +240,7 @@ def test_a_mistake_in_a_rules_file_is_one_sentence(visrec, sample_store, rules):
 
 def test_the_page_shows_what_rules_did_and_why(similar, rules, tmp_path):
     page = tmp_path / "page.html"
-    similar("mug-01:2", "--not", "lamp-01", "--rules", rules, "--why", "-k", "4", "--html", page)
+    similar("mug-01:2", "--negative", "lamp-01", "--rules", rules, "--explain", "-k", "4", "--html", page)
     text = page.read_text("utf-8")
     for note in ("weight 2", "not like this", "pinned to 2 by pin bowl-02", "relaxed same.category"):
         assert f"<span>{note}</span>" in text

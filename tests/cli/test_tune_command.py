@@ -1,4 +1,4 @@
-"""`visrec tune` as a person and as a script runs it, on the sample catalogue and on real photos."""
+"""`visrec tune` as a person and as a script runs it, on the sample catalog and on real photos."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def clothing_store(visrec, clothing, tmp_path_factory):
         writer = csv.DictWriter(file, [*rows[0], "shuffled"])
         writer.writeheader()
         writer.writerows({**row, "shuffled": label} for row, label in zip(rows, shuffled, strict=True))
-    done = visrec("index", folder / "catalog.csv", "--index", folder / "index", "--quiet")
+    done = visrec("index", folder / "catalog.csv", "--store", folder / "index", "--quiet")
     assert done.returncode == 0, done.stderr
     return folder / "index"
 
@@ -39,8 +39,16 @@ def clothing_store(visrec, clothing, tmp_path_factory):
 def quality(visrec, store):
     found = json_of(
         visrec(
-            *("evaluate", "--labels", "category", "--queries", 'split == "test"', "--targets", 'split == "train"'),
-            *("--json", "--index", store),
+            *(
+                "evaluate",
+                "--labels",
+                "category",
+                "--query-filter",
+                'split == "test"',
+                "--target-filter",
+                'split == "train"',
+            ),
+            *("--json", "--store", store),
         )
     )
     return found["precision_at_1"]["value"], found["precision_at_10"]["value"]
@@ -50,7 +58,7 @@ def test_what_train_photos_teach_helps_test_photos(visrec, clothing_store, tmp_p
     """The yardstick: the ten nearest right more often by 0.10, the nearest by 0.06."""
     store = shutil.copytree(clothing_store, tmp_path / "index")
     nearest, ten = quality(visrec, store)
-    tuned = json_of(visrec("tune", "--labels", "category", "--where", 'split == "train"', "--json", "--index", store))
+    tuned = json_of(visrec("tune", "--labels", "category", "--where", 'split == "train"', "--json", "--store", store))
     assert tuned["published"] is True
     for name in ("precision_at_1", "precision_at_10"):
         assert tuned["after"][name]["value"] > tuned["before"][name]["value"]
@@ -61,14 +69,14 @@ def test_what_train_photos_teach_helps_test_photos(visrec, clothing_store, tmp_p
 
 def test_shuffled_labels_are_refused(visrec, clothing_store, tmp_path):
     store = shutil.copytree(clothing_store, tmp_path / "index")
-    tuned = json_of(visrec("tune", "--labels", "shuffled", "--json", "--index", store))
+    tuned = json_of(visrec("tune", "--labels", "shuffled", "--json", "--store", store))
     assert tuned["published"] is False
     assert "is not above 0 beyond its 95 % bounds" in tuned["reason"]
     assert Store.open(store).generation == 1
 
 
-def test_other_pictures_of_products_that_were_not_learnt_from_are_found_better_by_a_tenth(visrec, own_sample_store):
-    tuned = json_of(visrec("tune", "--dry-run", "--json", "--index", own_sample_store))
+def test_other_images_of_products_that_were_not_learnt_from_are_found_better_by_a_tenth(visrec, own_sample_store):
+    tuned = json_of(visrec("tune", "--dry-run", "--json", "--store", own_sample_store))
     assert tuned["queries"] == 240
     assert tuned["after"]["precision_at_1"]["value"] >= 1.1 * tuned["before"]["precision_at_1"]["value"]
     assert tuned["differences"]["precision_at_1"]["low"] > 0
@@ -76,42 +84,42 @@ def test_other_pictures_of_products_that_were_not_learnt_from_are_found_better_b
 
 def test_what_cannot_be_better_is_refused(visrec, own_sample_store):
     """Every sample finds its variants by the plain vectors already."""
-    tuned = json_of(visrec("tune", "--labels", "variant_group", "--json", "--index", own_sample_store))
+    tuned = json_of(visrec("tune", "--labels", "variant_group", "--json", "--store", own_sample_store))
     assert (tuned["before"]["precision_at_1"]["value"], tuned["published"]) == (1, False)
 
 
 def test_it_is_published_asked_and_undone(visrec, own_sample_store):
-    before = visrec("similar", "mug-01", "--index", own_sample_store).stdout
-    done = visrec("tune", "--index", own_sample_store)
+    before = visrec("similar", "mug-01", "--store", own_sample_store).stdout
+    done = visrec("tune", "--store", own_sample_store)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("learnt from 60 items by the pictures of each item in ")
+    assert done.stdout.startswith("learnt from 60 items by the images of each item in ")
     assert "published as generation 2: ndcg at 10 +0." in done.stdout
-    after = visrec("similar", "mug-01", "--index", own_sample_store)
+    after = visrec("similar", "mug-01", "--store", own_sample_store)
     assert after.returncode == 0
     assert after.stdout != before
-    undone = json_of(visrec("tune", "--undo", "--json", "--index", own_sample_store))
+    undone = json_of(visrec("tune", "--undo", "--json", "--store", own_sample_store))
     assert (undone["undone"], undone["generation"]) == (True, 3)
-    assert visrec("similar", "mug-01", "--index", own_sample_store).stdout == before
+    assert visrec("similar", "mug-01", "--store", own_sample_store).stdout == before
 
 
-def test_a_picture_asks_in_the_tuned_space(visrec, own_sample_store, sample_images):
-    assert json_of(visrec("tune", "--json", "--index", own_sample_store))["published"] is True
-    picture = sample_images / "lamp-03-2.jpg"
-    match = json_of(visrec("similar", "--image", picture, "-k", "1", "--json", "--index", own_sample_store))
-    assert (match["id"], match["picture"]) == ("lamp-03", "lamp-03-2.jpg")
+def test_an_image_asks_in_the_tuned_space(visrec, own_sample_store, sample_images):
+    assert json_of(visrec("tune", "--json", "--store", own_sample_store))["published"] is True
+    image = sample_images / "lamp-03-2.jpg"
+    match = json_of(visrec("similar", "--image", image, "-k", "1", "--json", "--store", own_sample_store))
+    assert (match["id"], match["image"]) == ("lamp-03", "lamp-03-2.jpg")
     assert match["score"] > 0.999
 
 
 def test_index_goes_on_with_it(visrec, own_sample_store, sample_images):
-    assert json_of(visrec("tune", "--json", "--index", own_sample_store))["published"] is True
-    answer = visrec("similar", "mug-01", "--index", own_sample_store).stdout
-    report = json_of(visrec("index", sample_images / "catalog.csv", "--json", "--index", own_sample_store, "--quiet"))
+    assert json_of(visrec("tune", "--json", "--store", own_sample_store))["published"] is True
+    answer = visrec("similar", "mug-01", "--store", own_sample_store).stdout
+    report = json_of(visrec("index", sample_images / "catalog.csv", "--json", "--store", own_sample_store, "--quiet"))
     assert (report["embedded"], report["fingerprint"]) == (0, Store.open(own_sample_store).fingerprint)
-    assert visrec("similar", "mug-01", "--index", own_sample_store).stdout == answer
+    assert visrec("similar", "mug-01", "--store", own_sample_store).stdout == answer
 
 
 def test_a_dry_run_publishes_nothing(visrec, own_sample_store):
-    tuned = json_of(visrec("tune", "--labels", "category", "--dry-run", "--json", "--index", own_sample_store))
+    tuned = json_of(visrec("tune", "--labels", "category", "--dry-run", "--json", "--store", own_sample_store))
     assert (tuned["published"], tuned["generation"]) == (False, None)
     assert Store.open(own_sample_store).generation == 1
 
@@ -127,6 +135,6 @@ def test_a_dry_run_publishes_nothing(visrec, own_sample_store):
     ],
 )
 def test_what_cannot_be_done_is_a_sentence(visrec, own_sample_store, arguments, status, sentence):
-    done = visrec("tune", "--index", own_sample_store, *arguments)
+    done = visrec("tune", "--store", own_sample_store, *arguments)
     assert (done.returncode, done.stdout) == (status, "")
     assert sentence in " ".join(done.stderr.split())

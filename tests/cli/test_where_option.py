@@ -12,7 +12,7 @@ EVERY_VARIANT = ("--one-per", "item")
 
 
 @pytest.fixture(scope="module")
-def catalogue(sample_images: Path) -> dict[str, dict[str, str]]:
+def catalog(sample_images: Path) -> dict[str, dict[str, str]]:
     with (sample_images / "catalog.csv").open(newline="") as file:
         return {row["id"]: row for row in csv.DictReader(file)}
 
@@ -34,41 +34,41 @@ KNOWN = "items have category, color, currency, in_stock, material, price, style,
         ("currency is not null", lambda _: True),
     ],
 )
-def test_all_items_that_match_are_found_and_no_others(visrec, sample_store, catalogue, expression, holds):
-    arguments = ("chair-01", "-k", "100", "--where", expression, "--index", sample_store, "--json", *EVERY_VARIANT)
+def test_all_items_that_match_are_found_and_no_others(visrec, sample_store, catalog, expression, holds):
+    arguments = ("chair-01", "-k", "100", "--where", expression, "--store", sample_store, "--json", *EVERY_VARIANT)
     done = visrec("similar", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {match["id"] for match in found} == {item for item, row in catalogue.items() if holds(row)} - {"chair-01"}
+    assert {match["id"] for match in found} == {item for item, row in catalog.items() if holds(row)} - {"chair-01"}
     assert [match["rank"] for match in found] == list(range(1, len(found) + 1))
     assert [match["score"] for match in found] == sorted((match["score"] for match in found), reverse=True)
 
 
 def test_the_best_that_match_come_in_the_order_in_which_they_would_without_the_filter(visrec, sample_store):
     def ids(*options):
-        done = visrec("similar", "mug-01", "-k", "59", "--index", sample_store, "--json", *EVERY_VARIANT, *options)
+        done = visrec("similar", "mug-01", "-k", "59", "--store", sample_store, "--json", *EVERY_VARIANT, *options)
         return [(match["id"], match["score"]) for match in map(json.loads, done.stdout.splitlines())]
 
     assert ids("--where", "category == 'vase'") == [match for match in ids() if match[0].startswith("vase")]
 
 
 def test_people_get_a_table(visrec, sample_store):
-    arguments = ("-k", "2", "--where", "category != 'mug' and price < 20", "--index", sample_store, *EVERY_VARIANT)
+    arguments = ("-k", "2", "--where", "category != 'mug' and price < 20", "--store", sample_store, *EVERY_VARIANT)
     done = visrec("similar", "mug-01", *arguments)
     asked, _, *rows = done.stdout.splitlines()
     assert asked.startswith("mug-01  Striped mug")
     assert {row.split()[1] for row in rows} == {"bottle-04", "bottle-05"}
 
 
-def test_a_picture_asks_under_a_filter_too(visrec, sample_store, sample_images):
-    picture = sample_images / "lamp-03-2.jpg"
-    arguments = ("--image", picture, "-k", "1", "--where", "category == 'vase'", "--index", sample_store, "--json")
+def test_an_image_asks_under_a_filter_too(visrec, sample_store, sample_images):
+    image = sample_images / "lamp-03-2.jpg"
+    arguments = ("--image", image, "-k", "1", "--where", "category == 'vase'", "--store", sample_store, "--json")
     done = visrec("similar", *arguments)
     assert json.loads(done.stdout)["attributes"]["category"] == "vase"
 
 
 def test_where_nothing_matches_people_are_told_and_programs_get_no_line(visrec, sample_store):
-    arguments = ("similar", "mug-01", "--where", "price > 10000", "--index", sample_store)
+    arguments = ("similar", "mug-01", "--where", "price > 10000", "--store", sample_store)
     done = visrec(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "nothing is similar: no other item matches"
@@ -98,18 +98,18 @@ def test_where_nothing_matches_people_are_told_and_programs_get_no_line(visrec, 
 )
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_a_filter_that_cannot_be_used_is_one_sentence(visrec, sample_store, expression, sentence, options):
-    done = visrec("similar", "mug-01", "--where", expression, "--index", sample_store, *options)
+    done = visrec("similar", "mug-01", "--where", expression, "--store", sample_store, *options)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"visrec: {sentence}\n")
 
 
 def test_a_query_without_a_filter_loads_nothing_for_filters(visrec, sample_store):
-    done = visrec("similar", "mug-01", "--index", sample_store, PYTHONPROFILEIMPORTTIME="1")
+    done = visrec("similar", "mug-01", "--store", sample_store, PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "vision_recs.store.items" in imported
     assert not {name for name in imported if name.startswith(("vision_recs.filters", "vision_recs.store.co"))}
-    done = visrec("similar", "mug-01", "--where", "in_stock", "--index", sample_store, PYTHONPROFILEIMPORTTIME="1")
+    done = visrec("similar", "mug-01", "--where", "in_stock", "--store", sample_store, PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
-    assert "vision_recs.store.columns" in imported
+    assert "vision_recs.store.attributes.format" in imported
     assert {"torch", "pyarrow", "pandas", "PIL"}.isdisjoint(imported)
 
 

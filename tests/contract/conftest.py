@@ -3,13 +3,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from vision_recs.types import Row, unit_rows
+from vision_recs.types import Row
+from vision_recs.vectors import normalize_or_raise
 
 
 class MemorySource:
     """A store generation by hand: for each position the names that show it, and its vector.
 
-    A name is "id" or "id/picture"; several are separated by spaces. No name: the vector was deleted.
+    A name is "id" or "id/image"; several are separated by spaces. No name: the vector was deleted.
     """
 
     fingerprint = "by-hand"
@@ -17,7 +18,7 @@ class MemorySource:
 
     def __init__(self, shown: Sequence[tuple[str, Sequence[float]]], dim: int) -> None:
         self.dim = dim
-        self.every = unit_rows(np.array([vector for _, vector in shown], dtype=np.float64).reshape(-1, dim))
+        self.every = normalize_or_raise(np.array([vector for _, vector in shown], dtype=np.float64).reshape(-1, dim))
         self.shown_by = [sorted(_row(name) for name in names.split()) for names, _ in shown]
 
     def positions(self):
@@ -31,8 +32,8 @@ class MemorySource:
 
 
 def _row(name):
-    item, _, picture = name.partition("/")
-    return item, picture or f"{item}.jpg", f"digest of {name}"
+    item, _, image = name.partition("/")
+    return item, image or f"{item}.jpg", f"digest of {name}"
 
 
 @pytest.fixture(scope="session")

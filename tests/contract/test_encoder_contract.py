@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from vision_recs.encoders import canonical_name, load_encoder, probe
-from vision_recs.images import prepare, probe_image
-from vision_recs.types import EncoderSpec, PixelRecipe, scale_rows
+from vision_recs.images import canary_image, prepare
+from vision_recs.types import EncoderSpec, PixelRecipe
+from vision_recs.vectors import normalize_rows
 
 
 def pixels_for(encoder):
-    """Four pictures: the built-in one, it upside down, it in blue and red exchanged, and noise."""
-    first = prepare(probe_image(), encoder.spec.recipe)
+    """Four images: the built-in one, it upside down, it in blue and red exchanged, and noise."""
+    first = prepare(canary_image(), encoder.spec.recipe)
     noise = np.random.default_rng(0).integers(0, 256, first.shape, dtype=np.uint8)
     return np.stack([first, first[::-1], first[..., ::-1], noise])
 
@@ -29,20 +30,20 @@ def every_vector_is_float32_of_length_1(encoder):
     assert np.linalg.norm(vectors.astype(np.float64), axis=1) == pytest.approx(np.ones(4), abs=1e-5)
 
 
-def vector_i_belongs_to_picture_i_whatever_stands_beside_it(encoder):
+def vector_i_belongs_to_image_i_whatever_stands_beside_it(encoder):
     pixels = pixels_for(encoder)
     together = encoder.encode(pixels)
     for i, each in enumerate(pixels):
         assert encoder.encode(each[None])[0] == pytest.approx(together[i], abs=1e-4)
 
 
-def other_pictures_have_other_vectors(encoder):
+def other_images_have_other_vectors(encoder):
     vectors = encoder.encode(pixels_for(encoder))
     distances = np.abs(vectors[:, None] - vectors[None]).max(axis=2)
     assert distances[~np.eye(4, dtype=bool)].min() > 1e-3
 
 
-def no_pictures_give_no_vectors(encoder):
+def no_images_give_no_vectors(encoder):
     pixels = np.zeros((0, *encoder.spec.recipe.size, 3), np.uint8)
     vectors = encoder.encode(pixels)
     assert (vectors.shape, vectors.dtype) == ((0, encoder.spec.dim), np.float32)
@@ -93,9 +94,9 @@ def the_spec_survives_the_store(encoder):
 
 PROMISES = [
     every_vector_is_float32_of_length_1,
-    vector_i_belongs_to_picture_i_whatever_stands_beside_it,
-    other_pictures_have_other_vectors,
-    no_pictures_give_no_vectors,
+    vector_i_belongs_to_image_i_whatever_stands_beside_it,
+    other_images_have_other_vectors,
+    no_images_give_no_vectors,
     the_pixels_are_read_and_left_as_they_were,
     vectors_are_the_callers_own,
     pixels_of_another_size_are_refused,
@@ -170,7 +171,7 @@ class Sound:
     def encode(self, pixels):
         if pixels.shape[1:] != (8, 8, 3):
             raise ValueError("pixels are (n, 8, 8, 3)")
-        return scale_rows(self.features(pixels))[0]
+        return normalize_rows(self.features(pixels))[0]
 
 
 class NotUnit(Sound):
@@ -188,7 +189,7 @@ class Swapped(Sound):
         return np.ascontiguousarray(super().encode(pixels)[::-1])
 
 
-class NormalisedByBatch(Sound):
+class NormalizedByBatch(Sound):
     def features(self, pixels):
         features = super().features(pixels)
         return features - 0.5 * features.mean(axis=0) if len(features) else features
@@ -199,9 +200,9 @@ class Blind(Sound):
         return np.ones((len(pixels), 16))
 
 
-class NeedsAPicture(Sound):
+class NeedsAImage(Sound):
     def encode(self, pixels):
-        return np.stack([super(NeedsAPicture, self).encode(each[None])[0] for each in pixels])
+        return np.stack([super(NeedsAImage, self).encode(each[None])[0] for each in pixels])
 
 
 class WritesOnPixels(Sound):
@@ -235,10 +236,10 @@ class ShortName(Sound):
 BROKEN = [
     (NotUnit, every_vector_is_float32_of_length_1),
     (Double, every_vector_is_float32_of_length_1),
-    (Swapped, vector_i_belongs_to_picture_i_whatever_stands_beside_it),
-    (NormalisedByBatch, vector_i_belongs_to_picture_i_whatever_stands_beside_it),
-    (Blind, other_pictures_have_other_vectors),
-    (NeedsAPicture, no_pictures_give_no_vectors),
+    (Swapped, vector_i_belongs_to_image_i_whatever_stands_beside_it),
+    (NormalizedByBatch, vector_i_belongs_to_image_i_whatever_stands_beside_it),
+    (Blind, other_images_have_other_vectors),
+    (NeedsAImage, no_images_give_no_vectors),
     (WritesOnPixels, the_pixels_are_read_and_left_as_they_were),
     (KeepsItsBuffer, vectors_are_the_callers_own),
     (TakesAnything, pixels_of_another_size_are_refused),

@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from vision_recs.images import prepare, probe_image
+from vision_recs.images import canary_image, prepare
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +32,8 @@ def on_torch():
 
 
 @pytest.fixture(scope="session")
-def pictures(sample_images):
-    """Five pictures of which none is square: wide, tall, smaller than any encoder's size, and one by hand."""
+def images(sample_images):
+    """Five images of which none is square: wide, tall, smaller than any encoder's size, and one by hand."""
     mug, chair, ring = (Image.open(sample_images / f"{name}-1.jpg").convert("RGB") for name in _SAMPLES)
     halves = np.zeros((300, 500, 3), np.uint8)
     halves[:, :250, 0] = halves[:, 250:, 2] = 255
@@ -42,7 +42,7 @@ def pictures(sample_images):
         chair.crop((90, 0, 300, 384)),
         ring.resize((140, 90)),
         Image.fromarray(halves),
-        probe_image(),
+        canary_image(),
     ]
 
 
@@ -50,21 +50,21 @@ _SAMPLES = ("mug-01", "chair-02", "ring-03")
 
 
 @pytest.fixture(scope="session")
-def pixels_of(pictures):
+def pixels_of(images):
     def pixels_of(encoder):
-        return np.stack([prepare(picture, encoder.spec.recipe) for picture in pictures])
+        return np.stack([prepare(image, encoder.spec.recipe) for image in images])
 
     return pixels_of
 
 
 @pytest.fixture(scope="session")
-def unit_features(pictures):
+def unit_features(images):
     """What a library itself gives: its own transform, its own forward, rows of length 1 in float64."""
     import torch
 
     def unit_features(transform, forward):
         with torch.inference_mode():
-            features = forward(torch.stack([transform(picture) for picture in pictures])).double().numpy()
+            features = forward(torch.stack([transform(image) for image in images])).double().numpy()
         return features / np.linalg.norm(features, axis=1, keepdims=True)
 
     return unit_features
@@ -72,7 +72,7 @@ def unit_features(pictures):
 
 @pytest.fixture(scope="session")
 def assert_agrees(pixels_of, unit_features):
-    """Compare an encoder with its library: the library's own transform and forward, on pictures that differ."""
+    """Compare an encoder with its library: the library's own transform and forward, on images that differ."""
 
     def assert_agrees(encoder, transform, forward):
         expected = unit_features(transform, forward)
@@ -119,7 +119,7 @@ def tiny_clip():
 
 @pytest.fixture(scope="session")
 def seeded():
-    """Build a network whose random weights depend on the seed alone, normalisation included."""
+    """Build a network whose random weights depend on the seed alone, normalization included."""
     import torch
 
     from vision_recs.encoders.weights import quiet

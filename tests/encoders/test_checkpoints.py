@@ -3,8 +3,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from vision_recs.encoders.backbone import digest
 from vision_recs.encoders.checkpoints import load_exactly, read_tensors, without
-from vision_recs.encoders.tower import digest
 from vision_recs.errors import WeightsNotFound
 
 TENSORS = {"body.weight": torch.arange(6.0).view(2, 3), "head.bias": torch.ones(2)}

@@ -28,7 +28,7 @@ def original():
 
 @pytest.fixture(scope="module")
 def original_transform():
-    """What TensorFlow's efficientnet_lite_builder does to a picture, in torchvision's words."""
+    """What TensorFlow's efficientnet_lite_builder does to an image, in torchvision's words."""
     return transforms.Compose(
         [
             transforms.Resize(256, interpolation=transforms.InterpolationMode.BICUBIC),
@@ -50,18 +50,18 @@ def test_vectors_are_those_of_the_original_implementation(
 
 
 def test_the_head_gives_the_logits_of_the_original_on_top_of_our_features(
-    encoder, original, original_transform, pictures
+    encoder, original, original_transform, images
 ):
-    batch = torch.stack([original_transform(picture) for picture in pictures])
+    batch = torch.stack([original_transform(image) for image in images])
     with torch.no_grad():
         logits = original._fc(encoder._module(batch))
         torch.testing.assert_close(logits, original(batch), atol=1e-4, rtol=0)
 
 
-def test_it_recognises_what_a_picture_shows(encoder, original, sample_images):
+def test_it_recognizes_what_an_image_shows(encoder, original, sample_images):
     mug = prepare(Image.open(sample_images / "mug-01-1.jpg").convert("RGB"), encoder.spec.recipe)
     with torch.no_grad():
-        logits = original._fc(encoder._module(encoder._normalised(torch.tensor(mug[None]))))
+        logits = original._fc(encoder._module(encoder._normalized(torch.tensor(mug[None]))))
     assert logits.argmax().item() == 504  # ImageNet: coffee mug
 
 
@@ -92,7 +92,7 @@ def test_its_space_never_moves(encoder):
     assert (encoder.spec.name, encoder.spec.dim, encoder.spec.pooling) == ("efficientnet-lite0", 1280, "average")
 
 
-def test_a_batch_gives_what_its_pictures_give_one_by_one(encoder, pixels_of):
+def test_a_batch_gives_what_its_images_give_one_by_one(encoder, pixels_of):
     pixels = pixels_of(encoder)
     alone = np.concatenate([encoder.encode(each[None]) for each in pixels])
     np.testing.assert_allclose(encoder.encode(pixels), alone, atol=1e-5)

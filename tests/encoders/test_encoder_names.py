@@ -63,7 +63,7 @@ def test_names_and_the_list_need_neither_torch_nor_pillow():
 
 def test_the_default_comes_first_and_its_weights_are_here():
     first, *others = list_encoders()
-    assert (first.name, first.dim, first.licence, first.weights_here) == (DEFAULT_ENCODER, 1280, "Apache-2.0", True)
+    assert (first.name, first.dim, first.license, first.weights_here) == (DEFAULT_ENCODER, 1280, "Apache-2.0", True)
     assert not any(encoder.weights_here for encoder in others)
     assert [encoder.canonical for encoder in [first, *others]] == [canonical_name(e.name) for e in [first, *others]]
 
@@ -81,7 +81,7 @@ def test_weights_are_seen_where_the_libraries_keep_them(tmp_path, in_hub_cache):
 def test_the_folder_of_torch_is_found_as_torch_finds_it(monkeypatch, tmp_path):
     import torch
 
-    from vision_recs.encoders.names import _torch_home
+    from vision_recs.encoders.registry import _torch_home
 
     for variables in (
         {"TORCH_HOME": str(tmp_path)},

@@ -8,7 +8,7 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
 from vision_recs.encoders import load_encoder
-from vision_recs.encoders.open_clip_models import _recipe
+from vision_recs.encoders.open_clip import _recipe
 from vision_recs.errors import EncoderError, MissingExtra, UnknownEncoder, WeightsNotFound
 
 
@@ -168,7 +168,7 @@ def test_a_text_tower_of_transformers_names_the_package(tmp_path, monkeypatch):
 
 def test_a_recipe_that_crops_to_an_oblong_is_refused():
     config = {"size": (224, 160), "resize_mode": "shortest", "interpolation": "bicubic", "fill_color": 0}
-    with pytest.raises(EncoderError, match="prepares pictures of 160 x 224 pixels, not square"):
+    with pytest.raises(EncoderError, match="prepares images of 160 x 224 pixels, not square"):
         _recipe("clip:odd", {**config, "mean": 0.5, "std": 0.5})
     squashed = _recipe("clip:odd", {**config, "resize_mode": "squash", "mean": 0.5, "std": 0.5})
     assert (squashed.size, squashed.mean) == ((224, 160), (0.5, 0.5, 0.5))

@@ -29,8 +29,8 @@ def fast():
 
 
 @pytest.fixture(scope="module")
-def pixels(fast, pictures):
-    return np.stack([prepare(picture, fast.spec.recipe) for picture in pictures])
+def pixels(fast, images):
+    return np.stack([prepare(image, fast.spec.recipe) for image in images])
 
 
 def test_both_runtimes_are_one_space(reference, fast):
@@ -52,12 +52,12 @@ def test_the_default_precision_stays_close(reference, fast, pixels):
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 11])
-def test_a_vector_does_not_depend_on_its_neighbours(fast, pixels, count):
+def test_a_vector_does_not_depend_on_its_neighbors(fast, pixels, count):
     batch = np.concatenate([pixels, pixels[::-1], pixels])[:count]
     together = fast.encode(batch)
     assert together.shape == (count, fast.spec.dim)
-    for picture, vector in zip(batch, together, strict=True):
-        np.testing.assert_array_equal(fast.encode(picture[np.newaxis])[0], vector)
+    for image, vector in zip(batch, together, strict=True):
+        np.testing.assert_array_equal(fast.encode(image[np.newaxis])[0], vector)
 
 
 def test_threads_get_their_own_answers(fast, pixels):

@@ -53,7 +53,7 @@ def test_a_named_architecture_reads_words_as_its_tokenizer_does(seeded, tmp_path
     np.testing.assert_allclose(found, expected(network, open_clip.get_tokenizer("ViT-S-32-alt")(TEXTS)), atol=1e-5)
 
 
-def test_words_and_pictures_are_of_one_space(tiny):
+def test_words_and_images_are_of_one_space(tiny):
     folder, _ = tiny
     file = folder / "whole.safetensors"
     spec = load_encoder("hf-hub:shop/tiny", weights=file, device="cpu").spec
@@ -75,7 +75,7 @@ def test_the_text_tower_of_other_weights_is_refused_each_time(tiny, seeded, tmp_
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "resnet50", "timm:vit_small_patch14_dinov2.lvd142m"])
-def test_an_encoder_of_pictures_alone_says_which_ones_read_words(name):
+def test_an_encoder_of_images_alone_says_which_ones_read_words(name):
     with pytest.raises(NoTextTower, match=f"^{name} has no text tower, .* --encoder clip`$"):
         load_text_encoder(name)
 

@@ -7,24 +7,24 @@ import torch
 from torch import nn
 
 from vision_recs.encoders import load_encoder, probe
+from vision_recs.encoders.backbone import ImageTower, spec_of
 from vision_recs.encoders.torch_runtime import TorchEncoder, find_device
-from vision_recs.encoders.tower import ImageTower, spec_of
 from vision_recs.errors import DeviceUnavailable
-from vision_recs.images import prepare, probe_image
+from vision_recs.images import canary_image, prepare
 from vision_recs.types import PixelRecipe
 
 RECIPE = PixelRecipe((2, 2), "squash", 2, "bilinear", mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0))
 
 
 class ChannelMeans(nn.Module):
-    """The mean of each normalised channel: a vector that can be worked out by hand."""
+    """The mean of each normalized channel: a vector that can be worked out by hand."""
 
     def forward(self, batch):
         return batch.mean(dim=(2, 3))
 
 
 class PixelsInARow(nn.Module):
-    """Every number of a picture; like some networks, it cannot take an empty batch."""
+    """Every number of an image; like some networks, it cannot take an empty batch."""
 
     def forward(self, batch):
         return batch.reshape(len(batch), -1)
@@ -43,7 +43,7 @@ def encoder_of(module, recipe=RECIPE):
     return TorchEncoder(spec_of("by-hand", tower), tower, "cpu")
 
 
-def test_pixels_are_normalised_by_channel_and_vectors_scaled():
+def test_pixels_are_normalized_by_channel_and_vectors_scaled():
     encoder = encoder_of(ChannelMeans())
     pixels = np.zeros((2, 2, 2, 3), np.uint8)
     pixels[0] = 255, 127.5, 102  # (1 - .5) / .5 = 1;  (127 / 255 - .25) / .25 = .99216;  .4
@@ -54,7 +54,7 @@ def test_pixels_are_normalised_by_channel_and_vectors_scaled():
     assert encoder.spec.dim == 3
 
 
-def test_a_picture_without_a_direction_becomes_zeros_and_its_neighbours_do_not():
+def test_an_image_without_a_direction_becomes_zeros_and_its_neighbors_do_not():
     encoder = encoder_of(Odd(), PixelRecipe((2, 2), "squash", 2, "bilinear", (0.0,) * 3, (1.0,) * 3))
     pixels = np.zeros((3, 2, 2, 3), np.uint8)
     pixels[1] = 51, 0, 0
@@ -62,7 +62,7 @@ def test_a_picture_without_a_direction_becomes_zeros_and_its_neighbours_do_not()
     assert encoder.encode(pixels).tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0]]
 
 
-def test_no_pictures_give_no_vectors():
+def test_no_images_give_no_vectors():
     vectors = encoder_of(PixelsInARow()).encode(np.zeros((0, 2, 2, 3), np.uint8))
     assert (vectors.shape, vectors.dtype) == ((0, 12), np.float32)
 
@@ -85,9 +85,9 @@ def test_pixels_may_be_read_only_reversed_or_cut_out():
     np.testing.assert_array_equal(encoder.encode(pixels[1:2]), expected[1:2])
 
 
-def test_the_probe_is_the_vector_of_the_built_in_picture():
+def test_the_probe_is_the_vector_of_the_built_in_image():
     encoder = encoder_of(PixelsInARow())
-    expected = encoder.encode(prepare(probe_image(), RECIPE)[None])[0]
+    expected = encoder.encode(prepare(canary_image(), RECIPE)[None])[0]
     np.testing.assert_array_equal(probe(encoder), expected)
     assert probe(encoder).shape == (12,)
 
@@ -135,11 +135,11 @@ def test_a_device_that_is_not_there_is_said_before_anything_is_loaded(name, says
     assert str(caught.value) == says
 
 
-def test_networks_with_batch_normalisation_run_with_channels_last():
+def test_networks_with_batch_normalization_run_with_channels_last():
     convolutions = encoder_of(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), ChannelMeans()))
     batch = torch.zeros(2, 2, 2, 3, dtype=torch.uint8)
-    assert convolutions._normalised(batch).is_contiguous(memory_format=torch.channels_last)
-    assert encoder_of(ChannelMeans())._normalised(batch).is_contiguous()
+    assert convolutions._normalized(batch).is_contiguous(memory_format=torch.channels_last)
+    assert encoder_of(ChannelMeans())._normalized(batch).is_contiguous()
 
 
 def test_loading_and_encoding_print_nothing_and_leave_logging_alone(tiny_clip, tmp_path):

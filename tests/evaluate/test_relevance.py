@@ -5,9 +5,9 @@ import pytest
 from fake_shop import FakeEncoder, Shop, index
 
 import vision_recs
-from vision_recs.catalog.pairs import Pair
+from vision_recs.catalog.judgements import Pair
 from vision_recs.errors import FilterError, VisionRecsError
-from vision_recs.evaluate import Question, compare_stores, measure_finding, measure_relevance
+from vision_recs.evaluate import Question, compare_stores, measure_index_quality, measure_relevance
 from vision_recs.filters import Filter
 from vision_recs.jobs import retune
 from vision_recs.store import Projection, Store
@@ -79,15 +79,15 @@ def test_pairs_are_a_truth_of_their_own(folder, store):
     assert found.measures["ndcg_at_10"].value == pytest.approx(1 / np.log2(3))
 
 
-def test_without_a_truth_each_picture_looks_for_its_item(store):
-    found = measure_relevance(store, Question(by_picture=True))
-    assert found.queries == 2 * 6  # every fourth item has two pictures
+def test_without_a_truth_each_image_looks_for_its_item(store):
+    found = measure_relevance(store, Question(per_image=True))
+    assert found.queries == 2 * 6  # every fourth item has two images
     assert found.skipped == 18
-    assert found.truth == "the item of each picture"
+    assert found.truth == "the item of each image"
 
 
-def test_pictures_may_ask_for_a_label_and_then_their_own_item_counts_by_its_other_pictures(store):
-    found = measure_relevance(store, Question(labels="kind", by_picture=True))
+def test_images_may_ask_for_a_label_and_then_their_own_item_counts_by_its_other_images(store):
+    found = measure_relevance(store, Question(labels="kind", per_image=True))
     assert (found.queries, found.skipped) == (30, 0)
     own = [query.endswith(("00", "04", "08", "12", "16", "20")) for query in found.judged.queries]
     opened = {item: store.attributes(item)["kind"] for item in store.items.ids()}
@@ -98,8 +98,8 @@ def test_pictures_may_ask_for_a_label_and_then_their_own_item_counts_by_its_othe
 
 
 def test_a_question_needs_one_truth():
-    for arguments in ({}, {"labels": "kind", "pairs": []}, {"pairs": [], "by_picture": True}):
-        with pytest.raises(ValueError, match=r"truth|pictures cannot ask"):
+    for arguments in ({}, {"labels": "kind", "pairs": []}, {"pairs": [], "per_image": True}):
+        with pytest.raises(ValueError, match=r"truth|images cannot ask"):
             Question(**arguments)
 
 
@@ -113,7 +113,7 @@ def test_a_sample_is_drawn_from_the_queries_and_said(store):
 @pytest.mark.parametrize(
     ("question", "error", "sentence"),
     [
-        (Question(labels="colour"), VisionRecsError, "no query has the attribute 'colour'; name one of brand, kind"),
+        (Question(labels="color"), VisionRecsError, "no query has the attribute 'color'; name one of brand, kind"),
         (Question(labels="brand"), VisionRecsError, "nothing is relevant to any of the 1 queries by equal brand"),
         (Question(labels="kind", queries=Filter.parse("shelf == 1")), FilterError, "no item has the attribute 'shelf'"),
         (
@@ -158,7 +158,7 @@ def test_a_store_is_measured_in_the_space_that_it_answers_in(tmp_path):
 
 
 def test_an_exact_index_finds_everything(store):
-    own, exact = measure_finding(store, ["exact"])
+    own, exact = measure_index_quality(store, ["exact"])
     assert (own.engine, exact.engine, own.queries) == ("flat", "exact", 30)
     assert {own.recall_at_1, own.recall_at_10, own.recall_at_100, exact.recall_at_10} == {1.0}
     assert 0 < own.p50_ms <= own.p95_ms <= own.p99_ms
@@ -167,37 +167,37 @@ def test_an_exact_index_finds_everything(store):
 
 
 def test_indexes_are_compared_by_recipe(store):
-    own, lists, compressed = measure_finding(store, ["IVF2,Flat", "SQ8", "IVF2,Flat", "flat"])
+    own, lists, compressed = measure_index_quality(store, ["IVF2,Flat", "SQ8", "IVF2,Flat", "flat"])
     assert [each.recipe for each in (own, lists, compressed)] == ["Flat", "IVF2,Flat", "SQ8"]
     assert (lists.engine, compressed.engine) == ("faiss", "faiss")
     assert compressed.recall_at_10 == 1.0  # of so few, all are scored exactly
 
 
-def test_recall_is_the_share_that_an_index_finds_without_the_asked_picture(store, monkeypatch):
-    from vision_recs.engines.exact import ExactIndex
-    from vision_recs.evaluate import finding
+def test_recall_is_the_share_that_an_index_finds_without_the_asked_image(store, monkeypatch):
+    from vision_recs.evaluate import index_quality
+    from vision_recs.indexes.exact import ExactIndex
 
     class Forgetful:
-        """Forgets the nearest two of each answer: the asked picture, which does not count, and one more."""
+        """Forgets the nearest two of each answer: the asked image, which does not count, and one more."""
 
         def search(self, vectors, k):
             return [answer[2:] for answer in ExactIndex(store).search(vectors, k)]
 
-    monkeypatch.setattr(finding, "_own_index", lambda _: Forgetful())
-    (found,) = measure_finding(store)
+    monkeypatch.setattr(index_quality, "_own_index", lambda _: Forgetful())
+    (found,) = measure_index_quality(store)
     assert found.recall_at_1 == 0
     assert found.recall_at_10 == pytest.approx(0.9)
     assert found.recall_at_100 == pytest.approx(28 / 29)
 
 
-def test_pictures_that_score_alike_stand_for_each_other():
-    from vision_recs.evaluate import finding
+def test_images_that_score_alike_stand_for_each_other():
+    from vision_recs.evaluate import index_quality
 
     def match(name, score):
         return Match(name, score, f"{name}.png", name)
 
     exact = [[match("asked", 1.0), match("a", 0.5), match("b", 0.5), match("c", 0.2)]]
     answer = [[match("asked", 1.0), match("b", 0.5), match("a", 0.5), match("d", 0.2 - 1e-8)]]
-    assert finding._recall(answer, exact, 2) == 1
-    assert finding._recall(answer, exact, 4) == 1
-    assert finding._recall([[*answer[0][:2], match("z", 0.1)]], exact, 3) == pytest.approx(2 / 3)
+    assert index_quality._recall(answer, exact, 2) == 1
+    assert index_quality._recall(answer, exact, 4) == 1
+    assert index_quality._recall([[*answer[0][:2], match("z", 0.1)]], exact, 3) == pytest.approx(2 / 3)

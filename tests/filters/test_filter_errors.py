@@ -112,7 +112,7 @@ SCHEMA = {
 }
 KNOWN = "items have color, `größe (cm)`, in_stock, note, price, size"
 UNFIT = [
-    ("colour == 'red'", 1, f"no item has the attribute 'colour'; the nearest is color; {KNOWN}"),
+    ("colr == 'red'", 1, f"no item has the attribute 'colr'; the nearest is color; {KNOWN}"),
     ("price < 3 and weight < 2", 15, f"no item has the attribute 'weight'; {KNOWN}"),
     ("not missing is null", 5, f"no item has the attribute 'missing'; {KNOWN}"),
     ("Price < 3", 1, f"no item has the attribute 'Price'; the nearest is price; {KNOWN}"),
@@ -152,11 +152,11 @@ def test_what_fits_the_items_passes(expression):
     Filter.parse(expression).check(SCHEMA)
 
 
-def test_without_any_attribute_the_catalogue_is_to_be_indexed_with_some():
+def test_without_any_attribute_the_catalog_is_to_be_indexed_with_some():
     with pytest.raises(FilterError) as raised:
         Filter.parse("price < 3").check({})
     assert str(raised.value) == (
-        "filter, column 1: no item has the attribute 'price' or any other; index a catalogue with attributes"
+        "filter, column 1: no item has the attribute 'price' or any other; index a catalog with attributes"
     )
 
 

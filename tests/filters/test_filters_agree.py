@@ -16,10 +16,10 @@ from random_filters import NAMES, attributes, trees
 
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.parser import MAX_DEPTH, MAX_TESTS
-from vision_recs.store.column_writing import write_columns
-from vision_recs.store.columns import Columns
+from vision_recs.store.attributes.bitmaps import Masks
+from vision_recs.store.attributes.format import Columns
+from vision_recs.store.attributes.write import write_columns
 from vision_recs.store.items import SCHEMA, Items
-from vision_recs.store.masks import Masks
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -27,8 +27,8 @@ def _small_and_unchecked():
     """A handful of items makes several groups, each of several batches; what a check refuses has an answer too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Filter, "check", lambda *_: None)
-        patch.setattr("vision_recs.store.column_writing._GROUP", 4)
-        patch.setattr("vision_recs.store.column_writing._BATCH", 3)
+        patch.setattr("vision_recs.store.attributes.write._GROUP", 4)
+        patch.setattr("vision_recs.store.attributes.write._BATCH", 3)
         yield
 
 
@@ -115,7 +115,7 @@ def test_each_value_stands_to_each_other_as_python_says(everything, form, value)
     assert written.by_items(where).mask.tolist() == expected
 
 
-def test_not_a_whole_number_of_64_bits_is_taken_for_its_neighbour(tmp_path):
+def test_not_a_whole_number_of_64_bits_is_taken_for_its_neighbor(tmp_path):
     """Snowflake ids, for which float64 is too coarse."""
     ids = [2**62 + near for near in range(-600, 600, 3)]
     written = Written(tmp_path, [{"id": number} for number in ids], [[place] for place in range(len(ids))])
@@ -130,8 +130,8 @@ def test_not_a_whole_number_of_64_bits_is_taken_for_its_neighbour(tmp_path):
 
 @pytest.mark.parametrize("distinct", [3, 255, 256, 300, 65_535, 65_536])
 def test_texts_are_found_among_few_and_among_many(tmp_path, monkeypatch, distinct):
-    monkeypatch.setattr("vision_recs.store.column_writing._GROUP", 1 << 17)
-    monkeypatch.setattr("vision_recs.store.column_writing._BATCH", 1000)
+    monkeypatch.setattr("vision_recs.store.attributes.write._GROUP", 1 << 17)
+    monkeypatch.setattr("vision_recs.store.attributes.write._BATCH", 1000)
     draw = random.Random(distinct)
     texts = [f"{number * 7919 % distinct:x}-ö" for number in range(distinct)]
     items = [{"title": text} for text in texts + draw.choices(texts, k=20)]
@@ -155,8 +155,8 @@ def test_texts_are_found_among_few_and_among_many(tmp_path, monkeypatch, distinc
 
 
 def test_attributes_that_few_items_have_are_found_in_those(tmp_path, monkeypatch):
-    monkeypatch.setattr("vision_recs.store.column_writing._GROUP", 60)
-    monkeypatch.setattr("vision_recs.store.column_writing._BATCH", 30)
+    monkeypatch.setattr("vision_recs.store.attributes.write._GROUP", 60)
+    monkeypatch.setattr("vision_recs.store.attributes.write._BATCH", 30)
     draw = random.Random(0)
     kinds = (1, 2.5, 2**60 + 1, "x", "y", True, False, None)
     items = [{f"n{n}": draw.choice(kinds) for n in draw.sample(range(12), draw.randrange(4))} for _ in range(200)]

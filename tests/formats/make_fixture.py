@@ -11,12 +11,12 @@ from fake_shop import BLACK, Shop, index, png
 from vision_recs.store import collect
 
 
-def flat(*colour):
-    return png([[colour] * 8] * 8)
+def flat(*color):
+    return png([[color] * 8] * 8)
 
 
 def shop():
-    """Return five items: one of two pictures, two that share one, one that is skipped in part."""
+    """Return five items: one of two images, two that share one, one that is skipped in part."""
     shop = Shop()
     shop.files = {
         "red.png": flat(220, 20, 20),
@@ -26,7 +26,7 @@ def shop():
         "black.png": BLACK,
     }
     views = ({"view": "front"}, {"view": "side"})
-    shop.put("mug-red", "red.png", "rose.png", picture_attributes=views, name="Mug", price=9.5, stock=True)
+    shop.put("mug-red", "red.png", "rose.png", image_attributes=views, name="Mug", price=9.5, stock=True)
     shop.put("mug-blue", "blue.png", name="Mug", price=9.5, stock=False)
     shop.put("vase", "green.png", name="Vase, grün", price=20, stock=True)
     shop.put("vase-2", "green.png", name="Vase", price=None, stock=True)

@@ -7,8 +7,8 @@ import pytest
 from fake_shop import BLACK, FakeEncoder, Shop, index, png, snapshot
 
 import vision_recs
-from vision_recs.engines import open_index
 from vision_recs.errors import UnknownItem
+from vision_recs.indexes import open_index
 from vision_recs.jobs import verify
 from vision_recs.recommend import Recommender
 from vision_recs.store import Store
@@ -39,44 +39,44 @@ def test_it_is_sound_and_reading_leaves_it_as_it_is(stored):
 
 def test_what_it_says_of_itself_is_read(stored):
     manifest = Store.open(stored).manifest
-    assert (manifest.generation, manifest.items, manifest.pictures, manifest.skipped) == (2, 5, 6, 1)
+    assert (manifest.generation, manifest.items, manifest.images, manifest.skipped) == (2, 5, 6, 1)
     assert (manifest.encoder.name, manifest.encoder.dim, manifest.encoder.recipe.size) == ("fake", 12, (8, 8))
     assert (manifest.catalog.location, manifest.catalog.root) == ("/shop/catalog.csv", "/shop")
 
 
-def test_items_pictures_and_attributes_are_read(stored):
+def test_items_images_and_attributes_are_read(stored):
     store = Store.open(stored)
     assert store.items.ids() == ["lamp", "mug-blue", "mug-red", "vase", "vase-2"]
     assert store.attributes("vase") == {"name": "Vase, grün", "price": 20, "stock": True}
     assert store.attributes("vase-2") == {"name": "Vase", "price": None, "stock": True}
-    assert [(known.picture, known.attributes) for known in store.pictures("mug-red")] == [
+    assert [(known.image, known.attributes) for known in store.images("mug-red")] == [
         ("red.png", {"view": "front"}),
         ("rose.png", {"view": "side"}),
     ]
-    assert [(s.id, s.picture, s.reason) for s in store.items.skipped()] == [("lamp", "black.png", "no-direction")]
+    assert [(s.id, s.image, s.reason) for s in store.items.skipped()] == [("lamp", "black.png", "zero-vector")]
     with pytest.raises(UnknownItem, match="the nearest are mug-red"):
-        store.pictures("mug-rad")
+        store.images("mug-rad")
 
 
 def test_vectors_are_read(stored):
     store = Store.open(stored)
     vectors = store.vectors(store.positions())
-    colours = [(220, 20, 20), (220, 120, 120), (30, 40, 210), (20, 200, 40)]
-    for vector, colour in zip(vectors.tolist(), colours, strict=True):
-        length = sum(4 * part**2 for part in colour) ** 0.5
-        assert vector == pytest.approx([part / length for part in colour] * 4, abs=1e-3)
+    colors = [(220, 20, 20), (220, 120, 120), (30, 40, 210), (20, 200, 40)]
+    for vector, color in zip(vectors.tolist(), colors, strict=True):
+        length = sum(4 * part**2 for part in color) ** 0.5
+        assert vector == pytest.approx([part / length for part in color] * 4, abs=1e-3)
 
 
 @pytest.mark.parametrize("engine", ["flat", "exact"])
 def test_it_answers(stored, engine):
     store = Store.open(stored)
-    shop = Recommender(store, open_index(engine, store, store.layout.engine(engine, 2)))
-    assert [(m.id, m.picture, round(m.score, 3)) for m in shop.similar("mug-red")] == [
+    shop = Recommender(store, open_index(engine, store, store.layout.index_dir(engine, 2)))
+    assert [(m.id, m.image, round(m.score, 3)) for m in shop.similar("mug-red")] == [
         ("lamp", "rose.png", 1.0),
         ("mug-blue", "blue.png", 0.61),
         ("vase", "green.png", 0.583),
     ]
-    assert [(m.id, m.picture, round(m.score, 3)) for m in shop.similar("vase", "lamp")] == [
+    assert [(m.id, m.image, round(m.score, 3)) for m in shop.similar("vase", "lamp")] == [
         ("mug-red", "rose.png", 0.791),
         ("vase-2", "green.png", 0.791),
         ("mug-blue", "blue.png", 0.497),

@@ -1,4 +1,4 @@
-"""Pictures made in memory, also of kinds that Pillow reads but does not write."""
+"""Images made in memory, also of kinds that Pillow reads but does not write."""
 
 import struct
 import zlib
@@ -10,20 +10,20 @@ import pytest
 from PIL import Image
 
 
-def encode_picture(image, form, **options):
+def encode_image(image, form, **options):
     buffer = BytesIO()
-    # a copy: Pillow leaves the settings of its JPEG encoder on the picture, and its BMP encoder chokes on them
+    # a copy: Pillow leaves the settings of its JPEG encoder on the image, and its BMP encoder chokes on them
     image.copy().save(buffer, form, **options)
     return buffer.getvalue()
 
 
-def write_png(rows, width, *, bits, colour_type, chunks=()):
+def write_png(rows, width, *, bits, color_type, chunks=()):
     """PNG of *rows* of bytes, already packed and big-endian; *chunks* (name, body) go before the pixels."""
 
     def chunk(name, body):
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    header = struct.pack(">IIBBBBB", width, len(rows), bits, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, color_type, 0, 0, 0)
     body = zlib.compress(b"".join(b"\0" + row for row in rows))
     parts = [chunk(b"IHDR", header), *(chunk(*extra) for extra in chunks), chunk(b"IDAT", body), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
@@ -49,7 +49,7 @@ def write_tiff(strip, size, *, bits, photometric, extra=None):
 
 @pytest.fixture
 def encode() -> Callable[..., bytes]:
-    return encode_picture
+    return encode_image
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def quadrants() -> Image.Image:
 
 @pytest.fixture(scope="session")
 def every_kind() -> dict[str, bytes]:
-    """A small picture of every kind: formats, modes, compressions, metadata."""
+    """A small image of every kind: formats, modes, compressions, metadata."""
     noise = np.random.default_rng(3).integers(0, 256, (16, 24, 4), dtype=np.uint8)
     rgba, rgb = Image.fromarray(noise), Image.fromarray(noise[..., :3].copy())
     grey, deep = rgb.convert("L"), Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
@@ -111,4 +111,4 @@ def every_kind() -> dict[str, bytes]:
         "avif": (rgb, "AVIF", {"exif": exif}),
         "avif-alpha": (rgba, "AVIF", {}),
     }
-    return {name: encode_picture(image, form, **options) for name, (image, form, options) in kinds.items()}
+    return {name: encode_image(image, form, **options) for name, (image, form, options) in kinds.items()}

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFile, WebPImagePlugin
 
 from vision_recs.errors import ImageError
-from vision_recs.images import MAX_PIXELS, decode, probe_image
+from vision_recs.images import MAX_PIXELS, canary_image, decode
 
 LOSSLESS = [
     ("PNG", {}),
@@ -32,7 +32,7 @@ LOSSY = [
 SAFE = np.s_[2:-2:6, 2:-2:6]  # away from edges, where halved chroma bleeds
 
 
-def colours(image):
+def colors(image):
     return np.asarray(image).astype(int)
 
 
@@ -43,27 +43,27 @@ def reason_of(data, **options):
 
 
 @pytest.mark.parametrize(("form", "options"), LOSSLESS)
-def test_a_lossless_picture_comes_back_exactly(encode, form, options):
-    picture = decode(encode(probe_image(), form, **options))
-    assert picture.mode == "RGB"
-    assert picture.tobytes() == probe_image().tobytes()
+def test_a_lossless_image_comes_back_exactly(encode, form, options):
+    image = decode(encode(canary_image(), form, **options))
+    assert image.mode == "RGB"
+    assert image.tobytes() == canary_image().tobytes()
 
 
 @pytest.mark.parametrize(("form", "options"), LOSSY)
-def test_a_lossy_picture_comes_back_nearly(encode, quadrants, form, options):
-    picture = decode(encode(quadrants, form, **options))
-    assert picture.size == quadrants.size
-    assert np.abs(colours(picture) - colours(quadrants))[SAFE].max() <= 12
+def test_a_lossy_image_comes_back_nearly(encode, quadrants, form, options):
+    image = decode(encode(quadrants, form, **options))
+    assert image.size == quadrants.size
+    assert np.abs(colors(image) - colors(quadrants))[SAFE].max() <= 12
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_the_result_is_a_plain_picture_without_metadata(encode, quadrants, orientation):
+def test_the_result_is_a_plain_image_without_metadata(encode, quadrants, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = decode(encode(quadrants, "JPEG", exif=exif, comment=b"hello", dpi=(72, 72)))
-    assert type(picture) is Image.Image
-    assert picture.info == {}
-    assert dict(picture.getexif()) == {}
+    image = decode(encode(quadrants, "JPEG", exif=exif, comment=b"hello", dpi=(72, 72)))
+    assert type(image) is Image.Image
+    assert image.info == {}
+    assert dict(image.getexif()) == {}
 
 
 # What row 0 and column 0 of the stored pixels show, by the EXIF standard (CIPA DC-008, Orientation).
@@ -93,12 +93,12 @@ def stored_as(upright, orientation):
 
 @pytest.mark.parametrize("form", ["JPEG", "MPO", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_picture_is_turned_upright(encode, quadrants, form, orientation):
+def test_an_image_is_turned_upright(encode, quadrants, form, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = decode(encode(stored_as(quadrants, orientation), form, exif=exif, quality=95))
-    assert picture.size == quadrants.size
-    assert np.abs(colours(picture) - colours(quadrants))[SAFE].max() <= 12
+    image = decode(encode(stored_as(quadrants, orientation), form, exif=exif, quality=95))
+    assert image.size == quadrants.size
+    assert np.abs(colors(image) - colors(quadrants))[SAFE].max() <= 12
 
 
 def test_a_compressed_tiff_is_turned_upright(encode, quadrants):
@@ -109,9 +109,9 @@ def test_a_compressed_tiff_is_turned_upright(encode, quadrants):
 def test_the_orientation_in_xmp_counts_where_exif_has_none(encode, quadrants):
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     assert decode(encode(stored_as(quadrants, 6), "PNG", exif=b"")).size == (32, 48)
-    picture = decode(encode(stored_as(quadrants, 6), "JPEG", xmp=xmp, quality=95))
-    assert picture.size == (48, 32)
-    assert picture.getpixel((4, 4))[0] > 240
+    image = decode(encode(stored_as(quadrants, 6), "JPEG", xmp=xmp, quality=95))
+    assert image.size == (48, 32)
+    assert image.getpixel((4, 4))[0] > 240
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0garbage", b"Exif\0\0", b"\0" * 40])
@@ -121,11 +121,11 @@ def test_a_broken_exif_is_ignored(encode, quadrants, form, exif):
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
-def test_the_first_picture_of_several_is_taken(encode, form):
-    red, blue = (Image.new("RGB", (24, 16), colour) for colour in ("red", "blue"))
-    picture = decode(encode(red, form, save_all=True, append_images=[blue, blue]))
-    assert picture.size == (24, 16)
-    assert np.abs(colours(picture) - (255, 0, 0)).max() <= 3
+def test_the_first_image_of_several_is_taken(encode, form):
+    red, blue = (Image.new("RGB", (24, 16), color) for color in ("red", "blue"))
+    image = decode(encode(red, form, save_all=True, append_images=[blue, blue]))
+    assert image.size == (24, 16)
+    assert np.abs(colors(image) - (255, 0, 0)).max() <= 3
 
 
 def test_no_bytes_are_empty():
@@ -172,14 +172,14 @@ SIGNED = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
 @pytest.mark.parametrize(("form", "options"), LOSSLESS + LOSSY)
-def test_a_picture_that_ends_too_early_is_truncated(encode, form, options, share):
-    data = encode(probe_image(), form, **options)
+def test_an_image_that_ends_too_early_is_truncated(encode, form, options, share):
+    data = encode(canary_image(), form, **options)
     assert reason_of(data[: int(len(data) * share)]) == "truncated"
 
 
 @pytest.mark.parametrize("form", SIGNED)
 def test_the_limit_on_pixels_is_exact(encode, form):
-    data = encode(probe_image(), form)
+    data = encode(canary_image(), form)
     assert decode(data, max_pixels=320 * 240).size == (320, 240)
     with pytest.raises(ImageError, match="320 x 240 = 76800 pixels, over the limit of 76799") as caught:
         decode(data, max_pixels=320 * 240 - 1)
@@ -188,7 +188,7 @@ def test_the_limit_on_pixels_is_exact(encode, form):
 
 @pytest.mark.parametrize("form", SIGNED)
 def test_the_limit_is_checked_before_any_pixel_is_decoded(encode, form, monkeypatch):
-    data = encode(probe_image(), form)
+    data = encode(canary_image(), form)
 
     def load(*_):
         raise AssertionError("pixels were decoded")
@@ -199,33 +199,33 @@ def test_the_limit_is_checked_before_any_pixel_is_decoded(encode, form, monkeypa
 
 @pytest.mark.parametrize("options", [{"lossless": True}, {"lossless": False}, {"exif": b"Exif\0\0"}])
 def test_the_limit_is_checked_before_webp_allocates_its_canvas(encode, options, monkeypatch):
-    data = encode(probe_image(), "WEBP", **options)
+    data = encode(canary_image(), "WEBP", **options)
     monkeypatch.setattr(WebPImagePlugin, "WebPImageFile", None)
     assert reason_of(data, max_pixels=320 * 240 - 1) == "too-large"
 
 
 def test_the_default_limit_stops_a_bomb_of_a_few_bytes(png):
-    assert reason_of(png([b""] * 20_000, 20_000, bits=8, colour_type=2)) == "too-large"
+    assert reason_of(png([b""] * 20_000, 20_000, bits=8, color_type=2)) == "too-large"
     assert MAX_PIXELS < 20_000**2
 
 
 @pytest.mark.parametrize("form", SIGNED)
 def test_our_limit_holds_where_pillow_has_none(encode, form, monkeypatch):
-    data = encode(probe_image(), form)
+    data = encode(canary_image(), form)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert reason_of(data, max_pixels=1000) == "too-large"
 
 
 @pytest.mark.parametrize("form", SIGNED)
 def test_a_lower_limit_of_pillow_warns_of_nothing(encode, form, monkeypatch):
-    data = encode(probe_image(), form)
+    data = encode(canary_image(), form)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 320 * 240 - 1)
     assert decode(data).size == (320, 240)
 
 
 @pytest.mark.parametrize("form", SIGNED)
-def test_where_pillow_itself_refuses_the_picture_is_too_large(encode, form, monkeypatch):
-    data = encode(probe_image(), form)
+def test_where_pillow_itself_refuses_the_image_is_too_large(encode, form, monkeypatch):
+    data = encode(canary_image(), form)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with ExitStack() as stack:
         if form in {"WEBP", "TIFF"}:  # whose classes ask Pillow's limit by themselves
@@ -238,10 +238,10 @@ def test_running_out_of_memory_is_too_large(encode, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
-    assert reason_of(encode(probe_image(), "JPEG")) == "too-large"
+    assert reason_of(encode(canary_image(), "JPEG")) == "too-large"
 
 
-def test_several_threads_decode_the_same_pictures_as_one(every_kind):
+def test_several_threads_decode_the_same_images_as_one(every_kind):
     before = list(warnings.filters)
     alone = {name: decode(data).tobytes() for name, data in every_kind.items()}
     with ThreadPoolExecutor(8) as pool:

@@ -1,4 +1,4 @@
-"""Whatever the bytes are, `decode` and `load` give a picture or raise the same ImageError, and warn of nothing."""
+"""Whatever the bytes are, `decode` and `load` give an image or raise the same ImageError, and warn of nothing."""
 
 import warnings
 from io import BytesIO
@@ -31,11 +31,11 @@ def attempt(way, *arguments):
 
 
 def survives(data):
-    picture, reason = attempt(decode, data)
-    if picture is not None:
-        assert picture.mode == "RGB"
-        assert picture.width * picture.height <= SMALL
-        assert len(picture.tobytes()) == picture.width * picture.height * 3
+    image, reason = attempt(decode, data)
+    if image is not None:
+        assert image.mode == "RGB"
+        assert image.width * image.height <= SMALL
+        assert len(image.tobytes()) == image.width * image.height * 3
     for recipe in RECIPES:
         pixels, reason_of_load = attempt(load, data, recipe)
         assert reason_of_load == reason
@@ -61,16 +61,16 @@ edits = st.lists(st.tuples(st.integers(0, 2**16), st.binary(min_size=1, max_size
 @MANY
 @given(data=st.data(), changes=edits, cut=st.none() | st.integers(0, 2**16))
 def test_any_damage_is_survived(every_kind, data, changes, cut):
-    picture = bytearray(every_kind[data.draw(st.sampled_from(sorted(every_kind)))])
+    image = bytearray(every_kind[data.draw(st.sampled_from(sorted(every_kind)))])
     for at, value in changes:
-        start = at % len(picture)
-        picture[start : start + len(value)] = value
-    survives(bytes(picture[: None if cut is None else cut % len(picture)]))
+        start = at % len(image)
+        image[start : start + len(value)] = value
+    survives(bytes(image[: None if cut is None else cut % len(image)]))
 
 
 @MANY
 @given(data=st.data(), first=st.integers(0, 2**16), second=st.integers(0, 2**16))
-def test_any_two_pictures_glued_together_are_survived(every_kind, data, first, second):
+def test_any_two_images_glued_together_are_survived(every_kind, data, first, second):
     head, tail = (every_kind[data.draw(st.sampled_from(sorted(every_kind)))] for _ in range(2))
     survives(head[: first % len(head)] + tail[second % len(tail) :])
 
@@ -83,7 +83,7 @@ def test_any_bytes_are_survived(start, rest):
     survives(start + rest)
 
 
-def test_the_pictures_themselves_are_read(every_kind):
+def test_the_images_themselves_are_read(every_kind):
     for name, data in every_kind.items():
         assert set(decode(data).size) == {16, 24}, name
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from PIL import Image, ImageCms
 
 from vision_recs.errors import ImageError
-from vision_recs.images import decode, jpeg, load, loading, prepare, probe_image
+from vision_recs.images import canary_image, decode, jpeg, load, loading, prepare
 from vision_recs.types import PixelRecipe
 
 FITS = ["crop", "squash", "pad"]
@@ -21,7 +21,7 @@ def recipe(fit="crop", size=(224, 224), resize=256, interpolation="bicubic", bac
 
 
 def photo(width, height, seed=0):
-    """A smooth picture whose parts all differ."""
+    """A smooth image whose parts all differ."""
     coarse = np.random.default_rng(seed).integers(40, 216, (6, 5, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -93,12 +93,12 @@ def test_every_recipe_is_followed(encode, size, interpolation, fit, side):
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_other_formats_have_the_same_pixels_too(encode, form):
-    assert close(difference(encode(probe_image(), form), recipe()))
+    assert close(difference(encode(canary_image(), form), recipe()))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (3, 400), (7, 9), (17, 11), (8, 4000)])
 @pytest.mark.parametrize("fit", FITS)
-def test_the_smallest_and_the_thinnest_pictures_have_pixels(encode, size, fit):
+def test_the_smallest_and_the_thinnest_images_have_pixels(encode, size, fit):
     data = encode(photo(*size), "JPEG", quality=95, subsampling=0)
     assert difference(data, recipe(fit)).mean() < 1
     assert difference(data, recipe(fit, size=(2, 2), resize=2)).mean() < 2
@@ -133,7 +133,7 @@ def lines(width, height, columns, rows, thick):
     return Image.fromarray(pixels)
 
 
-def centres(profile):
+def centers(profile):
     """Where the lines that cross *profile* lie, in pixels from its edge."""
     light = profile.astype(float) * (profile > 24)
     starts = np.flatnonzero(np.diff(np.concatenate([[0], light > 0])) == 1)
@@ -160,7 +160,7 @@ def test_a_line_lands_where_the_recipe_says_to_a_tenth_of_a_pixel(encode, fast, 
     ):
         scaled = int(256 * side / shorter)
         expected = [(start + thick / 2) * scaled / side - round((scaled - 224) / 2) for start in starts]
-        assert centres(profile) == pytest.approx(expected, abs=0.1)
+        assert centers(profile) == pytest.approx(expected, abs=0.1)
     assert fast == [{333: 1, 667: 1, 1335: 2, 2667: 4}[shorter]]
 
 
@@ -181,7 +181,7 @@ def test_quadrants_meet_where_they_do_in_the_exact_pixels(encode, size, fit):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("size", [(517, 389), (1025, 771), (389, 517)])
 @pytest.mark.parametrize("how", [recipe(), recipe("crop", (111, 90), 125), recipe("pad"), recipe("squash", (96, 150))])
-def test_a_picture_is_turned_as_decode_turns_it(encode, fast, orientation, size, how):
+def test_an_image_is_turned_as_decode_turns_it(encode, fast, orientation, size, how):
     data = encode(photo(*size), "JPEG", quality=92, exif=turned(orientation))
     levels = difference(data, how)
     assert levels.mean() < 0.5
@@ -195,10 +195,10 @@ def test_the_orientation_in_xmp_counts_where_exif_has_none(encode, fast):
     assert fast == [1]
 
 
-# Colours, and who decodes
+# Colors, and who decodes
 
 
-def swapped_colours():
+def swapped_colors():
     """The profile of a device whose red is the green of sRGB, and the other way round."""
     return SRGB.replace(b"rXYZ", b"?XYZ").replace(b"gXYZ", b"rXYZ").replace(b"?XYZ", b"gXYZ")
 
@@ -214,22 +214,22 @@ def swapped_colours():
         ("RGB", {"keep_rgb": True}, [1]),
         ("RGB", {"icc_profile": SRGB}, [1]),
         ("RGB", {"icc_profile": b"no profile"}, [1]),
-        ("RGB", {"icc_profile": swapped_colours()}, []),
+        ("RGB", {"icc_profile": swapped_colors()}, []),
         ("RGB", {"comment": b"\xff\xd8\xff\xc3" * 9}, [1]),
         ("L", {}, [1]),
         ("L", {"progressive": True, "icc_profile": SRGB}, [1]),
-        ("L", {"icc_profile": swapped_colours()}, []),
+        ("L", {"icc_profile": swapped_colors()}, []),
         ("CMYK", {}, []),
     ],
 )
-def test_ordinary_jpegs_are_decoded_fast_and_all_have_their_colours(encode, fast, mode, options, by):
-    data = encode(probe_image().convert(mode), "JPEG", quality=90, **options)
+def test_ordinary_jpegs_are_decoded_fast_and_all_have_their_colors(encode, fast, mode, options, by):
+    data = encode(canary_image().convert(mode), "JPEG", quality=90, **options)
     assert close(difference(data, recipe()))
     assert fast == by
 
 
 def test_a_profile_is_applied(encode):
-    data = encode(Image.new("RGB", (64, 64), (220, 40, 40)), "JPEG", icc_profile=swapped_colours())
+    data = encode(Image.new("RGB", (64, 64), (220, 40, 40)), "JPEG", icc_profile=swapped_colors())
     red, green, blue = load(data, recipe())[100, 100].astype(int)
     assert green > red + 100
     assert abs(blue - 40) < 30
@@ -237,13 +237,13 @@ def test_a_profile_is_applied(encode):
 
 def test_without_need_of_scaling_the_levels_are_those_of_pillow(encode, fast):
     for mode in ("RGB", "L"):
-        data = encode(probe_image().convert(mode), "JPEG", quality=85)
+        data = encode(canary_image().convert(mode), "JPEG", quality=85)
         assert difference(data, recipe("squash", size=(240, 320))).max() == 0
     assert fast == [1, 1]
 
 
 def test_behind_an_unusual_header_pillow_decodes(encode, fast):
-    data = encode(probe_image(), "JPEG")
+    data = encode(canary_image(), "JPEG")
     filled = data[:2] + b"\xff" + data[2:]  # any number of bytes 255 may stand before a marker
     assert close(difference(filled, recipe()))
     assert fast == []
@@ -267,24 +267,24 @@ def test_the_frame_is_looked_for_in_well_formed_headers_only(segments, frame):
 
 def test_pixels_of_another_size_than_the_header_says_are_not_used(encode, fast, monkeypatch):
     monkeypatch.setattr(jpeg.simplejpeg, "decode_jpeg", lambda *_, **__: np.zeros((240, 319, 3), np.uint8))
-    assert close(difference(encode(probe_image(), "JPEG"), recipe()))
+    assert close(difference(encode(canary_image(), "JPEG"), recipe()))
     assert fast == [None]
 
 
 def test_a_lossless_frame_is_not_scaled_while_it_is_decoded(encode, fast):
-    data = encode(probe_image(), "JPEG")
+    data = encode(canary_image(), "JPEG")
     at = data.index(b"\xff\xc0") + 1
     assert outcome(load, data[:at] + b"\xc3" + data[at + 1 :], recipe=recipe()) != "empty"
     assert fast == []
 
 
-def test_very_large_pictures_are_not_copied(encode, fast, monkeypatch):
+def test_very_large_images_are_not_copied(encode, fast, monkeypatch):
     monkeypatch.setattr(loading, "_LARGEST_COPIED", 320 * 240 - 1)
     for form in ("JPEG", "PNG"):
-        data = encode(probe_image(), form)
+        data = encode(canary_image(), form)
         assert np.array_equal(load(data, recipe()), prepare(decode(data), recipe()))
     assert fast == []
-    load(encode(probe_image(), "JPEG"), recipe(size=(64, 64), resize=64))
+    load(encode(canary_image(), "JPEG"), recipe(size=(64, 64), resize=64))
     assert fast == [2]
 
 
@@ -294,7 +294,7 @@ def test_very_large_pictures_are_not_copied(encode, fast, monkeypatch):
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"quality": 100}])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_a_truncated_jpeg_is_refused_as_decode_refuses_it(encode, mode, options):
-    data = encode(probe_image().convert(mode), "JPEG", exif=turned(6), **options)
+    data = encode(canary_image().convert(mode), "JPEG", exif=turned(6), **options)
     for how in (recipe(), recipe(size=(40, 40), resize=40)):
         outcomes = [
             (outcome(load, data[: len(data) * part // 20], recipe=how), outcome(decode, data[: len(data) * part // 20]))
@@ -304,33 +304,33 @@ def test_a_truncated_jpeg_is_refused_as_decode_refuses_it(encode, mode, options)
 
 
 def test_a_truncated_jpeg_of_which_the_end_was_patched_gives_what_decode_gives(encode, fast):
-    data = encode(probe_image(), "JPEG")
+    data = encode(canary_image(), "JPEG")
     patched = data[: len(data) // 2] + b"\xff\xd9"
     assert outcome(load, patched, recipe=recipe()) == outcome(decode, patched)
     assert fast == [None]
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 1000, b"garbage", b"\xff\xd8\xff\xe0\0\x10JFIF", b"\xff\xd9"])
-def test_what_follows_the_picture_does_not_matter(encode, fast, tail):
-    data = encode(probe_image(), "JPEG")
+def test_what_follows_the_image_does_not_matter(encode, fast, tail):
+    data = encode(canary_image(), "JPEG")
     assert np.array_equal(load(data + tail, recipe()), load(data, recipe()))
     assert fast == [1, 1]
 
 
-def test_of_several_pictures_the_first_is_taken(encode, fast):
-    data = encode(probe_image(), "MPO", save_all=True, append_images=[photo(50, 50)])
+def test_of_several_images_the_first_is_taken(encode, fast):
+    data = encode(canary_image(), "MPO", save_all=True, append_images=[photo(50, 50)])
     assert difference(data, recipe()).mean() < 0.5
     assert fast == [1]
 
 
-def test_a_thumbnail_in_the_metadata_is_not_the_picture(encode, fast):
+def test_a_thumbnail_in_the_metadata_is_not_the_image(encode, fast):
     exif = turned(3).tobytes() + encode(Image.new("RGB", (40, 30), "red"), "JPEG")
     assert difference(encode(photo(320, 200), "JPEG", exif=exif), recipe()).mean() < 0.5
     assert fast == [1]
 
 
 def test_the_limit_on_pixels_is_exact_and_checked_before_any_is_decoded(encode, monkeypatch):
-    data = encode(probe_image(), "JPEG")
+    data = encode(canary_image(), "JPEG")
     assert load(data, recipe(), max_pixels=320 * 240).shape == (224, 224, 3)
     monkeypatch.setattr(loading, "decode_smaller", None)
     with pytest.raises(ImageError, match="320 x 240 = 76800 pixels, over the limit of 76799") as caught:
@@ -353,7 +353,7 @@ def test_what_decode_refuses_load_refuses(data):
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_the_pixels_belong_to_the_caller(encode, form, orientation):
-    pixels = load(encode(probe_image(), form, exif=turned(orientation)), recipe())
+    pixels = load(encode(canary_image(), form, exif=turned(orientation)), recipe())
     assert pixels.flags.c_contiguous
     assert pixels.flags.owndata
     pixels[:] = 0

@@ -7,7 +7,7 @@ from PIL import Image
 from timm.data import create_transform
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from vision_recs.images import pixels, prepare, probe_image
+from vision_recs.images import canary_image, prepare, preprocess
 from vision_recs.types import PixelRecipe
 
 MODES = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
@@ -25,7 +25,7 @@ def noise(size, seed=0):
 
 
 def as_pixels(tensor):
-    """What a transform without normalisation gives, in [0, 1], back as levels."""
+    """What a transform without normalization gives, in [0, 1], back as levels."""
     return (tensor.numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
 
 
@@ -40,7 +40,7 @@ def test_crop_equals_torchvision(size, interpolation, resize, crop):
 
 @pytest.mark.parametrize(("resize", "crop"), [(50, (64, 64)), (50, (65, 49)), (51, (64, 64))])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_crop_larger_than_the_picture_is_padded_as_torchvision_does(size, resize, crop):
+def test_a_crop_larger_than_the_image_is_padded_as_torchvision_does(size, resize, crop):
     theirs = Compose([Resize(resize, MODES["bicubic"]), CenterCrop(crop)])(noise(size))
     assert np.array_equal(prepare(noise(size), recipe(size=crop, resize=resize)), np.asarray(theirs))
 
@@ -101,9 +101,9 @@ def test_an_odd_row_of_padding_goes_below():
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 120), st.integers(1, 120), st.integers(1, 120))
 def test_crop_equals_torchvision_for_any_size(width, height, resize, crop_height, crop_width):
-    picture = noise((width, height))
-    theirs = Compose([Resize(resize, MODES["bicubic"]), CenterCrop((crop_height, crop_width))])(picture)
-    assert np.array_equal(prepare(picture, recipe(size=(crop_height, crop_width), resize=resize)), np.asarray(theirs))
+    image = noise((width, height))
+    theirs = Compose([Resize(resize, MODES["bicubic"]), CenterCrop((crop_height, crop_width))])(image)
+    assert np.array_equal(prepare(image, recipe(size=(crop_height, crop_width), resize=resize)), np.asarray(theirs))
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -120,13 +120,13 @@ def test_a_thread_has_pixels_too(fit, size):
 def test_the_part_of_a_thread_that_is_scaled_alone_equals_the_whole(size, crop, monkeypatch):
     calm = noise(size).point(lambda level: 96 + level // 4)  # bicubic overshoots nowhere, so only rounding differs
     whole = prepare(calm, recipe(size=crop)).astype(int)
-    monkeypatch.setattr(pixels, "_LARGEST_SCALED", 0)
+    monkeypatch.setattr(preprocess, "_LARGEST_SCALED", 0)
     part = prepare(calm, recipe(size=crop)).astype(int)
     assert np.abs(whole - part).max() <= 2  # one for each of the two passes
 
 
-def test_the_picture_is_not_changed_and_the_pixels_may_be():
-    image = probe_image()
+def test_the_image_is_not_changed_and_the_pixels_may_be():
+    image = canary_image()
     before = image.tobytes()
     result = prepare(image, recipe("squash", size=(240, 320)))
     assert np.array_equal(result, np.asarray(image))
@@ -138,6 +138,6 @@ def test_channels_stay_in_order():
     assert prepare(Image.new("RGB", (50, 30), (1, 2, 3)), recipe())[100, 100].tolist() == [1, 2, 3]
 
 
-def test_a_picture_in_another_mode_is_refused():
+def test_an_image_in_another_mode_is_refused():
     with pytest.raises(ValueError, match="mode RGBA"):
         prepare(Image.new("RGBA", (4, 4)), recipe())

@@ -4,21 +4,21 @@ import sys
 
 import numpy as np
 
-from vision_recs.images import prepare, probe_image
+from vision_recs.images import canary_image, prepare
 from vision_recs.types import PixelRecipe
 
 DIGEST = "ca6da7581590b7be5f74f7119c1a927f8434e459fb3bed6611470e3383501f47"
 
 
 def test_the_probe_image_is_the_same_everywhere_and_for_ever():
-    image = probe_image()
+    image = canary_image()
     assert (image.mode, image.size) == ("RGB", (320, 240))
     assert hashlib.sha256(image.tobytes()).hexdigest() == DIGEST
 
 
 def test_every_mistake_of_preparation_shows_on_it():
     def pixels(fit="crop", how="bicubic", resize=256):
-        return prepare(probe_image(), PixelRecipe((224, 224), fit, resize, how, (0.5,) * 3, (0.5,) * 3)).astype(int)
+        return prepare(canary_image(), PixelRecipe((224, 224), fit, resize, how, (0.5,) * 3, (0.5,) * 3)).astype(int)
 
     right = pixels()
     wrong = [pixels("squash"), pixels("pad"), pixels(how="bilinear"), pixels(resize=224), right[:, :, ::-1]]

@@ -32,11 +32,11 @@ def weights(start, end, count, length, interpolation):
     kernel, reach = KERNELS[interpolation]
     step = (end - start) / count
     stretch = max(step, 1)
-    centres = start + (np.arange(count) + 0.5) * step
-    first = np.maximum(0, np.floor(centres - reach * stretch + 0.5))[:, None]
-    last = np.minimum(length, np.floor(centres + reach * stretch + 0.5))[:, None]
+    centers = start + (np.arange(count) + 0.5) * step
+    first = np.maximum(0, np.floor(centers - reach * stretch + 0.5))[:, None]
+    last = np.minimum(length, np.floor(centers + reach * stretch + 0.5))[:, None]
     at = np.arange(length)
-    shares = kernel(np.abs((at + 0.5 - centres[:, None]) / stretch)) * ((at >= first) & (at < last))
+    shares = kernel(np.abs((at + 0.5 - centers[:, None]) / stretch)) * ((at >= first) & (at < last))
     return shares / shares.sum(axis=1, keepdims=True)
 
 
@@ -79,7 +79,7 @@ sides = st.integers(1, 60)
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(sides, sides), boxes, st.tuples(sides, sides), st.sampled_from(list(KERNELS)))
-def test_any_part_of_any_picture_equals_the_kernel_written_out(resample, source, shares, size, interpolation):
+def test_any_part_of_any_image_equals_the_kernel_written_out(resample, source, shares, size, interpolation):
     (width, height), (left, right, top, bottom) = source, shares
     box = (left * width, top * height, max(right, left + 0.01) * width, max(bottom, top + 0.01) * height)
     box = (min(box[0], width - 0.01), min(box[1], height - 0.01), min(box[2], width), min(box[3], height))

@@ -14,8 +14,8 @@ from fake_shop import (
     FakeEncoder,
     Shop,
     content,
+    image,
     index,
-    picture,
     ranking,
     snapshot,
     wanted,
@@ -25,11 +25,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import vision_recs
-from vision_recs.errors import NothingIndexed
+from vision_recs.errors import EmptyCatalog
 from vision_recs.jobs import verify
 from vision_recs.store import Store, collect
 
-GOOD = {f"photo {number}": picture(number) for number in range(12)}
+GOOD = {f"photo {number}": image(number) for number in range(12)}
 BAD = {"black": BLACK, "heic": HEIC, "page": NO_IMAGE, "cut": TRUNCATED, "cut jpeg": b"\xff\xd8\xff\xe0 cut"}
 names = st.sampled_from([f"{letter}.png" for letter in "abcdefgh"])
 ids = st.sampled_from(["lamp", "mug", "vase", "chair", "bowl", "änderung", "0", "'; --"])
@@ -38,7 +38,7 @@ attributes = st.dictionaries(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["", "red", "grün\n"]),
     max_size=2,
 )
-pictures = st.lists(names, min_size=1, max_size=3)
+images = st.lists(names, min_size=1, max_size=3)
 
 
 class ShopAndStore(RuleBasedStateMachine):
@@ -66,10 +66,10 @@ class ShopAndStore(RuleBasedStateMachine):
         for number, name in enumerate(files):
             self.shop.put(f"item{number}", name)
 
-    @rule(item=ids, shown=pictures, attributes=attributes, views=st.booleans())
+    @rule(item=ids, shown=images, attributes=attributes, views=st.booleans())
     def sell(self, item, shown, attributes, views):
         own = tuple({"view": number} for number in range(len(shown))) if views else ()
-        self.shop.put(item, *shown, picture_attributes=own, **attributes)
+        self.shop.put(item, *shown, image_attributes=own, **attributes)
 
     @rule(data=st.data())
     def stop_selling(self, data):
@@ -77,28 +77,28 @@ class ShopAndStore(RuleBasedStateMachine):
             del self.shop.items[data.draw(st.sampled_from(sorted(self.shop.items)))]
 
     @rule(name=names, photo=st.sampled_from(sorted(GOOD)))
-    def take_a_picture(self, name, photo):
+    def take_an_image(self, name, photo):
         self.shop.files[name] = GOOD[photo]
 
     @rule(name=names, damage=st.sampled_from(sorted(BAD)))
-    def spoil_a_picture(self, name, damage):
+    def spoil_an_image(self, name, damage):
         self.shop.files[name] = BAD[damage]
 
     @rule(name=names)
-    def lose_a_picture(self, name):
+    def lose_an_image(self, name):
         self.shop.files.pop(name, None)
 
     @rule(name=names)
-    def touch_a_picture(self, name):
+    def touch_an_image(self, name):
         self.shop.touched[name] = self.shop.touched.get(name, 0) + 1
 
     @rule(old=names, new=names)
-    def rename_a_picture(self, old, new):
+    def rename_an_image(self, old, new):
         if old in self.shop.files:
             self.shop.files[new] = self.shop.files.pop(old)
             for item in self.shop.items.values():
-                shown = tuple(new if name == old else name for name in item.pictures)
-                self.shop.items[item.id] = dataclasses.replace(item, pictures=shown)
+                shown = tuple(new if name == old else name for name in item.images)
+                self.shop.items[item.id] = dataclasses.replace(item, images=shown)
 
     @rule(data=st.data(), attributes=attributes)
     def describe_anew(self, data, attributes):
@@ -119,14 +119,14 @@ class ShopAndStore(RuleBasedStateMachine):
         encoder = FakeEncoder(turn=self.turn)
         new = wanted(self.shop, encoder)
         if not new.items:
-            with pytest.raises(NothingIndexed):
+            with pytest.raises(EmptyCatalog):
                 index(self.shop, self.store, encoder, shard_size=shard_size)
             return None
         report = index(self.shop, self.store, encoder, shard_size=shard_size)
         spoilt = {(item, name): self.shop.files.get(name) for item, name in new.skipped}
         assert report.embedded <= len(new.digests - (self.held.digests if self.space == self.turn else set()))
         assert (report.items, report.skipped) == (len(new.items), len(new.skipped))
-        assert report.pictures == sum(len(shown) for _, shown in new.items.values())
+        assert report.images == sum(len(shown) for _, shown in new.items.values())
         assert report.removed == len(self.held.items.keys() - new.items.keys() if self.held else [])
         unchanged = (new, self.turn, spoilt) == (self.held, self.space, self.spoilt)
         assert not (unchanged and encoder.encoded)
@@ -151,8 +151,8 @@ class ShopAndStore(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule()
     def delete_the_engines(self):
-        shutil.rmtree(self.store / "engines", ignore_errors=True)
-        self.published = {path: digest for path, digest in self.published.items() if not path.startswith("engines")}
+        shutil.rmtree(self.store / "indexes", ignore_errors=True)
+        self.published = {path: digest for path, digest in self.published.items() if not path.startswith("indexes")}
 
     @rule(reader=readers)
     def ask_a_reader_of_old(self, reader):
@@ -167,10 +167,10 @@ class ShopAndStore(RuleBasedStateMachine):
         asked = data.draw(st.lists(st.sampled_from(sorted(self.held.items)), min_size=1, max_size=3, unique=True))
         found = vision_recs.open(self.store).similar(*asked, k=k)
         expected = ranking(self.held, asked, k)
-        assert [(match.id, match.picture) for match in found] == [(item, name) for item, name, _ in expected]
+        assert [(match.id, match.image) for match in found] == [(item, name) for item, name, _ in expected]
         assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
         for match in found:
-            own = next(own for name, _, _, own in self.held.items[match.id][1] if name == match.picture)
+            own = next(own for name, _, _, own in self.held.items[match.id][1] if name == match.image)
             assert match.attributes == {**self.held.items[match.id][0], **own}
 
     @invariant()

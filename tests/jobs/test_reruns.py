@@ -5,7 +5,7 @@ import dataclasses
 import time
 
 import pytest
-from fake_shop import FakeEncoder, Unused, content, index, picture, shop_of, snapshot, wanted
+from fake_shop import FakeEncoder, Unused, content, image, index, shop_of, snapshot, wanted
 
 import vision_recs
 from vision_recs.catalog import files
@@ -29,13 +29,13 @@ def test_without_a_change_nothing_is_embedded_read_or_written(shop, store):
     before = snapshot(store)
     shop.reads.clear()
     report = index(shop, store, Unused())
-    assert (report.generation, report.items, report.pictures) == (1, 7, 7)
+    assert (report.generation, report.items, report.images) == (1, 7, 7)
     assert (report.embedded, report.reused, report.skipped, report.removed) == (0, 7, 0, 0)
     assert shop.reads == []
     assert snapshot(store) == before
 
 
-def test_a_touched_picture_is_read_and_its_vector_stays(shop, store):
+def test_a_touched_image_is_read_and_its_vector_stays(shop, store):
     before = snapshot(store)
     shop.reads.clear()
     shop.touched["3.png"] = 1
@@ -51,9 +51,9 @@ def test_without_a_signature_all_is_read_and_nothing_embedded(shop, store):
     assert sorted(shop.reads) == [f"{number}.png" for number in range(7)]
 
 
-def test_a_renamed_picture_keeps_its_vector(shop, store):
+def test_a_renamed_image_keeps_its_vector(shop, store):
     shop.files["renamed.png"] = shop.files.pop("3.png")
-    shop.items["item003"] = dataclasses.replace(shop.items["item003"], pictures=("renamed.png",))
+    shop.items["item003"] = dataclasses.replace(shop.items["item003"], images=("renamed.png",))
     report = index(shop, store, Unused())
     assert (report.generation, report.embedded, report.removed) == (2, 0, 0)
     assert content(store) == wanted(shop)
@@ -66,9 +66,9 @@ def test_a_renamed_item_keeps_its_vector(shop, store):
     assert content(store) == wanted(shop)
 
 
-def test_an_edited_picture_is_embedded_and_no_other(shop, store, encoder):
+def test_an_edited_image_is_embedded_and_no_other(shop, store, encoder):
     before = Store.open(store)
-    shop.files["3.png"] = picture(33)
+    shop.files["3.png"] = image(33)
     report = index(shop, store, encoder)
     assert (report.embedded, report.reused, report.removed) == (1, 6, 0)
     assert encoder.encoded == 1 + 1  # and the probe, to see that it is the encoder of the store
@@ -76,7 +76,7 @@ def test_an_edited_picture_is_embedded_and_no_other(shop, store, encoder):
     assert content(store) != content(before)
 
 
-def test_a_new_picture_is_embedded_and_a_removed_one_is_gone(shop, store, encoder):
+def test_a_new_image_is_embedded_and_a_removed_one_is_gone(shop, store, encoder):
     del shop.items["item000"]
     shop.put("new", 50)
     report = index(shop, store, encoder)
@@ -96,26 +96,26 @@ def test_a_changed_price_touches_no_vector(shop, store):
     assert vision_recs.open(store).similar("item003")[0].attributes
 
 
-def test_a_changed_attribute_of_a_picture_is_seen(store, shop):
-    shop.put("views", 20, 21, picture_attributes=({"view": "front"}, {"view": "side"}), colour="red")
+def test_a_changed_attribute_of_an_image_is_seen(store, shop):
+    shop.put("views", 20, 21, image_attributes=({"view": "front"}, {"view": "side"}), color="red")
     index(shop, store)
     assert content(store) == wanted(shop)
-    views = dataclasses.replace(shop.items["views"], picture_attributes=({"view": "front"}, {"view": "back"}))
+    views = dataclasses.replace(shop.items["views"], image_attributes=({"view": "front"}, {"view": "back"}))
     shop.items["views"] = views
     assert index(shop, store, Unused()).generation == 3
     assert content(store) == wanted(shop)
 
 
-def test_two_items_that_share_a_picture_are_two_rows_and_one_vector(shop, store, encoder):
+def test_two_items_that_share_an_image_are_two_rows_and_one_vector(shop, store, encoder):
     shop.put("one", "same.png")
     shop.put("two", "same.png")
     shop.put("three", "copy.png")
-    shop.files["same.png"] = shop.files["copy.png"] = picture(70)
+    shop.files["same.png"] = shop.files["copy.png"] = image(70)
     report = index(shop, store, encoder)
-    assert (report.items, report.pictures, report.embedded, report.reused) == (10, 10, 1, 9)
+    assert (report.items, report.images, report.embedded, report.reused) == (10, 10, 1, 9)
     opened = Store.open(store)
-    (position,) = {opened.pictures(item)[0].position for item in ("one", "two", "three")}
-    shown = [(row.id, row.picture) for row in opened.rows([position], limit=9)[position]]
+    (position,) = {opened.images(item)[0].position for item in ("one", "two", "three")}
+    shown = [(row.id, row.image) for row in opened.rows([position], limit=9)[position]]
     assert shown == [("one", "same.png"), ("three", "copy.png"), ("two", "same.png")]
     assert len(opened.positions()) == 8
     del shop.items["one"]
@@ -124,45 +124,45 @@ def test_two_items_that_share_a_picture_are_two_rows_and_one_vector(shop, store,
 
 
 @pytest.mark.parametrize("shard_size", [1, 2, 3, 5])
-def test_a_picture_that_many_items_share_is_embedded_once_wherever_a_shard_ends(tmp_path, encoder, shard_size):
+def test_an_image_that_many_items_share_is_embedded_once_wherever_a_shard_ends(tmp_path, encoder, shard_size):
     shop = shop_of(0)
     for number in range(30):
         shop.put(f"item{number:03}", number // 2, f"no image {number % 3}.png")
-    shop.files |= {f"no image {number}.png": picture(99) for number in range(3)}
+    shop.files |= {f"no image {number}.png": image(99) for number in range(3)}
     report = index(shop, tmp_path, encoder, shard_size=shard_size)
-    assert (report.pictures, report.embedded) == (60, 16)
+    assert (report.images, report.embedded) == (60, 16)
     assert encoder.encoded == 16 + 1
     assert content(tmp_path) == wanted(shop)
 
 
-def test_one_picture_of_several_is_removed(shop, store):
+def test_one_image_of_several_is_removed(shop, store):
     shop.put("many", 20, 21, 22)
     index(shop, store)
-    shop.items["many"] = dataclasses.replace(shop.items["many"], pictures=("20.png", "22.png"))
+    shop.items["many"] = dataclasses.replace(shop.items["many"], images=("20.png", "22.png"))
     report = index(shop, store, Unused())
-    assert (report.items, report.pictures, report.embedded, report.removed) == (8, 9, 0, 0)
+    assert (report.items, report.images, report.embedded, report.removed) == (8, 9, 0, 0)
     assert content(store) == wanted(shop)
-    assert "21.png" not in {match.picture for match in vision_recs.open(store).similar("item000", k=50)}
+    assert "21.png" not in {match.image for match in vision_recs.open(store).similar("item000", k=50)}
 
 
-def test_pictures_of_an_item_in_another_order_are_seen_in_that_order(shop, store):
+def test_images_of_an_item_in_another_order_are_seen_in_that_order(shop, store):
     shop.put("many", 20, 21, 22)
     index(shop, store)
-    shop.items["many"] = dataclasses.replace(shop.items["many"], pictures=("22.png", "20.png", "21.png"))
+    shop.items["many"] = dataclasses.replace(shop.items["many"], images=("22.png", "20.png", "21.png"))
     assert index(shop, store, Unused()).generation == 3
-    assert [known.picture for known in Store.open(store).pictures("many")] == ["22.png", "20.png", "21.png"]
+    assert [known.image for known in Store.open(store).images("many")] == ["22.png", "20.png", "21.png"]
 
 
-def test_items_in_another_order_are_the_same_catalogue(shop, store):
+def test_items_in_another_order_are_the_same_catalog(shop, store):
     shop.items = dict(reversed(shop.items.items()))
     assert index(shop, store, Unused()).generation == 1
 
 
-def test_a_picture_listed_twice_is_one_picture_on_every_run(shop, store):
-    shop.put("twice", 20, 20, 21, picture_attributes=({"view": 1}, {"view": 2}, {"view": 3}))
+def test_an_image_listed_twice_is_one_image_on_every_run(shop, store):
+    shop.put("twice", 20, 20, 21, image_attributes=({"view": 1}, {"view": 2}, {"view": 3}))
     for generation in (2, 2):
         assert index(shop, store).generation == generation
-        assert [(p.picture, p.attributes) for p in Store.open(store).pictures("twice")] == [
+        assert [(p.image, p.attributes) for p in Store.open(store).images("twice")] == [
             ("20.png", {"view": 1}),
             ("21.png", {"view": 3}),
         ]
@@ -192,7 +192,7 @@ def test_the_encoder_of_the_store_goes_on_and_is_loaded_only_if_it_is_needed(sho
         loaded.append(name)
         return FakeEncoder(name)
 
-    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", load)
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", load)
     assert vision_recs.index(shop, store).generation == 1
     assert loaded == []
     shop.put("new", 50)
@@ -202,7 +202,7 @@ def test_the_encoder_of_the_store_goes_on_and_is_loaded_only_if_it_is_needed(sho
 
 
 def test_other_weights_under_the_name_of_the_encoder_are_refused(shop, store, monkeypatch):
-    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", lambda name, **_: FakeEncoder(name, turn=5))
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name, turn=5))
     before = snapshot(store)
     shop.put("new", 50)
     with pytest.raises(SpaceMismatch) as raised:
@@ -229,13 +229,13 @@ def test_the_first_probe_of_a_space_stands(shop, store):
         def encode(self, pixels):
             return super().encode(pixels // 16 * 16)
 
-    probe = Store.open(store).manifest.probe
+    probe = Store.open(store).manifest.canary
     shop.put("new", 50)
     assert index(shop, store, Rounded()).embedded == 1
-    assert Store.open(store).manifest.probe == probe
+    assert Store.open(store).manifest.canary == probe
 
 
-def test_a_catalogue_that_moved_is_noted_and_nothing_is_embedded(shop, store):
+def test_a_catalog_that_moved_is_noted_and_nothing_is_embedded(shop, store):
     shop.location, shop.root = "/elsewhere/catalog.csv", "/elsewhere"
     report = index(shop, store, Unused())
     assert (report.generation, report.embedded) == (2, 0)
@@ -244,7 +244,7 @@ def test_a_catalogue_that_moved_is_noted_and_nothing_is_embedded(shop, store):
 
 
 def test_a_checkpoint_that_moved_is_noted(shop, tmp_path, monkeypatch):
-    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", lambda name, **_: FakeEncoder(name))
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
     for generation, name in enumerate(("a.pth", "a.pth", "b.pth"), 1):
         options = IndexOptions(weights=tmp_path / name)
         report = vision_recs.index(shop, tmp_path / "index", encoder="fake", options=options)
@@ -257,12 +257,12 @@ def test_a_checkpoint_that_moved_is_noted(shop, tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of seven pictures, whose files count as settled at once."""
+    """A folder of seven images, whose files count as settled at once."""
     monkeypatch.setattr(files, "_RACY_NS", 0)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(7):
-        (folder / f"{number}.png").write_bytes(picture(number))
+        (folder / f"{number}.png").write_bytes(image(number))
     return folder
 
 
@@ -270,8 +270,8 @@ def folder(tmp_path, monkeypatch):
 def read(monkeypatch):
     """Collect which files are read."""
     names = []
-    real = files.PictureFiles.read
-    monkeypatch.setattr(files.PictureFiles, "read", lambda self, name: names.append(name) or real(self, name))
+    real = files.ImageFiles.read
+    monkeypatch.setattr(files.ImageFiles, "read", lambda self, name: names.append(name) or real(self, name))
     return names
 
 
@@ -303,7 +303,7 @@ def test_an_edit_of_the_same_size_is_seen(folder, tmp_path):
     run(folder, tmp_path)
     path = folder / "3.png"
     size = path.stat().st_size
-    other = next(data for seed in range(1000, 2000) if len(data := picture(seed)) <= size)
+    other = next(data for seed in range(1000, 2000) if len(data := image(seed)) <= size)
     _until_the_clock_moves(path)
     path.write_bytes(other.ljust(size, b"\0"))
     assert run(folder, tmp_path).embedded == 1

@@ -11,23 +11,23 @@ def plane(*degrees):
     return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
 
 
-def items(**pictures):
-    """Return items with pictures at angles; equal angles are one picture."""
-    angles = [angle for found in pictures.values() for angle in found]
+def items(**images):
+    """Return items with images at angles; equal angles are one image."""
+    angles = [angle for found in images.values() for angle in found]
     positions = [angles.index(angle) for angle in angles]
-    starts = np.cumsum([0, *(len(found) for found in pictures.values())])[:-1]
-    return ItemVectors(list(pictures), starts, np.array(positions), plane(*angles))
+    starts = np.cumsum([0, *(len(found) for found in images.values())])[:-1]
+    return ItemVectors(list(images), starts, np.array(positions), plane(*angles))
 
 
 SHOP = items(a=[0], b=[10, 90], c=[20], d=[80], e=[170])
 
 
-def test_an_item_is_ranked_by_its_best_picture_and_never_for_itself():
+def test_an_item_is_ranked_by_its_best_image_and_never_for_itself():
     judged = judge(SHOP, SHOP, Labels(dict.fromkeys("abcde", "x"), SHOP.ids))
     named = [[SHOP.ids[target] for target in row if target >= 0] for row in judged.nearest]
     assert named == [
         ["b", "c", "d", "e"],
-        ["a", "c", "d", "e"],  # by its pictures at 10 and 90: a and c and d are all 10 away, in the order of ids
+        ["a", "c", "d", "e"],  # by its images at 10 and 90: a and c and d are all 10 away, in the order of ids
         ["b", "a", "d", "e"],
         ["b", "c", "a", "e"],
         ["b", "d", "c", "a"],
@@ -52,9 +52,9 @@ def test_pairs_hold_one_way_and_only_above_zero():
     assert judged.of("mrr").tolist() == [1 / 2]
 
 
-def test_a_picture_finds_its_item_by_the_others_only():
+def test_an_image_finds_its_item_by_the_others_only():
     shop = items(a=[0, 8], b=[1], c=[50, 58], d=[4])
-    judged = judge(shop, shop, OwnItem(shop.ids), by_picture=True)
+    judged = judge(shop, shop, OwnItem(shop.ids), per_image=True)
     assert judged.queries == ["a", "a", "c", "c"]
     assert judged.of("mrr").tolist() == pytest.approx([1 / 3, 1 / 3, 1, 1])
     assert judged.skipped == 2

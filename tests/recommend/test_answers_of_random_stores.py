@@ -12,15 +12,15 @@ import vision_recs
 
 @pytest.fixture(autouse=True, params=[1, 3], scope="module")
 def _slack(request):
-    """Fetch as few pictures at first as there may be, so that the search has to go on."""
+    """Fetch as few images at first as there may be, so that the search has to go on."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vision_recs.recommend.search._SLACK", request.param)
+        patch.setattr("vision_recs.recommend.retrieve._SLACK", request.param)
         yield
 
 
 @settings(deadline=None, max_examples=25)
 @given(shop=shops(14, {}), data=st.data())
-def test_answers_are_those_of_a_loop_over_every_picture(shop, data):
+def test_answers_are_those_of_a_loop_over_every_image(shop, data):
     with tempfile.TemporaryDirectory() as folder:
         index(shop, folder, FakeEncoder())
         opened = vision_recs.open(folder)
@@ -29,7 +29,7 @@ def test_answers_are_those_of_a_loop_over_every_picture(shop, data):
             asked = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))
             k = data.draw(st.integers(1, 20))
             found, expected = opened.similar(*asked, k=k), ranking(held, asked, k)
-            assert [(match.id, match.picture) for match in found] == [(item, name) for item, name, _ in expected]
+            assert [(match.id, match.image) for match in found] == [(item, name) for item, name, _ in expected]
             assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
             assert not {match.id for match in found} & set(asked)
             assert len({match.digest for match in found}) == len(found)

@@ -1,11 +1,11 @@
-"""Answers under a filter are those of a loop over every picture of every item that matches, at every selectivity."""
+"""Answers under a filter are those of a loop over every image of every item that matches, at every selectivity."""
 
 import dataclasses
 import random
 import tempfile
 
 import pytest
-from fake_shop import FakeEncoder, Shop, content, index, picture, ranking
+from fake_shop import FakeEncoder, Shop, content, image, index, ranking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_shops import shops
@@ -42,7 +42,7 @@ def matching(held, where, asked):
 
 
 def expected(held, where, asked, k):
-    """Return what a loop finds: the pictures of an item that is asked for, and does not match, hide no other's."""
+    """Return what a loop finds: the images of an item that is asked for, and does not match, hide no other's."""
     return ranking(matching(held, where, asked), asked, k)
 
 
@@ -57,14 +57,14 @@ def test_answers_are_those_of_a_loop_over_the_items_that_match(shop, data, k):
         held = content(opened.store)
         found = opened.similar(*asked, k=k, where=where)
     wanted = expected(held, where, asked, k)
-    assert [(match.id, match.picture) for match in found] == [(item, name) for item, name, _ in wanted]
+    assert [(match.id, match.image) for match in found] == [(item, name) for item, name, _ in wanted]
     assert [match.score for match in found] == pytest.approx([score for _, _, score in wanted], abs=1e-6)
     assert all(where.matches(held.items[match.id][0]) for match in found)
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """Three hundred items of which `rank < n` selects n; every fifth picture is shared with the item before."""
+    """Three hundred items of which `rank < n` selects n; every fifth image is shared with the item before."""
     shop = Shop()
     draw = random.Random(0)
     ranks = draw.sample(range(300), 300)
@@ -84,7 +84,7 @@ def test_nothing_is_lost_at_any_selectivity(large, selected):
     for asked in (["item000"], ["item004", "item123"], ["item299"]):
         found = opened.similar(*asked, k=20, where=where)
         wanted = expected(held, where, asked, 20)
-        assert [(m.id, m.picture) for m in found] == [(item, name) for item, name, _ in wanted]
+        assert [(m.id, m.image) for m in found] == [(item, name) for item, name, _ in wanted]
         assert [m.score for m in found] == pytest.approx([score for _, _, score in wanted], abs=1e-6)
 
 
@@ -107,7 +107,7 @@ def test_fewer_are_a_beginning_of_more_and_a_narrower_filter_gives_a_part(large)
     assert narrow == [match for match in wide if match.id in ids]
 
 
-def test_a_picture_that_several_items_show_is_that_of_the_first_which_matches(tmp_path):
+def test_an_image_that_several_items_show_is_that_of_the_first_which_matches(tmp_path):
     shop = Shop()
     shop.put("asked", 0, price=1)
     shop.put("a-dear", 1, price=9)
@@ -132,17 +132,17 @@ def test_whoever_asks_need_not_match_and_never_answers(tmp_path):
     assert opened.similar("item0", where="price > 100") == []
 
 
-def test_a_picture_asks_under_a_filter_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", lambda name, **_: FakeEncoder(name))
+def test_an_image_asks_under_a_filter_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
     shop = Shop()
     for number in range(6):
         shop.put(f"item{number}", number, price=number)
     index(shop, tmp_path)
     opened = vision_recs.open(tmp_path)
-    found = opened.similar_to_picture(picture(5), k=2, where="price != 5")
+    found = opened.similar_to_image(image(5), k=2, where="price != 5")
     held = content(opened.store)
     del held.items["item5"]
-    wanted = ranking(held, [], 2, encoder=FakeEncoder(), pictures=[picture(5)])
+    wanted = ranking(held, [], 2, encoder=FakeEncoder(), images=[image(5)])
     assert [(m.id, round(m.score, 5)) for m in found] == [(item, round(score, 5)) for item, _, score in wanted]
 
 

@@ -13,7 +13,7 @@ import vision_recs
 from vision_recs.errors import HistoryError, UnknownItem
 from vision_recs.recommend import Event, History, Query, read_history
 from vision_recs.recommend.interests import ward
-from vision_recs.types import unit_rows
+from vision_recs.vectors import normalize_or_raise
 
 DAY = 86_400.0
 
@@ -129,13 +129,13 @@ directions = st.lists(st.tuples(*[st.integers(-4, 4)] * 3).filter(any), min_size
 def test_clusters_are_those_of_the_definition(points, limit):
     # Points that no two pairs of are equally far apart, so that the order of merges is never a matter of rounding.
     scattered = np.array(points) + np.random.default_rng(len(points)).normal(0, 0.05, (len(points), 3))
-    vectors = unit_rows(scattered.astype(np.float32))
+    vectors = normalize_or_raise(scattered.astype(np.float32))
     assert ward(vectors, limit=limit) == slow_ward(vectors, limit)
 
 
 def test_two_bunches_in_the_plane_are_two_clusters():
     angles = np.radians([0, 80, 5, 85, 90])
-    vectors = unit_rows(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    vectors = normalize_or_raise(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
     assert ward(vectors, limit=0.1) == [[0, 2], [1, 3, 4]]
     assert ward(vectors, limit=9) == [[0, 1, 2, 3, 4]]
     assert ward(vectors, limit=0) == [[0], [1], [2], [3], [4]]
@@ -148,12 +148,12 @@ def test_two_bunches_in_the_plane_are_two_clusters():
 def shop(tmp_path):
     """Reds, blues and greens of many shades: red-00 ... red-19 and so on."""
     shop = Shop()
-    for colour, channel in (("red", 0), ("blue", 2), ("green", 1)):
+    for color, channel in (("red", 0), ("blue", 2), ("green", 1)):
         for shade in range(20):
             pixels = np.zeros((8, 8, 3))
             pixels[..., channel], pixels[..., (channel + 1) % 3] = 255, 3 * shade
-            shop.files[f"{colour}-{shade:02}.png"] = png(pixels)
-            shop.put(f"{colour}-{shade:02}", f"{colour}-{shade:02}.png")
+            shop.files[f"{color}-{shade:02}.png"] = png(pixels)
+            shop.put(f"{color}-{shade:02}", f"{color}-{shade:02}.png")
     index(shop, tmp_path, shard_size=30)
     return vision_recs.open(tmp_path)
 
@@ -196,9 +196,7 @@ def test_a_history_beside_an_item_leans_its_answer(shop):
 def test_what_is_no_longer_sold_is_left_out(shop):
     assert shop.interests(seen("red-02", "gone")) == shop.interests(seen("red-02"))
     assert shop.answer(Query(history=seen("red-02", "gone"), k=3)) == shop.similar("red-02", k=3)
-    with pytest.raises(
-        UnknownItem, match="no item of the history is in the index, such as 'away'; index the catalogue"
-    ):
+    with pytest.raises(UnknownItem, match="no item of the history is in the index, such as 'away'; index the catalog"):
         shop.interests(seen("gone", "away"))
 
 

@@ -1,29 +1,28 @@
-"""Queries of several parts: weights, items to move away from, pictures, words, and the score that all of them give."""
+"""Queries of several parts: weights, items to move away from, images, words, and the score that all of them give."""
 
 import numpy as np
 import pytest
-from fake_shop import FakeEncoder, Shop, index, picture, png, shop_of
+from fake_shop import FakeEncoder, Shop, image, index, png, shop_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 import vision_recs
-from vision_recs.engines.ranking import cosines
-from vision_recs.errors import DegenerateVector, NoTextTower, UnknownItem
+from vision_recs.errors import NoTextTower, UnknownItem, ZeroVector
 from vision_recs.recommend import Query, Weighted
-from vision_recs.recommend.questions import Part, Question
-from vision_recs.types import unit_rows
+from vision_recs.recommend.scoring import Part, Question
+from vision_recs.vectors import exact_cosine, normalize_or_raise
 
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
 HALF = 1 / np.sqrt(2)
 
 
 @pytest.fixture
-def colours(tmp_path):
-    """A shop of flat colours, between which cosines are known by heart."""
+def colors(tmp_path):
+    """A shop of flat colors, between which cosines are known by heart."""
     shop = Shop()
     flat = {"red": RED, "green": GREEN, "blue": BLUE, "yellow": YELLOW, "pink": (255, 0, 255)}
-    for name, colour in flat.items():
-        shop.files[f"{name}.png"] = png(np.full((8, 8, 3), colour))
+    for name, color in flat.items():
+        shop.files[f"{name}.png"] = png(np.full((8, 8, 3), color))
         shop.put(name, f"{name}.png")
     index(shop, tmp_path)
     return vision_recs.open(tmp_path)
@@ -33,49 +32,54 @@ def scores(matches):
     return {match.id: pytest.approx(match.score, abs=1e-3) for match in matches}
 
 
-def test_the_score_is_the_mean_by_weight(colours):
-    found = colours.answer(Query(items=(Weighted("red", 3.0), "blue")))
+def test_the_score_is_the_mean_by_weight(colors):
+    found = colors.answer(Query(items=(Weighted("red", 3.0), "blue")))
     assert [match.id for match in found] == ["pink", "yellow", "green"]
     assert scores(found) == {"pink": HALF, "yellow": 0.75 * HALF, "green": 0}
 
 
-def test_only_the_ratio_of_weights_matters(colours):
-    one = colours.answer(Query(items=(Weighted("red", 3.0), "blue"), unlike=(Weighted("green", 1.0),)))
-    other = colours.answer(Query(items=(Weighted("red", 6.0), Weighted("blue", 2.0)), unlike=(Weighted("green", 2.0),)))
+def test_only_the_ratio_of_weights_matters(colors):
+    one = colors.answer(Query(items=(Weighted("red", 3.0), "blue"), negatives=(Weighted("green", 1.0),)))
+    other = colors.answer(
+        Query(items=(Weighted("red", 6.0), Weighted("blue", 2.0)), negatives=(Weighted("green", 2.0),))
+    )
     assert one == other
 
 
-def test_what_is_like_an_item_on_the_other_side_moves_down(colours):
-    assert [match.id for match in colours.answer(Query(items=("red",)))] == ["pink", "yellow", "blue", "green"]
-    found = colours.answer(Query(items=("red",), unlike=("blue",)))
+def test_what_is_like_an_item_on_the_other_side_moves_down(colors):
+    assert [match.id for match in colors.answer(Query(items=("red",)))] == ["pink", "yellow", "blue", "green"]
+    found = colors.answer(Query(items=("red",), negatives=("blue",)))
     assert [match.id for match in found] == ["yellow", "pink", "green"]
     assert scores(found) == {"yellow": HALF, "pink": HALF - 0.5 * HALF, "green": 0}
-    found = colours.answer(Query(items=("red",), unlike=(Weighted("blue", 2.0),)))
+    found = colors.answer(Query(items=("red",), negatives=(Weighted("blue", 2.0),)))
     assert scores(found) == {"yellow": HALF, "green": 0, "pink": HALF - 2 * HALF}
 
 
-def test_an_item_named_twice_has_both_weights(colours):
-    twice = colours.answer(Query(items=("red", "red", "blue")))
-    assert twice == colours.answer(Query(items=(Weighted("red", 2.0), "blue")))
+def test_an_item_named_twice_has_both_weights(colors):
+    twice = colors.answer(Query(items=("red", "red", "blue")))
+    assert twice == colors.answer(Query(items=(Weighted("red", 2.0), "blue")))
 
 
-def test_an_unknown_item_on_the_other_side_is_named(colours):
+def test_an_unknown_item_on_the_other_side_is_named(colors):
     with pytest.raises(UnknownItem, match="no item has the id 'bleu'"):
-        colours.answer(Query(items=("red",), unlike=("bleu",)))
+        colors.answer(Query(items=("red",), negatives=("bleu",)))
 
 
 @pytest.mark.parametrize(
     ("query", "message"),
     [
         ({}, "the query asks for nothing"),
-        ({"unlike": ("a",)}, "the query asks for nothing"),
+        ({"negatives": ("a",)}, "the query asks for nothing"),
         (
             {"items": (Weighted("a", 0.0),)},
-            "a weight of 0.0 is not above 0; to ask for less of an item, name it in unlike",
+            "a weight of 0.0 is not above 0; to ask for less of an item, name it in negatives",
         ),
         ({"items": (Weighted("a", float("nan")),)}, "a weight of nan"),
-        ({"items": ("a",), "unlike": (Weighted("b", -1.0),)}, "a weight of -1.0"),
-        ({"items": ("a", "b"), "unlike": ("b",)}, "the item 'b' is asked for and asked against; leave one of the two"),
+        ({"items": ("a",), "negatives": (Weighted("b", -1.0),)}, "a weight of -1.0"),
+        (
+            {"items": ("a", "b"), "negatives": ("b",)},
+            "the item 'b' is asked for and asked against; leave one of the two",
+        ),
         ({"texts": (" ",)}, "the text is empty; write what the items are like"),
     ],
 )
@@ -90,15 +94,15 @@ planes = st.lists(st.tuples(*[st.integers(-3, 3)] * 2).filter(any), min_size=1, 
 
 
 def part(vectors, weight, kind="item"):
-    return Part(kind, "x", weight, unit_rows(np.array(vectors, dtype=np.float32)), (None,) * len(vectors))
+    return Part(kind, "x", weight, normalize_or_raise(np.array(vectors, dtype=np.float32)), (None,) * len(vectors))
 
 
 @st.composite
 def questions(draw):
     weights = st.sampled_from([0.1, 0.5, 1.0, 2.0, 7.0])
     parts = [part(vectors, draw(weights)) for vectors in draw(st.lists(planes, min_size=1, max_size=3))]
-    unlike = [part(vectors, draw(weights), "not") for vectors in draw(st.lists(planes, max_size=2))]
-    return Question(tuple(parts), tuple(unlike))
+    negatives = [part(vectors, draw(weights), "negative") for vectors in draw(st.lists(planes, max_size=2))]
+    return Question(tuple(parts), tuple(negatives))
 
 
 def slow_score(question, vector):
@@ -106,13 +110,13 @@ def slow_score(question, vector):
         return max(float(np.dot(own.astype(float), vector.astype(float))) for own in part.vectors)
 
     total = sum(part.weight * best(part) for part in question.parts)
-    total -= sum(part.weight * max(0.0, best(part)) for part in question.unlike)
+    total -= sum(part.weight * max(0.0, best(part)) for part in question.negatives)
     return total / sum(part.weight for part in question.parts)
 
 
 @given(question=questions(), others=planes)
 def test_the_score_is_that_of_the_formula(question, others):
-    vectors = unit_rows(np.array(others, dtype=np.float32))
+    vectors = normalize_or_raise(np.array(others, dtype=np.float32))
     expected = [slow_score(question, vector) for vector in vectors]
     np.testing.assert_allclose(question.scores(vectors), expected, atol=1e-6)
     if question.is_single:
@@ -120,20 +124,20 @@ def test_the_score_is_that_of_the_formula(question, others):
 
 
 @given(question=questions(), others=planes)
-def test_no_picture_exceeds_the_bound_of_searches_that_end_where_it_stands(question, others):
-    vectors = unit_rows(np.array(others, dtype=np.float32))
+def test_no_image_exceeds_the_bound_of_searches_that_end_where_it_stands(question, others):
+    vectors = normalize_or_raise(np.array(others, dtype=np.float32))
     for vector, score in zip(vectors, question.scores(vectors).tolist(), strict=True):
-        lasts = [float(cosines(vector[None], own)[0]) for own in question.vectors]
+        lasts = [float(exact_cosine(vector[None], own)[0]) for own in question.vectors]
         assert score <= question.bound(lasts)
-        if not question.unlike:
+        if not question.negatives:
             assert score == question.bound(lasts)
 
 
-# Pictures and words
+# Images and words
 
 
 class WordEncoder:
-    """Finds the picture that a text is the number of."""
+    """Finds the image that a text is the number of."""
 
     def encode_text(self, texts):
         vectors = [self._vector(text) for text in texts]
@@ -144,7 +148,7 @@ class WordEncoder:
 
         if text == "?":
             return np.zeros((1, FakeEncoder().spec.dim), np.float32)
-        return FakeEncoder().encode(images.load(picture(int(text)), FakeEncoder().spec.recipe)[None])
+        return FakeEncoder().encode(images.load(image(int(text)), FakeEncoder().spec.recipe)[None])
 
 
 @pytest.fixture
@@ -158,8 +162,8 @@ def numbered(tmp_path, monkeypatch):
         encoder.spec = FakeEncoder().spec
         return encoder
 
-    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", lambda name, **_: FakeEncoder(name))
-    monkeypatch.setattr("vision_recs.encoders.space.load_text_encoder", load_words)
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_text_encoder", load_words)
     index(shop_of(12), tmp_path)
     return vision_recs.open(tmp_path), loaded
 
@@ -173,9 +177,9 @@ def test_words_find_what_they_describe(numbered):
     assert loaded == ["fake"]
 
 
-def test_items_pictures_and_words_count_alike(numbered):
+def test_items_images_and_words_count_alike(numbered):
     shop, _ = numbered
-    mixed = shop.answer(Query(items=("item003",), pictures=(picture(4),), texts=("5",), k=12))
+    mixed = shop.answer(Query(items=("item003",), images=(image(4),), texts=("5",), k=12))
     assert {match.id for match in mixed} == {f"item{number:03}" for number in range(12) if number != 3}
     score_of = {match.id: match.score for match in mixed}
     of_items = shop.answer(Query(items=("item003", "item004", "item005"), k=12))
@@ -194,7 +198,7 @@ def test_words_have_weights_too(numbered):
 
 
 def test_words_without_a_direction_are_one_sentence(numbered):
-    with pytest.raises(DegenerateVector, match="gives the text no direction; write it in other words"):
+    with pytest.raises(ZeroVector, match="gives the text no direction; write it in other words"):
         numbered[0].answer(Query(texts=("?",)))
 
 

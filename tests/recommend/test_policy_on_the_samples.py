@@ -1,11 +1,11 @@
-"""What a shop is promised, on the sixty products of the sample catalogue."""
+"""What a shop is promised, on the sixty products of the sample catalog."""
 
 import numpy as np
 import pytest
 
 import vision_recs
 from vision_recs.filters import Filter
-from vision_recs.recommend import DIVERSITY, Policy, Query, Rules
+from vision_recs.recommend import DEFAULT_DIVERSITY, Policy, Query, Rules
 from vision_recs.recommend.rules import Exclude
 
 
@@ -14,7 +14,7 @@ def shop(sample_store):
     return vision_recs.open(sample_store)
 
 
-@pytest.mark.parametrize("diversity", [0.0, DIVERSITY])
+@pytest.mark.parametrize("diversity", [0.0, DEFAULT_DIVERSITY])
 def test_no_answer_holds_the_asked_item_a_second_variant_or_a_sold_out_item(shop, diversity):
     in_stock = Policy(diversity=diversity, rules=Rules(exclude=(Exclude(Filter.parse("not in_stock")),)))
     sold_out = 0
@@ -37,16 +37,14 @@ def test_diversity_lowers_the_likeness_within_answers_and_hardly_the_scores(shop
         scores = [match.score for answer in answers for match in answer]
         return np.mean(scores), np.mean([likeness(shop, answer) for answer in answers])
 
-    (plain_score, plain_likeness), (score, like) = measured(0.0), measured(DIVERSITY)
+    (plain_score, plain_likeness), (score, like) = measured(0.0), measured(DEFAULT_DIVERSITY)
     assert 0.95 * plain_score <= score < plain_score
     assert like < 0.96 * plain_likeness
 
 
 def likeness(shop, answer):
-    """Return the mean cosine of two different matches of *answer*, by the pictures that are shown."""
-    positions = [
-        next(p.position for p in shop.store.pictures(match.id) if p.picture == match.picture) for match in answer
-    ]
+    """Return the mean cosine of two different matches of *answer*, by the images that are shown."""
+    positions = [next(p.position for p in shop.store.images(match.id) if p.image == match.image) for match in answer]
     vectors = shop.store.vectors(np.array(positions))
     products = vectors @ vectors.T
     return (products.sum() - np.trace(products)) / (len(answer) * (len(answer) - 1))

@@ -1,4 +1,4 @@
-"""Every promise of the policy, on random shops, against a loop over all pictures and all rules."""
+"""Every promise of the policy, on random shops, against a loop over all images and all rules."""
 
 import tempfile
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ occasions = st.one_of(
 relations = st.lists(
     st.sampled_from([Same("category"), Differ("brand"), Bounds("price", 0.5, 2.0), Same("in_stock")]), unique=True
 )
-# Four cells of a few grey levels: few directions, so that many pictures tie, some of other bytes.
+# Four cells of a few grey levels: few directions, so that many images tie, some of other bytes.
 levels = st.sampled_from([level for level in product([0, 100, 200], repeat=4) if any(level)])
 facts = st.fixed_dictionaries(
     {
@@ -50,13 +50,13 @@ facts = st.fixed_dictionaries(
 
 @st.composite
 def shops(draw):
-    """A shop of 6 to 18 items; pictures may be shared, be copies of one another, or lie in one direction."""
+    """A shop of 6 to 18 items; images may be shared, be copies of one another, or lie in one direction."""
     shop = Shop()
     kinds = draw(st.lists(levels, min_size=3, max_size=12))
     shop.files = {f"{number}.png": cells(kind) for number, kind in enumerate(kinds)}
-    pictures = st.lists(st.sampled_from(sorted(shop.files)), min_size=1, max_size=3, unique=True)
+    images = st.lists(st.sampled_from(sorted(shop.files)), min_size=1, max_size=3, unique=True)
     for number in range(draw(st.integers(6, 18))):
-        shop.put(f"item{number:02}", *draw(pictures), **draw(facts))
+        shop.put(f"item{number:02}", *draw(images), **draw(facts))
     return shop
 
 
@@ -101,7 +101,7 @@ def queries(draw, shop):
         )
     return Query(
         items=tuple(Weighted(item, draw(weights)) for item in wishes),
-        unlike=tuple(Weighted(item, draw(weights)) for item in dislikes),
+        negatives=tuple(Weighted(item, draw(weights)) for item in dislikes),
         history=history,
         k=draw(st.integers(1, 8)),
         where=draw(seldom_filters),
@@ -113,8 +113,8 @@ def _limits(request):
     """Small limits, so that the search has to go on, narrows to what matches, and leaves some out of the pool."""
     slack, narrow, (pool, for_each) = request.param
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vision_recs.recommend.search._SLACK", slack)
-        patch.setattr("vision_recs.recommend.search._NARROW", narrow)
+        patch.setattr("vision_recs.recommend.retrieve._SLACK", slack)
+        patch.setattr("vision_recs.recommend.retrieve._NARROW", narrow)
         patch.setattr("vision_recs.recommend.policy._POOL", pool)
         patch.setattr("vision_recs.recommend.policy._POOL_FOR_EACH", for_each)
         patch.setattr("vision_recs.recommend.interests._ALIKE", 0.1)  # so that a history holds several interests
@@ -123,17 +123,20 @@ def _limits(request):
 
 @settings(deadline=None, max_examples=25)
 @given(shop=shops(), data=st.data())
-def test_an_answer_is_that_of_a_loop_over_all_pictures_and_rules(shop, data):
+def test_an_answer_is_that_of_a_loop_over_all_images_and_rules(shop, data):
     with opened(shop) as recommender:
         for _ in range(4):
             policy, query = data.draw(policies), data.draw(queries(shop))
             found = recommender.answer(query, policy)
             expected = SlowShop(recommender.store, query, policy).answer()
-            assert [(match.id, match.picture) for match in found] == [(place.item, place.picture) for place in expected]
+            assert [(match.id, match.image) for match in found] == [(place.item, place.image) for place in expected]
             assert [match.score for match in found] == [place.score for place in expected]
-            moves = [tuple((move.rule, move.by, move.to) for move in match.why.moves) for match in found]
+            moves = [
+                tuple((effect.rule, effect.score_delta, effect.position) for effect in match.explanation.effects)
+                for match in found
+            ]
             assert moves == [place.moves for place in expected]
-            assert [match.why.relaxed for match in found] == [place.relaxed for place in expected]
+            assert [match.explanation.relaxed for match in found] == [place.relaxed for place in expected]
 
 
 @settings(deadline=None, max_examples=15)
@@ -208,7 +211,9 @@ def keeps_its_promises(found, query, policy):
     groups = [
         (type(match.attributes[policy.one_per]) is bool, match.attributes[policy.one_per])
         for match in found
-        if policy.one_per and match.attributes[policy.one_per] is not None and "one_per" not in match.why.relaxed
+        if policy.one_per
+        and match.attributes[policy.one_per] is not None
+        and "one_per" not in match.explanation.relaxed
     ]
     assert len(set(groups)) == len(groups)
 

@@ -1,28 +1,28 @@
-"""The policy by which pictures become similar items, compared with a loop over every picture."""
+"""The policy by which images become similar items, compared with a loop over every image."""
 
 import threading
 
 import numpy as np
 import pytest
-from fake_shop import BLACK, FakeEncoder, Shop, content, index, picture, png, ranking, shop_of
+from fake_shop import BLACK, FakeEncoder, Shop, content, image, index, png, ranking, shop_of
 
 import vision_recs
-from vision_recs.engines import open_index
 from vision_recs.errors import ImageError, SpaceMismatch, StoreNotFound, UnknownItem
+from vision_recs.indexes import open_index
 from vision_recs.recommend import Query, Recommender, open_recommender
 from vision_recs.store import Store
 
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
 
 
-def flat(*colour):
-    """Return a picture of one colour: its vector is the colour, four times."""
-    return png(np.full((8, 8, 3), colour))
+def flat(*color):
+    """Return an image of one color: its vector is the color, four times."""
+    return png(np.full((8, 8, 3), color))
 
 
 @pytest.fixture
-def colours(tmp_path):
-    """A shop of flat colours, between which cosines are known by heart."""
+def colors(tmp_path):
+    """A shop of flat colors, between which cosines are known by heart."""
     shop = Shop()
     shop.files = {
         "red.png": flat(*RED),
@@ -46,53 +46,53 @@ def fake_loader(monkeypatch):
         loaded.append((name, options))
         return FakeEncoder(name)
 
-    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", load)
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", load)
     return loaded
 
 
 def shown(matches):
-    return [(match.id, match.picture, match.score) for match in matches]
+    return [(match.id, match.image, match.score) for match in matches]
 
 
-def test_the_nearest_colours_come_first_and_equal_scores_by_id(colours):
-    matches = colours.similar("red")
+def test_the_nearest_colors_come_first_and_equal_scores_by_id(colors):
+    matches = colors.similar("red")
     assert [match.id for match in matches] == ["yellow", "white", "blue", "green"]
     assert [match.score for match in matches] == pytest.approx([1 / np.sqrt(2), 1 / np.sqrt(3), 0, 0], abs=1e-3)
-    assert matches[0].picture == "yellow.png"
+    assert matches[0].image == "yellow.png"
 
 
-def test_two_items_together_bring_what_is_like_both(colours):
-    matches = colours.similar("red", "green")
+def test_two_items_together_bring_what_is_like_both(colors):
+    matches = colors.similar("red", "green")
     assert [match.id for match in matches] == ["yellow", "white", "blue"]
     assert [match.score for match in matches] == pytest.approx([1 / np.sqrt(2), 1 / np.sqrt(3), 0], abs=1e-3)
 
 
-def test_an_item_asked_for_twice_is_asked_for_once(colours):
-    assert shown(colours.similar("red", "red")) == shown(colours.similar("red"))
+def test_an_item_asked_for_twice_is_asked_for_once(colors):
+    assert shown(colors.similar("red", "red")) == shown(colors.similar("red"))
 
 
-def test_fewer_are_a_beginning_of_more_and_more_than_there_are_is_all(colours):
-    everything = shown(colours.similar("red", k=100))
+def test_fewer_are_a_beginning_of_more_and_more_than_there_are_is_all(colors):
+    everything = shown(colors.similar("red", k=100))
     assert len(everything) == 4
     for k in (1, 2, 3, 4):
-        assert shown(colours.similar("red", k=k)) == everything[:k]
+        assert shown(colors.similar("red", k=k)) == everything[:k]
 
 
-def test_an_item_matches_by_its_best_picture_and_brings_the_attributes_of_that_one(tmp_path):
+def test_an_item_matches_by_its_best_image_and_brings_the_attributes_of_that_one(tmp_path):
     shop = shop_of(1)
     shop.files |= {"red.png": flat(*RED), "pink.png": flat(255, 120, 120), "blue.png": flat(*BLUE)}
     shop.put("asked", "red.png")
     views = ({"view": "back"}, {"view": "front", "price": 7})
-    shop.put("vase", "blue.png", "pink.png", picture_attributes=views, price=5, colour="mixed")
+    shop.put("vase", "blue.png", "pink.png", image_attributes=views, price=5, color="mixed")
     index(shop, tmp_path)
     match = vision_recs.open(tmp_path).similar("asked", k=1)[0]
-    assert (match.id, match.picture) == ("vase", "pink.png")
-    assert match.attributes == {"view": "front", "price": 7, "colour": "mixed"}
+    assert (match.id, match.image) == ("vase", "pink.png")
+    assert match.attributes == {"view": "front", "price": 7, "color": "mixed"}
 
 
-def test_an_item_of_several_pictures_asks_with_each_of_them(tmp_path):
+def test_an_item_of_several_images_asks_with_each_of_them(tmp_path):
     shop = Shop()
-    shop.files = {name + ".png": flat(*colour) for name, colour in {"red": RED, "blue": BLUE, "green": GREEN}.items()}
+    shop.files = {name + ".png": flat(*color) for name, color in {"red": RED, "blue": BLUE, "green": GREEN}.items()}
     shop.files |= {"wine.png": flat(120, 0, 10), "navy.png": flat(10, 0, 120), "grass.png": flat(90, 255, 0)}
     shop.put("asked", "red.png", "blue.png")
     for name in ("green", "wine", "navy", "grass"):
@@ -104,11 +104,11 @@ def test_an_item_of_several_pictures_asks_with_each_of_them(tmp_path):
     assert [match.score for match in matches] == pytest.approx([near, near, far, 0], abs=1e-3)
 
 
-def test_one_picture_of_several_items_appears_once_with_the_lowest_id(tmp_path):
+def test_one_image_of_several_items_appears_once_with_the_lowest_id(tmp_path):
     shop = shop_of(3)
     for item in ("c", "a", "b"):
         shop.put(item, "same.png")
-    shop.files["same.png"] = picture(50)
+    shop.files["same.png"] = image(50)
     index(shop, tmp_path)
     opened = vision_recs.open(tmp_path)
     assert sorted(match.id for match in opened.similar("item000")) == ["a", "item001", "item002"]
@@ -117,7 +117,7 @@ def test_one_picture_of_several_items_appears_once_with_the_lowest_id(tmp_path):
     assert opened.similar("a", "b")[0].id == "c"
 
 
-def test_an_item_whose_best_picture_is_shown_already_appears_by_its_next(tmp_path):
+def test_an_item_whose_best_image_is_shown_already_appears_by_its_next(tmp_path):
     shop = shop_of(1)
     shop.files |= {"red.png": flat(*RED), "pink.png": flat(255, 90, 90), "rose.png": flat(255, 190, 190)}
     shop.put("asked", "red.png")
@@ -125,7 +125,7 @@ def test_an_item_whose_best_picture_is_shown_already_appears_by_its_next(tmp_pat
     shop.put("second", "pink.png", "rose.png")
     index(shop, tmp_path)
     matches = vision_recs.open(tmp_path).similar("asked", k=2)
-    assert [(match.id, match.picture) for match in matches] == [("first", "pink.png"), ("second", "rose.png")]
+    assert [(match.id, match.image) for match in matches] == [("first", "pink.png"), ("second", "rose.png")]
 
 
 def test_a_crowd_of_copies_hides_nothing(tmp_path):
@@ -169,15 +169,15 @@ def test_without_its_engine_a_store_answers_the_same(tmp_path):
 
 
 def test_a_query_that_asks_for_nothing_is_refused():
-    with pytest.raises(ValueError, match="the query asks for nothing; name an item, a picture, a text or a history"):
+    with pytest.raises(ValueError, match="the query asks for nothing; name an item, an image, a text or a history"):
         Query()
     with pytest.raises(ValueError, match="the query asks for k = 0 items; ask for 1 or more"):
         Query(items=("a",), k=0)
 
 
-def test_an_unknown_item_among_known_ones_is_named(colours):
+def test_an_unknown_item_among_known_ones_is_named(colors):
     with pytest.raises(UnknownItem, match="no item has the id 'rad'; the nearest are red, ") as raised:
-        colours.similar("blue", "rad")
+        colors.similar("blue", "rad")
     assert raised.value.item == "rad"
 
 
@@ -199,59 +199,59 @@ def test_threads_get_the_answers_that_one_gets(tmp_path):
     assert wrong == []
 
 
-# Pictures
+# Images
 
 
-def test_a_picture_of_the_store_finds_itself_and_what_is_like_it(tmp_path, fake_loader):
+def test_an_image_of_the_store_finds_itself_and_what_is_like_it(tmp_path, fake_loader):
     shop = shop_of(9)
     index(shop, tmp_path)
     opened = vision_recs.open(tmp_path, device="cpu")
     assert fake_loader == []
-    found = opened.similar_to_picture(picture(4), k=5)
-    expected = ranking(content(tmp_path), (), 5, encoder=FakeEncoder(), pictures=[picture(4)])
+    found = opened.similar_to_image(image(4), k=5)
+    expected = ranking(content(tmp_path), (), 5, encoder=FakeEncoder(), images=[image(4)])
     assert [match.id for match in found] == [item for item, _, _ in expected]
     assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
     assert found[0].id == "item004"
     assert found[0].score == pytest.approx(1, abs=1e-3)
-    opened.similar_to_picture(picture(5))
+    opened.similar_to_image(image(5))
     ((name, options),) = fake_loader
     assert (name, options["device"], options["weights"]) == ("fake", "cpu", None)
 
 
-def test_a_picture_is_the_path_of_a_file_too(tmp_path, fake_loader):
+def test_an_image_is_the_path_of_a_file_too(tmp_path, fake_loader):
     index(shop_of(5), tmp_path / "index")
-    (tmp_path / "mine.png").write_bytes(picture(99))
+    (tmp_path / "mine.png").write_bytes(image(99))
     opened = vision_recs.open(tmp_path / "index")
-    expected = opened.similar_to_picture(picture(99))
-    assert opened.similar_to_picture(tmp_path / "mine.png") == expected
-    assert opened.similar_to_picture(str(tmp_path / "mine.png")) == expected
+    expected = opened.similar_to_image(image(99))
+    assert opened.similar_to_image(tmp_path / "mine.png") == expected
+    assert opened.similar_to_image(str(tmp_path / "mine.png")) == expected
     assert len(fake_loader) == 1
 
 
-def test_items_and_pictures_asked_for_together_count_alike(tmp_path, fake_loader):
+def test_items_and_images_asked_for_together_count_alike(tmp_path, fake_loader):
     shop = shop_of(12)
     shop.put("more", 30, 31)
     index(shop, tmp_path)
-    extra = (picture(50), picture(51))
-    found = vision_recs.open(tmp_path).answer(Query(items=("more", "item003"), pictures=extra, k=7))
-    expected = ranking(content(tmp_path), ("more", "item003"), 7, encoder=FakeEncoder(), pictures=extra)
-    assert [(match.id, match.picture) for match in found] == [(item, name) for item, name, _ in expected]
+    extra = (image(50), image(51))
+    found = vision_recs.open(tmp_path).answer(Query(items=("more", "item003"), images=extra, k=7))
+    expected = ranking(content(tmp_path), ("more", "item003"), 7, encoder=FakeEncoder(), images=extra)
+    assert [(match.id, match.image) for match in found] == [(item, name) for item, name, _ in expected]
     assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
     assert len(fake_loader) == 1
 
 
 @pytest.mark.usefixtures("fake_loader")
-def test_a_picture_without_a_direction_is_an_image_error(tmp_path):
+def test_an_image_without_a_direction_is_an_image_error(tmp_path):
     index(shop_of(3), tmp_path)
     opened = vision_recs.open(tmp_path)
-    for pictures in ((BLACK,), (picture(1), BLACK)):
-        with pytest.raises(ImageError, match="gives the picture no direction: it is blank; use another one") as raised:
-            opened.answer(Query(pictures=pictures))
-        assert raised.value.reason == "no-direction"
+    for images in ((BLACK,), (image(1), BLACK)):
+        with pytest.raises(ImageError, match="gives the image no direction: it is blank; use another one") as raised:
+            opened.answer(Query(images=images))
+        assert raised.value.reason == "zero-vector"
 
 
 @pytest.mark.usefixtures("fake_loader")
-def test_what_is_no_picture_is_an_image_error(tmp_path):
+def test_what_is_no_image_is_an_image_error(tmp_path):
     index(shop_of(3), tmp_path / "index")
     opened = vision_recs.open(tmp_path / "index")
     (tmp_path / "empty.png").touch()
@@ -261,18 +261,18 @@ def test_what_is_no_picture_is_an_image_error(tmp_path):
         (tmp_path / "empty.png", "empty"),
     ):
         with pytest.raises(ImageError) as raised:
-            opened.similar_to_picture(given)
+            opened.similar_to_image(given)
         assert raised.value.reason == reason
 
 
 def test_other_weights_under_the_same_name_are_refused(tmp_path, monkeypatch):
     index(shop_of(3), tmp_path)
-    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", lambda name, **_: FakeEncoder(name, turn=1))
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name, turn=1))
     opened = vision_recs.open(tmp_path)
     old, new = FakeEncoder().spec.fingerprint, FakeEncoder(turn=1).spec.fingerprint
     for _ in "ab":
         with pytest.raises(SpaceMismatch) as raised:
-            opened.similar_to_picture(picture(1))
+            opened.similar_to_image(image(1))
         assert f"the index holds fake [{old}], the weights on this machine give fake [{new}]" in str(raised.value)
     assert opened.similar("item000")
 
@@ -283,11 +283,11 @@ def test_a_runtime_that_does_not_reproduce_the_probe_is_refused_each_time(tmp_pa
             return super().encode(pixels[..., ::-1])
 
     index(shop_of(3), tmp_path)
-    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", lambda name, **_: Drifted(name))
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: Drifted(name))
     opened = vision_recs.open(tmp_path)
     for _ in "ab":
         with pytest.raises(SpaceMismatch, match="does not reproduce the probe vector of the index"):
-            opened.similar_to_picture(picture(1))
+            opened.similar_to_image(image(1))
 
 
 def test_an_engine_of_another_space_is_refused(tmp_path):
@@ -304,6 +304,6 @@ def test_where_there_is_no_store_opening_says_so(tmp_path):
             opened(tmp_path / "none")
 
 
-def test_the_answer_is_of_plain_values(colours):
-    match = colours.similar("red", k=1)[0]
+def test_the_answer_is_of_plain_values(colors):
+    match = colors.similar("red", k=1)[0]
     assert [type(value) for value in match] == [str, float, str, str, dict, type(None)]

@@ -154,7 +154,7 @@ def test_a_file_that_is_not_there_or_not_text_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
-        ('one_per = "colour"', "key 'one_per'", "no item has the attribute 'colour'; items have "),
+        ('one_per = "color"', "key 'one_per'", "no item has the attribute 'color'; items have "),
         ('same = ["categorie"]', "key 'same'", "no item has the attribute 'categorie'; items have category"),
         ('differ = ["brands"]', "key 'differ'", "no item has the attribute 'brands'; items have brand"),
         ("[bounds]\nbrand = [1, 2]", "[bounds], key 'brand'", "brand holds no numbers; name an attribute that does"),

@@ -56,7 +56,7 @@ def running(store, log, *arguments, **variables):
     program = Path(sys.executable).parent / "visrec"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [program, "serve", "--index", store, "--port", "0", *arguments],
+            [program, "serve", "--store", store, "--port", "0", *arguments],
             env={**os.environ, **variables},
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from vision_recs import errors
-from vision_recs.serve import asking
-from vision_recs.serve.application import ROUTES
-from vision_recs.serve.problems import response_of, status_of
+from vision_recs.serve import convert
+from vision_recs.serve.app import ROUTES
+from vision_recs.serve.errors import response_of, status_of
 
 TINY_GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
@@ -48,8 +48,8 @@ def test_a_wrong_filter_says_where(client):
         ("id=mug-01&k=1001", "$.k"),
         ("id=mug-01&k=ten", "$.k"),
         ("id=mug-01&k=1&k=2", "'k' twice"),
-        ("id=mug-01&unlike=mug-01", "asked for and asked against"),
-        ("id=mug-01&one_per=colour", "one_per"),
+        ("id=mug-01&negative=mug-01", "asked for and asked against"),
+        ("id=mug-01&one_per=color", "one_per"),
         ("id=mug-01&diversity=1", "$.diversity"),
         ("id=mug-01&min_score=nan", "$.min_score"),
         ("id=mug-01&limit=3", "limit"),
@@ -91,19 +91,19 @@ def test_a_body_that_cannot_be_is_a_sentence(client, body):
         (TINY_GIF[:6] + b"\xff\xff\xff\xff" + TINY_GIF[10:], 413, "too-large"),
     ],
 )
-def test_a_picture_that_cannot_be_used_says_why(client, data, status, reason):
-    error = problem(client.post("/v1/similar/picture", content=data, headers={"content-type": "image/gif"}), status)
+def test_an_image_that_cannot_be_used_says_why(client, data, status, reason):
+    error = problem(client.post("/v1/similar/image", content=data, headers={"content-type": "image/gif"}), status)
     assert (error["type"], error["details"]["reason"]) == ("ImageError", reason)
 
 
 def test_a_form_that_cannot_be_read_is_a_sentence(client):
     def form(**parts):
-        return client.post("/v1/similar/picture", **parts)
+        return client.post("/v1/similar/image", **parts)
 
-    many = [("picture", (f"{n}.gif", TINY_GIF, "image/gif")) for n in range(9)]
+    many = [("image", (f"{n}.gif", TINY_GIF, "image/gif")) for n in range(9)]
     problem(form(files=many), 400)
     problem(form(files={"file": TINY_GIF}), 400)
-    problem(form(files={"picture": TINY_GIF}, data={"query": "{"}), 400)
+    problem(form(files={"image": TINY_GIF}, data={"query": "{"}), 400)
     problem(form(files={"query": TINY_GIF}), 400)
     problem(form(content=b"--x\r\n", headers={"content-type": "multipart/form-data; boundary=x"}), 400)
     problem(form(content=b"--x\r\n", headers={"content-type": "multipart/form-data"}), 400)
@@ -121,7 +121,7 @@ def test_what_is_nowhere_and_what_is_not_done_there(client):
 
 
 def test_what_nobody_foresaw_is_logged_and_kept_from_strangers(client, monkeypatch, caplog):
-    monkeypatch.setattr(asking, "answer_all", lambda *_: 1 / 0)
+    monkeypatch.setattr(convert, "answer_all", lambda *_: 1 / 0)
     error = problem(client.get("/v1/similar", params={"id": "mug-01"}), 500)
     assert "division" not in error["message"]
     assert error["request_id"] in error["message"]
@@ -148,6 +148,6 @@ def test_every_error_of_the_tree_has_a_status_and_its_fields():
 
 
 def test_every_status_of_an_error_is_in_the_document():
-    from vision_recs.serve.problems import STATUSES
+    from vision_recs.serve.errors import STATUSES
 
     assert {status for route in ROUTES for status in route.errors} <= set(STATUSES)

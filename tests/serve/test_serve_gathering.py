@@ -10,9 +10,9 @@ import pytest
 import vision_recs
 from vision_recs.errors import FilterError, RequestError, UnknownItem
 from vision_recs.recommend import Policy
-from vision_recs.serve import asking
-from vision_recs.serve.gathering import GatheringLane
-from vision_recs.serve.messages import PolicyBody, QueryBody
+from vision_recs.serve import convert
+from vision_recs.serve.batching import GatheringLane
+from vision_recs.serve.schemas import PolicyBody, QueryBody
 
 
 class Place:
@@ -133,8 +133,8 @@ def test_bodies_are_answered_as_each_would_be_alone(sample_store):
         QueryBody(items=["vase-02"], k=3),
         QueryBody(items=["mug-01"], policy=PolicyBody(where="price <")),
     ]
-    first, unknown, third, wrong = asking.answer_all(recommender, bodies, Policy())
-    assert [first, third] == [asking.answer_all(recommender, [body], Policy())[0] for body in (bodies[0], bodies[2])]
+    first, unknown, third, wrong = convert.answer_all(recommender, bodies, Policy())
+    assert [first, third] == [convert.answer_all(recommender, [body], Policy())[0] for body in (bodies[0], bodies[2])]
     assert [match.id for match in first.matches] == [match.id for match in recommender.similar("mug-01")]
     assert (type(unknown), type(wrong)) == (UnknownItem, FilterError)
 

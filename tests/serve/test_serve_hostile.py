@@ -18,7 +18,7 @@ from PIL import Image
 SEED = random.Random(0)
 JSON = "application/json"
 TOO_MUCH = 400_000_000
-PICTURE = Path(__file__).parents[2] / "sample_images" / "lamp-03-2.jpg"
+IMAGE = Path(__file__).parents[2] / "sample_images" / "lamp-03-2.jpg"
 
 
 def chunk(kind, data):
@@ -36,7 +36,7 @@ def png_bomb(side):
 
 def encoded(format_):
     file = io.BytesIO()
-    Image.open(PICTURE).convert("RGB").save(file, format_)
+    Image.open(IMAGE).convert("RGB").save(file, format_)
     return file.getvalue()
 
 
@@ -48,21 +48,21 @@ def form(parts, boundary="x"):
     return b"".join(lines) + f"--{boundary}--\r\n".encode()
 
 
-def altered_pictures():
-    every = [PICTURE.read_bytes(), *(encoded(kind) for kind in ("PNG", "GIF", "WEBP", "TIFF", "BMP"))]
+def altered_images():
+    every = [IMAGE.read_bytes(), *(encoded(kind) for kind in ("PNG", "GIF", "WEBP", "TIFF", "BMP"))]
     for number in range(300):
         data = bytearray(SEED.choice(every))
         if number % 2:
             del data[SEED.randrange(1, len(data)) :]
         for _ in range(SEED.randrange(1, 20)):
             data[SEED.randrange(len(data))] = SEED.randrange(256)
-        yield "/v1/similar/picture", "image/jpeg", bytes(data)
+        yield "/v1/similar/image", "image/jpeg", bytes(data)
 
 
 def bombs():
     every = [png_bomb(6000), png_bomb(12000)]
     for number in range(40):
-        yield "/v1/similar/picture", "image/png", every[number % 2]
+        yield "/v1/similar/image", "image/png", every[number % 2]
 
 
 def wrong_json():
@@ -79,17 +79,17 @@ def wrong_json():
 
 def wrong_forms():
     for _ in range(150):
-        parts = [('name="picture"; filename="a.png"', SEED.randbytes(50)), ('name="query"', b"{"), ("nothing", b"")]
+        parts = [('name="image"; filename="a.png"', SEED.randbytes(50)), ('name="query"', b"{"), ("nothing", b"")]
         data = form(SEED.sample(parts, SEED.randrange(4)))
         kind = f"multipart/form-data; boundary={SEED.choice('xy')}"
-        yield "/v1/similar/picture", kind, data[: SEED.randrange(len(data))]
+        yield "/v1/similar/image", kind, data[: SEED.randrange(len(data))]
 
 
 def huge_or_of_other_types():
     for number in range(40):
-        yield ("/v1/similar", JSON, TOO_MUCH) if number % 2 else ("/v1/similar/picture", "image/png", TOO_MUCH)
+        yield ("/v1/similar", JSON, TOO_MUCH) if number % 2 else ("/v1/similar/image", "image/png", TOO_MUCH)
     kinds = ["text/html", "", "application/x-www-form-urlencoded", "image/svg+xml", "\xff", "multipart/form-data"]
-    paths = ["/v1/similar", "/v1/similar/picture", "/v1/session"]
+    paths = ["/v1/similar", "/v1/similar/image", "/v1/session"]
     for _ in range(120):
         yield SEED.choice(paths), SEED.choice(kinds), SEED.randbytes(300)
 
@@ -115,11 +115,11 @@ def resident_mb(process):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by /proc, which is of Linux")
 def test_a_thousand_hostile_bodies_leave_it_answering_with_bounded_memory(serve, sample_store, tmp_path):
-    with serve(sample_store, tmp_path / "log", "--ready") as server:
+    with serve(sample_store, tmp_path / "log", "--preload") as server:
         (worker,) = server.worker_ids()
-        assert send(server.port, "/v1/similar/picture", "image/jpeg", PICTURE.read_bytes()) == 200
+        assert send(server.port, "/v1/similar/image", "image/jpeg", IMAGE.read_bytes()) == 200
         before = resident_mb(worker)
-        every = [*altered_pictures(), *bombs(), *wrong_json(), *wrong_forms(), *huge_or_of_other_types()]
+        every = [*altered_images(), *bombs(), *wrong_json(), *wrong_forms(), *huge_or_of_other_types()]
         assert len(every) == 1000
         slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
         for number, connection in enumerate(slow):  # half a head, or a body that never comes
@@ -133,7 +133,7 @@ def test_a_thousand_hostile_bodies_leave_it_answering_with_bounded_memory(serve,
         assert statuses.count(0) <= 40  # who sends 400 MB may find the line closed before the answer
         assert sum(status in {400, 413, 415, 422} for status in statuses) > 500
         assert server.worker_ids() == [worker], server.log.read_text()
-        assert send(server.port, "/v1/similar/picture", "image/jpeg", PICTURE.read_bytes()) == 200
+        assert send(server.port, "/v1/similar/image", "image/jpeg", IMAGE.read_bytes()) == 200
         assert send(server.port, "/v1/similar", "application/json", b'{"items": ["mug-01"]}') == 200
         assert resident_mb(worker) < before + 500
         for connection in slow:
@@ -147,7 +147,7 @@ def test_a_body_that_stays_away_is_not_waited_for():
     from starlette.requests import Request
 
     from vision_recs.errors import RequestError
-    from vision_recs.serve.bodies import read
+    from vision_recs.serve.uploads import read
 
     async def never():
         await asyncio.Event().wait()
@@ -158,10 +158,10 @@ def test_a_body_that_stays_away_is_not_waited_for():
     assert late.value.status == 408
 
 
-def test_ids_go_on_being_answered_while_pictures_are_worked_on(server):
+def test_ids_go_on_being_answered_while_images_are_worked_on(server):
     bomb = png_bomb(6000)
     threads = [
-        threading.Thread(target=send, args=(server.port, "/v1/similar/picture", "image/png", bomb)) for _ in range(12)
+        threading.Thread(target=send, args=(server.port, "/v1/similar/image", "image/png", bomb)) for _ in range(12)
     ]
     for thread in threads:
         thread.start()
@@ -177,13 +177,13 @@ def test_ids_go_on_being_answered_while_pictures_are_worked_on(server):
 
 def test_a_server_that_is_told_to_stop_answers_what_it_has_begun(serve, sample_store, tmp_path):
     bomb, statuses = png_bomb(6000), []
-    with serve(sample_store, tmp_path / "log", "--ready") as server:
-        request = server.port, "/v1/similar/picture", "image/png", bomb
+    with serve(sample_store, tmp_path / "log", "--preload") as server:
+        request = server.port, "/v1/similar/image", "image/png", bomb
         threads = [threading.Thread(target=lambda: statuses.append(send(*request))) for _ in range(4)]
         for thread in threads:
             thread.start()
         waiting = b""
-        while b'visrec_waiting{lane="pictures"} 4.0' not in waiting:
+        while b'visrec_waiting{lane="images"} 4.0' not in waiting:
             assert not statuses, "answered before it could be stopped"
             with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as response:
                 waiting = response.read()

@@ -7,7 +7,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import checks
 
-from vision_recs.serve.application import ROUTES
+from vision_recs.serve.app import ROUTES
 
 
 def test_the_document_has_every_route_and_every_reference_leads_somewhere(client):

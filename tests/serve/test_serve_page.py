@@ -63,7 +63,7 @@ def open_card(page, item):
     expect(page.locator("#title")).to_contain_text("Looks like")
 
 
-def test_from_the_catalogue_to_what_is_similar_and_back(visit, client):
+def test_from_the_catalog_to_what_is_similar_and_back(visit, client):
     page = visit()
     first = cards(page)
     assert first == [item["id"] for item in client.get("/v1/items", params={"limit": 48}).json()["items"]]
@@ -73,7 +73,7 @@ def test_from_the_catalogue_to_what_is_similar_and_back(visit, client):
     expect(page.locator("#title")).to_have_text("Looks like Noodle bowl, white with a blue band")
     assert page.url.endswith("/?like=bowl-02")
     page.go_back()
-    expect(page.locator("#title")).to_have_text("The catalogue")
+    expect(page.locator("#title")).to_have_text("The catalog")
     assert cards(page) == first
     page.go_forward()
     expect(page.locator("#title")).to_contain_text("Noodle bowl")
@@ -81,14 +81,14 @@ def test_from_the_catalogue_to_what_is_similar_and_back(visit, client):
 
 def test_an_address_can_be_shared(visit, client):
     page = visit(
-        "/?like=mug-01&like=vase-02&unlike=lamp-05&diversity=0.5&is.category=%22mug%22&is.category=%22vase%22&range.price=10..50"
+        "/?like=mug-01&like=vase-02&negative=lamp-05&diversity=0.5&is.category=%22mug%22&is.category=%22vase%22&range.price=10..50"
     )
     where = '`category` in ["mug", "vase"] and 10 <= `price` <= 50'
-    expected = answer(client, id=["mug-01", "vase-02"], unlike="lamp-05", diversity=0.5, where=where)
+    expected = answer(client, id=["mug-01", "vase-02"], negative="lamp-05", diversity=0.5, where=where)
     assert cards(page) == expected
     assert len(expected) == 3
     expect(page.locator(".chip .name").first).to_have_text("Striped mug, white and navy")
-    expect(page.locator(".chip.unlike .kind")).to_have_text("less like")
+    expect(page.locator(".chip.dislike .kind")).to_have_text("less like")
     expect(page.locator("#diversity")).to_have_value("0.5")
     assert page.get_by_role("checkbox", name="mug 5").is_checked()
 
@@ -106,7 +106,7 @@ def test_words_find_an_item_as_they_are_typed(visit):
     expect(page.locator("#title")).to_contain_text("Looks like Striped mug")
     page.go_back()
     page.go_back()
-    expect(page.locator("#title")).to_have_text("The catalogue")
+    expect(page.locator("#title")).to_have_text("The catalog")
     expect(page.locator("#words")).to_have_value("")
 
 
@@ -116,18 +116,18 @@ def test_likes_and_dislikes_gather_in_the_tray(visit, client):
     page.locator(f".card[data-id='{chosen}']").hover()
     page.locator(f".card[data-id='{chosen}'] [aria-label='Less like this']").click()
     expect(page.locator(".chip")).to_have_count(2)
-    assert cards(page) == answer(client, id="mug-01", unlike=chosen)
+    assert cards(page) == answer(client, id="mug-01", negative=chosen)
     other = cards(page)[1]
     page.locator(f".card[data-id='{other}'] .open").focus()
     page.keyboard.press("+")
     expect(page.locator(".chip")).to_have_count(3)
-    assert cards(page) == answer(client, id=["mug-01", other], unlike=chosen)
+    assert cards(page) == answer(client, id=["mug-01", other], negative=chosen)
     expect(page.locator(".card .open").nth(1)).to_be_focused()
     page.locator(".chip button").first.click()
     expect(page.locator(".chip")).to_have_count(2)
-    assert cards(page) == answer(client, id=other, unlike=chosen)
+    assert cards(page) == answer(client, id=other, negative=chosen)
     page.get_by_role("button", name="Start over").click()
-    expect(page.locator("#title")).to_have_text("The catalogue")
+    expect(page.locator("#title")).to_have_text("The catalog")
 
 
 def test_filters_and_ranges_narrow_what_is_shown(visit, client):
@@ -156,27 +156,27 @@ def test_the_slider_asks_for_variety(visit, client):
 
 
 def assert_alike(shown, expected):
-    """Compare answers to a picture that two processes encoded: bfloat16 may turn the order of what is about as near."""
+    """Compare answers to an image that two processes encoded: bfloat16 may turn the order of what is about as near."""
     assert shown[:3] == expected[:3]
     assert len(shown) == len(expected)
     assert len(set(shown) & set(expected)) >= len(expected) - 3
 
 
-def test_a_picture_is_chosen_dropped_or_pasted(visit, client, sample_images):
+def test_an_image_is_chosen_dropped_or_pasted(visit, client, sample_images):
     data = (sample_images / "lamp-03-2.jpg").read_bytes()
-    expected = client.post("/v1/similar/picture?k=24", content=data, headers={"content-type": "image/jpeg"})
+    expected = client.post("/v1/similar/image?k=24", content=data, headers={"content-type": "image/jpeg"})
     expected = [match["id"] for match in expected.json()["matches"]]
     page = visit()
     page.locator("#file").set_input_files(sample_images / "lamp-03-2.jpg")
-    expect(page.locator("#title")).to_have_text("Looks like your picture")
+    expect(page.locator("#title")).to_have_text("Looks like your image")
     assert_alike(cards(page), expected)
     expect(page.locator(".chip .name")).to_have_text("lamp-03-2.jpg")
     page.reload()
-    expect(page.locator("#title")).to_have_text("Looks like your picture")
+    expect(page.locator("#title")).to_have_text("Looks like your image")
     assert_alike(cards(page), expected)
     for kind, field in (("drop", "dataTransfer"), ("paste", "clipboardData")):
         page.get_by_role("button", name="Start over").click()
-        expect(page.locator("#title")).to_have_text("The catalogue")
+        expect(page.locator("#title")).to_have_text("The catalog")
         page.evaluate(
             """([kind, field, text]) => {
               const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -188,11 +188,11 @@ def test_a_picture_is_chosen_dropped_or_pasted(visit, client, sample_images):
             }""",
             [kind, field, base64.b64encode(data).decode()],
         )
-        expect(page.locator("#title")).to_have_text("Looks like your picture")
+        expect(page.locator("#title")).to_have_text("Looks like your image")
         assert_alike(cards(page), expected)
 
 
-def test_why_shows_the_pictures_that_met(visit):
+def test_why_shows_the_images_that_met(visit):
     page = visit("/?like=mug-01")
     page.locator(".card .score").first.click()
     dialog = page.locator("#details")
@@ -215,7 +215,7 @@ def test_the_keyboard_is_enough(visit):
     expect(page.locator("#details")).to_be_visible()
 
 
-def test_every_picture_has_a_text_and_every_field_a_name(visit):
+def test_every_image_has_a_text_and_every_field_a_name(visit):
     page = visit("/?like=mug-01")
     assert page.evaluate("[...document.querySelectorAll('img:not([alt])')].length") == 0
     assert page.evaluate("[...document.querySelectorAll('.card img')].every((image) => image.alt.length > 3)")
@@ -269,7 +269,7 @@ def test_markup_in_an_attribute_is_shown_as_text(visit, serve, tmp_path):
         page.locator(".option").filter(has_text="`a").locator("input").check()
         expect(page.locator(".card")).to_have_count(1)
         page.close()  # before the server
-    assert all("404" in text for text in visit.wrong)  # the pictures of this shop are nowhere
+    assert all("404" in text for text in visit.wrong)  # the images of this shop are nowhere
     visit.wrong.clear()
 
 

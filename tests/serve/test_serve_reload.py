@@ -15,7 +15,7 @@ from fake_shop import index, shop_of
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.serve import ServeOptions
-from vision_recs.serve.shop import Shop
+from vision_recs.serve.reloader import Shop
 from vision_recs.store import Layout, Store
 
 
@@ -61,7 +61,7 @@ def test_a_damaged_generation_is_refused_loudly_and_the_old_one_goes_on(shop, st
         "manifest": layout.manifest(2),
         "items": layout.items(2),
         "shard": layout.shard(added) / "vectors.npy",
-        "engine": layout.engine(new.manifest.engine, 2) / "flat.faiss",
+        "engine": layout.index_dir(new.manifest.index_type, 2) / "flat.faiss",
         "current": layout.current,
     }[part]
     sound = path.read_bytes()

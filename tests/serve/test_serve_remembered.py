@@ -3,7 +3,7 @@
 import pytest
 from fake_shop import index, shop_of
 
-from vision_recs.serve.remembered import RememberedItems
+from vision_recs.serve.cached_items import RememberedItems
 from vision_recs.store import Store
 from vision_recs.store.items import Items
 
@@ -12,7 +12,7 @@ from vision_recs.store.items import Items
 def test_what_is_remembered_is_what_is_read(tmp_path, most):
     shop = shop_of(40)
     for number in range(0, 40, 3):
-        shop.put(f"twin{number:03}", number, 100 + number)  # two items show the same picture
+        shop.put(f"twin{number:03}", number, 100 + number)  # two items show the same image
     index(shop, tmp_path)
     store = Store.open(tmp_path)
     path = store.layout.items(1)
@@ -22,8 +22,8 @@ def test_what_is_remembered_is_what_is_read(tmp_path, most):
     for _ in range(2):
         for item in ids:
             assert remembered.attributes(item) == plain.attributes(item)
-            assert remembered.pictures(item) == plain.pictures(item)
-        shown = [(item, picture.picture) for item in ids for picture in plain.pictures(item)] + [("nobody", "1.png")]
+            assert remembered.images(item) == plain.images(item)
+        shown = [(item, image.image) for item in ids for image in plain.images(item)] + [("nobody", "1.png")]
         assert remembered.shown(iter(shown)) == plain.shown(shown)
         for start in range(0, len(positions), 9):
             some = positions[start : start + 12]

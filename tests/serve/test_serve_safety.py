@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from vision_recs.errors import RequestError
-from vision_recs.serve import Limits, asking
-from vision_recs.serve.lanes import Lane
+from vision_recs.serve import Limits, convert
+from vision_recs.serve.executors import Lane
 from vision_recs.serve.logs import JsonFormatter
 
 TOKEN = "correct horse battery staple"
@@ -115,13 +115,13 @@ def test_a_request_is_a_line_of_json(ask, sample_store, caplog):
 
 
 def test_a_body_is_read_up_to_its_limit(ask, sample_store):
-    with ask(sample_store, limits=Limits(json_bytes=1000, picture_bytes=2000, body_s=0.1)) as client:
+    with ask(sample_store, limits=Limits(json_bytes=1000, image_bytes=2000, body_s=0.1)) as client:
         json_type, image_type = {"content-type": "application/json"}, {"content-type": "image/png"}
         assert client.post("/v1/similar", content=b" " * 1001, headers=json_type).status_code == 413
-        assert client.post("/v1/similar/picture", content=b" " * 2001, headers=image_type).status_code == 413
+        assert client.post("/v1/similar/image", content=b" " * 2001, headers=image_type).status_code == 413
         chunks = (b" " * 500 for _ in range(5))
-        assert client.post("/v1/similar/picture", content=chunks, headers=image_type).status_code == 413
-        assert client.post("/v1/similar/picture", content=b" " * 2000, headers=image_type).status_code == 422
+        assert client.post("/v1/similar/image", content=chunks, headers=image_type).status_code == 413
+        assert client.post("/v1/similar/image", content=b" " * 2000, headers=image_type).status_code == 422
 
 
 def test_a_lane_that_is_full_turns_away_and_says_when_to_come_again():
@@ -167,7 +167,7 @@ def test_a_server_with_too_much_to_do_says_so(ask, sample_store, monkeypatch):
         stop.wait(30)
         raise RequestError("enough")
 
-    monkeypatch.setattr(asking, "answer_all", wait)
+    monkeypatch.setattr(convert, "answer_all", wait)
     with ask(sample_store, limits=Limits(waiting=1)) as client:
         first = threading.Thread(target=client.get, args=("/v1/similar?id=mug-01",))
         first.start()
@@ -180,10 +180,10 @@ def test_a_server_with_too_much_to_do_says_so(ask, sample_store, monkeypatch):
         first.join()
 
 
-def test_pictures_with_many_pixels_are_refused_before_they_are_decoded(ask, sample_store):
+def test_images_with_many_pixels_are_refused_before_they_are_decoded(ask, sample_store):
     file = io.BytesIO()
     Image.new("1", (4000, 4000)).save(file, "PNG")
     with ask(sample_store, limits=Limits(pixels=10_000_000)) as client:
-        response = client.post("/v1/similar/picture", content=file.getvalue(), headers={"content-type": "image/png"})
+        response = client.post("/v1/similar/image", content=file.getvalue(), headers={"content-type": "image/png"})
         assert response.status_code == 413
         assert "4000 x 4000" in response.json()["error"]["message"]

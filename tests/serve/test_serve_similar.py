@@ -11,7 +11,7 @@ import vision_recs
 from vision_recs import Filter, Policy, Query, Weighted
 from vision_recs.encoders.text import reads_text
 from vision_recs.recommend import Event, History
-from vision_recs.recommend.encoding import QueryEncoder
+from vision_recs.recommend.query_encoder import QueryEncoder
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +21,11 @@ def shop(sample_store):
 
 def said(response):
     assert response.status_code == 200, response.text
-    return [(match["rank"], match["id"], match["score"], match["picture"]) for match in response.json()["matches"]]
+    return [(match["rank"], match["id"], match["score"], match["image"]) for match in response.json()["matches"]]
 
 
 def meant(matches):
-    return [(rank, match.id, round(match.score, 6), match.picture) for rank, match in enumerate(matches, 1)]
+    return [(rank, match.id, round(match.score, 6), match.image) for rank, match in enumerate(matches, 1)]
 
 
 def test_an_id_is_answered_as_python_answers_it(client, shop):
@@ -43,7 +43,7 @@ def test_everything_of_a_policy_can_be_said_in_the_address(client, shop):
         params=[
             ("id", "mug-01"),
             ("id", "vase-02"),
-            ("unlike", "lamp-05"),
+            ("negative", "lamp-05"),
             ("k", "7"),
             ("where", "price < 100"),
             ("one_per", "category"),
@@ -52,7 +52,7 @@ def test_everything_of_a_policy_can_be_said_in_the_address(client, shop):
             ("diversity", "0.3"),
         ],
     )
-    query = Query(items=("mug-01", "vase-02"), unlike=("lamp-05",), k=7, where=Filter.parse("price < 100"))
+    query = Query(items=("mug-01", "vase-02"), negatives=("lamp-05",), k=7, where=Filter.parse("price < 100"))
     policy = Policy(one_per="category", exclude=frozenset({"mug-02"}), min_score=0.2, diversity=0.3)
     assert said(response) == meant(shop.answer(query, policy))
 
@@ -66,28 +66,28 @@ def test_one_per_item_shows_all_variants(client, shop):
 def test_a_query_has_weights_and_a_policy(client, shop):
     body = {
         "items": [{"id": "mug-01", "weight": 2}, "bowl-02"],
-        "unlike": [{"id": "lamp-05", "weight": 1.5}, "vase-02"],
+        "negatives": [{"id": "lamp-05", "weight": 1.5}, "vase-02"],
         "k": 4,
         "where": 'category != "mug"',
-        "why": True,
+        "explain": True,
         "policy": {"one_per": None, "where": "in_stock", "diversity": 0.1, "exclude": ["bottle-03"]},
     }
     query = Query(
         items=(Weighted("mug-01", 2.0), "bowl-02"),
-        unlike=(Weighted("lamp-05", 1.5), "vase-02"),
+        negatives=(Weighted("lamp-05", 1.5), "vase-02"),
         k=4,
         where=Filter.parse('category != "mug"'),
-        why=True,
+        explain=True,
     )
     policy = Policy(one_per=None, where=Filter.parse("in_stock"), diversity=0.1, exclude=frozenset({"bottle-03"}))
     response = client.post("/v1/similar", json=body)
     expected = shop.answer(query, policy)
     assert said(response) == meant(expected)
-    first, why = response.json()["matches"][0]["why"], expected[0].why
-    assert [(part["asked"], part["weight"], part["score"]) for part in first["parts"]] == [
-        (part.asked, part.weight, round(part.score, 6)) for part in why.parts
+    first, explanation = response.json()["matches"][0]["explanation"], expected[0].explanation
+    assert [(part["query"], part["weight"], part["score"]) for part in first["terms"]] == [
+        (part.query, part.weight, round(part.score, 6)) for part in explanation.terms
     ]
-    assert first["shared"] == dict(why.shared)
+    assert first["shared"] == dict(explanation.shared)
 
 
 def test_a_history_is_answered_by_its_interests(client, shop):
@@ -100,24 +100,24 @@ def test_a_history_is_answered_by_its_interests(client, shop):
     ]
 
 
-def test_an_uploaded_picture_finds_its_own_item(client, shop, sample_images):
+def test_an_uploaded_image_finds_its_own_item(client, shop, sample_images):
     data = (sample_images / "lamp-03-2.jpg").read_bytes()
-    raw = client.post("/v1/similar/picture?k=3", content=data, headers={"content-type": "image/jpeg"})
-    assert said(raw) == meant(shop.similar_to_picture(data, k=3))
+    raw = client.post("/v1/similar/image?k=3", content=data, headers={"content-type": "image/jpeg"})
+    assert said(raw) == meant(shop.similar_to_image(data, k=3))
     assert said(raw)[0][1] == "lamp-03"
-    form = client.post("/v1/similar/picture?k=3", files={"picture": ("lamp.jpg", data, "image/jpeg")})
+    form = client.post("/v1/similar/image?k=3", files={"image": ("lamp.jpg", data, "image/jpeg")})
     assert said(form) == said(raw)
 
 
-def test_pictures_of_a_form_are_asked_for_with_the_rest_of_a_query(client, shop, sample_images):
+def test_images_of_a_form_are_asked_for_with_the_rest_of_a_query(client, shop, sample_images):
     names = ["lamp-03-2.jpg", "mug-01-2.jpg"]
     data = [(sample_images / name).read_bytes() for name in names]
-    query = {"items": ["vase-02"], "unlike": ["lamp-05"], "k": 4, "why": True}
-    files = [("picture", (name, each, "image/jpeg")) for name, each in zip(names, data, strict=True)]
-    response = client.post("/v1/similar/picture", data={"query": json.dumps(query)}, files=files)
-    expected = shop.answer(Query(items=("vase-02",), pictures=tuple(data), unlike=("lamp-05",), k=4))
+    query = {"items": ["vase-02"], "negatives": ["lamp-05"], "k": 4, "explain": True}
+    files = [("image", (name, each, "image/jpeg")) for name, each in zip(names, data, strict=True)]
+    response = client.post("/v1/similar/image", data={"query": json.dumps(query)}, files=files)
+    expected = shop.answer(Query(items=("vase-02",), images=tuple(data), negatives=("lamp-05",), k=4))
     assert said(response) == meant(expected)
-    asked = [part["asked"] for part in response.json()["matches"][0]["why"]["parts"]]
+    asked = [part["query"] for part in response.json()["matches"][0]["explanation"]["terms"]]
     assert asked == ["vase-02", *names, "lamp-05"]
 
 
@@ -126,7 +126,9 @@ def test_the_rules_that_the_server_was_started_with_hold_for_every_answer(ask, s
     with ask(sample_store, policy=policy) as client:
         response = client.get("/v1/similar", params={"id": "mug-01", "k": 5})
         assert said(response) == meant(shop.similar("mug-01", k=5, policy=policy))
-        assert response.json()["matches"][1]["why"]["moves"] == [{"rule": "breakfast set", "by": None, "to": 2}]
+        assert response.json()["matches"][1]["explanation"]["effects"] == [
+            {"rule": "breakfast set", "score_delta": None, "position": 2}
+        ]
 
 
 def test_words_need_an_encoder_that_reads_them(client):
@@ -165,7 +167,7 @@ def test_words_are_asked_for_where_the_encoder_reads_them(ask, sample_store, sho
 
     def texts(_, asked):
         assert list(asked) == ["a striped mug"]
-        return shop.store.vectors(np.array([shop.store.pictures("mug-01")[0].position]))
+        return shop.store.vectors(np.array([shop.store.images("mug-01")[0].position]))
 
     monkeypatch.setattr(QueryEncoder, "texts", texts)
     expected = shop.answer(Query(items=("vase-02",), texts=(Weighted("a striped mug", 2.0),), k=4))

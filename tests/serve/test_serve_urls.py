@@ -1,4 +1,4 @@
-"""Pictures by address, and that the server is no way into a private network."""
+"""Images by address, and that the server is no way into a private network."""
 
 import contextlib
 import socket
@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from vision_recs.errors import RequestError
-from vision_recs.serve import urls
-from vision_recs.serve.urls import fetch_picture, is_public
+from vision_recs.serve import fetch
+from vision_recs.serve.fetch import fetch_image, is_public
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_which_addresses_are_public(address, public):
 )
 def test_other_addresses_are_not_asked(url):
     with pytest.raises(RequestError) as refused:
-        fetch_picture(url, most=1000, timeout_s=5)
+        fetch_image(url, most=1000, timeout_s=5)
     assert refused.value.status == 422
 
 
@@ -110,8 +110,8 @@ def site(monkeypatch):
         plain.connect(server.server_address)
         return plain
 
-    monkeypatch.setattr(urls.socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(urls.socket, "create_connection", connect)
+    monkeypatch.setattr(fetch.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(fetch.socket, "create_connection", connect)
     yield answers, asked
     stop.set()
     server.shutdown()
@@ -120,10 +120,10 @@ def site(monkeypatch):
 
 
 def fetched(path="/a.jpg", **options):
-    return fetch_picture(f"http://public.example{path}", **{"most": 1000, "timeout_s": 5, **options})
+    return fetch_image(f"http://public.example{path}", **{"most": 1000, "timeout_s": 5, **options})
 
 
-def test_a_picture_is_fetched_from_what_its_name_resolved_to_once(site):
+def test_an_image_is_fetched_from_what_its_name_resolved_to_once(site):
     answers, asked = site
     answers["/a.jpg"] = 200, {"content-type": "image/jpeg; x=1", "content-length": "3"}, b"abc"
     assert fetched() == b"abc"
@@ -143,11 +143,11 @@ def test_redirects_are_followed_to_public_addresses_alone(site):
     with pytest.raises(RequestError, match="redirects"):
         fetched("/d")
     answers["/e"] = 301, {"location": "file:///etc/passwd"}, b""
-    with pytest.raises(RequestError, match="no address of a picture"):
+    with pytest.raises(RequestError, match="no address of an image"):
         fetched("/e")
 
 
-def test_what_is_no_picture_or_too_large_is_refused(site):
+def test_what_is_no_image_or_too_large_is_refused(site):
     answers, _ = site
     answers["/page"] = 200, {"content-type": "text/html"}, b"<html>"
     with pytest.raises(RequestError, match="text/html"):
@@ -161,7 +161,7 @@ def test_what_is_no_picture_or_too_large_is_refused(site):
     assert refused.value.status == 413
 
 
-def test_half_a_picture_is_none_and_all_is_over_in_its_time(site):
+def test_half_an_image_is_none_and_all_is_over_in_its_time(site):
     answers, _ = site
     answers["/half"] = 200, {"content-type": "image/png", "content-length": "10"}, b"abc"
     with pytest.raises(RequestError, match="IncompleteRead"):

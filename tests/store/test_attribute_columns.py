@@ -15,7 +15,7 @@ from vision_recs.errors import FilterError, StoreDamaged, StoreError, UnknownFor
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.jobs import verify
 from vision_recs.store import Selection, Store, collect
-from vision_recs.store.masks import Masks
+from vision_recs.store.attributes.bitmaps import Masks
 from vision_recs.types import Item
 
 CHEAP = Filter.parse("price < 3")
@@ -23,9 +23,9 @@ CHEAP = Filter.parse("price < 3")
 
 @pytest.fixture
 def shop():
-    """Ten items, and one that shows two of their pictures and one of its own."""
+    """Ten items, and one that shows two of their images and one of its own."""
     shop = shop_of(10)
-    shop.put("many", "1.png", "8.png", 77, price=100, colour="red")
+    shop.put("many", "1.png", "8.png", 77, price=100, color="red")
     shop.put("odd", "8.png", "9.png", price="on request", sale=True)
     return shop
 
@@ -40,37 +40,37 @@ def columns_of(store, generation=1):
     return store / "columns" / f"{generation:06d}.bin"
 
 
-def pictures(store, expression):
-    """Return the pictures of the vectors that *expression* selects, by their first row."""
+def images(store, expression):
+    """Return the images of the vectors that *expression* selects, by their first row."""
     opened = Store.open(store) if not isinstance(store, Store) else store
     positions = Selection(opened, Filter.parse(expression)).positions()
-    return sorted(rows[0].picture for rows in opened.items.rows(positions.tolist(), 1).values())
+    return sorted(rows[0].image for rows in opened.items.rows(positions.tolist(), 1).values())
 
 
 SELECTED = [
     ("price < 3", ["0.png", "1.png", "2.png"]),
     ("price == 100", ["1.png", "77.png", "8.png"]),
     ("price == 'on request'", ["8.png", "9.png"]),
-    ("colour is not null", ["1.png", "77.png", "8.png"]),
-    ("sale or colour == 'red'", ["1.png", "77.png", "8.png", "9.png"]),
+    ("color is not null", ["1.png", "77.png", "8.png"]),
+    ("sale or color == 'red'", ["1.png", "77.png", "8.png", "9.png"]),
     ("price > 1000", []),
     ("price > 1000 or not sale", ["0.png", *(f"{n}.png" for n in (1, 2, 3, 4, 5, 6, 7, 77, 8, 9))]),
 ]
 
 
 @pytest.mark.parametrize(("expression", "expected"), SELECTED)
-def test_a_filter_selects_the_pictures_of_the_items_that_match(store, expression, expected):
-    assert pictures(store, expression) == sorted(expected)
+def test_a_filter_selects_the_images_of_the_items_that_match(store, expression, expected):
+    assert images(store, expression) == sorted(expected)
 
 
 @pytest.mark.parametrize(("expression", "expected"), SELECTED)
 def test_without_columns_it_selects_the_same(store, expression, expected):
     columns_of(store).unlink()
     assert list(verify(store)) == []
-    assert pictures(store, expression) == sorted(expected)
+    assert images(store, expression) == sorted(expected)
     assert Store.open(store).attribute_types() == {
         "price": AttributeType.NUMBER | AttributeType.TEXT,
-        "colour": AttributeType.TEXT,
+        "color": AttributeType.TEXT,
         "sale": AttributeType.TRUTH,
     }
 
@@ -95,7 +95,7 @@ def test_deleted_vectors_are_never_selected(store, shop):
     for expression in ("price >= 0", "not sale", "price is null or price is not null"):
         chosen = Selection(opened, Filter.parse(expression)).positions().tolist()
         assert set(chosen) <= set(opened.positions().tolist())
-    assert pictures(store, "price <= 4") == ["0.png", "2.png", "3.png"]
+    assert images(store, "price <= 4") == ["0.png", "2.png", "3.png"]
 
 
 def test_a_selection_is_a_source_of_the_vectors_and_of_the_rows_that_match(store):
@@ -105,7 +105,7 @@ def test_a_selection_is_a_source_of_the_vectors_and_of_the_rows_that_match(store
     positions = selection.positions()
     assert selection.vectors(positions).tolist() == opened.vectors(positions).tolist()
     rows = selection.rows(positions.tolist(), limit=5)
-    assert sorted((row.id, row.picture) for found in rows.values() for row in found) == [
+    assert sorted((row.id, row.image) for found in rows.values() for row in found) == [
         ("item008", "8.png"),
         ("many", "1.png"),
         ("many", "77.png"),
@@ -118,8 +118,8 @@ def test_a_filter_that_does_not_fit_is_refused_with_and_without_columns(store):
     for _ in range(2):
         with pytest.raises(FilterError, match="no item has the attribute 'prize'; the nearest is price; items have"):
             Store.open(store).mask(Filter.parse("prize < 3"))
-        with pytest.raises(FilterError, match="colour holds text, never 3"):
-            Store.open(store).select(Filter.parse("colour == 3"))
+        with pytest.raises(FilterError, match="color holds text, never 3"):
+            Store.open(store).select(Filter.parse("color == 3"))
         columns_of(store).unlink(missing_ok=True)
 
 
@@ -138,8 +138,8 @@ def test_a_reader_keeps_its_columns_while_they_are_collected(store, shop, monkey
     index(shop, store)
     collect(store)
     assert sorted(path.name for path in (store / "columns").iterdir()) == ["000002.bin"]
-    assert pictures(opened.store, "price < 3") == ["0.png", "1.png", "2.png"]
-    assert pictures(store, "price < 3") == ["0.png", "2.png"]
+    assert images(opened.store, "price < 3") == ["0.png", "1.png", "2.png"]
+    assert images(store, "price < 3") == ["0.png", "2.png"]
 
 
 def test_a_store_opened_for_one_query_answers_from_its_items_when_its_columns_were_collected(store, shop):
@@ -147,10 +147,10 @@ def test_a_store_opened_for_one_query_answers_from_its_items_when_its_columns_we
     shop.items["item001"].attributes["price"] = 50
     index(shop, store)
     collect(store)
-    assert pictures(opened, "price < 3") == ["0.png", "1.png", "2.png"]
+    assert images(opened, "price < 3") == ["0.png", "1.png", "2.png"]
 
 
-def test_the_same_catalogue_gives_the_same_bytes(shop, tmp_path):
+def test_the_same_catalog_gives_the_same_bytes(shop, tmp_path):
     for name in ("one", "other"):
         index(shop, tmp_path / name)
     assert columns_of(tmp_path / "one").read_bytes() == columns_of(tmp_path / "other").read_bytes()
@@ -185,7 +185,7 @@ def test_whoever_filters_by_damaged_columns_gets_an_answer_or_one_sentence(store
     path = columns_of(store)
     data = path.read_bytes()
     asked = [Filter.parse(expression) for expression, _ in SELECTED]
-    asked += [Filter.parse("colour.contains('e') or colour.endswith('d') or colour in ['red', 'x']")]
+    asked += [Filter.parse("color.contains('e') or color.endswith('d') or color in ['red', 'x']")]
     draw = random.Random(0)
     refused = 0
     for offset in [*range(0, len(data), 11), *draw.choices(range(len(data)), k=300)]:
@@ -226,7 +226,7 @@ def test_the_next_run_writes_columns_again_that_are_gone_or_cannot_be_opened(sto
     damage(columns_of(store))
     assert index(shop, store).generation == 1
     assert snapshot(store) == before
-    assert pictures(store, "price < 3") == ["0.png", "1.png", "2.png"]
+    assert images(store, "price < 3") == ["0.png", "1.png", "2.png"]
 
 
 def test_columns_of_other_items_are_refused(store, shop):
@@ -239,11 +239,11 @@ def test_columns_of_other_items_are_refused(store, shop):
     (found,) = verify(store)
     assert "it was made from other items" in found
     index(shop, store)
-    assert pictures(store, "price < 3") == ["0.png", "2.png"]
+    assert images(store, "price < 3") == ["0.png", "2.png"]
 
 
 def test_columns_of_a_newer_format_are_refused_with_a_sentence(store, monkeypatch):
-    monkeypatch.setattr("vision_recs.store.columns.FORMAT", 0)
+    monkeypatch.setattr("vision_recs.store.attributes.format.FORMAT", 0)
     with pytest.raises(UnknownFormat, match=r"000001\.bin was written by a newer visrec; upgrade visrec, or delete"):
         Store.open(store).mask(CHEAP)
 
@@ -261,7 +261,7 @@ def test_columns_that_cannot_be_written_are_a_sentence_and_leave_the_old_generat
     assert snapshot(store).items() >= before.items()
     monkeypatch.undo()
     index(shop, store)
-    assert pictures(store, "price < 3") == ["0.png", "2.png"]
+    assert images(store, "price < 3") == ["0.png", "2.png"]
 
 
 def test_what_has_no_value_in_json_is_nothing(tmp_path):
@@ -269,12 +269,12 @@ def test_what_has_no_value_in_json_is_nothing(tmp_path):
     for number, price in enumerate((1.5, float("nan"), float("inf"), None)):
         shop.put(f"item{number}", number, price=price)
     index(shop, tmp_path)
-    assert pictures(tmp_path, "price is null") == ["1.png", "2.png", "3.png"]
-    assert pictures(tmp_path, "price >= 0") == ["0.png"]
+    assert images(tmp_path, "price is null") == ["1.png", "2.png", "3.png"]
+    assert images(tmp_path, "price >= 0") == ["0.png"]
     assert Store.open(tmp_path).attributes("item1") == {"price": None}
 
 
-def test_attributes_of_a_picture_are_none_of_the_items(tmp_path):
+def test_attributes_of_an_image_are_none_of_the_items(tmp_path):
     shop = shop_of(1)
     shop.items["item000"] = Item("item000", ("0.png",), {"price": 1}, ({"view": "front"},))
     index(shop, tmp_path)
@@ -335,7 +335,7 @@ def test_the_file_is_as_it_is_documented(store):
         assert offset % 64 == 0
         return np.frombuffer(data, dtype, count, offset)
 
-    assert footer["types"] == {"price": 3, "colour": 1, "sale": 4}
+    assert footer["types"] == {"price": 3, "color": 1, "sale": 4}
     (group,) = footer["groups"]
     assert group["items"] == 12
     assert array(group["arrays"]["counts"]).tolist() == [1] * 10 + [3, 2]
@@ -346,7 +346,7 @@ def test_the_file_is_as_it_is_documented(store):
     assert np.isnan(price["numbers"][11])
     assert price["codes"].tolist() == [0] * 11 + [1]
     assert (price["texts"].tobytes(), price["ends"].tolist()) == (b"on request", [10])
-    colour = {name: array(extent) for name, extent in group["attributes"]["colour"].items()}
-    assert (colour["items"].tolist(), colour["kinds"].tolist(), colour["codes"].tolist()) == ([10], [1], [1])
+    color = {name: array(extent) for name, extent in group["attributes"]["color"].items()}
+    assert (color["items"].tolist(), color["kinds"].tolist(), color["codes"].tolist()) == ([10], [1], [1])
     sale = {name: array(extent).tolist() for name, extent in group["attributes"]["sale"].items()}
     assert sale == {"items": [11], "kinds": [4]}

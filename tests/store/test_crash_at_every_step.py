@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_shop import FakeEncoder, Shop, content, index, shop_of, wanted
 
-from vision_recs.errors import NothingIndexed
+from vision_recs.errors import EmptyCatalog
 from vision_recs.jobs import verify
 from vision_recs.store import Store, collect
 
@@ -62,7 +62,7 @@ def old():
 
 @pytest.fixture
 def new():
-    """The shop with an item gone, another price, and three new pictures."""
+    """The shop with an item gone, another price, and three new images."""
     shop = shop_of(9)
     del shop.items["item002"]
     shop.items["item001"].attributes["price"] = 99
@@ -122,7 +122,7 @@ def test_a_first_run_that_died_while_it_cleaned_up_is_no_hindrance(tmp_path, old
     store = tmp_path / "index"
 
     def fail():
-        with contextlib.suppress(NothingIndexed):
+        with contextlib.suppress(EmptyCatalog):
             index(Shop(), store)
 
     for _ in crashes(tmp_path / "none", store, fail, monkeypatch):
@@ -193,7 +193,7 @@ def test_nothing_is_published_before_it_is_on_the_disk(tmp_path, old, new, monke
     for shop in (old, new):
         index(shop, tmp_path / "index")
     names = [path.relative_to(tmp_path / "index").parts[0] for path in disk.published]
-    once = ["items", "skipped", "columns", "engines", "generations", "CURRENT"]
+    once = ["items", "skipped", "columns", "indexes", "generations", "CURRENT"]
     assert names == ["shards", "shards", *once, "shards", *once]
     assert disk.dirty == set()
 

@@ -9,17 +9,17 @@ import shutil
 import sqlite3
 
 import pytest
-from fake_shop import NO_IMAGE, FakeEncoder, Shop, content, index, picture, shop_of, snapshot
+from fake_shop import NO_IMAGE, FakeEncoder, Shop, content, image, index, shop_of, snapshot
 
 import vision_recs
+from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.errors import StoreDamaged, StoreError, StoreNotFound, UnknownFormat, VisionRecsError
 from vision_recs.jobs import verify
-from vision_recs.sealed import seal, unseal
 from vision_recs.store import Store, collect
 
 FILES = [
     "CURRENT",
-    "engines/flat-000002/engine.json",
+    "engines/flat-000002/index.json",
     "engines/flat-000002/flat.faiss",
     "engines/flat-000002/positions.npy",
     "generations/000001.json",
@@ -43,13 +43,13 @@ GARBAGE = [
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """A store of two generations, with skipped pictures and several shards."""
+    """A store of two generations, with skipped images and several shards."""
     store = tmp_path_factory.mktemp("sound") / "index"
     shop = shop_of(6)
     shop.put("broken", "broken.jpg")
     shop.files["broken.jpg"] = NO_IMAGE
     index(shop, store)
-    shop.put("more", 6, 7, colour="blue")
+    shop.put("more", 6, 7, color="blue")
     del shop.items["item001"]
     index(shop, store)
     return store
@@ -204,7 +204,7 @@ def test_a_damaged_shard_of_a_killed_run_is_named_with_what_to_do(store):
 def test_the_next_run_builds_an_engine_again_that_is_gone_or_cannot_be_opened(store):
     shop = shop_of(4)
     index(shop, store)
-    for damage in (shutil.rmtree, lambda folder: (folder / "flat.faiss").unlink(), lambda f: cut(f / "engine.json")):
+    for damage in (shutil.rmtree, lambda folder: (folder / "flat.faiss").unlink(), lambda f: cut(f / "index.json")):
         damage(store / "engines/flat-000003")
         encoder = FakeEncoder()
         assert index(shop, store, encoder).generation == 3
@@ -215,7 +215,7 @@ def test_the_next_run_builds_an_engine_again_that_is_gone_or_cannot_be_opened(st
 
 def test_items_that_contradict_themselves_are_damage_for_whoever_asks_and_for_a_run(store):
     """A digest lies in the table of vectors and in its index by digest; either may be altered."""
-    items, digest = store / "items/000002.sqlite", hashlib.sha256(picture(0)).digest()
+    items, digest = store / "items/000002.sqlite", hashlib.sha256(image(0)).digest()
     data = items.read_bytes()
     places = [found.start() for found in re.finditer(re.escape(digest), data)]
     assert len(places) == 2
@@ -227,7 +227,7 @@ def test_items_that_contradict_themselves_are_damage_for_whoever_asks_and_for_a_
                 use(store)
             except StoreDamaged as error:
                 sentences.append(str(error))
-    assert any(sentence.startswith(f"{items} has no vector of the picture ") for sentence in sentences)
+    assert any(sentence.startswith(f"{items} has no vector of the image ") for sentence in sentences)
     assert "the store holds no vector of 0.png, though it names it; run `visrec verify`" in sentences
 
 
@@ -237,7 +237,7 @@ def test_items_that_contradict_themselves_are_damage_for_whoever_asks_and_for_a_
         "UPDATE items SET attributes = '{'",
         "UPDATE items SET attributes = '[1]'",
         "UPDATE rows SET attributes = '7'",
-        "UPDATE rows SET picture = x'00ff'",
+        "UPDATE rows SET image = x'00ff'",
         "UPDATE rows SET position = 'first'",
         "UPDATE rows SET position = 99",
         "UPDATE rows SET position = -1",
@@ -287,7 +287,7 @@ def cut(file):
 
 def test_a_store_whose_engines_were_all_deleted_is_sound_and_answers(store):
     expected = vision_recs.open(store).similar("item000", k=9)
-    shutil.rmtree(store / "engines")
+    shutil.rmtree(store / "indexes")
     assert list(verify(store)) == []
     assert vision_recs.open(store).similar("item000", k=9) == expected
 
@@ -300,7 +300,7 @@ def test_where_there_is_no_store_verify_says_so(tmp_path):
 
 def test_a_newer_format_is_refused_with_a_sentence_and_left_alone(store):
     path = store / "generations/000002.json"
-    path.write_bytes(seal(unseal(path.read_bytes()) | {"format": 2, "visrec": "9.1"}))
+    path.write_bytes(dump_checksummed(load_checksummed(path.read_bytes()) | {"format": 2, "visrec": "9.1"}))
     (store / "CURRENT").write_text(f"000002 {hashlib.sha256(path.read_bytes()).hexdigest()}\n")
     before = snapshot(store)
     uses = (Store.open, vision_recs.open, collect, lambda path: list(verify(path)), lambda path: index(Shop(), path))

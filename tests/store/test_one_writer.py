@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fake_shop import Shop, index, shop_of, snapshot
 
-from vision_recs.errors import CatalogError, EncoderError, NothingIndexed, StoreError, StoreLocked
+from vision_recs.errors import CatalogError, EmptyCatalog, EncoderError, StoreError, StoreLocked
 from vision_recs.store import open_writer
 
 HOLD = """
@@ -76,20 +76,20 @@ def test_who_is_refused_takes_nothing_away_from_the_one_who_writes(tmp_path, mon
 
 
 class Failing(Shop):
-    """A catalogue that contradicts itself after a few items."""
+    """A catalog that contradicts itself after a few items."""
 
     def __iter__(self):
         yield from super().__iter__()
         raise CatalogError("item 'a' has 1 here and 2 in line 3", path="/shop/catalog.csv", line=7)
 
 
-def test_a_contradictory_catalogue_leaves_no_new_folder_behind(tmp_path):
+def test_a_contradictory_catalog_leaves_no_new_folder_behind(tmp_path):
     with pytest.raises(CatalogError, match=r"/shop/catalog\.csv:7"):
         index(Failing(items=shop_of(9).items, files=shop_of(9).files), tmp_path / "index")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_contradictory_catalogue_leaves_a_store_as_it_was(tmp_path):
+def test_a_contradictory_catalog_leaves_a_store_as_it_was(tmp_path):
     index(shop_of(3), tmp_path)
     before = snapshot(tmp_path)
     with pytest.raises(CatalogError):
@@ -97,8 +97,8 @@ def test_a_contradictory_catalogue_leaves_a_store_as_it_was(tmp_path):
     assert snapshot(tmp_path) == before
 
 
-def test_a_catalogue_without_a_picture_says_so_and_leaves_nothing(tmp_path):
-    with pytest.raises(NothingIndexed, match="the catalogue names no picture"):
+def test_a_catalog_without_an_image_says_so_and_leaves_nothing(tmp_path):
+    with pytest.raises(EmptyCatalog, match="the catalog names no image"):
         index(Shop(), tmp_path / "index")
     assert list(tmp_path.iterdir()) == []
 
@@ -121,14 +121,14 @@ def test_work_that_is_done_stays_when_a_first_run_fails(tmp_path, encoder):
         index(shop_of(9), tmp_path / "index", Dying(encoder))
     assert encoder.encoded == 4
     report = index(shop_of(9), tmp_path / "index", encoder)
-    assert (report.pictures, report.embedded) == (9, 5)
+    assert (report.images, report.embedded) == (9, 5)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "tmp", "shards", "items"])
 def test_a_foreign_folder_is_refused_and_not_touched(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "mine.txt").write_text("mine")
-    with pytest.raises(StoreError, match=f"is no index: it holds '{name}'; name another folder with --index"):
+    with pytest.raises(StoreError, match=f"is no index: it holds '{name}'; name another folder with --store"):
         index(shop_of(1), tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [name, f"{name}/mine.txt"]
 
@@ -142,7 +142,7 @@ def test_a_foreign_file_beside_a_lock_is_refused(tmp_path):
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "index").write_text("mine")
-    with pytest.raises(StoreError, match="is a file; name a folder for the index with --index"):
+    with pytest.raises(StoreError, match="is a file; name a folder for the index with --store"):
         index(shop_of(1), tmp_path / "index")
     assert (tmp_path / "index").read_text() == "mine"
 
@@ -169,7 +169,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_store_as_it_was(tmp_path, mo
         index(shop_of(5), tmp_path)
     monkeypatch.undo()
     assert snapshot(tmp_path).items() >= before.items()  # a finished shard may have come
-    assert index(shop_of(5), tmp_path).pictures == 5
+    assert index(shop_of(5), tmp_path).images == 5
 
 
 def test_tmp_is_there_only_while_somebody_writes(tmp_path):

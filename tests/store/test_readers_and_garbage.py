@@ -5,7 +5,7 @@ import shutil
 import threading
 
 import pytest
-from fake_shop import NO_IMAGE, FakeEncoder, content, index, picture, shop_of, snapshot, wanted
+from fake_shop import NO_IMAGE, FakeEncoder, content, image, index, shop_of, snapshot, wanted
 
 import vision_recs
 from vision_recs.errors import EncoderError, StoreNotFound, UnknownItem
@@ -23,7 +23,7 @@ def test_a_reader_keeps_its_generation_while_others_are_published_and_after_they
     old = vision_recs.open(tmp_path)
     held, answered = wanted(shop), answers(old)
     del shop.items["item003"]
-    shop.files["4.png"] = picture(99)
+    shop.files["4.png"] = image(99)
     index(shop, tmp_path)
     assert (content(old.store), answers(old)) == (held, answered)
     new = vision_recs.open(tmp_path)
@@ -88,7 +88,7 @@ def test_an_unknown_id_names_the_nearest_ones(tmp_path):
     with pytest.raises(
         UnknownItem, match="no item has the id 'mug-rad'; the nearest are mug-red, mug-blue, "
     ) as raised:
-        Store.open(tmp_path).pictures("mug-rad")
+        Store.open(tmp_path).images("mug-rad")
     assert raised.value.item == "mug-rad"
     assert raised.value.nearest[:2] == ("mug-red", "mug-blue")
 
@@ -110,9 +110,7 @@ def test_an_id_that_was_skipped_says_why(tmp_path):
     shop.put("broken", "broken.jpg")
     shop.files["broken.jpg"] = NO_IMAGE
     index(shop, tmp_path)
-    with pytest.raises(
-        UnknownItem, match=r"'broken' is not in the index: its picture broken\.jpg was skipped \(the byt"
-    ):
+    with pytest.raises(UnknownItem, match=r"'broken' is not in the index: its image broken\.jpg was skipped \(the byt"):
         vision_recs.open(tmp_path).similar("broken")
 
 
@@ -143,7 +141,7 @@ def test_collecting_keeps_what_the_published_generation_uses_and_frees_the_rest(
     assert reclaimed.bytes == bytes_before - size(Layout(tmp_path)) > 0
     gone = {path for path in before if path not in after}
     assert {path for path in gone if "shards" not in path} == {
-        *(f"engines/flat-000001/{name}" for name in ("engine.json", "flat.faiss", "positions.npy")),
+        *(f"engines/flat-000001/{name}" for name in ("index.json", "flat.faiss", "positions.npy")),
         "columns/000001.bin",
         "generations/000001.json",
         "items/000001.sqlite",
@@ -164,7 +162,7 @@ def test_collecting_keeps_the_unpublished_shards_of_a_run_that_was_stopped(tmp_p
     def stop(_reference):
         raise EncoderError("unplugged")
 
-    shop.files["last.png"] = picture(99)
+    shop.files["last.png"] = image(99)
     real = encoder.encode
     encoder.encode = lambda pixels: real(pixels) if encoder.encoded < 8 else stop(pixels)
     with pytest.raises(EncoderError):

@@ -1,4 +1,4 @@
-"""Reading several rows at once, against what was put into the catalogue."""
+"""Reading several rows at once, against what was put into the catalog."""
 
 import tempfile
 
@@ -13,12 +13,12 @@ NAMES = ["a", "Z", "mug-01", 'quo"te', "o'clock", "ümlaut", "日本", "😀", "
 
 
 def shop_of(shown):
-    """Return a shop of which each item shows some of five pictures, which others may show too."""
+    """Return a shop of which each item shows some of five images, which others may show too."""
     shop = Shop()
     shop.files = {f"{number}.png": cells((10 + 40 * number, 20, 30, 40)) for number in range(5)}
-    for number, (name, pictures) in enumerate(shown.items()):
-        own = [{"view": f"{name} {picture}"} if picture % 2 else {} for picture in pictures]
-        shop.put(name, *(f"{picture}.png" for picture in pictures), picture_attributes=own, price=number)
+    for number, (name, images) in enumerate(shown.items()):
+        own = [{"view": f"{name} {image}"} if image % 2 else {} for image in images]
+        shop.put(name, *(f"{image}.png" for image in images), image_attributes=own, price=number)
     return shop
 
 
@@ -31,15 +31,15 @@ def shop_of(shown):
     limit=st.integers(1, 5),
 )
 @example(shown={name: [0] for name in NAMES}, asked=[0, 0], limit=3)
-def test_rows_and_what_they_show_are_those_of_the_catalogue(shown, asked, limit):
+def test_rows_and_what_they_show_are_those_of_the_catalog(shown, asked, limit):
     with tempfile.TemporaryDirectory() as folder:
         index(shop_of(shown), folder, FakeEncoder())
         store = Store.open(folder)
-        at = {picture.picture: picture.position for item in shown for picture in store.pictures(item)}
+        at = {image.image: image.position for item in shown for image in store.images(item)}
         positions = [at[f"{number}.png"] for number in asked if f"{number}.png" in at]
         found = store.items.rows(positions, limit)
         assert {position: [row.id for row in rows] for position, rows in found.items()} == {
-            at[f"{number}.png"]: sorted(name for name, pictures in shown.items() if number in pictures)[:limit]
+            at[f"{number}.png"]: sorted(name for name, images in shown.items() if number in images)[:limit]
             for number in asked
             if f"{number}.png" in at
         }

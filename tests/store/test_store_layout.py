@@ -6,16 +6,16 @@ import sqlite3
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from fake_shop import BLACK, NO_IMAGE, FakeEncoder, index, picture, shop_of, snapshot, wanted
+from fake_shop import BLACK, NO_IMAGE, FakeEncoder, image, index, shop_of, snapshot, wanted
 
-from vision_recs.images import prepare, probe_image
+from vision_recs.images import canary_image, prepare
 from vision_recs.store import Store
 
 
 @pytest.fixture
 def shop():
     shop = shop_of(6)
-    shop.put("twice", "0.png", "black.png", colour="red", stock=True, price=None)
+    shop.put("twice", "0.png", "black.png", color="red", stock=True, price=None)
     shop.files["black.png"] = BLACK
     shop.put("broken", "broken.jpg")
     shop.files["broken.jpg"] = NO_IMAGE
@@ -39,7 +39,7 @@ def test_a_store_holds_the_documented_files_and_no_others(store):
             "CURRENT",
             "LOCK",
             "columns/000001.bin",
-            "engines/flat-000001/engine.json",
+            "engines/flat-000001/index.json",
             "engines/flat-000001/flat.faiss",
             "engines/flat-000001/positions.npy",
             "generations/000001.json",
@@ -57,7 +57,7 @@ def test_current_names_the_generation_and_the_digest_of_its_manifest(store):
 
 def test_vectors_are_unit_rows_of_little_endian_float16_that_numpy_maps(store, shop):
     encoder = FakeEncoder()
-    pictures = iter(range(6))
+    images = iter(range(6))
     for shard in manifest_of(store)["shards"]:
         vectors = np.load(store / "shards" / shard["name"] / "vectors.npy", mmap_mode="r")
         assert isinstance(vectors, np.memmap)
@@ -65,9 +65,9 @@ def test_vectors_are_unit_rows_of_little_endian_float16_that_numpy_maps(store, s
         assert vectors.flags.c_contiguous
         assert np.linalg.norm(vectors.astype(np.float64), axis=1) == pytest.approx(np.ones(len(vectors)), abs=2e-3)
         for vector in vectors:
-            shown = np.frombuffer(_pixels(shop.files[f"{next(pictures)}.png"]), np.uint8).reshape(1, 8, 8, 3)
+            shown = np.frombuffer(_pixels(shop.files[f"{next(images)}.png"]), np.uint8).reshape(1, 8, 8, 3)
             assert vector.tolist() == encoder.encode(shown)[0].astype(np.float16).tolist()
-    assert next(pictures, None) is None
+    assert next(images, None) is None
 
 
 def _pixels(data):
@@ -84,7 +84,7 @@ def test_rows_say_what_was_planned_in_that_order_and_which_row_is_whose_vector(s
         table = pq.read_table(store / "shards" / shard["name"] / "rows.parquet")
         assert {field.name: str(field.type) for field in table.schema} == {
             "id": "string",
-            "picture": "string",
+            "image": "string",
             "digest": "fixed_size_binary[32]",
             "vector": "int32",
             "reason": "string",
@@ -94,20 +94,20 @@ def test_rows_say_what_was_planned_in_that_order_and_which_row_is_whose_vector(s
         rows = table.to_pylist()
         assert [row["vector"] for row in rows if row["vector"] is not None] == list(range(shard["rows"]))
         planned += rows
-    assert [(row["id"], row["picture"], row["reason"]) for row in planned] == [
+    assert [(row["id"], row["image"], row["reason"]) for row in planned] == [
         *((f"item00{number}", f"{number}.png", None) for number in range(6)),
-        ("twice", "black.png", "no-direction"),
+        ("twice", "black.png", "zero-vector"),
         ("broken", "broken.jpg", "not-an-image"),
     ]
     for row in planned:
-        assert row["digest"] == hashlib.sha256(shop.files[row["picture"]]).digest()
+        assert row["digest"] == hashlib.sha256(shop.files[row["image"]]).digest()
         assert (row["message"] is None) == (row["vector"] is not None)
 
 
 def test_the_manifest_says_all_that_the_generation_is_made_of(store, shop):
     manifest = manifest_of(store)
     assert (manifest["format"], manifest["generation"], manifest["engine"]) == (1, 1, "flat")
-    assert (manifest["items"], manifest["pictures"], manifest["skipped"]) == (7, 7, 2)
+    assert (manifest["items"], manifest["images"], manifest["skipped"]) == (7, 7, 2)
     assert manifest["catalog"] == {"location": "/shop/catalog.csv", "root": "/shop"}
     assert manifest["recall_at_10"] == 1.0
     assert Store.open(store).manifest.encoder == FakeEncoder().spec
@@ -128,10 +128,10 @@ def test_the_manifest_says_all_that_the_generation_is_made_of(store, shop):
     assert wanted(shop).items.keys() == set(Store.open(store).items.ids())
 
 
-def test_the_manifest_holds_the_vector_of_the_probe_picture(store):
+def test_the_manifest_holds_the_vector_of_the_probe_image(store):
     vector = np.frombuffer(base64.b64decode(manifest_of(store)["probe"]), "<f2")
     encoder = FakeEncoder()
-    expected = encoder.encode(prepare(probe_image(), encoder.spec.recipe)[None])[0]
+    expected = encoder.encode(prepare(canary_image(), encoder.spec.recipe)[None])[0]
     assert vector.tolist() == expected.astype(np.float16).tolist()
 
 
@@ -146,23 +146,23 @@ def test_the_name_of_a_shard_is_that_of_its_space_digests_and_ids_in_order(store
 def test_items_are_tables_that_sqlite_reads(store):
     with sqlite3.connect(store / "items/000001.sqlite") as connection:
         items = dict(connection.execute("SELECT id, attributes FROM items"))
-        rows = connection.execute("SELECT id, ordinal, picture, position FROM rows ORDER BY 1, 2").fetchall()
+        rows = connection.execute("SELECT id, ordinal, image, position FROM rows ORDER BY 1, 2").fetchall()
         vectors = dict(connection.execute("SELECT position, lower(hex(digest)) FROM vectors"))
-        skipped = connection.execute("SELECT id, ordinal, picture, reason FROM skipped ORDER BY 1, 2").fetchall()
+        skipped = connection.execute("SELECT id, ordinal, image, reason FROM skipped ORDER BY 1, 2").fetchall()
     connection.close()
-    assert json.loads(items["twice"]) == {"colour": "red", "stock": True, "price": None}
+    assert json.loads(items["twice"]) == {"color": "red", "stock": True, "price": None}
     assert rows == [*((f"item00{n}", 0, f"{n}.png", n) for n in range(6)), ("twice", 0, "0.png", 0)]
-    assert vectors == {n: hashlib.sha256(picture(n)).hexdigest() for n in range(6)}
-    assert skipped == [("broken", 0, "broken.jpg", "not-an-image"), ("twice", 1, "black.png", "no-direction")]
+    assert vectors == {n: hashlib.sha256(image(n)).hexdigest() for n in range(6)}
+    assert skipped == [("broken", 0, "broken.jpg", "not-an-image"), ("twice", 1, "black.png", "zero-vector")]
 
 
-def test_skipped_pictures_are_lines_of_json_with_reason_and_message(store):
+def test_skipped_images_are_lines_of_json_with_reason_and_message(store):
     lines = [json.loads(line) for line in (store / "skipped/000001.jsonl").read_text("utf-8").splitlines()]
-    assert [(line["id"], line["picture"], line["reason"]) for line in lines] == [
+    assert [(line["id"], line["image"], line["reason"]) for line in lines] == [
         ("broken", "broken.jpg", "not-an-image"),
-        ("twice", "black.png", "no-direction"),
+        ("twice", "black.png", "zero-vector"),
     ]
-    assert all(line.keys() == {"id", "picture", "reason", "message"} for line in lines)
+    assert all(line.keys() == {"id", "image", "reason", "message"} for line in lines)
     assert "b'<html>404</h'" in lines[0]["message"]
 
 

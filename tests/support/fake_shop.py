@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vision_recs import images
 from vision_recs.errors import ImageError
+from vision_recs.images import load
 from vision_recs.jobs import IndexOptions
 from vision_recs.jobs import index as run_index
 from vision_recs.store import Store
-from vision_recs.types import EncoderSpec, Item, PixelRecipe, scale_rows
+from vision_recs.types import EncoderSpec, Item, PixelRecipe
+from vision_recs.vectors import normalize_rows
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a dozen vectors are searched faster by one thread than by several
 
@@ -26,7 +27,7 @@ RECIPE = PixelRecipe((SIDE, SIDE), "squash", SIDE, "bilinear", (0.0, 0.0, 0.0), 
 
 
 class FakeEncoder:
-    """The mean colours of the cells of a grid, rolled by *turn*; black has no direction. Counts what it encodes."""
+    """The mean colors of the cells of a grid, rolled by *turn*; black has no direction. Counts what it encodes."""
 
     def __init__(self, name="fake", *, turn=0):
         self.spec = EncoderSpec(name, f"{turn:064x}", 3 * GRID * GRID, RECIPE, "mean")
@@ -36,25 +37,25 @@ class FakeEncoder:
     def encode(self, pixels):
         self.encoded += len(pixels)
         cells = pixels.reshape(len(pixels), GRID, SIDE // GRID, GRID, SIDE // GRID, 3).mean(axis=(2, 4))
-        return scale_rows(np.roll(cells.reshape(len(pixels), -1), self.turn, axis=1))[0]
+        return normalize_rows(np.roll(cells.reshape(len(pixels), -1), self.turn, axis=1))[0]
 
 
 class Unused(FakeEncoder):
     """An encoder that must not be used."""
 
     def encode(self, pixels):
-        raise AssertionError(f"{len(pixels)} pictures were to be embedded")
+        raise AssertionError(f"{len(pixels)} images were to be embedded")
 
 
 def png(pixels):
-    """Return a picture (height, width, 3) as the bytes of a PNG file."""
+    """Return an image (height, width, 3) as the bytes of a PNG file."""
     file = io.BytesIO()
     Image.fromarray(np.asarray(pixels, np.uint8)).save(file, "PNG")
     return file.getvalue()
 
 
-def picture(seed):
-    """Return a picture of random pixels; another one for each *seed*."""
+def image(seed):
+    """Return an image of random pixels; another one for each *seed*."""
     return png(np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3)))
 
 
@@ -66,7 +67,7 @@ HEIC = b"\0\0\0\x18ftypheic" + bytes(40)
 
 @dataclass
 class Shop:
-    """A catalogue in memory: change *items* and *files* at will, and `touch` what keeps its bytes."""
+    """A catalog in memory: change *items* and *files* at will, and `touch` what keeps its bytes."""
 
     items: dict[str, Item] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -81,9 +82,9 @@ class Shop:
     def read(self, reference):
         self.reads.append(reference)
         if reference not in self.files:
-            raise ImageError("missing", f"there is no file {reference!r}; check the path in the catalogue")
+            raise ImageError("missing", f"there is no file {reference!r}; check the path in the catalog")
         if not self.files[reference]:
-            raise ImageError("empty", f"{reference!r} has no bytes; copy the picture again")
+            raise ImageError("empty", f"{reference!r} has no bytes; copy the image again")
         return self.files[reference]
 
     def signature(self, reference):
@@ -91,23 +92,23 @@ class Shop:
             return None
         return f"{hashlib.sha256(self.files[reference]).hexdigest()}-{self.touched.get(reference, 0)}"
 
-    def put(self, item, *pictures, picture_attributes=(), **attributes):
-        """Sell *item* with *pictures*: names of files, to which numbers are short for `picture(number)`."""
-        names = tuple(name if isinstance(name, str) else f"{name}.png" for name in pictures)
-        for name, given in zip(names, pictures, strict=True):
+    def put(self, item, *images, image_attributes=(), **attributes):
+        """Sell *item* with *images*: names of files, to which numbers are short for `image(number)`."""
+        names = tuple(name if isinstance(name, str) else f"{name}.png" for name in images)
+        for name, given in zip(names, images, strict=True):
             if not isinstance(given, str):
-                self.files[name] = picture(given)
-        self.items[item] = Item(item, names, attributes, tuple(picture_attributes))
+                self.files[name] = image(given)
+        self.items[item] = Item(item, names, attributes, tuple(image_attributes))
 
 
 def index(shop, store, encoder=None, *, shard_size=4):
-    """Index *shop* with shards of *shard_size* pictures."""
+    """Index *shop* with shards of *shard_size* images."""
     options = IndexOptions(shard_size=shard_size, batch_size=shard_size, workers=2)
     return run_index(shop, store, encoder=encoder or FakeEncoder(), options=options)
 
 
 def shop_of(count, *, first=0):
-    """Return a shop of *count* items with a picture each: item000 shows 0.png ..."""
+    """Return a shop of *count* items with an image each: item000 shows 0.png ..."""
     shop = Shop()
     for number in range(first, first + count):
         shop.put(f"item{number:03}", number, price=number)
@@ -116,14 +117,14 @@ def shop_of(count, *, first=0):
 
 @dataclass(frozen=True)
 class Content:
-    """All that a generation says of a shop: item -> (attributes, its pictures), and (item, picture) -> reason."""
+    """All that a generation says of a shop: item -> (attributes, its images), and (item, image) -> reason."""
 
     items: dict
     skipped: dict
 
     @property
     def digests(self):
-        return {digest for _, pictures in self.items.values() for _, digest, _, _ in pictures}
+        return {digest for _, images in self.items.values() for _, digest, _, _ in images}
 
 
 def wanted(shop, encoder=None):
@@ -132,9 +133,9 @@ def wanted(shop, encoder=None):
     items, skipped = {}, {}
     for item in shop.items.values():
         shown = []
-        for name in dict.fromkeys(item.pictures):
-            number = item.pictures.index(name)
-            own = dict(item.picture_attributes[number]) if item.picture_attributes else {}
+        for name in dict.fromkeys(item.images):
+            number = item.images.index(name)
+            own = dict(item.image_attributes[number]) if item.image_attributes else {}
             reason, vector = fate(shop.files.get(name), encoder)
             if reason:
                 skipped[item.id, name] = reason
@@ -146,17 +147,17 @@ def wanted(shop, encoder=None):
 
 
 def fate(data, encoder):
-    """Return why the picture in *data* is skipped, or its vector as the store keeps it."""
+    """Return why the image in *data* is skipped, or its vector as the store keeps it."""
     if data is None:
         return "missing", None
     try:
-        pixels = images.load(data, encoder.spec.recipe)
+        pixels = load(data, encoder.spec.recipe)
     except ImageError as error:
         return error.reason, None
     vector = type(encoder)(encoder.spec.name, turn=encoder.turn).encode(pixels[None])
     if not vector.any():
-        return "no-direction", None
-    return None, tuple(scale_rows(vector.astype(np.float16))[0][0].tolist())
+        return "zero-vector", None
+    return None, tuple(normalize_rows(vector.astype(np.float16))[0][0].tolist())
 
 
 def content(store):
@@ -165,21 +166,21 @@ def content(store):
     items = {}
     for item in opened.items.ids():
         shown = []
-        for known in opened.pictures(item):
+        for known in opened.images(item):
             digest = next(
                 row.digest for row in opened.items.rows([known.position], 10**6)[known.position] if row.id == item
             )
             vector = tuple(opened.vectors(np.array([known.position]))[0].tolist())
-            shown.append((known.picture, digest, vector, known.attributes))
+            shown.append((known.image, digest, vector, known.attributes))
         items[item] = (opened.attributes(item), shown)
-    skipped = {(skip.id, skip.picture): skip.reason for skip in opened.items.skipped()}
+    skipped = {(skip.id, skip.image): skip.reason for skip in opened.items.skipped()}
     return Content(items, skipped)
 
 
-def ranking(held, asked, k, *, encoder=None, pictures=()):
-    """Return the ids and scores that the items *asked* and the bytes *pictures* bring, from *held*, a Content."""
+def ranking(held, asked, k, *, encoder=None, images=()):
+    """Return the ids and scores that the items *asked* and the bytes *images* bring, from *held*, a Content."""
     parts = [[vector for _, _, vector, _ in held.items[item][1]] for item in asked]
-    parts += [encoder.encode(images.load(data, encoder.spec.recipe)[None]).tolist() for data in pictures]
+    parts += [encoder.encode(load(data, encoder.spec.recipe)[None]).tolist() for data in images]
     every = [
         (score(vector, parts), item, name, digest)
         for item, (_, shown) in held.items.items()

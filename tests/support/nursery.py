@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from fake_shop import BLACK, NO_IMAGE, TRUNCATED, FakeEncoder, Shop, index, picture, shop_of
+from fake_shop import BLACK, NO_IMAGE, TRUNCATED, FakeEncoder, Shop, image, index, shop_of
 
 from vision_recs.store import collect
 
@@ -24,7 +24,7 @@ SHARD_SIZE = 5
 
 
 def states(count):
-    """Return *count* shops of some 40 pictures, each a changed version of the one before, and its encoder's turn."""
+    """Return *count* shops of some 40 images, each a changed version of the one before, and its encoder's turn."""
     shop, turn, draw = shop_of(40), 0, random.Random(0)
     every = []
     for number in range(count):
@@ -34,7 +34,7 @@ def states(count):
         for item in draw.sample(sorted(shop.items), 3):
             shop.items[item] = dataclasses.replace(shop.items[item], attributes={"price": number})
         for name in draw.sample(sorted(shop.files), 3):
-            shop.files[name] = picture(draw.randrange(10**9))
+            shop.files[name] = image(draw.randrange(10**9))
         for name in draw.sample(sorted(shop.files), 3):
             shop.files[name] = draw.choice([BLACK, NO_IMAGE, TRUNCATED])
         for extra in range(9):

@@ -1,4 +1,4 @@
-"""What a query under a policy has to be answered with: every picture is looked at, every rule is a plain condition."""
+"""What a query under a policy has to be answered with: every image is looked at, every rule is a plain condition."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 from fake_shop import content
 
 from vision_recs.recommend.interests import find_interests
-from vision_recs.recommend.query import UNLIKE_WEIGHT, weighted
+from vision_recs.recommend.query import NEGATIVE_WEIGHT, weighted
 from vision_recs.recommend.rules import Bounds, Differ, Same
 
 
 @dataclass(frozen=True)
 class Row:
-    """A picture of an item."""
+    """An image of an item."""
 
     item: str
-    picture: str
+    image: str
     digest: str
     vector: tuple
     facts: dict
@@ -28,7 +28,7 @@ class Place:
     """A place of an answer."""
 
     item: str
-    picture: str
+    image: str
     score: float
     moves: tuple
     relaxed: tuple
@@ -77,7 +77,7 @@ class SlowShop:
             return [row.vector for row in self.rows if row.item == item]
 
         wishes = list(weighted(self.query.items))
-        dislikes = [(weight, vectors(item)) for item, weight, _ in weighted(self.query.unlike, UNLIKE_WEIGHT)]
+        dislikes = [(weight, vectors(item)) for item, weight, _ in weighted(self.query.negatives, NEGATIVE_WEIGHT)]
         own = [(weight, vectors(item)) for item, weight, _ in wishes]
         asked = [item for item, _, _ in wishes]
         if self.query.history is None:
@@ -183,9 +183,9 @@ class SlowShop:
             def best(row):
                 return max(question.score(row.vector) for question in self.questions)
 
-            row = min(rows, key=lambda row: (-best(row), row.picture))
+            row = min(rows, key=lambda row: (-best(row), row.image))
             self.claim(row)
-            pinned[free[0]] = Place(row.item, row.picture, best(row), ((pin.name, None, free[0]),), ())
+            pinned[free[0]] = Place(row.item, row.image, best(row), ((pin.name, None, free[0]),), ())
         return pinned
 
     def fill(self, chosen, given, places, relaxed):
@@ -206,7 +206,7 @@ class SlowShop:
                         names.add("one_per")
                     moves = tuple((name, by, None) for name, by in self.moves(row, question))
                     broken = tuple(name for name in relaxed if name in names)
-                    chosen.append(Place(row.item, row.picture, question.score(row.vector), moves, broken))
+                    chosen.append(Place(row.item, row.image, question.score(row.vector), moves, broken))
                     given[turn] += 1
                     self.claim(row)
                     break
@@ -219,9 +219,9 @@ class SlowShop:
         return (1 - diversity) * self.rank(row, question) - diversity * nearest
 
     def pool(self, question, count, relaxed):
-        """Return the best picture of each item that is let through, each group and each picture once."""
+        """Return the best image of each item that is let through, each group and each image once."""
         pool, items, digests, groups = [], set(), set(), set(self.groups)
-        for row in sorted(self.rows, key=lambda row: (-self.rank(row, question), row.item, row.picture)):
+        for row in sorted(self.rows, key=lambda row: (-self.rank(row, question), row.item, row.image)):
             group = self.group(row.facts)
             if self.taken(row) or row.item in items or row.digest in digests:
                 continue

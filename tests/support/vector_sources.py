@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vision_recs.types import Row, unit_rows
+from vision_recs.types import Row
+from vision_recs.vectors import normalize_or_raise
 
 
 class Vectors:
@@ -11,8 +12,8 @@ class Vectors:
     fingerprint = "made"
     generation = 1
 
-    def __init__(self, every, alive=None):
-        self.every = unit_rows(np.asarray(every, dtype=np.float64))
+    def __init__(self, every, alive=None, *, is_normalized=False):
+        self.every = every if is_normalized else normalize_or_raise(np.asarray(every, dtype=np.float64))
         self.dim = self.every.shape[1]
         self.alive = np.arange(len(self.every)) if alive is None else np.array(sorted(alive), dtype=np.int64)
         self.read = []
@@ -29,14 +30,14 @@ class Vectors:
 
     def only(self, alive):
         """Return a source of the same vectors, of which those *alive* are there."""
-        return Vectors(self.every, alive)
+        return Vectors(self.every, alive, is_normalized=True)
 
 
 class Part(Vectors):
     """The part of a source that a filter would select."""
 
     def __init__(self, source, positions):
-        super().__init__(source.every, positions)
+        super().__init__(source.every, positions, is_normalized=True)  # twice may differ from once in the last bit
 
     def count(self):
         return len(self.alive)
@@ -48,13 +49,13 @@ class Part(Vectors):
 
 
 def clustered(count, dim, *, clusters=50, seed=0):
-    """Return vectors (count, dim) that lie around *clusters* centres, as pictures of like things do."""
+    """Return vectors (count, dim) that lie around *clusters* centers, as images of like things do."""
     random = np.random.default_rng(seed)
-    centres = random.standard_normal((clusters, dim))
-    return centres[random.integers(0, clusters, count)] + 0.7 * random.standard_normal((count, dim))
+    centers = random.standard_normal((clusters, dim))
+    return centers[random.integers(0, clusters, count)] + 0.7 * random.standard_normal((count, dim))
 
 
 def nearest(source, query, k):
-    """Return the positions of *source* with the highest cosines with *query*, by comparing with each."""
-    cosines = source.every[source.alive].astype(np.float64) @ query.astype(np.float64)
-    return source.alive[np.lexsort((source.alive, -np.round(cosines, 6)))[:k]]
+    """Return the positions of *source* with the highest cosine with *query*, by comparing with each."""
+    scores = source.every[source.alive].astype(np.float64) @ query.astype(np.float64)
+    return source.alive[np.lexsort((source.alive, -np.round(scores, 6)))[:k]]

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vision_recs.tune.lessons import Groups, Links
+from vision_recs.tune.positives import Groups, Links
 from vision_recs.tune.trial import deal
 
 ALL = np.ones(6, np.bool_)

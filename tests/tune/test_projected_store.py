@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from fake_shop import FakeEncoder, content, index, picture, shop_of, snapshot, wanted
+from fake_shop import FakeEncoder, content, image, index, shop_of, snapshot, wanted
 from safetensors.numpy import load_file
 
 import vision_recs
@@ -68,8 +68,8 @@ def test_each_projection_is_a_space_of_its_own(folder):
     assert spaces[0] == Store.open(folder).manifest.encoder.fingerprint
 
 
-def test_answers_are_those_of_the_projected_vectors_by_item_and_by_picture(folder, monkeypatch):
-    monkeypatch.setattr("vision_recs.encoders.space.load_encoder", lambda name, **_: FakeEncoder(name))
+def test_answers_are_those_of_the_projected_vectors_by_item_and_by_image(folder, monkeypatch):
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
     retune(folder, projection())
     shop = vision_recs.open(folder)
     store = shop.store
@@ -77,9 +77,9 @@ def test_answers_are_those_of_the_projected_vectors_by_item_and_by_picture(folde
     cosines = {item: float(vectors["item003"] @ vector) for item, vector in vectors.items() if item != "item003"}
     best = sorted(cosines, key=lambda item: (-cosines[item], item))
     assert [match.id for match in shop.similar("item003", k=8)] == best
-    by_picture = shop.answer(Query(pictures=(picture(3),), k=9))
-    assert [match.id for match in by_picture] == ["item003", *best]
-    assert by_picture[0].score == pytest.approx(1, abs=1e-3)
+    per_image = shop.answer(Query(images=(image(3),), k=9))
+    assert [match.id for match in per_image] == ["item003", *best]
+    assert per_image[0].score == pytest.approx(1, abs=1e-3)
     assert shop.index.source == (store.fingerprint, 2)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_shop import Shop, index, png
 
-from vision_recs.catalog.pairs import Pair
+from vision_recs.catalog.judgements import Pair
 from vision_recs.errors import VisionRecsError
 from vision_recs.filters import Filter
 from vision_recs.store import Store
@@ -17,17 +17,17 @@ KINDS = ("lamp", "mug", "vase")
 
 
 def shown(kind, random):
-    """Return a picture that betrays its kind only in a corner, in one channel; all else is noise."""
+    """Return an image that betrays its kind only in a corner, in one channel; all else is noise."""
     cells = random.integers(40, 216, (2, 2, 3))
     cells[0, 0, 0] = (60, 128, 196)[kind] + random.integers(-12, 13)
     return png(cells.repeat(4, axis=0).repeat(4, axis=1))
 
 
-def shop_of_kinds(count, *, pictures=1):
+def shop_of_kinds(count, *, images=1):
     random = np.random.default_rng(5)
     shop, luck = Shop(), random.permutation(np.arange(count) % 3)
     for number in range(count):
-        names = [f"{number}-{view}.png" for view in range(pictures)]
+        names = [f"{number}-{view}.png" for view in range(images)]
         shop.files.update({name: shown(number % 3, random) for name in names})
         shop.put(
             f"item{number:03}",
@@ -71,7 +71,7 @@ def test_what_helps_unseen_items_is_found_and_said_by_how_much(tuned):
 def test_the_projection_helps_items_that_had_no_part_in_it(store):
     tuned = tune(store, TuneOptions(labels="kind", where=Filter.parse('split == "train"')))
     kinds = np.array([KINDS.index(store.attributes(item)["kind"]) for item in store.items.ids()])
-    plain = store.encoder_vectors(np.array([store.pictures(item)[0].position for item in store.items.ids()]))
+    plain = store.encoder_vectors(np.array([store.images(item)[0].position for item in store.items.ids()]))
     mapped = tuned.projection.apply(plain)
     mapped /= np.linalg.norm(mapped, axis=1, keepdims=True)
     unseen = np.arange(0, 90, 4)
@@ -105,8 +105,8 @@ def test_pairs_teach(store):
     assert tune(store, TuneOptions(pairs=pairs)).is_better
 
 
-def test_the_pictures_of_items_teach(tmp_path):
-    index(shop_of_kinds(40, pictures=3), tmp_path, shard_size=200)
+def test_the_images_of_items_teach(tmp_path):
+    index(shop_of_kinds(40, images=3), tmp_path, shard_size=200)
     tuned = tune(Store.open(tmp_path), TuneOptions())
     assert tuned.queries == 120
     assert tuned.after["mrr"].value >= tuned.before["mrr"].value
@@ -124,7 +124,7 @@ def test_it_learns_from_the_vectors_of_the_encoder_even_if_they_are_projected_by
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (TuneOptions(labels="colour"), "no item has the attribute 'colour'; name one of brand, kind, luck, split"),
+        (TuneOptions(labels="color"), "no item has the attribute 'color'; name one of brand, kind, luck, split"),
         (TuneOptions(labels="kind", where=Filter.parse('brand == "b0-0"')), "2 items are too few to learn from"),
         (TuneOptions(pairs=[Pair("nobody", "item001", 1)]), "none of the 1 pairs, the first of them 'nobody'"),
     ],

@@ -1,4 +1,4 @@
-"""A folder of pictures or a table becomes a catalogue of items."""
+"""A folder of images or a table becomes a catalog of items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CatalogOptions", "FolderCatalog", "TableCatalog", "open_catalog"]
 
 
 def open_catalog(path: str | os.PathLike[str], options: CatalogOptions | None = None) -> FolderCatalog | TableCatalog:
-    """Return the catalogue at *path*: a folder of pictures, or a table (.csv, .tsv, .jsonl, .ndjson, .parquet).
+    """Return the catalog at *path*: a folder of images, or a table (.csv, .tsv, .jsonl, .ndjson, .parquet).
 
     Raises CatalogError where there is nothing, where it is neither, where an option belongs to the other kind, and
     where a table lacks a column. What only reading to the end can show is raised while iterating.
@@ -24,12 +24,12 @@ def open_catalog(path: str | os.PathLike[str], options: CatalogOptions | None = 
     place = Path(path).absolute()
     location = str(place)
     if _is_folder(place):
-        if options.id_column or options.image_column or options.picture_columns:
-            raise CatalogError("a folder of pictures has no columns; give a table, or name no column", path=location)
+        if options.id_column or options.image_column or options.image_attributes:
+            raise CatalogError("a folder of images has no columns; give a table, or name no column", path=location)
         return FolderCatalog(location, item_per_folder=options.item_per_folder)
     if place.suffix.lower() not in EXTENSIONS:
         kinds = ", ".join(EXTENSIONS)
-        raise CatalogError(f"this is no catalogue; give a folder of pictures or a table ({kinds})", path=location)
+        raise CatalogError(f"this is no catalog; give a folder of images or a table ({kinds})", path=location)
     if options.item_per_folder:
         raise CatalogError("items per folder are for folders; leave out --item-per-folder", path=location)
     return TableCatalog(location, options)

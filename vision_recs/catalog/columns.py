@@ -1,4 +1,4 @@
-"""Which columns of a table hold the ids and the pictures, and what their cells say."""
+"""Which columns of a table hold the ids and the images, and what their cells say."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGE_NAMES = (
     *("photos", "image_filename", "image_name", "image_paths", "picture_path", "photo_path", "img_path", "filepath"),
     *("main_image", "image_link", "image_url", "image_src"),
 )
-"""Columns taken for the pictures, in the same way."""
+"""Columns taken for the images, in the same way."""
 
 _MOST_NAMES_SHOWN = 20
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -44,16 +44,16 @@ class KeyColumns:
     def choose(cls, rows: Rows, options: CatalogOptions) -> KeyColumns:
         """Return the columns that *options* names, or else those with the usual names; raises CatalogError."""
         id_position = _choose(rows, options.id_column, usual=ID_NAMES, what="ids", flag="--id-column")
-        image = _choose(rows, options.image_column, usual=IMAGE_NAMES, what="pictures", flag="--image-column")
+        image = _choose(rows, options.image_column, usual=IMAGE_NAMES, what="images", flag="--image-column")
         return cls(rows.path, rows.columns[id_position], rows.columns[image], id_position, image)
 
     def identify(self, line: int, cells: Sequence[object]) -> tuple[str, list[str]]:
-        """Return the id and the pictures of a row; raises CatalogError where a cell gives none."""
+        """Return the id and the images of a row; raises CatalogError where a cell gives none."""
         column = self.id_name
         try:
             name = id_text(cells[self.id])
             column = self.image_name
-            return name, picture_references(cells[self.image])
+            return name, image_references(cells[self.image])
         except ValueError as error:
             raise CatalogError(str(error), path=self.path, line=line, column=column) from error
 
@@ -117,18 +117,18 @@ def id_text(value: object) -> str:
     return text
 
 
-def picture_references(value: object) -> list[str]:
-    """Return the pictures that a cell names: a path, paths separated by `|`, or a list, which JSON text may be.
+def image_references(value: object) -> list[str]:
+    """Return the images that a cell names: a path, paths separated by `|`, or a list, which JSON text may be.
 
     A path is kept as written, but for space around it. Raises ValueError for a cell without any, for a URL other
     than file://, and for what is no text.
     """
     references = [reference for reference in _split(value) if reference]
     if not references:
-        raise ValueError("no picture is named; give every row one")
+        raise ValueError("no image is named; give every row one")
     for reference in references:
         if "://" in reference and _URL.match(reference) and not reference.lower().startswith("file://"):
-            raise ValueError(f"pictures are read from files, not from {reference!r}; download them first")
+            raise ValueError(f"images are read from files, not from {reference!r}; download them first")
         if "\0" in reference:
             raise ValueError(f"the path {reference!r} holds a NUL character; remove it")
     return references
@@ -146,7 +146,7 @@ def _split(value: object) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(part is None or isinstance(part, str) for part in value):
-        raise ValueError(f"a picture is a path or a list of paths, not {_short(value)}")
+        raise ValueError(f"an image is a path or a list of paths, not {_short(value)}")
     return [part.strip() for part in value if part is not None]
 
 

@@ -1,4 +1,4 @@
-"""The bytes of pictures that lie in files."""
+"""The bytes of images that lie in files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from vision_recs.errors import ImageError
 _RACY_NS = 2_000_000_000
 
 
-class PictureFiles:
-    """Picture files, named relative to one folder.
+class ImageFiles:
+    """Image files, named relative to one folder.
 
     A reference is a relative path, an absolute path or a file:// URL. Where no file has a name with backslashes,
     they are read as slashes: the table may come from Windows.
@@ -24,19 +24,19 @@ class PictureFiles:
         self._root = Path(root)
 
     def read(self, reference: str) -> bytes:
-        """Return the bytes of a picture; raises ImageError: missing, unreadable or empty."""
+        """Return the bytes of an image; raises ImageError: missing, unreadable or empty."""
         path = Path(reference)
         try:
             path = self._path(reference)
             data = _read_regular(path)
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-            raise ImageError("missing", f"there is no file {str(path)!r}; check the path in the catalogue") from error
+            raise ImageError("missing", f"there is no file {str(path)!r}; check the path in the catalog") from error
         except OSError as error:
             raise ImageError(
                 "unreadable", f"{str(path)!r} cannot be read ({error.strerror}); check the file"
             ) from error
         if not data:
-            raise ImageError("empty", f"{str(path)!r} has no bytes; copy the picture again")
+            raise ImageError("empty", f"{str(path)!r} has no bytes; copy the image again")
         return data
 
     def signature(self, reference: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The rows of one item become the item; what differs between them is a picture's, or a contradiction."""
+"""The rows of one item become the item; what differs between them is an image's, or a contradiction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from vision_recs.catalog.attributes import Converter
+from vision_recs.catalog.cell_types import Converter
 from vision_recs.catalog.staging import StagedRow
 from vision_recs.errors import CatalogError
 from vision_recs.types import Attribute, Item
@@ -18,7 +18,7 @@ _FEWEST_ITEMS = 2
 class Columns:
     """The columns of a table that was read to its end.
 
-    *of_items* and *of_pictures* are the positions of the attributes of either. *converters* turn a cell into a value,
+    *of_items* and *of_images* are the positions of the attributes of either. *converters* turn a cell into a value,
     one for each column. *unit* is what the table's rows are numbered by, "line" or "row".
     """
 
@@ -26,7 +26,7 @@ class Columns:
     unit: str
     names: tuple[str, ...]
     of_items: tuple[int, ...]
-    of_pictures: tuple[int, ...]
+    of_images: tuple[int, ...]
     converters: list[Converter]
 
     def cells(self, rows: Iterable[StagedRow]) -> list[tuple[Attribute, ...]]:
@@ -48,8 +48,8 @@ class _Disagreement(NamedTuple):
     earlier_value: Attribute
 
 
-def find_picture_columns(columns: Columns, repeated: Iterable[tuple[str, list[StagedRow]]]) -> Columns:
-    """Return *columns* with those made the pictures' that differ inside most of the *repeated* items.
+def find_image_attributes(columns: Columns, repeated: Iterable[tuple[str, list[StagedRow]]]) -> Columns:
+    """Return *columns* with those made the images' that differ inside most of the *repeated* items.
 
     Raises CatalogError for the first contradiction in the table: a column that differs inside fewer.
     """
@@ -70,7 +70,7 @@ def find_picture_columns(columns: Columns, repeated: Iterable[tuple[str, list[St
     return replace(
         columns,
         of_items=tuple(position for position in columns.of_items if position not in found),
-        of_pictures=tuple(sorted({*columns.of_pictures, *found})),
+        of_images=tuple(sorted({*columns.of_images, *found})),
     )
 
 
@@ -93,7 +93,7 @@ def _disagreements(name: str, rows: list[StagedRow], columns: Columns) -> Iterat
 def _contradiction(columns: Columns, column: str, found: _Disagreement) -> CatalogError:
     return CatalogError(
         f"item {found.item!r} has {found.value!r} here and {found.earlier_value!r} in {columns.unit} "
-        f"{found.earlier_line}; make them equal, or add --picture-column {column} if the values belong to the pictures",
+        f"{found.earlier_line}; make them equal, or add --image-attribute {column} if the values belong to the images",
         path=columns.path,
         line=found.line,
         column=column,
@@ -104,12 +104,12 @@ def item_of(name: str, rows: list[StagedRow], columns: Columns) -> Item:
     """Return the item that *rows* describe; for each attribute the first value that is not None."""
     table = columns.cells(rows)
     attributes = {columns.names[i]: _first_value(columns.converters[i], table[i]) for i in columns.of_items}
-    pictures: dict[str, dict[str, Attribute]] = {}
+    images: dict[str, dict[str, Attribute]] = {}
     for number, row in enumerate(rows):
-        own = {columns.names[i]: columns.converters[i](table[i][number]) for i in columns.of_pictures}
-        for picture in row.pictures:
-            pictures.setdefault(picture, own)
-    return Item(name, tuple(pictures), attributes, tuple(pictures.values()) if columns.of_pictures else ())
+        own = {columns.names[i]: columns.converters[i](table[i][number]) for i in columns.of_images}
+        for image in row.images:
+            images.setdefault(image, own)
+    return Item(name, tuple(images), attributes, tuple(images.values()) if columns.of_images else ())
 
 
 def _first_value(convert: Converter, cells: Iterable[Attribute]) -> Attribute:

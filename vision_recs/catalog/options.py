@@ -1,4 +1,4 @@
-"""What a person may say about a catalogue."""
+"""What a person may say about a catalog."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CatalogOptions:
-    """How to read a catalogue; every field has a default that suits most.
+    """How to read a catalog; every field has a default that suits most.
 
     *id_column* and *image_column* name columns of a table; without them the usual names are looked for.
-    *picture_columns* are columns whose values describe one picture (a view, a background) instead of the item.
-    *item_per_folder* makes every folder that holds pictures one item.
+    *image_attributes* are columns whose values describe one image (a view, a background) instead of the item.
+    *item_per_folder* makes every folder that holds images one item.
     """
 
     id_column: str | None = None
     image_column: str | None = None
-    picture_columns: tuple[str, ...] = ()
+    image_attributes: tuple[str, ...] = ()
     item_per_folder: bool = False

@@ -15,10 +15,10 @@ _CACHE_KIB = 64 * 1024
 
 
 class StagedRow(NamedTuple):
-    """One row of an item: its number in the table, its pictures, and its other cells in the order of the columns."""
+    """One row of an item: its number in the table, its images, and its other cells in the order of the columns."""
 
     line: int
-    pictures: list[str]
+    images: list[str]
     cells: list[Attribute]
 
 

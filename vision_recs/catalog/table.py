@@ -1,4 +1,4 @@
-"""A table as a catalogue, whatever its format."""
+"""A table as a catalog, whatever its format."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from vision_recs.catalog.attributes import ColumnTypes, plain
+from vision_recs.catalog.cell_types import ColumnTypes, plain
 from vision_recs.catalog.columns import KeyColumns, column_position
 from vision_recs.catalog.csv_rows import csv_rows
-from vision_recs.catalog.files import PictureFiles
-from vision_recs.catalog.grouping import Columns, find_picture_columns, item_of
+from vision_recs.catalog.files import ImageFiles
+from vision_recs.catalog.grouping import Columns, find_image_attributes, item_of
 from vision_recs.catalog.jsonl_rows import jsonl_rows
 from vision_recs.catalog.options import CatalogOptions
 from vision_recs.catalog.parquet_rows import parquet_rows
@@ -38,12 +38,12 @@ _BATCH = 2000
 class TableCatalog:
     """The items of a table, in the order in which their ids first appear.
 
-    Pictures are relative to the table's folder. Several of one item come as repeated rows, which need not be
+    Images are relative to the table's folder. Several of one item come as repeated rows, which need not be
     adjacent, as a list (in CSV as JSON), or separated by `|`; one listed twice appears once. Every other column with
     a name is an attribute.
 
     Rows of one item must agree on an attribute; an empty cell agrees with everything. A column belongs to the
-    pictures instead when the options say so, or when it differs inside more than half of the ids that repeat, and
+    images instead when the options say so, or when it differs inside more than half of the ids that repeat, and
     inside two at least. Memory does not grow with the table: each iteration reads it into a temporary database.
     """
 
@@ -51,22 +51,22 @@ class TableCatalog:
         """Read the header of the table at *location*, an absolute path; raises CatalogError."""
         self.location = location
         self.root = str(Path(location).parent)
-        self.picture_columns: tuple[str, ...] = options.picture_columns
-        """The columns that belong to the pictures; those that were not named are known once an item was yielded."""
+        self.image_attributes: tuple[str, ...] = options.image_attributes
+        """The columns that belong to the images; those that were not named are known once an item was yielded."""
         self._options = options
-        self._files = PictureFiles(self.root)
+        self._files = ImageFiles(self.root)
         rows = self._open()
         keys = KeyColumns.choose(rows, options)
         if not rows.open_ended:
-            self._named_picture_columns(rows, keys)
+            self._named_image_attributes(rows, keys)
 
     def __iter__(self) -> Iterator[Item]:
         """Yield each item; raises CatalogError before the first one for whatever is wrong anywhere in the table."""
         try:
             with closing(Staging()) as staging:
                 columns = self._stage(staging)
-                columns = find_picture_columns(columns, staging.items(smallest=2))
-                self.picture_columns = tuple(columns.names[position] for position in columns.of_pictures)
+                columns = find_image_attributes(columns, staging.items(smallest=2))
+                self.image_attributes = tuple(columns.names[position] for position in columns.of_images)
                 for name, rows in staging.items():
                     yield item_of(name, rows, columns)
         except sqlite3.Error as error:
@@ -76,11 +76,11 @@ class TableCatalog:
             ) from error
 
     def read(self, reference: str) -> bytes:
-        """Return the bytes of a picture; raises ImageError: missing, unreadable or empty."""
+        """Return the bytes of an image; raises ImageError: missing, unreadable or empty."""
         return self._files.read(reference)
 
     def signature(self, reference: str) -> str | None:
-        """Return a token that changes when the file may have; see PictureFiles.signature."""
+        """Return a token that changes when the file may have; see ImageFiles.signature."""
         return self._files.signature(reference)
 
     def _open(self) -> Rows:
@@ -100,23 +100,22 @@ class TableCatalog:
         if empty:
             raise CatalogError("the table has no rows below its header", path=self.location)
         staging.seal()
-        of_pictures = self._named_picture_columns(rows, keys)
-        unlike_items = {keys.id, keys.image, *of_pictures}
+        of_images = self._named_image_attributes(rows, keys)
+        unlike_items = {keys.id, keys.image, *of_images}
         return Columns(
             path=self.location,
             unit=rows.unit,
             names=tuple(rows.columns),
             of_items=tuple(i for i, name in enumerate(rows.columns) if name and i not in unlike_items),
-            of_pictures=of_pictures,
+            of_images=of_images,
             converters=types.converters() if types else [_unchanged] * len(rows.columns),
         )
 
-    def _named_picture_columns(self, rows: Rows, keys: KeyColumns) -> tuple[int, ...]:
-        positions = {column_position(rows, name, flag="--picture-column") for name in self._options.picture_columns}
+    def _named_image_attributes(self, rows: Rows, keys: KeyColumns) -> tuple[int, ...]:
+        positions = {column_position(rows, name, flag="--image-attribute") for name in self._options.image_attributes}
         for position in positions & {keys.id, keys.image}:
             raise CatalogError(
-                "this column holds the ids or the pictures and cannot be a picture's attribute; "
-                "correct --picture-column",
+                "this column holds the ids or the images and cannot be an image's attribute; correct --image-attribute",
                 path=self.location,
                 column=rows.columns[position],
             )
@@ -129,10 +128,10 @@ def open_rows(location: str) -> Rows:
 
 
 def _staged(keys: KeyColumns, line: int, cells: list[object], *, typed: bool) -> tuple[str, StagedRow]:
-    name, pictures = keys.identify(line, cells)
+    name, images = keys.identify(line, cells)
     cells[keys.id] = cells[keys.image] = None
     values: list[Attribute] = [plain(cell) for cell in cells] if typed else cells  # type: ignore[assignment]
-    return name, StagedRow(line, pictures, values)
+    return name, StagedRow(line, images, values)
 
 
 def _unchanged(value: Attribute) -> Attribute:

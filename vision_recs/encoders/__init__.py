@@ -7,27 +7,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vision_recs.lazy import lazy_names
+from vision_recs._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vision_recs.encoders.canary import probe
     from vision_recs.encoders.loading import load_encoder
-    from vision_recs.encoders.names import DEFAULT_ENCODER, EncoderInfo, canonical_name, list_encoders
-    from vision_recs.encoders.probing import probe
-    from vision_recs.encoders.space import LoadOptions, Space, choose_space
+    from vision_recs.encoders.registry import DEFAULT_ENCODER, EncoderInfo, canonical_name, list_encoders
+    from vision_recs.encoders.store_encoder import LoadOptions, Space, choose_space
     from vision_recs.encoders.text import TextEncoder, load_text_encoder
 
 _HOMES = {
-    "DEFAULT_ENCODER": "names",
-    "EncoderInfo": "names",
-    "LoadOptions": "space",
-    "Space": "space",
+    "DEFAULT_ENCODER": "registry",
+    "EncoderInfo": "registry",
+    "LoadOptions": "store_encoder",
+    "Space": "store_encoder",
     "TextEncoder": "text",
-    "canonical_name": "names",
-    "choose_space": "space",
-    "list_encoders": "names",
+    "canonical_name": "registry",
+    "choose_space": "store_encoder",
+    "list_encoders": "registry",
     "load_encoder": "loading",
     "load_text_encoder": "text",
-    "probe": "probing",
+    "probe": "canary",
 }
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from vision_recs.encoders.tower import is_step_counter
+from vision_recs.encoders.backbone import is_step_counter
 from vision_recs.errors import WeightsNotFound
 
 Tensors: TypeAlias = dict[str, Tensor]

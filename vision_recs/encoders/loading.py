@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from vision_recs.encoders import model_cache
-from vision_recs.encoders.names import canonical_name
 from vision_recs.encoders.precision import Precision
+from vision_recs.encoders.registry import canonical_name
 from vision_recs.types import Encoder
 
 if TYPE_CHECKING:
-    from vision_recs.encoders.tower import ImageTower
+    from vision_recs.encoders.backbone import ImageTower
 
 Runtime: TypeAlias = Literal["auto", "openvino", "torch"]
 
 _ADAPTERS: Final = {
-    "efficientnet-lite0": ("timm_models", "load_efficientnet_lite0"),
-    "clip": ("open_clip_models", "load"),
-    "hf-hub": ("open_clip_models", "load_hub"),
-    "resnet18": ("torchvision_models", "load"),
-    "resnet34": ("torchvision_models", "load"),
-    "resnet50": ("torchvision_models", "load"),
-    "resnet101": ("torchvision_models", "load"),
-    "timm": ("timm_models", "load"),
+    "efficientnet-lite0": ("timm", "load_efficientnet_lite0"),
+    "clip": ("open_clip", "load"),
+    "hf-hub": ("open_clip", "load_hub"),
+    "resnet18": ("torchvision", "load"),
+    "resnet34": ("torchvision", "load"),
+    "resnet50": ("torchvision", "load"),
+    "resnet101": ("torchvision", "load"),
+    "timm": ("timm", "load"),
 }
 _ACCELERATORS: Final = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Files that Linux has where there is a GPU for CUDA: NVIDIA's, that of Windows below, AMD's."""
@@ -61,9 +61,9 @@ def load_encoder(
 
 
 def _load_on_torch(canonical: str, weights: Path | None, devices: list[str], precision: Precision) -> Encoder:
+    from vision_recs.encoders.backbone import spec_of
     from vision_recs.encoders.parallel import ParallelEncoder
     from vision_recs.encoders.torch_runtime import TorchEncoder, find_device
-    from vision_recs.encoders.tower import spec_of
 
     for device in devices:
         find_device(device)  # a device that is not there is said before seconds of loading
@@ -93,8 +93,8 @@ def _load_on_openvino(canonical: str, weights: Path | None, precision: Precision
         except RuntimeError as error:  # OpenVINO's own errors, for a file that was cut short
             _log.info("the model kept for %s cannot be used and is made again (%s)", canonical, error)
             model_cache.forget(found[0])
+    from vision_recs.encoders.backbone import spec_of
     from vision_recs.encoders.torch_runtime import TorchEncoder
-    from vision_recs.encoders.tower import spec_of
 
     tower = load_tower(canonical, weights)
     spec = spec_of(canonical, tower)

@@ -1,6 +1,6 @@
-"""Runs an image tower with OpenVINO on the CPU: several pictures at a time, each on one thread.
+"""Runs an image tower with OpenVINO on the CPU: several images at a time, each on one thread.
 
-A tower is converted once, with its normalisation as part of the graph, and kept by `model_cache`; from then on no
+A tower is converted once, with its normalization as part of the graph, and kept by `model_cache`; from then on no
 torch is needed.
 """
 
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from vision_recs.encoders.precision import Precision
 from vision_recs.errors import DeviceUnavailable
-from vision_recs.types import EncoderSpec, Pixels, Vectors, scale_rows
+from vision_recs.types import EncoderSpec, Pixels, Vectors
+from vision_recs.vectors import normalize_rows
 
 # OpenVINO tells its maker's servers when it is imported and when it converts. A shop did not ask for that: without
 # this package it has nothing to tell it with, and does all else as ever.
@@ -27,19 +28,19 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # N
 import openvino as ov  # noqa: E402 - after the line above
 
 if TYPE_CHECKING:
-    from vision_recs.encoders.tower import ImageTower
+    from vision_recs.encoders.backbone import ImageTower
 
 _CONVOLUTIONAL_BATCH: Final = 4
-"""Pictures that one thread computes at a time: more do not fit its cache, fewer read the weights too often."""
+"""Images that one thread computes at a time: more do not fit its cache, fewer read the weights too often."""
 _TRANSFORMER_BATCH: Final = 16
-"""The same where all is matrix products of many weights and small pictures: a third faster than 4 at a time."""
+"""The same where all is matrix products of many weights and small images: a third faster than 4 at a time."""
 
 
 class OpenVinoEncoder:
     """An Encoder that computes on the CPU with OpenVINO, in bfloat16 where the processor has it, else in float32.
 
     `encode` may be called from several threads; they take turns, since one call keeps all cores busy. The vector of a
-    picture does not depend on the pictures beside it.
+    image does not depend on the images beside it.
     """
 
     def __init__(self, spec: EncoderSpec, model: Path, *, precision: Precision = "auto") -> None:
@@ -81,11 +82,11 @@ class OpenVinoEncoder:
 
     @property
     def batch_size(self) -> int:
-        """The pictures that are best given at a time: enough for every thread several times over."""
+        """The images that are best given at a time: enough for every thread several times over."""
         return 8 * self._batch * self._threads
 
     def encode(self, pixels: Pixels) -> Vectors:
-        """Return one unit vector a picture, or a row of zeros for a picture without a direction.
+        """Return one unit vector an image, or a row of zeros for an image without a direction.
 
         *pixels* are (n, height, width, 3) as the recipe prepares them. Raises ValueError for another size or type.
         """
@@ -98,7 +99,7 @@ class OpenVinoEncoder:
                 batch = pixels[start : start + self._batch]
                 self._queue.start_async({0: _full(batch, self._batch)}, features[start : start + len(batch)])
             self._queue.wait_all()
-        return scale_rows(features)[0]
+        return normalize_rows(features)[0]
 
 
 def convert(tower: ImageTower, file: Path) -> None:
@@ -145,13 +146,13 @@ def _choose_precision(core: ov.Core, wanted: Precision) -> str:
 
 
 def _is_convolutional(graph: ov.Model) -> bool:
-    """Whether *graph* has more convolutions than the one by which a vision transformer cuts a picture into patches."""
+    """Whether *graph* has more convolutions than the one by which a vision transformer cuts an image into patches."""
     kinds = [operation.get_type_name() for operation in graph.get_ops()]
     return kinds.count("Convolution") + kinds.count("GroupConvolution") > 1
 
 
 def _full(batch: Pixels, size: int) -> Pixels:
-    """Return *batch* with *size* pictures, as the compiled model takes them, black ones at the end."""
+    """Return *batch* with *size* images, as the compiled model takes them, black ones at the end."""
     if len(batch) == size:
         return np.ascontiguousarray(batch)
     full = np.zeros((size, *batch.shape[1:]), np.uint8)

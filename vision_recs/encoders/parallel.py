@@ -36,11 +36,11 @@ class ParallelEncoder:
 
     @property
     def batch_size(self) -> int:
-        """The pictures that are best given at a time."""
+        """The images that are best given at a time."""
         return sum(encoder.batch_size for encoder in self._encoders)
 
     def encode(self, pixels: Pixels) -> Vectors:
-        """Return one unit vector a picture, in order, or a row of zeros for a picture without a direction."""
+        """Return one unit vector an image, in order, or a row of zeros for an image without a direction."""
         parts = np.array_split(pixels, len(self._encoders))
         running = [self._pool.submit(encoder.encode, part) for encoder, part in zip(self._encoders, parts, strict=True)]
         return np.concatenate([each.result() for each in running])

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vision_recs.encoders.names import canonical_name
+from vision_recs.encoders.registry import canonical_name
 from vision_recs.errors import NoTextTower, UnknownEncoder
-from vision_recs.types import EncoderSpec, Vectors, scale_rows
+from vision_recs.types import EncoderSpec, Vectors
+from vision_recs.vectors import normalize_rows
 
 if TYPE_CHECKING:
-    from vision_recs.encoders.tower import TextTower
+    from vision_recs.encoders.backbone import TextTower
 
-_ADAPTERS: Final = {"clip": ("open_clip_models", "load_text"), "hf-hub": ("open_clip_models", "load_hub_text")}
+_ADAPTERS: Final = {"clip": ("open_clip", "load_text"), "hf-hub": ("open_clip", "load_hub_text")}
 
 
 class TextEncoder:
@@ -27,7 +28,7 @@ class TextEncoder:
 
     @property
     def spec(self) -> EncoderSpec:
-        """What decides the vectors of pictures, with which those of words are compared."""
+        """What decides the vectors of images, with which those of words are compared."""
         return self._spec
 
     def encode_text(self, texts: Sequence[str]) -> Vectors:
@@ -38,7 +39,7 @@ class TextEncoder:
         import torch
 
         with torch.inference_mode():
-            return scale_rows(self._tower.features(texts).float().numpy())[0]
+            return normalize_rows(self._tower.features(texts).float().numpy())[0]
 
 
 def reads_text(name: str) -> bool:
@@ -52,16 +53,16 @@ def reads_text(name: str) -> bool:
 def load_text_encoder(name: str, *, weights: Path | None = None) -> TextEncoder:
     """Return the text tower of the encoder *name*, with its published weights or those of the file *weights*.
 
-    Raises NoTextTower for an encoder that takes pictures only, else what `load_encoder` does.
+    Raises NoTextTower for an encoder that takes images only, else what `load_encoder` does.
     """
     canonical = canonical_name(name)
     family = canonical.partition(":")[0]
     if family not in _ADAPTERS:
         raise NoTextTower(
-            f"{canonical} has no text tower, so that words cannot be compared with its pictures; index with an encoder "
+            f"{canonical} has no text tower, so that words cannot be compared with its images; index with an encoder "
             "that has one, as by `visrec index CATALOG --encoder clip`"
         )
-    from vision_recs.encoders.tower import spec_of
+    from vision_recs.encoders.backbone import spec_of
 
     module, function = _ADAPTERS[family]
     tower: TextTower = getattr(importlib.import_module(f"vision_recs.encoders.{module}"), function)(canonical, weights)

@@ -1,4 +1,4 @@
-"""Runs an image tower with PyTorch: the device, the normalisation, the mode."""
+"""Runs an image tower with PyTorch: the device, the normalization, the mode."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vision_recs.encoders.backbone import ImageTower
 from vision_recs.encoders.precision import Precision
-from vision_recs.encoders.tower import ImageTower
 from vision_recs.errors import DeviceUnavailable
-from vision_recs.types import EncoderSpec, Pixels, Vectors, scale_rows
+from vision_recs.types import EncoderSpec, Pixels, Vectors
+from vision_recs.vectors import normalize_rows
 
 _DTYPES: Final = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
@@ -56,11 +57,11 @@ class TorchEncoder:
 
     @property
     def batch_size(self) -> int:
-        """The pictures that are best given at a time: a GPU wants many, the cache of a CPU few."""
+        """The images that are best given at a time: a GPU wants many, the cache of a CPU few."""
         return 256 if self._device.type == "cuda" else 32
 
     def encode(self, pixels: Pixels) -> Vectors:
-        """Return one unit vector a picture, or a row of zeros for a picture without a direction.
+        """Return one unit vector an image, or a row of zeros for an image without a direction.
 
         *pixels* are (n, height, width, 3) as the recipe prepares them; all n are computed at once, so that memory
         grows with n. Raises ValueError for another size or another type.
@@ -72,8 +73,8 @@ class TorchEncoder:
             return np.zeros((0, self._spec.dim), np.float32)
         half = self._dtype is not torch.float32
         with torch.inference_mode(), torch.autocast(self._device.type, self._dtype, enabled=half):
-            features = [self._module(self._normalised(part)) for part in self._on_device(pixels)]
-            return scale_rows(torch.cat(features).float().cpu().numpy())[0]
+            features = [self._module(self._normalized(part)) for part in self._on_device(pixels)]
+            return normalize_rows(torch.cat(features).float().cpu().numpy())[0]
 
     def _on_device(self, pixels: Pixels) -> Iterator[Tensor]:
         """Yield *pixels* on the device: whole, or on CUDA in halves, so that one is copied while one is computed.
@@ -95,16 +96,16 @@ class TorchEncoder:
             copied.record_stream(computing)
             yield copied
 
-    def _normalised(self, batch: Tensor) -> Tensor:
+    def _normalized(self, batch: Tensor) -> Tensor:
         unit = batch.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._layout) / 255
         return (unit - self._mean) / self._std
 
 
 def _layout(module: nn.Module, device: torch.device) -> torch.memory_format:
-    """Return how *module* wants its pictures to lie in memory: channels last on CUDA, as its tensor cores take them.
+    """Return how *module* wants its images to lie in memory: channels last on CUDA, as its tensor cores take them.
 
     Measured on a CPU of two cores in float32, it is 1.3 to 1.5 times as fast for networks of convolutions and batch
-    normalisation (EfficientNet-Lite0, ResNet-50), and no gain for ConvNeXt and vision transformers.
+    normalization (EfficientNet-Lite0, ResNet-50), and no gain for ConvNeXt and vision transformers.
     """
     if device.type == "cuda" or any(isinstance(each, nn.BatchNorm2d) for each in module.modules()):
         return torch.channels_last

@@ -9,7 +9,7 @@ import numpy as np
 
 from vision_recs.errors import VisionRecsError
 from vision_recs.evaluate.relevance import Relevance, measure_relevance
-from vision_recs.evaluate.truths import Question
+from vision_recs.evaluate.task import Question
 from vision_recs.metrics import MEASURES, Difference, compare
 from vision_recs.store import Store
 
@@ -31,15 +31,15 @@ def compare_stores(one: Store, other: Store, question: Question, *, group_by: st
     common = frozenset(one.items.ids()) & frozenset(other.items.ids())
     if not common:
         raise VisionRecsError(
-            f"{one.layout.root} and {other.layout.root} have no item in common; index the same catalogue in both"
+            f"{one.layout.root} and {other.layout.root} have no item in common; index the same catalog in both"
         )
     question = replace(question, among=common)
     of_one = measure_relevance(one, question, group_by=group_by)
     of_other = measure_relevance(other, question, group_by=group_by)
     if list(of_one.judged.queries) != list(of_other.judged.queries):
         raise VisionRecsError(
-            f"{one.layout.root} and {other.layout.root} do not agree on the attributes or pictures of their items; "
-            "index the same catalogue in both"
+            f"{one.layout.root} and {other.layout.root} do not agree on the attributes or images of their items; "
+            "index the same catalog in both"
         )
     differences = {
         name: compare(of_one.judged.of(name), of_other.judged.of(name), np.asarray(of_one.clusters))

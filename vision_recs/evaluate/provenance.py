@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-import vision_recs
+from vision_recs._version import __version__
 from vision_recs.metrics.confidence import CONFIDENCE, RESAMPLES
 from vision_recs.store import Store
 
@@ -22,7 +22,7 @@ class Provenance:
     encoder: str
     fingerprint: str
     projection: str | None
-    engine: str
+    index_type: str
     catalog: str
     created: str
     visrec: str
@@ -42,10 +42,10 @@ class Provenance:
             encoder=manifest.encoder.name,
             fingerprint=store.fingerprint,
             projection=manifest.projection.digest if manifest.projection else None,
-            engine=manifest.engine,
+            index_type=manifest.index_type,
             catalog=manifest.catalog.location,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            visrec=vision_recs.__version__,
+            visrec=__version__,
             python=platform.python_version(),
             numpy=np.__version__,
             processor=f"{platform.machine()} {platform.system()}",

@@ -1,4 +1,4 @@
-"""Are the neighbours what the shop calls similar? By exact search: the index is another question."""
+"""Are the neighbors what the shop calls similar? By exact search: the index is another question."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import VisionRecsError
 from vision_recs.evaluate.provenance import Provenance
-from vision_recs.evaluate.truths import Asked, Question, ask
+from vision_recs.evaluate.task import Asked, Question, ask
 from vision_recs.metrics import MEASURES, Exposure, Interval, Judged, expose, intervals, judge
 from vision_recs.store import Store, gather
 from vision_recs.types import Attribute
@@ -30,7 +30,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Relevance:
-    """How relevant the neighbours are.
+    """How relevant the neighbors are.
 
     *queries* are those judged, *eligible* those of which they are a sample, *skipped* those to which no target is
     relevant, and which are in no figure. *groups* are the largest first. *judged* and *clusters* are what the figures
@@ -53,7 +53,7 @@ class Relevance:
 
 
 def measure_relevance(store: Store, question: Question, *, group_by: str | None = None) -> Relevance:
-    """Return how relevant the neighbours in *store* are by *question*, also by the attribute *group_by*.
+    """Return how relevant the neighbors in *store* are by *question*, also by the attribute *group_by*.
 
     Without *group_by*, queries are grouped by the labels of the question, if it has any. Raises FilterError, and
     VisionRecsError where nothing asks, answers or is relevant.
@@ -64,7 +64,7 @@ def measure_relevance(store: Store, question: Question, *, group_by: str | None 
 def _measure(store: Store, question: Question, asked: Asked, group_by: str | None) -> Relevance:
     targets = gather(store, asked.targets)
     queries = gather(store, asked.queries)
-    judged = judge(queries, targets, asked.truth, by_picture=question.by_picture)
+    judged = judge(queries, targets, asked.truth, per_image=question.per_image)
     if not judged.queries:
         raise VisionRecsError(
             f"nothing is relevant to any of the {len(asked.queries)} queries by {question.name}; "

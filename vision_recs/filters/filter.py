@@ -85,7 +85,7 @@ def _needs(test: Test) -> Iterator[tuple[AttributeType, str, int]]:
 
 def _unknown(name: str, schema: Mapping[str, AttributeType]) -> str:
     if not schema:
-        return f"no item has the attribute {name!r} or any other; index a catalogue with attributes"
+        return f"no item has the attribute {name!r} or any other; index a catalog with attributes"
     nearest = " or ".join(map(_written, difflib.get_close_matches(name, schema, n=2)))
     listed = ", ".join(map(_written, sorted(schema)[:_NAMED_AT_MOST]))
     more = f" and {len(schema) - _NAMED_AT_MOST} more" if len(schema) > _NAMED_AT_MOST else ""

@@ -1,6 +1,6 @@
-"""Pictures: bytes -> RGB -> pixels.
+"""Images: bytes -> RGB -> pixels.
 
-`decode` is the one place where bytes of strangers become a picture, and `prepare` says what a recipe makes of it.
+`decode` is the one place where bytes of strangers become an image, and `prepare` says what a recipe makes of it.
 `load` does both at once, as fast as the machine allows: every runtime takes the pixels of a file from it. Pillow is
 imported with the first name that is asked for, not with this package.
 """
@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vision_recs.lazy import lazy_names
+from vision_recs._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vision_recs.images.canary import canary_image
     from vision_recs.images.decoding import MAX_PIXELS, decode
     from vision_recs.images.loading import load
-    from vision_recs.images.pixels import prepare
-    from vision_recs.images.probe import probe_image
+    from vision_recs.images.preprocess import prepare
     from vision_recs.images.thumbnails import thumbnail
 
-__all__ = ["MAX_PIXELS", "decode", "load", "prepare", "probe_image", "thumbnail"]
+__all__ = ["MAX_PIXELS", "decode", "load", "prepare", "canary_image", "thumbnail"]
 
 _HOMES = {
     "MAX_PIXELS": "decoding",
     "decode": "decoding",
     "load": "loading",
-    "prepare": "pixels",
-    "probe_image": "probe",
+    "prepare": "preprocess",
+    "canary_image": "canary",
     "thumbnail": "thumbnails",
 }
 

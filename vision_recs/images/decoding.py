@@ -1,4 +1,4 @@
-"""Bytes -> RGB: the boundary at which the bytes of strangers become pictures."""
+"""Bytes -> RGB: the boundary at which the bytes of strangers become images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from vision_recs.errors import ImageError
-from vision_recs.images.colour import to_rgb
-from vision_recs.images.formats import PictureFormat, identify
+from vision_recs.images.color import to_rgb
+from vision_recs.images.formats import ImageFormat, identify
 from vision_recs.images.orientation import orientation_of
 from vision_recs.images.quiet import pillow_is_quiet
 
@@ -34,7 +34,7 @@ _UNKNOWN_KIND = re.compile(r"unsupported|not supported|unknown pixel mode|cannot
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Return the picture in *data*, upright, in sRGB, over white, in mode RGB, without metadata.
+    """Return the image in *data*, upright, in sRGB, over white, in mode RGB, without metadata.
 
     JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF; of an animation or of several pages the first. Raises ImageError with
     the reason empty, not-an-image, unsupported, truncated, or too-large: more than *max_pixels* by its header,
@@ -46,7 +46,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 @contextmanager
 def opened(data: bytes, max_pixels: int) -> Iterator[ImageFile]:
-    """Give the picture in *data* with its header read and no pixel decoded; what goes wrong inside is an ImageError."""
+    """Give the image in *data* with its header read and no pixel decoded; what goes wrong inside is an ImageError."""
     kind = identify(data)
     try:
         with pillow_is_quiet():
@@ -55,10 +55,10 @@ def opened(data: bytes, max_pixels: int) -> Iterator[ImageFile]:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(
-            "too-large", f"Pillow refuses the picture ({error}); raise PIL.Image.MAX_IMAGE_PIXELS"
+            "too-large", f"Pillow refuses the image ({error}); raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     except MemoryError as error:
-        raise ImageError("too-large", "the memory is too small to decode the picture; lower max_pixels") from error
+        raise ImageError("too-large", "the memory is too small to decode the image; lower max_pixels") from error
     except Exception as error:
         raise _explained(error, kind) from error
 
@@ -70,7 +70,7 @@ def finished(image: ImageFile, data: bytes) -> Image.Image:
     return _upright(to_rgb(image), orientation_of(image))
 
 
-def _open(data: bytes, kind: PictureFormat, max_pixels: int) -> ImageFile:
+def _open(data: bytes, kind: ImageFormat, max_pixels: int) -> ImageFile:
     if kind.name == "WebP":  # its decoder allocates the canvas when it is created
         _check_size(_webp_size(data), max_pixels)
     image = kind.reader()(BytesIO(data))
@@ -83,7 +83,7 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
             "too-large",
-            f"the picture has {width} x {height} = {width * height} pixels, over the limit of {max_pixels}; "
+            f"the image has {width} x {height} = {width * height} pixels, over the limit of {max_pixels}; "
             "make it smaller or raise the limit",
         )
 
@@ -112,7 +112,7 @@ def _correct_transparency(image: ImageFile, data: bytes) -> None:
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Return a plain picture: turned, and without the metadata that would turn or colour it a second time."""
+    """Return a plain image: turned, and without the metadata that would turn or color it a second time."""
     method = _UPRIGHT.get(orientation)
     if method is not None:
         image = image.transpose(method)
@@ -122,8 +122,8 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image
 
 
-def _explained(error: Exception, kind: PictureFormat) -> ImageError:
+def _explained(error: Exception, kind: ImageFormat) -> ImageError:
     text = f"{error}".rstrip(".") or type(error).__name__
     if _UNKNOWN_KIND.search(text):
-        return ImageError("unsupported", f"a {kind.name} picture of this kind is not decoded ({text}); save it anew")
-    return ImageError("truncated", f"the {kind.name} picture ends too early or is damaged ({text}); replace the file")
+        return ImageError("unsupported", f"a {kind.name} image of this kind is not decoded ({text}); save it anew")
+    return ImageError("truncated", f"the {kind.name} image ends too early or is damaged ({text}); replace the file")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFormat:
+class ImageFormat:
     """A format that is decoded: its name, how its bytes start, and the class of Pillow that reads it."""
 
     name: str
@@ -39,19 +39,19 @@ def _start(pattern: bytes) -> re.Pattern[bytes]:
     return re.compile(pattern, re.DOTALL)
 
 
-# JpegImageFile, not Pillow's factory: the first picture of an MPO is an ordinary JPEG, and only that one is wanted.
+# JpegImageFile, not Pillow's factory: the first image of an MPO is an ordinary JPEG, and only that one is wanted.
 _DECODED = (
-    PictureFormat("JPEG", _start(rb"\xff\xd8\xff"), "PIL.JpegImagePlugin", "JpegImageFile"),
-    PictureFormat("PNG", _start(rb"\x89PNG\r\n\x1a\n"), "PIL.PngImagePlugin", "PngImageFile"),
-    PictureFormat("WebP", _start(rb"RIFF.{4}WEBPVP8[ LX]"), "PIL.WebPImagePlugin", "WebPImageFile"),
-    PictureFormat("GIF", _start(rb"GIF8[79]a"), "PIL.GifImagePlugin", "GifImageFile"),
-    PictureFormat("BMP", _start(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), "PIL.BmpImagePlugin", "BmpImageFile"),
-    PictureFormat("TIFF", _start(rb"II[*+]\0|MM\0[*+]"), "PIL.TiffImagePlugin", "TiffImageFile"),
+    ImageFormat("JPEG", _start(rb"\xff\xd8\xff"), "PIL.JpegImagePlugin", "JpegImageFile"),
+    ImageFormat("PNG", _start(rb"\x89PNG\r\n\x1a\n"), "PIL.PngImagePlugin", "PngImageFile"),
+    ImageFormat("WebP", _start(rb"RIFF.{4}WEBPVP8[ LX]"), "PIL.WebPImagePlugin", "WebPImageFile"),
+    ImageFormat("GIF", _start(rb"GIF8[79]a"), "PIL.GifImagePlugin", "GifImageFile"),
+    ImageFormat("BMP", _start(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), "PIL.BmpImagePlugin", "BmpImageFile"),
+    ImageFormat("TIFF", _start(rb"II[*+]\0|MM\0[*+]"), "PIL.TiffImagePlugin", "TiffImageFile"),
 )
-_AVIF = PictureFormat("AVIF", _start(rb".{4}ftyp"), "PIL.AvifImagePlugin", "AvifImageFile")
+_AVIF = ImageFormat("AVIF", _start(rb".{4}ftyp"), "PIL.AvifImagePlugin", "AvifImageFile")
 _NAMES = ", ".join(known.name for known in (*_DECODED, _AVIF))
 
-# Looked for so that a shop reads "HEIC", not "no picture": what to do differs.
+# Looked for so that a shop reads "HEIC", not "no image": what to do differs.
 _KNOWN = (
     ("JPEG 2000", _start(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51")),
     ("JPEG XL", _start(rb"\xff\x0a|\0\0\0\x0cJXL ")),
@@ -65,10 +65,10 @@ _KNOWN = (
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
-def identify(data: bytes) -> PictureFormat:
+def identify(data: bytes) -> ImageFormat:
     """Return the format of *data*; raises ImageError: empty, not-an-image or unsupported."""
     if not data:
-        raise ImageError("empty", "the picture has no bytes; upload it again")
+        raise ImageError("empty", "the image has no bytes; upload it again")
     for known in _DECODED:
         if known.start.match(data):
             return known
@@ -77,9 +77,7 @@ def identify(data: bytes) -> PictureFormat:
         return _AVIF
     other = "HEIC" if brands & _HEIC_BRANDS else next((name for name, start in _KNOWN if start.match(data)), None)
     if other is not None:
-        raise ImageError(
-            "unsupported", f"a picture in the format {other} is not decoded; convert it to one of {_NAMES}"
-        )
+        raise ImageError("unsupported", f"an image in the format {other} is not decoded; convert it to one of {_NAMES}")
     raise ImageError("not-an-image", f"the bytes start with {data[:12]!r}, which is none of {_NAMES}; replace the file")
 
 

@@ -11,7 +11,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 
-from vision_recs.images.placement import Size
+from vision_recs.images.geometry import Size
 from vision_recs.images.profiles import is_srgb
 
 # Baseline, extended and progressive. Lossless frames cannot be scaled.
@@ -37,7 +37,7 @@ def is_ordinary(image: ImageFile, data: bytes) -> bool:
 def decode_smaller(data: bytes, size: Size, by: int) -> NDArray[np.uint8] | None:
     """Return the JPEG *data*, which has *size*, as RGB (height, width, 3), *by* times smaller (1, 2, 4 or 8).
 
-    *by* is 1 for a picture with a side below SMALLEST_SIDE. A pixel stands for *by* x *by* of the original, counted
+    *by* is 1 for an image with a side below SMALLEST_SIDE. A pixel stands for *by* x *by* of the original, counted
     from its left upper corner, so the last row and column may reach over the edge. Returns None where the data are
     damaged in any way. Lets other threads run.
     """

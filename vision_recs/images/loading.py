@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 
 from vision_recs.images.decoding import MAX_PIXELS, finished, opened
+from vision_recs.images.geometry import Size, place
 from vision_recs.images.jpeg import SMALLEST_SIDE, decode_smaller, is_ordinary
 from vision_recs.images.orientation import Turn, orientation_of, turn_of
-from vision_recs.images.pixels import lay, prepare
-from vision_recs.images.placement import Size, place
+from vision_recs.images.preprocess import lay, prepare
 from vision_recs.images.resampling import resample
 from vision_recs.types import PixelRecipe
 
@@ -20,12 +20,12 @@ from vision_recs.types import PixelRecipe
 # move as far as they do when JPEG quality 88 becomes 75 (cosine .997); at 1.0 they move three times as far (.990).
 _SPARE = 1.5
 
-# Resampling copies the picture; 50 MB are the most that it copies.
+# Resampling copies the image; 50 MB are the most that it copies.
 _LARGEST_COPIED = 2**24
 
 
 def load(data: bytes, recipe: PixelRecipe, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Return the picture in *data* as pixels (height, width, 3) by *recipe*: `prepare(decode(data), recipe)`, faster.
+    """Return the image in *data* as pixels (height, width, 3) by *recipe*: `prepare(decode(data), recipe)`, faster.
 
     The geometry is exactly the same and the levels nearly: in photos a mean of 0.2 levels away, and of 1 where a JPEG
     has many more pixels than the recipe needs, which is then decoded at a half, a quarter or an eighth of its size.
@@ -42,7 +42,7 @@ def load(data: bytes, recipe: PixelRecipe, *, max_pixels: int = MAX_PIXELS) -> N
 
 @dataclass(frozen=True, slots=True)
 class _Pixels:
-    """A picture of *size* (upright) as a file stores it: before *turn*, and *by* times smaller."""
+    """An image of *size* (upright) as a file stores it: before *turn*, and *by* times smaller."""
 
     stored: NDArray[np.uint8]
     size: Size
@@ -58,7 +58,7 @@ class _Pixels:
 
 
 def _decode_jpeg(image: ImageFile, data: bytes, recipe: PixelRecipe) -> _Pixels | None:
-    """Return the pixels of an ordinary JPEG, or None for any other picture."""
+    """Return the pixels of an ordinary JPEG, or None for any other image."""
     if not is_ordinary(image, data):
         return None
     turn = turn_of(orientation_of(image))

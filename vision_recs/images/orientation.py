@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags
 from PIL.ImageFile import ImageFile
 
-from vision_recs.images.placement import Box, Size
+from vision_recs.images.geometry import Box, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class Turn:
     upside_down: bool = False
 
     def size(self, stored: Size) -> Size:
-        """Return the upright size of a picture; also the way back."""
+        """Return the upright size of an image; also the way back."""
         return (stored[1], stored[0]) if self.transposed else stored
 
     def stored_box(self, box: Box, size: Size) -> Box:
-        """Return where *box* of the upright picture, which has *size*, lies among the stored pixels."""
+        """Return where *box* of the upright image, which has *size*, lies among the stored pixels."""
         (left, top, right, bottom), (width, height) = box, size
         if self.mirrored:
             left, right = width - right, width - left
@@ -51,7 +51,7 @@ _TURNS = {
 
 
 def orientation_of(image: ImageFile) -> int:
-    """Return how the camera was held (EXIF, 1 to 8); broken metadata are no reason to lose a picture."""
+    """Return how the camera was held (EXIF, 1 to 8); broken metadata are no reason to lose an image."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # noqa: BLE001 - the bytes of strangers, as in decoding

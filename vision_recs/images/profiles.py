@@ -1,4 +1,4 @@
-"""ICC profiles: colours as the camera or the printer meant them -> sRGB."""
+"""ICC profiles: colors as the camera or the printer meant them -> sRGB."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from PIL import Image, ImageCms
 # Profiles of presses take up to 3 MB; what is larger is no profile that a shop needs, and would fill the cache.
 _LARGEST_PROFILE = 4 * 2**20
 
-# The profiles called sRGB differ from each other by rounding only; the next neighbour, gamma 2.2, is 9 levels away.
+# The profiles called sRGB differ from each other by rounding only; the next neighbor, gamma 2.2, is 9 levels away.
 _SAME_LEVELS = 2
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Return *image* (L, RGB or CMYK) as sRGB, mode RGB, with the perceptual intent.
 
-    A profile that is broken, or that is not for pictures of that kind, is ignored. A grey picture may carry an RGB
+    A profile that is broken, or that is not for images of that kind, is ignored. A grey image may carry an RGB
     profile. Transforms are kept by the bytes of their profile; LittleCMS allows one transform in several threads.
     """
     way = _way(image.mode, profile)
@@ -29,12 +29,12 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def is_srgb(mode: str, profile: bytes | None) -> bool:
-    """Return whether the colours of a picture in *mode* (L or RGB) with *profile* are those of sRGB as they stand."""
+    """Return whether the colors of an image in *mode* (L or RGB) with *profile* are those of sRGB as they stand."""
     return _way(mode, profile) is None
 
 
 def _way(mode: str, profile: bytes | None) -> tuple[str, ImageCms.ImageCmsTransform] | None:
-    """Return the mode to bring a picture to, and the way from there to sRGB, or None where there is nothing to do."""
+    """Return the mode to bring an image to, and the way from there to sRGB, or None where there is nothing to do."""
     if not profile or len(profile) > _LARGEST_PROFILE:
         return None
     for source in (mode, "RGB") if mode == "L" else (mode,):
@@ -58,7 +58,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Return whether every colour of a grid comes out as it went in: names of profiles lie, their effect does not."""
+    """Return whether every color of a grid comes out as it went in: names of profiles lie, their effect does not."""
     levels = np.arange(0, 256, 15, dtype=np.uint8)
     grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     before = Image.fromarray(grid) if mode == "RGB" else Image.fromarray(grid[..., 0])

@@ -1,4 +1,4 @@
-"""Scaling a part of a picture, antialiased: the same kernels as Pillow's, in a sixth of its time."""
+"""Scaling a part of an image, antialiased: the same kernels as Pillow's, in a sixth of its time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vision_recs.images.pixels import FILTERS
-from vision_recs.images.placement import Box, Size
+from vision_recs.images.geometry import Box, Size
+from vision_recs.images.preprocess import FILTERS
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 
@@ -18,11 +18,11 @@ _HAS_SIMD = find_spec("cykooz_resizer") is not None
 
 
 def resample(pixels: NDArray[np.uint8], box: Box, size: Size, interpolation: Interpolation) -> NDArray[np.uint8]:
-    """Return the part *box* of *pixels* (height, width, 3) scaled to *size*; the part's neighbours count at its edge.
+    """Return the part *box* of *pixels* (height, width, 3) scaled to *size*; the part's neighbors count at its edge.
 
     Within a level or two of Pillow's `resize` with the same box, and much faster where cykooz-resizer has a wheel.
     Pillow does what enlarges: there cykooz-resizer 4.0.1 reads beyond its buffer, which ended the program for one small
-    picture in a thousand. Lets other threads run.
+    image in a thousand. Lets other threads run.
     """
     height, width, _ = pixels.shape
     left, top, right, bottom = box  # divisions may have been rounded to beyond the edge

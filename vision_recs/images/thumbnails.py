@@ -1,4 +1,4 @@
-"""Small pictures for pages."""
+"""Small images for pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 def thumbnail(image: Image.Image, *, max_side: int, quality: int = 82) -> bytes:
     """Return *image* (mode RGB) as a JPEG whose longer side is at most *max_side* pixels, without metadata.
 
-    A smaller picture keeps its size. *quality* is libjpeg's, 1 to 95. Raises ValueError for max_side < 1.
+    A smaller image keeps its size. *quality* is libjpeg's, 1 to 95. Raises ValueError for max_side < 1.
     """
     if max_side < 1:
         raise ValueError(f"a thumbnail of {max_side} pixels was asked for; max_side is at least 1")

@@ -1,10 +1,10 @@
-"""Jobs: a catalogue becomes a published generation; a generation is checked or handed on."""
+"""Jobs: a catalog becomes a published generation; a generation is checked or handed on."""
 
 from vision_recs.jobs.exporting import export
 from vision_recs.jobs.indexing import embed, index
 from vision_recs.jobs.options import EmbedReport, IndexOptions
-from vision_recs.jobs.other_encoders import store_of_encoder
 from vision_recs.jobs.progress import Progress
+from vision_recs.jobs.reencode import store_of_encoder
 from vision_recs.jobs.retuning import retune
 from vision_recs.jobs.verification import verify
 

@@ -13,24 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs import images
-from vision_recs.encoders.space import Space
+from vision_recs.encoders.store_encoder import Space
 from vision_recs.errors import EncoderError, ImageError, StoreDamaged
-from vision_recs.jobs.ahead import ahead
 from vision_recs.jobs.options import IndexOptions
+from vision_recs.jobs.prefetch import ahead
 from vision_recs.jobs.progress import Progress, Report
 from vision_recs.jobs.stopwatch import Stopwatch
 from vision_recs.store import Embedded, Staged, Staging, Writer
-from vision_recs.types import Catalog, Vectors, scale_rows
+from vision_recs.types import Catalog, Vectors
+from vision_recs.vectors import normalize_rows
 
 _BATCHES_AHEAD = 1
 """Batches that lie ready while one is encoded and the next is gathered."""
 _WINDOWS_AHEAD = 2
-"""Batches of pictures that are read, and of these that are prepared, before they are asked for."""
+"""Batches of images that are read, and of these that are prepared, before they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A picture that was read: *data* is None where the last run's digest could be trusted, *error* says why not."""
+    """An image that was read: *data* is None where the last run's digest could be trusted, *error* says why not."""
 
     staged: Staged
     digest: bytes = b""
@@ -41,7 +42,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A picture that is to be embedded: its pixels (height, width, 3), or why it cannot be."""
+    """An image that is to be embedded: its pixels (height, width, 3), or why it cannot be."""
 
     staged: Staged
     digest: bytes
@@ -51,7 +52,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A batch with one unit vector for each picture that has pixels, and which of these have a direction."""
+    """A batch with one unit vector for each image that has pixels, and which of these have a direction."""
 
     batch: list[Prepared]
     vectors: Vectors
@@ -59,13 +60,13 @@ class Encoded:
 
 
 class Embedding:
-    """One run over the pictures of a staged catalogue; afterwards each of them is settled, unless it was stopped.
+    """One run over the images of a staged catalog; afterwards each of them is settled, unless it was stopped.
 
-    Reading and preparing run ahead of encoding, and encoding ahead of writing, each by a bounded number of pictures.
+    Reading and preparing run ahead of encoding, and encoding ahead of writing, each by a bounded number of images.
     """
 
     def __init__(self, catalog: Catalog, writer: Writer, staging: Staging, space: Space, options: IndexOptions) -> None:
-        """Read from *catalog*, write shards with *writer*, say in *staging* what became of each picture."""
+        """Read from *catalog*, write shards with *writer*, say in *staging* what became of each image."""
         self._catalog = catalog
         self._writer = writer
         self._staging = staging
@@ -81,12 +82,12 @@ class Embedding:
         self.stages = {stage: Stopwatch() for stage in ("reading", "decoding", "encoding", "writing")}
 
     def run(self, total: int, report: Report) -> None:
-        """Embed what no shard holds yet, of *total* pictures, until the options say stop."""
+        """Embed what no shard holds yet, of *total* images, until the options say stop."""
         options = self._options
         window = _WINDOWS_AHEAD * self._batch_size()
         started = perf_counter()
         with ThreadPoolExecutor(options.workers) as pool, ThreadPoolExecutor(1) as encoding:
-            read = ahead(pool, self._read, self._staging.pictures(), window=window)
+            read = ahead(pool, self._read, self._staging.images(), window=window)
             counted = _counted(read, total, report)
             prepared = ahead(pool, self._prepare, self._unknown(counted), window=window)
             batches = _batches(prepared, self._batch_size)
@@ -100,34 +101,34 @@ class Embedding:
 
     def _read(self, staged: Staged) -> Read:
         with self.stages["reading"]:
-            signature = self._catalog.signature(staged.picture)
+            signature = self._catalog.signature(staged.image)
             if staged.digest is not None and signature is not None and signature == staged.signature:
                 return Read(staged, staged.digest, signature)
             try:
-                data = self._catalog.read(staged.picture)
+                data = self._catalog.read(staged.image)
             except ImageError as error:
                 return Read(staged, error=error)
             return Read(staged, hashlib.sha256(data).digest(), signature, data)
 
-    def _unknown(self, pictures: Iterable[Read]) -> Iterator[Read]:
-        """Pass on the pictures that have to be embedded, each digest once; settle the others."""
-        for picture in pictures:
-            if picture.error is not None:
-                self._staging.skip(picture.staged, picture.error.reason, str(picture.error))
+    def _unknown(self, images: Iterable[Read]) -> Iterator[Read]:
+        """Pass on the images that have to be embedded, each digest once; settle the others."""
+        for image in images:
+            if image.error is not None:
+                self._staging.skip(image.staged, image.error.reason, str(image.error))
                 continue
-            self._staging.resolve(picture.staged, picture.digest, picture.signature)
-            if picture.digest in self._pending or self._writer.recall(self._staging, picture.digest):
+            self._staging.resolve(image.staged, image.digest, image.signature)
+            if image.digest in self._pending or self._writer.recall(self._staging, image.digest):
                 continue
-            if picture.data is None:  # a digest is trusted only where the store says what became of it
+            if image.data is None:  # a digest is trusted only where the store says what became of it
                 raise StoreDamaged(
-                    f"the store holds no vector of {picture.staged.picture}, though it names it; run `visrec verify`"
+                    f"the store holds no vector of {image.staged.image}, though it names it; run `visrec verify`"
                 )
             if self._begun == self._options.limit or self._options.stopped():
                 self.complete = False
                 return
             self._begun += 1
-            self._pending.add(picture.digest)
-            yield picture
+            self._pending.add(image.digest)
+            yield image
 
     def _prepare(self, read: Read) -> Prepared:
         assert read.data is not None
@@ -139,7 +140,7 @@ class Embedding:
         return Prepared(read.staged, read.digest, pixels)
 
     def _encode(self, batch: list[Prepared]) -> Encoded:
-        pixels = [picture.pixels for picture in batch if picture.pixels is not None]
+        pixels = [image.pixels for image in batch if image.pixels is not None]
         dim = self._space.spec.dim
         if not pixels:
             return Encoded(batch, np.empty((0, dim), np.float32), np.empty(0, np.bool_))
@@ -148,13 +149,13 @@ class Embedding:
             vectors = encoder.encode(np.stack(pixels))
         if vectors.shape != (len(pixels), dim):
             raise EncoderError(
-                f"the encoder {self._space.spec.name} gave {len(pixels)} pictures vectors of the shape "
+                f"the encoder {self._space.spec.name} gave {len(pixels)} images vectors of the shape "
                 f"{vectors.shape}; it must give {(len(pixels), dim)}, as its spec says"
             )
-        return Encoded(batch, *scale_rows(vectors))
+        return Encoded(batch, *normalize_rows(vectors))
 
     def _take(self, encoded: Encoded) -> None:
-        """Take a batch into the shard in hand: its vectors, and what became of each picture, but not the pixels."""
+        """Take a batch into the shard in hand: its vectors, and what became of each image, but not the pixels."""
         self._planned += _outcomes(encoded.batch, encoded.alive, first=sum(map(len, self._vectors)))
         self._vectors.append(encoded.vectors[encoded.alive])
         if len(self._planned) >= self._options.shard_size:
@@ -168,36 +169,36 @@ class Embedding:
             vectors = np.concatenate(self._vectors)
             self._writer.add_shard(self._staging, self._space.spec.fingerprint, self._planned, vectors)
         self.embedded += len(vectors)
-        self._pending.difference_update(picture.digest for picture in self._planned)
+        self._pending.difference_update(image.digest for image in self._planned)
         self._planned, self._vectors = [], []
 
 
 def _outcomes(batch: Iterable[Prepared], alive: NDArray[np.bool_], *, first: int) -> Iterator[Embedded]:
-    """Yield what became of each picture; *alive* says which of the encoded ones get a vector, from row *first* on."""
+    """Yield what became of each image; *alive* says which of the encoded ones get a vector, from row *first* on."""
     directions = iter(alive.tolist())
     rows = count(first)
-    for picture in batch:
-        staged, digest = picture.staged, picture.digest
-        if picture.error is not None:
-            yield Embedded(staged.id, staged.picture, digest, None, picture.error.reason, str(picture.error))
+    for image in batch:
+        staged, digest = image.staged, image.digest
+        if image.error is not None:
+            yield Embedded(staged.id, staged.image, digest, None, image.error.reason, str(image.error))
         elif next(directions):
-            yield Embedded(staged.id, staged.picture, digest, next(rows))
+            yield Embedded(staged.id, staged.image, digest, next(rows))
         else:
-            message = "the encoder gives the picture no direction: it is blank"
-            yield Embedded(staged.id, staged.picture, digest, None, "no-direction", message)
+            message = "the encoder gives the image no direction: it is blank"
+            yield Embedded(staged.id, staged.image, digest, None, "zero-vector", message)
 
 
-def _counted(pictures: Iterable[Read], total: int, report: Report) -> Iterator[Read]:
+def _counted(images: Iterable[Read], total: int, report: Report) -> Iterator[Read]:
     done = 0
-    for done, picture in enumerate(pictures, start=1):
+    for done, image in enumerate(images, start=1):
         report(Progress("embedding", done, total))
-        yield picture
+        yield image
 
 
-def _batches(pictures: Iterable[Prepared], size: Callable[[], int]) -> Iterator[list[Prepared]]:
+def _batches(images: Iterable[Prepared], size: Callable[[], int]) -> Iterator[list[Prepared]]:
     batch: list[Prepared] = []
-    for picture in pictures:
-        batch.append(picture)
+    for image in images:
+        batch.append(image)
         if len(batch) >= size():  # which may grow when the encoder is loaded
             yield batch
             batch = []

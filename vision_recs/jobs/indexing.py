@@ -1,4 +1,4 @@
-"""`index` and `embed`: a catalogue becomes a published generation; run again, only the difference is done."""
+"""`index` and `embed`: a catalog becomes a published generation; run again, only the difference is done."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
-import vision_recs
+from vision_recs._version import __version__
 from vision_recs.catalog import open_catalog
 from vision_recs.encoders import LoadOptions, Space, choose_space
-from vision_recs.errors import NothingIndexed
+from vision_recs.errors import EmptyCatalog
 from vision_recs.jobs.embedding import Embedding
-from vision_recs.jobs.engine import NO_ENGINE, mend, publish, wants_engine, wish_for
 from vision_recs.jobs.options import EmbedReport, IndexOptions
 from vision_recs.jobs.progress import Progress, Report, silent
+from vision_recs.jobs.publish import NO_INDEX, config_for, mend, publish, wants_index
 from vision_recs.store import (
     CatalogEntry,
     Counts,
@@ -24,9 +24,9 @@ from vision_recs.store import (
     Staging,
     Store,
     Writer,
+    canary_text,
+    canary_vector,
     open_writer,
-    probe_text,
-    probe_vector,
 )
 from vision_recs.types import Catalog, Encoder
 
@@ -41,11 +41,11 @@ def index(
 ) -> EmbedReport:
     """Bring the store in the folder *store* up to date with *catalog*, build its index, and return what was done.
 
-    Only pictures whose bytes are new to the store are embedded, and readers see the new generation when it is complete.
+    Only images whose bytes are new to the store are embedded, and readers see the new generation when it is complete.
     *encoder* is a name, or an object of your own; without it the store's encoder goes on, and a new store gets the
     default one. Another encoder than the store's embeds everything anew. A run that was killed goes on where it was.
 
-    Raises CatalogError, EncoderError, StoreError, SpaceMismatch, NothingIndexed.
+    Raises CatalogError, EncoderError, StoreError, SpaceMismatch, EmptyCatalog.
     """
     started = perf_counter()
     options = options or IndexOptions()
@@ -61,21 +61,21 @@ def index(
             if embedding.complete:
                 writer.compact(staging, space.spec)
             counts = _finish(staging) if embedding.complete else None
-            wish = None if options.engine == NO_ENGINE else wish_for(options, writer.base)
-            anew = _says_otherwise(writer.base, catalog, space) or bool(wish and wants_engine(writer.base, wish))
+            config = None if options.index_type == NO_INDEX else config_for(options, writer.base)
+            anew = _says_otherwise(writer.base, catalog, space) or bool(config and wants_index(writer.base, config))
             draft = writer.draft(staging, counts, anew=anew) if counts else None
         finally:
             staging.close()
         published = writer.base
         if draft is not None:
-            published = publish(writer, _describe(draft, catalog, space, writer.base), wish, progress)
+            published = publish(writer, _describe(draft, catalog, space, writer.base), config, progress)
         elif counts is not None and published is not None:
             mend(writer, published)
     report = _report(published, counts, space, embedding)
     return replace(
         report,
         seconds=round(perf_counter() - started, 3),
-        picture_columns=getattr(catalog, "picture_columns", ()),
+        image_attributes=getattr(catalog, "image_attributes", ()),
     )
 
 
@@ -88,16 +88,16 @@ def embed(
     progress: Report = silent,
 ) -> EmbedReport:
     """Do all that `index` does but for building an index: until one is built, exact search answers queries."""
-    options = replace(options or IndexOptions(), engine=NO_ENGINE)
+    options = replace(options or IndexOptions(), index_type=NO_INDEX)
     return index(catalog, store, encoder=encoder, options=options, progress=progress)
 
 
 def _stage(catalog: Catalog, staging: Staging, progress: Report) -> int:
-    """Take the whole catalogue, so that one that cannot be used costs nothing, and return how many pictures it has."""
+    """Take the whole catalog, so that one that cannot be used costs nothing, and return how many images it has."""
     total = 0
     for item in catalog:
         total += staging.add(item)
-        progress(Progress("reading the catalogue", total, None))
+        progress(Progress("reading the catalog", total, None))
     return total
 
 
@@ -105,7 +105,7 @@ def _enter_space(encoder: str | Encoder | None, options: IndexOptions, writer: W
     base = writer.base.manifest if writer.base else None
     space = choose_space(encoder, LoadOptions(options.weights, options.device, options.precision), base)
     if base and base.encoder == space.spec:
-        space.expect(probe_vector(base.probe))
+        space.expect(canary_vector(base.canary))
     writer.enter(staging, space.spec)
     if options.retry_skipped:
         staging.forget_failures()
@@ -113,21 +113,21 @@ def _enter_space(encoder: str | Encoder | None, options: IndexOptions, writer: W
 
 
 def _finish(staging: Staging) -> Counts:
-    """Return what the generation holds; raises NothingIndexed where that is nothing."""
+    """Return what the generation holds; raises EmptyCatalog where that is nothing."""
     counts = staging.finish()
-    if counts.pictures == 0 == counts.skipped:
-        raise NothingIndexed("the catalogue names no picture; the index is as it was")
-    if counts.pictures == 0:
+    if counts.images == 0 == counts.skipped:
+        raise EmptyCatalog("the catalog names no image; the index is as it was")
+    if counts.images == 0:
         first = json.loads(next(staging.skipped_lines()))
-        raise NothingIndexed(
-            f"none of the {counts.skipped} pictures could be used, the first of them, {first['picture']}, because "
+        raise EmptyCatalog(
+            f"none of the {counts.skipped} images could be used, the first of them, {first['image']}, because "
             f"{first['message']}; the index is as it was"
         )
     return counts
 
 
 def _says_otherwise(base: Store | None, catalog: Catalog, space: Space) -> bool:
-    """Whether the catalogue or the checkpoint, unchanged as they may be, lie where *base* does not say."""
+    """Whether the catalog or the checkpoint, unchanged as they may be, lie where *base* does not say."""
     return base is not None and (base.manifest.catalog, base.manifest.weights_file) != (
         _entry(catalog),
         _weights_file(space),
@@ -142,31 +142,30 @@ def _weights_file(space: Space) -> str | None:
     return str(space.weights.absolute()) if space.weights else None
 
 
-def _probe(space: Space, base: Store | None) -> str:
+def _canary(space: Space, base: Store | None) -> str:
     if base is not None and base.manifest.encoder == space.spec:
-        return base.manifest.probe  # were each run to put its own in place, small differences could add up
-    return probe_text(space.probe())
+        return base.manifest.canary  # were each run to put its own in place, small differences could add up
+    return canary_text(space.probe())
 
 
 def _describe(draft: Draft, catalog: Catalog, space: Space, base: Store | None) -> Manifest:
-    """Return the manifest of *draft*, as yet without the figures of its engine."""
+    """Return the manifest of *draft*, as yet without an index."""
     return Manifest(
         generation=draft.generation,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        visrec=vision_recs.__version__,
+        visrec=__version__,
         encoder=space.spec,
         weights_file=_weights_file(space),
         catalog=_entry(catalog),
         items=draft.counts.items,
-        pictures=draft.counts.pictures,
+        images=draft.counts.images,
         skipped=draft.counts.skipped,
         shards=draft.shards,
         items_digest=draft.items_digest,
         skipped_digest=draft.skipped_digest,
-        probe=_probe(space, base),
-        engine=NO_ENGINE,
+        canary=_canary(space, base),
+        index_type=NO_INDEX,
         projection=base.manifest.projection if base is not None and base.manifest.encoder == space.spec else None,
-        recall_at_10=1.0,  # answers come from exact search until there is an engine
     )
 
 
@@ -175,24 +174,24 @@ def _report(published: Store | None, counts: Counts | None, space: Space, embedd
     stages = {stage: round(watch.seconds, 3) for stage, watch in embedding.stages.items()}
     return EmbedReport(
         items=manifest.items if manifest else 0,
-        pictures=manifest.pictures if manifest else 0,
+        images=manifest.images if manifest else 0,
         embedded=embedding.embedded,
-        reused=counts.pictures - embedding.embedded if counts else 0,
+        reused=counts.images - embedding.embedded if counts else 0,
         skipped=manifest.skipped if manifest else 0,
         removed=counts.removed if counts else 0,
         generation=manifest.generation if manifest else 0,
         encoder=space.spec.name,
         fingerprint=manifest.fingerprint if manifest and manifest.encoder == space.spec else space.spec.fingerprint,
         runtime=space.runtime,
-        engine=manifest.engine if manifest else NO_ENGINE,
-        recipe=(manifest.index or {}).get("recipe") if manifest else None,
+        index_type=manifest.index_type if manifest else NO_INDEX,
+        index_factory=(manifest.index_stats or {}).get("index_factory") if manifest else None,
         recall_at_10=manifest.recall_at_10 if manifest else 0.0,
-        recall_reached=(manifest.index or {}).get("reached", True) if manifest else True,
+        target_recall_met=(manifest.index_stats or {}).get("target_recall_met", True) if manifest else True,
         seconds=0.0,
-        pictures_per_second=round(embedding.embedded / embedding.seconds, 1) if embedding.embedded else 0.0,
+        images_per_second=round(embedding.embedded / embedding.seconds, 1) if embedding.embedded else 0.0,
         stages=stages,
         bottleneck=max(stages, key=lambda stage: stages[stage]),
         complete=embedding.complete,
         skipped_reasons=published.items.skipped_reasons() if published else {},
-        picture_columns=(),
+        image_attributes=(),
     )

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage is: *done* of *total* pictures, where *total* is None as long as nobody knows."""
+    """How far a stage is: *done* of *total* images, where *total* is None as long as nobody knows."""
 
     stage: str
     done: int

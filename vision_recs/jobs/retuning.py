@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import vision_recs
+from vision_recs._version import __version__
 from vision_recs.errors import SpaceMismatch, StoreNotFound, VisionRecsError
-from vision_recs.jobs.engine import NO_ENGINE, publish, wish_of
 from vision_recs.jobs.progress import Report, silent
+from vision_recs.jobs.publish import NO_INDEX, config_of, publish
 from vision_recs.store import Projection, Store, Writer, open_writer
 
 
@@ -37,11 +37,11 @@ def retune(
             base.manifest,
             generation=writer.carry_over(base),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            visrec=vision_recs.__version__,
+            visrec=__version__,
             projection=entry,
         )
-        wish = None if base.manifest.engine == NO_ENGINE else wish_of(base)
-        return publish(writer, manifest, wish, progress)
+        config = None if base.manifest.index_type == NO_INDEX else config_of(base)
+        return publish(writer, manifest, config, progress)
 
 
 def _base(writer: Writer) -> Store:

@@ -2,7 +2,7 @@
 
 measures    of one query, from the ranks of what is relevant to it
 confidence  how far the mean of many queries can be trusted, and whether two rankings differ
-truth       which items are relevant to which: labels, graded pairs, the pictures of one item
+truth       which items are relevant to which: labels, graded pairs, the images of one item
 ranking     every item's rank for every query, and the measures of all of them
 exposure    which items are recommended at all, and how often
 """

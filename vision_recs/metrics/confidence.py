@@ -1,6 +1,6 @@
 """How far a mean can be trusted, and whether two means of the same queries differ.
 
-Queries that share a *cluster* (the pictures of one item) stand or fall together, so clusters are drawn, not queries.
+Queries that share a *cluster* (the images of one item) stand or fall together, so clusters are drawn, not queries.
 Equal arguments give equal results: the random numbers come from a fixed seed.
 """
 

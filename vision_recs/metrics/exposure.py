@@ -28,7 +28,7 @@ class Exposure:
     *coverage* is the share of the targets that are in any answer, *gini* how unequally often they are (0: all alike,
     towards 1: a few take all), *top_percent* the share of all recommendations that goes to the hundredth of the targets
     that gets most. *diversity* is the mean of 1 - cosine between the items of one answer, each by the mean of its
-    pictures. *hubs* are the items that are in most answers.
+    images. *hubs* are the items that are in most answers.
     """
 
     coverage: float

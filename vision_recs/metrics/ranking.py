@@ -1,6 +1,6 @@
 """Every target ranked for every query, exactly, and the measures of what comes of it.
 
-The score of a target is the best cosine between a picture of the query and one of the target, and equal scores are
+The score of a target is the best cosine between an image of the query and one of the target, and equal scores are
 ordered by id: the order in which a shop shows them.
 """
 
@@ -31,9 +31,9 @@ _AT_ONCE = 1 << 23  # cosines in memory at a time
 
 @dataclass(frozen=True)
 class ItemVectors:
-    """Items, ids ascending, and their pictures: those of item i are the rows starts[i] to starts[i + 1] of *vectors*.
+    """Items, ids ascending, and their images: those of item i are the rows starts[i] to starts[i + 1] of *vectors*.
 
-    *positions* tells pictures apart: two rows with the same one show the same picture.
+    *positions* tells images apart: two rows with the same one show the same image.
     """
 
     ids: Sequence[str]
@@ -45,8 +45,8 @@ class ItemVectors:
         """Return the ordinal of the item of each row."""
         return np.searchsorted(self.starts, np.arange(len(self.vectors)), side="right") - 1
 
-    def by_picture(self) -> ItemVectors:
-        """Return every picture as an item of its own, under the id of its item."""
+    def per_image(self) -> ItemVectors:
+        """Return every image as an item of its own, under the id of its item."""
         ids = [self.ids[owner] for owner in self.owners().tolist()]
         return ItemVectors(ids, np.arange(len(ids)), self.positions, self.vectors)
 
@@ -88,16 +88,16 @@ class Judged:
         return self.values[:, list(MEASURES).index(measure)]
 
 
-def judge(queries: ItemVectors, targets: ItemVectors, truth: Truth, *, by_picture: bool = False) -> Judged:
+def judge(queries: ItemVectors, targets: ItemVectors, truth: Truth, *, per_image: bool = False) -> Judged:
     """Rank *targets* for each of *queries* and measure it by *truth*, whose ordinals are those of *targets*.
 
-    An item that is both is left out of its own ranking. Where *by_picture*, each picture asks by itself, and its item
-    stays in the ranking by its other pictures.
+    An item that is both is left out of its own ranking. Where *per_image*, each image asks by itself, and its item
+    stays in the ranking by its other images.
     """
     relevant_to = {query: truth.relevant(query) for query in queries.ids}
-    asked = queries.by_picture() if by_picture else queries
+    asked = queries.per_image() if per_image else queries
     tally = _Tally()
-    for ordinal, scores in _scores(asked, targets, by_picture=by_picture):
+    for ordinal, scores in _scores(asked, targets, per_image=per_image):
         tally.add(asked.ids[ordinal], scores, *relevant_to[asked.ids[ordinal]])
     return tally.judged()
 
@@ -117,7 +117,7 @@ class _Tally:
     def add(
         self, query: str, scores: NDArray[np.float32], relevant: NDArray[np.int64], grades: NDArray[np.float64]
     ) -> None:
-        shown = scores[relevant] > -np.inf  # an item without another picture cannot find itself
+        shown = scores[relevant] > -np.inf  # an item without another image cannot find itself
         relevant, grades = relevant[shown], grades[shown]
         if not len(relevant):
             self._skipped += 1
@@ -165,7 +165,7 @@ def _histogram(scores: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def _scores(
-    queries: ItemVectors, targets: ItemVectors, *, by_picture: bool
+    queries: ItemVectors, targets: ItemVectors, *, per_image: bool
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield the ordinal of each query with the score of every target, -inf for itself."""
     ordinal_of = {target: ordinal for ordinal, target in enumerate(targets.ids)}
@@ -177,14 +177,14 @@ def _scores(
         last = max(first + 1, int(np.searchsorted(ends, queries.starts[first] + step, side="right")))
         block = slice(int(queries.starts[first]), int(ends[last - 1]))
         cosines = queries.vectors[block].astype(np.float64) @ columns
-        if by_picture:
+        if per_image:
             cosines[queries.positions[block, None] == targets.positions] = -np.inf
         best = np.maximum.reduceat(cosines, targets.starts, axis=1)
         best = np.maximum.reduceat(best, queries.starts[first:last] - queries.starts[first], axis=0)
         rounded = (np.rint(best * _STEPS) / _STEPS).astype(np.float32)
         for ordinal, scores in zip(range(first, last), rounded, strict=True):
             itself = ordinal_of.get(queries.ids[ordinal])
-            if itself is not None and not by_picture:
+            if itself is not None and not per_image:
                 scores[itself] = -np.inf
             yield ordinal, scores
         first = last

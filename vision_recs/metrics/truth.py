@@ -29,7 +29,7 @@ class Labels:
     def __init__(self, labels: Mapping[str, Attribute], targets: Sequence[str], *, itself: bool = False) -> None:
         """Take the label of each item by its id; None is no label, and true is not the number 1.
 
-        With *itself* an item is relevant to its own pictures, which ask for it one by one.
+        With *itself* an item is relevant to its own images, which ask for it one by one.
         """
         keys = [(type(label), label) for label in labels.values()]
         codes = {key: code for code, key in enumerate(dict.fromkeys(keys))}
@@ -65,7 +65,7 @@ class Pairs:
 
 
 class OwnItem:
-    """The item itself is relevant, and nothing else: each picture has to find it by its other pictures."""
+    """The item itself is relevant, and nothing else: each image has to find it by its other images."""
 
     def __init__(self, targets: Sequence[str]) -> None:
         """Take the ids of the targets."""

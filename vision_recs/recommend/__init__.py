@@ -1,6 +1,6 @@
 """Recommending: what the shop asks, and the policy that answers it.
 
-query history       what is asked: items, pictures, words, a shopper's history -> asking, interests -> questions
+query history       what is asked: items, images, words, a shopper's history -> asking, interests -> questions
 policy rules        what the shop wants of every answer; rules_file reads it from TOML
 search sieve        the best candidates, exactly, and what the policy lets through
 choosing diversity  the answer, place by place; explain says why
@@ -13,24 +13,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vision_recs.lazy import lazy_names
+from vision_recs._lazy import lazy_names
 
 if TYPE_CHECKING:
     from vision_recs.recommend.history import Event, History, read_history
     from vision_recs.recommend.interests import Interest
-    from vision_recs.recommend.policy import DIVERSITY, EVERY_ITEM, VARIANTS, Policy
+    from vision_recs.recommend.policy import DEFAULT_DIVERSITY, EVERY_ITEM, VARIANTS, Policy
     from vision_recs.recommend.query import Query, Weighted
     from vision_recs.recommend.recommender import (
         Recommender,
         open,  # noqa: A004 - vision_recs.open is how a shop is opened
         open_recommender,
-        read_picture,
+        read_image,
     )
     from vision_recs.recommend.rules import Rules
     from vision_recs.recommend.rules_file import read_policy
 
 _HOMES = {
-    "DIVERSITY": "policy",
+    "DEFAULT_DIVERSITY": "policy",
     "EVERY_ITEM": "policy",
     "Event": "history",
     "History": "history",
@@ -44,12 +44,12 @@ _HOMES = {
     "open": "recommender",
     "open_recommender": "recommender",
     "read_history": "history",
-    "read_picture": "recommender",
+    "read_image": "recommender",
     "read_policy": "rules_file",
 }
 
 __all__ = [
-    "DIVERSITY",
+    "DEFAULT_DIVERSITY",
     "EVERY_ITEM",
     "VARIANTS",
     "Event",
@@ -63,7 +63,7 @@ __all__ = [
     "open",
     "open_recommender",
     "read_history",
-    "read_picture",
+    "read_image",
     "read_policy",
 ]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.engines.ranking import cosines
-from vision_recs.recommend.sieve import Candidate
+from vision_recs.recommend.candidates import Candidate
 from vision_recs.types import Vectors
+from vision_recs.vectors import exact_cosine
 
 
 class Pool:
@@ -46,7 +46,7 @@ class DiversePool(Pool):
 
     def move_away_from(self, vector: Vectors) -> None:
         """Let what is taken from now on be unlike *vector* (dim,), which is part of the answer."""
-        self._nearest = np.maximum(self._nearest, cosines(self._vectors, vector))
+        self._nearest = np.maximum(self._nearest, exact_cosine(self._vectors, vector))
         self._values = marginal(self._ranks, self._nearest, self._diversity)
         self._values[self._is_gone] = -np.inf
 

@@ -1,21 +1,21 @@
-"""Why an item is in an answer."""
+"""Explanation an item is in an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vision_recs.recommend.choosing import Choice
-from vision_recs.recommend.questions import Question
-from vision_recs.recommend.sieve import Facts
-from vision_recs.types import Attribute, Vectors, Why
+from vision_recs.recommend.candidates import Facts
+from vision_recs.recommend.rerank import Choice
+from vision_recs.recommend.scoring import Question
+from vision_recs.types import Attribute, Explanation, Vectors
 
 
-def explain(choice: Choice, question: Question, vector: Vectors, facts: Facts) -> Why:
-    """Return why *choice*, whose picture has *vector* (1, dim), answers *question*."""
-    return Why(
-        parts=tuple(part.explain(vector) for part in (*question.parts, *question.unlike)),
+def explain(choice: Choice, question: Question, vector: Vectors, facts: Facts) -> Explanation:
+    """Return why *choice*, whose image has *vector* (1, dim), answers *question*."""
+    return Explanation(
+        terms=tuple(part.explain(vector) for part in (*question.parts, *question.negatives)),
         shared=_shared(choice.match.id, question.asked, facts),
-        moves=choice.moves,
+        effects=choice.effects,
         relaxed=choice.relaxed,
     )
 

@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import UnknownItem
-from vision_recs.types import Vectors, scale_rows
+from vision_recs.types import Vectors
+from vision_recs.vectors import normalize_rows
 
 if TYPE_CHECKING:
     from vision_recs.recommend.history import History
     from vision_recs.store import Store
 
 _ITEMS = 500  # clustered at most: the matrix of distances is searched once for each of them
-_SAMPLE = 256  # pictures that show how far apart two of a store are on average
+_SAMPLE = 256  # images that show how far apart two of a store are on average
 _ALIKE = 0.9
 """How many times that average two clusters may be apart to be merged.
 
 Measured on histories out of one to four categories: 1.56 interests a category on 1,885 photos of clothes, 1.26 on the
-sample pictures. At 1.1 it is 1.06 and 1.08, but a mug is then lost among lamps; an interest in two parts loses nothing.
+sample images. At 1.1 it is 1.06 and 1.08, but a mug is then lost among lamps; an interest in two parts loses nothing.
 """
 
 
@@ -39,16 +40,16 @@ def find_interests(store: Store, history: History) -> list[Interest]:
     """Return the interests in *history*, that of the greatest share first, equal ones by the id of their medoid.
 
     Items that are no longer in *store* are left out, and only the 500 that count most are looked at. Items are merged
-    by Ward's method as long as that joins what is about as near as pictures of the store are on average. Raises
+    by Ward's method as long as that joins what is about as near as images of the store are on average. Raises
     UnknownItem where no item of the history is left.
     """
     importance = history.importance()
     known = [item for item in importance if store.items.attributes(item) is not None]
     if not known:
         item = min(importance)
-        raise UnknownItem(f"no item of the history is in the index, such as {item!r}; index the catalogue", item=item)
+        raise UnknownItem(f"no item of the history is in the index, such as {item!r}; index the catalog", item=item)
     known = sorted(sorted(known, key=lambda item: (-importance[item], item))[:_ITEMS])
-    vectors = np.concatenate([_centre(store, item) for item in known])
+    vectors = np.concatenate([_center(store, item) for item in known])
     clusters = ward(vectors, limit=_ALIKE * _usual_distance(store))
     total = sum(importance[item] for item in known)
     found = [_interest(cluster, known, vectors, importance, total) for cluster in clusters]
@@ -64,16 +65,16 @@ def _interest(
     return Interest(items[int(nearest)], items, sum(importance[item] for item in items) / total)
 
 
-def _centre(store: Store, item: str) -> Vectors:
-    """Return the direction of the mean of the pictures of *item*, (1, dim)."""
-    positions = np.array(sorted({picture.position for picture in store.pictures(item)}), dtype=np.int64)
+def _center(store: Store, item: str) -> Vectors:
+    """Return the direction of the mean of the images of *item*, (1, dim)."""
+    positions = np.array(sorted({image.position for image in store.images(item)}), dtype=np.int64)
     vectors = store.vectors(positions)
-    mean, alive = scale_rows(vectors.mean(axis=0, keepdims=True))
+    mean, alive = normalize_rows(vectors.mean(axis=0, keepdims=True))
     return mean if alive.all() else vectors[:1]
 
 
 def _usual_distance(store: Store) -> float:
-    """Return 1 less the mean cosine of two pictures of *store*, from a sample evenly spread over it."""
+    """Return 1 less the mean cosine of two images of *store*, from a sample evenly spread over it."""
     positions = store.positions()
     vectors = store.vectors(positions[:: -(-len(positions) // _SAMPLE)]).astype(np.float64)
     pairs = len(vectors) * (len(vectors) - 1)

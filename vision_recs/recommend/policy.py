@@ -14,13 +14,13 @@ if TYPE_CHECKING:  # a policy without rules does without what reads them
     from vision_recs.recommend.rules import Rules
 
 VARIANTS = "variant_group"
-"""The attribute whose items are variants of one product, where a catalogue has it."""
+"""The attribute whose items are variants of one product, where a catalog has it."""
 
 EVERY_ITEM = "item"
 """What is written for `Policy.one_per` where all variants are to be shown."""
 
-DIVERSITY = 0.3
-"""How much `--diverse` gives up for variety."""
+DEFAULT_DIVERSITY = 0.3
+"""How much `--diversity` gives up for variety."""
 
 _POOL, _POOL_FOR_EACH = 40, 2
 
@@ -51,7 +51,7 @@ class Policy:
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
         if not 0 <= self.diversity < 1:
-            raise PolicyError(f"a diversity of {self.diversity} is not from 0 to below 1; try {DIVERSITY}")
+            raise PolicyError(f"a diversity of {self.diversity} is not from 0 to below 1; try {DEFAULT_DIVERSITY}")
         if self.min_score is not None and not -1 <= self.min_score <= 1:
             raise PolicyError(f"a minimum score of {self.min_score} is not from -1 to 1; try 0.5")
 

@@ -1,4 +1,4 @@
-"""What turns nearest pictures into similar items."""
+"""What turns nearest images into similar items."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from vision_recs.engines import open_index
 from vision_recs.errors import StoreDamaged, VisionRecsError
-from vision_recs.recommend.asking import ask
-from vision_recs.recommend.choosing import Choice, Chooser
-from vision_recs.recommend.encoding import QueryEncoder
+from vision_recs.indexes import open_index
+from vision_recs.recommend.candidates import Facts
 from vision_recs.recommend.policy import Policy
 from vision_recs.recommend.query import Query
-from vision_recs.recommend.questions import Question
-from vision_recs.recommend.search import Search
-from vision_recs.recommend.sieve import Facts
-from vision_recs.recommend.together import search_ahead
+from vision_recs.recommend.query_batch import search_ahead
+from vision_recs.recommend.query_encoder import QueryEncoder
+from vision_recs.recommend.query_vectors import ask
+from vision_recs.recommend.rerank import Choice, Chooser
+from vision_recs.recommend.retrieve import Search
+from vision_recs.recommend.scoring import Question
 from vision_recs.store import Selection, Store
-from vision_recs.types import Attribute, Match, VectorIndex, Vectors, Why
+from vision_recs.types import Attribute, Explanation, Match, VectorIndex, Vectors
 
 if TYPE_CHECKING:  # a query without a filter does without the language of filters, and most have no history
     from vision_recs.filters import Filter
@@ -34,13 +34,13 @@ R = TypeVar("R")
 class Recommender:
     """Answers queries from one generation of a store, under a policy.
 
-    Whatever the policy, what a query names is never in its answer, an item appears once, by its best picture, and
-    byte-identical pictures appear once, with the item of the lowest id. `Question` says what the score of a picture is,
+    Whatever the policy, what a query names is never in its answer, an item appears once, by its best image, and
+    byte-identical images appear once, with the item of the lowest id. `Question` says what the score of an image is,
     `Policy` what may be an answer and in which order. Safe to call from several threads.
     """
 
     def __init__(self, store: Store, index: VectorIndex, *, weights: Path | None = None, device: str = "auto") -> None:
-        """Answer from *store* by *index*; *weights* and *device* are for the encoder that pictures and texts need."""
+        """Answer from *store* by *index*; *weights* and *device* are for the encoder that images and texts need."""
         self.store = store
         self.index = index
         self._encoder = QueryEncoder(store, weights=weights, device=device)
@@ -55,27 +55,27 @@ class Recommender:
         """
         return self.answer(Query(items=items, k=k, where=_filter(where)), policy)
 
-    def similar_to_picture(
+    def similar_to_image(
         self,
-        picture: str | Path | bytes,
+        image: str | Path | bytes,
         *,
         k: int = 10,
         where: str | Filter | None = None,
         policy: Policy | None = None,
     ) -> list[Match]:
-        """Return up to *k* items that are similar to *picture* and match *where*, best first.
+        """Return up to *k* items that are similar to *image* and match *where*, best first.
 
-        *picture* is the path of a file, or its bytes. Raises ImageError, FilterError and PolicyError.
+        *image* is the path of a file, or its bytes. Raises ImageError, FilterError and PolicyError.
         """
         where = _filter(where)
-        data = picture if isinstance(picture, bytes) else read_picture(picture)
-        return self.answer(Query(pictures=(data,), k=k, where=where), policy)
+        data = image if isinstance(image, bytes) else read_image(image)
+        return self.answer(Query(images=(data,), k=k, where=where), policy)
 
     def answer(self, query: Query, policy: Policy | None = None) -> list[Match]:
         """Return the matches of *query* under *policy* (that of `Policy()` where there is none), best first.
 
         Without rules, diversity and history that is the order of the scores, equal ones by id. Raises UnknownItem,
-        FilterError and PolicyError, for pictures ImageError, and for those and texts EncoderError and SpaceMismatch.
+        FilterError and PolicyError, for images ImageError, and for those and texts EncoderError and SpaceMismatch.
         """
         policy = policy or Policy()
         return self._answer(query, policy, self._questions(query, policy), self._search)
@@ -102,15 +102,15 @@ class Recommender:
     def _answer(self, query: Query, policy: Policy, questions: list[Question], search: Search) -> list[Match]:
         facts = cache(self.store.attributes)
         choices = Chooser(search, facts, query, policy, questions).choose()
-        if query.why:
-            whys: list[Why | None] = self._whys(choices, questions, facts)
+        if query.explain:
+            explanations: list[Explanation | None] = self._explanations(choices, questions, facts)
         elif policy.rules is not None:
-            whys = [Why(moves=choice.moves, relaxed=choice.relaxed) for choice in choices]
+            explanations = [Explanation(effects=choice.effects, relaxed=choice.relaxed) for choice in choices]
         else:
-            whys = [None] * len(choices)
+            explanations = [None] * len(choices)
         return [
-            Match(found.id, found.score, found.picture, found.digest, attributes, why)
-            for (found, *_), attributes, why in zip(choices, self._attributes(choices), whys, strict=True)
+            Match(found.id, found.score, found.image, found.digest, attributes, why)
+            for (found, *_), attributes, why in zip(choices, self._attributes(choices), explanations, strict=True)
         ]
 
     def interests(self, history: History) -> list[Interest]:
@@ -123,7 +123,7 @@ class Recommender:
         within = None if where is None else Selection(self.store, where)
         return self.index.search(vectors, k, within=within)
 
-    def _whys(self, choices: list[Choice], questions: list[Question], facts: Facts) -> list[Why | None]:
+    def _explanations(self, choices: list[Choice], questions: list[Question], facts: Facts) -> list[Explanation | None]:
         from vision_recs.recommend.explain import explain
 
         vectors = self._search.vectors([choice.match for choice in choices])
@@ -133,12 +133,12 @@ class Recommender:
         ]
 
     def _attributes(self, choices: list[Choice]) -> Iterator[dict[str, Attribute]]:
-        """Yield the attributes of each item and of the picture by which it matched."""
-        pictures = [(choice.match.id, choice.match.picture) for choice in choices]
-        for (item, picture), found in zip(pictures, self.store.items.shown(pictures), strict=True):
+        """Yield the attributes of each item and of the image by which it matched."""
+        images = [(choice.match.id, choice.match.image) for choice in choices]
+        for (item, image), found in zip(images, self.store.items.shown(images), strict=True):
             if found is None:
                 raise StoreDamaged(
-                    f"the item {item!r} has no picture {picture}, by which it was found; run `visrec verify`"
+                    f"the item {item!r} has no image {image}, by which it was found; run `visrec verify`"
                 )
             yield found
 
@@ -148,7 +148,7 @@ def open(  # noqa: A001 - vision_recs.open is how a shop is opened
 ) -> Recommender:
     """Open the published generation of the store in the folder *store*.
 
-    *weights* and *device* are for the encoder, which is loaded when a query brings a picture. Raises StoreError.
+    *weights* and *device* are for the encoder, which is loaded when a query brings an image. Raises StoreError.
     """
     recommender = open_recommender(store, weights=weights, device=device)
     recommender.store.pin()
@@ -161,17 +161,17 @@ def open_recommender(store: str | Path, *, weights: Path | None = None, device: 
     A shard is opened when it is needed, which is quick; until then `visrec gc` may take it away.
     """
     opened = Store.open(store)
-    name = opened.manifest.engine
-    directory = opened.layout.engine(name, opened.generation)
+    name = opened.manifest.index_type
+    directory = opened.layout.index_dir(name, opened.generation)
     index = open_index(name if directory.is_dir() else "exact", opened, directory)
     return Recommender(opened, index, weights=weights, device=device)
 
 
-def read_picture(path: str | Path) -> bytes:
-    """Return the bytes of the picture in the file *path*; raises ImageError: missing, unreadable or empty."""
-    from vision_recs.catalog.files import PictureFiles
+def read_image(path: str | Path) -> bytes:
+    """Return the bytes of the image in the file *path*; raises ImageError: missing, unreadable or empty."""
+    from vision_recs.catalog.files import ImageFiles
 
-    return PictureFiles(".").read(str(path))
+    return ImageFiles(".").read(str(path))
 
 
 def _filter(where: str | Filter | None) -> Filter | None:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from vision_recs.errors import FilterError, PolicyError
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.tree import And, Compare, Member, Name, Node, Not, Or, Value
-from vision_recs.types import Attribute, Move
+from vision_recs.types import Attribute, RuleEffect
 
 Asked: TypeAlias = Mapping[str, Mapping[str, Attribute]]
 """The items that a question asks for, with their attributes."""
@@ -145,9 +145,11 @@ class Ruling:
         """The most that all shifts together can add."""
         return sum(shift.by for shift in self.shifts if shift.by > 0)
 
-    def moves(self, attributes: Mapping[str, Attribute]) -> tuple[Move, ...]:
-        """Return what moves an item with *attributes*."""
-        return tuple(Move(shift.name, by=shift.by) for shift in self.shifts if shift.where.matches(attributes))
+    def effects(self, attributes: Mapping[str, Attribute]) -> tuple[RuleEffect, ...]:
+        """Return the effects of the rules on an item with *attributes*."""
+        return tuple(
+            RuleEffect(shift.name, score_delta=shift.by) for shift in self.shifts if shift.where.matches(attributes)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, of all workers together."""
+"""IndexStats for Prometheus, of all workers together."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Metrics:
             multiprocess_mode="livesum",
         )
         self._generation = self._gauge("visrec_generation", "The generation that is served.")
-        self._rows = self._gauge("visrec_rows", "Pictures in the index.")
+        self._rows = self._gauge("visrec_rows", "Images in the index.")
         self._items = self._gauge("visrec_items", "Items in the index.")
         self._reloads = Counter(
             "visrec_reloads", "New generations, taken or refused.", ["result"], registry=self._registry

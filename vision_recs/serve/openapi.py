@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from vision_recs import __version__
-from vision_recs.serve.messages import ProblemAnswer, QueryBody
-from vision_recs.serve.problems import STATUSES
+from vision_recs._version import __version__
+from vision_recs.serve.errors import STATUSES
 from vision_recs.serve.routing import Route
+from vision_recs.serve.schemas import ProblemAnswer, QueryBody
 
 _REF = "#/components/schemas/{name}"
 _OF_EVERY_ROUTE = (400, 401, 405, 500, 503)
@@ -101,7 +101,7 @@ def _upload(kind: str) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
-            "picture": {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": 8},
+            "image": {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": 8},
             "query": {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(QueryBody)},
         },
         "additionalProperties": False,

@@ -19,11 +19,11 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
 
 from vision_recs.errors import RequestError
-from vision_recs.serve.bodies import read_json
-from vision_recs.serve.editions import Edition
+from vision_recs.serve.snapshots import Edition
+from vision_recs.serve.uploads import read_json
 
 if TYPE_CHECKING:
-    from vision_recs.serve.service import Service
+    from vision_recs.serve.state import Service
 
 _FIELDS = 2_000  # of a query string
 _encode = msgspec.json.Encoder().encode

@@ -96,7 +96,7 @@ def serve(
 
 def _load(options: ServeOptions, configure: Callable[[], None], parent: int) -> ASGIApp:
     """Return the application; what a worker does first."""
-    from vision_recs.serve.application import create_app
+    from vision_recs.serve.app import create_app
 
     configure()
     threading.Thread(target=_stop_as_orphan, args=(parent,), daemon=True).start()

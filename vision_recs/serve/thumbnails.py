@@ -1,8 +1,8 @@
-"""Thumbnails of pictures of the index, made once and kept in the cache.
+"""Thumbnails of images of the index, made once and kept in the cache.
 
 ~/.cache/visrec/thumbnails/<side>/<digest[:2]>/<digest>.jpg
 
-A picture is named by the digest of its bytes, never by a path, and its file is shown only if it still has that digest.
+An image is named by the digest of its bytes, never by a path, and its file is shown only if it still has that digest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from vision_recs.catalog.files import PictureFiles
+from vision_recs.catalog.files import ImageFiles
 from vision_recs.encoders.model_cache import cache_folder
 from vision_recs.errors import ImageError, RequestError, StoreDamaged
 from vision_recs.store import Store
@@ -28,13 +28,13 @@ class Thumbnails:
     """Makes and keeps thumbnails; for one thread."""
 
     def __init__(self, *, pixels: int, kept_bytes: int = KEPT_BYTES) -> None:
-        """Decode pictures of at most *pixels*."""
+        """Decode images of at most *pixels*."""
         self._pixels = pixels
         self._kept_bytes = kept_bytes
         self._made = 0
 
     def get(self, store: Store, digest: str, side: int) -> bytes:
-        """Return the picture with *digest* as a JPEG; raises RequestError 404, and ImageError for a file gone bad."""
+        """Return the image with *digest* as a JPEG; raises RequestError 404, and ImageError for a file gone bad."""
         reference = _reference(store, digest)
         path = cache_folder() / "thumbnails" / str(side) / digest[:2] / f"{digest}.jpg"
         with suppress(OSError):
@@ -47,9 +47,9 @@ class Thumbnails:
     def _make(self, store: Store, reference: str, digest: str, side: int) -> bytes:
         from vision_recs import images
 
-        data = PictureFiles(store.manifest.catalog.root).read(reference)
+        data = ImageFiles(store.manifest.catalog.root).read(reference)
         if hashlib.sha256(data).hexdigest() != digest:
-            raise ImageError("missing", "the picture was replaced since it was indexed; run `visrec index`")
+            raise ImageError("missing", "the image was replaced since it was indexed; run `visrec index`")
         return images.thumbnail(images.decode(data, max_pixels=self._pixels), max_side=side)
 
     def _keep(self, path: Path, data: bytes) -> None:
@@ -80,12 +80,12 @@ def _all_thumbnails() -> list[Path]:
 
 
 def _reference(store: Store, digest: str) -> str:
-    """Return where the catalogue has the picture with *digest*."""
+    """Return where the catalog has the image with *digest*."""
     try:
         position = store.positions_of([digest])[digest]
     except StoreDamaged:
-        raise RequestError(f"no picture of the index has the digest {digest}", status=404) from None
+        raise RequestError(f"no image of the index has the digest {digest}", status=404) from None
     rows = store.rows([position], limit=1)[position]
     if not rows:  # the vector is kept, but no item shows it any more
-        raise RequestError(f"no item shows the picture {digest} any more", status=404)
-    return rows[0].picture
+        raise RequestError(f"no item shows the image {digest} any more", status=404)
+    return rows[0].image

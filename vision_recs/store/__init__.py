@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vision_recs.lazy import lazy_names
+from vision_recs._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vision_recs.store.gathering import attributes_where, gather
+    from vision_recs.store.filtered import Selection
     from vision_recs.store.gc import Reclaimed, collect
+    from vision_recs.store.item_vectors import attributes_where, gather
     from vision_recs.store.items import StoredRow
     from vision_recs.store.layout import Layout, size
-    from vision_recs.store.manifest import CatalogEntry, Manifest, probe_text, probe_vector
+    from vision_recs.store.manifest import CatalogEntry, Manifest, canary_text, canary_vector
     from vision_recs.store.projections import Projection
-    from vision_recs.store.selection import Selection
     from vision_recs.store.shards import Embedded
     from vision_recs.store.staging import Counts, Staged, Staging
     from vision_recs.store.store import Store
@@ -29,18 +29,18 @@ _HOMES = {
     "Manifest": "manifest",
     "Projection": "projections",
     "Reclaimed": "gc",
-    "Selection": "selection",
+    "Selection": "filtered",
     "Staged": "staging",
     "Staging": "staging",
     "Store": "store",
     "StoredRow": "items",
     "Writer": "writer",
-    "attributes_where": "gathering",
+    "attributes_where": "item_vectors",
     "collect": "gc",
-    "gather": "gathering",
+    "gather": "item_vectors",
     "open_writer": "writer",
-    "probe_text": "manifest",
-    "probe_vector": "manifest",
+    "canary_text": "manifest",
+    "canary_vector": "manifest",
     "size": "layout",
     "verify": "verification",
 }
@@ -64,8 +64,8 @@ __all__ = [
     "collect",
     "gather",
     "open_writer",
-    "probe_text",
-    "probe_vector",
+    "canary_text",
+    "canary_vector",
     "size",
     "verify",
 ]

@@ -52,7 +52,7 @@ def _leftovers(layout: Layout, current: int) -> Iterator[Path]:
         (layout.items(0).parent, layout.items(current).stem),
         (layout.columns(0).parent, layout.columns(current).stem),
         (layout.skipped(0).parent, layout.skipped(current).stem),
-        (layout.engines, f"-{current:06d}"),
+        (layout.indexes, f"-{current:06d}"),
     ):
         yield from [path for path in folder.iterdir() if not path.stem.endswith(kept)]
 

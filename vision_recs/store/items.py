@@ -20,12 +20,12 @@ SCHEMA = """
 CREATE TABLE items (id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE vectors (position INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
 CREATE TABLE rows (
-    id TEXT NOT NULL, ordinal INTEGER NOT NULL, picture TEXT NOT NULL, position INTEGER NOT NULL,
+    id TEXT NOT NULL, ordinal INTEGER NOT NULL, image TEXT NOT NULL, position INTEGER NOT NULL,
     signature TEXT, attributes TEXT NOT NULL, PRIMARY KEY (id, ordinal)
 ) WITHOUT ROWID;
-CREATE INDEX rows_by_position ON rows (position, id, picture);
+CREATE INDEX rows_by_position ON rows (position, id, image);
 CREATE TABLE skipped (
-    id TEXT NOT NULL, ordinal INTEGER NOT NULL, picture TEXT NOT NULL, digest BLOB, signature TEXT,
+    id TEXT NOT NULL, ordinal INTEGER NOT NULL, image TEXT NOT NULL, digest BLOB, signature TEXT,
     reason TEXT NOT NULL, message TEXT NOT NULL, PRIMARY KEY (id, ordinal)
 ) WITHOUT ROWID;
 CREATE INDEX skipped_by_digest ON skipped (digest);
@@ -36,28 +36,28 @@ CREATE INDEX skipped_by_digest ON skipped (digest);
 _MAPPED = 1 << 40  # bytes at most: all of the file, or as much of it as this SQLite maps
 
 
-class StoredPicture(NamedTuple):
-    """A picture of an item as the store knows it."""
+class StoredImage(NamedTuple):
+    """An image of an item as the store knows it."""
 
-    picture: str
+    image: str
     position: int
     attributes: dict[str, Attribute]
 
 
 class StoredRow(NamedTuple):
-    """One picture of one item: *ordinal* counts the pictures of the item, *position* names the vector."""
+    """One image of one item: *ordinal* counts the images of the item, *position* names the vector."""
 
     id: str
     ordinal: int
-    picture: str
+    image: str
     position: int
 
 
 class Skipped(NamedTuple):
-    """A picture that is not in the index, and why: *reason* is a code of `errors.REASONS`."""
+    """An image that is not in the index, and why: *reason* is a code of `errors.REASONS`."""
 
     id: str
-    picture: str
+    image: str
     reason: str
     message: str
 
@@ -78,7 +78,7 @@ class _Reading:
 
 
 class Items:
-    """The items, rows and skipped pictures of one generation; safe to use from several threads."""
+    """The items, rows and skipped images of one generation; safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
         """Open *path* read-only; raises StoreDamaged where it is no such file."""
@@ -113,44 +113,42 @@ class Items:
             with self._reading:
                 yield item, _attributes(text)
 
-    def pictures(self, item: str) -> list[StoredPicture]:
-        """Return the pictures of *item* in the order of the catalogue, empty where there is no such item."""
-        query = "SELECT picture, position, attributes FROM rows WHERE id = ? ORDER BY ordinal"
+    def images(self, item: str) -> list[StoredImage]:
+        """Return the images of *item* in the order of the catalog, empty where there is no such item."""
+        query = "SELECT image, position, attributes FROM rows WHERE id = ? ORDER BY ordinal"
         found = self._all(query, (item,))
         with self._reading:
-            return [
-                StoredPicture(_text(picture), int(position), _attributes(text)) for picture, position, text in found
-            ]
+            return [StoredImage(_text(image), int(position), _attributes(text)) for image, position, text in found]
 
-    def shown(self, pictures: Iterable[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
-        """Return, for each id and picture, the attributes of the item and of that picture; None where there is none."""
+    def shown(self, images: Iterable[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
+        """Return, for each id and image, the attributes of the item and of that image; None where there is none."""
         query = (
             "SELECT asked.key, items.attributes, rows.attributes FROM json_each(?) AS asked"
             " CROSS JOIN items ON items.id = json_extract(asked.value, '$[0]')"
-            " CROSS JOIN rows ON rows.id = items.id AND rows.picture = json_extract(asked.value, '$[1]')"
+            " CROSS JOIN rows ON rows.id = items.id AND rows.image = json_extract(asked.value, '$[1]')"
         )
-        wanted = list(pictures)
+        wanted = list(images)
         found = {key: texts for key, *texts in self._all(query, (json.dumps(wanted),))}
         with self._reading:
             attributes = {key: {**_attributes(item), **_attributes(own)} for key, (item, own) in found.items()}
         return [attributes.get(key) for key in range(len(wanted))]
 
     def rows(self, positions: Sequence[int], limit: int) -> dict[int, list[Row]]:
-        """Return, for each of *positions*, at most *limit* rows that show its vector, by id, then by picture."""
+        """Return, for each of *positions*, at most *limit* rows that show its vector, by id, then by image."""
         query = (
-            "SELECT rows.position, rows.id, rows.picture, vectors.digest FROM json_each(?) AS asked"
+            "SELECT rows.position, rows.id, rows.image, vectors.digest FROM json_each(?) AS asked"
             " CROSS JOIN rows ON rows.position = asked.value JOIN vectors ON vectors.position = rows.position"
         )
         positions = list(dict.fromkeys(positions))
         most = 4 * len(positions)
         found = self._all(f"{query} LIMIT ?", (json.dumps(positions), most))
-        if len(found) == most:  # one picture that thousands of items show would keep out the others
-            query += " ORDER BY rows.id, rows.picture LIMIT ?"
+        if len(found) == most:  # one image that thousands of items show would keep out the others
+            query += " ORDER BY rows.id, rows.image LIMIT ?"
             found = [row for position in positions for row in self._all(query, (f"[{position}]", limit))]
         with self._reading:
             rows: dict[int, list[Row]] = {position: [] for position in positions}
-            for position, item, picture, digest in found:
-                rows[position].append(_row(item, picture, digest))
+            for position, item, image, digest in found:
+                rows[position].append(_row(item, image, digest))
         for several in rows.values():
             several.sort()
             del several[limit:]
@@ -159,9 +157,9 @@ class Items:
     def rows_where(self, positions: Sequence[int], limit: int, where: Filter) -> dict[int, list[Row]]:
         """Return, for each of *positions*, what `rows` does, but only rows of items that match *where*."""
         query = (
-            "SELECT rows.id, rows.picture, vectors.digest, items.attributes"
+            "SELECT rows.id, rows.image, vectors.digest, items.attributes"
             " FROM rows JOIN vectors USING (position) JOIN items USING (id)"
-            " WHERE position = ? ORDER BY rows.id, rows.picture"
+            " WHERE position = ? ORDER BY rows.id, rows.image"
         )
         rows = {}
         with self._reading, self._lock:
@@ -204,20 +202,20 @@ class Items:
     def rows_after(self, row: StoredRow | None, limit: int) -> list[StoredRow]:
         """Return at most *limit* rows by id, then by ordinal: the first ones, or those after *row*."""
         query = (
-            "SELECT id, ordinal, picture, position FROM rows WHERE (id, ordinal) > (?, ?) ORDER BY id, ordinal LIMIT ?"
+            "SELECT id, ordinal, image, position FROM rows WHERE (id, ordinal) > (?, ?) ORDER BY id, ordinal LIMIT ?"
         )
         last = (row.id, row.ordinal) if row else ("", -1)
         return [StoredRow(*found) for found in self._all(query, (*last, limit))]
 
     def positions(self, digests: Iterable[str]) -> dict[str, int]:
-        """Return where the vector of each of the pictures with *digests* is, which rows have named."""
+        """Return where the vector of each of the images with *digests* is, which rows have named."""
         query = "SELECT position FROM vectors WHERE digest = ?"
         with self._reading, self._lock:
             execute = self._connection.execute
             found = {digest: execute(query, (bytes.fromhex(digest),)).fetchone() for digest in digests}
         gone = next((digest for digest, row in found.items() if row is None), None)
         if gone is not None:
-            raise StoreDamaged(f"{self._path} has no vector of the picture {gone}, which it names; run `visrec verify`")
+            raise StoreDamaged(f"{self._path} has no vector of the image {gone}, which it names; run `visrec verify`")
         with self._reading:
             return {digest: int(position) for digest, (position,) in found.items()}
 
@@ -230,12 +228,12 @@ class Items:
         return [item for (item,) in self._all(query, (prefix, upper, limit))]
 
     def skipped(self, item: str | None = None) -> list[Skipped]:
-        """Return the skipped pictures of *item*, or all of them, by id, then in the order of the catalogue."""
-        query = "SELECT id, picture, reason, message FROM skipped WHERE ?1 IS NULL OR id = ?1 ORDER BY id, ordinal"
+        """Return the skipped images of *item*, or all of them, by id, then in the order of the catalog."""
+        query = "SELECT id, image, reason, message FROM skipped WHERE ?1 IS NULL OR id = ?1 ORDER BY id, ordinal"
         return [Skipped(*row) for row in self._all(query, (item,))]
 
     def skipped_reasons(self) -> dict[str, int]:
-        """Return how many pictures were skipped for each reason, the commonest first."""
+        """Return how many images were skipped for each reason, the commonest first."""
         return dict(self._all("SELECT reason, count(*) FROM skipped GROUP BY reason ORDER BY count(*) DESC, reason"))
 
 
@@ -252,12 +250,12 @@ def _blob(value: object) -> bytes:
     return value
 
 
-def _row(item: object, picture: object, digest: object) -> Row:
-    return Row(_text(item), _text(picture), _blob(digest).hex())
+def _row(item: object, image: object, digest: object) -> Row:
+    return Row(_text(item), _text(image), _blob(digest).hex())
 
 
 def _attributes(text: str) -> dict[str, Attribute]:
-    if text == "{}":  # as of most pictures
+    if text == "{}":  # as of most images
         return {}
     value = json.loads(text)
     if not isinstance(value, dict):

@@ -5,9 +5,9 @@ generations/000007.json        the manifest of a generation: encoder, shards, de
 items/000007.sqlite            items, attributes and rows of that generation
 columns/000007.bin             its attributes by column, for filters; derived, may be deleted at any time
 shards/<hash>/vectors.npy      vectors, little-endian float16, readable by `numpy.load(mmap_mode="r")`
-shards/<hash>/rows.parquet     what was embedded: id, picture, digest, the vector's row or why there is none
+shards/<hash>/rows.parquet     what was embedded: id, image, digest, the vector's row or why there is none
 projections/<digest>.safetensors  what `visrec tune` learnt: a linear map that is applied to vectors as they are read
-engines/<name>-000007/         a derived index; may be deleted at any time
+indexes/<type>-000007/         an index, derived; may be deleted at any time
 skipped/000007.jsonl           what did not get in, and why
 tmp/  LOCK                     work in progress, and the lock of the one writer
 """
@@ -52,9 +52,9 @@ class Layout(NamedTuple):
         return self.root / "shards"
 
     @property
-    def engines(self) -> Path:
+    def indexes(self) -> Path:
         """The folder of derived indexes."""
-        return self.root / "engines"
+        return self.root / "indexes"
 
     @property
     def projections(self) -> Path:
@@ -85,13 +85,13 @@ class Layout(NamedTuple):
         """Return the projection of that *digest*."""
         return self.projections / f"{digest}.safetensors"
 
-    def engine(self, name: str, generation: int) -> Path:
-        """Return the folder of the engine *name* over *generation*."""
-        return self.engines / f"{name}-{generation:06d}"
+    def index_dir(self, index_type: str, generation: int) -> Path:
+        """Return the folder of the index of *index_type* over *generation*."""
+        return self.indexes / f"{index_type}-{generation:06d}"
 
     def make_folders(self) -> None:
         """Create the folders that are not there yet."""
-        for folder in (self.generations, self.shards, self.engines, self.projections, self.tmp):
+        for folder in (self.generations, self.shards, self.indexes, self.projections, self.tmp):
             folder.mkdir(parents=True, exist_ok=True)
         self.items(0).parent.mkdir(exist_ok=True)
         self.columns(0).parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The manifest: one immutable, sealed JSON file that says all that a generation is made of."""
+"""The manifest: one immutable, checksummed JSON file that says all that a generation is made of."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.errors import UnknownFormat
-from vision_recs.sealed import seal, unseal
 from vision_recs.store.projections import fingerprint_of
-from vision_recs.types import EncoderSpec, Vectors, unit_rows
+from vision_recs.types import EncoderSpec, Vectors
+from vision_recs.vectors import normalize_or_raise
 
 FORMAT = 1
 """The version of the store's format that this visrec writes, and the newest that it reads."""
@@ -23,7 +24,7 @@ class ShardEntry:
     """A shard as one generation uses it.
 
     The vector in row *r* of the shard has the position `first + r`, in this and every later generation. *deleted* are
-    the half-open ranges of rows that no picture of this generation shows. *digests* maps file names to SHA-256.
+    the half-open ranges of rows that no image of this generation shows. *digests* maps file names to SHA-256.
     """
 
     name: str
@@ -35,7 +36,7 @@ class ShardEntry:
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """Where the items came from, so that pictures can be shown and a rerun can compare."""
+    """Where the items came from, so that images can be shown and a rerun can compare."""
 
     location: str
     root: str
@@ -53,10 +54,11 @@ class ProjectionEntry:
 class Manifest:
     """All that a generation is made of.
 
-    *probe* is the vector that the encoder gave the built-in probe picture, see `probe_text`. *weights_file* is the
+    *canary* is the vector that the encoder gave the built-in canary image, see `canary_text`. *weights_file* is the
     checkpoint that the user named, if any. *items_digest* and *skipped_digest* are SHA-256 of the files of the same
-    generation. *created* is UTC, ISO 8601. *recall_at_10* was measured when *engine* was built. *projection* is applied
-    to the vectors as they are read. *index* says what was wished of the engine and what was measured of it.
+    generation. *created* is UTC, ISO 8601. *projection* is applied to the
+    vectors as they are read. *index_config* is what the user wants of the index, and *index_stats* is what was measured
+    when it was built or last updated; without an index there are no stats.
     """
 
     generation: int
@@ -66,16 +68,16 @@ class Manifest:
     weights_file: str | None
     catalog: CatalogEntry
     items: int
-    pictures: int
+    images: int
     skipped: int
     shards: tuple[ShardEntry, ...]
     items_digest: str
     skipped_digest: str
-    probe: str
-    engine: str
-    recall_at_10: float
+    canary: str
+    index_type: str
     projection: ProjectionEntry | None = None
-    index: Mapping[str, Any] | None = None
+    index_config: Mapping[str, Any] | None = None
+    index_stats: Mapping[str, Any] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -88,18 +90,23 @@ class Manifest:
         """The number of columns of the vectors as they are read."""
         return self.encoder.dim if self.projection is None else self.projection.dim
 
+    @property
+    def recall_at_10(self) -> float:
+        """The recall@10 that was measured; without an index every search is exact."""
+        return float((self.index_stats or {}).get("recall_at_10", 1.0))
+
     def to_bytes(self) -> bytes:
-        """Return the sealed JSON text."""
+        """Return the checksummed JSON text."""
         value = asdict(self)
-        for name in ("projection", "index"):
+        for name in ("projection", "index_config", "index_stats"):
             if value[name] is None:
                 del value[name]
-        return seal({"format": FORMAT, **value})
+        return dump_checksummed({"format": FORMAT, **value})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
         """Return what `to_bytes` wrote; raises StoreDamaged, or UnknownFormat for one of a newer visrec."""
-        value = unseal(data)
+        value = load_checksummed(data)
         if value.pop("format", None) != FORMAT:
             raise UnknownFormat(
                 f"the index was written by visrec {value.get('visrec')}, newer than this one; upgrade visrec"
@@ -117,14 +124,14 @@ class Manifest:
         )
 
 
-def probe_text(vector: Vectors) -> str:
+def canary_text(vector: Vectors) -> str:
     """Return one vector (dim,) as text: Base64 of little-endian float16."""
     return base64.b64encode(vector.astype("<f2").tobytes()).decode()
 
 
-def probe_vector(text: str) -> Vectors:
-    """Return the unit vector (dim,) of which `probe_text` made *text*."""
-    return unit_rows(np.frombuffer(base64.b64decode(text), dtype="<f2").reshape(1, -1)).ravel()
+def canary_vector(text: str) -> Vectors:
+    """Return the unit vector (dim,) of which `canary_text` made *text*."""
+    return normalize_or_raise(np.frombuffer(base64.b64decode(text), dtype="<f2").reshape(1, -1)).ravel()
 
 
 def _shard_entry(value: Mapping[str, Any]) -> ShardEntry:

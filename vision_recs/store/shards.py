@@ -1,8 +1,8 @@
 """Shards: immutable folders of vectors, named by what they hold.
 
 `vectors.npy` is a NumPy file (format 1.0) of little-endian float16, C order, one unit vector a row. `rows.parquet` has
-one row for each picture that was planned, in the order of the plan: id, picture, digest (32 bytes), vector (the row of
-vectors.npy, or null), reason and message (null, unless the picture could not be used).
+one row for each image that was planned, in the order of the plan: id, image, digest (32 bytes), vector (the row of
+vectors.npy, or null), reason and message (null, unless the image could not be used).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from vision_recs.types import EncoderSpec
 
 
 class Embedded(NamedTuple):
-    """A picture that was planned, and what became of it: the row of its vector, or why there is none."""
+    """An image that was planned, and what became of it: the row of its vector, or why there is none."""
 
     id: str
-    picture: str
+    image: str
     digest: bytes
     vector: int | None
     reason: str | None = None
@@ -34,11 +34,11 @@ class Embedded(NamedTuple):
 
 
 def shard_name(fingerprint: str, planned: Iterable[tuple[bytes, str]]) -> str:
-    """Return the name of the shard that holds the pictures *planned* (digest, id), in that order, in that space."""
+    """Return the name of the shard that holds the images *planned* (digest, id), in that order, in that space."""
     digest = hashlib.sha256(fingerprint.encode())
-    for picture, item in planned:
+    for image, item in planned:
         text = item.encode("utf-8", "surrogatepass")
-        digest.update(picture + len(text).to_bytes(4, "little") + text)
+        digest.update(image + len(text).to_bytes(4, "little") + text)
     return digest.hexdigest()[:32]
 
 
@@ -47,17 +47,17 @@ def write_shard(layout: Layout, fingerprint: str, embedded: Sequence[Embedded], 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    name = shard_name(fingerprint, ((picture.digest, picture.id) for picture in embedded))
+    name = shard_name(fingerprint, ((image.digest, image.id) for image in embedded))
     made = layout.tmp / name
     made.mkdir()
     np.save(made / VECTORS_FILE, vectors.astype("<f2"), allow_pickle=False)
     columns = {
-        "id": pa.array([picture.id for picture in embedded], pa.string()),
-        "picture": pa.array([picture.picture for picture in embedded], pa.string()),
-        "digest": pa.array([picture.digest for picture in embedded], pa.binary(32)),
-        "vector": pa.array([picture.vector for picture in embedded], pa.int32()),
-        "reason": pa.array([picture.reason for picture in embedded], pa.string()),
-        "message": pa.array([picture.message for picture in embedded], pa.string()),
+        "id": pa.array([image.id for image in embedded], pa.string()),
+        "image": pa.array([image.image for image in embedded], pa.string()),
+        "digest": pa.array([image.digest for image in embedded], pa.binary(32)),
+        "vector": pa.array([image.vector for image in embedded], pa.int32()),
+        "reason": pa.array([image.reason for image in embedded], pa.string()),
+        "message": pa.array([image.message for image in embedded], pa.string()),
     }
     table = pa.table(columns).replace_schema_metadata({"visrec.fingerprint": fingerprint})
     pq.write_table(table, made / ROWS_FILE)
@@ -66,7 +66,7 @@ def write_shard(layout: Layout, fingerprint: str, embedded: Sequence[Embedded], 
 
 
 def read_shard(folder: Path, spec: EncoderSpec) -> list[Embedded]:
-    """Return the pictures of the shard in *folder*, none where it is of another space than that of *spec*.
+    """Return the images of the shard in *folder*, none where it is of another space than that of *spec*.
 
     Raises StoreDamaged.
     """
@@ -78,12 +78,12 @@ def read_shard(folder: Path, spec: EncoderSpec) -> list[Embedded]:
         schema = pq.read_schema(path)
         if (schema.metadata or {}).get(b"visrec.fingerprint") != spec.fingerprint.encode():
             return []
-        pictures = [Embedded(**row) for row in pq.read_table(path).to_pylist()]
-        map_vectors(folder, rows=sum(picture.vector is not None for picture in pictures), dim=spec.dim)
+        images = [Embedded(**row) for row in pq.read_table(path).to_pylist()]
+        map_vectors(folder, rows=sum(image.vector is not None for image in images), dim=spec.dim)
     except (OSError, TypeError, ValueError, pa.ArrowException) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise StoreDamaged(f"the shard {folder} cannot be read ({reason}); delete it and run again") from error
-    return pictures
+    return images
 
 
 def shard_digests(folder: Path) -> dict[str, str]:

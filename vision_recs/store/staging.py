@@ -1,4 +1,4 @@
-"""The items of the next generation while they are made, bounded in memory whatever the size of the catalogue."""
+"""The items of the next generation while they are made, bounded in memory whatever the size of the catalog."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from vision_recs.types import Attribute, Item
 
 _STAGING = """
 CREATE TABLE staging.items (id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE staging.pictures (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL, ordinal INTEGER NOT NULL, picture TEXT NOT NULL,
+CREATE TABLE staging.images (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL, ordinal INTEGER NOT NULL, image TEXT NOT NULL,
     attributes TEXT NOT NULL
 );
 CREATE TABLE staging.resolved (number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT);
@@ -25,18 +25,18 @@ CREATE TABLE staging.outcomes (digest BLOB PRIMARY KEY, position INTEGER, reason
 CREATE TABLE staging.spare (digest BLOB PRIMARY KEY, shard TEXT NOT NULL, vector INTEGER NOT NULL) WITHOUT ROWID;
 -- only other bytes or another encoder mend these; other failures may pass, as when an installation learns a format
 CREATE TEMP VIEW lasting AS
-    SELECT * FROM base.skipped WHERE reason IN ('not-an-image', 'truncated', 'no-direction');
+    SELECT * FROM base.skipped WHERE reason IN ('not-an-image', 'truncated', 'zero-vector');
 """
 _FINISH = """
 INSERT INTO main.vectors SELECT position, digest FROM staging.outcomes WHERE position IS NOT NULL ORDER BY position;
 INSERT INTO main.rows
-    SELECT id, ordinal, picture, position, signature, attributes
-    FROM staging.pictures JOIN staging.resolved USING (number) JOIN staging.outcomes USING (digest)
+    SELECT id, ordinal, image, position, signature, attributes
+    FROM staging.images JOIN staging.resolved USING (number) JOIN staging.outcomes USING (digest)
     WHERE position IS NOT NULL ORDER BY id, ordinal;
 INSERT INTO main.skipped
-    SELECT id, ordinal, picture, digest, signature,
+    SELECT id, ordinal, image, digest, signature,
         coalesce(resolved.reason, outcomes.reason), coalesce(resolved.message, outcomes.message)
-    FROM staging.pictures JOIN staging.resolved USING (number) LEFT JOIN staging.outcomes USING (digest)
+    FROM staging.images JOIN staging.resolved USING (number) LEFT JOIN staging.outcomes USING (digest)
     WHERE position IS NULL ORDER BY id, ordinal;
 INSERT INTO main.items
     SELECT id, attributes FROM staging.items
@@ -44,18 +44,18 @@ INSERT INTO main.items
 """
 _DIFFERENCES = (
     "SELECT id, attributes FROM {}.items",
-    "SELECT id, ordinal, picture, position, attributes FROM {}.rows",
-    "SELECT id, ordinal, picture, reason, message FROM {}.skipped",
+    "SELECT id, ordinal, image, position, attributes FROM {}.rows",
+    "SELECT id, ordinal, image, reason, message FROM {}.skipped",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A picture of the catalogue, and its signature and digest where the last generation settled what it becomes."""
+    """An image of the catalog, and its signature and digest where the last generation settled what it becomes."""
 
     number: int
     id: str
-    picture: str
+    image: str
     signature: str | None
     digest: bytes | None
 
@@ -65,13 +65,13 @@ class Counts:
     """How much a generation holds; *removed* are items of the last generation that are gone."""
 
     items: int
-    pictures: int
+    images: int
     skipped: int
     removed: int
 
 
 class Staging:
-    """Collects the items of a catalogue and what became of each picture, then writes the items of a generation."""
+    """Collects the items of a catalog and what became of each image, then writes the items of a generation."""
 
     def __init__(self, path: Path, base: Path | None) -> None:
         """Write to *path*; *base* is the items file of the last generation, if there is one."""
@@ -89,7 +89,7 @@ class Staging:
         execute("BEGIN")
 
     def forget_failures(self) -> None:
-        """Have every picture tried again that the last generation could not use."""
+        """Have every image tried again that the last generation could not use."""
         self._connection.execute("DROP VIEW lasting")
         self._connection.execute("CREATE TEMP VIEW lasting AS SELECT * FROM base.skipped WHERE false")
 
@@ -102,7 +102,7 @@ class Staging:
         self._connection.close()
 
     def add(self, item: Item) -> int:
-        """Take *item* and return how many pictures it has; one listed twice counts once.
+        """Take *item* and return how many images it has; one listed twice counts once.
 
         Raises ValueError for an id that was taken before.
         """
@@ -111,50 +111,49 @@ class Staging:
             execute("INSERT INTO staging.items VALUES (?, ?)", (item.id, _json(item.attributes)))
         except sqlite3.IntegrityError as error:
             raise ValueError(
-                f"the catalogue yields the item {item.id!r} twice; merge its pictures into one Item"
+                f"the catalog yields the item {item.id!r} twice; merge its images into one Item"
             ) from error
-        own = item.picture_attributes or ({},) * len(item.pictures)
-        pictures: dict[str, Mapping[str, Attribute]] = {}
-        for picture, attributes in zip(item.pictures, own, strict=True):
-            pictures.setdefault(picture, attributes)
+        own = item.image_attributes or ({},) * len(item.images)
+        images: dict[str, Mapping[str, Attribute]] = {}
+        for image, attributes in zip(item.images, own, strict=True):
+            images.setdefault(image, attributes)
         rows = [
-            (item.id, ordinal, picture, _json(attributes))
-            for ordinal, (picture, attributes) in enumerate(pictures.items())
+            (item.id, ordinal, image, _json(attributes)) for ordinal, (image, attributes) in enumerate(images.items())
         ]
         self._connection.executemany(
-            "INSERT INTO staging.pictures (id, ordinal, picture, attributes) VALUES (?, ?, ?, ?)", rows
+            "INSERT INTO staging.images (id, ordinal, image, attributes) VALUES (?, ?, ?, ?)", rows
         )
         return len(rows)
 
-    def pictures(self) -> Iterator[Staged]:
-        """Yield every picture in the order of the catalogue."""
+    def images(self) -> Iterator[Staged]:
+        """Yield every image in the order of the catalog."""
         query = (
-            "SELECT number, p.id, p.picture, coalesce(r.signature, s.signature), coalesce(v.digest, s.digest)"
-            " FROM staging.pictures p"
-            " LEFT JOIN base.rows r ON ?1 AND r.id = p.id AND r.picture = p.picture"
+            "SELECT number, p.id, p.image, coalesce(r.signature, s.signature), coalesce(v.digest, s.digest)"
+            " FROM staging.images p"
+            " LEFT JOIN base.rows r ON ?1 AND r.id = p.id AND r.image = p.image"
             " LEFT JOIN base.vectors v ON v.position = r.position"
-            " LEFT JOIN lasting s ON ?1 AND s.id = p.id AND s.picture = p.picture"
+            " LEFT JOIN lasting s ON ?1 AND s.id = p.id AND s.image = p.image"
             " ORDER BY number"
         )
         return (Staged(*row) for row in self._connection.execute(query, (self._reuses_base,)))
 
-    def offer_spare(self, shard: str, pictures: Sequence[Embedded]) -> None:
+    def offer_spare(self, shard: str, images: Sequence[Embedded]) -> None:
         """Let the vectors of a shard that the last generation does not use serve again."""
-        rows = [(picture.digest, shard, picture.vector) for picture in pictures if picture.vector is not None]
+        rows = [(image.digest, shard, image.vector) for image in images if image.vector is not None]
         self._connection.executemany("INSERT OR IGNORE INTO staging.spare VALUES (?, ?, ?)", rows)
 
-    def resolve(self, picture: Staged, digest: bytes, signature: str | None) -> None:
-        """Say what bytes *picture* has."""
-        values = (picture.number, digest, signature)
+    def resolve(self, image: Staged, digest: bytes, signature: str | None) -> None:
+        """Say what bytes *image* has."""
+        values = (image.number, digest, signature)
         self._connection.execute("INSERT INTO staging.resolved (number, digest, signature) VALUES (?, ?, ?)", values)
 
-    def skip(self, picture: Staged, reason: str, message: str) -> None:
-        """Say that *picture* has no bytes, and why."""
-        values = (picture.number, reason, message)
+    def skip(self, image: Staged, reason: str, message: str) -> None:
+        """Say that *image* has no bytes, and why."""
+        values = (image.number, reason, message)
         self._connection.execute("INSERT INTO staging.resolved (number, reason, message) VALUES (?, ?, ?)", values)
 
     def knows(self, digest: bytes) -> bool:
-        """Whether it is settled what becomes of the picture with *digest*, here or by the last generation."""
+        """Whether it is settled what becomes of the image with *digest*, here or by the last generation."""
         if self._one("SELECT 1 FROM staging.outcomes WHERE digest = ?", digest):
             return True
         if not self._reuses_base:
@@ -186,10 +185,10 @@ class Staging:
         return [position for (position,) in self._connection.execute(query)]
 
     def settled_between(self, first: int, last: int) -> list[tuple[int, bytes, str, str]]:
-        """Return position, digest, and the id and picture of one row of each vector from *first* to before *last*."""
+        """Return position, digest, and the id and image of one row of each vector from *first* to before *last*."""
         query = (
-            "SELECT position, digest, min(id), picture FROM staging.outcomes"
-            " JOIN staging.resolved USING (digest) JOIN staging.pictures USING (number)"
+            "SELECT position, digest, min(id), image FROM staging.outcomes"
+            " JOIN staging.resolved USING (digest) JOIN staging.images USING (number)"
             " WHERE position >= ? AND position < ? GROUP BY position ORDER BY position"
         )
         return self._connection.execute(query, (first, last)).fetchall()
@@ -228,10 +227,10 @@ class Staging:
         return [position for (position,) in self._connection.execute("SELECT position FROM main.vectors ORDER BY 1")]
 
     def skipped_lines(self) -> Iterator[str]:
-        """Yield a JSON object for each skipped picture: id, picture, reason, message."""
-        query = "SELECT id, picture, reason, message FROM main.skipped ORDER BY id, ordinal"
+        """Yield a JSON object for each skipped image: id, image, reason, message."""
+        query = "SELECT id, image, reason, message FROM main.skipped ORDER BY id, ordinal"
         for row in self._connection.execute(query):
-            yield _json(dict(zip(("id", "picture", "reason", "message"), row, strict=True)))
+            yield _json(dict(zip(("id", "image", "reason", "message"), row, strict=True)))
 
     def _one(self, query: str, digest: bytes) -> tuple[Any, ...] | None:
         found: tuple[Any, ...] | None = self._connection.execute(query, (digest,)).fetchone()

@@ -14,17 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownItem
-from vision_recs.store.items import Items, StoredPicture
+from vision_recs.store.items import Items, StoredImage
 from vision_recs.store.layout import Layout
 from vision_recs.store.manifest import Manifest
 from vision_recs.store.projections import Projection, read_projection
 from vision_recs.store.vectors import ShardVectors
-from vision_recs.types import Attribute, Row, Vectors, scale_rows
+from vision_recs.types import Attribute, Row, Vectors
+from vision_recs.vectors import normalize_rows
 
 if TYPE_CHECKING:  # a query without a filter does without the language of filters
     from vision_recs.filters import AttributeType, Filter
-    from vision_recs.store.columns import Columns
-    from vision_recs.store.masks import Masks
+    from vision_recs.store.attributes.bitmaps import Masks
+    from vision_recs.store.attributes.format import Columns
 
 _NEAREST_AMONG = 50_000
 """How many ids at most are compared to name the nearest ones to a misspelt id."""
@@ -108,7 +109,7 @@ class Store:
         """
         if self.projection is None:
             return vectors
-        projected, alive = scale_rows(self.projection.apply(vectors))
+        projected, alive = normalize_rows(self.projection.apply(vectors))
         if not alive.all():
             raise StoreDamaged(
                 f"the projection of {self.layout.root} gives a vector no direction; run `visrec tune --undo`"
@@ -126,11 +127,11 @@ class Store:
         return vectors
 
     def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
-        """Return, for each position, at most *limit* of its rows, ordered by id, then by picture."""
+        """Return, for each position, at most *limit* of its rows, ordered by id, then by image."""
         return self.items.rows(positions, limit)
 
     def positions_of(self, digests: Iterable[str]) -> dict[str, int]:
-        """Return where the vector of each of the pictures with *digests* is, which rows have named."""
+        """Return where the vector of each of the images with *digests* is, which rows have named."""
         return self.items.positions(digests)
 
     def attribute_types(self) -> Mapping[str, AttributeType]:
@@ -165,9 +166,9 @@ class Store:
             raise self._unknown(item)
         return found
 
-    def pictures(self, item: str) -> list[StoredPicture]:
-        """Return the pictures of *item* in the order of the catalogue; raises UnknownItem."""
-        found = self.items.pictures(item)
+    def images(self, item: str) -> list[StoredImage]:
+        """Return the images of *item* in the order of the catalog; raises UnknownItem."""
+        found = self.items.images(item)
         if not found:
             raise self._unknown(item)
         return found
@@ -180,7 +181,7 @@ class Store:
     @cached_property
     def _columns(self) -> Columns | None:
         """The attributes by column, unless they were deleted."""
-        from vision_recs.store.columns import Columns
+        from vision_recs.store.attributes.format import Columns
 
         try:
             return Columns(self.layout.columns(self.generation), items_digest=self.manifest.items_digest)
@@ -189,14 +190,14 @@ class Store:
 
     @cached_property
     def _masks(self) -> Masks:
-        from vision_recs.store.masks import Masks
+        from vision_recs.store.attributes.bitmaps import Masks
 
         return Masks(self.items, self._columns, vectors=self._vectors.end)
 
     def _unknown(self, item: str) -> UnknownItem:
         skipped = self.items.skipped(item)
         if skipped:
-            why = f"its picture {skipped[0].picture} was skipped ({skipped[0].message})"
+            why = f"its image {skipped[0].image} was skipped ({skipped[0].message})"
             return UnknownItem(f"the item {item!r} is not in the index: {why}", item=item)
         nearest = tuple(difflib.get_close_matches(item, self._like(item), n=3, cutoff=0.0))
         hint = ", ".join(nearest)

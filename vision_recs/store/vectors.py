@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs import kernels
+from vision_recs import _native
 from vision_recs.errors import StoreDamaged
 from vision_recs.store.layout import VECTORS_FILE, Layout
 from vision_recs.store.manifest import ShardEntry
-from vision_recs.types import Vectors, scale_rows
+from vision_recs.types import Vectors
+from vision_recs.vectors import normalize_rows
 
 _READ_ONE_BY_ONE = 256
 """Vectors: of fewer, finding out which come from the same shard takes longer than it saves."""
@@ -59,12 +60,12 @@ class ShardVectors:
         return int(self._ends.max(initial=0))
 
     def unit(self, positions: NDArray[np.int64]) -> tuple[Vectors, NDArray[np.bool_]]:
-        """Return what `scale_rows` makes of the vectors at *positions* (n, dim), in that order.
+        """Return what `normalize_rows` makes of the vectors at *positions* (n, dim), in that order.
 
         Raises StoreDamaged where there is none.
         """
-        if kernels.compiled is None:
-            return scale_rows(self.read(positions))
+        if _native.kernels is None:
+            return normalize_rows(self.read(positions))
         scaled = np.empty((len(positions), self._dim), np.float32)
         alive = np.empty(len(positions), np.bool_)
         positions = np.ascontiguousarray(positions, np.int64)
@@ -72,7 +73,7 @@ class ShardVectors:
         start = 0
         while True:
             rest = slice(start, None)
-            missing = kernels.compiled.gather_half(
+            missing = _native.kernels.gather_half(
                 positions[rest], self._firsts, self._ends, mapped.addresses, scaled[rest], alive[rest], self._dim
             )
             if missing < 0:

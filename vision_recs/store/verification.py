@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vision_recs.errors import StoreDamaged, StoreNotFound
-from vision_recs.store.columns import Columns
+from vision_recs.store.attributes.format import Columns
 from vision_recs.store.files import sha256_file
 from vision_recs.store.layout import Layout
 from vision_recs.store.manifest import Manifest

@@ -14,8 +14,8 @@ import filelock
 import numpy as np
 
 from vision_recs.errors import StoreDamaged, StoreError, StoreLocked
-from vision_recs.store.column_writing import write_columns
-from vision_recs.store.columns import Columns
+from vision_recs.store.attributes.format import Columns
+from vision_recs.store.attributes.write import write_columns
 from vision_recs.store.files import (
     discard,
     flush,
@@ -77,12 +77,12 @@ class Writer:
             self._next_position = max((shard.first + shard.rows for shard in self._shards.values()), default=0)
         for folder in sorted(self.layout.shards.iterdir()):
             if folder.name not in self._shards:
-                pictures = read_shard(folder, spec)
-                self._spare_rows[folder.name] = sum(picture.vector is not None for picture in pictures)
-                staging.offer_spare(folder.name, pictures)
+                images = read_shard(folder, spec)
+                self._spare_rows[folder.name] = sum(image.vector is not None for image in images)
+                staging.offer_spare(folder.name, images)
 
     def recall(self, staging: Staging, digest: bytes) -> bool:
-        """Whether the picture with *digest* is settled, by this generation, the last one or a shard on the disk."""
+        """Whether the image with *digest* is settled, by this generation, the last one or a shard on the disk."""
         if staging.knows(digest):
             return True
         spare = staging.spare(digest)
@@ -93,20 +93,20 @@ class Writer:
         return True
 
     def add_shard(self, staging: Staging, fingerprint: str, embedded: Sequence[Embedded], vectors: Vectors) -> None:
-        """Write what was embedded as a shard, durably, and settle each picture; without a vector there is no shard."""
+        """Write what was embedded as a shard, durably, and settle each image; without a vector there is no shard."""
         first = 0
         if len(vectors):
             with written_to(self.layout.root):
                 name = write_shard(self.layout, fingerprint, embedded, vectors)
                 first = self._first_position(name, len(vectors))
-        for picture in embedded:
-            position = None if picture.vector is None else first + picture.vector
-            staging.settle(picture.digest, position=position, reason=picture.reason, message=picture.message)
+        for image in embedded:
+            position = None if image.vector is None else first + image.vector
+            staging.settle(image.digest, position=position, reason=image.reason, message=image.message)
 
     def compact(self, staging: Staging, spec: EncoderSpec) -> None:
         """Copy what is in use out of shards of which less than half is, so that `visrec gc` can remove them.
 
-        To be called when every picture is settled; the copied vectors get new positions.
+        To be called when every image is settled; the copied vectors get new positions.
         """
         used = np.array(staging.settled(), dtype=np.int64)
         for shard in list(self._shards.values()):
@@ -116,7 +116,7 @@ class Writer:
             rows = staging.settled_between(shard.first, shard.first + shard.rows)
             vectors = map_vectors(self.layout.shard(shard.name), rows=shard.rows, dim=spec.dim)
             copied = vectors[[position - shard.first for position, *_ in rows]]
-            embedded = [Embedded(item, picture, digest, row) for row, (_, digest, item, picture) in enumerate(rows)]
+            embedded = [Embedded(item, image, digest, row) for row, (_, digest, item, image) in enumerate(rows)]
             with written_to(self.layout.root):
                 name = write_shard(self.layout, spec.fingerprint, embedded, copied)
             first = self._first_position(name, len(rows))
@@ -161,10 +161,10 @@ class Writer:
             publish_bytes(data, self.layout.projection(digest), self.layout.tmp)
         return ProjectionEntry(digest, projection.dim)
 
-    def publish(self, manifest: Manifest, engine: Path | None) -> Store:
-        """Publish the generation of *manifest*, with the files in the folder *engine*, if any, as its index."""
-        if engine is not None:
-            self.place_engine(engine, self.layout.engine(manifest.engine, manifest.generation))
+    def publish(self, manifest: Manifest, index: Path | None) -> Store:
+        """Publish the generation of *manifest*, with the files in the folder *index*, if any, as its index."""
+        if index is not None:
+            self.place_index(index, self.layout.index_dir(manifest.index_type, manifest.generation))
         data = manifest.to_bytes()
         text = current_text(manifest.generation, hashlib.sha256(data).hexdigest())
         with written_to(self.layout.root):
@@ -172,11 +172,11 @@ class Writer:
             publish_bytes(text.encode(), self.layout.current, self.layout.tmp)
         return Store(self.layout, manifest)
 
-    def place_engine(self, engine: Path, target: Path) -> None:
-        """Move the files in the folder *engine* to *target*, in place of what is there."""
+    def place_index(self, index: Path, target: Path) -> None:
+        """Move the files in the folder *index* to *target*, in place of what is there."""
         with written_to(self.layout.root):
             discard(target, self.layout.tmp)
-            publish_folder(engine, target)
+            publish_folder(index, target)
 
     def _place_columns(self, generation: int, items_digest: str) -> None:
         """Write the items of *generation*, which are in place, by column, too."""
@@ -231,7 +231,7 @@ def open_writer(path: str | Path) -> Iterator[Writer]:
         try:
             _prepare_folders(layout)
             yield Writer(layout, Store.open(layout.root) if layout.current.exists() else None)
-        except sqlite3.Error as error:  # a catalogue reports its own
+        except sqlite3.Error as error:  # a catalog reports its own
             raise StoreError(
                 f"the items of {layout.root} cannot be read or written ({error}); make room, or run `visrec verify`"
             ) from error
@@ -273,17 +273,17 @@ def _tidy(layout: Layout, *, is_new: bool) -> None:
 
 
 def _refuse_foreign(layout: Layout) -> None:
-    own = {"CURRENT", "LOCK", "tmp", "generations", "items", "columns", "shards", "projections", "engines", "skipped"}
+    own = {"CURRENT", "LOCK", "tmp", "generations", "items", "columns", "shards", "projections", "indexes", "skipped"}
     try:
         names = {entry.name for entry in layout.root.iterdir() if not entry.name.startswith(".")}
     except FileNotFoundError:
         return
     except NotADirectoryError:
-        raise StoreError(f"{layout.root} is a file; name a folder for the index with --index") from None
+        raise StoreError(f"{layout.root} is a file; name a folder for the index with --store") from None
     # a folder of which nothing says that it is an index may hold somebody's own `tmp`
     foreign = names - own if names & {"CURRENT", "LOCK"} else names
     if foreign:
-        raise StoreError(f"{layout.root} is no index: it holds {min(foreign)!r}; name another folder with --index")
+        raise StoreError(f"{layout.root} is no index: it holds {min(foreign)!r}; name another folder with --store")
 
 
 def _gaps(used: np.ndarray[tuple[int], np.dtype[np.int64]], rows: int) -> tuple[tuple[int, int], ...]:

@@ -1,6 +1,6 @@
 """Tuning: a linear projection of the store's vectors, learnt from what the shop calls similar.
 
-lessons     what belongs together: labels, pairs, or the pictures of each item
+lessons     what belongs together: labels, pairs, or the images of each item
 basis       the principal axes of the vectors, where learning starts
 learning    the contrastive loss
 trial       is it better on items that it has not seen?
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vision_recs.lazy import lazy_names
+from vision_recs._lazy import lazy_names
 
 if TYPE_CHECKING:
     from vision_recs.tune.tuning import Tuned, TuneOptions, tune

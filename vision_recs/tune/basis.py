@@ -16,7 +16,7 @@ _KEPT = 0.999  # of the variance: the axes beyond hold noise
 
 @dataclass(frozen=True)
 class Basis:
-    """Principal axes (dim, r) of centred vectors, the *variances* (r,) along them, descending, and *mean* (dim,)."""
+    """Principal axes (dim, r) of centerd vectors, the *variances* (r,) along them, descending, and *mean* (dim,)."""
 
     mean: NDArray[np.float32]
     axes: NDArray[np.float32]
@@ -26,13 +26,13 @@ class Basis:
     def of(cls, vectors: Vectors) -> Basis:
         """Return the axes that hold nearly all of the variance of *vectors* (n, dim), n being 2 or more."""
         mean = vectors.mean(axis=0, dtype=np.float64)
-        centred = (vectors - mean).astype(np.float32)
-        if len(centred) < centred.shape[1]:  # the axes of few vectors come from their products with each other
-            found, small = np.linalg.eigh((centred @ centred.T).astype(np.float64))
-            axes = centred.T @ small / np.sqrt(np.maximum(found, np.finfo(np.float64).tiny))
+        centerd = (vectors - mean).astype(np.float32)
+        if len(centerd) < centerd.shape[1]:  # the axes of few vectors come from their products with each other
+            found, small = np.linalg.eigh((centerd @ centerd.T).astype(np.float64))
+            axes = centerd.T @ small / np.sqrt(np.maximum(found, np.finfo(np.float64).tiny))
         else:
-            found, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-        variances, axes = found[::-1] / len(centred), axes[:, ::-1]
+            found, axes = np.linalg.eigh((centerd.T @ centerd).astype(np.float64))
+        variances, axes = found[::-1] / len(centerd), axes[:, ::-1]
         kept = np.cumsum(np.maximum(variances, 0.0)) / max(float(np.maximum(variances, 0.0).sum()), 1e-300)
         count = min(_MOST_AXES, int(np.searchsorted(kept, _KEPT)) + 1, len(variances))
         return cls(mean.astype(np.float32), axes[:, :count].astype(np.float32), variances[:count].astype(np.float32))

@@ -1,7 +1,7 @@
 """Learning a linear map by contrast: what belongs together moves together, all else in a batch moves apart.
 
 The loss is InfoNCE (van den Oord et al., 2018) with all partners in the batch as positives (Khosla et al., 2020), each
-by its weight. A batch is a number of items, a partner of each, and the wrong neighbours that some of them have by now.
+by its weight. A batch is a number of items, a partner of each, and the wrong neighbors that some of them have by now.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.tune.lessons import Lesson
+from vision_recs.tune.positives import Lesson
 
 Matrix = NDArray[np.float32]
 Check = Callable[[Matrix], float]
 
-_POOL = 4_096  # pictures among which wrong neighbours are looked for
+_POOL = 4_096  # images among which wrong neighbors are looked for
 _WORTH_MORE = 0.005  # gain for which it pays to go on: what is learnt for less is paid for by what is not measured
 _HARDEST = 10  # of which one is drawn
 _FIRST_MOMENT, _SECOND_MOMENT, _EPSILON = 0.9, 0.999, 1e-8  # of Adam, as its authors advise
@@ -37,7 +37,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Material:
-    """Coordinates (n, r) of pictures, the item of each, ascending, what the items teach, and those to learn from."""
+    """Coordinates (n, r) of images, the item of each, ascending, what the items teach, and those to learn from."""
 
     coordinates: Matrix
     owners: NDArray[np.int64]
@@ -163,30 +163,30 @@ class _Rows:
         self._items = material.items
         count = len(material.items)
         self._first = np.searchsorted(material.owners, np.arange(count))
-        self._pictures = np.searchsorted(material.owners, np.arange(count), side="right") - self._first
-        able = self._items & (self._lesson.has_partner(self._items) | (self._pictures > 1))
+        self._images = np.searchsorted(material.owners, np.arange(count), side="right") - self._first
+        able = self._items & (self._lesson.has_partner(self._items) | (self._images > 1))
         self.anchors = np.flatnonzero(able)
         self._rows = np.flatnonzero(self._items[self._owners])
         self._embedded: NDArray[np.float32] = material.coordinates
 
     def batch(self, recipe: Recipe, random: np.random.Generator) -> NDArray[np.int64]:
-        """Return the rows of items, of a partner of each, and of wrong neighbours; each row once."""
+        """Return the rows of items, of a partner of each, and of wrong neighbors; each row once."""
         count = min(recipe.batch, len(self.anchors))
         items = random.choice(self.anchors, count, replace=False)
-        own = self._pictures_of(items, random)
+        own = self._images_of(items, random)
         partners = self._lesson.partners(items, self._items, random)
-        others = self._pictures_of(partners, random)
-        again = others == own  # an item that is its own partner shows another picture
-        others[again] = self._next_picture(own[again])
+        others = self._images_of(partners, random)
+        again = others == own  # an item that is its own partner shows another image
+        others[again] = self._next_image(own[again])
         hard = self._wrong_of(own[: min(recipe.hard, count)], random)
         return np.unique(np.concatenate([own, others, hard]))
 
     def place(self, embedded: NDArray[np.float32]) -> None:
-        """Take note of where the pictures are by now: unit vectors, a row each."""
+        """Take note of where the images are by now: unit vectors, a row each."""
         self._embedded = embedded
 
     def _wrong_of(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-        """Return, for each of *rows*, one of its nearest neighbours that do not belong to it."""
+        """Return, for each of *rows*, one of its nearest neighbors that do not belong to it."""
         pool = self._rows if len(self._rows) <= _POOL else random.choice(self._rows, _POOL, replace=False)
         nearest = self._embedded[rows] @ self._embedded[pool].T
         nearest[self._lesson.weights(self._owners[rows], self._owners[pool]) > 0] = -np.inf
@@ -196,11 +196,11 @@ class _Rows:
         found: NDArray[np.int64] = pool[chosen[nearest[np.arange(len(rows)), chosen] > -np.inf]]
         return found
 
-    def _pictures_of(self, items: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-        drawn: NDArray[np.int64] = self._first[items] + (random.random(len(items)) * self._pictures[items]).astype(int)
+    def _images_of(self, items: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+        drawn: NDArray[np.int64] = self._first[items] + (random.random(len(items)) * self._images[items]).astype(int)
         return drawn
 
-    def _next_picture(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _next_image(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         items = self._owners[rows]
-        found: NDArray[np.int64] = self._first[items] + (rows - self._first[items] + 1) % self._pictures[items]
+        found: NDArray[np.int64] = self._first[items] + (rows - self._first[items] + 1) % self._images[items]
         return found

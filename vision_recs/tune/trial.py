@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from vision_recs.metrics import ItemVectors, Judged, Truth, judge
 from vision_recs.tune.basis import Basis
 from vision_recs.tune.learning import Learner, Learnt, Material, Recipe
-from vision_recs.tune.lessons import Lesson
-from vision_recs.types import scale_rows
+from vision_recs.tune.positives import Lesson
+from vision_recs.vectors import normalize_rows
 
 MEASURE = "ndcg_at_10"
 """What decides: it fits labels, small groups and graded pairs alike."""
 
 RECIPES = (Recipe(), Recipe(whitening=0.5), Recipe(temperature=0.07))
-"""What the held-out items choose from: the lower the temperature, the more only near neighbours count."""
+"""What the held-out items choose from: the lower the temperature, the more only near neighbors count."""
 
 EVERY = 20
-"""After how many steps the held-out items are asked, and wrong neighbours are looked for anew."""
+"""After how many steps the held-out items are asked, and wrong neighbors are looked for anew."""
 
 _FOLDS = 5
 _SMALL = 20  # items of a group that is kept together
@@ -36,12 +36,12 @@ _STEPS = 300
 
 @dataclass(frozen=True)
 class Course:
-    """All that learning needs: items with their pictures, what they teach, and the truth by which it is judged."""
+    """All that learning needs: items with their images, what they teach, and the truth by which it is judged."""
 
     items: ItemVectors
     lesson: Lesson
     truth: Truth
-    by_picture: bool
+    per_image: bool
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Classroom:
         """Return what comes of the items *asking* when vectors are mapped by *learnt*, or left as they are."""
         items = self._course.items
         if learnt is not None:
-            items = items.with_vectors(scale_rows(self._coordinates @ learnt)[0])
-        return judge(items.take(asking), items, self._course.truth, by_picture=self._course.by_picture)
+            items = items.with_vectors(normalize_rows(self._coordinates @ learnt)[0])
+        return judge(items.take(asking), items, self._course.truth, per_image=self._course.per_image)
 
     def best(self, items: NDArray[np.bool_], checked: NDArray[np.int64]) -> tuple[Recipe, Learnt]:
         """Return the recipe and the map, learnt from *items*, that are best for the items *checked*."""

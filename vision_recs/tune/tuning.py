@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-import vision_recs
-from vision_recs.catalog.pairs import Pair
+from vision_recs._version import __version__
+from vision_recs.catalog.judgements import Pair
 from vision_recs.errors import VisionRecsError
 from vision_recs.metrics import (
     MEASURES,
@@ -28,7 +28,7 @@ from vision_recs.metrics import (
     intervals,
 )
 from vision_recs.store import Projection, Store, attributes_where, gather
-from vision_recs.tune.lessons import of_labels, of_pairs, of_pictures
+from vision_recs.tune.positives import of_images, of_labels, of_pairs
 from vision_recs.tune.trial import EVERY, MEASURE, Classroom, Course, Trial, attempt, deal
 from vision_recs.types import Attribute
 
@@ -43,29 +43,29 @@ _MOST_ITEMS = 20_000
 class TuneOptions:
     """What to learn from: *labels*, an attribute whose equal values make items similar, or *pairs* with their weights.
 
-    Pictures of one item always belong together, and without labels or pairs that is all there is to learn. Where
-    *by_picture*, unseen pictures ask one by one for the items of their label and for their own item, as a shopper's
+    Images of one item always belong together, and without labels or pairs that is all there is to learn. Where
+    *per_image*, unseen images ask one by one for the items of their label and for their own item, as a shopper's
     photo would; without labels or pairs they always do. Items that do not match *where* have no part in it.
     """
 
     labels: str | None = None
     pairs: Sequence[Pair] | None = None
-    by_picture: bool = False
+    per_image: bool = False
     where: Filter | None = None
 
     def __post_init__(self) -> None:
         """Refuse two teachers with a ValueError."""
         if self.labels is not None and self.pairs is not None:
             raise ValueError("labels and pairs teach different things; learn from one at a time")
-        if self.by_picture and self.pairs is not None:
-            raise ValueError("pairs are of items, so pictures cannot ask; learn from labels, or let items ask")
+        if self.per_image and self.pairs is not None:
+            raise ValueError("pairs are of items, so images cannot ask; learn from labels, or let items ask")
 
     @property
     def lesson(self) -> str:
         """What is learnt from, in a few words."""
         if self.labels is not None:
-            return f"equal {self.labels}" + (", asked by each picture" if self.by_picture else "")
-        return "the pictures of each item" if self.pairs is None else f"{len(self.pairs):,} pairs"
+            return f"equal {self.labels}" + (", asked by each image" if self.per_image else "")
+        return "the images of each item" if self.pairs is None else f"{len(self.pairs):,} pairs"
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ def _course(store: Store, options: TuneOptions) -> Course:
             f"{len(items.ids)} items are too few to learn from; let {_FEWEST_ITEMS} or more match --where"
         )
     if options.labels is not None:
-        return _labelled(items, known, options.labels, by_picture=options.by_picture)
+        return _labeled(items, known, options.labels, per_image=options.per_image)
     if options.pairs is not None:
         return _paired(items, options.pairs)
-    return Course(items, of_pictures(items.ids), OwnItem(items.ids), by_picture=True)
+    return Course(items, of_images(items.ids), OwnItem(items.ids), per_image=True)
 
 
 def _chosen(known: Mapping[str, Mapping[str, Attribute]], options: TuneOptions) -> list[str]:
@@ -154,15 +154,13 @@ def _chosen(known: Mapping[str, Mapping[str, Attribute]], options: TuneOptions) 
     return order[:_MOST_ITEMS]
 
 
-def _labelled(
-    items: ItemVectors, known: Mapping[str, Mapping[str, Attribute]], name: str, *, by_picture: bool
-) -> Course:
+def _labeled(items: ItemVectors, known: Mapping[str, Mapping[str, Attribute]], name: str, *, per_image: bool) -> Course:
     labels = {item: known[item].get(name) for item in items.ids}
     if all(label is None for label in labels.values()):
         names = sorted({attribute for attributes in known.values() for attribute in attributes})
         raise VisionRecsError(f"no item has the attribute {name!r}; name one of {', '.join(names) or 'none'}")
-    truth = Labels(labels, items.ids, itself=by_picture)
-    return Course(items, of_labels(items.ids, labels), truth, by_picture=by_picture)
+    truth = Labels(labels, items.ids, itself=per_image)
+    return Course(items, of_labels(items.ids, labels), truth, per_image=per_image)
 
 
 def _paired(items: ItemVectors, pairs: Sequence[Pair]) -> Course:
@@ -173,7 +171,7 @@ def _paired(items: ItemVectors, pairs: Sequence[Pair]) -> Course:
             f"none of the {len(pairs)} pairs, the first of them {pairs[0].query!r} and {pairs[0].relevant!r}, joins "
             "two items that match; name the ids of the index"
         )
-    return Course(items, of_pairs(items.ids, plain), Pairs(plain, items.ids), by_picture=False)
+    return Course(items, of_pairs(items.ids, plain), Pairs(plain, items.ids), per_image=False)
 
 
 def _named(judged: Judged, clusters: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, Interval]:
@@ -182,7 +180,7 @@ def _named(judged: Judged, clusters: np.ndarray[tuple[int], np.dtype[np.int64]])
 
 def _provenance(store: Store, options: TuneOptions, trial: Trial) -> dict[str, str]:
     return {
-        "visrec": vision_recs.__version__,
+        "visrec": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "encoder": store.manifest.encoder.name,
         "fingerprint": store.manifest.encoder.fingerprint,

@@ -28,24 +28,24 @@ export function getItems(words, where, offset, signal) {
 }
 
 export function getSimilar(state, where, k, signal) {
-  if (state.pictures.length) return sendPictures(state, where, k, signal);
-  const query = new URLSearchParams({ k, why: true });
+  if (state.images.length) return sendImages(state, where, k, signal);
+  const query = new URLSearchParams({ k, explain: true });
   for (const id of state.likes) query.append("id", id);
-  for (const id of state.unlikes) query.append("unlike", id);
+  for (const id of state.dislikes) query.append("negative", id);
   for (const text of state.texts) query.append("text", text);
   if (where) query.set("where", where);
   if (state.diversity) query.set("diversity", state.diversity);
   return call("/v1/similar?" + query, { signal });
 }
 
-function sendPictures(state, where, k, signal) {
+function sendImages(state, where, k, signal) {
   const body = new FormData();
-  for (const picture of state.pictures) body.append("picture", picture.blob, picture.name);
+  for (const image of state.images) body.append("image", image.blob, image.name);
   const policy = state.diversity ? { diversity: state.diversity } : {};
-  const query = { items: state.likes, unlike: state.unlikes, texts: state.texts, k, why: true, policy };
+  const query = { items: state.likes, negatives: state.dislikes, texts: state.texts, k, explain: true, policy };
   if (where) query.where = where;
   body.append("query", JSON.stringify(query));
-  return call("/v1/similar/picture", { method: "POST", body, signal });
+  return call("/v1/similar/image", { method: "POST", body, signal });
 }
 
 export function openSession(token) {

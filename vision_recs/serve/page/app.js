@@ -3,7 +3,7 @@
 import { Failed, getFacets, getInfo, getItem, getItems, getSimilar, openSession } from "/page/api.js";
 import { card } from "/page/cards.js";
 import { showDetails } from "/page/details.js";
-import { $, icon, make, number, picture, titleOf } from "/page/elements.js";
+import { $, icon, make, number, image, titleOf } from "/page/elements.js";
 import { showFacets } from "/page/facets.js";
 import { asks, empty, fromAddress, toAddress, where } from "/page/state.js";
 
@@ -15,15 +15,15 @@ const known = new Map(); // id -> an item that was seen: its title and thumbnail
 
 const on = {
   open: (match) => go({ ...empty(), filters: state.filters, diversity: state.diversity, likes: [match.id] }),
-  like: (match) => toggle(match.id, "likes", "unlikes"),
-  unlike: (match) => toggle(match.id, "unlikes", "likes"),
-  details: (match) => showDetails(match, state.pictures, on),
+  like: (match) => toggle(match.id, "likes", "dislikes"),
+  dislike: (match) => toggle(match.id, "dislikes", "likes"),
+  details: (match) => showDetails(match, state.images, on),
 };
 
-// The state of the address; pictures, which it cannot hold, lie in the history of the browser.
+// The state of the address; images, which it cannot hold, lie in the history of the browser.
 function restored(entry) {
-  const pictures = (entry?.pictures ?? []).map((each) => ({ ...each, url: URL.createObjectURL(each.blob) }));
-  return { ...fromAddress(location.search), pictures };
+  const images = (entry?.images ?? []).map((each) => ({ ...each, url: URL.createObjectURL(each.blob) }));
+  return { ...fromAddress(location.search), images };
 }
 
 function toggle(id, side, other) {
@@ -38,7 +38,7 @@ function go(changed, { replace = false } = {}) {
   const before = state;
   state = changed;
   shown = MOST;
-  const entry = { pictures: state.pictures };
+  const entry = { images: state.images };
   if (replace) history.replaceState(entry, "", toAddress(state));
   else history.pushState(entry, "", toAddress(state));
   if (!replace && before.likes.join() !== state.likes.join()) window.scrollTo({ top: 0 });
@@ -72,9 +72,9 @@ async function refresh() {
 async function showSimilar(signal) {
   const answer = await getSimilar(state, where(state), shown, signal);
   showCards(answer.matches);
-  const many = state.likes.length + state.texts.length + state.pictures.length > 1;
+  const many = state.likes.length + state.texts.length + state.images.length > 1;
   const [id] = state.likes;
-  const one = state.texts[0] ? `“${state.texts[0]}”` : state.pictures[0] ? "your picture" : titleOf(id, known.get(id)?.attributes ?? {});
+  const one = state.texts[0] ? `“${state.texts[0]}”` : state.images[0] ? "your image" : titleOf(id, known.get(id)?.attributes ?? {});
   title(many ? "Like all of these" : `Looks like ${one}`, `${answer.matches.length} items, ${state.diversity ? "similar and varied" : "most similar first"}`);
   $("more").hidden = answer.matches.length < shown || shown >= LIMIT;
   next = null;
@@ -87,7 +87,7 @@ async function showItems(signal, offset = 0) {
   next = page.next;
   $("more").hidden = next === null;
   const total = next === null ? $("grid").childElementCount : null;
-  title(state.words ? `“${state.words}”` : "The catalogue",
+  title(state.words ? `“${state.words}”` : "The catalog",
     total !== null ? `${number(total)} ${total === 1 ? "item" : "items"}`
       : state.words || state.filters.size ? "" : info ? `${number(info.items)} items` : "");
   if (!page.items.length && !offset) notice(state.words ? "No item has these words. Try fewer, or only their beginnings." : "No item matches the filters.");
@@ -150,10 +150,10 @@ function showControls() {
     $("facets").dataset.shown = filtersShown();
   }
   const chips = [
-    ...state.likes.map((id) => itemChip(id, "likes", state.likes.length > 1 || state.unlikes.length ? "more like" : "like")),
+    ...state.likes.map((id) => itemChip(id, "likes", state.likes.length > 1 || state.dislikes.length ? "more like" : "like")),
     ...state.texts.map((text) => chip("like", `“${text}”`, null, () => go({ ...state, texts: state.texts.filter((each) => each !== text) }))),
-    ...state.pictures.map((each) => chip("like", each.name, each.url, () => go({ ...state, pictures: state.pictures.filter((other) => other !== each) }))),
-    ...state.unlikes.map((id) => itemChip(id, "unlikes", "less like")),
+    ...state.images.map((each) => chip("like", each.name, each.url, () => go({ ...state, images: state.images.filter((other) => other !== each) }))),
+    ...state.dislikes.map((id) => itemChip(id, "dislikes", "less like")),
   ];
   $("chips").replaceChildren(...chips);
   $("tray").hidden = !chips.length;
@@ -169,8 +169,8 @@ function itemChip(id, side, kind) {
 }
 
 function chip(kind, name, source, remove) {
-  const image = source ? picture(source, "", { lazy: false, side: 160 }).firstChild : null;
-  return make("li", { classes: `chip ${kind === "less like" ? "unlike" : ""}` }, image,
+  const image = source ? image(source, "", { lazy: false, side: 160 }).firstChild : null;
+  return make("li", { classes: `chip ${kind === "less like" ? "dislike" : ""}` }, image,
     make("div", { classes: "what" }, make("p", { classes: "kind", text: kind }), make("p", { classes: "name", text: name, title: name })),
     make("button", { type: "button", "aria-label": `Remove ${name}`, onclick: remove }, icon("close")));
 }
@@ -180,21 +180,21 @@ async function learn(id) {
   known.set(id, { id, attributes: {}, thumbnail: "" });
   try {
     const item = await getItem(id);
-    known.set(id, { ...item, thumbnail: item.pictures[0].thumbnail });
+    known.set(id, { ...item, thumbnail: item.images[0].thumbnail });
     showControls();
-    if (state.likes[0] === id && state.likes.length === 1 && !state.texts.length && !state.pictures.length)
+    if (state.likes[0] === id && state.likes.length === 1 && !state.texts.length && !state.images.length)
       title(`Looks like ${titleOf(id, item.attributes)}`, $("subtitle").textContent);
   } catch { /* the question about it will fail, and say so */ }
 }
 
-// ---- pictures: dropped, pasted, chosen ----
+// ---- images: dropped, pasted, chosen ----
 
 async function take(files) {
   const images = [...files].filter((file) => file.type.startsWith("image/")).slice(0, 8);
-  if (!images.length) { notice("That is no picture. JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF are read.", true); return; }
+  if (!images.length) { notice("That is no image. JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF are read.", true); return; }
   const blobs = await Promise.all(images.map(smaller));
-  const pictures = blobs.map((blob, at) => ({ blob, name: images[at].name || "pasted picture", url: URL.createObjectURL(blob) }));
-  go({ ...empty(), filters: state.filters, diversity: state.diversity, pictures });
+  const images = blobs.map((blob, at) => ({ blob, name: images[at].name || "pasted image", url: URL.createObjectURL(blob) }));
+  go({ ...empty(), filters: state.filters, diversity: state.diversity, images });
 }
 
 // A photo of a phone has 4 to 10 MB, of which the encoder sees 300 pixels: 1,280 travel.
@@ -269,7 +269,7 @@ document.addEventListener("keydown", (event) => {
     cards[at < 0 ? 0 : Math.max(0, Math.min(cards.length - 1, at + step))].focus();
   } else if (at >= 0 && "+-i".includes(event.key)) {
     const match = known.get(cards[at].closest(".card").dataset.id);
-    ({ "+": on.like, "-": on.unlike, i: on.details })[event.key](match);
+    ({ "+": on.like, "-": on.dislike, i: on.details })[event.key](match);
   }
 });
 
@@ -292,7 +292,7 @@ $("details").addEventListener("click", (event) => { if (event.target === $("deta
 async function start() {
   $("filters").open = matchMedia("(min-width: 861px)").matches;
   try { info = await getInfo(); } catch { /* the question that follows will say what is wrong */ }
-  if (info) $("footer").textContent = `${number(info.items)} items, ${number(info.pictures)} pictures · ${info.encoder}, generation ${info.generation} · arrows move, + likes, − dislikes, i tells why, / searches`;
+  if (info) $("footer").textContent = `${number(info.items)} items, ${number(info.images)} images · ${info.encoder}, generation ${info.generation} · arrows move, + likes, − dislikes, i tells why, / searches`;
   await refresh();
   try { facets = (await getFacets()).facets; showControls(); } catch { /* without filters, as long as they are not ready */ }
 }

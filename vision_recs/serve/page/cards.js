@@ -1,18 +1,18 @@
 // The cards of the grid.
 
-import { icon, make, picture, priceOf, summaryOf, titleOf } from "/page/elements.js";
+import { icon, make, image, priceOf, summaryOf, titleOf } from "/page/elements.js";
 
 // match: an item of a list, or a match with its score; on: what happens when the card is used.
 export function card(match, state, on) {
   const title = titleOf(match.id, match.attributes);
   const isLiked = state.likes.includes(match.id);
-  const isUnliked = state.unlikes.includes(match.id);
+  const isDisliked = state.dislikes.includes(match.id);
   return make("li", { classes: "card", "data-id": match.id },
-    picture(match.thumbnail, title),
+    image(match.thumbnail, title),
     make("button", { classes: "open", type: "button", "aria-label": `What looks like ${title}`, onclick: () => on.open(match) }),
     make("div", { classes: "acts" },
       act("like", "More like this", isLiked, () => on.like(match)),
-      act("unlike", "Less like this", isUnliked, () => on.unlike(match), "no"),
+      act("dislike", "Less like this", isDisliked, () => on.dislike(match), "no"),
       act("info", "Details", null, () => on.details(match))),
     make("div", { classes: "text" },
       make("p", { classes: "name", text: title }),
@@ -20,7 +20,7 @@ export function card(match, state, on) {
         make("span", { text: summaryOf(match.attributes) || (title === match.id ? "" : match.id) }),
         make("b", { text: priceOf(match.attributes) })),
       match.score === undefined ? null : score(match, on),
-      notes(match.why)));
+      notes(match.explanation)));
 }
 
 function act(name, label, pressed, onclick, classes = "") {
@@ -36,13 +36,13 @@ function score(match, on) {
     make("span", { text: match.score.toFixed(2) }), make("span", { classes: "bar" }, bar), make("span", { text: "why" }));
 }
 
-export function verdicts(why) {
-  if (!why) return [];
-  const moves = why.moves.map((move) => move.to ? `pinned by ${move.rule}` : `${move.by > 0 ? "boosted" : "buried"} by ${move.rule}`);
-  return [...moves, ...why.relaxed.map((name) => `relaxed ${name}`)];
+export function verdicts(explanation) {
+  if (!explanation) return [];
+  const moves = explanation.effects.map((effect) => effect.position ? `pinned by ${effect.rule}` : `${effect.score_delta > 0 ? "boosted" : "buried"} by ${effect.rule}`);
+  return [...moves, ...explanation.relaxed.map((name) => `relaxed ${name}`)];
 }
 
-function notes(why) {
-  const said = verdicts(why);
+function notes(explanation) {
+  const said = verdicts(explanation);
   return said.length ? make("p", { classes: "notes" }, ...said.map((text) => make("span", { text }))) : null;
 }

@@ -17,7 +17,7 @@ export function make(tag, { classes = "", text, ...attributes } = {}, ...childre
 
 const PATHS = {
   like: "M12 20s-7-4.4-7-9.6A3.9 3.9 0 0 1 12 8a3.9 3.9 0 0 1 7 2.4C19 15.600 12 20 12 20z",
-  unlike: "M5 12h14",
+  dislike: "M5 12h14",
   close: "M6 6l12 12M18 6 6 18",
   info: "M12 11v6M12 7.500v.01M21 12a9 9 0 1 1-18 0 9 9 0 0 1 18 0z",
 };
@@ -34,9 +34,9 @@ export function icon(name) {
   return svg;
 }
 
-export function picture(source, alt, { lazy = true, side = 320 } = {}) {
+export function image(source, alt, { lazy = true, side = 320 } = {}) {
   const image = make("img", { alt, loading: lazy ? "lazy" : "eager", decoding: "async", draggable: "false" });
-  const holder = make("div", { classes: "picture" }, image);
+  const holder = make("div", { classes: "image" }, image);
   image.addEventListener("error", () => holder.classList.add("gone"));
   image.src = source.startsWith("/v1/") ? `${source}?side=${side}` : source;
   return holder;
@@ -46,7 +46,7 @@ export function titleOf(id, attributes) {
   return String(attributes.title || attributes.name || id);
 }
 
-const READ_FIRST = ["category", "brand", "color", "colour", "material"];
+const READ_FIRST = ["category", "brand", "color", "color", "material"];
 
 export function summaryOf(attributes) {
   return READ_FIRST.filter((name) => attributes[name]).slice(0, 2).map((name) => attributes[name]).join(" · ");

@@ -1,21 +1,21 @@
 // What is asked, and how it is written in the address, so that it can be shared and the back button works.
 //
-// likes and unlikes are ids, texts are words that an encoder reads; pictures are files of this browser, which an
+// likes and dislikes are ids, texts are words that an encoder reads; images are files of this browser, which an
 // address cannot hold. filters: name -> Set of values, or [low, high].
 
 export function empty() {
-  return { words: "", likes: [], unlikes: [], texts: [], pictures: [], diversity: 0, filters: new Map() };
+  return { words: "", likes: [], dislikes: [], texts: [], images: [], diversity: 0, filters: new Map() };
 }
 
 export function asks(state) {
-  return state.likes.length + state.texts.length + state.pictures.length > 0;
+  return state.likes.length + state.texts.length + state.images.length > 0;
 }
 
 export function toAddress(state) {
   const query = new URLSearchParams();
   if (state.words) query.set("q", state.words);
   for (const id of state.likes) query.append("like", id);
-  for (const id of state.unlikes) query.append("unlike", id);
+  for (const id of state.dislikes) query.append("negative", id);
   for (const text of state.texts) query.append("text", text);
   if (state.diversity) query.set("diversity", state.diversity);
   for (const [name, wanted] of state.filters) {
@@ -31,7 +31,7 @@ export function fromAddress(search) {
   for (const [name, value] of new URLSearchParams(search)) {
     if (name === "q") state.words = value;
     else if (name === "like") state.likes.push(value);
-    else if (name === "unlike") state.unlikes.push(value);
+    else if (name === "negative") state.dislikes.push(value);
     else if (name === "text") state.texts.push(value);
     else if (name === "diversity") state.diversity = Math.min(0.9, Math.max(0, Number(value) || 0));
     else if (name.startsWith("is.")) choose(state, name.slice(3), value);

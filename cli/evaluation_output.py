@@ -1,0 +1,121 @@
+"""How measures look on a terminal and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from .output import print_table
+
+if TYPE_CHECKING:
+    from vision_recs.evaluate import Comparison, IndexQuality, Relevance
+    from vision_recs.metrics import Difference, Interval
+
+_SHOWN_GROUPS = 20
+
+
+def relevance_json(relevance: Relevance, comparison: Comparison | None) -> dict[str, object]:
+    """Return what `visrec evaluate --json` says: the measures, beside what they come from."""
+    value = _relevance(relevance)
+    if comparison is not None:
+        value["against"] = _relevance(comparison.other)
+        value["differences"] = {
+            name: {**asdict(difference), "is_real": difference.is_real}
+            for name, difference in comparison.differences.items()
+        }
+    return value
+
+
+def _relevance(relevance: Relevance) -> dict[str, object]:
+    return {
+        "truth": relevance.truth,
+        "queries": relevance.queries,
+        "targets": relevance.targets,
+        "eligible_queries": relevance.eligible,
+        "queries_without_relevant": relevance.skipped,
+        **intervals_json(relevance.measures),
+        "grouped_by": relevance.grouped_by,
+        "groups": [
+            {"value": group.value, "queries": group.queries, **intervals_json(group.measures)}
+            for group in relevance.groups
+        ],
+        "recommended": asdict(relevance.exposure),
+        "provenance": asdict(relevance.provenance),
+    }
+
+
+def intervals_json(measures: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
+    """Return `{"value", "low", "high"}` by the name of each measure."""
+    return {name: asdict(interval) for name, interval in measures.items()}
+
+
+def print_relevance(relevance: Relevance, comparison: Comparison | None) -> None:
+    """Print tables of the measures, of the groups, and of how recommendations spread."""
+    asked = f"{relevance.queries:,} queries against {relevance.targets:,} items, similar by {relevance.truth}"
+    typer.echo(asked + (f"; to {relevance.skipped:,} more nothing is similar" if relevance.skipped else ""))
+    if comparison is None:
+        print_table(("", "", "95 %"), [(_words(name), *_cells(found)) for name, found in relevance.measures.items()])
+    else:
+        _print_comparison(comparison)
+    if relevance.groups:
+        typer.echo("")
+        rows = [
+            (str(group.value), f"{group.queries:,}", *_cells(group.measures["precision_at_10"]))
+            for group in relevance.groups[:_SHOWN_GROUPS]
+        ]
+        print_table((relevance.grouped_by or "", "queries", "precision at 10", "95 %"), rows)
+    exposure = relevance.exposure
+    typer.echo(
+        f"\nten each reach {exposure.coverage:.1%} of the items (Gini {exposure.gini:.2f}); the most recommended "
+        f"hundredth takes {exposure.top_percent:.1%}; diversity {exposure.diversity:.2f}"
+    )
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    one, other = comparison.one.provenance, comparison.other.provenance
+    typer.echo(f"A: {one.encoder} [{one.fingerprint}] in {one.store}")
+    typer.echo(f"B: {other.encoder} [{other.fingerprint}] in {other.store}")
+    rows = [
+        (
+            _words(name),
+            f"{comparison.one.measures[name].value:.3f}",
+            f"{comparison.other.measures[name].value:.3f}",
+            *difference_cells(difference),
+        )
+        for name, difference in comparison.differences.items()
+    ]
+    print_table(("", "A", "B", "B - A", "95 %", "p", ""), rows)
+
+
+def difference_cells(difference: Difference) -> tuple[str, str, str, str]:
+    """Return a difference, its bounds, how likely chance is, and the verdict, as the cells of a row."""
+    verdict = "chance may do as much"
+    if difference.is_real:
+        verdict = "B is better" if difference.value > 0 else "A is better"
+    bounds = f"{difference.low:+.3f} to {difference.high:+.3f}"
+    return f"{difference.value:+.3f}", bounds, f"{difference.p:.4f}", verdict
+
+
+def print_index_quality(found: Sequence[IndexQuality]) -> None:
+    """Print a table of what each index finds, and how fast."""
+    rows = [
+        (
+            quality.index_type,
+            quality.index_factory,
+            *(f"{recall:.4f}" for recall in (quality.recall_at_1, quality.recall_at_10, quality.recall_at_100)),
+            *(f"{milliseconds:.2f}" for milliseconds in (quality.p50_ms, quality.p95_ms, quality.p99_ms)),
+        )
+        for quality in found
+    ]
+    print_table(("index", "factory", "recall@1", "recall@10", "recall@100", "p50 ms", "p95 ms", "p99 ms"), rows)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _cells(interval: Interval) -> tuple[str, str]:
+    return f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}"

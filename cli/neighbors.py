@@ -1,0 +1,104 @@
+"""`visrec neighbors`: the similar items of every item, in one file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import vision_recs
+
+from . import options, similar
+from .output import print_json
+from .progress import show_progress
+
+if TYPE_CHECKING:
+    from vision_recs.batch.neighbors import NeighborsReport
+
+
+class Method(StrEnum):
+    """How the nearest images are found."""
+
+    AUTO = "auto"
+    EXACT = "exact"
+    INDEX = "index"
+
+
+def neighbors(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file to write: .parquet, .jsonl or .csv.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many similar items for each item.")] = 20,
+    where: Annotated[
+        str | None, typer.Option(metavar="EXPR", help="Only items that match are similar, as in 'in_stock'.")
+    ] = None,
+    query_filter: Annotated[str | None, typer.Option(metavar="EXPR", help="Only items that match get a list.")] = None,
+    changed_since: Annotated[
+        int | None,
+        typer.Option(
+            metavar="GENERATION",
+            help="Write only the items whose list, ids or scores, is another one than this older generation of the "
+            "index gives with the same options; an item that is gone, or now without a list, has one row of nulls, or "
+            "an empty list. Both tables are made. `visrec info` says the generation; `visrec gc` removes older ones.",
+        ),
+    ] = None,
+    nested: Annotated[
+        bool,
+        typer.Option(
+            "--nested", help='A line an item, as for a key-value store: {"item": ..., "similar": [[id, score], ...]}.'
+        ),
+    ] = False,
+    exclude: similar.Excluded = None,
+    one_per: similar.OnePer = None,
+    min_score: similar.MinScore = None,
+    diversity: similar.Diversity = None,
+    rules: similar.RulesFile = None,
+    method: Annotated[
+        Method,
+        typer.Option(help="Compare all images exactly, or ask the index. [auto: exact up to 300,000 images]"),
+    ] = Method.AUTO,
+    store: options.Store = options.STORE,
+    device: options.Device = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write the similar items of every item; stop it at any time and run it again, and it goes on."""
+    from vision_recs.batch.neighbors import NeighborsOptions, write_neighbors
+    from vision_recs.jobs.progress import Progress
+
+    wanted = NeighborsOptions(
+        k=k,
+        where=None if where is None else vision_recs.Filter.parse(where),
+        query_filter=None if query_filter is None else vision_recs.Filter.parse(query_filter),
+        policy=similar.policy_of(rules, exclude or [], one_per, min_score, diversity),
+        method=method.value,
+        changed_since=changed_since,
+        nested=nested,
+        device=device,
+    )
+    with show_progress(quiet=quiet) as progress:
+        report = write_neighbors(
+            store,
+            out,
+            wanted,
+            progress=lambda done, total: progress(Progress("finding similar items", done, total)),
+        )
+    if json:
+        print_json(asdict(report))
+    else:
+        _print_report(report)
+
+
+def _print_report(report: NeighborsReport) -> None:
+    changed = (
+        "" if report.changed_since is None else f" whose list is another one than in generation {report.changed_since}"
+    )
+    resumed = f", {report.resumed:,} lists made before" if report.resumed else ""
+    found = (
+        "compared exactly"
+        if report.method == "exact"
+        else f"found by the index {report.method}, recall@{report.k} {report.recall:.3f}"
+    )
+    typer.echo(f"wrote {report.rows:,} rows of {report.items:,} items{changed} to {report.out}")
+    typer.echo(f"{found}{resumed}, in {report.seconds:,.1f} s")

@@ -1,0 +1,216 @@
+"""The table of all items, compared with what each item gets when it is asked for by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from fake_shop import FakeEncoder, index
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_shops import shops
+
+import vision_recs
+from vision_recs.batch.neighbors import NeighborsOptions, candidates, checkpoints, diversity, write_neighbors
+from vision_recs.filters import Filter
+from vision_recs.recommend import Policy, read_policy
+from vision_recs.vectors import exact_cosine, normalize_or_raise
+
+VARIANTS = {"in_stock": st.booleans(), "variant_group": st.sampled_from([None, "a", "b", 1])}
+
+
+@st.composite
+def policies(draw):
+    return Policy(
+        one_per=draw(st.sampled_from([None, "variant_group"])),
+        where=draw(st.sampled_from([None, Filter.parse("variant_group is null")])),
+        exclude=draw(st.sampled_from([frozenset(), frozenset({"item01", "item03"})])),
+        min_score=draw(st.sampled_from([None, 0.0, 0.8])),
+    )
+
+
+def read(path):
+    """Return item -> its list, from a Parquet file."""
+    table = pq.read_table(path).to_pylist()
+    found = {}
+    for row in table:
+        found.setdefault(row["item"], []).append((row["rank"], row["similar"], row["score"]))
+    return found
+
+
+def one_by_one(store, options):
+    """Return item -> its list, each asked for by itself; only of items that get one."""
+    recommender = vision_recs.open(store)
+    found = {}
+    for item in recommender.store.items.ids():
+        if options.query_filter is None or options.query_filter.matches(recommender.store.attributes(item)):
+            matches = recommender.similar(item, k=options.k, where=options.where, policy=options.policy)
+            if matches:
+                found[item] = [(rank, match.id, match.score) for rank, match in enumerate(matches, 1)]
+    return found
+
+
+wishes = st.builds(
+    NeighborsOptions,
+    k=st.integers(1, 20),
+    where=st.sampled_from([None, Filter.parse("in_stock")]),
+    query_filter=st.sampled_from([None, Filter.parse("not in_stock")]),
+    policy=policies(),
+    method=st.sampled_from(["exact", "index"]),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(shop=shops(16, VARIANTS), options=wishes, at_once=st.sampled_from([2, 4096]), wide=st.sampled_from([1, None]))
+def test_every_item_gets_what_it_gets_by_itself(shop, options, at_once, wide):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "_ITEMS", at_once)
+        if wide:
+            patch.setattr("vision_recs.batch.neighbors.plan._MORE", 1 - options.k)
+            patch.setattr("vision_recs.batch.neighbors.retrieve._MANY", 1)
+        index(shop, Path(folder, "store"), FakeEncoder())
+        report = write_neighbors(Path(folder, "store"), Path(folder, "table.parquet"), options)
+        found = read(Path(folder, "table.parquet"))
+        expected = one_by_one(Path(folder, "store"), options)
+    assert found == expected
+    assert (report.items, report.rows) == (len(expected), sum(map(len, expected.values())))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    shop=shops(16, VARIANTS),
+    policy=policies(),
+    k=st.integers(1, 8),
+    diversity=st.sampled_from([0.1, 0.5, 0.9]),
+    size=st.sampled_from([2, 5, 100]),
+)
+def test_each_choice_of_a_varied_list_is_the_best_that_is_left(shop, policy, k, diversity, size):
+    varied = replace(policy, diversity=diversity)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vision_recs.recommend.policy._POOL", size)
+        patch.setattr("vision_recs.recommend.policy._POOL_FOR_EACH", 1)
+        patch.setattr("vision_recs.batch.neighbors.retrieve._MANY", 1)
+        index(shop, Path(folder, "store"), FakeEncoder())
+        write_neighbors(Path(folder, "store"), Path(folder, "table.parquet"), NeighborsOptions(k=k, policy=varied))
+        found = read(Path(folder, "table.parquet"))
+        recommender = vision_recs.open(Path(folder, "store"))
+        for item in recommender.store.items.ids():
+            pool = recommender.similar(item, k=varied.pool(k), policy=policy)
+            chosen = found.get(item, [])
+            assert len(chosen) == min(k, len(pool))
+            assert marginal_order(recommender.store, pool, diversity, [similar for _, similar, _ in chosen])
+            score_of = {match.id: match.score for match in pool}
+            expected = [score_of[similar] for _, similar, _ in chosen]
+            assert [score for _, _, score in chosen] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_choices_far_from_the_best_are_moved_away_from_as_well(first, monkeypatch):
+    monkeypatch.setattr(diversity, "_FIRST", first)
+    random = np.random.default_rng(0)
+    vectors = normalize_or_raise(random.standard_normal((30, 4)))
+    positions = np.stack([random.permutation(30)[:20] for _ in range(7)])
+    ranks = -np.sort(-random.uniform(0.7, 1.0, positions.shape))
+    found = diversity.Variety(None, vectors.__getitem__, 6, 0.5)._chosen(ranks, positions)
+    for columns, some, scores in zip(found.tolist(), vectors[positions], ranks, strict=True):
+        near = some @ some.T
+        assert max(columns) >= 6
+        for step, column in enumerate(columns):
+            values = scores - near[:, columns[:step]].max(axis=1, initial=-9 if step else 0)
+            values[columns[:step]] = -np.inf
+            assert column == np.argmax(values)
+
+
+RULES = """
+relax = ["same.category", "one_per"]
+same = ["category"]
+[[exclude]]
+where = "not in_stock"
+[[boost]]
+where = "price > 2"
+by = 0.1
+[[pin]]
+item = "item02"
+at = 2
+[bounds]
+price = [0.4, 3.0]
+"""
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    shop=shops(16, VARIANTS),
+    options=wishes,
+    diversity=st.sampled_from([0.0, 0.3]),
+    where=st.sampled_from([None, Filter.parse("price < 3")]),
+    deep=st.sampled_from([1, 12]),
+)
+def test_under_rules_too_every_item_gets_what_it_gets_by_itself(shop, options, diversity, where, deep):
+    for number, item in enumerate(shop.items.values()):
+        item.attributes.update(category="ab"[number % 2], price=number % 4 + 1)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vision_recs.batch.neighbors.with_rules.DEEP", deep)
+        index(shop, Path(folder, "store"), FakeEncoder())
+        Path(folder, "rules.toml").write_text(RULES)
+        policy = replace(read_policy(Path(folder, "rules.toml")), where=where, diversity=diversity)
+        options = replace(options, policy=policy)
+        write_neighbors(Path(folder, "store"), Path(folder, "table.parquet"), options)
+        found = read(Path(folder, "table.parquet"))
+        expected = one_by_one(Path(folder, "store"), options)
+    assert found == expected
+
+
+def marginal_order(store, pool, diversity, chosen):
+    """Whether each of *chosen* has the highest marginal relevance of the pool when its turn comes."""
+    positions = store.positions_of({match.digest for match in pool})
+    vectors = {match.id: store.vectors(np.array([positions[match.digest]]))[0] for match in pool}
+    taken = []
+    for item in chosen:
+        values = {}
+        for match in pool:
+            if match.id not in taken:
+                near = [float(exact_cosine(vectors[match.id][None], vectors[other])[0]) for other in taken]
+                values[match.id] = (1 - diversity) * match.score - diversity * max(near, default=0.0)
+        if values[item] < max(values.values()) - 1e-6:
+            return False
+        taken.append(item)
+    return True
+
+
+class Killed(BaseException):
+    """As if the process had been killed."""
+
+
+@settings(deadline=None, max_examples=25)
+@given(before=shops(16, VARIANTS), after=shops(16, VARIANTS), options=wishes, stop=st.integers(0, 8))
+def test_what_changed_since_makes_the_old_table_the_new_one_even_if_stopped_between(before, after, options, stop):
+    written = checkpoints.Parts.write
+    left = [stop]
+
+    def write(self, *arguments):
+        left[0] -= 1
+        if left[0] == -1:
+            raise Killed
+        written(self, *arguments)
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "_ITEMS", 3)
+        store, old, new, changes = (Path(folder, name) for name in ("store", "old.parquet", "new.parquet", "c.parquet"))
+        index(before, store, FakeEncoder())
+        write_neighbors(store, old, options)
+        index(after, store, FakeEncoder())
+        write_neighbors(store, new, options)
+        with pytest.MonkeyPatch.context() as kill:
+            kill.setattr(checkpoints.Parts, "write", write)
+            with contextlib.suppress(Killed):
+                write_neighbors(store, changes, replace(options, changed_since=1))
+        write_neighbors(store, changes, replace(options, changed_since=1))
+        old, new, changes = read(old), read(new), read(changes)
+    changed = {item: [row for row in found if row[0] is not None] for item, found in changes.items()}
+    assert {item: found for item, found in (old | changed).items() if found} == new
+    assert all(old.get(item) != found for item, found in changed.items())

@@ -1,0 +1,280 @@
+"""The file of a table: its formats, what it says of itself, going on after a stop, and only what changed."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from fake_shop import FakeEncoder, image, index, shop_of
+from filelock import FileLock
+
+import vision_recs
+from vision_recs.batch.neighbors import NeighborsOptions, candidates, checkpoints, write_neighbors
+from vision_recs.errors import FilterError, SpaceMismatch, StoreError, StoreLocked, StoreNotFound, VisionRecsError
+from vision_recs.filters import Filter
+from vision_recs.recommend import Policy
+
+
+@pytest.fixture
+def shop():
+    return shop_of(12)
+
+
+@pytest.fixture
+def store(shop, tmp_path):
+    index(shop, tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def few_at_once(monkeypatch):
+    """Make a table in many checkpoints."""
+    monkeypatch.setattr(candidates, "_ITEMS", 3)
+
+
+def wanted(store, k=20, **options):
+    """Return (item, rank, similar, score) of all matches, asked for one by one."""
+    recommender = vision_recs.open(store)
+    return [
+        (item, rank, match.id, match.score)
+        for item in recommender.store.items.ids()
+        for rank, match in enumerate(recommender.similar(item, k=k, **options), 1)
+    ]
+
+
+def rows(path):
+    return [tuple(row.values()) for row in pq.read_table(path).to_pylist()]
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_parquet_holds_a_row_a_match_and_how_it_was_made(store, tmp_path):
+    report = write_neighbors(store, tmp_path / "table.parquet", NeighborsOptions(k=4))
+    table = pq.read_table(tmp_path / "table.parquet")
+    assert [str(field.type) for field in table.schema] == ["string", "int32", "string", "float"]
+    assert table.column_names == ["item", "rank", "similar", "score"]
+    assert rows(tmp_path / "table.parquet") == wanted(store, k=4)
+    about = json.loads(table.schema.metadata[b"visrec"])
+    manifest = vision_recs.open(store).store.manifest
+    assert about == {
+        "visrec": vision_recs.__version__,
+        "generation": 1,
+        "created": manifest.created,
+        "encoder": "fake",
+        "fingerprint": manifest.fingerprint,
+        "k": 4,
+        "where": None,
+        "query_filter": None,
+        "policy": {
+            "one_per": "variant_group",
+            "where": None,
+            "exclude": [],
+            "min_score": None,
+            "diversity": 0.0,
+            "rules": None,
+        },
+        "method": "exact",
+        "recall": 1.0,
+        "changed_since": None,
+    }
+    assert (report.items, report.rows, report.k, report.generation, report.resumed) == (12, 48, 4, 1, 0)
+    assert (report.encoder, report.fingerprint, report.method) == ("fake", manifest.fingerprint, "exact")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "table.parquet"]
+
+
+def test_csv_and_json_lines_say_the_same_with_six_digits(store, tmp_path):
+    expected = [(item, rank, similar, round(score, 6)) for item, rank, similar, score in wanted(store, k=3)]
+    write_neighbors(store, tmp_path / "table.csv", NeighborsOptions(k=3))
+    with (tmp_path / "table.csv").open(newline="") as file:
+        header, *found = csv.reader(file)
+    assert header == ["item", "rank", "similar", "score"]
+    assert [(a, int(b), c, pytest.approx(float(d), abs=1e-6)) for a, b, c, d in found] == expected
+    write_neighbors(store, tmp_path / "table.jsonl", NeighborsOptions(k=3))
+    found = [tuple(line.values()) for line in lines(tmp_path / "table.jsonl")]
+    assert [(a, b, c, pytest.approx(d, abs=1e-6)) for a, b, c, d in found] == expected
+    for name in ("table.csv", "table.jsonl"):
+        about = json.loads((tmp_path / f"{name}.about.json").read_text())
+        assert (about["k"], about["generation"], about["items"], about["rows"]) == (3, 1, 12, 36)
+
+
+def test_one_value_an_item_is_there_for_items_without_a_list_too(store, tmp_path):
+    where = Filter.parse("price == 3")
+    report = write_neighbors(store, tmp_path / "t.jsonl", NeighborsOptions(k=3, where=where, nested=True))
+    found = {line["item"]: line["similar"] for line in lines(tmp_path / "t.jsonl")}
+    assert found["item003"] == []
+    assert [similar for (similar, _) in found["item004"]] == ["item003"]
+    assert (len(found), report.items, report.rows) == (12, 12, 11)
+    report = write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(k=3, where=where))
+    assert (report.items, report.rows) == (11, 11)
+
+
+def test_ids_with_commas_quotes_and_line_ends_come_through(tmp_path):
+    shop = shop_of(2)
+    shop.put('a "quoted", id\n', 7)
+    index(shop, tmp_path / "store")
+    for name in ("t.csv", "t.jsonl"):
+        write_neighbors(tmp_path / "store", tmp_path / name)
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["item"] == 'a "quoted", id\n'
+    assert lines(tmp_path / "t.jsonl")[0]["item"] == 'a "quoted", id\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("t.txt", {}, "ends in none of .parquet, .jsonl, .csv, which say how to write it"),
+        ("t.csv", {"nested": True}, "cannot hold one JSON value an item; name a file that ends in .jsonl"),
+    ],
+)
+def test_a_file_that_cannot_hold_the_table_is_refused(store, tmp_path, name, options, sentence):
+    with pytest.raises(VisionRecsError, match=sentence):
+        write_neighbors(store, tmp_path / name, NeighborsOptions(**options))
+
+
+def test_mistakes_are_found_before_anything_is_written(store, tmp_path):
+    with pytest.raises(FilterError, match="no item has the attribute 'prise'"):
+        write_neighbors(store, tmp_path / "t.csv", NeighborsOptions(where=Filter.parse("prise < 3")))
+    with pytest.raises(VisionRecsError, match="no item has the attribute 'color'"):
+        write_neighbors(store, tmp_path / "t.csv", NeighborsOptions(policy=Policy(one_per="color")))
+    with pytest.raises(StoreNotFound):
+        write_neighbors(tmp_path / "none", tmp_path / "t.csv")
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_neighbors(store, tmp_path / "no folder" / "t.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    with pytest.raises(ValueError, match="k = 0"):
+        NeighborsOptions(k=0)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.usefixtures("few_at_once")
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", ["t.parquet", "t.jsonl"])
+def test_a_run_that_was_stopped_anywhere_goes_on(store, tmp_path, stop, name, monkeypatch):
+    out = tmp_path / name
+    out.write_text("an older table")
+    write_neighbors(store, tmp_path / f"whole-{name}", NeighborsOptions(k=5))
+    made = checkpoints.Parts.write
+    left = [stop]
+
+    def write(self, *arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        made(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Parts, "write", write)
+        if stop < 4:
+            with pytest.raises(Killed):
+                write_neighbors(store, out, NeighborsOptions(k=5))
+        else:
+            patch.setattr("vision_recs.batch.neighbors.writing.publish_file", lambda *_: (_ for _ in ()).throw(Killed))
+            with pytest.raises(Killed):
+                write_neighbors(store, out, NeighborsOptions(k=5))
+    assert out.read_text() == "an older table"
+    said = []
+    report = write_neighbors(store, out, NeighborsOptions(k=5), progress=lambda done, total: said.append((done, total)))
+    assert report.resumed == 3 * stop
+    assert said[0] == (3 * stop, 12)
+    assert said[-1] == (12, 12)
+    assert out.read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
+    assert not (tmp_path / f"{name}.parts").exists()
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_what_was_finished_of_another_table_is_not_used(store, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("vision_recs.batch.neighbors.writing._publish", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(k=5))
+    report = write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(k=4))
+    assert report.resumed == 0
+    assert rows(tmp_path / "t.parquet") == wanted(store, k=4)
+
+
+def test_two_runs_do_not_write_one_table(store, tmp_path):
+    (tmp_path / "t.csv.parts").mkdir()
+    with FileLock(tmp_path / "t.csv.parts" / "LOCK"), pytest.raises(StoreLocked, match=r"is writing .*t\.csv; wait"):
+        write_neighbors(store, tmp_path / "t.csv")
+
+
+def test_since_gives_the_items_whose_list_is_another_one(shop, store, tmp_path):
+    before = lists(wanted(store, k=1))
+    shop.put("item000", 100)  # another image
+    shop.put("item013", 13)
+    del shop.items["item005"]
+    shop.put("item009", 9, price=-1)  # no list changes by that
+    index(shop, store)
+    now = lists(wanted(store, k=1))
+    changed = {item for item in before | now if before.get(item) != now.get(item)}
+    assert 0 < len(changed) < 13
+    report = write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(k=1, changed_since=1))
+    found = rows(tmp_path / "t.parquet")
+    gone = [row for row in found if row[1] is None]
+    assert gone == [("item005", None, None, None)]
+    assert lists(row for row in found if row[1] is not None) == {item: now[item] for item in changed - {"item005"}}
+    assert (report.items, report.changed_since, report.generation) == (len(changed), 1, 2)
+    write_neighbors(store, tmp_path / "t.jsonl", NeighborsOptions(k=1, changed_since=1, nested=True))
+    values = {line["item"]: line["similar"] for line in lines(tmp_path / "t.jsonl")}
+    assert set(values) == changed
+    assert values["item005"] == []
+
+
+def lists(found):
+    by_item = {}
+    for item, *row in found:
+        by_item.setdefault(item, []).append(row)
+    return by_item
+
+
+def test_since_now_nothing_changed(store, tmp_path):
+    report = write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(changed_since=1))
+    assert (report.items, report.rows) == (0, 0)
+    assert rows(tmp_path / "t.parquet") == []
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_a_comparison_that_was_stopped_goes_on(shop, store, tmp_path, monkeypatch):
+    shop.files["3.png"] = image(300)
+    index(shop, store)
+    write_neighbors(store, tmp_path / "whole.jsonl", NeighborsOptions(changed_since=1))
+    with monkeypatch.context() as patch:
+        patch.setattr("vision_recs.batch.neighbors.writing._publish", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            write_neighbors(store, tmp_path / "t.jsonl", NeighborsOptions(changed_since=1))
+    said = []
+    write_neighbors(
+        store, tmp_path / "t.jsonl", NeighborsOptions(changed_since=1), progress=lambda *both: said.append(both)
+    )
+    assert said[-1] == (24, 24)
+    assert (tmp_path / "t.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_a_generation_that_is_gone_or_of_another_space_is_one_sentence(shop, store, tmp_path):
+    with pytest.raises(StoreNotFound, match=r"generation 7 is not in .*, only 1: .*; write the whole table"):
+        write_neighbors(store, tmp_path / "t.csv", NeighborsOptions(changed_since=7))
+    index(shop, store, FakeEncoder(turn=1))
+    with pytest.raises(SpaceMismatch, match="every list is another one; write the whole table"):
+        write_neighbors(store, tmp_path / "t.csv", NeighborsOptions(changed_since=1))
+
+
+def test_by_the_index_the_table_says_which_and_how_much_of_exact_search_it_finds(store, tmp_path):
+    report = write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(k=5, method="index"))
+    manifest = vision_recs.open(store).store.manifest
+    assert (report.method, report.recall) == (manifest.index_type, 1.0)
+    assert rows(tmp_path / "t.parquet") == wanted(store, k=5)
+
+
+def test_beyond_the_limit_the_index_is_asked(store, tmp_path, monkeypatch):
+    engine = vision_recs.open(store).store.manifest.index_type
+    monkeypatch.setattr("vision_recs.batch.neighbors.plan._EXACT_UP_TO", 11)
+    assert write_neighbors(store, tmp_path / "t.csv").method == engine
+    monkeypatch.setattr("vision_recs.batch.neighbors.plan._EXACT_UP_TO", 12)
+    assert write_neighbors(store, tmp_path / "t.csv").method == "exact"

@@ -1,0 +1,76 @@
+"""Random additions, deletions, filters and merges, against comparing with every vector."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from vector_sources import Part, Vectors
+
+from vision_recs.indexes import IndexConfig, build_or_update, open_index
+from vision_recs.indexes.exact import ExactIndex
+
+DIM, MOST = 6, 400
+EVERY = np.random.default_rng(0).standard_normal((MOST, DIM))
+
+
+class ChangingIndex(RuleBasedStateMachine):
+    """An index that follows a catalog from generation to generation; of so few vectors it finds all."""
+
+    wish = IndexConfig("flat")
+
+    @initialize(count=st.integers(1, 60))
+    def begin(self, count):
+        self.root = Path(tempfile.mkdtemp())
+        self.folder, self.number = None, 0
+        self.alive, self.following = set(range(count)), count
+        self.publish()
+
+    def publish(self):
+        self.source = Vectors(EVERY, self.alive)
+        target = self.root / str(self.number)
+        target.mkdir()
+        self.engine, _ = build_or_update(self.wish, self.source, target, previous=self.folder)
+        self.folder, self.number = target, self.number + 1
+        self.index = open_index(self.engine, self.source, target)
+
+    @rule(count=st.integers(1, 40))
+    def add(self, count):
+        self.alive |= set(range(self.following, min(self.following + count, MOST)))
+        self.following = min(self.following + count, MOST)
+        self.publish()
+
+    @rule(data=st.data(), share=st.sampled_from([0.02, 0.3, 1.0]))
+    def delete(self, data, share):
+        count = round(share * len(self.alive))
+        self.alive -= set(data.draw(st.permutations(sorted(self.alive)))[:count])
+        self.publish()
+
+    @rule(seed=st.integers(0, 99), share=st.sampled_from([0.0, 0.05, 0.5, 1.0]), k=st.integers(1, 30))
+    def search_within(self, seed, share, k):
+        random = np.random.default_rng(seed)
+        chosen = [position for position in sorted(self.alive) if random.random() < share]
+        part = Part(self.source, chosen)
+        asked = Vectors(random.standard_normal((3, DIM))).every
+        assert self.index.search(asked, k, within=part) == ExactIndex(part).search(asked, k)
+
+    @invariant()
+    def answers_are_those_of_exact_search(self):
+        asked = Vectors(EVERY[:5] + 0.3).every
+        for k in (1, 7):
+            assert self.index.search(asked, k) == ExactIndex(self.source).search(asked, k)
+
+    def teardown(self):
+        shutil.rmtree(self.root)
+
+
+@pytest.mark.parametrize("engine", ["flat", "ivf-pq", "hnsw", "SQ8"])
+def test_an_index_follows_its_catalog(engine):
+    machine = type("Machine", (ChangingIndex,), {"wish": IndexConfig(engine)})
+    case = machine.TestCase
+    case.settings = settings(max_examples=6, stateful_step_count=12, deadline=None)
+    case().runTest()

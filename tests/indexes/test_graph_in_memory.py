@@ -1,0 +1,106 @@
+"""How a graph lies in memory: whole numbers in a byte each, and neighbors side by side."""
+
+import faiss
+import numpy as np
+import pytest
+
+from vision_recs.indexes.hnsw_mmap import put_neighbors_together
+from vision_recs.indexes.rotation import Rotation, stretch
+
+
+def graph_of(vectors):
+    index = faiss.IndexHNSWSQ(vectors.shape[1], faiss.ScalarQuantizer.QT_8bit_direct_signed, 4)
+    index.add(vectors)
+    return index
+
+
+def links_of(index):
+    """Return the neighbors of each vector on the lowest level, without those that there are not."""
+    found = []
+    for number in range(index.ntotal):
+        begin, end = faiss.vector_to_array(index.hnsw.offsets)[number], index.hnsw.nb_neighbors(0)
+        links = faiss.rev_swig_ptr(index.hnsw.neighbors.data(), index.hnsw.neighbors.size())[int(begin) :][:end]
+        found.append([link for link in links.tolist() if link >= 0])
+    return found
+
+
+@pytest.fixture
+def vectors():
+    return np.rint(np.random.default_rng(3).normal(0, 40, (400, 16))).clip(-127, 127).astype(np.float32)
+
+
+def test_a_graph_that_is_numbered_anew_finds_the_same(vectors):
+    index, queries = graph_of(vectors), vectors[::7] + 0.4
+    distances, before = index.search(queries, 9)
+    order = put_neighbors_together(index)
+    assert sorted(order.tolist()) == list(range(400))
+    again, after = index.search(queries, 9)
+    np.testing.assert_array_equal(again, distances)
+    np.testing.assert_array_equal(order[after], before)
+    np.testing.assert_array_equal(index.reconstruct_n(0, 400), vectors[order])
+
+
+def test_neighbors_get_numbers_that_are_near(vectors):
+    index = graph_of(vectors)
+
+    def apart():
+        return np.mean([abs(number - link) for number, links in enumerate(links_of(index)) for link in links])
+
+    before = apart()
+    put_neighbors_together(index)
+    assert apart() < before
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_graph_of_next_to_nothing_is_numbered_too(vectors, count):
+    index = graph_of(vectors[:count])
+    assert sorted(put_neighbors_together(index).tolist()) == list(range(count))
+
+
+def test_vectors_that_nobody_links_to_keep_a_number(vectors):
+    index = graph_of(vectors[:30])
+    links = faiss.rev_swig_ptr(index.hnsw.neighbors.data(), index.hnsw.neighbors.size())
+    links[:] = -1
+    order = put_neighbors_together(index)
+    assert sorted(order.tolist()) == list(range(30))
+
+
+def rotation_of(vectors):
+    """Return a transform, what it gave for *vectors* before it was stretched, and the rotation it then is."""
+    transform = faiss.PCAMatrix(vectors.shape[1], 8)
+    transform.train(vectors)
+    turned = transform.apply(vectors)
+    stretch(transform, vectors)
+    return transform, turned, Rotation.of(transform, whole=True)
+
+
+def test_what_is_stretched_fills_a_byte_and_keeps_its_shape(vectors):
+    small = vectors / 1000
+    _, turned, whole = rotation_of(small)
+    kept = whole.apply(small)
+    assert np.abs(kept).max() == 127
+    assert (kept == np.rint(kept)).all()
+    np.testing.assert_allclose(kept / 127, turned / np.abs(turned).max(), atol=0.5 / 127 + 1e-5)
+
+
+def test_what_is_larger_than_all_before_is_cut_to_a_byte(vectors):
+    transform, _, whole = rotation_of(vectors / 1000)
+    assert np.abs(whole.apply(vectors)).max() == 127
+    assert np.abs(transform.apply(vectors)).max() > 127
+
+
+def test_one_vector_is_turned_as_many_are(vectors):
+    small = vectors / 1000
+    transform, _, whole = rotation_of(small)
+    plain = Rotation.of(transform)
+    np.testing.assert_allclose(plain.apply(small[:1]), plain.apply(small[:5])[:1], atol=1e-3)
+    assert np.abs(whole.apply(small[:1]) - whole.apply(small[:5])[:1]).max() <= 1
+
+
+def test_vectors_that_are_all_alike_can_be_stretched():
+    transform = faiss.PCAMatrix(4, 4)
+    faiss.copy_array_to_vector(np.zeros(16, np.float32), transform.A)
+    faiss.copy_array_to_vector(np.zeros(4, np.float32), transform.b)
+    transform.is_trained = True
+    stretch(transform, np.ones((3, 4), np.float32))
+    assert not Rotation.of(transform, whole=True).apply(np.ones((2, 4), np.float32)).any()

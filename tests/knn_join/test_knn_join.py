@@ -1,0 +1,353 @@
+"""The nearest of all for all, compared with every cosine computed one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vision_recs import knn_join
+from vision_recs.errors import ZeroVector
+from vision_recs.knn_join import AllPairs, Kinds, blocks, candidates, join, matmul, pairs_above, range_join
+from vision_recs.vectors import exact_cosine, normalize_or_raise
+
+FORMATS = {"bf16": matmul.BFLOAT16, "f32": matmul.FLOAT32, "f16": matmul.FLOAT16}
+
+
+class Vectors:
+    """A source of the vectors that it is given, at the positions 0, 1, 2 ..."""
+
+    fingerprint, generation = "space", 1
+
+    def __init__(self, every):
+        self.every = every
+        self.dim = every.shape[1]
+
+    def positions(self):
+        return np.arange(len(self.every))
+
+    def vectors(self, positions):
+        return self.every[positions]
+
+
+@pytest.fixture(params=["bf16", "f32"])
+def kept_as(request, monkeypatch):
+    """Compute in each format a CPU may have, whichever is the fastest here."""
+    monkeypatch.setattr(matmul, "_fastest", lambda *_: FORMATS[request.param])
+    return FORMATS[request.param]
+
+
+def shrink(patch, *, sample=24):
+    """Have a hundred vectors fill many blocks and bands, with samples that are a part of the columns."""
+    for module in (blocks, join, range_join):
+        patch.setattr(module, "ROWS", 8)
+    for name, value in {"_COLUMNS": 16, "_AHEAD": 1, "_PAIRS": 5}.items():
+        patch.setattr(blocks, name, value)
+    for name, value in {"_BAND": 2, "_SAMPLE": sample}.items():
+        patch.setattr(join, name, value)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    shrink(monkeypatch)
+
+
+def made(count, dim=12, *, seed=0, kind="random"):
+    """Return unit vectors: at random, in tight clusters, or on a coarse grid, where many are equal."""
+    random = np.random.default_rng(seed)
+    vectors = random.standard_normal((count, dim))
+    if kind == "clusters":
+        centers = random.standard_normal((max(1, count // 12), dim))
+        vectors = centers[random.integers(len(centers), size=count)] + 0.02 * vectors
+    if kind == "grid":
+        vectors = np.rint(random.uniform(-1, 1, (count, dim)))
+        vectors[~vectors.any(axis=1)] = 1
+    return normalize_or_raise(vectors)
+
+
+def brute_force(vectors, asking, answering, k):
+    """Return the numbers and the scores of the k best, equal scores by number."""
+    numbers, scores = [], []
+    for position in asking:
+        every = exact_cosine(vectors[answering], vectors[position])
+        best = np.lexsort((np.arange(len(every)), -every))[:k]
+        numbers.append(best)
+        scores.append(every[best])
+    return np.array(numbers), np.array(scores)
+
+
+def found(parts):
+    parts = list(parts)
+    firsts = np.cumsum([0, *[len(part.columns) for part in parts]])[:-1]
+    assert [part.first for part in parts] == firsts.tolist()
+    return np.concatenate([part.columns for part in parts]), np.concatenate([part.scores for part in parts])
+
+
+@pytest.mark.parametrize("kind", ["random", "clusters", "grid"])
+@pytest.mark.usefixtures("small_blocks", "kept_as")
+def test_every_vector_gets_the_nearest_of_exact_search_bit_for_bit(kind):
+    vectors = made(150, kind=kind)
+    every = np.arange(150)
+    numbers, scores = found(AllPairs(Vectors(vectors), every, every).nearest(7))
+    expected_numbers, expected_scores = brute_force(vectors, every, every, 7)
+    np.testing.assert_array_equal(numbers, expected_numbers)
+    np.testing.assert_array_equal(scores, expected_scores)
+    assert scores.dtype == np.float32
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data(), kind=st.sampled_from(["random", "clusters", "grid"]), seed=st.integers(0, 1000))
+def test_any_who_ask_of_any_who_answer_get_what_a_loop_finds(data, kind, seed):
+    vectors = made(60, 5, seed=seed, kind=kind)
+    positions = st.lists(st.integers(0, 59), unique=True, max_size=60)
+    asking, answering = np.array(data.draw(positions), np.int64), np.array(data.draw(positions), np.int64)
+    k = data.draw(st.integers(1, 70))
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        patch.setattr(join, "_PENDING", 200)
+        patch.setattr(matmul, "_fastest", lambda *_: FORMATS[data.draw(st.sampled_from(["bf16", "f32"]))])
+        every = AllPairs(Vectors(vectors), asking, answering)
+        numbers, scores = found(every.nearest(k))
+        some = asking[: len(asking) // 2]
+        again, scores_again = found(every.nearest_to(some, k))
+    expected_numbers, expected_scores = brute_force(vectors, asking, answering, k)
+    assert numbers.tolist() == expected_numbers.tolist()
+    assert scores.tolist() == expected_scores.tolist()
+    assert again.tolist() == expected_numbers[: len(some)].tolist()
+    assert scores_again.tolist() == expected_scores[: len(some)].tolist()
+    known = np.concatenate([answering, asking])
+    assert every.vectors(known).tolist() == vectors[known].tolist()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 1000),
+    kind=st.sampled_from(["random", "clusters", "grid"]),
+    sizes=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    kinds=st.integers(2, 40),
+    kept_as=st.sampled_from(["bf16", "f32"]),
+)
+def test_of_each_kind_the_nearest_counts_and_never_what_its_asker_owns(seed, kind, sizes, kinds, kept_as):
+    random = np.random.default_rng(seed)
+    vectors = made(60, 5, seed=seed, kind=kind)
+    asking, answering = random.permutation(60)[: sizes[0]], random.permutation(60)[: sizes[1]]
+    owners = random.integers(0, 20, 60)
+    _, of = np.unique(random.integers(0, kinds, 20)[owners[answering]], return_inverse=True)
+    chosen = Kinds(of, owners[answering], np.where(random.random(len(asking)) < 0.1, -1, owners[asking]))
+    k = int(random.integers(1, max(2, chosen.count)))
+    if k >= chosen.count:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch, sample=10)
+        patch.setattr(join, "_PENDING", 300)
+        patch.setattr(matmul, "_fastest", lambda *_: FORMATS[kept_as])
+        every = AllPairs(Vectors(vectors), asking, answering, kinds=chosen)
+        if not all(len(best_of_kinds(vectors, asking[row], answering, chosen, row)) >= k for row in range(len(asking))):
+            return
+        numbers, scores = found(every.nearest(k))
+        again, _ = found(every.nearest_to(asking[::2], k))
+    for row, position in enumerate(asking):
+        best = best_of_kinds(vectors, position, answering, chosen, row)[:k]
+        assert numbers[row].tolist() == [number for _, number in best]
+        assert scores[row].tolist() == [-score for score, _ in best]
+    assert again.tolist() == numbers[::2].tolist()
+
+
+def best_of_kinds(vectors, position, answering, kinds, row):
+    """Return (-score, number) of the nearest of each kind, best first."""
+    best = {}
+    for number, score in enumerate(exact_cosine(vectors[answering], vectors[position]).tolist()):
+        if kinds.owner[number] != kinds.asker[row]:
+            kind = ("single", number) if kinds.asker[row] < 0 else kinds.of[number]
+            best[kind] = min(best.get(kind, (2.0, 0)), (-score, number))
+    return sorted(best.values())
+
+
+def test_of_equal_vectors_of_a_kind_none_is_lost_to_the_last_digits_of_rough_scores(monkeypatch):
+    vectors = np.concatenate([np.repeat(made(4), 3, axis=0), made(1, seed=1)])
+    one, twelve = np.array([12]), np.arange(12)
+    source, kinds = Vectors(vectors), Kinds(twelve // 3, twelve, np.array([-2]))
+
+    def rough(rows, row, columns, column):
+        return blocks.exact_scores(rows, row, columns, column) + np.float32(1e-6) * (column % 3)
+
+    monkeypatch.setattr(knn_join, "ROUGH", blocks.Scores(rough, 4e-6))
+    first, *_ = np.argsort(-exact_cosine(vectors[:12], vectors[12]), kind="stable")
+    (found,) = AllPairs(source, one, twelve, kinds=kinds).nearest(3, rough=True)
+    assert found.columns.tolist() == [[first + 2, first + 1, first]]
+    (found,) = AllPairs(source, one, twelve, kinds=kinds).nearest(3)
+    assert found.columns[0, 0] == first
+
+
+def test_as_many_as_there_are_kinds_are_refused():
+    kinds = Kinds(np.array([0, 1, 1]), np.array([0, 1, 2]), np.array([0, 1, 2]))
+    three = np.arange(3)
+    with pytest.raises(ValueError, match="k is 2, and there are 2 kinds; ask for less"):
+        list(AllPairs(Vectors(made(3)), three, three, kinds=kinds).nearest(2))
+
+
+@pytest.mark.usefixtures("small_blocks", "kept_as")
+def test_few_at_a_time_and_dropped_candidates_change_nothing(monkeypatch):
+    vectors = made(200, kind="clusters")
+    every = np.arange(200)
+    whole = found(AllPairs(Vectors(vectors), every, every).nearest(5))
+    dropped = []
+    drop = candidates.Candidates.drop
+    monkeypatch.setattr(candidates.Candidates, "drop", lambda self: (dropped.append(self.count), drop(self)))
+    monkeypatch.setattr(join, "_PENDING", 300)
+    some = found(AllPairs(Vectors(vectors), every, every).nearest(5))
+    assert sum(dropped) > 1000
+    np.testing.assert_array_equal(whole[0], some[0])
+    np.testing.assert_array_equal(whole[1], some[1])
+
+
+@pytest.mark.usefixtures("small_blocks", "kept_as")
+def test_too_high_a_guess_is_noticed_and_mended(monkeypatch):
+    vectors = made(150)
+    every = np.arange(150)
+    mended = []
+    guess, mend = join.Join._guess, join.Join._surely_nearest
+    monkeypatch.setattr(join.Join, "_guess", lambda self, rows: guess(self, rows) + np.float32(0.3))
+    monkeypatch.setattr(join.Join, "_surely_nearest", lambda self, rows: (mended.extend(rows), mend(self, rows))[1])
+    numbers, scores = found(AllPairs(Vectors(vectors), every, every).nearest(7))
+    expected_numbers, expected_scores = brute_force(vectors, every, every, 7)
+    np.testing.assert_array_equal(numbers, expected_numbers)
+    np.testing.assert_array_equal(scores, expected_scores)
+    assert len(mended) > 10
+
+
+def test_a_guess_out_of_a_sample_is_seldom_too_high():
+    vectors = made(3_000, 24, kind="clusters")
+    every = np.arange(3_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(join, "_SAMPLE", 500)
+        mended = []
+        patch.setattr(join.Join, "_surely_nearest", lambda _, rows: (mended.extend(rows), (0, 0))[1])
+        list(AllPairs(Vectors(vectors), every, every).nearest(40))
+    assert len(mended) <= 3
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_rough_scores_differ_in_their_last_digits_only():
+    vectors = made(150, 60)
+    every = np.arange(150)
+    rough, rough_scores = found(AllPairs(Vectors(vectors), every, every).nearest(7, rough=True))
+    exact, scores = found(AllPairs(Vectors(vectors), every, every).nearest(7))
+    np.testing.assert_array_equal(rough, exact)
+    np.testing.assert_allclose(rough_scores, scores, atol=1e-6)
+
+
+def test_equal_scores_come_by_the_order_of_those_that_answer():
+    vectors = np.tile(normalize_or_raise(np.array([[1.0, 2.0, 3.0]])), (6, 1))
+    answering = np.array([4, 0, 5, 2])
+    ((_, numbers, scores),) = AllPairs(Vectors(vectors), np.array([1, 4]), answering).nearest(3)
+    assert numbers.tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert scores.tolist() == [[1.0] * 3] * 2
+
+
+def test_the_corners_of_a_square_are_found_in_order_with_their_opposites_last():
+    corners = normalize_or_raise(np.array([[1.0, 0], [0, 1.0], [-1.0, 0], [0, -1.0]]))
+    every = np.arange(4)
+    ((_, numbers, scores),) = AllPairs(Vectors(corners), every, every).nearest(9)
+    assert numbers.tolist() == [[0, 1, 3, 2], [1, 0, 2, 3], [2, 1, 3, 0], [3, 0, 2, 1]]
+    assert scores.tolist() == [[1.0, 0.0, 0.0, -1.0]] * 4
+
+
+def test_nobody_who_asks_or_answers_gives_nothing():
+    source = Vectors(made(3))
+    none = np.empty(0, np.int64)
+    assert found(AllPairs(source, none, np.arange(3)).nearest(2))[0].shape == (0, 0)
+    assert found(AllPairs(source, np.arange(3), none).nearest(2))[0].shape == (3, 0)
+    assert list(pairs_above(source, none, 0.5)) == []
+
+
+def test_k_below_one_and_a_vector_that_is_no_unit_are_refused():
+    vectors = made(3)
+    with pytest.raises(ValueError, match="k is 0; ask for at least 1"):
+        list(AllPairs(Vectors(vectors), np.arange(3), np.arange(3)).nearest(0))
+    vectors[1] *= 3
+    with pytest.raises(ZeroVector, match="position 1 has the length 3"):
+        AllPairs(Vectors(vectors), np.arange(3), np.arange(3))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    kind=st.sampled_from(["random", "clusters", "grid"]),
+    seed=st.integers(0, 1000),
+    threshold=st.floats(-1, 1),
+    kept_as=st.sampled_from(["bf16", "f32"]),
+)
+def test_pairs_above_a_threshold_are_all_of_them_and_no_other(kind, seed, threshold, kept_as):
+    vectors = made(60, 5, seed=seed, kind=kind)
+    positions = np.random.default_rng(seed).permutation(60)[:50]
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        patch.setattr(matmul, "_fastest", lambda *_: FORMATS[kept_as])
+        parts = list(pairs_above(Vectors(vectors), positions, threshold))
+    got = {
+        (one, other): score
+        for part in parts
+        for one, other, score in zip(*(each.tolist() for each in part[1:]), strict=True)
+    }
+    assert parts[-1].done == 50
+    chosen = vectors[positions]
+    expected = {
+        (one, other): score
+        for one in range(50)
+        for other, score in enumerate(exact_cosine(chosen, chosen[one]).tolist())
+        if one < other and score >= threshold
+    }
+    assert got == expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    dim=st.integers(1, 300),
+    kept_as=st.sampled_from(["bf16", "f32", "f16"]),
+    scale=st.sampled_from([1.0, 40.0]),
+)
+def test_no_product_is_further_from_its_cosine_than_the_bound_says(seed, dim, kept_as, scale):
+    random = np.random.default_rng(seed)
+    vectors = normalize_or_raise(random.standard_normal((24, dim)) ** 3 + scale * random.standard_normal(dim))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matmul, "_fastest", lambda *_: FORMATS[kept_as])
+        made_of = matmul.Products.of(vectors, device="cpu")
+    approximate = (made_of.rows.vectors @ made_of.columns.vectors.T).double().numpy()
+    exact = vectors.astype(np.float64) @ vectors.astype(np.float64).T
+    for column in range(24):
+        errors = made_of.errors(slice(None))
+        assert (exact[:, column] >= errors.below(approximate[:, column])).all()
+        assert (approximate[:, column] >= errors.below(exact[:, column])).all()
+
+
+def test_what_is_reached_is_reached_by_k_columns_and_by_few_more():
+    vectors = made(400, 32)
+    chosen = np.arange(0, 400, 2)
+    found_low = matmul.Products.of(vectors).reached(slice(10, 20), chosen, 5)
+    scores = vectors[10:20] @ vectors[chosen].T
+    counts = (scores >= found_low[:, None] - 0.01).sum(axis=1)
+    assert (counts >= 5).all()
+    assert (counts <= 12).all()
+
+
+def test_one_vector_of_numbers_below_the_least_threshold_is_no_hit():
+    vectors = normalize_or_raise(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.001]]))
+    for kept_as in (matmul.BFLOAT16, matmul.FLOAT32):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(matmul, "_fastest", lambda *_, kept_as=kept_as: kept_as)
+            made_of = matmul.Products.of(vectors, device="cpu")
+        hits = made_of.hits(slice(0, 1), slice(0, 3), np.array([0.5], np.float32))
+        assert (hits.rows.tolist(), hits.columns.tolist(), hits.values.tolist()) == ([0], [0], [1.0])
+        hits = made_of.hits(slice(0, 1), slice(0, 3), np.array([-0.5], np.float32))
+        assert {0, 1} <= set(hits.columns.tolist())
+
+
+def test_the_threads_of_torch_are_as_many_afterwards_as_before():
+    before = torch.get_num_threads()
+    vectors = made(30)
+    list(AllPairs(Vectors(vectors), np.arange(30), np.arange(30)).nearest(2))
+    assert torch.get_num_threads() == before
+    assert torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction

@@ -1,0 +1,143 @@
+"""Items, words, facets, thumbnails."""
+
+import io
+
+import pytest
+from fake_shop import FakeEncoder, Shop, image, index, png
+from PIL import Image
+
+from vision_recs.catalog import open_catalog
+from vision_recs.jobs import index as run_index
+from vision_recs.serve.facets import FacetCounter
+from vision_recs.serve.thumbnails import Thumbnails
+from vision_recs.store import Store
+
+
+@pytest.fixture(scope="module")
+def ids(sample_store):
+    return Store.open(sample_store).items.ids()
+
+
+def listed(client, **parameters):
+    """Return the ids of all pages."""
+    found, offset = [], 0
+    while offset is not None:
+        page = client.get("/v1/items", params={**parameters, "offset": offset}).json()
+        found += [item["id"] for item in page["items"]]
+        offset = page["next"]
+    return found
+
+
+def test_pages_hold_every_item_once(client, ids):
+    assert listed(client, limit=7) == ids
+    assert listed(client, limit=60) == ids
+    assert len(ids) == 60
+
+
+def test_a_filter_leaves_the_items_that_match(client, sample_store, ids):
+    store = Store.open(sample_store)
+    cheap = [item for item in ids if store.attributes(item)["price"] < 30]
+    assert 5 < len(cheap) < 55
+    assert sorted(listed(client, limit=4, where="price < 30")) == cheap
+    assert client.get("/v1/items", params={"where": "prize < 30"}).json()["error"]["details"]["position"] == 1
+
+
+def test_words_find_items_by_their_beginnings_and_without_accents(client):
+    assert listed(client, q="strip mug cor") == ["mug-02"]
+    assert listed(client, q="mug-03")[0] == "mug-03"
+    assert set(listed(client, q="LAMP", limit=3)) == {f"lamp-0{n}" for n in range(1, 6)}
+    assert listed(client, q='"; DROP TABLE words --') == []
+    assert listed(client, q="***") == []
+    assert listed(client, q="lamp", where="price > 100") == ["lamp-04", "lamp-05"]
+
+
+def test_an_id_that_is_asked_for_comes_first(tmp_path, ask):
+    shop = Shop()
+    shop.put("a 7", 1, title="seven 7 7 7")
+    shop.put("7", 2, title="größe")
+    shop.put("kids/7", 3, title="other")
+    index(shop, tmp_path)
+    with ask(tmp_path) as client:
+        assert listed(client, q="7")[0] == "7"
+        assert listed(client, q="GROSSE") == []
+        assert listed(client, q="große") == ["7"]
+        assert client.get("/v1/items/kids%2F7").json()["id"] == "kids/7"
+
+
+def test_an_item_has_attributes_and_images(client, sample_store):
+    item = client.get("/v1/items/mug-01").json()
+    assert item["attributes"] == Store.open(sample_store).attributes("mug-01")
+    assert [image["image"] for image in item["images"]] == [f"mug-01-{n}.jpg" for n in range(1, 5)]
+    assert item["images"][0]["attributes"]["view"] == "packshot"
+
+
+def test_facets_count_values_and_leave_out_what_nobody_would_choose_from():
+    counter = FacetCounter()
+    for number in range(100):
+        counter.add(
+            {
+                "color": ["red", "blue", None][number % 3],
+                "sale": number % 4 == 0,
+                "title": f"item {number}",
+                "price": float(number),
+                "one": "same",
+                "mixed": "text" if number % 2 else 1,
+                "family": f"family {number % 35}" if number < 40 else None,
+            }
+        )
+    facets = {facet.name: facet for facet in counter.facets()}
+    assert set(facets) == {"color", "sale", "price"}
+    assert facets["color"].counts == [("red", 34), ("blue", 33)]
+    assert facets["sale"].counts == [(False, 75), (True, 25)]
+    assert (facets["price"].low, facets["price"].high, sum(facets["price"].bars)) == (0.0, 99.0, 100)
+
+
+def test_facets_of_the_samples(client):
+    facets = {facet["name"]: facet for facet in client.get("/v1/facets").json()["facets"]}
+    assert facets["category"]["counts"][0] == ["backpack", 5]
+    assert facets["price"]["kind"] == "range"
+    assert "title" not in facets
+
+
+def test_a_thumbnail_is_a_small_jpeg_of_an_image_of_the_index(client):
+    shown = client.get("/v1/items/mug-01").json()["images"][0]["thumbnail"]
+    response = client.get(shown, params={"side": 160})
+    assert response.headers["content-type"] == "image/jpeg"
+    assert "immutable" in response.headers["cache-control"]
+    image = Image.open(io.BytesIO(response.content))
+    assert (image.format, max(image.size)) == ("JPEG", 160)
+    assert client.get(shown, params={"side": 160}).content == response.content
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, "../../etc/passwd", "..%2F..%2Fetc%2Fpasswd", "ABC", "f" * 63])
+def test_only_images_of_the_index_are_shown(client, digest):
+    assert client.get(f"/v1/thumbnails/{digest}").status_code in {400, 404}
+
+
+def test_an_image_that_was_replaced_since_is_not_shown(tmp_path, ask):
+    root = tmp_path / "images"
+    root.mkdir()
+    for number in range(3):
+        (root / f"{number}.png").write_bytes(image(1000 + number))
+    run_index(open_catalog(root), tmp_path / "store", encoder=FakeEncoder())
+    with ask(tmp_path / "store") as client:
+        shown = [client.get(f"/v1/items/{number}").json()["images"][0]["thumbnail"] for number in range(3)]
+        (root / "0.png").write_bytes(png([[[255, 0, 0]]]))
+        (root / "1.png").unlink()
+        assert client.get(shown[2]).status_code == 200
+        for gone in shown[:2]:
+            response = client.get(gone)
+            assert response.status_code == 404
+            assert response.json()["error"]["details"]["reason"] == "missing"
+
+
+def test_thumbnails_take_only_so_much_room(tmp_path, monkeypatch, sample_store):
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
+    store = Store.open(sample_store)
+    thumbnails = Thumbnails(pixels=10**7, kept_bytes=30_000)
+    digests = [row.digest for rows in store.rows(range(8), limit=1).values() for row in rows]
+    sizes = [len(thumbnails.get(store, digest, 320)) for digest in digests]
+    kept = lambda: sum(file.stat().st_size for file in tmp_path.glob("thumbnails/320/*/*.jpg"))  # noqa: E731
+    assert kept() == sum(sizes) > 30_000
+    thumbnails.sweep()
+    assert 0 < kept() <= 27_000

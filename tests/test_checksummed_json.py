@@ -1,0 +1,70 @@
+import hashlib
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vision_recs.checksummed_json import dump_checksummed, load_checksummed
+from vision_recs.errors import StoreDamaged
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12)
+keys = st.text().filter(lambda key: key != "checksum")
+
+LABEL = {"name": "flat", "generation": 7, "price": 0.1, "files": {"é": None, "a": [1, 2]}}
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.dictionaries(keys, values))
+def test_what_was_sealed_comes_back(value):
+    assert load_checksummed(dump_checksummed(value)) == value
+
+
+def test_the_text_is_readable_json_with_its_own_checksum():
+    checksum = hashlib.sha256(b'{\n "b": 1,\n "d": 2\n}\n').hexdigest()
+    assert dump_checksummed({"b": 1, "d": 2}).decode() == f'{{\n "b": 1,\n "checksum": "{checksum}",\n "d": 2\n}}\n'
+
+
+def test_equal_values_give_equal_bytes_whatever_the_order_of_their_keys():
+    assert dump_checksummed(LABEL) == dump_checksummed(dict(reversed(LABEL.items())))
+
+
+def test_every_flipped_bit_is_noticed():
+    data = dump_checksummed(LABEL)
+    for bit in range(len(data) * 8):
+        altered = bytearray(data)
+        altered[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(StoreDamaged):
+            load_checksummed(bytes(altered))
+
+
+def test_every_cut_is_noticed():
+    data = dump_checksummed(LABEL)
+    for length in range(len(data)):
+        with pytest.raises(StoreDamaged):
+            load_checksummed(data[:length])
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        json.dumps,
+        lambda value: json.dumps({**value, "generation": 8}, sort_keys=True, indent=1) + "\n",
+        lambda value: json.dumps({key: value[key] for key in value if key != "checksum"}, sort_keys=True, indent=1),
+        lambda value: json.dumps([value]),
+        lambda _: "[" * 100_000,
+        lambda _: '"checksum"',
+        lambda _: "7",
+        lambda _: '{"checksum": "", "a": NaN}',
+    ],
+)
+def test_text_that_was_not_sealed_is_refused(rewrite):
+    with pytest.raises(StoreDamaged, match="bytes"):
+        load_checksummed(rewrite(json.loads(dump_checksummed(LABEL))).encode())
+
+
+@pytest.mark.parametrize("value", [{"checksum": "mine"}, {"a": float("nan")}, {"a": [float("inf")]}])
+def test_what_could_not_come_back_is_not_sealed(value):
+    with pytest.raises(ValueError, match=r"checksum|JSON"):
+        dump_checksummed(value)

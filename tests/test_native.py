@@ -1,0 +1,142 @@
+"""The functions in C give what an obvious computation gives, and NumPy stands in for them."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vision_recs import _native
+from vision_recs.errors import StoreDamaged
+from vision_recs.store import Store
+from vision_recs.vectors import exact_cosine, normalize_rows
+
+EVERY_HALF = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+DIMS = st.integers(1, 70)
+SEEDS = st.integers(0, 1 << 32)
+
+
+@pytest.fixture
+def compiled():
+    if _native.kernels is None:
+        assert "CI" not in os.environ, "where changes are tested, the functions in C have to be there"
+        pytest.skip("no compiler was there when visrec was installed")
+    return _native.kernels
+
+
+@pytest.fixture(params=["compiled", "NumPy"])
+def way(request, monkeypatch):
+    monkeypatch.setattr(
+        _native, "kernels", request.getfixturevalue("compiled") if request.param == "compiled" else None
+    )
+
+
+def halves(count, dim, seed):
+    random = np.random.default_rng(seed)
+    spread = 10.0 ** random.integers(-8, 4, (count, 1))  # many subnormal numbers
+    return (spread * random.standard_normal((count, dim))).astype(np.float16)
+
+
+def obvious_unit(row):
+    numbers = [float(number) for number in row]
+    length = math.sqrt(math.fsum(number * number for number in numbers))
+    return np.array([number / length for number in numbers]) if 0 < length < math.inf else np.zeros(len(row))
+
+
+@pytest.mark.usefixtures("way")
+def test_every_float16_number_is_read_as_it_is():
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled, alive = normalize_rows(np.stack([EVERY_HALF, np.ones_like(EVERY_HALF)], axis=1))
+        wide = EVERY_HALF.astype(np.float64)
+        expected = wide * (1 / np.sqrt(wide * wide + 1))
+    finite = np.isfinite(EVERY_HALF)
+    assert alive.tolist() == finite.tolist()
+    assert scaled[finite, 0].tolist() == expected[finite].astype(np.float32).tolist()
+    assert not scaled[~finite].any()
+
+
+@pytest.mark.usefixtures("way")
+def test_vectors_are_scaled_to_length_1():
+    @given(DIMS, SEEDS)
+    def check(dim, seed):
+        given_rows = halves(9, dim, seed)
+        given_rows[3] = 0
+        scaled, alive = normalize_rows(given_rows)
+        assert alive.tolist() == [bool(row.any()) for row in given_rows]
+        expected = np.array([obvious_unit(row) for row in given_rows])
+        np.testing.assert_allclose(scaled, expected, rtol=1.2e-7, atol=1e-45)
+
+    check()
+
+
+@pytest.mark.usefixtures("way")
+def test_a_cosine_is_the_sum_of_the_products_to_the_step():
+    @given(DIMS, SEEDS)
+    def check(dim, seed):
+        vectors, queries = (normalize_rows(halves(6, dim, seed + more))[0] for more in (0, 1))
+        vectors, queries = vectors.reshape(2, 3, dim), queries[:2]
+        scores = exact_cosine(vectors, queries[:, None, :])
+        for number, query in enumerate(queries):
+            for row, score in zip(vectors[number], scores[number], strict=True):
+                exact = math.fsum(float(one) * float(other) for one, other in zip(row, query, strict=True))
+                assert abs(min(1.0, max(-1.0, exact)) - score) <= 2.0**-25 * 1.001
+                assert score == exact_cosine(row[None], query)[0] == exact_cosine(query[None], row)[0]
+
+    check()
+
+
+@pytest.mark.usefixtures("way")
+def test_the_vectors_of_a_store_come_in_the_order_they_are_asked_for(indexed_samples):
+    store = Store.open(indexed_samples[0])
+    every = store.positions()
+    kept = {}
+    for shard in store.manifest.shards:
+        rows = np.load(store.layout.shard(shard.name) / "vectors.npy")
+        kept |= {shard.first + number: obvious_unit(row) for number, row in enumerate(rows)}
+    asked = np.random.default_rng(0).permutation(np.tile(every, 3))
+    together = store.vectors(asked)
+    np.testing.assert_allclose(together, [kept[position] for position in asked.tolist()], rtol=1e-6, atol=1e-9)
+    for position, vector in zip(asked[:20].tolist(), together[:20], strict=True):
+        assert store.vectors(np.array([position]))[0].tolist() == vector.tolist()
+    for nowhere in (-1, int(every.max()) + 1, 1 << 60):
+        with pytest.raises(StoreDamaged, match="is in no shard"):
+            store.vectors(np.array([every[0], nowhere]))
+    store.close()  # what is asked for afterwards is mapped again
+    assert store.vectors(asked).tolist() == together.tolist()
+    store.close()
+
+
+def test_arrays_that_do_not_fit_together_are_refused(compiled):
+    half, unit, alive = np.zeros((3, 4), np.float16), np.zeros((3, 4), np.float32), np.zeros(3, bool)
+    where = np.zeros(2, np.int64)
+    positions = np.zeros(3, np.int64)
+    for arguments in (
+        (half[:2], unit, alive, 4),
+        (half, unit[:2], alive, 4),
+        (half, unit, alive, 5),
+        (half, unit, alive, 0),
+        (half[:, ::2], unit, alive, 4),
+    ):
+        with pytest.raises(ValueError, match=r"fit together|no numbers|contiguous"):
+            compiled.scale_half(*arguments)
+    for arguments in (
+        (positions[:2], where, where, where, unit, alive, 4),
+        (positions, where, where[:1], where, unit, alive, 4),
+        (positions, where, where, where[:1], unit, alive, 4),
+        (positions, where, where, where, unit[:2], alive, 4),
+    ):
+        with pytest.raises(ValueError, match="fit together"):
+            compiled.gather_half(*arguments)
+    assert compiled.gather_half(positions, where, where, where, unit, alive, 4) == 0  # the first of them is in no shard
+    for arguments in ((unit, unit[:2], np.zeros(3, np.float32), 4), (unit, unit, np.zeros(2, np.float32), 4)):
+        with pytest.raises(ValueError, match="fit together"):
+            compiled.cosines(*arguments)
+    with pytest.raises(TypeError, match="4 arguments"):
+        compiled.cosines(unit, unit)
+    unit.flags.writeable = False
+    with pytest.raises((ValueError, BufferError), match=r"read-only|not writable"):
+        compiled.scale_half(half, unit, alive, 4)

@@ -1,0 +1,1 @@
+"""Work over the whole catalog: the neighbors of every item, and duplicates."""

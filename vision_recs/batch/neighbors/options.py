@@ -1,0 +1,101 @@
+"""What a table is to hold, and what was written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from vision_recs.errors import VisionRecsError
+from vision_recs.recommend.policy import Policy
+
+if TYPE_CHECKING:  # most tables have no filter
+    from vision_recs.filters import Filter
+
+SUFFIXES = (".parquet", ".jsonl", ".csv")
+
+Method: TypeAlias = Literal["auto", "exact", "index"]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Is told how many images of how many are done, from the calling thread; it should return quickly."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborsOptions:
+    """The *k* items that are similar to each item, under *policy*.
+
+    Only items that match *where* are similar to any, and only those that match *query_filter* get a list. *method* is
+    "exact" (all images are compared with all), "index" (that of the store is asked), or "auto": exact where that is
+    at most 300,000 images with as many. *changed_since* is an older generation: only the items whose list is another one than
+    it was then are written. *nested* makes one JSON value of each list.
+    """
+
+    k: int = 20
+    where: Filter | None = None
+    query_filter: Filter | None = None
+    policy: Policy = field(default_factory=Policy)
+    method: Method = "auto"
+    changed_since: int | None = None
+    nested: bool = False
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse a table of nothing."""
+        if self.k < 1:
+            raise ValueError(f"the table is to have k = {self.k} items for each; ask for 1 or more")
+
+    def check(self, out: Path) -> None:
+        """Raise VisionRecsError where *out* has a suffix that these options cannot be written to."""
+        if out.suffix not in SUFFIXES:
+            raise VisionRecsError(f"{out} ends in none of {', '.join(SUFFIXES)}, which say how to write it; name it so")
+        if self.nested and out.suffix != ".jsonl":
+            raise VisionRecsError(f"{out} cannot hold one JSON value an item; name a file that ends in .jsonl")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides the lists, as JSON takes it."""
+        policy = self.policy
+        return {
+            "k": self.k,
+            "where": _text(self.where),
+            "query_filter": _text(self.query_filter),
+            "policy": {
+                "one_per": policy.one_per,
+                "where": _text(policy.where),
+                "exclude": sorted(policy.exclude),
+                "min_score": policy.min_score,
+                "diversity": policy.diversity,
+                "rules": None if policy.rules is None else _digest(repr(policy.rules)),
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborsReport:
+    """What was written: *rows* of *items*, of which *resumed* were found done by an earlier run.
+
+    *method* is "exact", or the name of the index that was asked; *recall* is recall@k of the latter against exact
+    search, as measured on some vectors, and 1 for the former.
+    """
+
+    out: str
+    items: int
+    rows: int
+    resumed: int
+    k: int
+    generation: int
+    changed_since: int | None
+    encoder: str
+    fingerprint: str
+    method: str
+    recall: float
+    seconds: float
+
+
+def _text(where: Filter | None) -> str | None:
+    return None if where is None else str(where)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,73 @@
+"""What an adapter yields, whatever will run it: the image tower of a model and the pixels that it wants."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vision_recs.errors import EncoderError
+from vision_recs.types import EncoderSpec, PixelRecipe
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTower:
+    """A network in float32, on the CPU, in evaluation mode, that maps images to features.
+
+    *module* takes float32 (n, 3, height, width), normalized with the recipe's mean and std, and returns (n, dim).
+    """
+
+    module: nn.Module
+    recipe: PixelRecipe
+    pooling: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextTower:
+    """What maps words into the space of an *image* tower, on the CPU in float32.
+
+    *features* takes n texts and returns (n, dim).
+    """
+
+    image: ImageTower
+    features: Callable[[Sequence[str]], Tensor]
+
+
+def spec_of(name: str, tower: ImageTower) -> EncoderSpec:
+    """Return the spec of *tower* under its canonical *name*; runs the network once to learn its dim."""
+    return EncoderSpec(
+        name=name, weights=digest(tower.module), dim=_dim(name, tower), recipe=tower.recipe, pooling=tower.pooling
+    )
+
+
+def digest(module: nn.Module) -> str:
+    """Return the SHA-256 of the tensors of *module* in hexadecimal: name, dtype, shape and bytes, ordered by name.
+
+    The file they were read from leaves no trace, nor do the step counters of batch normalization, which no vector
+    depends on.
+    """
+    whole = hashlib.sha256()
+    for name, tensor in _weights(module):
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        whole.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return whole.hexdigest()
+
+
+def is_step_counter(name: str) -> bool:
+    """Return whether the tensor *name* counts training steps and takes no part in inference."""
+    return name.endswith("num_batches_tracked")
+
+
+def _weights(module: nn.Module) -> Iterable[tuple[str, Tensor]]:
+    return ((name, tensor) for name, tensor in sorted(module.state_dict().items()) if not is_step_counter(name))
+
+
+def _dim(name: str, tower: ImageTower) -> int:
+    with torch.inference_mode():
+        features = tower.module(torch.zeros(1, 3, *tower.recipe.size))
+    if not isinstance(features, Tensor) or features.ndim != 2:  # noqa: PLR2004 - one row an image
+        raise EncoderError(f"{name} does not give one vector an image; choose a model that pools its features")
+    return features.shape[1]

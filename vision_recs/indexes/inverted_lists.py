@@ -1,0 +1,167 @@
+"""The codes of an inverted index on the disk: segments by list, mapped, and read list by list when a search needs them.
+
+A segment is three NumPy files: `<name>.codes.npy` (n, code size), list after list; `<name>.positions.npy` (n,), the
+positions of these codes in the store; `<name>.offsets.npy` (lists + 1,), where each list begins. Segments are never
+changed, so that a generation shares those of the one before. `dead.npy` holds the positions that are gone, ascending.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.npy import mmap_array
+
+_DEAD = "dead.npy"
+_PARTS = ("codes", "positions", "offsets")
+
+
+class Segment(NamedTuple):
+    """Codes (n, code size) and their positions (n,), ordered by list: list i from offsets[i] to offsets[i + 1]."""
+
+    codes: NDArray[np.uint8]
+    positions: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, codes: NDArray[np.uint8], positions: NDArray[np.int64], lists: NDArray[np.int64], *, count: int
+    ) -> Segment:
+        """Return the segment of *codes* whose vectors belong to *lists*, of which there are *count*."""
+        order = np.argsort(lists, kind="stable")
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(lists, minlength=count))))
+        return cls(codes[order], positions[order], offsets)
+
+    def without(self, dead: NDArray[np.int64]) -> Segment:
+        """Return the segment without the positions *dead*."""
+        kept = ~among(self.positions, dead)
+        counts = np.concatenate(([0], np.cumsum(kept)))
+        return Segment(self.codes[kept], self.positions[kept], counts[self.offsets])
+
+    def save(self, directory: Path, name: str) -> None:
+        """Write the files of the segment *name*."""
+        for part in _PARTS:
+            np.save(directory / f"{name}.{part}.npy", np.ascontiguousarray(getattr(self, part)))
+
+    @classmethod
+    def map(cls, directory: Path, name: str) -> Segment:
+        """Map the files of the segment *name*; raises StoreDamaged where they are none or do not fit together."""
+        codes = mmap_array(directory / f"{name}.codes.npy", np.uint8, columns=True)
+        positions = mmap_array(directory / f"{name}.positions.npy", np.int64)
+        return cls(codes, positions, mmap_array(directory / f"{name}.offsets.npy", np.int64))
+
+
+def share(old: Path, directory: Path, name: str) -> None:
+    """Let *directory* have the segment *name* of *old*, too: as the same files where the file system allows it."""
+    for part in _PARTS:
+        file = f"{name}.{part}.npy"
+        try:
+            os.link(old / file, directory / file)
+        except OSError:
+            shutil.copyfile(old / file, directory / file)
+
+
+def merged(segments: Sequence[Segment], dead: NDArray[np.int64]) -> Segment:
+    """Return one segment that holds all of *segments* but the positions *dead*."""
+    count = len(segments[0].offsets) - 1
+    lists = [np.repeat(np.arange(count), np.diff(segment.offsets)) for segment in segments]
+    positions = np.concatenate([segment.positions for segment in segments])
+    codes = np.concatenate([segment.codes for segment in segments])
+    return Segment.of(codes, positions, np.concatenate(lists), count=count).without(dead)
+
+
+def save_dead(directory: Path, dead: NDArray[np.int64]) -> None:
+    """Write which positions of the segments are gone."""
+    np.save(directory / _DEAD, np.sort(dead))
+
+
+def read_dead(directory: Path) -> NDArray[np.int64]:
+    """Return the positions of the segments that are gone, ascending."""
+    return mmap_array(directory / _DEAD, np.int64)
+
+
+class Lists:
+    """Gives FAISS each list when it is first needed. Safe to use from several threads."""
+
+    def __init__(self, index: faiss.IndexIVFPQFastScan, segments: Sequence[Segment], dead: NDArray[np.int64]) -> None:
+        """Fill the empty *index* from *segments*, but for the positions *dead*."""
+        self._lists = faiss.downcast_InvertedLists(index.invlists)
+        self._packer = index.get_CodePacker()
+        self._segments = segments
+        self._dead = dead
+        self._read = np.zeros(index.nlist, dtype=np.bool_)
+        self._lock = threading.Lock()
+        index.ntotal = self.total = sum(len(segment.positions) for segment in segments) - len(dead)
+
+    def need(self, lists: NDArray[np.int64]) -> None:
+        """Have all of *lists* there; a negative number is none."""
+        wanted = lists[lists >= 0]
+        if self._read[wanted].all():
+            return
+        with self._lock:
+            for number in sorted(set(wanted[~self._read[wanted]].tolist())):
+                self._fill(number)
+                self._read[number] = True
+
+    def sizes(self, mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Return how many vectors each list holds, or how many of those that *mask* marks by position."""
+        sizes = np.zeros(len(self._read), np.int64)
+        for segment in self._segments:
+            if mask is None:
+                sizes += np.diff(segment.offsets)
+            else:
+                marked = np.concatenate(([0], np.cumsum(mask[segment.positions])))
+                sizes += np.diff(marked[segment.offsets])
+        return sizes
+
+    def _fill(self, number: int) -> None:
+        positions, codes = self._entries(number)
+        if not len(positions):
+            return
+        blocks = -(-len(positions) // self._packer.nvec)
+        flat = np.zeros((blocks * self._packer.nvec, codes.shape[1]), np.uint8)
+        flat[: len(codes)] = codes
+        packed = np.empty((blocks, self._packer.block_size), np.uint8)
+        for number_of_block in range(blocks):
+            self._packer.pack_all(
+                faiss.swig_ptr(flat[number_of_block * self._packer.nvec :]), faiss.swig_ptr(packed[number_of_block])
+            )
+        self._lists.add_entries(number, len(positions), faiss.swig_ptr(positions), faiss.swig_ptr(packed))
+
+    def _entries(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Return what list *number* holds, all segments together."""
+        places = [segment.offsets[number : number + 2].tolist() for segment in self._segments]
+        pairs = list(zip(self._segments, places, strict=True))
+        positions = np.concatenate([segment.positions[begin:end] for segment, (begin, end) in pairs])
+        codes = np.concatenate([segment.codes[begin:end] for segment, (begin, end) in pairs])
+        if len(self._dead):
+            kept = ~among(positions, self._dead)
+            positions, codes = positions[kept], codes[kept]
+        return positions, codes
+
+
+def positions_of(segments: Iterable[Segment]) -> NDArray[np.int64]:
+    """Return the positions of all codes in *segments*, ascending."""
+    return np.sort(np.concatenate([np.empty(0, np.int64), *(segment.positions for segment in segments)]))
+
+
+def among(positions: NDArray[np.int64], ordered: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which of *positions* are among the ascending *ordered* (np.isin would load numpy.ma)."""
+    if not len(ordered):
+        return np.zeros(len(positions), np.bool_)
+    places = np.minimum(np.searchsorted(ordered, positions), len(ordered) - 1)
+    found: NDArray[np.bool_] = ordered[places] == positions
+    return found
+
+
+def missing(some: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return which of *some* are not among the ascending *others*."""
+    return some[~among(some, others)]

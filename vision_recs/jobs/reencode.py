@@ -1,0 +1,57 @@
+"""The items of a store, embedded by another encoder: beside the store, and kept for the next time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from vision_recs.catalog.files import ImageFiles
+from vision_recs.encoders.model_cache import cache_folder
+from vision_recs.encoders.registry import canonical_name
+from vision_recs.jobs.indexing import embed
+from vision_recs.jobs.progress import Report, silent
+from vision_recs.store import Store
+from vision_recs.types import Item
+
+
+class StoredItems:
+    """The items of a store as a catalog: what is in the index, from the images as they are now."""
+
+    def __init__(self, store: Store) -> None:
+        """Take the items of *store*; its images are read from where its catalog has them."""
+        self.location = store.manifest.catalog.location
+        self.root = store.manifest.catalog.root
+        self._store = store
+        self._files = ImageFiles(self.root)
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yield each item that has an image, by id."""
+        for item, attributes in self._store.items.all_attributes():
+            images = self._store.items.images(item)
+            names = tuple(image.image for image in images)
+            yield Item(item, names, attributes, tuple(image.attributes for image in images))
+
+    def read(self, reference: str) -> bytes:
+        """Return the bytes of an image; raises ImageError: missing, unreadable or empty."""
+        return self._files.read(reference)
+
+    def signature(self, reference: str) -> str | None:
+        """Return a token that changes when the file may have."""
+        return self._files.signature(reference)
+
+
+def store_of_encoder(store: Store, encoder: str, *, progress: Report = silent) -> Store:
+    """Return *store* itself where *encoder* made its vectors and nothing was learnt, else one made by *encoder*.
+
+    That one is kept in the cache of visrec, and the next time only what changed is embedded. Raises EncoderError,
+    StoreError and EmptyCatalog.
+    """
+    name = canonical_name(encoder)
+    if store.manifest.encoder.name == name and store.manifest.projection is None:
+        return store
+    key = hashlib.sha256(f"{store.layout.root.absolute()}\n{name}".encode()).hexdigest()[:16]
+    folder = Path(cache_folder()) / "compared" / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    embed(StoredItems(store), folder, encoder=name, progress=progress)
+    return Store.open(folder)

@@ -1,0 +1,1 @@
+"""Attribute columns: how they are built, written, read, and filtered."""
