@@ -49,7 +49,7 @@ def test_a_wrong_filter_says_where(client):
         ("id=mug-01&k=ten", "$.k"),
         ("id=mug-01&k=1&k=2", "'k' twice"),
         ("id=mug-01&negative=mug-01", "asked for and asked against"),
-        ("id=mug-01&one_per=color", "one_per"),
+        ("id=mug-01&one_per=hue", "one_per"),
         ("id=mug-01&diversity=1", "$.diversity"),
         ("id=mug-01&min_score=nan", "$.min_score"),
         ("id=mug-01&limit=3", "limit"),

@@ -3,7 +3,7 @@
 import { Failed, getFacets, getInfo, getItem, getItems, getSimilar, openSession } from "/page/api.js";
 import { card } from "/page/cards.js";
 import { showDetails } from "/page/details.js";
-import { $, icon, make, number, image, titleOf } from "/page/elements.js";
+import { $, icon, make, number, picture, titleOf } from "/page/elements.js";
 import { showFacets } from "/page/facets.js";
 import { asks, empty, fromAddress, toAddress, where } from "/page/state.js";
 
@@ -169,7 +169,7 @@ function itemChip(id, side, kind) {
 }
 
 function chip(kind, name, source, remove) {
-  const image = source ? image(source, "", { lazy: false, side: 160 }).firstChild : null;
+  const image = source ? picture(source, "", { lazy: false, side: 160 }).firstChild : null;
   return make("li", { classes: `chip ${kind === "less like" ? "dislike" : ""}` }, image,
     make("div", { classes: "what" }, make("p", { classes: "kind", text: kind }), make("p", { classes: "name", text: name, title: name })),
     make("button", { type: "button", "aria-label": `Remove ${name}`, onclick: remove }, icon("close")));
@@ -190,10 +190,10 @@ async function learn(id) {
 // ---- images: dropped, pasted, chosen ----
 
 async function take(files) {
-  const images = [...files].filter((file) => file.type.startsWith("image/")).slice(0, 8);
-  if (!images.length) { notice("That is no image. JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF are read.", true); return; }
-  const blobs = await Promise.all(images.map(smaller));
-  const images = blobs.map((blob, at) => ({ blob, name: images[at].name || "pasted image", url: URL.createObjectURL(blob) }));
+  const chosen = [...files].filter((file) => file.type.startsWith("image/")).slice(0, 8);
+  if (!chosen.length) { notice("That is no image. JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF are read.", true); return; }
+  const blobs = await Promise.all(chosen.map(smaller));
+  const images = blobs.map((blob, at) => ({ blob, name: chosen[at].name || "pasted image", url: URL.createObjectURL(blob) }));
   go({ ...empty(), filters: state.filters, diversity: state.diversity, images });
 }
 

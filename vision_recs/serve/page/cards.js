@@ -1,6 +1,6 @@
 // The cards of the grid.
 
-import { icon, make, image, priceOf, summaryOf, titleOf } from "/page/elements.js";
+import { icon, make, picture, priceOf, summaryOf, titleOf } from "/page/elements.js";
 
 // match: an item of a list, or a match with its score; on: what happens when the card is used.
 export function card(match, state, on) {
@@ -8,7 +8,7 @@ export function card(match, state, on) {
   const isLiked = state.likes.includes(match.id);
   const isDisliked = state.dislikes.includes(match.id);
   return make("li", { classes: "card", "data-id": match.id },
-    image(match.thumbnail, title),
+    picture(match.thumbnail, title),
     make("button", { classes: "open", type: "button", "aria-label": `What looks like ${title}`, onclick: () => on.open(match) }),
     make("div", { classes: "acts" },
       act("like", "More like this", isLiked, () => on.like(match)),

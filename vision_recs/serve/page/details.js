@@ -1,7 +1,7 @@
 // The dialog that tells all of an item, and why it is in an answer.
 
 import { getItem } from "/page/api.js";
-import { $, icon, make, image, titleOf } from "/page/elements.js";
+import { $, icon, make, picture, titleOf } from "/page/elements.js";
 import { verdicts } from "/page/cards.js";
 
 export async function showDetails(match, images, on) {
@@ -29,15 +29,15 @@ async function why(match, images) {
   const meetings = match.explanation.terms.map((part) => {
     const source = part.kind === "image" ? images.find((each) => each.name === part.query)?.url
       : thumbnails.get(part.query + "\n" + part.image);
-    const asked = source ? image(source, part.query, { lazy: false }).firstChild : make("p", { classes: "words", text: `“${part.query}”` });
+    const asked = source ? picture(source, part.query, { lazy: false }).firstChild : make("p", { classes: "words", text: `“${part.query}”` });
     const weight = part.weight === 1 ? "" : `, weight ${part.weight}`;
     const text = part.kind === "negative" ? `to move away from ${part.query}${weight}` : `the image that is most like ${part.kind === "text" ? "these words" : part.query}${weight}`;
     return make("li", { classes: "meeting" },
-      image(match.thumbnail, match.id, { lazy: false }).firstChild,
+      picture(match.thumbnail, match.id, { lazy: false }).firstChild,
       make("span", { classes: "cos", text: part.score.toFixed(2) }), asked, make("span", { classes: "soft", text }));
   });
   const said = verdicts(match.explanation);
-  return make("section", {}, make("h3", { text: "Explanation it is here" }), make("ul", { classes: "met" }, ...meetings),
+  return make("section", {}, make("h3", { text: "Why it is here" }), make("ul", { classes: "met" }, ...meetings),
     said.length ? make("p", { classes: "notes" }, ...said.map((text) => make("span", { text }))) : null);
 }
 

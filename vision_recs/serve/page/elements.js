@@ -34,7 +34,7 @@ export function icon(name) {
   return svg;
 }
 
-export function image(source, alt, { lazy = true, side = 320 } = {}) {
+export function picture(source, alt, { lazy = true, side = 320 } = {}) {
   const image = make("img", { alt, loading: lazy ? "lazy" : "eager", decoding: "async", draggable: "false" });
   const holder = make("div", { classes: "image" }, image);
   image.addEventListener("error", () => holder.classList.add("gone"));
@@ -46,7 +46,7 @@ export function titleOf(id, attributes) {
   return String(attributes.title || attributes.name || id);
 }
 
-const READ_FIRST = ["category", "brand", "color", "color", "material"];
+const READ_FIRST = ["category", "brand", "color", "material"];
 
 export function summaryOf(attributes) {
   return READ_FIRST.filter((name) => attributes[name]).slice(0, 2).map((name) => attributes[name]).join(" · ");

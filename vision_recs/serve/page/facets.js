@@ -2,7 +2,7 @@
 
 import { make, number } from "/page/elements.js";
 
-const FIRST = ["category", "price", "color", "color", "brand"];
+const FIRST = ["category", "price", "color", "brand"];
 const rank = (facet) => (FIRST.indexOf(facet.name) + FIRST.length + 1) % (FIRST.length + 1) + (facet.kind === "range" ? 0.5 : 0);
 
 export function showFacets(form, facets, state, changed) {
