@@ -1,4 +1,4 @@
-"""`visrec duplicates`: items that are the same thing twice, and placeholder images."""
+"""`visrec duplicates`: groups of items that look the same, and placeholder images."""
 
 from __future__ import annotations
 
@@ -25,29 +25,34 @@ def duplicates(
         float | None,
         typer.Option(
             metavar="NUMBER",
-            help="Two items are alike whose best pair of images has this score. [default: found on the data, as what "
-            "is 3.5 deviations nearer than the nearest items of another product usually are; 0.9 to 0.985]",
+            help="The least score of the best pair of images of two duplicates. [default: measured on the data, 3.5 "
+            "standard deviations above the usual score of the nearest item of another product; 0.9 to 0.985]",
         ),
     ] = None,
     one_per: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Items that share this attribute are variants, and duplicates only by the same bytes; 'item': none "
-            "are. [default: variant_group]",
+            help="Items with the same value of this attribute are variants, and duplicates only where their images "
+            "have the same bytes; 'item': no items are variants. [default: variant_group]",
         ),
     ] = None,
     placeholder: Annotated[
-        int, typer.Option(min=2, help="An image that so many products show is a placeholder, and counts for nothing.")
+        int,
+        typer.Option(
+            min=2, help="An image that at least this many products share is a placeholder and is not compared."
+        ),
     ] = 10,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row for each item, too.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a table with a row for each item, too.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of images, too.")] = None,
     store: options.Store = options.STORE,
     device: options.Device = "auto",
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Print groups of items that look the same, every two of them, and placeholders that many items show."""
+    """Print groups of items that look the same, and placeholder images that many items share."""
     from vision_recs.batch.duplicates import DuplicateOptions, find_duplicates
     from vision_recs.jobs.progress import Progress
     from vision_recs.recommend import EVERY_ITEM, VARIANTS
@@ -57,11 +62,11 @@ def duplicates(
         raise typer.BadParameter(f"{threshold} is not above 0 and at most 1", param_hint="--threshold")
     opened = Store.open(store)
     opened.pin()
-    apart = VARIANTS if one_per is None else None if one_per == EVERY_ITEM else one_per
-    wanted = DuplicateOptions(threshold=threshold, one_per=apart, placeholder=placeholder, device=device)
+    variants = VARIANTS if one_per is None else None if one_per == EVERY_ITEM else one_per
+    chosen = DuplicateOptions(threshold=threshold, one_per=variants, placeholder=placeholder, device=device)
     with show_progress(quiet=quiet) as progress:
         found = find_duplicates(
-            opened, wanted, progress=lambda done, total: progress(Progress("comparing", done, total))
+            opened, chosen, progress=lambda done, total: progress(Progress("comparing", done, total))
         )
     if json:
         _print_json(found)
@@ -85,7 +90,7 @@ def _print_json(found: Duplicates) -> None:
 
 
 def _print_groups(found: Duplicates) -> None:
-    how = ", found on the data" if found.found_on_data else ""
+    how = ", measured on the data" if found.found_on_data else ""
     typer.echo(
         f"{_counted(len(found.groups), 'group')} of duplicates and {_counted(len(found.placeholders), 'placeholder')} "
         f"among {_counted(found.items, 'item')}; threshold {found.threshold:.3f}{how}"
@@ -106,10 +111,10 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _write_csv(path: Path, found: Duplicates) -> None:
-    """Write a row for each item of a group or a placeholder; groups are numbered from 1."""
+    """Write a row for each item of a group or of a placeholder; groups are numbered from 1."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv_file.writer(file)
-        writer.writerow(("group", "kind", "score", "item", "image"))
+        writer.writerow(("group", "kind", "score", "item_id", "image"))
         for number, group in enumerate(found.groups, 1):
             for item, image in zip(group.items, group.images, strict=True):
                 writer.writerow((number, group.kind, f"{group.score:.6f}", item, image))

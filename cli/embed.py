@@ -1,4 +1,4 @@
-"""`visrec embed`: the batch job alone."""
+"""`visrec embed`: embed a catalog, without building an index."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def embed(
     catalog: options.Catalog,
     store: options.Store = options.STORE,
     export: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write id, image and vector of every image as Parquet.")
+        Path | None, typer.Option(metavar="DIR", help="Write the id, image and vector of every image as Parquet.")
     ] = None,
-    shard_size: Annotated[
-        int, typer.Option(min=1, help="Images written at a time, and so the most that a crash can cost.")
-    ] = 4096,
-    limit: Annotated[int | None, typer.Option(min=1, help="End after so many new images; run again to go on.")] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Images of a shard: the most that a crash can cost.")] = 4096,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="End after this many new images; run it again to continue.")
+    ] = None,
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Try images again that could not be used before.")
     ] = False,
     encoder: options.Encoder = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
-    precision: options.Precise = options.Precision.AUTO,
+    precision: options.PrecisionOption = options.Precision.AUTO,
     id_column: options.IdColumn = None,
     image_column: options.ImageColumn = None,
     image_attribute: options.ImageAttribute = None,
@@ -36,7 +36,7 @@ def embed(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Embed what is new in a catalog, without building an index; stop it at any time and run it again."""
+    """Embed the new images of a catalog, without building an index; stop it at any time and run it again."""
     from vision_recs.catalog import CatalogOptions
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import embed as job

@@ -1,4 +1,4 @@
-"""How measures look on a terminal and as JSON."""
+"""What measures look like on a terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SHOWN_GROUPS = 20
 
 
 def relevance_json(relevance: Relevance, comparison: Comparison | None) -> dict[str, object]:
-    """Return what `visrec evaluate --json` says: the measures, beside what they come from."""
+    """Return the object that `visrec evaluate --json` prints: the measures and their provenance."""
     value = _relevance(relevance)
     if comparison is not None:
-        value["against"] = _relevance(comparison.other)
+        value["baseline"] = _relevance(comparison.other)
         value["differences"] = {
             name: {**asdict(difference), "is_real": difference.is_real}
             for name, difference in comparison.differences.items()
@@ -42,7 +42,7 @@ def _relevance(relevance: Relevance) -> dict[str, object]:
             {"value": group.value, "queries": group.queries, **intervals_json(group.measures)}
             for group in relevance.groups
         ],
-        "recommended": asdict(relevance.exposure),
+        "exposure": asdict(relevance.exposure),
         "provenance": asdict(relevance.provenance),
     }
 
@@ -53,9 +53,11 @@ def intervals_json(measures: Mapping[str, Interval]) -> dict[str, dict[str, floa
 
 
 def print_relevance(relevance: Relevance, comparison: Comparison | None) -> None:
-    """Print tables of the measures, of the groups, and of how recommendations spread."""
-    asked = f"{relevance.queries:,} queries against {relevance.targets:,} items, similar by {relevance.truth}"
-    typer.echo(asked + (f"; to {relevance.skipped:,} more nothing is similar" if relevance.skipped else ""))
+    """Print a table of the measures, a table of the groups, and how recommendations spread over the catalog."""
+    skipped = f"; {relevance.skipped:,} more queries have no relevant item" if relevance.skipped else ""
+    typer.echo(
+        f"{relevance.queries:,} queries against {relevance.targets:,} items, similar by {relevance.truth}{skipped}"
+    )
     if comparison is None:
         print_table(("", "", "95 %"), [(_words(name), *_cells(found)) for name, found in relevance.measures.items()])
     else:
@@ -69,8 +71,8 @@ def print_relevance(relevance: Relevance, comparison: Comparison | None) -> None
         print_table((relevance.grouped_by or "", "queries", "precision at 10", "95 %"), rows)
     exposure = relevance.exposure
     typer.echo(
-        f"\nten each reach {exposure.coverage:.1%} of the items (Gini {exposure.gini:.2f}); the most recommended "
-        f"hundredth takes {exposure.top_percent:.1%}; diversity {exposure.diversity:.2f}"
+        f"\ncatalog coverage@10 {exposure.coverage:.1%}, Gini {exposure.gini:.2f}, share of the top 1% of items "
+        f"{exposure.top_percent:.1%}, diversity {exposure.diversity:.2f}"
     )
 
 
@@ -91,8 +93,8 @@ def _print_comparison(comparison: Comparison) -> None:
 
 
 def difference_cells(difference: Difference) -> tuple[str, str, str, str]:
-    """Return a difference, its bounds, how likely chance is, and the verdict, as the cells of a row."""
-    verdict = "chance may do as much"
+    """Return the cells of a row: a difference, its 95 % bounds, its p value, and the verdict."""
+    verdict = "not significant"
     if difference.is_real:
         verdict = "B is better" if difference.value > 0 else "A is better"
     bounds = f"{difference.low:+.3f} to {difference.high:+.3f}"
@@ -100,7 +102,7 @@ def difference_cells(difference: Difference) -> tuple[str, str, str, str]:
 
 
 def print_index_quality(found: Sequence[IndexQuality]) -> None:
-    """Print a table of what each index finds, and how fast."""
+    """Print a table of the recall and the latency of each index."""
     rows = [
         (
             quality.index_type,

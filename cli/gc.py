@@ -1,4 +1,4 @@
-"""`visrec gc`: reclaim space."""
+"""`visrec gc`: remove older generations."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .output import print_json
 
 
 def gc(store: options.Store = options.STORE, json: options.Json = False) -> None:
-    """Remove what the published generation does not use."""
-    from vision_recs.store import collect
+    """Remove older generations and all files that only they use."""
+    from vision_recs.store import garbage_collect
 
-    reclaimed = collect(store)
+    reclaimed = garbage_collect(store)
     if json:
         print_json(asdict(reclaimed))
     else:

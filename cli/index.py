@@ -1,4 +1,4 @@
-"""`visrec index`: catalog -> store -> index, in one."""
+"""`visrec index`: embed a catalog and build its index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def index(
     encoder: options.Encoder = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
-    precision: options.Precise = options.Precision.AUTO,
+    precision: options.PrecisionOption = options.Precision.AUTO,
     id_column: options.IdColumn = None,
     image_column: options.ImageColumn = None,
     image_attribute: options.ImageAttribute = None,
@@ -31,18 +31,21 @@ def index(
         ),
     ] = None,
     max_memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="What the index may take in memory, as 4GB. [default: as before]")
+        str | None,
+        typer.Option(metavar="SIZE", help="The most memory that the index may take, as 4GB. [default: as before]"),
     ] = None,
     target_recall: Annotated[
         float | None,
         typer.Option(
-            min=0.5, max=1.0, help="What share of the 10 nearest it has to find. [default: as before, at first 0.95]"
+            min=0.5,
+            max=1.0,
+            help="The share of the 10 nearest images that the index has to find. [default: as before, at first 0.95]",
         ),
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Index a catalog; run it again after changes, and only the difference is done."""
+    """Index a catalog; run it again after changes, and only new images are embedded."""
     from vision_recs.catalog import CatalogOptions
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import index as job
@@ -65,4 +68,4 @@ def index(
 def _hint_at_table(catalog: Path) -> None:
     table = next((catalog / name for name in ("catalog.csv", "catalog.parquet") if (catalog / name).is_file()), None)
     if table:
-        typer.echo(f"each image became an item; for the items and attributes of {table}, index that file instead")
+        typer.echo(f"each image became an item; for the items and attributes of {table}, run visrec index {table}")

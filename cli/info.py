@@ -1,4 +1,4 @@
-"""`visrec info`: what is in the index."""
+"""`visrec info`: what is in the store."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ MEASURED = (
     "bytes_per_vector",
     "build_seconds",
 )
-"""What an index turned out to be: see `vision_recs.indexes.IndexStats`."""
+"""The measured properties of an index: see `vision_recs.indexes.IndexStats`."""
 
 
 def info(store: options.Store = options.STORE, json: options.Json = False) -> None:
-    """Print what is in the index and how it was made."""
+    """Print what is in the store, how it was made, and how good its index is."""
     from vision_recs.store import Store, size
 
     opened = Store.open(store)
     manifest = opened.manifest
-    facts = {
+    values = {
         "items": manifest.items,
         "images": manifest.images,
         "vectors": len(opened.positions()),
@@ -45,15 +45,15 @@ def info(store: options.Store = options.STORE, json: options.Json = False) -> No
         "visrec": manifest.visrec,
     }
     if json:
-        print_json(facts)
+        print_json(values)
     else:
-        print_table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in facts.items()])
+        print_table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in values.items()])
 
 
 def _measured(index: Mapping[str, Any], recall: float) -> dict[str, object]:
-    """Return what was measured of the index; of one that was not built, only what exact search finds."""
-    told = dict.fromkeys(MEASURED) | {"recall_at_10": recall}
-    return {**told, **{name: index[name] for name in MEASURED if name in index}}
+    """Return the values of MEASURED; without an index only the recall of exact search is known."""
+    known = {name: index[name] for name in MEASURED if name in index}
+    return {**dict.fromkeys(MEASURED), "recall_at_10": recall, **known}
 
 
 def _text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Running `index` and `embed` for a person: progress, Ctrl-C, and what is said at the end."""
+"""Running `index` and `embed` for a person: progress, Ctrl-C, and the report at the end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run_job(
     quiet: bool,
     strict: bool,
 ) -> EmbedReport:
-    """Run *job* and print its report; leaves with status 130 where it was interrupted."""
+    """Run *job*, print its report and return it; exits with status 130 if the job was interrupted."""
     with _until_interrupted(quiet=quiet) as interrupted, show_progress(quiet=quiet) as progress:
         report = job(catalog, store, encoder=encoder, options=replace(options, stopped=interrupted), progress=progress)
     if json:
@@ -57,13 +57,13 @@ def run_job(
     if interrupted():
         raise typer.Exit(130)
     if report.skipped:
-        _say_skipped(report, store, strict=strict, quiet=quiet)
+        _print_skipped(report, store, strict=strict, quiet=quiet)
     return report
 
 
 @contextmanager
 def _until_interrupted(*, quiet: bool) -> Iterator[Stopped]:
-    """Yield a function that says whether SIGINT or SIGTERM came; a second one ends the program at once."""
+    """Yield a function that tells whether SIGINT or SIGTERM came; a second signal ends the program at once."""
     came: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -71,7 +71,7 @@ def _until_interrupted(*, quiet: bool) -> Iterator[Stopped]:
             raise KeyboardInterrupt
         came.append(number)
         if not quiet:
-            typer.echo("\nfinishing the shard in hand; once more to stop at once", err=True)
+            typer.echo("\nfinishing the current shard; press Ctrl-C again to stop at once", err=True)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -84,7 +84,7 @@ def _until_interrupted(*, quiet: bool) -> Iterator[Stopped]:
 def _print_report(report: EmbedReport) -> None:
     rate = f" ({report.images_per_second:,.0f} a second)" if report.embedded else ""
     if not report.complete:
-        typer.echo(f"embedded {report.embedded:,}{rate} and kept them; run the same command again to go on")
+        typer.echo(f"embedded {report.embedded:,}{rate}; run the same command again to continue")
         return
     typer.echo(f"{report.items:,} items with {report.images:,} images in generation {report.generation}")
     typer.echo(
@@ -93,22 +93,21 @@ def _print_report(report: EmbedReport) -> None:
     )
     if report.embedded:
         stages = ", ".join(f"{stage} {seconds:,.1f} s" for stage, seconds in report.stages.items())
-        typer.echo(f"{stages}, several at a time; the bottleneck is {report.bottleneck}")
+        typer.echo(f"{stages}, in parallel; the bottleneck is {report.bottleneck}")
     typer.echo(
-        f"encoder {report.encoder} [{report.fingerprint}], engine {report.index_type}, recall@10 {report.recall_at_10:.3f}"
-        f"{_wanting(report)}"
+        f"encoder {report.encoder} [{report.fingerprint}], index {report.index_type}, "
+        f"recall@10 {report.recall_at_10:.3f}{_shortfall(report)}"
     )
     if report.image_attributes:
-        typer.echo(f"kept with each image, not with its item: {', '.join(report.image_attributes)}")
+        typer.echo(f"attributes of the image, not of the item: {', '.join(report.image_attributes)}")
 
 
-def _wanting(report: EmbedReport) -> str:
-    """Say where the index does not reach the recall that was wanted."""
-    return "" if report.target_recall_met else "; the recall that was wanted is not reached: give it more --max-memory"
+def _shortfall(report: EmbedReport) -> str:
+    return "" if report.target_recall_met else ", below --target-recall: give it more --max-memory"
 
 
-def _say_skipped(report: EmbedReport, store: Path, *, strict: bool, quiet: bool) -> None:
-    """Say how many images were skipped and why: as an error if *strict*."""
+def _print_skipped(report: EmbedReport, store: Path, *, strict: bool, quiet: bool) -> None:
+    """Print how many images were skipped and why; raises ImagesSkipped if *strict*."""
     from vision_recs.store import Layout
 
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.skipped_reasons.items())

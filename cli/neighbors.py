@@ -1,4 +1,4 @@
-"""`visrec neighbors`: the similar items of every item, in one file."""
+"""`visrec neighbors`: the most similar items of every item, in one file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-import vision_recs
 
 from . import options, similar
 from .output import print_json
@@ -29,24 +27,27 @@ class Method(StrEnum):
 
 def neighbors(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A file to write: .parquet, .jsonl or .csv.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="How many similar items for each item.")] = 20,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many neighbors for each item.")] = 20,
     where: Annotated[
-        str | None, typer.Option(metavar="EXPR", help="Only items that match are similar, as in 'in_stock'.")
+        str | None, typer.Option(metavar="EXPR", help="Only items that match are neighbors, as in 'in_stock'.")
     ] = None,
-    query_filter: Annotated[str | None, typer.Option(metavar="EXPR", help="Only items that match get a list.")] = None,
+    query_filter: Annotated[
+        str | None, typer.Option(metavar="EXPR", help="Only items that match get neighbors.")
+    ] = None,
     changed_since: Annotated[
         int | None,
         typer.Option(
             metavar="GENERATION",
-            help="Write only the items whose list, ids or scores, is another one than this older generation of the "
-            "index gives with the same options; an item that is gone, or now without a list, has one row of nulls, or "
-            "an empty list. Both tables are made. `visrec info` says the generation; `visrec gc` removes older ones.",
+            help="Write only the items whose neighbors (ids or scores) differ from those in this older generation "
+            "with the same options; an item that was removed, or that has no neighbors now, has one row of nulls, or "
+            "an empty list. `visrec info` prints the generation; `visrec gc` removes older ones.",
         ),
     ] = None,
     nested: Annotated[
         bool,
         typer.Option(
-            "--nested", help='A line an item, as for a key-value store: {"item": ..., "similar": [[id, score], ...]}.'
+            "--nested",
+            help='Write one line for each item: {"item_id": ..., "neighbors": [[neighbor_id, score], ...]}.',
         ),
     ] = False,
     exclude: similar.Excluded = None,
@@ -56,21 +57,21 @@ def neighbors(
     rules: similar.RulesFile = None,
     method: Annotated[
         Method,
-        typer.Option(help="Compare all images exactly, or ask the index. [auto: exact up to 300,000 images]"),
+        typer.Option(help="Compare all images exactly, or search the index. [auto: exact up to 300,000 images]"),
     ] = Method.AUTO,
     store: options.Store = options.STORE,
     device: options.Device = "auto",
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write the similar items of every item; stop it at any time and run it again, and it goes on."""
+    """Write the most similar items of every item; stop it at any time and run it again to continue."""
     from vision_recs.batch.neighbors import NeighborsOptions, write_neighbors
     from vision_recs.jobs.progress import Progress
 
-    wanted = NeighborsOptions(
+    chosen = NeighborsOptions(
         k=k,
-        where=None if where is None else vision_recs.Filter.parse(where),
-        query_filter=None if query_filter is None else vision_recs.Filter.parse(query_filter),
+        where=similar.filter_of(where),
+        query_filter=similar.filter_of(query_filter),
         policy=similar.policy_of(rules, exclude or [], one_per, min_score, diversity),
         method=method.value,
         changed_since=changed_since,
@@ -81,8 +82,8 @@ def neighbors(
         report = write_neighbors(
             store,
             out,
-            wanted,
-            progress=lambda done, total: progress(Progress("finding similar items", done, total)),
+            chosen,
+            progress=lambda done, total: progress(Progress("finding neighbors", done, total)),
         )
     if json:
         print_json(asdict(report))
@@ -91,14 +92,12 @@ def neighbors(
 
 
 def _print_report(report: NeighborsReport) -> None:
-    changed = (
-        "" if report.changed_since is None else f" whose list is another one than in generation {report.changed_since}"
-    )
-    resumed = f", {report.resumed:,} lists made before" if report.resumed else ""
+    changed = "" if report.changed_since is None else f" that changed since generation {report.changed_since}"
+    resumed = f", {report.resumed:,} items were done before" if report.resumed else ""
     found = (
         "compared exactly"
         if report.method == "exact"
-        else f"found by the index {report.method}, recall@{report.k} {report.recall:.3f}"
+        else f"searched with the index {report.method}, recall@{report.k} {report.recall:.3f}"
     )
-    typer.echo(f"wrote {report.rows:,} rows of {report.items:,} items{changed} to {report.out}")
+    typer.echo(f"wrote {report.rows:,} rows for {report.items:,} items{changed} to {report.out}")
     typer.echo(f"{found}{resumed}, in {report.seconds:,.1f} s")

@@ -13,7 +13,7 @@ STORE = Path(".visrec")
 
 
 class Precision(StrEnum):
-    """How precisely the encoder multiplies."""
+    """The number format in which the encoder computes."""
 
     AUTO = "auto"
     BF16 = "bf16"
@@ -26,7 +26,7 @@ Store: TypeAlias = Annotated[
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="Fail at the end if an image had to be skipped.")]
+Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="Fail at the end if an image was skipped.")]
 Catalog: TypeAlias = Annotated[
     Path, typer.Argument(metavar="CATALOG", help="A folder of images, or a table (.csv, .tsv, .jsonl, .parquet).")
 ]
@@ -36,13 +36,15 @@ Encoder: TypeAlias = Annotated[
         "--encoder",
         envvar="VISREC_ENCODER",
         metavar="NAME",
-        help="See `visrec encoders`. [default: that of the store, else efficientnet-lite0]",
+        help="See `visrec encoders`. [default: the encoder of the store, at first efficientnet-lite0]",
     ),
 ]
 Weights: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--weights", metavar="FILE", help="A checkpoint of the encoder (.pt, .pth, .safetensors) in place of its own."
+        "--weights",
+        metavar="FILE",
+        help="A checkpoint of the encoder (.pt, .pth, .safetensors), in place of the published one.",
     ),
 ]
 Device: TypeAlias = Annotated[
@@ -51,7 +53,9 @@ Device: TypeAlias = Annotated[
         "--device", envvar="VISREC_DEVICE", metavar="NAME", help="auto, cpu, cuda, cuda:N, cuda:0,cuda:1 ... or mps."
     ),
 ]
-Precise: TypeAlias = Annotated[Precision, typer.Option("--precision", help="How precisely the encoder multiplies.")]
+PrecisionOption: TypeAlias = Annotated[
+    Precision, typer.Option("--precision", help="The number format in which the encoder computes.")
+]
 IdColumn: TypeAlias = Annotated[
     str | None,
     typer.Option("--id-column", metavar="NAME", help="The column of ids. [default: id, item_id, product_id, sku ...]"),
@@ -75,9 +79,9 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 
 
 def size_of(text: str) -> int:
-    """Return how many bytes *text* stands for: a number with kB, MB, GB or TB (or KiB ...); raises BadParameter."""
+    """Return the bytes of *text*, a number with kB, MB, GB or TB (or KiB, ...); raises BadParameter."""
     found = _SIZE.fullmatch(text.strip())
     if found is None or not float(found[1]):
-        raise typer.BadParameter(f"{text!r} is no size; write 500MB or 4GB")
+        raise typer.BadParameter(f"{text!r} is not a size; write 500MB or 4GB")
     step = 1024 if "i" in text.lower() else 1000
     return int(float(found[1]) * step ** " kmgt".index(found[2].lower() or " "))

@@ -1,22 +1,32 @@
-"""How results look on a terminal and as JSON."""
+"""What a query and its matches look like on a terminal and as JSON; tables that fit the terminal."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from .explanation import explanation_json, explanation_lines, verdicts
-
 if TYPE_CHECKING:
-    from vision_recs.types import Match
+    from vision_recs.recommend import Query, Recommender
+    from vision_recs.types import Explanation, Match, RuleEffect, TermScore
 
 READ_FIRST = ("title", "name", "category", "color", "colour", "brand", "price")
 """The attributes that say most to a person, in their order."""
+
+
+class QueryPart(NamedTuple):
+    """One part of a query: an item by its id, an image by its file, or a text. *note* says how the part counts."""
+
+    item: str = ""
+    image: Path | None = None
+    text: str = ""
+    note: str = ""
 
 
 def print_json(value: object) -> None:
@@ -24,8 +34,33 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False))
 
 
+def query_parts(query: Query, recommender: Recommender) -> Iterator[QueryPart]:
+    """Yield the parts of *query*: items, images by file, texts, interests of the history, and negatives."""
+    from vision_recs.recommend.query import NEGATIVE_WEIGHT, weighted
+
+    for item, weight, _ in weighted(query.items):
+        yield QueryPart(item=item, note=_weight(weight))
+    for _, weight, file in weighted(query.images):
+        yield QueryPart(image=Path(file), note=_weight(weight))
+    for text, _, _ in weighted(query.texts):
+        yield QueryPart(text=text)
+    for interest in () if query.history is None else recommender.interests(query.history):
+        more = f" with {len(interest.items) - 1} more" if len(interest.items) > 1 else ""
+        yield QueryPart(item=interest.medoid, note=f"interest{more}, {interest.share:.0%} of the history")
+    for item, weight, _ in weighted(query.negatives, NEGATIVE_WEIGHT):
+        yield QueryPart(item=item, note="negative" if weight == NEGATIVE_WEIGHT else f"negative, weight {weight:g}")
+
+
+def print_query(parts: Sequence[QueryPart], recommender: Recommender) -> None:
+    """Print one line for each part of the query."""
+    for part in parts:
+        note = f"  ({part.note})" if part.note else ""
+        about = describe(recommender.store.attributes(part.item)) if part.item else ""
+        typer.echo(f"{part.item or part.image or part.text}{note}  {about}".rstrip())
+
+
 def match_json(query: str, rank: int, match: Match) -> dict[str, object]:
-    """Return what `visrec similar --json` says of a match; *rank* counts from 1."""
+    """Return the object that `visrec similar --json` prints for a match; *rank* counts from 1."""
     value = {
         "query": query,
         "rank": rank,
@@ -34,7 +69,7 @@ def match_json(query: str, rank: int, match: Match) -> dict[str, object]:
         "image": match.image,
         "attributes": dict(match.attributes),
     }
-    return value if match.explanation is None else {**value, "explanation": explanation_json(match.explanation)}
+    return value if match.explanation is None else {**value, "explanation": _explanation_json(match.explanation)}
 
 
 def print_matches(matches: Sequence[Match], *, filtered: bool = False) -> None:
@@ -48,16 +83,29 @@ def print_matches(matches: Sequence[Match], *, filtered: bool = False) -> None:
     print_table(("", "id", "score", ""), rows, notes=[_notes(match) for match in matches])
 
 
-def _notes(match: Match) -> list[str]:
-    rules = ", ".join(verdicts(match.explanation))
-    return [*([f"rules: {rules}"] if rules else []), *explanation_lines(match)]
-
-
 def describe(attributes: Mapping[str, object]) -> str:
-    """Return the values of *attributes* on one line, first those that a person would read first."""
+    """Return the values of *attributes* on one line; the values of READ_FIRST come first."""
     first = [name for name in READ_FIRST if name in attributes]
     rest = [name for name in attributes if name not in first]
     return "  ".join(str(attributes[name]) for name in first + rest if attributes[name] is not None)
+
+
+def effect_texts(explanation: Explanation | None) -> list[str]:
+    """Return a few words for each rule that changed the answer: "+0.050 own brand", "relaxed one_per" ..."""
+    if explanation is None:
+        return []
+    return [*map(_effect, explanation.effects), *(f"relaxed {name}" for name in explanation.relaxed)]
+
+
+def explanation_lines(match: Match) -> list[str]:
+    """Return one line for each term of the query, with its score, and one line with the shared attributes."""
+    explanation = match.explanation
+    if explanation is None:
+        return []
+    lines = [_term(term, match.image) for term in explanation.terms]
+    if explanation.shared:
+        lines.append("shared: " + ", ".join(f"{name} {value}" for name, value in explanation.shared.items()))
+    return lines
 
 
 def print_table(
@@ -65,7 +113,7 @@ def print_table(
 ) -> None:
     """Print *rows* in aligned columns under *header*, cut to the width of the terminal.
 
-    *notes* are lines that stand below each row, indented and whole.
+    *notes* has, for each row, the lines that stand below the row; these lines are indented and are not cut.
     """
     lines = [header, *rows] if any(header) else list(rows)
     widths = [max(_width(line[column]) for line in lines) for column in range(len(header))]
@@ -76,6 +124,34 @@ def print_table(
         typer.echo(_cut("  ".join(cells).rstrip(), columns))
         for note in notes[number - above] if notes and number >= above else ():
             typer.echo(" " * (widths[0] + 2) + note)
+
+
+def _weight(weight: float) -> str:
+    return "" if weight == 1 else f"weight {weight:g}"
+
+
+def _explanation_json(explanation: Explanation) -> dict[str, object]:
+    terms = [{**asdict(term), "score": round(term.score, 6)} for term in explanation.terms]
+    return {**asdict(explanation), "terms": terms}
+
+
+def _notes(match: Match) -> list[str]:
+    rules = ", ".join(effect_texts(match.explanation))
+    return [*([f"rules: {rules}"] if rules else []), *explanation_lines(match)]
+
+
+def _effect(effect: RuleEffect) -> str:
+    if effect.score_delta is None:
+        return f"pinned to {effect.position} by {effect.rule}"
+    return f"{effect.score_delta:+.3f} {effect.rule}"
+
+
+def _term(term: TermScore, image: str) -> str:
+    weight = "" if term.weight == 1 else f" (weight {term.weight:g})"
+    if term.image is None:
+        return f"{term.score:.3f}  {image} is compared with the {term.kind} {term.query!r}{weight}"
+    whose = term.query if term.kind == "item" else f"the {term.kind} {term.query}"
+    return f"{term.score:.3f}  {image} is nearest to {term.image} of {whose}{weight}"
 
 
 def _width(text: str) -> int:

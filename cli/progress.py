@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, now and then a line elsewhere."""
+"""Progress on stderr: a bar on a terminal; elsewhere a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LINE_EVERY_S = 10.0
 
 @contextmanager
 def show_progress(*, quiet: bool) -> Iterator[Report]:
-    """Yield a function that shows the Progress it is given; silence where *quiet*."""
+    """Yield a function that shows a Progress, or does nothing if *quiet*."""
     if quiet:
         yield lambda _: None
     elif sys.stderr.isatty():
@@ -41,37 +41,40 @@ def _bar() -> Iterator[Report]:
         rich.TimeRemainingColumn(),
     )
     with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, tuple[rich.TaskID, float]] = {}
+        tasks: dict[str, tuple[rich.TaskID, float, int]] = {}
 
         def report(progress: Progress) -> None:
             if progress.stage not in tasks:
-                tasks[progress.stage] = bar.add_task(progress.stage, rate="", total=progress.total), monotonic()
-            task, started = tasks[progress.stage]
-            rate = f"{progress.done / max(monotonic() - started, 1e-3):,.0f} images/s"
+                task = bar.add_task(progress.stage, rate="", total=progress.total)
+                tasks[progress.stage] = task, monotonic(), progress.done
+            task, started, before = tasks[progress.stage]
+            rate = f"{(progress.done - before) / max(monotonic() - started, 1e-3):,.0f} images/s"
             bar.update(task, completed=progress.done, total=progress.total, rate=rate)
 
         yield report
 
 
 class _Lines:
-    """Says how far a stage is when it begins, every ten seconds, and when it ends."""
+    """Prints a line for a stage every ten seconds, and when the stage ends."""
 
     def __init__(self) -> None:
         self._stage = ""
-        self._started = self._said = 0.0
+        self._before = 0  # done before the first report, and so in a time that is not known
+        self._started = self._printed = 0.0
 
     def __call__(self, progress: Progress) -> None:
         now = monotonic()
         if progress.stage != self._stage:
-            self._stage, self._started, self._said = progress.stage, now, now
+            self._stage, self._before = progress.stage, progress.done
+            self._started = self._printed = now
             return
-        if progress.done != progress.total and now - self._said < _LINE_EVERY_S:
+        if progress.done != progress.total and now - self._printed < _LINE_EVERY_S:
             return
-        self._said = now
-        elapsed = max(now - self._started, 1e-3)
+        self._printed = now
         line = f"{progress.stage}: {progress.done:,}"
         if progress.total is not None:
-            remaining = (progress.total - progress.done) * elapsed / max(progress.done, 1)
-            line += f" of {progress.total:,} images, {progress.done / elapsed:,.0f} a second"
-            line += f", {remaining:,.0f} s to go" if remaining else ""
+            rate = (progress.done - self._before) / max(now - self._started, 1e-3)
+            line += f" of {progress.total:,} images, {rate:,.0f} a second"
+            remaining = progress.total - progress.done
+            line += f", {remaining / rate:,.0f} s to go" if remaining and rate else ""
         typer.echo(line, err=True)

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import vision_recs
-
 from . import options
-from .output import match_json, print_json, print_matches
-from .query_summary import asked_with, print_asked
+from .output import match_json, print_json, print_matches, print_query, query_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vision_recs.filters import Filter
     from vision_recs.recommend import History, Policy, Recommender, Weighted
 
 Items = Annotated[
@@ -28,11 +26,15 @@ Image = Annotated[
 ]
 Text = Annotated[
     list[str] | None,
-    typer.Option(metavar="WORDS", help="What it looks like, for an encoder that reads words (clip). May be repeated."),
+    typer.Option(metavar="TEXT", help="What it looks like, for an encoder that reads text (clip). May be repeated."),
 ]
 Negative = Annotated[
     list[str] | None,
-    typer.Option("--negative", metavar="ITEM", help="An item to move away from; vase-02:1 counts as much as a wish."),
+    typer.Option(
+        "--negative",
+        metavar="ITEM",
+        help="An item to move away from; vase-02:1 counts as much as ITEM. May be repeated.",
+    ),
 ]
 HistoryFile = Annotated[
     Path | None,
@@ -70,7 +72,7 @@ RulesFile = Annotated[
     Path | None,
     typer.Option("--rules", metavar="FILE", help="The rules of the shop (TOML): exclude, boost, bury, pin, same ..."),
 ]
-Explain = Annotated[bool, typer.Option("--explain", help="Say of each item why it is in the answer.")]
+Explain = Annotated[bool, typer.Option("--explain", help="Print for each match why it is in the answer.")]
 
 
 def similar(
@@ -100,7 +102,7 @@ def similar(
     if not (items or image or text or history):
         raise typer.BadParameter("name an item id, or an image with --image", param_hint="ITEM")
     policy = policy_of(rules, exclude or [], one_per, min_score, diversity)
-    matching = None if where is None else vision_recs.Filter.parse(where)
+    matching = filter_of(where)
     recommender = open_recommender(store, weights=weights, device=device)
 
     def is_known(item: str) -> bool:
@@ -121,7 +123,7 @@ def similar(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     matches = recommender.answer(query, policy)
-    asked = list(asked_with(query, recommender))
+    parts = list(query_parts(query, recommender))
     if json:
         negatives = [f"not {item}" for item in negative or []]
         name = " ".join(
@@ -130,19 +132,28 @@ def similar(
         for rank, match in enumerate(matches, 1):
             print_json(match_json(name, rank, match))
     else:
-        print_asked(asked, recommender)
+        print_query(parts, recommender)
         print_matches(matches, filtered=where is not None or policy != Policy())
     if html is not None:
-        from .html.page import write_page
+        from .html.similar_page import write_page
 
-        write_page(html, recommender.store, asked, matches)
+        write_page(html, recommender.store, parts, matches)
         typer.echo(f"wrote {html}", err=True)
+
+
+def filter_of(expression: str | None) -> Filter | None:
+    """Return the filter of *expression*, which stands on the command line; raises FilterError."""
+    if expression is None:
+        return None
+    from vision_recs.filters.filter import Filter
+
+    return Filter.parse(expression)
 
 
 def policy_of(
     rules: Path | None, exclude: list[str], one_per: str | None, min_score: float | None, diversity: float | None
 ) -> Policy:
-    """Return the policy of the file *rules*, with what the command line says in its place."""
+    """Return the policy of the file *rules*; each option of the command line overrides the file."""
     from vision_recs.recommend import EVERY_ITEM, Policy
 
     policy = Policy()
@@ -161,7 +172,7 @@ def policy_of(
 
 
 def _weighted(argument: str, is_known: Callable[[str], bool], weight: float = 1.0) -> Weighted[str]:
-    """Return what *argument* is, or what stands before its last colon with a weight after it."""
+    """Return *argument* with its weight: mug-07:2 is mug-07 with the weight 2, unless an item of that name is known."""
     from vision_recs.recommend import Weighted
 
     name, _, number = argument.rpartition(":")
@@ -169,12 +180,12 @@ def _weighted(argument: str, is_known: Callable[[str], bool], weight: float = 1.
         try:
             return Weighted(name, float(number), name)
         except ValueError:
-            pass  # a name that there is not, as will be said
+            pass  # the whole argument is the name
     return Weighted(argument, weight, argument)
 
 
 def _history(file: Path, recommender: Recommender) -> History:
-    """Return the history in *file*; what of it is no longer in the store is counted on stderr."""
+    """Return the history in *file*, and print on stderr how many of its items are not in the store."""
     from vision_recs.recommend import read_history
 
     history = read_history(file)

@@ -1,4 +1,4 @@
-"""`visrec tune`: learn from the shop's own data what similar means, and keep it only where it helps."""
+"""`visrec tune`: learn a projection of the vectors from the shop's own data, and publish it only if it helps."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import vision_recs
-
 from . import options
 from .evaluation_output import difference_cells, intervals_json
 from .output import print_json, print_table
+from .similar import filter_of
 
 if TYPE_CHECKING:
+    from vision_recs.store import Store
     from vision_recs.tune import Tuned
 
 
@@ -27,30 +27,36 @@ def tune(
         Path | None, typer.Option(metavar="FILE", help="A table of clicks or co-purchases: query, relevant, weight.")
     ] = None,
     per_image: Annotated[
-        bool, typer.Option("--per-image", help="Judge by single images, which ask for their own item, too.")
+        bool,
+        typer.Option(
+            "--per-image", help="Evaluate with single images: each is a query, also for the other images of its item."
+        ),
     ] = False,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="Learn only from items that match.")] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Go back to the vectors of the encoder.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would bring, and publish nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report what it would change, and publish nothing.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
-    """Learn a projection of the vectors; it is published only if unseen items find better what is similar to them.
+    """Learn a projection of the vectors; publish it only if held-out items find their similar items better.
 
-    Without --labels and --pairs it learns that the images of an item belong together.
+    Without --labels and --pairs, it learns that the images of an item are similar to each other.
     """
     from vision_recs.jobs import retune
+    from vision_recs.store import Store
 
     if undo:
         if labels or pairs or per_image or where or dry_run:
-            raise typer.BadParameter("it stands alone", param_hint="--undo")
+            raise typer.BadParameter("cannot be combined with other options", param_hint="--undo")
         undone = retune(store, None)
         _print_undone(undone.generation, undone.fingerprint, json=json)
         return
     if labels is not None and pairs is not None:
-        raise typer.BadParameter("choose one of --labels and --pairs")
+        raise typer.BadParameter("give either --labels or --pairs")
     if per_image and pairs is not None:
-        raise typer.BadParameter("pairs are of items, so images cannot ask", param_hint="--per-image")
-    opened = vision_recs.Store.open(store)
+        raise typer.BadParameter("cannot be combined with --pairs, which are pairs of items", param_hint="--per-image")
+    opened = Store.open(store)
     tuned = _tune(opened, labels, pairs, where, per_image=per_image)
     generation = None
     if tuned.is_better and not dry_run:
@@ -61,15 +67,13 @@ def tune(
         _print(tuned, generation)
 
 
-def _tune(
-    opened: vision_recs.Store, labels: str | None, pairs: Path | None, where: str | None, *, per_image: bool
-) -> Tuned:
+def _tune(opened: Store, labels: str | None, pairs: Path | None, where: str | None, *, per_image: bool) -> Tuned:
     from vision_recs.catalog.judgements import read_pairs
     from vision_recs.tune import TuneOptions
     from vision_recs.tune import tune as run
 
-    matching = None if where is None else vision_recs.Filter.parse(where)
-    return run(opened, TuneOptions(labels, None if pairs is None else read_pairs(pairs), per_image, matching))
+    judgements = None if pairs is None else read_pairs(pairs)
+    return run(opened, TuneOptions(labels, judgements, per_image, filter_of(where)))
 
 
 def _json(tuned: Tuned, generation: int | None) -> dict[str, object]:
@@ -80,7 +84,7 @@ def _json(tuned: Tuned, generation: int | None) -> dict[str, object]:
         "published": generation is not None,
         "generation": generation,
         "reason": _verdict(tuned, generation),
-        "lesson": tuned.lesson,
+        "positives": tuned.lesson,
         "items": tuned.items,
         "queries": tuned.queries,
         "dim": tuned.projection.dim,
@@ -90,8 +94,8 @@ def _json(tuned: Tuned, generation: int | None) -> dict[str, object]:
 
 def _print(tuned: Tuned, generation: int | None) -> None:
     typer.echo(
-        f"learnt from {tuned.items:,} items by {tuned.lesson} in {tuned.seconds:,.1f} s; "
-        f"judged by {tuned.queries:,} queries that it had not seen"
+        f"learned from {tuned.items:,} items by {tuned.lesson} in {tuned.seconds:,.1f} s; "
+        f"evaluated with {tuned.queries:,} held-out queries"
     )
     rows = [
         (
@@ -102,7 +106,7 @@ def _print(tuned: Tuned, generation: int | None) -> None:
         )
         for name, difference in tuned.differences.items()
     ]
-    print_table(("", "plain", "tuned", "difference", "95 %", "p"), rows)
+    print_table(("", "before", "after", "difference", "95 %", "p"), rows)
     typer.echo(_verdict(tuned, generation))
 
 
@@ -113,8 +117,8 @@ def _verdict(tuned: Tuned, generation: int | None) -> str:
     if generation is not None:
         return f"published as generation {generation}: {name} {bounds}"
     if tuned.is_better:
-        return f"not published, as you wished; {name} would change by {bounds}"
-    return f"not published: {name} {bounds} is not above 0 beyond its 95 % bounds; the index is as it was"
+        return f"dry run: not published; {name} would change by {bounds}"
+    return f"not published: {name} {bounds} is not significantly better; the store is unchanged"
 
 
 def _print_undone(generation: int, fingerprint: str, *, json: bool) -> None:

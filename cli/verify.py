@@ -11,7 +11,7 @@ from .output import print_json
 
 
 def verify(store: options.Store = options.STORE, json: options.Json = False) -> None:
-    """Read every file of the index and compare it with its digest."""
+    """Read every file of the store and compare it with its digest."""
     from vision_recs.jobs import verify as run
 
     problems = list(run(store))
@@ -21,6 +21,8 @@ def verify(store: options.Store = options.STORE, json: options.Json = False) -> 
         for problem in problems:
             typer.echo(problem)
     if problems:
-        raise StoreDamaged(f"{store} has {len(problems)} damaged file(s); restore them from a backup, or rebuild")
+        raise StoreDamaged(
+            f"{store} has {len(problems)} damaged file(s); restore them from a backup, or index into a new folder"
+        )
     if not json:
         typer.echo(f"{store} is sound")

@@ -1,1 +1,8 @@
-"""Pages in HTML that need no other file."""
+"""Pages that need no other file: images and styles are inside.
+
+similar_page      the query and its matches                     `visrec similar --html`
+duplicates_page   groups of duplicates, and placeholders        `visrec duplicates --html`
+evaluation_page   measures, plots and the worst queries         `visrec evaluate --html`
+charts            the plots of the evaluation page, as numbers that its template draws
+page              what the pages share: templates, cards, images as data URLs
+"""

@@ -1,4 +1,4 @@
-"""A page of duplicates in one file: each group side by side, then the placeholders."""
+"""The page of `visrec duplicates`: each group side by side, then the placeholders."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING
 from vision_recs.catalog.files import ImageFiles
 from vision_recs.store import Store
 
-from .page import Card, data_url, titled
+from .page import Card, data_url, render, title_of
 
 if TYPE_CHECKING:
     from vision_recs.batch.duplicates import Duplicates, Group, Placeholder
 
-_GROUPS = 200
-"""Groups on a page: the images of so many open at once in any browser."""
+_MAX_GROUPS = 200
+"""Groups on a page: any browser can show the images of this many at once."""
 
 _NAMED = 24
 """Items of a placeholder that are named."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A group as the page shows it."""
+class GroupCards:
+    """A group, and a card for each of its items."""
 
     group: Group
     cards: Sequence[Card]
 
 
 @dataclass(frozen=True, slots=True)
-class ShownPlaceholder:
-    """A placeholder as the page shows it: *source* is a data URL, or None where the image is not to be had."""
+class PlaceholderCard:
+    """A placeholder; *source* is a data URL, or None where the image cannot be read."""
 
     placeholder: Placeholder
     source: str | None
@@ -45,27 +45,25 @@ class ShownPlaceholder:
 
 
 def write_page(path: Path, store: Store, found: Duplicates) -> None:
-    """Write to *path* a page that shows what was *found*, or the first of it."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader(__package__), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    files = ImageFiles(store.manifest.catalog.root)
-    page = environment.get_template("duplicates.html").render(
+    """Write to *path* a page that shows the first groups and placeholders of *found*."""
+    images = ImageFiles(store.manifest.catalog.root)
+    render(
+        path,
+        "duplicates.html",
         found=found,
-        groups=[_shown(store, files, group) for group in found.groups[:_GROUPS]],
-        left_out=max(0, len(found.groups) - _GROUPS),
+        groups=[_cards(store, images, group) for group in found.groups[:_MAX_GROUPS]],
+        left_out=max(0, len(found.groups) - _MAX_GROUPS),
         placeholders=[
-            ShownPlaceholder(each, data_url(files, each.image), each.items[:_NAMED])
-            for each in found.placeholders[:_GROUPS]
+            PlaceholderCard(placeholder, data_url(images, placeholder.image), placeholder.items[:_NAMED])
+            for placeholder in found.placeholders[:_MAX_GROUPS]
         ],
-        store=store.manifest,
+        manifest=store.manifest,
     )
-    path.write_text(page, encoding="utf-8")
 
 
-def _shown(store: Store, files: ImageFiles, group: Group) -> Shown:
+def _cards(store: Store, images: ImageFiles, group: Group) -> GroupCards:
     cards = []
     for item, image in zip(group.items, group.images, strict=True):
-        title, shown = titled(item, store.attributes(item))
-        cards.append(Card(title, item, [data_url(files, image)], shown))
-    return Shown(group, cards)
+        title, attributes = title_of(item, store.attributes(item))
+        cards.append(Card(title, item, [data_url(images, image)], attributes))
+    return GroupCards(group, cards)
