@@ -7,16 +7,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # a query without a filter imports no filters
+    from vision_recs.filters import AttributeType, Filter
 
 Vectors: TypeAlias = NDArray[np.float32]
 """(n, dim), C order, every row of unit length."""
 
 Pixels: TypeAlias = NDArray[np.uint8]
-"""(n, height, width, 3), sRGB, prepared by a PixelRecipe."""
+"""(n, height, width, 3), sRGB, preprocessed as a PreprocessConfig says."""
 
 Attribute: TypeAlias = str | int | float | bool | None
 
@@ -61,17 +64,21 @@ class Catalog(Protocol):
         ...
 
 
+ResizeMode: TypeAlias = Literal["crop", "stretch", "pad"]
+
+
 @dataclass(frozen=True, slots=True)
-class PixelRecipe:
+class PreprocessConfig:
     """How an image becomes the pixels that an encoder was trained on.
 
-    *size* is (height, width) of the result. *fit*: "crop" scales the shorter side to *resize* and cuts the center,
-    "squash" scales both sides to *size*, "pad" scales the longer side to *size* and fills with *background*.
-    *mean* and *std* are in units of [0, 1] and are applied by the encoder, not to the pixels.
+    *size* is (height, width) of the result. *resize_mode* is "crop": the shorter side is scaled to *resize* and the
+    center of *size* is cut out; "stretch": both sides are scaled to *size*; or "pad": the longer side is scaled to
+    *size* and the rest is filled with *background*. *mean* and *std* are in units of [0, 1]; the encoder applies them,
+    they do not change the pixels.
     """
 
     size: tuple[int, int]
-    fit: Literal["crop", "squash", "pad"]
+    resize_mode: ResizeMode
     resize: int
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]
@@ -90,7 +97,7 @@ class EncoderSpec:
     name: str
     weights: str
     dim: int
-    recipe: PixelRecipe
+    preprocess: PreprocessConfig
     pooling: str
 
     @property
@@ -102,8 +109,8 @@ class EncoderSpec:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> EncoderSpec:
         """Return the spec that `dataclasses.asdict` wrote, also after a round trip through JSON."""
-        recipe: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value["recipe"].items()}
-        return cls(**{**value, "recipe": PixelRecipe(**recipe)})
+        config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value["preprocess"].items()}
+        return cls(**{**value, "preprocess": PreprocessConfig(**config)})
 
 
 class Encoder(Protocol):
@@ -188,7 +195,9 @@ class TermScore:
 
 @dataclass(frozen=True, slots=True)
 class RuleEffect:
-    """What a rule did to a match: *score_delta* was added for the ranking (a bury has less than 0), or it was put at
+    """What a rule did to a match.
+
+    *score_delta* was added to its score for the ranking; it is below 0 for a bury. Or the match was pinned to
     *position*, counted from 1.
     """
 
@@ -213,10 +222,11 @@ class Explanation:
 
 
 class Match(NamedTuple):
-    """One answer: an image of an item, and its score: its cosine with the query (-1 to 1), where that is one vector.
+    """An item that answers a query, by the best of its images.
 
-    *digest* is that of the image's bytes. *attributes* are filled in by the Recommender, and so is *explanation* where the
-    query or the rules need one.
+    *score* is the cosine (-1 to 1) of the image with the query, where the query is one vector. *digest* is the SHA-256
+    of the image's bytes, in hexadecimal. The Recommender adds the *attributes* of the item and of the image, and an
+    *explanation* where the query or the rules need one.
     """
 
     id: str
@@ -225,6 +235,121 @@ class Match(NamedTuple):
     digest: str = ""
     attributes: Mapping[str, Attribute] = MappingProxyType({})
     explanation: Explanation | None = None
+
+
+class ItemImage(NamedTuple):
+    """An image of an item; *digest* is the SHA-256 of its bytes, in hexadecimal.
+
+    *attributes* are those that belong to this image alone.
+    """
+
+    image: str
+    digest: str
+    attributes: Mapping[str, Attribute] = MappingProxyType({})
+
+
+class ItemSource(Protocol):
+    """The items of one generation, and the vectors of their images: what queries are answered from.
+
+    A source does not change, and several threads may use it at once. What it returns may be shared: do not modify it.
+    Every method raises StoreDamaged where the source cannot be read.
+    """
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of the space of the vectors: that of the encoder, or of the projection after it."""
+        ...
+
+    @property
+    def item_count(self) -> int:
+        """How many items there are."""
+        ...
+
+    @property
+    def image_count(self) -> int:
+        """How many images the items have together; an image counts once for each item that shows it."""
+        ...
+
+    @property
+    def encoder(self) -> EncoderSpec:
+        """The encoder that made the vectors; images and texts of queries are encoded by the same one."""
+        ...
+
+    @property
+    def weights_file(self) -> str | None:
+        """The path of the encoder's weights, where they are not the published ones."""
+        ...
+
+    @property
+    def canary(self) -> Vectors:
+        """The vector (dim of the encoder,) of the built-in canary image, which the encoder has to reproduce."""
+        ...
+
+    def attribute_types(self) -> Mapping[str, AttributeType]:
+        """Return the types of the values that the items have for each attribute, by its name."""
+        ...
+
+    def ids(self, *, after: str = "", limit: int) -> list[str]:
+        """Return the first *limit* ids greater than *after*, ascending: one page of all items."""
+        ...
+
+    def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
+        """Return the attributes of each of *items*, by id; an id that no item has is left out."""
+        ...
+
+    def images(self, item: str) -> Sequence[ItemImage]:
+        """Return the images of *item*, one at least, in the order of the catalog.
+
+        Raises UnknownItem, which names similar ids, where no item has that id.
+        """
+        ...
+
+    def match_attributes(self, images: Sequence[tuple[str, str]]) -> Sequence[Mapping[str, Attribute] | None]:
+        """Return the attributes of each of *images*, which are pairs of an item's id and one of its images.
+
+        They are those of the item and those of the image, which come first. The result is None for a pair that there
+        is not.
+        """
+        ...
+
+    def vectors_of(self, digests: Sequence[str]) -> Vectors:
+        """Return the unit vectors (n, dim) of the n images with *digests*, in that order.
+
+        The digests are those of `images`, or of matches for the same generation.
+        """
+        ...
+
+    def sample_vectors(self, count: int) -> Vectors:
+        """Return at most *count* vectors (n, dim), always the same ones, spread evenly over all images."""
+        ...
+
+    def project(self, vectors: Vectors) -> Vectors:
+        """Return *vectors* (n, dim of the encoder) in the space of the source (n, dim), of unit length.
+
+        They are returned as they are where the source has no projection.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What an index is to find: for each row of *vectors* (n, dim), of unit length, up to *k* images.
+
+    Only images that an item shows which matches *where* are found, and only for such items. An item of *exclude* is
+    never found. *group_by* names an attribute: of the images of items with the same value for it, only the best one is
+    found; an item without the attribute is in no group.
+    """
+
+    vectors: Vectors
+    k: int
+    where: Filter | None = None
+    exclude: frozenset[str] = frozenset()
+    group_by: str | None = None
 
 
 class VectorIndex(Protocol):
