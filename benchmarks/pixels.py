@@ -25,7 +25,7 @@ from PIL import Image
 
 from vision_recs.encoders import load_encoder
 from vision_recs.images import decode, load, prepare
-from vision_recs.types import Encoder, PixelRecipe, Vectors
+from vision_recs.types import Encoder, PreprocessConfig, Vectors
 
 ROUNDS = 15
 IMAGES = 12
@@ -39,8 +39,8 @@ Way = Callable[[bytes], NDArray[np.uint8]]
 def main() -> None:
     """Time both ways, compare their vectors if asked to, and write what came out."""
     encoder = load_encoder("efficientnet-lite0", device="cpu", runtime="torch", precision="f32")
-    recipe = encoder.spec.recipe
-    ways: dict[str, Way] = {"reference": partial(exact, recipe=recipe), "load": partial(load, recipe=recipe)}
+    config = encoder.spec.preprocess
+    ways: dict[str, Way] = {"reference": partial(exact, config=config), "load": partial(load, config=config)}
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     result["milliseconds"] = {name: timed(images, ways) for name, images in corpora().items()}
     if "--vectors" in sys.argv:
@@ -50,9 +50,9 @@ def main() -> None:
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def exact(data: bytes, recipe: PixelRecipe) -> NDArray[np.uint8]:
+def exact(data: bytes, config: PreprocessConfig) -> NDArray[np.uint8]:
     """Return the pixels that `load` is compared to."""
-    return prepare(decode(data), recipe)
+    return prepare(decode(data), config)
 
 
 def corpora() -> dict[str, list[bytes]]:

@@ -26,7 +26,7 @@ from vision_recs.errors import EncoderError
 from vision_recs.filters import Filter
 from vision_recs.jobs import IndexOptions, embed
 from vision_recs.metrics import ItemVectors, Labels, OwnItem, Truth, compare, interval, judge
-from vision_recs.store import Store, attributes_where, gather
+from vision_recs.store import Store, attributes_where, load_item_vectors
 from vision_recs.tune import TuneOptions, tune
 from vision_recs.types import Encoder, Pixels, Vectors
 from vision_recs.vectors import normalize_or_raise, normalize_rows
@@ -126,8 +126,8 @@ class Gem:
         """Return one unit vector an image."""
         import torch
 
-        recipe = self._tower.recipe
-        scaled = (pixels.astype(np.float32) / 255 - np.float32(recipe.mean)) / np.float32(recipe.std)
+        config = self._tower.preprocess
+        scaled = (pixels.astype(np.float32) / 255 - np.float32(config.mean)) / np.float32(config.std)
         with torch.inference_mode():
             maps = self._tower.module.forward_features(torch.from_numpy(scaled).permute(0, 3, 1, 2).contiguous())
             pooled = maps.clamp(min=1e-6).pow(self.power).mean(dim=(2, 3)).pow(1 / self.power)
@@ -152,7 +152,7 @@ def tasks(store: Store, vectors: dict[int, NDArray[np.float32]], kind: str) -> I
 
     def items(where: str | None = None) -> ItemVectors:
         ids = attributes_where(store, None if where is None else Filter.parse(where))
-        found = gather(store, ids)
+        found = load_item_vectors(store, ids)
         return found.with_vectors(np.stack([vectors[position] for position in found.positions.tolist()]))
 
     attributes = attributes_where(store)
@@ -215,14 +215,14 @@ def encoded(store: Store, encoder: Flipped | Gem, catalog: Path) -> dict[int, ND
     positions = sorted(shown)
     for start in range(0, len(positions), 64):
         some = positions[start : start + 64]
-        pixels = [images.load(source.read(shown[position]), store.manifest.encoder.recipe) for position in some]
+        pixels = [images.load(source.read(shown[position]), store.manifest.encoder.preprocess) for position in some]
         found.update(zip(some, encoder.encode(np.stack(pixels)), strict=True))
     return found
 
 
 def concatenated(stores: Sequence[Store]) -> dict[int, NDArray[np.float32]]:
     """Return the vectors of two stores of one catalog side by side, by the positions of the first."""
-    first, second = (gather(store, store.items.ids()) for store in stores)
+    first, second = (load_item_vectors(store, store.items.ids()) for store in stores)
     both = normalize_or_raise(np.concatenate([first.vectors, second.vectors], axis=1))
     return dict(zip(first.positions.tolist(), both, strict=True))
 

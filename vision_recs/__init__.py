@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         read_policy,
     )
     from vision_recs.store import Store
-    from vision_recs.types import Catalog, Encoder, EncoderSpec, Item, Match, PixelRecipe, VectorIndex, Vectors
+    from vision_recs.types import Catalog, Encoder, EncoderSpec, Item, Match, PreprocessConfig, VectorIndex, Vectors
 
 _HOMES = {
     "Catalog": "types",
@@ -47,7 +47,7 @@ _HOMES = {
     "IndexOptions": "jobs",
     "Item": "types",
     "Match": "types",
-    "PixelRecipe": "types",
+    "PreprocessConfig": "types",
     "Policy": "recommend",
     "Progress": "jobs",
     "Query": "recommend",
@@ -81,7 +81,7 @@ __all__ = [
     "IndexOptions",
     "Item",
     "Match",
-    "PixelRecipe",
+    "PreprocessConfig",
     "Policy",
     "Progress",
     "Query",

@@ -73,13 +73,13 @@ class Visrec:
         return self._prepare(where, count, decode_fully)
 
     def _prepare(self, where: str, count: int, decode: Decode) -> dict[str, object]:
-        recipe = self._encoder.spec.recipe
+        config = self._encoder.spec.preprocess
 
         def work(files: list[Path]) -> None:
             for file in files:
                 data = file.read_bytes()
                 hashlib.sha256(data).digest()
-                decode(data, recipe)
+                decode(data, config)
 
         files = first_files(Path(where), count)
         threads = os.cpu_count() or 1
@@ -91,9 +91,9 @@ class Visrec:
     def encode(self, where: str, count: int) -> dict[str, object]:
         """Time the encoder alone, on pixels that were prepared before."""
         if self._pixels is None or self._pixels[0] != (where, count):
-            recipe = self._encoder.spec.recipe
+            config = self._encoder.spec.preprocess
             files = first_files(Path(where), count)
-            self._pixels = (where, count), np.stack([decode_fast(file.read_bytes(), recipe) for file in files])
+            self._pixels = (where, count), np.stack([decode_fast(file.read_bytes(), config) for file in files])
         pixels = self._pixels[1]
         started = perf_counter()
         for first in range(0, count, _ENCODE_BATCH):
@@ -101,20 +101,20 @@ class Visrec:
         return {"seconds": perf_counter() - started}
 
 
-def decode_fast(data: bytes, recipe: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - visrec is imported late
+def decode_fast(data: bytes, config: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - visrec is imported late
     """Return the pixels that visrec embeds."""
     from vision_recs import images
 
-    return images.load(data, recipe)
+    return images.load(data, config)
 
 
-def decode_fully(data: bytes, recipe: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - as above
+def decode_fully(data: bytes, config: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - as above
     """Return the pixels by way of the whole image: Pillow's decoder, then Pillow's resize."""
     from PIL import Image
 
     from vision_recs import images
 
-    return images.prepare(Image.open(BytesIO(data)).convert("RGB"), recipe)
+    return images.prepare(Image.open(BytesIO(data)).convert("RGB"), config)
 
 
 class Loop:

@@ -81,6 +81,6 @@ def _reference(files: list[Path]) -> NDArray[np.float32]:
     vectors = []
     for first in range(0, len(files), _BATCH):
         images = [decode(file.read_bytes()) for file in files[first : first + _BATCH]]
-        pixels = np.stack([prepare(image, encoder.spec.recipe) for image in images])
+        pixels = np.stack([prepare(image, encoder.spec.preprocess) for image in images])
         vectors.append(encoder.encode(pixels))
     return np.concatenate(vectors)

@@ -12,7 +12,7 @@ from vision_recs.indexes import IndexConfig
 from vision_recs.jobs.progress import Report, silent
 from vision_recs.jobs.publish import publish
 from vision_recs.store import CatalogEntry, Embedded, Manifest, Store, canary_text, open_writer
-from vision_recs.types import EncoderSpec, Item, PixelRecipe, Vectors
+from vision_recs.types import EncoderSpec, Item, PreprocessConfig, Vectors
 
 CATEGORIES = ("dress", "shirt", "shoe", "hat", "bag", "mug", "lamp", "vase")
 _SHARD = 65_536
@@ -21,7 +21,7 @@ _SHARD = 65_536
 def spec_of(dim: int) -> EncoderSpec:
     """Return the spec of an encoder that made these vectors."""
     half = (0.5, 0.5, 0.5)
-    return EncoderSpec("grown", "none", dim, PixelRecipe((224, 224), "crop", 256, "bilinear", half, half), "none")
+    return EncoderSpec("grown", "none", dim, PreprocessConfig((224, 224), "crop", 256, "bilinear", half, half), "none")
 
 
 def write_shop(
@@ -41,14 +41,14 @@ def write_shop(
         staging = writer.stage()
         for number in numbers:
             staging.add(_item(number))
-        writer.enter(staging, spec_of(dim))
+        writer.use_space(staging, spec_of(dim))
         images = staging.images()
         for first, vectors in _numbered(blocks):
             embedded, rows = [], []
             for number in range(max(first, numbers.start), min(first + len(vectors), numbers.stop)):
                 staged = next(images)
                 digest = hashlib.sha256(b"%d" % number).digest()
-                staging.resolve(staged, digest, None)
+                staging.set_digest(staged, digest, None)
                 if not writer.recall(staging, digest):
                     embedded.append(Embedded(staged.id, staged.image, digest, len(rows)))
                     rows.append(number - first)

@@ -31,13 +31,13 @@ def crops(folders: list[Path], *, each: int, seed: int = 0) -> Vectors:
     """Return the vectors of *each* random crops of every image in *folders*, (n, dim), in the order of the files."""
     files = sorted(file for folder in folders for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES)
     encoder = vision_recs.load_encoder("efficientnet-lite0")
-    recipe = encoder.spec.recipe
+    config = encoder.spec.preprocess
 
     def cut(numbered: tuple[int, Path]) -> NDArray[np.uint8]:
         number, file = numbered
         image = Image.open(file).convert("RGB")
         random = np.random.default_rng([seed, number])
-        return np.stack([images.prepare(image.crop(_box(image.size, random)), recipe) for _ in range(each)])
+        return np.stack([images.prepare(image.crop(_box(image.size, random)), config) for _ in range(each)])
 
     with ThreadPoolExecutor(2) as pool:
         return np.concatenate([encoder.encode(pixels) for pixels in pool.map(cut, enumerate(files))])

@@ -11,13 +11,13 @@ import torch
 
 from vision_recs.encoders import canonical_name, load_encoder, probe
 from vision_recs.images import canary_image, prepare
-from vision_recs.types import EncoderSpec, PixelRecipe
+from vision_recs.types import EncoderSpec, PreprocessConfig
 from vision_recs.vectors import normalize_rows
 
 
 def pixels_for(encoder):
     """Four images: the built-in one, it upside down, it in blue and red exchanged, and noise."""
-    first = prepare(canary_image(), encoder.spec.recipe)
+    first = prepare(canary_image(), encoder.spec.preprocess)
     noise = np.random.default_rng(0).integers(0, 256, first.shape, dtype=np.uint8)
     return np.stack([first, first[::-1], first[..., ::-1], noise])
 
@@ -44,7 +44,7 @@ def other_images_have_other_vectors(encoder):
 
 
 def no_images_give_no_vectors(encoder):
-    pixels = np.zeros((0, *encoder.spec.recipe.size, 3), np.uint8)
+    pixels = np.zeros((0, *encoder.spec.preprocess.size, 3), np.uint8)
     vectors = encoder.encode(pixels)
     assert (vectors.shape, vectors.dtype) == ((0, encoder.spec.dim), np.float32)
 
@@ -68,7 +68,7 @@ def vectors_are_the_callers_own(encoder):
 
 
 def pixels_of_another_size_are_refused(encoder):
-    height, width = encoder.spec.recipe.size
+    height, width = encoder.spec.preprocess.size
     with pytest.raises(ValueError, match="pixels"):
         encoder.encode(np.zeros((1, height + 1, width, 3), np.uint8))
 
@@ -161,8 +161,8 @@ class Sound:
     """A correct encoder in a few lines: a fixed random projection of the pixels."""
 
     def __init__(self):
-        recipe = PixelRecipe((8, 8), "squash", 8, "bilinear", (0.5,) * 3, (0.5,) * 3)
-        self.spec = EncoderSpec("efficientnet-lite0", "0" * 64, 16, recipe, "average")
+        config = PreprocessConfig((8, 8), "stretch", 8, "bilinear", (0.5,) * 3, (0.5,) * 3)
+        self.spec = EncoderSpec("efficientnet-lite0", "0" * 64, 16, config, "average")
         self.matrix = np.random.default_rng(1).normal(size=(192, 16))
 
     def features(self, pixels):
@@ -230,7 +230,7 @@ class TakesAnything(Sound):
 class ShortName(Sound):
     def __init__(self):
         super().__init__()
-        self.spec = EncoderSpec("clip", "0" * 64, 16, self.spec.recipe, "average")
+        self.spec = EncoderSpec("clip", "0" * 64, 16, self.spec.preprocess, "average")
 
 
 BROKEN = [

@@ -52,7 +52,7 @@ _SAMPLES = ("mug-01", "chair-02", "ring-03")
 @pytest.fixture(scope="session")
 def pixels_of(images):
     def pixels_of(encoder):
-        return np.stack([prepare(image, encoder.spec.recipe) for image in images])
+        return np.stack([prepare(image, encoder.spec.preprocess) for image in images])
 
     return pixels_of
 

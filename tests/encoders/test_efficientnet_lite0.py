@@ -59,7 +59,7 @@ def test_the_head_gives_the_logits_of_the_original_on_top_of_our_features(
 
 
 def test_it_recognizes_what_an_image_shows(encoder, original, sample_images):
-    mug = prepare(Image.open(sample_images / "mug-01-1.jpg").convert("RGB"), encoder.spec.recipe)
+    mug = prepare(Image.open(sample_images / "mug-01-1.jpg").convert("RGB"), encoder.spec.preprocess)
     with torch.no_grad():
         logits = original._fc(encoder._module(encoder._normalized(torch.tensor(mug[None]))))
     assert logits.argmax().item() == 504  # ImageNet: coffee mug

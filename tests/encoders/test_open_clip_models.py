@@ -8,7 +8,7 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
 from vision_recs.encoders import load_encoder
-from vision_recs.encoders.open_clip import _recipe
+from vision_recs.encoders.open_clip import _preprocess_config
 from vision_recs.errors import EncoderError, MissingExtra, UnknownEncoder, WeightsNotFound
 
 
@@ -51,7 +51,7 @@ def test_the_vectors_of_clip_are_those_of_open_clip(clip, clip_encoder, assert_a
     assert_agrees(clip_encoder, transform, network.encode_image)
     spec = clip_encoder.spec
     assert (spec.name, spec.dim, spec.pooling) == ("clip:ViT-B-32/laion2b_s34b_b79k", 512, "projection")
-    assert (spec.recipe.fit, spec.recipe.size, spec.recipe.interpolation) == ("crop", (224, 224), "bicubic")
+    assert (spec.preprocess.resize_mode, spec.preprocess.size, spec.preprocess.interpolation) == ("crop", (224, 224), "bicubic")
 
 
 def test_weights_that_the_hub_cache_has_are_those_of_the_tag(clip_encoder, clip_file, in_hub_cache):
@@ -67,18 +67,18 @@ def test_a_tag_of_openai_has_the_activation_it_was_trained_with(clip_file):
 
 
 @pytest.mark.parametrize(
-    ("fit", "preprocess"),
+    ("resize_mode", "preprocess"),
     [
-        ("squash", {"resize_mode": "squash", "interpolation": "bicubic"}),  # SigLIP
+        ("stretch", {"resize_mode": "squash", "interpolation": "bicubic"}),  # SigLIP
         ("crop", {"resize_mode": "shortest", "interpolation": "bilinear"}),  # MobileCLIP
         ("pad", {"resize_mode": "longest", "interpolation": "bicubic", "fill_color": 90}),
     ],
 )
-def test_a_repository_is_run_as_its_config_says(fit, preprocess, repository, assert_agrees):
+def test_a_repository_is_run_as_its_config_says(resize_mode, preprocess, repository, assert_agrees):
     network, transform = repository("shop/tiny", **preprocess)
     encoder = load_encoder("hf-hub:shop/tiny", device="cpu")
     assert_agrees(encoder, transform, network.encode_image)
-    assert (encoder.spec.name, encoder.spec.dim, encoder.spec.recipe.fit) == ("hf-hub:shop/tiny", 48, fit)
+    assert (encoder.spec.name, encoder.spec.dim, encoder.spec.preprocess.resize_mode) == ("hf-hub:shop/tiny", 48, resize_mode)
 
 
 @pytest.fixture
@@ -169,6 +169,6 @@ def test_a_text_tower_of_transformers_names_the_package(tmp_path, monkeypatch):
 def test_a_recipe_that_crops_to_an_oblong_is_refused():
     config = {"size": (224, 160), "resize_mode": "shortest", "interpolation": "bicubic", "fill_color": 0}
     with pytest.raises(EncoderError, match="prepares images of 160 x 224 pixels, not square"):
-        _recipe("clip:odd", {**config, "mean": 0.5, "std": 0.5})
-    squashed = _recipe("clip:odd", {**config, "resize_mode": "squash", "mean": 0.5, "std": 0.5})
+        _preprocess_config("clip:odd", {**config, "mean": 0.5, "std": 0.5})
+    squashed = _preprocess_config("clip:odd", {**config, "resize_mode": "squash", "mean": 0.5, "std": 0.5})
     assert (squashed.size, squashed.mean) == ((224, 160), (0.5, 0.5, 0.5))

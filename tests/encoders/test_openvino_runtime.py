@@ -30,7 +30,7 @@ def fast():
 
 @pytest.fixture(scope="module")
 def pixels(fast, images):
-    return np.stack([prepare(image, fast.spec.recipe) for image in images])
+    return np.stack([prepare(image, fast.spec.preprocess) for image in images])
 
 
 def test_both_runtimes_are_one_space(reference, fast):

@@ -15,7 +15,7 @@ def test_two_devices_give_the_vectors_of_one_in_order(images, count):
     assert two.spec == one.spec
     assert (two.device, two.runtime) == ("cpu,cpu", "torch f32")
     assert two.batch_size == 2 * one.batch_size
-    pixels = np.stack([prepare(image, one.spec.recipe) for image in images])[:count]
+    pixels = np.stack([prepare(image, one.spec.preprocess) for image in images])[:count]
     np.testing.assert_allclose(two.encode(pixels), one.encode(pixels), atol=1e-6)
 
 
@@ -28,5 +28,5 @@ def test_half_precision_on_torch_stays_close(images):
     exact = load_encoder("efficientnet-lite0", device="cpu", runtime="torch")
     half = load_encoder("efficientnet-lite0", device="cpu", runtime="torch", precision="bf16")
     assert half.runtime == "torch bf16"
-    pixels = np.stack([prepare(image, exact.spec.recipe) for image in images])
+    pixels = np.stack([prepare(image, exact.spec.preprocess) for image in images])
     assert (half.encode(pixels) * exact.encode(pixels)).sum(axis=1).min() > 0.99

@@ -4,7 +4,7 @@ from safetensors.torch import save_file
 from timm.data import create_transform, resolve_model_data_config
 
 from vision_recs.encoders import load_encoder
-from vision_recs.encoders.timm import _recipe
+from vision_recs.encoders.timm import _preprocess_config
 from vision_recs.errors import EncoderError, UnknownEncoder, WeightsNotFound
 
 
@@ -64,14 +64,14 @@ def test_an_unknown_model_or_tag_suggests_known_ones(wrong, near):
 def test_a_model_with_a_recipe_that_visrec_lacks_is_refused():
     config = {"input_size": (3, 224, 224), "crop_pct": 0.9, "crop_mode": "squash", "interpolation": "bicubic"}
     with pytest.raises(EncoderError, match="timm:odd prepares images in a way that visrec does not"):
-        _recipe("timm:odd", {**config, "mean": (0.5,) * 3, "std": (0.5,) * 3})
+        _preprocess_config("timm:odd", {**config, "mean": (0.5,) * 3, "std": (0.5,) * 3})
 
 
 def test_a_model_that_does_not_pool_is_refused(seeded):
     from vision_recs.encoders.backbone import ImageTower, spec_of
-    from vision_recs.types import PixelRecipe
+    from vision_recs.types import PreprocessConfig
 
     network = seeded(lambda: timm.create_model("test_resnet", num_classes=0, global_pool=""))
-    recipe = PixelRecipe((64, 64), "squash", 64, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    config = PreprocessConfig((64, 64), "stretch", 64, "bicubic", (0.5,) * 3, (0.5,) * 3)
     with pytest.raises(EncoderError, match="timm:odd does not give one vector an image"):
-        spec_of("timm:odd", ImageTower(network, recipe, "none"))
+        spec_of("timm:odd", ImageTower(network, config, "none"))

@@ -11,9 +11,9 @@ from vision_recs.encoders.backbone import ImageTower, spec_of
 from vision_recs.encoders.torch_runtime import TorchEncoder, find_device
 from vision_recs.errors import DeviceUnavailable
 from vision_recs.images import canary_image, prepare
-from vision_recs.types import PixelRecipe
+from vision_recs.types import PreprocessConfig
 
-RECIPE = PixelRecipe((2, 2), "squash", 2, "bilinear", mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0))
+PREPROCESS = PreprocessConfig((2, 2), "stretch", 2, "bilinear", mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0))
 
 
 class ChannelMeans(nn.Module):
@@ -38,8 +38,8 @@ class Odd(nn.Module):
         return torch.where(means > 0.9, torch.inf, means)
 
 
-def encoder_of(module, recipe=RECIPE):
-    tower = ImageTower(module.eval(), recipe, pooling="average")
+def encoder_of(module, config=PREPROCESS):
+    tower = ImageTower(module.eval(), config, pooling="average")
     return TorchEncoder(spec_of("by-hand", tower), tower, "cpu")
 
 
@@ -55,7 +55,7 @@ def test_pixels_are_normalized_by_channel_and_vectors_scaled():
 
 
 def test_an_image_without_a_direction_becomes_zeros_and_its_neighbors_do_not():
-    encoder = encoder_of(Odd(), PixelRecipe((2, 2), "squash", 2, "bilinear", (0.0,) * 3, (1.0,) * 3))
+    encoder = encoder_of(Odd(), PreprocessConfig((2, 2), "stretch", 2, "bilinear", (0.0,) * 3, (1.0,) * 3))
     pixels = np.zeros((3, 2, 2, 3), np.uint8)
     pixels[1] = 51, 0, 0
     pixels[2] = 255
@@ -87,7 +87,7 @@ def test_pixels_may_be_read_only_reversed_or_cut_out():
 
 def test_the_probe_is_the_vector_of_the_built_in_image():
     encoder = encoder_of(PixelsInARow())
-    expected = encoder.encode(prepare(canary_image(), RECIPE)[None])[0]
+    expected = encoder.encode(prepare(canary_image(), PREPROCESS)[None])[0]
     np.testing.assert_array_equal(probe(encoder), expected)
     assert probe(encoder).shape == (12,)
 

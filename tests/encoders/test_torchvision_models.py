@@ -19,7 +19,7 @@ def test_vectors_are_those_of_torchvision(name, dim_and_resize, seeded, assert_a
     encoder = load_encoder(name, weights=tmp_path / "model.pth", device="cpu")
     assert_agrees(encoder, get_model_weights(name).DEFAULT.transforms(), features(network))
     assert encoder.spec.name == name
-    assert (encoder.spec.dim, encoder.spec.recipe.resize) == dim_and_resize
+    assert (encoder.spec.dim, encoder.spec.preprocess.resize) == dim_and_resize
 
 
 def test_weights_that_torch_hub_has_are_used(seeded, tmp_path):

@@ -40,7 +40,7 @@ def test_it_is_sound_and_reading_leaves_it_as_it_is(stored):
 def test_what_it_says_of_itself_is_read(stored):
     manifest = Store.open(stored).manifest
     assert (manifest.generation, manifest.items, manifest.images, manifest.skipped) == (2, 5, 6, 1)
-    assert (manifest.encoder.name, manifest.encoder.dim, manifest.encoder.recipe.size) == ("fake", 12, (8, 8))
+    assert (manifest.encoder.name, manifest.encoder.dim, manifest.encoder.preprocess.size) == ("fake", 12, (8, 8))
     assert (manifest.catalog.location, manifest.catalog.root) == ("/shop/catalog.csv", "/shop")
 
 

@@ -11,15 +11,15 @@ from PIL import Image
 from vision_recs.errors import ImageError
 from vision_recs.images import decode, load
 from vision_recs.images.quiet import pillow_is_quiet
-from vision_recs.types import PixelRecipe
+from vision_recs.types import PreprocessConfig
 
 MANY = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
 )
 SMALL = 100_000
 RECIPES = [  # for the second, JPEGs are decoded at a fraction of their size
-    PixelRecipe((20, 20), "crop", 22, "bicubic", (0.5,) * 3, (0.5,) * 3),
-    PixelRecipe((4, 3), "squash", 3, "bilinear", (0.5,) * 3, (0.5,) * 3),
+    PreprocessConfig((20, 20), "crop", 22, "bicubic", (0.5,) * 3, (0.5,) * 3),
+    PreprocessConfig((4, 3), "stretch", 3, "bilinear", (0.5,) * 3, (0.5,) * 3),
 ]
 
 
@@ -36,10 +36,10 @@ def survives(data):
         assert image.mode == "RGB"
         assert image.width * image.height <= SMALL
         assert len(image.tobytes()) == image.width * image.height * 3
-    for recipe in RECIPES:
-        pixels, reason_of_load = attempt(load, data, recipe)
+    for config in RECIPES:
+        pixels, reason_of_load = attempt(load, data, config)
         assert reason_of_load == reason
-        assert pixels is None or pixels.shape == (*recipe.size, 3)
+        assert pixels is None or pixels.shape == (*config.size, 3)
 
 
 def test_every_cut_of_every_kind_is_survived(every_kind):

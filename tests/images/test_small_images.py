@@ -16,9 +16,9 @@ for width, height in (217, 214), (115, 53), (150, 86), (206, 118), (218, 125), (
     file = BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file, "PNG")
-    for recipe in recipes:
-        print(width, height, recipe, flush=True)
-        assert load(file.getvalue(), recipe).shape == (*recipe.size, 3)
+    for config in recipes:
+        print(width, height, config, flush=True)
+        assert load(file.getvalue(), config).shape == (*config.size, 3)
 """
 RANDOM_GEOMETRIES = """
 import numpy as np
@@ -28,21 +28,21 @@ from vision_recs.images.resampling import resample
 random = np.random.default_rng(0)
 for _ in range(20_000):
     width, height = map(int, random.integers(1, 300, 2))
-    recipe = recipes[random.integers(len(recipes))]
-    placement = place((width, height), recipe)
-    print(width, height, recipe, flush=True)
+    config = recipes[random.integers(len(recipes))]
+    placement = place((width, height), config)
+    print(width, height, config, flush=True)
     pixels = np.zeros((height, width, 3), np.uint8)
-    part = resample(pixels, placement.box((width, height)), placement.size, recipe.interpolation)
+    part = resample(pixels, placement.box((width, height)), placement.size, config.interpolation)
     assert part.shape == (*placement.size[::-1], 3)
 """
 RECIPES = """
 from itertools import product
-from vision_recs.types import PixelRecipe
+from vision_recs.types import PreprocessConfig
 
 recipes = [
-    PixelRecipe((size, size), fit, resize, interpolation, (0.0,) * 3, (1.0,) * 3)
-    for fit, (size, resize), interpolation in product(
-        ("crop", "squash", "pad"), ((224, 256), (224, 224), (256, 292), (288, 320)), ("bicubic", "bilinear")
+    PreprocessConfig((size, size), resize_mode, resize, interpolation, (0.0,) * 3, (1.0,) * 3)
+    for resize_mode, (size, resize), interpolation in product(
+        ("crop", "stretch", "pad"), ((224, 256), (224, 224), (256, 292), (288, 320)), ("bicubic", "bilinear")
     )
 ]
 """

@@ -148,7 +148,7 @@ class WordEncoder:
 
         if text == "?":
             return np.zeros((1, FakeEncoder().spec.dim), np.float32)
-        return FakeEncoder().encode(images.load(image(int(text)), FakeEncoder().spec.recipe)[None])
+        return FakeEncoder().encode(images.load(image(int(text)), FakeEncoder().spec.preprocess)[None])
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_the_manifest_says_all_that_the_generation_is_made_of(store, shop):
 def test_the_manifest_holds_the_vector_of_the_probe_image(store):
     vector = np.frombuffer(base64.b64decode(manifest_of(store)["probe"]), "<f2")
     encoder = FakeEncoder()
-    expected = encoder.encode(prepare(canary_image(), encoder.spec.recipe)[None])[0]
+    expected = encoder.encode(prepare(canary_image(), encoder.spec.preprocess)[None])[0]
     assert vector.tolist() == expected.astype(np.float16).tolist()
 
 

@@ -17,20 +17,20 @@ from vision_recs.images import load
 from vision_recs.jobs import IndexOptions
 from vision_recs.jobs import index as run_index
 from vision_recs.store import Store
-from vision_recs.types import EncoderSpec, Item, PixelRecipe
+from vision_recs.types import EncoderSpec, Item, PreprocessConfig
 from vision_recs.vectors import normalize_rows
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a dozen vectors are searched faster by one thread than by several
 
 SIDE, GRID = 8, 2
-RECIPE = PixelRecipe((SIDE, SIDE), "squash", SIDE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PREPROCESS = PreprocessConfig((SIDE, SIDE), "stretch", SIDE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class FakeEncoder:
     """The mean colors of the cells of a grid, rolled by *turn*; black has no direction. Counts what it encodes."""
 
     def __init__(self, name="fake", *, turn=0):
-        self.spec = EncoderSpec(name, f"{turn:064x}", 3 * GRID * GRID, RECIPE, "mean")
+        self.spec = EncoderSpec(name, f"{turn:064x}", 3 * GRID * GRID, PREPROCESS, "mean")
         self.turn = turn
         self.encoded = 0
 
@@ -151,7 +151,7 @@ def fate(data, encoder):
     if data is None:
         return "missing", None
     try:
-        pixels = load(data, encoder.spec.recipe)
+        pixels = load(data, encoder.spec.preprocess)
     except ImageError as error:
         return error.reason, None
     vector = type(encoder)(encoder.spec.name, turn=encoder.turn).encode(pixels[None])
@@ -180,7 +180,7 @@ def content(store):
 def ranking(held, asked, k, *, encoder=None, images=()):
     """Return the ids and scores that the items *asked* and the bytes *images* bring, from *held*, a Content."""
     parts = [[vector for _, _, vector, _ in held.items[item][1]] for item in asked]
-    parts += [encoder.encode(load(data, encoder.spec.recipe)[None]).tolist() for data in images]
+    parts += [encoder.encode(load(data, encoder.spec.preprocess)[None]).tolist() for data in images]
     every = [
         (score(vector, parts), item, name, digest)
         for item, (_, shown) in held.items.items()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vision_recs.errors import EncoderError
-from vision_recs.types import EncoderSpec, PixelRecipe
+from vision_recs.types import EncoderSpec, PreprocessConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ImageTower:
     """
 
     module: nn.Module
-    recipe: PixelRecipe
+    preprocess: PreprocessConfig
     pooling: str
 
 
@@ -39,7 +39,7 @@ class TextTower:
 def spec_of(name: str, tower: ImageTower) -> EncoderSpec:
     """Return the spec of *tower* under its canonical *name*; runs the network once to learn its dim."""
     return EncoderSpec(
-        name=name, weights=digest(tower.module), dim=_dim(name, tower), recipe=tower.recipe, pooling=tower.pooling
+        name=name, weights=digest(tower.module), dim=_dim(name, tower), preprocess=tower.preprocess, pooling=tower.pooling
     )
 
 
@@ -67,7 +67,7 @@ def _weights(module: nn.Module) -> Iterable[tuple[str, Tensor]]:
 
 def _dim(name: str, tower: ImageTower) -> int:
     with torch.inference_mode():
-        features = tower.module(torch.zeros(1, 3, *tower.recipe.size))
+        features = tower.module(torch.zeros(1, 3, *tower.preprocess.size))
     if not isinstance(features, Tensor) or features.ndim != 2:  # noqa: PLR2004 - one row an image
         raise EncoderError(f"{name} does not give one vector an image; choose a model that pools its features")
     return features.shape[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from torch import Tensor, nn
 
@@ -14,17 +14,18 @@ from vision_recs.encoders.checkpoints import Tensors, first_sentence, load_exact
 from vision_recs.encoders.registry import unknown_encoder
 from vision_recs.encoders.weights import from_hub, quiet
 from vision_recs.errors import EncoderError, MissingExtra, NoTextTower, WeightsNotFound
-from vision_recs.types import PixelRecipe
+from vision_recs.types import PreprocessConfig, ResizeMode
 
 _CONFIG: Final = "open_clip_config.json"
 _CHECKPOINTS: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-_FITS: Final[dict[str, Literal["crop", "squash", "pad"]]] = {"shortest": "crop", "squash": "squash", "longest": "pad"}
+_RESIZE_MODES: Final[dict[str, ResizeMode]] = {"shortest": "crop", "squash": "stretch", "longest": "pad"}
+"""The names of open_clip, and ours."""
 
 
 def load(name: str, file: Path | None) -> ImageTower:
     """Return `clip:<architecture>/<tag>` with its published weights, or with those of *file*.
 
-    The tag decides the recipe in both cases; a name without a tag needs *file*.
+    The tag decides the preprocess in both cases; a name without a tag needs *file*.
     """
     return _tower(name, _load(name, file, whole=False).network)
 
@@ -136,8 +137,8 @@ def _tower(name: str, network: nn.Module) -> ImageTower:
 
     visual = network.get_submodule("visual").eval()
     vars(visual)["output_tokens"] = False  # a tower of CoCa returns its tokens beside the features
-    recipe = _recipe(name, get_model_preprocess_cfg(network))
-    return ImageTower(visual, recipe, pooling="projection")
+    preprocess = _preprocess_config(name, get_model_preprocess_cfg(network))
+    return ImageTower(visual, preprocess, pooling="projection")
 
 
 def _text_tower(name: str, model: _Model) -> TextTower:
@@ -167,15 +168,15 @@ def _tokenizer(name: str, model: str) -> Callable[[list[str]], Tensor]:
     return tokenizer
 
 
-def _recipe(name: str, config: Mapping[str, Any]) -> PixelRecipe:
+def _preprocess_config(name: str, config: Mapping[str, Any]) -> PreprocessConfig:
     size, fill = config["size"], config["fill_color"]
     height, width = (size, size) if isinstance(size, int) else size
-    fit = _FITS[config["resize_mode"]]
-    if fit != "squash" and height != width:
+    mode = _RESIZE_MODES[config["resize_mode"]]
+    if mode != "stretch" and height != width:
         raise EncoderError(f"{name} prepares images of {width} x {height} pixels, not square; choose another model")
-    return PixelRecipe(
+    return PreprocessConfig(
         size=(height, width),
-        fit=fit,
+        resize_mode=mode,
         resize=min(height, width),
         interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
         mean=_by_channel(config["mean"]),

@@ -52,7 +52,7 @@ class OpenVinoEncoder:
         self._threads = threads
         graph = core.read_model(model)
         self._batch = _CONVOLUTIONAL_BATCH if _is_convolutional(graph) else _TRANSFORMER_BATCH
-        graph.reshape([self._batch, *spec.recipe.size, 3])
+        graph.reshape([self._batch, *spec.preprocess.size, 3])
         settings = {
             "INFERENCE_PRECISION_HINT": self._precision,
             "NUM_STREAMS": threads,
@@ -88,9 +88,9 @@ class OpenVinoEncoder:
     def encode(self, pixels: Pixels) -> Vectors:
         """Return one unit vector an image, or a row of zeros for an image without a direction.
 
-        *pixels* are (n, height, width, 3) as the recipe prepares them. Raises ValueError for another size or type.
+        *pixels* are (n, height, width, 3) as the preprocess prepares them. Raises ValueError for another size or type.
         """
-        wanted = (*self._spec.recipe.size, 3)
+        wanted = (*self._spec.preprocess.size, 3)
         if pixels.dtype != np.uint8 or pixels.shape[1:] != wanted:
             raise ValueError(f"pixels are uint8 (n, {', '.join(map(str, wanted))}), not {pixels.dtype} {pixels.shape}")
         features = np.empty((len(pixels), self._spec.dim), np.float32)
@@ -124,14 +124,14 @@ def _exported(tower: ImageTower) -> Any:  # noqa: ANN401 - torch.export.Exported
         def __init__(self) -> None:
             super().__init__()
             self.tower = tower.module
-            self.mean = 255 * torch.tensor(tower.recipe.mean).view(1, 3, 1, 1)
-            self.std = 255 * torch.tensor(tower.recipe.std).view(1, 3, 1, 1)
+            self.mean = 255 * torch.tensor(tower.preprocess.mean).view(1, 3, 1, 1)
+            self.std = 255 * torch.tensor(tower.preprocess.std).view(1, 3, 1, 1)
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             features: torch.Tensor = self.tower((pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std)
             return features
 
-    example = torch.zeros(2, *tower.recipe.size, 3, dtype=torch.uint8)
+    example = torch.zeros(2, *tower.preprocess.size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=1024)
     with torch.no_grad():
         return torch.export.export(_FromPixels().eval(), (example,), dynamic_shapes=({0: batch},))

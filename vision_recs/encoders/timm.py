@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from torch import nn
 
@@ -14,13 +14,16 @@ from vision_recs.encoders.checkpoints import Tensors, load_exactly, read_tensors
 from vision_recs.encoders.registry import unknown_encoder
 from vision_recs.encoders.weights import from_hub, from_url, quiet
 from vision_recs.errors import EncoderError, WeightsNotFound
-from vision_recs.types import PixelRecipe
+from vision_recs.types import PreprocessConfig, ResizeMode
+
+_RESIZE_MODES: Final[dict[str, ResizeMode]] = {"center": "crop", "squash": "stretch", "border": "pad"}
+"""The names of timm, and ours."""
 
 # The TensorFlow model maps 0..255 to (x - 127) / 128 and keeps the central 224 of 256 pixels:
 # tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py (MEAN_RGB, STDDEV_RGB).
-_LITE0_RECIPE: Final = PixelRecipe(
+_LITE0_PREPROCESS: Final = PreprocessConfig(
     size=(224, 224),
-    fit="crop",
+    resize_mode="crop",
     resize=256,
     interpolation="bicubic",
     mean=(127 / 255, 127 / 255, 127 / 255),
@@ -49,7 +52,7 @@ def load_efficientnet_lite0(name: str, file: Path | None) -> ImageTower:
         tensors = _in_timm_names(tensors)
     module = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
     load_exactly(module, tensors, encoder=name, file=file)
-    return ImageTower(module.eval(), _LITE0_RECIPE, pooling="average")
+    return ImageTower(module.eval(), _LITE0_PREPROCESS, pooling="average")
 
 
 def _installed_lite0() -> Path:
@@ -91,8 +94,8 @@ def load(name: str, file: Path | None) -> ImageTower:
     with quiet():
         module = _with_tensors(name, model, file) if file else _pretrained(name, model)
         config = resolve_model_data_config(module)  # type: ignore[no-untyped-call] # timm is typed in part
-    recipe = _recipe(name, config)
-    return ImageTower(module.eval(), recipe, pooling="pre-logits")
+    preprocess = _preprocess_config(name, config)
+    return ImageTower(module.eval(), preprocess, pooling="pre-logits")
 
 
 def _with_tensors(name: str, model: str, file: Path) -> nn.Module:
@@ -129,20 +132,19 @@ def _pretrained(name: str, model: str) -> nn.Module:
     return module
 
 
-def _recipe(name: str, config: dict[str, Any]) -> PixelRecipe:
+def _preprocess_config(name: str, config: dict[str, Any]) -> PreprocessConfig:
     _, height, width = config["input_size"]
     resize = math.floor(min(height, width) / config["crop_pct"])
-    fits: dict[str, Literal["crop", "squash", "pad"]] = {"center": "crop", "squash": "squash", "border": "pad"}
-    fit = fits[config["crop_mode"]]
+    mode = _RESIZE_MODES[config["crop_mode"]]
     if (
         height != width
-        or (fit != "crop" and resize != height)
+        or (mode != "crop" and resize != height)
         or config["interpolation"] not in {"bilinear", "bicubic"}
     ):
         raise EncoderError(f"{name} prepares images in a way that visrec does not ({config}); choose another model")
-    return PixelRecipe(
+    return PreprocessConfig(
         size=(height, width),
-        fit=fit,
+        resize_mode=mode,
         resize=resize,
         interpolation=config["interpolation"],
         mean=config["mean"],

@@ -37,8 +37,8 @@ class TorchEncoder:
         self._precision, self._dtype = wanted, _DTYPES[wanted]
         self._layout = _layout(tower.module, self._device)
         self._module: nn.Module = tower.module.to(self._device).to(memory_format=self._layout)
-        self._mean = torch.tensor(tower.recipe.mean, device=self._device).view(1, 3, 1, 1)
-        self._std = torch.tensor(tower.recipe.std, device=self._device).view(1, 3, 1, 1)
+        self._mean = torch.tensor(tower.preprocess.mean, device=self._device).view(1, 3, 1, 1)
+        self._std = torch.tensor(tower.preprocess.std, device=self._device).view(1, 3, 1, 1)
 
     @property
     def spec(self) -> EncoderSpec:
@@ -63,10 +63,10 @@ class TorchEncoder:
     def encode(self, pixels: Pixels) -> Vectors:
         """Return one unit vector an image, or a row of zeros for an image without a direction.
 
-        *pixels* are (n, height, width, 3) as the recipe prepares them; all n are computed at once, so that memory
+        *pixels* are (n, height, width, 3) as the preprocess prepares them; all n are computed at once, so that memory
         grows with n. Raises ValueError for another size or another type.
         """
-        wanted = (*self._spec.recipe.size, 3)
+        wanted = (*self._spec.preprocess.size, 3)
         if pixels.dtype != np.uint8 or pixels.shape[1:] != wanted:
             raise ValueError(f"pixels are uint8 (n, {', '.join(map(str, wanted))}), not {pixels.dtype} {pixels.shape}")
         if not len(pixels):

@@ -9,7 +9,7 @@ from torch import nn
 from vision_recs.encoders.backbone import ImageTower
 from vision_recs.encoders.checkpoints import load_exactly, read_tensors, without
 from vision_recs.encoders.weights import from_url
-from vision_recs.types import PixelRecipe
+from vision_recs.types import PreprocessConfig
 
 
 def load(name: str, file: Path | None) -> ImageTower:
@@ -23,12 +23,12 @@ def load(name: str, file: Path | None) -> ImageTower:
     module.fc = nn.Identity()
     load_exactly(module, without(tensors, ["fc"]), encoder=name, file=file)
     transform = published.transforms()
-    recipe = PixelRecipe(
+    preprocess = PreprocessConfig(
         size=(transform.crop_size[0], transform.crop_size[0]),
-        fit="crop",
+        resize_mode="crop",
         resize=transform.resize_size[0],
         interpolation=transform.interpolation.value,
         mean=tuple(transform.mean),
         std=tuple(transform.std),
     )
-    return ImageTower(module.eval(), recipe, pooling="average")
+    return ImageTower(module.eval(), preprocess, pooling="average")

@@ -1,6 +1,6 @@
 """Images: bytes -> RGB -> pixels.
 
-`decode` is the one place where bytes of strangers become an image, and `prepare` says what a recipe makes of it.
+`decode` is the one place where bytes of strangers become an image, and `prepare` says what a config makes of it.
 `load` does both at once, as fast as the machine allows: every runtime takes the pixels of a file from it. Pillow is
 imported with the first name that is asked for, not with this package.
 """

@@ -1,11 +1,11 @@
-"""Which part of an image is scaled to which part of the pixels: the geometry of a recipe, in numbers only."""
+"""Which part of an image is scaled to which part of the pixels: the geometry of a config, in numbers only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from vision_recs.types import PixelRecipe
+from vision_recs.types import PreprocessConfig
 
 Size: TypeAlias = tuple[int, int]
 """Width and height, as in Pillow."""
@@ -41,23 +41,23 @@ class Placement:
         return left * across, top * down, right * across, bottom * down
 
 
-def place(size: Size, recipe: PixelRecipe) -> Placement:
-    """Return how *recipe* places an image of *size*; it rounds as torchvision ("crop") and open_clip ("pad") do."""
-    height, width = recipe.size
-    if recipe.fit == "squash":
+def place(size: Size, config: PreprocessConfig) -> Placement:
+    """Return how *config* places an image of *size*; it rounds as torchvision ("crop") and open_clip ("pad") do."""
+    height, width = config.size
+    if config.resize_mode == "stretch":
         return Placement((width, height), (0, 0, width, height), (0, 0))
-    if recipe.fit == "pad":
+    if config.resize_mode == "pad":
         inner = _inside(size, (width, height))
         return Placement(inner, (0, 0, *inner), ((width - inner[0]) // 2, (height - inner[1]) // 2))
-    scaled = _with_shorter_side(size, recipe.resize)
+    scaled = _with_shorter_side(size, config.resize)
     (left, right), (top, bottom) = _center(scaled[0], width), _center(scaled[1], height)
     seen = max(left, 0), max(top, 0), min(right, scaled[0]), min(bottom, scaled[1])
     return Placement(scaled, seen, (seen[0] - left, seen[1] - top))
 
 
-def background(recipe: PixelRecipe) -> tuple[int, int, int]:
+def background(config: PreprocessConfig) -> tuple[int, int, int]:
     """Return the color of pixels that no part of the image covers; torchvision's crop leaves them black."""
-    return recipe.background if recipe.fit == "pad" else _BLACK
+    return config.background if config.resize_mode == "pad" else _BLACK
 
 
 def _with_shorter_side(size: Size, shorter: int) -> Size:

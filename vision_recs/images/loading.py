@@ -14,7 +14,7 @@ from vision_recs.images.jpeg import SMALLEST_SIDE, decode_smaller, is_ordinary
 from vision_recs.images.orientation import Turn, orientation_of, turn_of
 from vision_recs.images.preprocess import lay, prepare
 from vision_recs.images.resampling import resample
-from vision_recs.types import PixelRecipe
+from vision_recs.types import PreprocessConfig
 
 # A JPEG that is decoded smaller keeps this many pixels for one. At 1.5, vectors of photos that are sharp to the pixel
 # move as far as they do when JPEG quality 88 becomes 75 (cosine .997); at 1.0 they move three times as far (.990).
@@ -24,20 +24,20 @@ _SPARE = 1.5
 _LARGEST_COPIED = 2**24
 
 
-def load(data: bytes, recipe: PixelRecipe, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Return the image in *data* as pixels (height, width, 3) by *recipe*: `prepare(decode(data), recipe)`, faster.
+def load(data: bytes, config: PreprocessConfig, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Return the image in *data* as pixels (height, width, 3) by *config*: `prepare(decode(data), config)`, faster.
 
     The geometry is exactly the same and the levels nearly: in photos a mean of 0.2 levels away, and of 1 where a JPEG
-    has many more pixels than the recipe needs, which is then decoded at a half, a quarter or an eighth of its size.
+    has many more pixels than the config needs, which is then decoded at a half, a quarter or an eighth of its size.
     Raises what `decode` raises, where it does. Safe from several threads, which it lets run beside it.
     """
     with opened(data, max_pixels) as image:
-        decoded = _decode_jpeg(image, data, recipe) or finished(image, data)
+        decoded = _decode_jpeg(image, data, config) or finished(image, data)
     if isinstance(decoded, _Pixels):
-        return decoded.placed(recipe)
+        return decoded.placed(config)
     if decoded.width * decoded.height > _LARGEST_COPIED:
-        return prepare(decoded, recipe)
-    return _Pixels(np.asarray(decoded), decoded.size).placed(recipe)
+        return prepare(decoded, config)
+    return _Pixels(np.asarray(decoded), decoded.size).placed(config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +49,30 @@ class _Pixels:
     turn: Turn = Turn()  # noqa: RUF009 - frozen
     by: int = 1
 
-    def placed(self, recipe: PixelRecipe) -> NDArray[np.uint8]:
-        placement = place(self.size, recipe)
+    def placed(self, config: PreprocessConfig) -> NDArray[np.uint8]:
+        placement = place(self.size, config)
         left, top, right, bottom = self.turn.stored_box(placement.box(self.size), self.size)
         box = left / self.by, top / self.by, right / self.by, bottom / self.by
-        part = resample(self.stored, box, self.turn.size(placement.size), recipe.interpolation)
-        return lay(self.turn.upright(part), placement, recipe)
+        part = resample(self.stored, box, self.turn.size(placement.size), config.interpolation)
+        return lay(self.turn.upright(part), placement, config)
 
 
-def _decode_jpeg(image: ImageFile, data: bytes, recipe: PixelRecipe) -> _Pixels | None:
+def _decode_jpeg(image: ImageFile, data: bytes, config: PreprocessConfig) -> _Pixels | None:
     """Return the pixels of an ordinary JPEG, or None for any other image."""
     if not is_ordinary(image, data):
         return None
     turn = turn_of(orientation_of(image))
     size = turn.size(image.size)
-    by = _times_smaller(size, recipe)
+    by = _times_smaller(size, config)
     if image.width * image.height > _LARGEST_COPIED * by**2:
         return None
     stored = decode_smaller(data, image.size, by)
     return None if stored is None else _Pixels(stored, size, turn, by)
 
 
-def _times_smaller(size: Size, recipe: PixelRecipe) -> int:
+def _times_smaller(size: Size, config: PreprocessConfig) -> int:
     """Return how many times smaller a JPEG of *size* may be decoded."""
     if min(size) < SMALLEST_SIDE:
         return 1
-    most = min(place(size, recipe).scale(size)) / _SPARE
+    most = min(place(size, config).scale(size)) / _SPARE
     return next((by for by in (8, 4, 2) if by <= most), 1)

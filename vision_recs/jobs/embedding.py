@@ -116,8 +116,8 @@ class Embedding:
             if image.error is not None:
                 self._staging.skip(image.staged, image.error.reason, str(image.error))
                 continue
-            self._staging.resolve(image.staged, image.digest, image.signature)
-            if image.digest in self._pending or self._writer.recall(self._staging, image.digest):
+            self._staging.set_digest(image.staged, image.digest, image.signature)
+            if image.digest in self._pending or self._writer.is_known(self._staging, image.digest):
                 continue
             if image.data is None:  # a digest is trusted only where the store says what became of it
                 raise StoreDamaged(
@@ -134,7 +134,7 @@ class Embedding:
         assert read.data is not None
         with self.stages["decoding"]:
             try:
-                pixels = images.load(read.data, self._space.spec.recipe)
+                pixels = images.load(read.data, self._space.spec.preprocess)
             except ImageError as error:
                 return Prepared(read.staged, read.digest, None, error)
         return Prepared(read.staged, read.digest, pixels)

@@ -33,8 +33,8 @@ class QueryEncoder:
         """
         from vision_recs.images import load
 
-        recipe = self._store.manifest.encoder.recipe
-        pixels = [load(image, recipe) for image in images]  # bad ones cost no loading
+        preprocess = self._store.manifest.encoder.preprocess
+        pixels = [load(image, preprocess) for image in images]  # bad ones cost no loading
         vectors = self._space().encoder().encode(np.stack(pixels))
         if not np.any(vectors, axis=1).all():
             raise ImageError("zero-vector", "the encoder gives the image no direction: it is blank; use another one")
