@@ -40,7 +40,7 @@ def test_copies_are_found_and_variants_are_not(visrec, shop):
     assert done.returncode == 0, done.stderr
     said, _, *rows = done.stdout.splitlines()
     assert said.startswith("2 groups of duplicates and 1 placeholder among 66 items; threshold 0.9")
-    assert said.endswith(", found on the data")
+    assert said.endswith(", measured on the data")
     assert [row.split() for row in rows[:1]] == [["exact", "1.000", "2", "chair-03", "seat"]]
     assert rows[1].split()[0] == "near"
     assert rows[1].split()[-2:] == ["lamp-02", "light"]
@@ -87,7 +87,7 @@ def test_csv_has_a_row_an_item(visrec, shop, tmp_path):
     assert done.stderr == f"wrote {out}\n"
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["group"], row["kind"], row["item"]) for row in rows] == [
+    assert [(row["group"], row["kind"], row["item_id"]) for row in rows] == [
         ("1", "exact", "chair-03"),
         ("1", "exact", "seat"),
         ("2", "near", "lamp-02"),

@@ -45,7 +45,7 @@ def undisturbed(catalog, visrec, tmp_path_factory) -> Path:
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["items"], report["embedded"], report["skipped"], report["complete"]) == (38, 38, 2, True)
-    assert report["engine"] == "exact"
+    assert report["index_type"] == "exact"
     assert set(report["stages"]) == {"reading", "decoding", "encoding", "writing"}
     assert report["bottleneck"] == max(report["stages"], key=report["stages"].get)
     return store
@@ -58,7 +58,7 @@ def test_it_says_what_it_did_and_which_stage_was_the_bottleneck(visrec, catalog,
     assert second.startswith("embedded 38 (")
     assert third.startswith("reading ")
     assert third.split()[-1] in {"reading", "decoding", "encoding", "writing"}
-    assert "engine exact" in fourth
+    assert "index exact" in fourth
     assert "skipped 2 of 40 images (1 missing, 1 truncated)" in done.stderr
 
 
@@ -68,7 +68,7 @@ def test_exact_search_answers_until_there_is_an_index(visrec, undisturbed, catal
     store = Path(shutil.copytree(undisturbed, tmp_path / "index"))
     before = visrec("similar", "backpack-01-1", "--store", store, "--json").stdout
     report = json.loads(visrec("index", catalog, "--store", store, "--json", "--quiet").stdout)
-    assert (report["engine"], report["embedded"], report["generation"]) == ("flat", 0, 2)
+    assert (report["index_type"], report["embedded"], report["generation"]) == ("flat", 0, 2)
     after = visrec("similar", "backpack-01-1", "--store", store, "--json").stdout
     assert [json.loads(line)["id"] for line in before.splitlines()] == [
         json.loads(line)["id"] for line in after.splitlines()
@@ -117,7 +117,7 @@ def test_the_export_reads_as_parquet_and_holds_the_vectors(visrec, catalog, tmp_
     assert (folder / "part-00000.parquet").exists()
 
 
-def test_ctrl_c_keeps_what_is_in_hand_and_says_how_to_go_on(catalog, undisturbed, tmp_path):
+def test_ctrl_c_keeps_what_was_embedded_and_says_how_to_continue(catalog, undisturbed, tmp_path):
     store = tmp_path / "index"
     command = [PROGRAM, "embed", catalog, "--store", store, "--shard-size", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
@@ -126,8 +126,8 @@ def test_ctrl_c_keeps_what_is_in_hand_and_says_how_to_go_on(catalog, undisturbed
         running.send_signal(signal.SIGINT)
         output, errors = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "finishing the shard in hand; once more to stop at once" in errors
-    assert "run the same command again to go on" in output
+    assert "finishing the current shard; press Ctrl-C again to stop at once" in errors
+    assert "run the same command again to continue" in output
     kept = int(output.split()[1])
     done = subprocess.run([*command, "--json", "--quiet"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["embedded"] == 38 - kept

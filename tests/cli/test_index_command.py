@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 INDEX_KEYS = {
-    "items", "images", "embedded", "reused", "skipped", "removed", "generation", "encoder", "fingerprint", "engine",
+    "items", "images", "embedded", "reused", "skipped", "removed", "generation", "encoder", "fingerprint", "index_type",
     "recall_at_10", "seconds", "images_per_second",
 }  # fmt: skip
 
@@ -42,8 +42,8 @@ def test_the_sample_catalog_becomes_sixty_items(indexed_samples):
     assert second.startswith("embedded 240 (")
     assert ", reused 0, skipped 0, removed 0 in " in second
     assert third.startswith("encoder efficientnet-lite0 [")
-    assert third.endswith("], engine flat, recall@10 1.000")
-    assert fourth == "kept with each image, not with its item: view, yaw_deg, elevation_deg, background"
+    assert third.endswith("], index flat, recall@10 1.000")
+    assert fourth == "attributes of the image, not of the item: view, yaw_deg, elevation_deg, background"
 
 
 def test_a_rerun_does_just_the_difference(visrec, shop, tmp_path):
@@ -137,7 +137,10 @@ def test_a_folder_that_holds_a_table_says_so(visrec, tmp_path, sample_images):
         (tmp_path / name).write_bytes((sample_images / name).read_bytes())
     done = visrec("index", tmp_path, "--store", tmp_path / ".visrec")
     assert done.stdout.splitlines()[0] == "1 items with 1 images in generation 1"
-    assert f"for the items and attributes of {tmp_path / 'catalog.csv'}, index that file instead" in done.stdout
+    assert (
+        f"for the items and attributes of {tmp_path / 'catalog.csv'}, run visrec index {tmp_path / 'catalog.csv'}"
+        in done.stdout
+    )
 
 
 def test_a_terminal_shows_a_bar_and_quiet_shows_nothing(shop, tmp_path):

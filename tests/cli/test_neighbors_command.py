@@ -15,7 +15,7 @@ def test_the_table_holds_what_similar_prints(visrec, sample_store, tmp_path):
     done = visrec("neighbors", tmp_path / "table.jsonl", "-k", "4", "--store", sample_store)
     assert done.returncode == 0, done.stderr
     wrote, how = done.stdout.splitlines()
-    assert wrote == f"wrote 240 rows of 60 items to {tmp_path / 'table.jsonl'}"
+    assert wrote == f"wrote 240 rows for 60 items to {tmp_path / 'table.jsonl'}"
     assert how.startswith("compared exactly, in ")
     table = lines((tmp_path / "table.jsonl").read_text())
     for item in ("mug-01", "vase-05"):
@@ -84,26 +84,26 @@ def test_only_what_changed_since_a_generation(visrec, own_sample_store, sample_i
         (tmp_path / image.name).symlink_to(image)
     assert visrec("index", tmp_path / "catalog.csv", "--store", own_sample_store).returncode == 0
     out = tmp_path / "changes.jsonl"
-    done = visrec("neighbors", out, "-k", "2", "--nested", "--changed-changed_since", "1", "--store", own_sample_store)
+    done = visrec("neighbors", out, "-k", "2", "--nested", "--changed-since", "1", "--store", own_sample_store)
     assert done.returncode == 0, done.stderr
-    assert "whose list is another one than in generation 1" in done.stdout
+    assert "that changed since generation 1" in done.stdout
     values = {line["item"]: line["similar"] for line in lines(out.read_text())}
     assert values["ring-05"] == []
     assert 1 < len(values) < 20
     assert visrec("gc", "--store", own_sample_store).returncode == 0
-    done = visrec("neighbors", out, "--changed-changed_since", "1", "--store", own_sample_store)
+    done = visrec("neighbors", out, "--changed-since", "1", "--store", own_sample_store)
     assert done.returncode == 1
     assert done.stderr.startswith(f"visrec: generation 1 is not in {own_sample_store}, only 2: `visrec gc` removes")
 
 
-def test_help_says_what_since_compares(visrec):
+def test_help_says_what_changed_since_compares(visrec):
     text = " ".join(visrec("neighbors", "--help").stdout.split())
-    assert "whose list, ids or scores, is another one than this older generation of the index gives" in text
+    assert "whose neighbors (ids or scores) differ from those in this older generation" in text
 
 
 def test_progress_goes_to_stderr_and_quiet_silences_it(visrec, sample_store, tmp_path):
     loud = visrec("neighbors", tmp_path / "t.csv", "--store", sample_store)
-    assert "finding similar items: 240 of 240 images" in loud.stderr
+    assert "finding neighbors: 240 of 240 images" in loud.stderr
     assert visrec("neighbors", tmp_path / "t.csv", "--store", sample_store, "-q").stderr == ""
 
 

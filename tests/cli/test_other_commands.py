@@ -8,7 +8,7 @@ COMMANDS = [
     "index",
     "embed",
     "similar",
-    "table",
+    "neighbors",
     "duplicates",
     "evaluate",
     "tune",
@@ -44,10 +44,10 @@ def test_an_unknown_option_is_a_usage_error(visrec):
     assert visrec("info", "--nonsense").returncode == 2
 
 
-def test_info_says_what_is_in_the_index(visrec, sample_store):
-    facts = json.loads(visrec("info", "--store", sample_store, "--json").stdout)
-    assert (facts["items"], facts["rows"], facts["dim"], facts["generation"]) == (60, 240, 1280, 1)
-    assert (facts["encoder"], facts["engine"], facts["recall_at_10"]) == ("efficientnet-lite0", "flat", 1.0)
+def test_info_says_what_is_in_the_store(visrec, sample_store):
+    info = json.loads(visrec("info", "--store", sample_store, "--json").stdout)
+    assert (info["items"], info["images"], info["dim"], info["generation"]) == (60, 240, 1280, 1)
+    assert (info["encoder"], info["index_type"], info["recall_at_10"]) == ("efficientnet-lite0", "flat", 1.0)
     assert "encoder" in visrec("info", "--store", sample_store).stdout
 
 

@@ -55,7 +55,7 @@ def ids(found):
     return [match["id"] for match in found]
 
 
-def test_an_answer_holds_one_of_each_variant_group_unless_told_otherwise(matches):
+def test_an_answer_holds_one_of_each_variant_group_by_default(matches):
     found = matches("mug-01")
     assert len({match["attributes"]["variant_group"] for match in found}) == 10
     assert ids(matches("mug-01", "-k", "2", "--one-per", "item")) == ["mug-02", "mug-03"]
@@ -105,7 +105,7 @@ def test_several_images_are_asked_together(matches, sample_images):
     found = matches("--image", mug, "--image", lamp, "--explain", "-k", "4")
     assert {match["id"].split("-")[0] for match in found} >= {"mug", "lamp"}
     parts = found[0]["explanation"]["terms"]
-    assert [(part["kind"], part["asked"], part["image"]) for part in parts] == [
+    assert [(part["kind"], part["query"], part["image"]) for part in parts] == [
         ("image", str(mug), None),
         ("image", str(lamp), None),
     ]
@@ -116,7 +116,7 @@ def test_an_image_counts_as_much_as_its_weight_says(matches, visrec, sample_stor
     mug, lamp = sample_images / "mug-01-1.jpg", sample_images / "lamp-03-1.jpg"
     (first, *_) = matches("--image", f"{mug}:3", "--image", lamp, "--explain", "-k", "4")
     parts = first["explanation"]["terms"]
-    assert [(part["asked"], part["weight"]) for part in parts] == [(str(mug), 3), (str(lamp), 1)]
+    assert [(part["query"], part["weight"]) for part in parts] == [(str(mug), 3), (str(lamp), 1)]
     assert first["score"] == pytest.approx((3 * parts[0]["score"] + parts[1]["score"]) / 4, abs=1e-6)
     told = visrec("similar", "--image", f"{mug}:3", "--image", lamp, "--store", sample_store).stdout.splitlines()
     assert told[:2] == [f"{mug}  (weight 3)", str(lamp)]
@@ -197,11 +197,11 @@ def test_nothing_left_is_said(similar):
     assert similar("mug-01", "--min-score", "1").splitlines()[1:] == ["nothing is similar: no other item matches"]
 
 
-def test_why_names_the_images_that_met(similar):
+def test_explain_names_the_two_images_of_a_score(similar):
     asked, _, row, met, shared = similar("mug-01", "-k", "1", "--explain").splitlines()
     score = row.split()[2]
     assert asked.startswith("mug-01  Striped mug")
-    assert met.strip() == f"{score}  mug-02-1.jpg met mug-01-1.jpg of mug-01"
+    assert met.strip() == f"{score}  mug-02-1.jpg is nearest to mug-01-1.jpg of mug-01"
     assert shared.strip().startswith("shared: category mug, variant_group mug-straight, ")
 
 
@@ -214,7 +214,7 @@ def test_why_names_the_images_that_met(similar):
         (["--text", " "], 2, "the text is empty"),
         (["--negative", "mug-01"], 2, "name an item id, or an image with --image"),
         (["mug-01", "--min-score", "7"], 1, "a minimum score of 7.0 is not from -1 to 1; try 0.5"),
-        (["mug-01", "--one-per", "color"], 1, "one_per: no item has the attribute 'color'; items have color"),
+        (["mug-01", "--one-per", "colour"], 1, "one_per: no item has the attribute 'colour'; items have color"),
         (
             ["mug-01", "--rules", "none.toml"],
             1,
@@ -231,18 +231,18 @@ def test_a_mistake_is_one_sentence(visrec, sample_store, arguments, status, sent
 
 
 def test_a_mistake_in_a_rules_file_is_one_sentence(visrec, sample_store, rules):
-    rules.write_text("[[boost]]\nwhere = 'color == \"red\"'\nby = 0.1\n")
+    rules.write_text("[[boost]]\nwhere = 'colour == \"red\"'\nby = 0.1\n")
     done = visrec("similar", "mug-01", "--rules", rules, "--store", sample_store)
     assert done.returncode == 1
     assert done.stderr.startswith(f"visrec: {rules}, [[boost]] 1, key 'where': filter, column 1: no item has the attr")
     assert done.stderr.count("\n") == 1
 
 
-def test_the_page_shows_what_rules_did_and_why(similar, rules, tmp_path):
+def test_the_page_shows_rules_and_explanations(similar, rules, tmp_path):
     page = tmp_path / "page.html"
     similar("mug-01:2", "--negative", "lamp-01", "--rules", rules, "--explain", "-k", "4", "--html", page)
     text = page.read_text("utf-8")
-    for note in ("weight 2", "not like this", "pinned to 2 by pin bowl-02", "relaxed same.category"):
+    for note in ("weight 2", "negative", "pinned to 2 by pin bowl-02", "relaxed same.category"):
         assert f"<span>{note}</span>" in text
-    assert "met mug-01-1.jpg of mug-01, weight 2</p>" in text
+    assert "is nearest to mug-01-1.jpg of mug-01 (weight 2)</p>" in text
     assert "<p>shared: category mug, " in text
