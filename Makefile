@@ -1,13 +1,16 @@
-# make demo   a virtual environment, the package, an index of sample_images/, and a page of images
-# make test   the tests, with all that they need, of what is installed (`python -m pytest` would find the folder first)
-# make lint   style and types
+# make demo      a virtual environment, the package, an index of sample_images/, and a page of images
+# make test      the tests, with all that they need, of what is installed (`python -m pytest` would find the folder first)
+# make lint      style and types
+# make docs      the manual as a site in build/site; dead links and unknown names are errors
+# make package   sdist and wheel in dist/, the wheel tried in a clean environment
 
 PYTHON ?= python3
 VENV ?= .venv
+PROCESSES ?= 2
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.c' -o -name '*.html' -o -name 'py.typed' -o -path '*/page/*')
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs package clean
 
 demo: $(VENV)/.package
 	$(VENV)/bin/visrec index sample_images/catalog.csv --store demo/index
@@ -15,15 +18,22 @@ demo: $(VENV)/.package
 	@echo 'open demo/similar.html to see the images, or start $(VENV)/bin/visrec serve --store demo/index'
 
 test: $(VENV)/.package $(VENV)/.dev
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses $(PROCESSES)
 
 lint: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
+docs: $(VENV)/.package $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo 'open build/site/index.html'
+
+package: $(VENV)/.dev
+	.ci/try-package $(VENV)/bin/python
+
 clean:
-	rm -rf $(VENV) build demo *.egg-info
+	rm -rf $(VENV) build dist demo *.egg-info
 
 # Dependencies take a minute (torch is large), the package itself a few seconds: two steps, so that an edit costs seconds.
 $(VENV)/.requirements: pyproject.toml constraints.txt
@@ -33,10 +43,10 @@ $(VENV)/.requirements: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.requirements $(SOURCES)
-	@rm -rf build
+	@rm -rf build/lib build/bdist.* build/temp.*
 	@$(PIP) install --no-deps --force-reinstall .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.requirements
-	@$(PIP) install --constraint constraints.txt '.[dev]'
+	@$(PIP) install --constraint constraints.txt '.[dev,docs]'
 	@touch $@

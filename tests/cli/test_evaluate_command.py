@@ -25,7 +25,7 @@ def by_hand(store, name, k):
     opened = Store.open(store)
     ids = opened.items.ids()
     label = {item: opened.attributes(item)[name] for item in ids}
-    vectors = {item: opened.vectors(np.array([image.position for image in opened.images(item)])) for item in ids}
+    vectors = {item: opened.vectors_of([image.digest for image in opened.images(item)]) for item in ids}
     right = []
     for item in ids:
         scores = {other: float((vectors[item] @ vectors[other].T).max()) for other in ids if other != item}

@@ -20,8 +20,8 @@ def test_the_table_holds_what_similar_prints(visrec, sample_store, tmp_path):
     table = lines((tmp_path / "table.jsonl").read_text())
     for item in ("mug-01", "vase-05"):
         similar = lines(visrec("similar", item, "-k", "4", "--store", sample_store, "--json").stdout)
-        assert [row for row in table if row["item"] == item] == [
-            {"item": item, "rank": match["rank"], "similar": match["id"], "score": pytest.approx(match["score"])}
+        assert [row for row in table if row["item_id"] == item] == [
+            {"item_id": item, "rank": match["rank"], "neighbor_id": match["id"], "score": pytest.approx(match["score"])}
             for match in similar
         ]
 
@@ -49,28 +49,28 @@ def test_the_policy_and_the_filters_hold_for_every_list(visrec, sample_store, tm
     assert about["policy"]["exclude"] == ["vase-01"]
     import vision_recs
 
-    store = vision_recs.open(sample_store).store
+    store = vision_recs.open(sample_store).items
     rows = table.to_pylist()
-    assert {row["item"] for row in rows} == {f"mug-0{number}" for number in range(1, 6)}
-    for item in {row["item"] for row in rows}:
-        shown = [store.attributes(row["similar"]) for row in rows if row["item"] == item]
+    assert {row["item_id"] for row in rows} == {f"mug-0{number}" for number in range(1, 6)}
+    for item in {row["item_id"] for row in rows}:
+        shown = [store.attributes(row["neighbor_id"]) for row in rows if row["item_id"] == item]
         groups = [attributes["variant_group"] for attributes in shown]
         assert len(groups) == len(set(groups)) > 10
         assert all(attributes["in_stock"] for attributes in shown)
-    assert "vase-01" not in {row["similar"] for row in rows}
+    assert "vase-01" not in {row["neighbor_id"] for row in rows}
 
 
 def test_all_variants_are_there_when_items_are_asked_for(visrec, sample_store, tmp_path):
     visrec("neighbors", tmp_path / "t.csv", "-k", "2", "--one-per", "item", "--store", sample_store)
     with (tmp_path / "t.csv").open(newline="") as file:
-        found = [row["similar"] for row in csv.DictReader(file) if row["item"] == "lamp-03"]
+        found = [row["neighbor_id"] for row in csv.DictReader(file) if row["item_id"] == "lamp-03"]
     assert found == ["lamp-01", "lamp-02"]
 
 
 def test_a_line_an_item_for_a_key_value_store(visrec, sample_store, tmp_path):
     out = tmp_path / "values.jsonl"
     visrec("neighbors", out, "-k", "1", "--nested", "--store", sample_store)
-    values = {line["item"]: line["similar"] for line in lines(out.read_text())}
+    values = {line["item_id"]: line["neighbors"] for line in lines(out.read_text())}
     assert len(values) == 60
     assert values["mug-01"][0][0] == "mug-02"
     assert json.loads((tmp_path / "values.jsonl.about.json").read_text())["rows"] == 60
@@ -87,7 +87,7 @@ def test_only_what_changed_since_a_generation(visrec, own_sample_store, sample_i
     done = visrec("neighbors", out, "-k", "2", "--nested", "--changed-since", "1", "--store", own_sample_store)
     assert done.returncode == 0, done.stderr
     assert "that changed since generation 1" in done.stdout
-    values = {line["item"]: line["similar"] for line in lines(out.read_text())}
+    values = {line["item_id"]: line["neighbors"] for line in lines(out.read_text())}
     assert values["ring-05"] == []
     assert 1 < len(values) < 20
     assert visrec("gc", "--store", own_sample_store).returncode == 0

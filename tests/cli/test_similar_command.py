@@ -61,7 +61,7 @@ def test_a_query_by_id_imports_neither_torch_nor_openvino_nor_pillow(visrec, sam
     assert "faiss" in imported
     assert {"torch", "openvino", "PIL", "pyarrow", "open_clip", "timm"}.isdisjoint(imported)
     assert {"tomllib", "vision_recs.filters", "vision_recs.recommend.rules", "jinja2"}.isdisjoint(imported)
-    assert {"vision_recs.recommend.history", "vision_recs.recommend.explain"}.isdisjoint(imported)
+    assert {"vision_recs.recommend.history", "vision_recs.recommend.query_encoder"}.isdisjoint(imported)
 
 
 def test_help_and_import_load_nothing_heavy(visrec):

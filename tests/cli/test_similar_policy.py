@@ -9,7 +9,7 @@ import pytest
 
 RULES = """
 same = ["category"]
-relax = ["same.category"]
+fallbacks = ["same.category"]
 
 [[exclude]]
 where = "not in_stock"
@@ -210,7 +210,7 @@ def test_explain_names_the_two_images_of_a_score(similar):
     [
         (["mug-01:0"], 2, "a weight of 0.0 is not above 0"),
         (["mug-01:x"], 1, "no item has the id 'mug-01:x'; the nearest are mug-01"),
-        (["mug-01", "--negative", "mug-01"], 2, "the item 'mug-01' is asked for and asked against"),
+        (["mug-01", "--negative", "mug-01"], 2, "the item 'mug-01' is in items and in negatives"),
         (["--text", " "], 2, "the text is empty"),
         (["--negative", "mug-01"], 2, "name an item id, or an image with --image"),
         (["mug-01", "--min-score", "7"], 1, "a minimum score of 7.0 is not from -1 to 1; try 0.5"),

@@ -162,7 +162,7 @@ def test_an_unknown_tag_suggests_those_of_the_architecture():
 def test_a_text_tower_of_transformers_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     torch.save({"visual.x": torch.zeros(1)}, tmp_path / "own.pt")
-    with pytest.raises(MissingExtra, match="pip install transformers"):
+    with pytest.raises(MissingExtra, match=r"pip install 'visrec\[transformers\]'"):
         load_encoder("clip:roberta-ViT-B-32/laion2b_s12b_b32k", weights=tmp_path / "own.pt", device="cpu")
 
 

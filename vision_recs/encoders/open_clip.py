@@ -126,7 +126,7 @@ def _create(name: str, model: str, options: Mapping[str, Any]) -> nn.Module:
 
     text: Mapping[str, Any] = open_clip.get_model_config(model)["text_cfg"]
     if "hf_model_name" in text and importlib.util.find_spec("transformers") is None:
-        raise MissingExtra(f"{name} has a text tower of the package transformers; run `pip install transformers`")
+        raise MissingExtra(f"{name} has a text tower of transformers; run `pip install 'visrec[transformers]'`")
     with quiet():
         network: nn.Module = open_clip.create_model(model, **options)
     return network
@@ -154,7 +154,7 @@ def _tokenizer(name: str, model: str) -> Callable[[list[str]], Tensor]:
 
     if "hf_tokenizer_name" in open_clip.get_model_config(model)["text_cfg"]:
         if importlib.util.find_spec("transformers") is None:
-            raise MissingExtra(f"{name} cuts texts with the package transformers; run `pip install transformers`")
+            raise MissingExtra(f"the tokenizer of {name} needs transformers; run `pip install 'visrec[transformers]'`")
         if name.startswith("hf-hub:") and not Path(model.removeprefix("local-dir:"), "tokenizer.json").is_file():
             model = name  # its files lie in the repository that the configuration names
     try:
