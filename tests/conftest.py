@@ -9,10 +9,27 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import no_network
 import pytest
 
 ROOT = Path(__file__).parents[1]
+OFFLINE = ROOT / "tests" / "support" / "offline"
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing that a test does, or a process that it starts, leaves this machine."""
+    config.addinivalue_line("markers", "tries_the_network: a test of what happens where there is none")
+    no_network.forbid()
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")]))
+
+
+@pytest.fixture(autouse=True)
+def no_network_is_tried(request: pytest.FixtureRequest) -> Iterator[None]:
+    no_network.ATTEMPTS.clear()
+    yield
+    if request.node.get_closest_marker("tries_the_network") is None:
+        assert no_network.ATTEMPTS == []
 
 
 @pytest.fixture(scope="session", autouse=True)
