@@ -210,7 +210,9 @@ def of_store(store: Store) -> dict[int, NDArray[np.float32]]:
 def encoded(store: Store, encoder: Flipped | Gem, catalog: Path) -> dict[int, NDArray[np.float32]]:
     """Return the vectors that *encoder* gives the images of *store*, by position."""
     source = open_catalog(catalog)
-    shown = {image.position: image.image for item in store.items.ids() for image in store.images(item)}
+    image_of = {image.digest: image.image for item in store.items.ids() for image in store.images(item)}
+    position_of = store.positions_of(image_of)
+    shown = {position_of[digest]: image for digest, image in image_of.items()}
     found: dict[int, NDArray[np.float32]] = {}
     positions = sorted(shown)
     for start in range(0, len(positions), 64):

@@ -55,7 +55,7 @@ def print_query(parts: Sequence[QueryPart], recommender: Recommender) -> None:
     """Print one line for each part of the query."""
     for part in parts:
         note = f"  ({part.note})" if part.note else ""
-        about = describe(recommender.store.attributes(part.item)) if part.item else ""
+        about = describe(recommender.items.attributes_of([part.item])[part.item]) if part.item else ""
         typer.echo(f"{part.item or part.image or part.text}{note}  {about}".rstrip())
 
 

@@ -96,17 +96,19 @@ def similar(
     json: options.Json = False,
 ) -> None:
     """Print the items that look most like all the given ones together."""
-    from vision_recs.recommend import Policy, Query, Weighted, open_recommender, read_image
+    from vision_recs.recommend import Policy, Query, Recommender, Weighted, read_image
     from vision_recs.recommend.query import NEGATIVE_WEIGHT
+    from vision_recs.store import Store
 
     if not (items or image or text or history):
         raise typer.BadParameter("name an item id, or an image with --image", param_hint="ITEM")
     policy = policy_of(rules, exclude or [], one_per, min_score, diversity)
     matching = filter_of(where)
-    recommender = open_recommender(store, weights=weights, device=device)
+    opened = Store.open(store)
+    recommender = Recommender.of_store(opened, weights=weights, device=device)
 
     def is_known(item: str) -> bool:
-        return recommender.store.items.attributes(item) is not None
+        return bool(opened.attributes_of([item]))
 
     try:
         images = [_weighted(file, lambda name: Path(name).exists()) for file in image or []]
@@ -122,7 +124,7 @@ def similar(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    matches = recommender.answer(query, policy)
+    matches = recommender.query(query, policy)
     parts = list(query_parts(query, recommender))
     if json:
         negatives = [f"not {item}" for item in negative or []]
@@ -137,7 +139,7 @@ def similar(
     if html is not None:
         from .html.similar_page import write_page
 
-        write_page(html, recommender.store, parts, matches)
+        write_page(html, opened, parts, matches)
         typer.echo(f"wrote {html}", err=True)
 
 
@@ -190,7 +192,7 @@ def _history(file: Path, recommender: Recommender) -> History:
 
     history = read_history(file)
     items = {event.item for event in history.events}
-    gone = sum(recommender.store.items.attributes(item) is None for item in items)
+    gone = len(items) - len(recommender.items.attributes_of(list(items)))
     if 0 < gone < len(items):
         typer.echo(f"{gone} of the {len(items)} items in {file} are not in the index and left out", err=True)
     return history

@@ -294,8 +294,8 @@ class ItemSource(Protocol):
         """Return the types of the values that the items have for each attribute, by its name."""
         ...
 
-    def ids(self, *, after: str = "", limit: int) -> list[str]:
-        """Return the first *limit* ids greater than *after*, ascending: one page of all items."""
+    def ids(self, *, after: str = "", limit: int | None = None) -> list[str]:
+        """Return the ids greater than *after*, ascending, the first *limit* of them: one page of all items."""
         ...
 
     def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:

@@ -24,7 +24,7 @@ def test_answers_are_those_of_a_loop_over_every_image(shop, data):
     with tempfile.TemporaryDirectory() as folder:
         index(shop, folder, FakeEncoder())
         opened = vision_recs.open(folder)
-        held = content(opened.store)
+        held = content(opened.items)
         for _ in range(3):
             asked = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))
             k = data.draw(st.integers(1, 20))

@@ -54,7 +54,7 @@ def test_answers_are_those_of_a_loop_over_the_items_that_match(shop, data, k):
     with tempfile.TemporaryDirectory() as folder:
         index(shop, folder, FakeEncoder())
         opened = vision_recs.open(folder)
-        held = content(opened.store)
+        held = content(opened.items)
         found = opened.similar(*asked, k=k, where=where)
     wanted = expected(held, where, asked, k)
     assert [(match.id, match.image) for match in found] == [(item, name) for item, name, _ in wanted]
@@ -74,7 +74,7 @@ def large(tmp_path_factory):
     folder = tmp_path_factory.mktemp("large")
     index(shop, folder, shard_size=64)
     opened = vision_recs.open(folder)
-    return opened, content(opened.store)
+    return opened, content(opened.items)
 
 
 @pytest.mark.parametrize("selected", [300, 299, 150, 30, 10, 3, 1, 0])
@@ -91,7 +91,7 @@ def test_nothing_is_lost_at_any_selectivity(large, selected):
 def test_without_columns_the_answers_are_the_same(large):
     opened, _ = large
     wanted = opened.similar("item004", k=20, where="rank < 30")
-    store = type(opened.store).open(opened.store.layout.root)
+    store = type(opened.items).open(opened.items.layout.root)
     store.__dict__["_columns"] = None
     again = type(opened)(store, opened.index)
     assert again.similar("item004", k=20, where="rank < 30") == wanted
@@ -140,7 +140,7 @@ def test_an_image_asks_under_a_filter_too(tmp_path, monkeypatch):
     index(shop, tmp_path)
     opened = vision_recs.open(tmp_path)
     found = opened.similar_to_image(image(5), k=2, where="price != 5")
-    held = content(opened.store)
+    held = content(opened.items)
     del held.items["item5"]
     wanted = ranking(held, [], 2, encoder=FakeEncoder(), images=[image(5)])
     assert [(m.id, round(m.score, 5)) for m in found] == [(item, round(score, 5)) for item, _, score in wanted]
@@ -155,7 +155,7 @@ def test_a_filter_may_be_given_as_text_or_read_before(tmp_path):
     where = vision_recs.Filter.parse("price < 2")
     wanted = opened.similar("item3", where="price < 2")
     assert opened.similar("item3", where=where) == wanted
-    assert opened.answer(Query(items=("item3",), where=where)) == wanted
+    assert opened.query(Query(items=("item3",), where=where)) == wanted
     with pytest.raises(FilterError, match="filter, column 7: cannot read '='"):
         opened.similar("item3", where="price = 2")
 

@@ -52,18 +52,22 @@ def test_a_list_of_ids_counts_all_alike(write):
     [
         ("", None, 'holds no events; write {"id": "mug-01", "time": "2026-05-01T12:00:00Z"}'),
         ("[]", None, "holds no events; write "),
-        ("[1", None, "is no JSON list ("),
+        ("[1", None, "is not a JSON list ("),
         ("mug-01", 1, "is not JSON; write "),
         ('"a"\n\n{"id"', 3, "is not JSON; write "),
         ("3", 1, "the entry 3 has no id; write "),
         ('{"item": "a"}', 1, 'the entry {"item": "a"} has no id; write '),
         ('{"id": 7}', 1, 'the entry {"id": 7} has no id; write '),
         ('{"id": "a", "when": 3}', 1, "the entry has the key 'when'; use id, time and weight"),
-        ('{"id": "a", "time": "soon"}', 1, 'the time "soon" is none; use 2026-05-01T12:00:00Z, or seconds since 1970'),
-        ('{"id": "a", "time": true}', 1, "the time true is none; use "),
-        ('{"id": "a", "time": NaN}', 1, "the time NaN is none; use "),
-        ('{"id": "a", "time": null}', 1, "the time null is none; use "),
-        ('{"id": "a", "weight": 0}', 1, "the weight 0 is not a number above 0; leave it out, or use such as 2.5"),
+        (
+            '{"id": "a", "time": "soon"}',
+            1,
+            'the time "soon" is not a time; use 2026-05-01T12:00:00Z, or seconds since 1970',
+        ),
+        ('{"id": "a", "time": true}', 1, "the time true is not a time; use "),
+        ('{"id": "a", "time": NaN}', 1, "the time NaN is not a time; use "),
+        ('{"id": "a", "time": null}', 1, "the time null is not a time; use "),
+        ('{"id": "a", "weight": 0}', 1, "the weight 0 is not a number above 0; leave it out, or use one such as 2.5"),
         ('{"id": "a", "weight": "x"}', 1, 'the weight "x" is not a number above 0; '),
         ('{"id": "a", "time": 3}\n"b"', 2, "the entry differs from the first in having a time; give all of them one, "),
         ('"b"\n{"id": "a", "time": 3}', 2, "the entry differs from the first in having a time; give all of them one, "),
@@ -175,27 +179,27 @@ def test_interests_are_what_was_looked_at_together_with_their_shares(shop):
 def test_each_interest_gets_its_share_of_every_beginning_of_the_answer(shop):
     history = History((Event("red-02", 30 * DAY), Event("red-03", 30 * DAY), Event("blue-05", 0), Event("blue-06", 0)))
     assert [interest.share for interest in shop.interests(history)] == pytest.approx([2 / 3, 1 / 3])
-    answer = shop.answer(Query(history=history, k=9))
+    answer = shop.query(Query(history=history, k=9))
     assert [match.id.split("-")[0] for match in answer] == ["red", "blue", "red"] * 3
     assert not {match.id for match in answer} & {"red-02", "red-03", "blue-05", "blue-06"}
 
 
 def test_an_interest_alone_is_a_query_for_its_medoid(shop):
-    answer = shop.answer(Query(history=seen("green-04"), k=5))
+    answer = shop.query(Query(history=seen("green-04"), k=5))
     assert answer == shop.similar("green-04", k=5)
 
 
 def test_a_history_beside_an_item_leans_its_answer(shop):
-    plain = [match.id.split("-")[0] for match in shop.answer(Query(items=("green-10",), k=6))]
+    plain = [match.id.split("-")[0] for match in shop.query(Query(items=("green-10",), k=6))]
     assert plain == ["green"] * 6
-    leaned = shop.answer(Query(items=("green-10",), history=seen("blue-05"), k=6))
+    leaned = shop.query(Query(items=("green-10",), history=seen("blue-05"), k=6))
     together = shop.similar("green-10", "blue-05", k=6)
     assert leaned == together
 
 
 def test_what_is_no_longer_sold_is_left_out(shop):
     assert shop.interests(seen("red-02", "gone")) == shop.interests(seen("red-02"))
-    assert shop.answer(Query(history=seen("red-02", "gone"), k=3)) == shop.similar("red-02", k=3)
+    assert shop.query(Query(history=seen("red-02", "gone"), k=3)) == shop.similar("red-02", k=3)
     with pytest.raises(UnknownItem, match="no item of the history is in the index, such as 'away'; index the catalog"):
         shop.interests(seen("gone", "away"))
 
@@ -210,7 +214,7 @@ def test_one_that_runs_dry_leaves_its_places_to_the_others(shop, tmp_path):
             small.files[f"{name}-{shade}.png"] = png(pixels)
             small.put(f"{name}-{shade}", f"{name}-{shade}.png")
     index(small, tmp_path / "small")
-    answer = vision_recs.open(tmp_path / "small").answer(Query(history=seen("red-0", "blue-0"), k=9))
+    answer = vision_recs.open(tmp_path / "small").query(Query(history=seen("red-0", "blue-0"), k=9))
     assert sorted(match.id for match in answer) == ["blue-1", "blue-2", "red-1", "red-2"]
 
 
@@ -218,4 +222,4 @@ def test_the_order_of_the_file_changes_nothing(shop, write):
     events = [{"id": f"red-{n:02}", "time": n * DAY} for n in range(4)] + [{"id": "blue-02", "time": 9 * DAY}]
     one = read_history(write("\n".join(map(json.dumps, events))))
     other = read_history(write("\n".join(map(json.dumps, reversed(events)))))
-    assert shop.answer(Query(history=one)) == shop.answer(Query(history=other))
+    assert shop.query(Query(history=one)) == shop.query(Query(history=other))

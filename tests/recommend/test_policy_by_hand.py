@@ -8,7 +8,7 @@ import vision_recs
 from vision_recs.errors import FilterError, PolicyError
 from vision_recs.filters import Filter
 from vision_recs.recommend import Policy, Query, Rules, Weighted
-from vision_recs.recommend.rules import Bounds, Differ, Exclude, Occasion, Pin, Same, Shift
+from vision_recs.recommend.rules import Boost, Bounds, Condition, Differ, Exclude, Pin, Same
 from vision_recs.types import Explanation, RuleEffect, TermScore
 
 # The less blue, the nearer to red; "far" is a right angle away.
@@ -35,7 +35,7 @@ def colors(tmp_path):
 
 
 def ask(colors, policy, *items, k=10, **query):
-    return colors.answer(Query(items=items or ("red",), k=k, **query), policy)
+    return colors.query(Query(items=items or ("red",), k=k, **query), policy)
 
 
 def ids(matches):
@@ -46,8 +46,8 @@ def rules(**values):
     return Policy(one_per=None, rules=Rules(**values))
 
 
-def excluded(where, **occasion):
-    return Exclude(Filter.parse(where), Occasion(**occasion))
+def excluded(where, **condition):
+    return Exclude(Filter.parse(where), Condition(**condition))
 
 
 def test_without_a_policy_each_variant_group_appears_once(colors):
@@ -82,7 +82,7 @@ def test_below_the_minimum_score_there_is_no_answer(colors):
     assert ids(ask(colors, Policy(one_per=None, min_score=1.0))) == []
 
 
-def test_rules_exclude_whatever_is_asked_for_or_on_an_occasion(colors):
+def test_rules_exclude_whatever_is_asked_for_or_on_a_condition(colors):
     assert ids(ask(colors, rules(exclude=(excluded("not in_stock"),)))) == ["next", "third", "fourth", "far"]
     only_for_lamps = rules(exclude=(excluded("in_stock", when=Filter.parse('category == "lamp"')),))
     assert ids(ask(colors, only_for_lamps)) == ["near", "next", "third", "fourth", "far"]
@@ -94,9 +94,9 @@ def test_rules_exclude_whatever_is_asked_for_or_on_an_occasion(colors):
 
 def test_rules_raise_and_lower_and_the_score_stays_what_it_is(colors):
     plain = {match.id: match.score for match in ask(colors, Policy(one_per=None))}
-    up = Shift(Filter.parse('category == "lamp"'), 2.0, "lamps")
-    down = Shift(Filter.parse("not in_stock"), -1.0, "sold out")
-    found = ask(colors, rules(shifts=(up, down)))
+    up = Boost(Filter.parse('category == "lamp"'), 2.0, "lamps")
+    down = Boost(Filter.parse("not in_stock"), -1.0, "sold out")
+    found = ask(colors, rules(boosts=(up, down)))
     assert ids(found) == ["next", "far", "third", "fourth", "near"]
     assert {match.id: match.score for match in found} == plain
     assert [match.explanation.effects for match in found] == [
@@ -154,36 +154,36 @@ def test_a_sold_out_item_is_not_pinned_and_stays_where_it_belongs(colors):
     assert found[0].explanation.effects == ()
 
 
-def test_a_pin_has_its_occasion(colors):
-    for_lamps = rules(pins=(Pin("far", 1, "pin", Occasion(when=Filter.parse('category == "lamp"'))),))
+def test_a_pin_has_its_condition(colors):
+    for_lamps = rules(pins=(Pin("far", 1, "pin", Condition(when=Filter.parse('category == "lamp"'))),))
     assert ids(ask(colors, for_lamps))[0] == "near"
     assert ids(ask(colors, for_lamps, "next"))[0] == "far"
-    for_third = rules(pins=(Pin("far", 1, "pin", Occasion(frozenset({"third"}))),))
+    for_third = rules(pins=(Pin("far", 1, "pin", Condition(frozenset({"third"}))),))
     assert ids(ask(colors, for_third))[0] == "near"
     assert ids(ask(colors, for_third, "third"))[0] == "far"
 
 
 def test_answers_have_what_an_asked_item_has(colors):
-    assert ids(ask(colors, rules(relations=(Same("category"),)))) == ["near", "third", "fourth"]
-    assert ids(ask(colors, rules(relations=(Same("category"),)), "red", "near")) == ["third", "fourth"]
-    assert len(ask(colors, rules(relations=(Same("category"),)), "red", "next")) == 4
-    assert len(ask(colors, rules(relations=(Same("brand"),)), "fourth")) == 5  # which has none
+    assert ids(ask(colors, rules(attribute_rules=(Same("category"),)))) == ["near", "third", "fourth"]
+    assert ids(ask(colors, rules(attribute_rules=(Same("category"),)), "red", "near")) == ["third", "fourth"]
+    assert len(ask(colors, rules(attribute_rules=(Same("category"),)), "red", "next")) == 4
+    assert len(ask(colors, rules(attribute_rules=(Same("brand"),)), "fourth")) == 5  # which has none
 
 
 def test_answers_do_not_have_what_an_asked_item_has(colors):
-    assert ids(ask(colors, rules(relations=(Differ("brand"),)))) == ["next", "third", "fourth"]
-    assert ids(ask(colors, rules(relations=(Differ("variant_group"),)))) == ["third", "fourth", "far"]
+    assert ids(ask(colors, rules(attribute_rules=(Differ("brand"),)))) == ["next", "third", "fourth"]
+    assert ids(ask(colors, rules(attribute_rules=(Differ("variant_group"),)))) == ["third", "fourth", "far"]
 
 
 def test_answers_are_within_bounds_of_an_asked_item(colors):
-    assert ids(ask(colors, rules(relations=(Bounds("price", 0.5, 1.5),)))) == ["near", "third", "far"]
-    assert ids(ask(colors, rules(relations=(Bounds("price", 0.9, 1.0),)), "red", "near")) == ["far"]
-    assert len(ask(colors, rules(relations=(Bounds("price", 0.5, 1.5),)), "fourth")) == 5  # which has none
+    assert ids(ask(colors, rules(attribute_rules=(Bounds("price", 0.5, 1.5),)))) == ["near", "third", "far"]
+    assert ids(ask(colors, rules(attribute_rules=(Bounds("price", 0.9, 1.0),)), "red", "near")) == ["far"]
+    assert len(ask(colors, rules(attribute_rules=(Bounds("price", 0.5, 1.5),)), "fourth")) == 5  # which has none
 
 
 def test_where_too_few_are_left_rules_are_relaxed_one_after_another(colors):
     chain = ("bounds.price", "same.category")
-    policy = rules(relations=(Same("category"), Bounds("price", 0.5, 1.5)), relax=chain)
+    policy = rules(attribute_rules=(Same("category"), Bounds("price", 0.5, 1.5)), fallbacks=chain)
     found = ask(colors, policy)
     assert [(match.id, match.explanation.relaxed) for match in found] == [
         ("near", ()),
@@ -197,7 +197,7 @@ def test_where_too_few_are_left_rules_are_relaxed_one_after_another(colors):
 
 
 def test_variants_and_the_minimum_score_can_be_relaxed_too(colors):
-    policy = Policy(min_score=0.5, rules=Rules(relax=("min_score", "one_per"), exclude=(excluded("not in_stock"),)))
+    policy = Policy(min_score=0.5, rules=Rules(fallbacks=("min_score", "one_per"), exclude=(excluded("not in_stock"),)))
     assert [(match.id, match.explanation.relaxed) for match in ask(colors, policy)] == [
         ("next", ()),
         ("third", ()),
@@ -207,7 +207,7 @@ def test_variants_and_the_minimum_score_can_be_relaxed_too(colors):
 
 
 def test_what_is_excluded_is_never_relaxed(colors):
-    policy = rules(exclude=(excluded("not in_stock"),), relations=(Same("brand"),), relax=("same.brand",))
+    policy = rules(exclude=(excluded("not in_stock"),), attribute_rules=(Same("brand"),), fallbacks=("same.brand",))
     assert "near" not in ids(ask(colors, policy, where=Filter.parse("price > 0")))
 
 
@@ -234,7 +234,7 @@ def test_a_match_says_which_images_met_and_what_is_shared(tmp_path):
     shop.put("negatives", "third.png", price=3)
     index(shop, tmp_path)
     query = Query(items=(Weighted("asked", 2.0), "other"), negatives=("negatives",), explain=True)
-    (match,) = vision_recs.open(tmp_path).answer(query)
+    (match,) = vision_recs.open(tmp_path).query(query)
     near, fourth, third = (np.array([255.0, 0.0, SHADES[name]]) for name in ("near", "fourth", "third"))
 
     def cosine(one, other):
@@ -242,7 +242,7 @@ def test_a_match_says_which_images_met_and_what_is_shared(tmp_path):
 
     assert (match.id, match.image) == ("found", "near.png")
     assert match.explanation == Explanation(
-        parts=(
+        terms=(
             TermScore("item", "asked", 2.0, cosine(near, np.array([255.0, 0.0, 0.0])), "red.png"),
             TermScore("item", "other", 1.0, cosine(near, fourth), "fourth.png"),
             TermScore("negative", "negatives", 0.5, cosine(near, third), "third.png"),
@@ -255,16 +255,16 @@ def test_a_match_says_which_images_met_and_what_is_shared(tmp_path):
 
 def test_why_and_rules_are_said_together(colors):
     policy = rules(
-        shifts=(Shift(Filter.parse("price > 40"), 0.5, "dear"),),
-        relations=(Same("category"),),
-        relax=("same.category",),
+        boosts=(Boost(Filter.parse("price > 40"), 0.5, "dear"),),
+        attribute_rules=(Same("category"),),
+        fallbacks=("same.category",),
     )
     found = ask(colors, policy, explain=True, k=5)
     by_id = {match.id: match.explanation for match in found}
     assert by_id["next"].effects == (RuleEffect("dear", score_delta=0.5),)
     assert by_id["next"].relaxed == ("same.category",)
     assert by_id["near"].shared == {"category": "mug", "brand": "own", "variant_group": "x"}
-    assert [part.image for part in by_id["near"].parts] == ["red.png"]
+    assert [part.image for part in by_id["near"].terms] == ["red.png"]
     assert [match.explanation.terms[0].score for match in found] == [match.score for match in found]
 
 

@@ -18,7 +18,7 @@ def shop(sample_store):
 def test_no_answer_holds_the_asked_item_a_second_variant_or_a_sold_out_item(shop, diversity):
     in_stock = Policy(diversity=diversity, rules=Rules(exclude=(Exclude(Filter.parse("not in_stock")),)))
     sold_out = 0
-    for item in shop.store.items.ids():
+    for item in shop.items.ids():
         answer = shop.similar(item, policy=in_stock)
         groups = [match.attributes["variant_group"] for match in answer]
         assert len(answer) == 10
@@ -33,7 +33,7 @@ def test_no_answer_holds_the_asked_item_a_second_variant_or_a_sold_out_item(shop
 def test_diversity_lowers_the_likeness_within_answers_and_hardly_the_scores(shop, one_per):
     def measured(diversity):
         policy = Policy(one_per=one_per, diversity=diversity)
-        answers = [shop.answer(Query(items=(item,)), policy) for item in shop.store.items.ids()]
+        answers = [shop.query(Query(items=(item,)), policy) for item in shop.items.ids()]
         scores = [match.score for answer in answers for match in answer]
         return np.mean(scores), np.mean([likeness(shop, answer) for answer in answers])
 
@@ -44,7 +44,6 @@ def test_diversity_lowers_the_likeness_within_answers_and_hardly_the_scores(shop
 
 def likeness(shop, answer):
     """Return the mean cosine of two different matches of *answer*, by the images that are shown."""
-    positions = [next(p.position for p in shop.store.images(match.id) if p.image == match.image) for match in answer]
-    vectors = shop.store.vectors(np.array(positions))
+    vectors = shop.items.vectors_of([match.digest for match in answer])
     products = vectors @ vectors.T
     return (products.sum() - np.trace(products)) / (len(answer) * (len(answer) - 1))

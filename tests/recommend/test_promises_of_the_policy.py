@@ -15,7 +15,7 @@ import vision_recs
 from vision_recs.errors import VisionRecsError
 from vision_recs.filters import Filter
 from vision_recs.recommend import Event, History, Policy, Query, Rules, Weighted
-from vision_recs.recommend.rules import ALWAYS, Bounds, Differ, Exclude, Occasion, Pin, Same, Shift
+from vision_recs.recommend.rules import ALWAYS, Boost, Bounds, Condition, Differ, Exclude, Pin, Same
 
 EXPRESSIONS = [
     "in_stock",
@@ -29,10 +29,12 @@ EXPRESSIONS = [
 filters = st.sampled_from(EXPRESSIONS).map(Filter.parse)
 seldom_filters = st.sampled_from([*[None] * 5, *map(Filter.parse, EXPRESSIONS)])
 ids = st.integers(0, 17).map(lambda number: f"item{number:02}")
-occasions = st.one_of(
-    st.just(ALWAYS), st.builds(Occasion, st.frozensets(ids, min_size=1, max_size=3)), st.builds(Occasion, when=filters)
+conditions = st.one_of(
+    st.just(ALWAYS),
+    st.builds(Condition, st.frozensets(ids, min_size=1, max_size=3)),
+    st.builds(Condition, when=filters),
 )
-relations = st.lists(
+attribute_rules = st.lists(
     st.sampled_from([Same("category"), Differ("brand"), Bounds("price", 0.5, 2.0), Same("in_stock")]), unique=True
 )
 # Four cells of a few grey levels: few directions, so that many images tie, some of other bytes.
@@ -62,17 +64,17 @@ def shops(draw):
 
 @st.composite
 def rules(draw):
-    wanted = tuple(draw(relations))
-    chain = draw(st.permutations([*(relation.name for relation in wanted), "one_per", "min_score"]))
-    shifts = st.builds(
-        Shift, filters, st.sampled_from([-0.3, -0.05, 0.05, 0.1, 0.3]), st.sampled_from(["up", "down"]), occasions
+    wanted = tuple(draw(attribute_rules))
+    chain = draw(st.permutations([*(rule.name for rule in wanted), "one_per", "min_score"]))
+    boosts = st.builds(
+        Boost, filters, st.sampled_from([-0.3, -0.05, 0.05, 0.1, 0.3]), st.sampled_from(["up", "down"]), conditions
     )
     return Rules(
-        exclude=tuple(draw(st.lists(st.builds(Exclude, filters, occasions), max_size=1))),
-        shifts=tuple(draw(st.lists(shifts, max_size=3))),
-        pins=tuple(draw(st.lists(st.builds(Pin, ids, st.integers(1, 6), st.just("pin"), occasions), max_size=3))),
-        relations=wanted,
-        relax=tuple(chain[: draw(st.integers(0, len(chain)))]),
+        exclude=tuple(draw(st.lists(st.builds(Exclude, filters, conditions), max_size=1))),
+        boosts=tuple(draw(st.lists(boosts, max_size=3))),
+        pins=tuple(draw(st.lists(st.builds(Pin, ids, st.integers(1, 6), st.just("pin"), conditions), max_size=3))),
+        attribute_rules=wanted,
+        fallbacks=tuple(chain[: draw(st.integers(0, len(chain)))]),
     )
 
 
@@ -115,8 +117,8 @@ def _limits(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vision_recs.recommend.retrieve._SLACK", slack)
         patch.setattr("vision_recs.recommend.retrieve._NARROW", narrow)
-        patch.setattr("vision_recs.recommend.policy._POOL", pool)
-        patch.setattr("vision_recs.recommend.policy._POOL_FOR_EACH", for_each)
+        patch.setattr("vision_recs.recommend.query._POOL", pool)
+        patch.setattr("vision_recs.recommend.query._POOL_FOR_EACH", for_each)
         patch.setattr("vision_recs.recommend.interests._ALIKE", 0.1)  # so that a history holds several interests
         yield
 
@@ -127,15 +129,15 @@ def test_an_answer_is_that_of_a_loop_over_all_images_and_rules(shop, data):
     with opened(shop) as recommender:
         for _ in range(4):
             policy, query = data.draw(policies), data.draw(queries(shop))
-            found = recommender.answer(query, policy)
-            expected = SlowShop(recommender.store, query, policy).answer()
+            found = recommender.query(query, policy)
+            expected = SlowShop(recommender.items, query, policy).answer()
             assert [(match.id, match.image) for match in found] == [(place.item, place.image) for place in expected]
             assert [match.score for match in found] == [place.score for place in expected]
-            moves = [
+            effects = [
                 tuple((effect.rule, effect.score_delta, effect.position) for effect in match.explanation.effects)
                 for match in found
             ]
-            assert moves == [place.moves for place in expected]
+            assert effects == [place.effects for place in expected]
             assert [match.explanation.relaxed for match in found] == [place.relaxed for place in expected]
 
 
@@ -144,14 +146,14 @@ def test_an_answer_is_that_of_a_loop_over_all_images_and_rules(shop, data):
 def test_what_comes_far_down_the_index_is_found(shop, data):
     with opened(shop) as recommender:
         for _ in range(8):
-            shift = st.builds(Shift, filters, st.sampled_from([-0.1, 0.05, 0.3]), st.just("shift"))
-            shifts = tuple(data.draw(st.lists(shift, max_size=2)))
-            policy = Policy(min_score=data.draw(st.sampled_from([None, 0.4, 0.8])), rules=Rules(shifts=shifts))
+            boost = st.builds(Boost, filters, st.sampled_from([-0.1, 0.05, 0.3]), st.just("boost"))
+            boosts = tuple(data.draw(st.lists(boost, max_size=2)))
+            policy = Policy(min_score=data.draw(st.sampled_from([None, 0.4, 0.8])), rules=Rules(boosts=boosts))
             asked = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=2, unique=True))
             items = tuple(Weighted(item, data.draw(st.sampled_from([0.2, 1.0, 5.0]))) for item in asked)
             query = Query(items=items, k=data.draw(st.integers(1, 3)))
-            expected = SlowShop(recommender.store, query, policy).answer()
-            assert [match.id for match in recommender.answer(query, policy)] == [place.item for place in expected]
+            expected = SlowShop(recommender.items, query, policy).answer()
+            assert [match.id for match in recommender.query(query, policy)] == [place.item for place in expected]
 
 
 @settings(deadline=None, max_examples=15)
@@ -160,7 +162,7 @@ def test_an_answer_keeps_what_is_never_given_up(shop, data):
     with opened(shop) as recommender:
         for _ in range(4):
             policy, query = data.draw(policies), data.draw(queries(shop))
-            keeps_its_promises(recommender.answer(query, policy), query, policy)
+            keeps_its_promises(recommender.query(query, policy), query, policy)
 
 
 @settings(deadline=None, max_examples=15)
@@ -171,12 +173,12 @@ def test_queries_that_are_answered_together_get_what_each_would_alone(shop, data
     one = st.builds(Query, items=st.tuples(st.sampled_from(sorted(shop.items))), k=st.integers(1, 4))
     asked = data.draw(st.lists(st.tuples(one | queries(shop) | unknown, plain | policies), max_size=8))
     with opened(shop) as recommender:
-        assert list(map(str, recommender.answer_all(asked))) == [str(alone(recommender, *each)) for each in asked]
+        assert list(map(str, recommender.query_batch(asked))) == [str(alone(recommender, *each)) for each in asked]
 
 
 def alone(recommender, query, policy):
     try:
-        return recommender.answer(query, policy)
+        return recommender.query(query, policy)
     except VisionRecsError as error:
         return error
 
@@ -195,19 +197,19 @@ def test_plain_queries_are_searched_for_together(monkeypatch):
             return search(vectors, k, **how)
 
         monkeypatch.setattr(recommender.index, "search", counted)
-        recommender.answer_all([(Query(items=(item,), k=3), Policy()) for item in shop.items])
+        recommender.query_batch([(Query(items=(item,), k=3), Policy()) for item in shop.items])
         assert searches == [8]
 
 
 def keeps_its_promises(found, query, policy):
     assert len(found) <= query.k
     assert len({match.id for match in found}) == len({match.digest for match in found}) == len(found)
-    assert not {match.id for match in found} & (query.asked | policy.exclude)
+    assert not {match.id for match in found} & (query.query_items | policy.exclude)
     for match in found:
         assert query.where is None or query.where.matches(match.attributes)
         assert policy.where is None or policy.where.matches(match.attributes)
         for rule in policy.rules.exclude:
-            assert rule.occasion != ALWAYS or not rule.where.matches(match.attributes)
+            assert rule.condition != ALWAYS or not rule.where.matches(match.attributes)
     groups = [
         (type(match.attributes[policy.one_per]) is bool, match.attributes[policy.one_per])
         for match in found

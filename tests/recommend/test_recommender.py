@@ -9,7 +9,7 @@ from fake_shop import BLACK, FakeEncoder, Shop, content, image, index, png, rank
 import vision_recs
 from vision_recs.errors import ImageError, SpaceMismatch, StoreNotFound, UnknownItem
 from vision_recs.indexes import open_index
-from vision_recs.recommend import Query, Recommender, open_recommender
+from vision_recs.recommend import Query, Recommender
 from vision_recs.store import Store
 
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
@@ -157,21 +157,21 @@ def test_an_item_alone_has_nothing_similar(tmp_path):
     assert vision_recs.open(tmp_path).similar("item000") == []
 
 
-def test_without_its_engine_a_store_answers_the_same(tmp_path):
+def test_without_its_index_a_store_answers_the_same(tmp_path):
     shop = shop_of(12)
     shop.put("more", 3, 4, 20)
     index(shop, tmp_path)
     store = Store.open(tmp_path)
-    flat_engine = Recommender(store, open_index("flat", store, tmp_path / "engines/flat-000001"))
-    exact_engine = Recommender(store, open_index("exact", store, tmp_path))
+    flat_index = Recommender(store, open_index("flat", store, tmp_path / "indexes/flat-000001"))
+    exact_index = Recommender(store, open_index("exact", store, tmp_path))
     for asked in (("more",), ("item003",), ("item000", "more")):
-        assert flat_engine.similar(*asked) == exact_engine.similar(*asked)
+        assert flat_index.similar(*asked) == exact_index.similar(*asked)
 
 
 def test_a_query_that_asks_for_nothing_is_refused():
-    with pytest.raises(ValueError, match="the query asks for nothing; name an item, an image, a text or a history"):
+    with pytest.raises(ValueError, match="the query is empty; name an item, an image, a text or a history"):
         Query()
-    with pytest.raises(ValueError, match="the query asks for k = 0 items; ask for 1 or more"):
+    with pytest.raises(ValueError, match="the query has k = 0; use 1 or more"):
         Query(items=("a",), k=0)
 
 
@@ -233,7 +233,7 @@ def test_items_and_images_asked_for_together_count_alike(tmp_path, fake_loader):
     shop.put("more", 30, 31)
     index(shop, tmp_path)
     extra = (image(50), image(51))
-    found = vision_recs.open(tmp_path).answer(Query(items=("more", "item003"), images=extra, k=7))
+    found = vision_recs.open(tmp_path).query(Query(items=("more", "item003"), images=extra, k=7))
     expected = ranking(content(tmp_path), ("more", "item003"), 7, encoder=FakeEncoder(), images=extra)
     assert [(match.id, match.image) for match in found] == [(item, name) for item, name, _ in expected]
     assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
@@ -246,7 +246,7 @@ def test_an_image_without_a_direction_is_an_image_error(tmp_path):
     opened = vision_recs.open(tmp_path)
     for images in ((BLACK,), (image(1), BLACK)):
         with pytest.raises(ImageError, match="gives the image no direction: it is blank; use another one") as raised:
-            opened.answer(Query(images=images))
+            opened.query(Query(images=images))
         assert raised.value.reason == "zero-vector"
 
 
@@ -290,16 +290,16 @@ def test_a_runtime_that_does_not_reproduce_the_probe_is_refused_each_time(tmp_pa
             opened.similar_to_image(image(1))
 
 
-def test_an_engine_of_another_space_is_refused(tmp_path):
+def test_an_index_of_another_space_is_refused(tmp_path):
     index(shop_of(3), tmp_path / "one")
     index(shop_of(3), tmp_path / "two", FakeEncoder(turn=1))
     store = Store.open(tmp_path / "one")
     with pytest.raises(SpaceMismatch, match="rebuild it with `visrec index`"):
-        open_index("flat", store, tmp_path / "two/engines/flat-000001")
+        open_index("flat", store, tmp_path / "two/indexes/flat-000001")
 
 
 def test_where_there_is_no_store_opening_says_so(tmp_path):
-    for opened in (vision_recs.open, open_recommender):
+    for opened in (vision_recs.open, Recommender.open):
         with pytest.raises(StoreNotFound, match="make one with `visrec index CATALOG`"):
             opened(tmp_path / "none")
 

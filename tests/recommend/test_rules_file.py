@@ -5,7 +5,7 @@ import pytest
 from vision_recs.errors import PolicyError
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.recommend import Policy, Rules, read_policy
-from vision_recs.recommend.rules import Bounds, Differ, Exclude, Occasion, Pin, Same, Shift
+from vision_recs.recommend.rules import Boost, Bounds, Condition, Differ, Exclude, Pin, Same
 
 TEXT, NUMBER, TRUTH = AttributeType.TEXT, AttributeType.NUMBER, AttributeType.TRUTH
 SCHEMA = {"category": TEXT, "brand": TEXT, "price": NUMBER, "in_stock": TRUTH, "variant_group": TEXT}
@@ -28,7 +28,7 @@ def test_a_file_is_read_whole(write):
         diversity = 0.25
         same = ["category"]
         differ = ["brand"]
-        relax = ["bounds.price", "same.category", "one_per", "min_score"]
+        fallbacks = ["bounds.price", "same.category", "one_per", "min_score"]
 
         [bounds]
         price = [0.5, 2]
@@ -53,20 +53,20 @@ def test_a_file_is_read_whole(write):
         at = 2
         when = 'category == "mug"'
     """)
-    small = Occasion(when=Filter.parse("price < 50"))
+    small = Condition(when=Filter.parse("price < 50"))
     assert read_policy(file) == Policy(
         one_per="brand",
         min_score=0.3,
         diversity=0.25,
         rules=Rules(
             exclude=(Exclude(Filter.parse("not in_stock")), Exclude(Filter.parse("price > 500"), small)),
-            shifts=(
-                Shift(Filter.parse('brand == "Own"'), 0.05, "our own"),
-                Shift(Filter.parse("price < 5"), -1.0, "price < 5", Occasion(frozenset({"mug-01", "mug-02"}))),
+            boosts=(
+                Boost(Filter.parse('brand == "Own"'), 0.05, "our own"),
+                Boost(Filter.parse("price < 5"), -1.0, "price < 5", Condition(frozenset({"mug-01", "mug-02"}))),
             ),
-            pins=(Pin("mug-05", 2, "pin mug-05", Occasion(when=Filter.parse('category == "mug"'))),),
-            relations=(Same("category"), Differ("brand"), Bounds("price", 0.5, 2.0)),
-            relax=("bounds.price", "same.category", "one_per", "min_score"),
+            pins=(Pin("mug-05", 2, "pin mug-05", Condition(when=Filter.parse('category == "mug"'))),),
+            attribute_rules=(Same("category"), Differ("brand"), Bounds("price", 0.5, 2.0)),
+            fallbacks=("bounds.price", "same.category", "one_per", "min_score"),
             path=str(file),
         ),
     )
@@ -86,28 +86,28 @@ def test_one_per_can_be_switched_off(write):
     [
         ("one_per = 3", "key 'one_per'", 'is 3, not text; write one_per = "variant_group"'),
         ("one_per = true", "key 'one_per'", 'is true, not text; write one_per = "variant_group"'),
-        ("min_score = 2", "key 'min_score'", "is 2, no number from -1 to 1; write min_score = 0.3"),
-        ("min_score = nan", "key 'min_score'", "is nan, no number from -1 to 1; write min_score = 0.3"),
-        ("diversity = true", "key 'diversity'", "is true, no number from 0 to 1; write diversity = 0.3"),
+        ("min_score = 2", "key 'min_score'", "is 2, not a number from -1 to 1; write min_score = 0.3"),
+        ("min_score = nan", "key 'min_score'", "is nan, not a number from -1 to 1; write min_score = 0.3"),
+        ("diversity = true", "key 'diversity'", "is true, not a number from 0 to 1; write diversity = 0.3"),
         ("diversity = 1", "key 'diversity'", "is 1; use less, such as 0.3"),
-        ('same = "category"', "key 'same'", 'is \'category\', no list of names; write same = ["a", "b"]'),
-        ("same = [1]", "key 'same'", 'is [1], no list of names; write same = ["a", "b"]'),
+        ('same = "category"', "key 'same'", 'is \'category\', not a list of names; write same = ["a", "b"]'),
+        ("same = [1]", "key 'same'", 'is [1], not a list of names; write same = ["a", "b"]'),
         ('same = ["a"]\ndiffer = ["a"]', "key 'differ'", "names 'a', as does 'same', so that nothing is left"),
-        ("bounds = 3", "[bounds]", "is no table; write [bounds] and a line for each"),
+        ("bounds = 3", "[bounds]", "is not a table; write [bounds] and a line for each"),
         (
             "[bounds]\nprice = [2, 0.5]",
             "[bounds], key 'price'",
-            "is [2, 0.5], not two numbers of which the second is no less; write price = [0.5, 2]",
+            "is [2, 0.5], not two numbers, the lower one first; write price = [0.5, 2]",
         ),
         ("[bounds]\nprice = 2", "[bounds], key 'price'", "is 2, not two numbers"),
         (
-            'relax = ["price"]',
-            "key 'relax'",
-            "names 'price', which is no rule that can be relaxed; use one_per, min_score",
+            'fallbacks = ["price"]',
+            "key 'fallbacks'",
+            "names 'price', which cannot be relaxed; use one_per, min_score",
         ),
-        ('relax = ["same.a"]\nsame = ["b"]', "key 'relax'", "names 'same.a', which is no rule that"),
+        ('fallbacks = ["same.a"]\nsame = ["b"]', "key 'fallbacks'", "names 'same.a', which cannot be relaxed"),
         ("excludes = []", "key 'excludes'", "means nothing here; did you mean exclude?"),
-        ("[exclude]\nwhere = 'a'", "[[exclude]]", "is no list of tables; write [[exclude]] above each"),
+        ("[exclude]\nwhere = 'a'", "[[exclude]]", "is not a list of tables; write [[exclude]] above each"),
         ("[[exclude]]", "[[exclude]] 1, key 'where'", 'is missing; write where = "not in_stock"'),
         ("[[exclude]]\nwhere = 3", "[[exclude]] 1, key 'where'", 'is 3, not text; write where = "not in_stock"'),
         (
@@ -116,8 +116,16 @@ def test_one_per_can_be_switched_off(write):
             "filter, column 8: expected a value after '<', found the end",
         ),
         ("[[boost]]\nwhere = 'a'", "[[boost]] 1, key 'by'", "is missing; write by = 0.05, which is added to the score"),
-        ("[[boost]]\nwhere = 'a'\nby = -1", "[[boost]] 1, key 'by'", "is -1, no number from 0 to 2; write by = 0.05"),
-        ("[[bury]]\nwhere = 'a'\nby = 'x'", "[[bury]] 1, key 'by'", "is 'x', no number from 0 to 2; write by = 0.05"),
+        (
+            "[[boost]]\nwhere = 'a'\nby = -1",
+            "[[boost]] 1, key 'by'",
+            "is -1, not a number from 0 to 2; write by = 0.05",
+        ),
+        (
+            "[[bury]]\nwhere = 'a'\nby = 'x'",
+            "[[bury]] 1, key 'by'",
+            "is 'x', not a number from 0 to 2; write by = 0.05",
+        ),
         (
             "[[bury]]\nwhere = 'a'\nby = 1\nwhem = 'b'",
             "[[bury]] 1, key 'whem'",
@@ -126,11 +134,11 @@ def test_one_per_can_be_switched_off(write):
         ("[[boost]]\nwhere='a'\nby=1\nname=''", "[[boost]] 1, key 'name'", "is '', not text; write name = "),
         ("[[pin]]\nat = 1", "[[pin]] 1, key 'item'", 'is missing; write item = "mug-05"'),
         ("[[pin]]\nitem = 'a'", "[[pin]] 1, key 'at'", "is missing; write at = 1"),
-        ("[[pin]]\nitem = 'a'\nat = 0", "[[pin]] 1, key 'at'", "is 0, no place; write at = 1 for the first"),
-        ("[[pin]]\nitem = 'a'\nat = true", "[[pin]] 1, key 'at'", "is true, no place; write at = 1 for the first"),
-        ("[[pin]]\nitem='a'\nat=1\nfor='b'", "[[pin]] 1, key 'for'", "is 'b', no list of names; write for = "),
+        ("[[pin]]\nitem = 'a'\nat = 0", "[[pin]] 1, key 'at'", "is 0, not a place; write at = 1 for the first"),
+        ("[[pin]]\nitem = 'a'\nat = true", "[[pin]] 1, key 'at'", "is true, not a place; write at = 1 for the first"),
+        ("[[pin]]\nitem='a'\nat=1\nfor='b'", "[[pin]] 1, key 'for'", "is 'b', not a list of names; write for = "),
         ("[[pin]]\nitem='a'\nat=1\nwhen='('", "[[pin]] 1, key 'when'", "filter, column 2: expected a test"),
-        ("one_per = ", None, "is no TOML ("),
+        ("one_per = ", None, "is not TOML ("),
     ],
 )
 def test_a_mistake_is_one_sentence_with_the_file_the_table_and_the_key(write, text, key, message):
@@ -147,7 +155,7 @@ def test_a_file_that_is_not_there_or_not_text_is_one_sentence(tmp_path):
     with pytest.raises(PolicyError, match=r"none\.toml: cannot be read \(No such file or directory\); check the path"):
         read_policy(tmp_path / "none.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(PolicyError, match=r"bytes\.toml: is no TOML \("):
+    with pytest.raises(PolicyError, match=r"bytes\.toml: is not TOML \("):
         read_policy(tmp_path / "bytes.toml")
 
 

@@ -167,11 +167,8 @@ def content(store):
     for item in opened.items.ids():
         shown = []
         for known in opened.images(item):
-            digest = next(
-                row.digest for row in opened.items.rows([known.position], 10**6)[known.position] if row.id == item
-            )
-            vector = tuple(opened.vectors(np.array([known.position]))[0].tolist())
-            shown.append((known.image, digest, vector, known.attributes))
+            vector = tuple(opened.vectors_of([known.digest])[0].tolist())
+            shown.append((known.image, known.digest, vector, known.attributes))
         items[item] = (opened.attributes(item), shown)
     skipped = {(skip.id, skip.image): skip.reason for skip in opened.items.skipped()}
     return Content(items, skipped)

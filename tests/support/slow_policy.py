@@ -30,24 +30,24 @@ class Place:
     item: str
     image: str
     score: float
-    moves: tuple
+    effects: tuple
     relaxed: tuple
 
 
 @dataclass(frozen=True)
-class Question:
+class SubQuery:
     """Lists of (weight, vectors), for and against, and the items that rules look at."""
 
-    wishes: list
-    dislikes: list
+    terms: list
+    negatives: list
     share: float
-    asked: list
+    items: list
 
     def score(self, vector):
-        total = sum(weight * max(cosine(vector, other) for other in vectors) for weight, vectors in self.wishes)
-        for weight, vectors in self.dislikes:
+        total = sum(weight * max(cosine(vector, other) for other in vectors) for weight, vectors in self.terms)
+        for weight, vectors in self.negatives:
             total -= weight * max(0.0, *(cosine(vector, other) for other in vectors))
-        return float(np.float32(total / sum(weight for weight, _ in self.wishes)))
+        return float(np.float32(total / sum(weight for weight, _ in self.terms)))
 
 
 def cosine(one, other):
@@ -67,25 +67,25 @@ class SlowShop:
             for name, digest, vector, _ in shown
         ]
         self.query, self.policy = query, policy
-        self.questions = list(self.ask(store))
-        self.items = set(query.asked) | set(policy.exclude)
+        self.subqueries = list(self.make_subqueries(store))
+        self.items = set(query.query_items) | set(policy.exclude)
         self.digests, self.groups = set(), set()
         self.shown_vectors = []
 
-    def ask(self, store):
+    def make_subqueries(self, store):
         def vectors(item):
             return [row.vector for row in self.rows if row.item == item]
 
-        wishes = list(weighted(self.query.items))
-        dislikes = [(weight, vectors(item)) for item, weight, _ in weighted(self.query.negatives, NEGATIVE_WEIGHT)]
-        own = [(weight, vectors(item)) for item, weight, _ in wishes]
-        asked = [item for item, _, _ in wishes]
+        terms = list(weighted(self.query.items))
+        negatives = [(weight, vectors(item)) for item, weight, _ in weighted(self.query.negatives, NEGATIVE_WEIGHT)]
+        own = [(weight, vectors(item)) for item, weight, _ in terms]
+        query_items = [item for item, _, _ in terms]
         if self.query.history is None:
-            yield Question(own, dislikes, 1.0, asked)
+            yield SubQuery(own, negatives, 1.0, query_items)
             return
         for interest in find_interests(store, self.query.history):
             medoid = (1.0, vectors(interest.medoid))
-            yield Question([*own, medoid], dislikes, interest.share, [*asked, interest.medoid])
+            yield SubQuery([*own, medoid], negatives, interest.share, [*query_items, interest.medoid])
 
     # What a rule says of an item
 
@@ -93,50 +93,53 @@ class SlowShop:
         value = facts.get(self.policy.one_per)
         return None if value is None else (type(value) is bool, value)
 
-    def holds(self, occasion, asked):
-        if not occasion.items and occasion.when is None:
+    def holds(self, condition, query_items):
+        if not condition.items and condition.when is None:
             return True
         return any(
-            item in occasion.items or (occasion.when and occasion.when.matches(self.facts[item])) for item in asked
+            item in condition.items or (condition.when and condition.when.matches(self.facts[item]))
+            for item in query_items
         )
 
-    def forbidden(self, facts, asked):
+    def forbidden(self, facts, query_items):
         if any(where is not None and not where.matches(facts) for where in (self.query.where, self.policy.where)):
             return True
-        return any(rule.where.matches(facts) and self.holds(rule.occasion, asked) for rule in self.policy.rules.exclude)
+        return any(
+            rule.where.matches(facts) and self.holds(rule.condition, query_items) for rule in self.policy.rules.exclude
+        )
 
-    def broken(self, row, question):
-        """Return the names of the relations, and of the minimum score, that the item breaks."""
+    def broken(self, row, subquery):
+        """Return the names of the attribute_rules, and of the minimum score, that the item breaks."""
         names = set()
-        for relation in self.policy.rules.relations:
-            own = row.facts.get(relation.attribute)
-            theirs = [self.facts[item].get(relation.attribute) for item in question.asked]
+        for rule in self.policy.rules.attribute_rules:
+            own = row.facts.get(rule.attribute)
+            theirs = [self.facts[item].get(rule.attribute) for item in subquery.items]
             theirs = [value for value in theirs if value is not None]
-            if isinstance(relation, Bounds):
+            if isinstance(rule, Bounds):
                 theirs = [value for value in theirs if isinstance(value, int | float) and not isinstance(value, bool)]
                 fits = isinstance(own, int | float) and any(
-                    relation.low * value <= own <= relation.high * value for value in theirs
+                    rule.low * value <= own <= rule.high * value for value in theirs
                 )
-            elif isinstance(relation, Same):
+            elif isinstance(rule, Same):
                 fits = own in theirs
             else:
-                assert isinstance(relation, Differ)
+                assert isinstance(rule, Differ)
                 fits = own not in theirs
             if theirs and not fits:
-                names.add(relation.name)
-        if self.policy.min_score is not None and question.score(row.vector) < self.policy.min_score:
+                names.add(rule.name)
+        if self.policy.min_score is not None and subquery.score(row.vector) < self.policy.min_score:
             names.add("min_score")
         return names
 
-    def moves(self, row, question):
+    def effects(self, row, subquery):
         return [
-            (rule.name, rule.by)
-            for rule in self.policy.rules.shifts
-            if self.holds(rule.occasion, question.asked) and rule.where.matches(row.facts)
+            (rule.name, rule.score_delta)
+            for rule in self.policy.rules.boosts
+            if self.holds(rule.condition, subquery.items) and rule.where.matches(row.facts)
         ]
 
-    def rank(self, row, question):
-        return question.score(row.vector) + sum(by for _, by in self.moves(row, question))
+    def rank(self, row, subquery):
+        return subquery.score(row.vector) + sum(by for _, by in self.effects(row, subquery))
 
     def taken(self, row):
         return row.item in self.items or row.digest in self.digests
@@ -153,12 +156,12 @@ class SlowShop:
     def answer(self):
         pinned = self.pinned()
         places = self.query.k - len(pinned)
-        chosen, given = [], [0] * len(self.questions)
-        for count in range(len(self.policy.rules.relax) + 1):
+        chosen, given = [], [0] * len(self.subqueries)
+        for count in range(len(self.policy.rules.fallbacks) + 1):
             before = -1
             while before < len(chosen) < places:
                 before = len(chosen)
-                self.fill(chosen, given, places, self.policy.rules.relax[:count])
+                self.fill(chosen, given, places, self.policy.rules.fallbacks[:count])
         answer = []
         for place in range(1, self.query.k + 1):
             if place in pinned:
@@ -169,19 +172,19 @@ class SlowShop:
 
     def pinned(self):
         pinned = {}
-        everything = [item for question in self.questions for item in question.asked]
-        for pin in sorted(self.policy.rules.pins, key=lambda pin: pin.at):
-            free = [place for place in range(pin.at, self.query.k + 1) if place not in pinned]
+        everything = [item for subquery in self.subqueries for item in subquery.items]
+        for pin in sorted(self.policy.rules.pins, key=lambda pin: pin.position):
+            free = [place for place in range(pin.position, self.query.k + 1) if place not in pinned]
             rows = [row for row in self.rows if row.item == pin.item and not self.taken(row)]
-            if not free or not rows or not self.holds(pin.occasion, everything):
+            if not free or not rows or not self.holds(pin.condition, everything):
                 continue
             if self.group(rows[0].facts) in self.groups or rows[0].facts.get("in_stock") is False:
                 continue
-            if any(self.forbidden(rows[0].facts, question.asked) for question in self.questions):
+            if any(self.forbidden(rows[0].facts, subquery.items) for subquery in self.subqueries):
                 continue
 
             def best(row):
-                return max(question.score(row.vector) for question in self.questions)
+                return max(subquery.score(row.vector) for subquery in self.subqueries)
 
             row = min(rows, key=lambda row: (-best(row), row.image))
             self.claim(row)
@@ -189,49 +192,49 @@ class SlowShop:
         return pinned
 
     def fill(self, chosen, given, places, relaxed):
-        pools = [self.pool(question, places - len(chosen), relaxed) for question in self.questions]
+        pools = [self.pool(subquery, places - len(chosen), relaxed) for subquery in self.subqueries]
         while len(chosen) < places:
-            turns = sorted(range(len(pools)), key=lambda n: (-self.questions[n].share / (2 * given[n] + 1), n))
+            turns = sorted(range(len(pools)), key=lambda n: (-self.subqueries[n].share / (2 * given[n] + 1), n))
             for turn in turns:
-                question = self.questions[turn]
+                subquery = self.subqueries[turn]
                 is_open = [
                     row
                     for row in pools[turn]
                     if not self.taken(row) and ("one_per" in relaxed or self.group(row.facts) not in self.groups)
                 ]
                 if is_open:
-                    row = max(is_open, key=lambda row: self.marginal(row, question))  # the first of equal ones
-                    names = self.broken(row, question)
+                    row = max(is_open, key=lambda row: self.marginal(row, subquery))  # the first of equal ones
+                    names = self.broken(row, subquery)
                     if self.group(row.facts) in self.groups:
                         names.add("one_per")
-                    moves = tuple((name, by, None) for name, by in self.moves(row, question))
+                    effects = tuple((name, by, None) for name, by in self.effects(row, subquery))
                     broken = tuple(name for name in relaxed if name in names)
-                    chosen.append(Place(row.item, row.image, question.score(row.vector), moves, broken))
+                    chosen.append(Place(row.item, row.image, subquery.score(row.vector), effects, broken))
                     given[turn] += 1
                     self.claim(row)
                     break
             else:
                 return
 
-    def marginal(self, row, question):
+    def marginal(self, row, subquery):
         diversity = self.policy.diversity
         nearest = max((float(np.float32(cosine(row.vector, other))) for other in self.shown_vectors), default=0.0)
-        return (1 - diversity) * self.rank(row, question) - diversity * nearest
+        return (1 - diversity) * self.rank(row, subquery) - diversity * nearest
 
-    def pool(self, question, count, relaxed):
+    def pool(self, subquery, count, relaxed):
         """Return the best image of each item that is let through, each group and each image once."""
         pool, items, digests, groups = [], set(), set(), set(self.groups)
-        for row in sorted(self.rows, key=lambda row: (-self.rank(row, question), row.item, row.image)):
+        for row in sorted(self.rows, key=lambda row: (-self.rank(row, subquery), row.item, row.image)):
             group = self.group(row.facts)
             if self.taken(row) or row.item in items or row.digest in digests:
                 continue
             if group is not None and group in groups and "one_per" not in relaxed:
                 continue
-            if self.forbidden(row.facts, question.asked) or self.broken(row, question) - set(relaxed):
+            if self.forbidden(row.facts, subquery.items) or self.broken(row, subquery) - set(relaxed):
                 continue
             items.add(row.item)
             digests.add(row.digest)
             groups.add(group)
             pool.append(row)
-        is_simple = len(self.questions) == 1 and not self.policy.diversity
+        is_simple = len(self.subqueries) == 1 and not self.policy.diversity
         return pool if is_simple else pool[: self.policy.pool(count)]

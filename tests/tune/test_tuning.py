@@ -71,7 +71,9 @@ def test_what_helps_unseen_items_is_found_and_said_by_how_much(tuned):
 def test_the_projection_helps_items_that_had_no_part_in_it(store):
     tuned = tune(store, TuneOptions(labels="kind", where=Filter.parse('split == "train"')))
     kinds = np.array([KINDS.index(store.attributes(item)["kind"]) for item in store.items.ids()])
-    plain = store.encoder_vectors(np.array([store.images(item)[0].position for item in store.items.ids()]))
+    digests = [store.images(item)[0].digest for item in store.items.ids()]
+    positions = store.positions_of(digests)
+    plain = store.encoder_vectors(np.array([positions[digest] for digest in digests]))
     mapped = tuned.projection.apply(plain)
     mapped /= np.linalg.norm(mapped, axis=1, keepdims=True)
     unseen = np.arange(0, 90, 4)

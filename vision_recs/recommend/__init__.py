@@ -1,12 +1,15 @@
-"""Recommending: what the shop asks, and the policy that answers it.
+"""Answering queries: from a query and a policy to the items that are similar.
 
-query history       what is asked: items, images, words, a shopper's history -> asking, interests -> questions
-policy rules        what the shop wants of every answer; rules_file reads it from TOML
-search sieve        the best candidates, exactly, and what the policy lets through
-choosing diversity  the answer, place by place; explain says why
-together            several queries at once, for which the index is searched once
+query          Query and Policy: what is searched for, and what holds for every answer
+history        a shopper's history, read from a file; interests finds the interests in it
+rules          the rules of a shop; rules_file reads them from TOML
+query_encoder  the vectors of a query's images and texts
+retrieve       the score of an image, which items are eligible, and the search for the best candidates
+diversity      a pool of candidates, from which unlike ones are taken
+rerank         the answer, place by place, and why each match is in it
+recommender    Recommender, which does all of this; it stands on an `ItemSource` and a `VectorIndex`
 
-A query by id imports neither the language of filters nor what reads rules and histories.
+A query by id imports none of filters, rules, history and query_encoder.
 """
 
 from __future__ import annotations
@@ -18,31 +21,28 @@ from vision_recs._lazy import lazy_names
 if TYPE_CHECKING:
     from vision_recs.recommend.history import Event, History, read_history
     from vision_recs.recommend.interests import Interest
-    from vision_recs.recommend.policy import DEFAULT_DIVERSITY, EVERY_ITEM, VARIANTS, Policy
-    from vision_recs.recommend.query import Query, Weighted
+    from vision_recs.recommend.query import DEFAULT_DIVERSITY, EVERY_ITEM, VARIANTS, Policy, Query, Weighted
     from vision_recs.recommend.recommender import (
         Recommender,
-        open,  # noqa: A004 - vision_recs.open is how a shop is opened
-        open_recommender,
+        open,  # noqa: A004 - vision_recs.open is how a store is opened for queries
         read_image,
     )
     from vision_recs.recommend.rules import Rules
     from vision_recs.recommend.rules_file import read_policy
 
 _HOMES = {
-    "DEFAULT_DIVERSITY": "policy",
-    "EVERY_ITEM": "policy",
+    "DEFAULT_DIVERSITY": "query",
+    "EVERY_ITEM": "query",
     "Event": "history",
     "History": "history",
     "Interest": "interests",
-    "Policy": "policy",
+    "Policy": "query",
     "Query": "query",
     "Recommender": "recommender",
     "Rules": "rules",
-    "VARIANTS": "policy",
+    "VARIANTS": "query",
     "Weighted": "query",
     "open": "recommender",
-    "open_recommender": "recommender",
     "read_history": "history",
     "read_image": "recommender",
     "read_policy": "rules_file",
@@ -61,7 +61,6 @@ __all__ = [
     "Rules",
     "Weighted",
     "open",
-    "open_recommender",
     "read_history",
     "read_image",
     "read_policy",

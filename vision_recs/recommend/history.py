@@ -1,4 +1,4 @@
-"""What a shopper has looked at, and how much of it still counts."""
+"""A shopper's history: the items that were viewed or bought, and how much each of them still counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from vision_recs.errors import HistoryError
 
 HALF_LIFE_DAYS = 30.0
-"""After how many days an event counts half as much."""
+"""The age, in days, at which an event counts half as much as a new one."""
 
 _DAY_S = 86_400.0
 _KEYS = {"id", "time", "weight"}
@@ -22,7 +22,7 @@ _WRITE = 'write {"id": "mug-01", "time": "2026-05-01T12:00:00Z"}'
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A shopper met *item* at *time*, in seconds since 1970 (UTC); a purchase may have more *weight* than a look."""
+    """A shopper viewed or bought *item* at *time*, in seconds since 1970 (UTC); a purchase may have more *weight*."""
 
     item: str
     time: float = 0.0
@@ -37,16 +37,16 @@ class History:
     half_life_days: float = HALF_LIFE_DAYS
 
     def __post_init__(self) -> None:
-        """Refuse what leaves nothing to ask for."""
+        """Check the values."""
         if not self.events:
             raise ValueError("the history holds no events; leave it out")
         if not self.half_life_days > 0:
             raise ValueError(f"a half-life of {self.half_life_days} days is not above 0; use days, such as 30")
 
     def importance(self) -> dict[str, float]:
-        """Return how much each item counts, by id: the sum of its events' weights, halved for each half-life.
+        """Return how much each item counts, by id: the sum of its events' weights, halved for each half-life of age.
 
-        The age of an event is counted from the newest one, so that the same history always says the same.
+        The age of an event is the time from it to the newest event, so the result does not depend on today's date.
         """
         now = max(event.time for event in self.events)
         sums: dict[str, float] = {}
@@ -59,9 +59,9 @@ class History:
 def read_history(path: str | Path, *, half_life_days: float = HALF_LIFE_DAYS) -> History:
     """Return the history in the file *path*: JSON lines, or one JSON list.
 
-    Each entry is an object with an `id`, a `time` (ISO 8601, or seconds since 1970) and perhaps a `weight` (1 where it
-    has none), or an id alone; times are given for all entries or for none, which then count alike. Raises HistoryError
-    naming the line.
+    Each entry is an object with an `id`, a `time` (ISO 8601, or seconds since 1970) and, if you like, a `weight` (1
+    without it); or it is an id alone. Either all entries have a time, or none has one: then all count alike. Raises
+    HistoryError, which names the line.
     """
     try:
         text = Path(path).read_text("utf-8")
@@ -83,12 +83,12 @@ def read_history(path: str | Path, *, half_life_days: float = HALF_LIFE_DAYS) ->
 
 
 def _entries(text: str, path: str) -> Iterator[tuple[int | None, object]]:
-    """Yield each entry of *text*, with its line where it has one of its own."""
+    """Yield each entry of *text* with its line, or None for an entry of a list."""
     if text.lstrip().startswith("["):
         try:
             yield from ((None, entry) for entry in json.loads(text))
         except ValueError as error:
-            raise HistoryError(f"is no JSON list ({error}); {_WRITE}, a line each", path=path) from None
+            raise HistoryError(f"is not a JSON list ({error}); {_WRITE}, a line each", path=path) from None
         return
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
@@ -123,13 +123,15 @@ def _time(value: object) -> float:
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     elif _is_number(value):
         return float(value)  # type: ignore[arg-type] # just found to be a number
-    raise ValueError(f"the time {json.dumps(value)} is none; use 2026-05-01T12:00:00Z, or seconds since 1970")
+    raise ValueError(f"the time {json.dumps(value)} is not a time; use 2026-05-01T12:00:00Z, or seconds since 1970")
 
 
 def _weight(entry: Mapping[str, Any]) -> float:
     value = entry.get("weight", 1.0)
     if not _is_number(value) or value <= 0:
-        raise ValueError(f"the weight {json.dumps(value)} is not a number above 0; leave it out, or use such as 2.5")
+        raise ValueError(
+            f"the weight {json.dumps(value)} is not a number above 0; leave it out, or use one such as 2.5"
+        )
     return float(value)
 
 

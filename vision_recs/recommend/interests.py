@@ -1,4 +1,4 @@
-"""The interests of a shopper, found by clustering what was looked at (PinnerSage, Pal et al., KDD 2020)."""
+"""The interests of a shopper: clusters of the items in a history (PinnerSage, Pal et al., KDD 2020)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import UnknownItem
-from vision_recs.types import Vectors
+from vision_recs.types import ItemSource, Vectors
 from vision_recs.vectors import normalize_rows
 
 if TYPE_CHECKING:
     from vision_recs.recommend.history import History
-    from vision_recs.store import Store
 
-_ITEMS = 500  # clustered at most: the matrix of distances is searched once for each of them
-_SAMPLE = 256  # images that show how far apart two of a store are on average
+_ITEMS = 500  # that are clustered at most: the matrix of distances is searched once for each of them
+_SAMPLE = 256  # images from which the mean distance of two images is computed
 _ALIKE = 0.9
-"""How many times that average two clusters may be apart to be merged.
+"""Two clusters are merged where their distance is at most so many times the mean distance of two images.
 
 Measured on histories out of one to four categories: 1.56 interests a category on 1,885 photos of clothes, 1.26 on the
 sample images. At 1.1 it is 1.06 and 1.08, but a mug is then lost among lamps; an interest in two parts loses nothing.
@@ -29,30 +28,33 @@ sample images. At 1.1 it is 1.06 and 1.08, but a mug is then lost among lamps; a
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """A part of a shopper's history: its *items*, by id, of which *medoid* stands for all, and its *share* of 1."""
+    """A part of a shopper's history: its *items*, by id, and the *medoid*, the item of them that stands for all.
+
+    *share* is what the items count in the whole history, from 0 to 1.
+    """
 
     medoid: str
     items: tuple[str, ...]
     share: float
 
 
-def find_interests(store: Store, history: History) -> list[Interest]:
-    """Return the interests in *history*, that of the greatest share first, equal ones by the id of their medoid.
+def find_interests(items: ItemSource, history: History) -> list[Interest]:
+    """Return the interests in *history*, the one with the greatest share first, equal ones by the id of their medoid.
 
-    Items that are no longer in *store* are left out, and only the 500 that count most are looked at. Items are merged
-    by Ward's method as long as that joins what is about as near as images of the store are on average. Raises
+    Ids that *items* no longer has are left out, and only the 500 items that count most are used. Two clusters of items
+    are merged by Ward's method as long as they are about as near as two images of *items* are on average. Raises
     UnknownItem where no item of the history is left.
     """
     importance = history.importance()
-    known = [item for item in importance if store.items.attributes(item) is not None]
+    known = items.attributes_of(list(importance))
     if not known:
         item = min(importance)
         raise UnknownItem(f"no item of the history is in the index, such as {item!r}; index the catalog", item=item)
-    known = sorted(sorted(known, key=lambda item: (-importance[item], item))[:_ITEMS])
-    vectors = np.concatenate([_center(store, item) for item in known])
-    clusters = ward(vectors, limit=_ALIKE * _usual_distance(store))
-    total = sum(importance[item] for item in known)
-    found = [_interest(cluster, known, vectors, importance, total) for cluster in clusters]
+    ids = sorted(sorted(known, key=lambda item: (-importance[item], item))[:_ITEMS])
+    vectors = np.concatenate([_mean_vector(items, item) for item in ids])
+    clusters = ward(vectors, limit=_ALIKE * _mean_distance(items))
+    total = sum(importance[item] for item in ids)
+    found = [_interest(cluster, ids, vectors, importance, total) for cluster in clusters]
     return sorted(found, key=lambda interest: (-interest.share, interest.medoid))
 
 
@@ -65,18 +67,16 @@ def _interest(
     return Interest(items[int(nearest)], items, sum(importance[item] for item in items) / total)
 
 
-def _center(store: Store, item: str) -> Vectors:
-    """Return the direction of the mean of the images of *item*, (1, dim)."""
-    positions = np.array(sorted({image.position for image in store.images(item)}), dtype=np.int64)
-    vectors = store.vectors(positions)
+def _mean_vector(items: ItemSource, item: str) -> Vectors:
+    """Return the direction (1, dim) of the mean of the images of *item*, or of its first image where they cancel."""
+    vectors = items.vectors_of(sorted({image.digest for image in items.images(item)}))
     mean, alive = normalize_rows(vectors.mean(axis=0, keepdims=True))
     return mean if alive.all() else vectors[:1]
 
 
-def _usual_distance(store: Store) -> float:
-    """Return 1 less the mean cosine of two images of *store*, from a sample evenly spread over it."""
-    positions = store.positions()
-    vectors = store.vectors(positions[:: -(-len(positions) // _SAMPLE)]).astype(np.float64)
+def _mean_distance(items: ItemSource) -> float:
+    """Return 1 minus the mean cosine of two images of *items*, from a sample."""
+    vectors = items.sample_vectors(_SAMPLE).astype(np.float64)
     pairs = len(vectors) * (len(vectors) - 1)
     if not pairs:
         return 1.0
@@ -85,10 +85,11 @@ def _usual_distance(store: Store) -> float:
 
 
 def ward(vectors: Vectors, *, limit: float) -> list[list[int]]:
-    """Return clusters of the rows of *vectors* (n, dim), as ascending indices, ordered by their first.
+    """Return clusters of the rows of *vectors* (n, dim): lists of ascending row numbers, ordered by their first row.
 
-    Two clusters A and B are |A| |B| / (|A| + |B|) times the squared distance of their means apart, which for two unit
-    vectors is 1 - cosine. The nearest two are merged, the first of equal ones, as long as they are within *limit*.
+    The distance of two clusters A and B is |A| |B| / (|A| + |B|) times the squared distance of their means; for two
+    unit vectors it is 1 - cosine. The two nearest clusters are merged, the first of equal ones, and so on until the
+    distance of the two nearest is above *limit*.
     """
     wide = vectors.astype(np.float64)
     apart: NDArray[np.float64] = 1 - wide @ wide.T
@@ -106,7 +107,10 @@ def ward(vectors: Vectors, *, limit: float) -> list[list[int]]:
 
 
 def _merge(apart: NDArray[np.float64], sizes: NDArray[np.float64], first: int, second: int) -> None:
-    """Merge cluster *second* into *first* by the formula of Lance and Williams; *second* is out of reach after it."""
+    """Merge cluster *second* into *first*: update the distances *apart* (n, n) by the formula of Lance and Williams.
+
+    After it, *second* is infinitely far from every cluster.
+    """
     one, other = sizes[first], sizes[second]
     reach = (one + sizes) * apart[first] + (other + sizes) * apart[second] - sizes * apart[first, second]
     reach = reach / (one + other + sizes)
@@ -114,4 +118,4 @@ def _merge(apart: NDArray[np.float64], sizes: NDArray[np.float64], first: int, s
     apart[first] = apart[:, first] = reach
     apart[second] = apart[:, second] = np.inf
     sizes[first] += other
-    sizes[second] = 1  # of no matter: it is infinitely far
+    sizes[second] = 1  # without effect: it is infinitely far

@@ -1,4 +1,4 @@
-"""What the shop asks."""
+"""What is asked for, and what holds for every answer: `Query` and `Policy`."""
 
 from __future__ import annotations
 
@@ -7,37 +7,55 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-if TYPE_CHECKING:  # a query without a filter does without the language of filters
-    from vision_recs.filters import Filter
+from vision_recs.errors import PolicyError
+
+if TYPE_CHECKING:  # a query without a filter imports no filters, and a policy without rules imports no rules
+    from collections.abc import Mapping
+
+    from vision_recs.filters import AttributeType, Filter
     from vision_recs.recommend.history import History
+    from vision_recs.recommend.rules import Rules
 
 T = TypeVar("T")
 
 NEGATIVE_WEIGHT = 0.5
-"""How much an item to move away from counts, unless its weight is given: it shades the query, but does not lead it."""
+"""The weight of an item to move away from, where no weight is given: it changes the query, but does not lead it."""
+
+VARIANTS = "variant_group"
+"""The attribute that the variants of one product have in common, in a catalog that has it."""
+
+EVERY_ITEM = "item"
+"""The word that stands for `one_per=None`, all variants are shown, where only text can be given."""
+
+DEFAULT_DIVERSITY = 0.3
+"""A diversity to begin with."""
+
+_POOL, _POOL_FOR_EACH = 40, 2
 
 
 class Weighted(NamedTuple, Generic[T]):
-    """*what* is asked for, and its *weight* beside the rest of the query: only the ratios of weights matter.
+    """A *value* of a query and its *weight* beside the rest of the query; only the ratios of weights matter.
 
     *name* is what an `Explanation` calls an image, which has no id.
     """
 
-    what: T
+    value: T
     weight: float = 1.0
     name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Items like all that is asked for together, and unlike the items of *negatives*; at most *k* of them.
+    """Find at most *k* items that are similar to everything that the query names, and not to the *negatives*.
 
-    *items* and *negatives* are ids of the store, *images* the bytes of image files that need not be in it, *texts*
-    words for an encoder with a text tower: each as it is, or `Weighted`. A *history* asks once for each interest of a
-    shopper, together with all the rest, and each interest gets its share of the answer. Only items that match *where*
-    are answers; those that ask need not match it. With *explain*, each match has an `Explanation`.
+    *items* and *negatives* are ids of items. *images* are the bytes of image files, which need not belong to an item.
+    *texts* are words, for an encoder that reads text. Each value stands alone or in a `Weighted`. A *history* searches
+    once for each interest of a shopper, each time together with the rest of the query, and each interest gets its share
+    of the answer. Every item of the answer matches *where*; the query items need not match it. With *explain*, each
+    match has an `Explanation`.
 
-    Raises ValueError for a query that asks for nothing, a weight that is not above 0, and an item on both sides.
+    Raises ValueError for a query without anything to search for, for a weight that is not above 0, and for an item that
+    is in *items* and in *negatives*.
     """
 
     items: tuple[str | Weighted[str], ...] = ()
@@ -50,32 +68,91 @@ class Query:
     explain: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a query that cannot be answered."""
+        """Check the values."""
         if not (self.items or self.images or self.texts or self.history):
-            raise ValueError("the query asks for nothing; name an item, an image, a text or a history")
+            raise ValueError("the query is empty; name an item, an image, a text or a history")
         if self.k < 1:
-            raise ValueError(f"the query asks for k = {self.k} items; ask for 1 or more")
+            raise ValueError(f"the query has k = {self.k}; use 1 or more")
         for part in (self.items, self.images, self.texts, self.negatives):
             for _, weight, _ in weighted(part):
                 if not 0 < weight < math.inf:
                     raise ValueError(
-                        f"a weight of {weight} is not above 0; to ask for less of an item, name it in negatives"
+                        f"a weight of {weight} is not above 0; to move away from an item, name it in negatives"
                     )
         if any(not text.strip() for text, _, _ in weighted(self.texts)):
-            raise ValueError("the text is empty; write what the items are like")
+            raise ValueError("the text is empty; write what the items look like")
         both = {item for item, _, _ in weighted(self.items)} & {item for item, _, _ in weighted(self.negatives)}
         if both:
-            raise ValueError(f"the item {min(both)!r} is asked for and asked against; leave one of the two out")
+            raise ValueError(f"the item {min(both)!r} is in items and in negatives; remove it from one of them")
 
     @property
-    def asked(self) -> frozenset[str]:
-        """The ids that the query names, on either side or in its history; none of them is an answer."""
-        known = () if self.history is None else (event.item for event in self.history.events)
+    def query_items(self) -> frozenset[str]:
+        """The ids of all items that the query names, also in its history; none of them is in the answer."""
+        events = () if self.history is None else self.history.events
         named = (item for part in (self.items, self.negatives) for item, _, _ in weighted(part))
-        return frozenset([*named, *known])
+        return frozenset([*named, *(event.item for event in events)])
 
 
 def weighted(values: Sequence[T | Weighted[T]], default: float = 1.0) -> Iterator[Weighted[T]]:
-    """Yield *values* with their weights; one that has none has the weight *default*."""
+    """Yield each of *values* with its weight, which is *default* for a value that has none."""
     for value in values:
         yield value if isinstance(value, Weighted) else Weighted(value, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for every answer, whatever the query is.
+
+    *one_per* names an attribute, and an answer has at most one item for each value of it: the best one. An item without
+    the attribute is not limited. *one_per* = None shows every item.
+
+    Every item of an answer matches *where* as well as the filter of the query. No item has an id of *exclude* or a
+    score below *min_score*. *rules* are those of a shop.
+
+    *diversity*, from 0 to below 1, lowers the value of a candidate that is like the matches before it. The next match
+    is the candidate with the highest
+
+        (1 - diversity) * rank - diversity * (its highest cosine with a match that is already in the answer)
+
+    where rank is the score plus what the rules add (maximal marginal relevance, Carbonell and Goldstein, 1998). The
+    candidates are the best 40 or, for a k above 20, the best 2 * k.
+
+    Raises PolicyError for a value that is out of range.
+    """
+
+    one_per: str | None = VARIANTS
+    where: Filter | None = None
+    exclude: frozenset[str] = frozenset()
+    min_score: float | None = None
+    diversity: float = 0.0
+    rules: Rules | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not 0 <= self.diversity < 1:
+            raise PolicyError(f"a diversity of {self.diversity} is not from 0 to below 1; try {DEFAULT_DIVERSITY}")
+        if self.min_score is not None and not -1 <= self.min_score <= 1:
+            raise PolicyError(f"a minimum score of {self.min_score} is not from -1 to 1; try 0.5")
+
+    def matching(self, where: Filter | None) -> Filter | None:
+        """Return the filter that an answer has to match, for a query with the filter *where*; None: no filter."""
+        return self.where if where is None else where & self.where
+
+    def pool(self, k: int) -> int:
+        """Return the number of candidates out of which *k* are chosen, where the best *k* are not simply taken."""
+        return max(_POOL, _POOL_FOR_EACH * k)
+
+    @property
+    def names_attributes(self) -> bool:
+        """Whether the policy names attributes that `check` has to compare with those of the items."""
+        return self.rules is not None or self.one_per not in {None, VARIANTS}
+
+    def check(self, schema: Mapping[str, AttributeType]) -> None:
+        """Raise PolicyError where a rule, or *one_per*, does not fit items with the attributes of *schema*."""
+        from vision_recs.recommend.rules import require_attribute
+
+        if self.one_per not in {None, VARIANTS}:
+            path = None if self.rules is None else self.rules.path
+            require_attribute(str(self.one_per), schema, path=path, key="one_per" if path is None else "key 'one_per'")
+        if self.rules is not None:
+            self.rules.check(schema)

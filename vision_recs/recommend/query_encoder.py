@@ -1,4 +1,4 @@
-"""The vectors of images and words that a query brings, by the encoder of the store."""
+"""The vectors of the images and texts of a query, by the encoder that made the vectors of the items."""
 
 from __future__ import annotations
 
@@ -9,50 +9,65 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vision_recs.errors import ImageError, ZeroVector
-from vision_recs.store import Store, canary_vector
-from vision_recs.types import Vectors
+from vision_recs.recommend.query import Query, weighted
+from vision_recs.recommend.retrieve import QueryTerm
+from vision_recs.types import ItemSource, Vectors
 
-if TYPE_CHECKING:  # a query by id needs no encoder
+if TYPE_CHECKING:  # the encoder is imported when it is needed
     from vision_recs.encoders import Space
 
 
 class QueryEncoder:
-    """Encodes what is not in the store; the encoder is loaded when it is first needed."""
+    """Encodes images and texts; the encoder is loaded when it is first needed."""
 
-    def __init__(self, store: Store, *, weights: Path | None, device: str) -> None:
-        """Use the encoder of *store*, with *weights* or those that the store was made with, on *device*."""
-        self._store = store
+    def __init__(self, items: ItemSource, *, weights: Path | None, device: str) -> None:
+        """Use the encoder of *items* on *device*, with *weights*, or without them with those of *items*."""
+        self._items = items
         self._weights = weights
         self._device = device
         self._loaded: Space | None = None
 
-    def images(self, images: Sequence[bytes]) -> Vectors:
-        """Return a unit vector for each of *images*, the bytes of files.
+    def terms(self, query: Query) -> list[QueryTerm]:
+        """Return a term for each image of *query*, then for each text; raises as `images` and `texts` do."""
+        terms = []
+        if query.images:
+            images = list(weighted(query.images))
+            vectors = self.images([image.value for image in images])
+            for number, (image, vector) in enumerate(zip(images, vectors, strict=True), 1):
+                terms.append(QueryTerm("image", image.name or f"image {number}", image.weight, vector[None], (None,)))
+        if query.texts:
+            texts = list(weighted(query.texts))
+            vectors = self.texts([text.value for text in texts])
+            for text, vector in zip(texts, vectors, strict=True):
+                terms.append(QueryTerm("text", text.value, text.weight, vector[None], (None,)))
+        return terms
 
-        Raises ImageError, and EncoderError or SpaceMismatch where there is no encoder for them.
+    def images(self, images: Sequence[bytes]) -> Vectors:
+        """Return a unit vector for each of *images*, the bytes of image files (n, dim).
+
+        Raises ImageError, and EncoderError or SpaceMismatch where the encoder of the items cannot be used.
         """
         from vision_recs.images import load
 
-        preprocess = self._store.manifest.encoder.preprocess
-        pixels = [load(image, preprocess) for image in images]  # bad ones cost no loading
+        preprocess = self._items.encoder.preprocess
+        pixels = [load(image, preprocess) for image in images]  # before the encoder: a bad image costs no loading
         vectors = self._space().encoder().encode(np.stack(pixels))
         if not np.any(vectors, axis=1).all():
             raise ImageError("zero-vector", "the encoder gives the image no direction: it is blank; use another one")
-        return self._store.project(vectors)
+        return self._items.project(vectors)
 
     def texts(self, texts: Sequence[str]) -> Vectors:
-        """Return a unit vector for each of *texts*; raises NoTextTower, another EncoderError or SpaceMismatch."""
+        """Return a unit vector for each of *texts* (n, dim); raises EncoderError, as NoTextTower, and SpaceMismatch."""
         vectors = self._space().text_encoder().encode_text(list(texts))
         if not np.any(vectors, axis=1).all():
             raise ZeroVector("the encoder gives the text no direction; write it in other words")
-        return self._store.project(vectors)
+        return self._items.project(vectors)
 
     def _space(self) -> Space:
         from vision_recs.encoders import LoadOptions, Space
 
         if self._loaded is None:
-            manifest = self._store.manifest
-            weights = self._weights or (Path(manifest.weights_file) if manifest.weights_file else None)
-            self._loaded = Space(manifest.encoder, LoadOptions(weights=weights, device=self._device))
-            self._loaded.expect(canary_vector(manifest.canary))
+            weights = self._weights or (Path(self._items.weights_file) if self._items.weights_file else None)
+            self._loaded = Space(self._items.encoder, LoadOptions(weights=weights, device=self._device))
+            self._loaded.expect(self._items.canary)
         return self._loaded

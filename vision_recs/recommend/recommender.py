@@ -1,30 +1,27 @@
-"""What turns nearest images into similar items."""
+"""`Recommender`: from a query and a policy to the items that are similar."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+import numpy as np
+
 from vision_recs.errors import StoreDamaged, VisionRecsError
 from vision_recs.indexes import open_index
-from vision_recs.recommend.candidates import Facts
-from vision_recs.recommend.policy import Policy
-from vision_recs.recommend.query import Query
-from vision_recs.recommend.query_batch import search_ahead
-from vision_recs.recommend.query_encoder import QueryEncoder
-from vision_recs.recommend.query_vectors import ask
-from vision_recs.recommend.rerank import Choice, Chooser
-from vision_recs.recommend.retrieve import Search
-from vision_recs.recommend.scoring import Question
-from vision_recs.store import Selection, Store
-from vision_recs.types import Attribute, Explanation, Match, VectorIndex, Vectors
+from vision_recs.recommend.query import NEGATIVE_WEIGHT, Policy, Query, Weighted, weighted
+from vision_recs.recommend.rerank import RankedMatch, Reranker
+from vision_recs.recommend.retrieve import AttributesOf, QueryTerm, Retriever, SubQuery
+from vision_recs.store import FilteredStore, Store
+from vision_recs.types import Explanation, ItemSource, Match, VectorIndex, Vectors
 
-if TYPE_CHECKING:  # a query without a filter does without the language of filters, and most have no history
+if TYPE_CHECKING:  # a query without a filter imports no filters, and most queries have neither a history nor an image
     from vision_recs.filters import Filter
     from vision_recs.recommend.history import History
     from vision_recs.recommend.interests import Interest
+    from vision_recs.recommend.query_encoder import QueryEncoder
 
 
 P = ParamSpec("P")
@@ -32,19 +29,50 @@ R = TypeVar("R")
 
 
 class Recommender:
-    """Answers queries from one generation of a store, under a policy.
+    """Answers queries from the items of one generation, under a policy.
 
-    Whatever the policy, what a query names is never in its answer, an item appears once, by its best image, and
-    byte-identical images appear once, with the item of the lowest id. `Question` says what the score of an image is,
-    `Policy` what may be an answer and in which order. Safe to call from several threads.
+    An item that the query names is never in the answer, an item appears once, by its best image, and images with the
+    same bytes appear once, with the item of the lowest id. `SubQuery` says what the score of an image is, and `Policy`
+    which items may be in the answer and in which order. Several threads may use a Recommender at once.
     """
 
-    def __init__(self, store: Store, index: VectorIndex, *, weights: Path | None = None, device: str = "auto") -> None:
-        """Answer from *store* by *index*; *weights* and *device* are for the encoder that images and texts need."""
-        self.store = store
+    def __init__(
+        self, items: ItemSource, index: VectorIndex, *, weights: Path | None = None, device: str = "auto"
+    ) -> None:
+        """Answer from *items*, whose vectors *index* searches.
+
+        *weights* and *device* are for the encoder, which is loaded when a query has an image or a text; without
+        *weights* they are those of `items.weights_file`.
+        """
+        self.items = items
         self.index = index
-        self._encoder = QueryEncoder(store, weights=weights, device=device)
-        self._search = Search(store, self._search_within)
+        self._weights = weights
+        self._device = device
+        self._retriever = Retriever(items, self._search)
+
+    @classmethod
+    def open(cls, store: str | Path = ".visrec", *, weights: Path | None = None, device: str = "auto") -> Recommender:
+        """Open the published generation of the store in the folder *store*, and all of its files.
+
+        So nobody can remove them while the Recommender is in use. See `__init__` for *weights* and *device*. Raises
+        StoreError.
+        """
+        opened = Store.open(store)
+        recommender = cls.of_store(opened, weights=weights, device=device)
+        opened.pin()
+        return recommender
+
+    @classmethod
+    def of_store(cls, store: Store, *, weights: Path | None = None, device: str = "auto") -> Recommender:
+        """Answer from *store* by its index, or by comparing all vectors where the index is gone.
+
+        A shard is opened when it is needed, which is best for a single query; until then `visrec gc` may remove it.
+        See `__init__` for *weights* and *device*. Raises StoreError.
+        """
+        name = store.manifest.index_type
+        directory = store.layout.index_dir(name, store.generation)
+        index = open_index(name if directory.is_dir() else "exact", store, directory)
+        return cls(store, index, weights=weights, device=device)
 
     def similar(
         self, *items: str, k: int = 10, where: str | Filter | None = None, policy: Policy | None = None
@@ -53,7 +81,7 @@ class Recommender:
 
         Raises UnknownItem, FilterError and PolicyError.
         """
-        return self.answer(Query(items=items, k=k, where=_filter(where)), policy)
+        return self.query(Query(items=items, k=k, where=_filter(where)), policy)
 
     def similar_to_image(
         self,
@@ -69,102 +97,95 @@ class Recommender:
         """
         where = _filter(where)
         data = image if isinstance(image, bytes) else read_image(image)
-        return self.answer(Query(images=(data,), k=k, where=where), policy)
+        return self.query(Query(images=(data,), k=k, where=where), policy)
 
-    def answer(self, query: Query, policy: Policy | None = None) -> list[Match]:
-        """Return the matches of *query* under *policy* (that of `Policy()` where there is none), best first.
+    def query(self, query: Query, policy: Policy | None = None) -> list[Match]:
+        """Return the matches of *query* under *policy*, or under `Policy()`, best first.
 
-        Without rules, diversity and history that is the order of the scores, equal ones by id. Raises UnknownItem,
-        FilterError and PolicyError, for images ImageError, and for those and texts EncoderError and SpaceMismatch.
+        Without rules, diversity and a history they come in the order of their scores, and equal scores by id. Raises
+        UnknownItem, FilterError and PolicyError; for images ImageError; for images and texts EncoderError and
+        SpaceMismatch.
         """
         policy = policy or Policy()
-        return self._answer(query, policy, self._questions(query, policy), self._search)
+        return self._answer(query, policy, self._subqueries(query, policy), self._retriever)
 
-    def answer_all(self, asked: Sequence[tuple[Query, Policy]]) -> list[list[Match] | VisionRecsError]:
-        """Return for each query and policy what `answer` returns, or the error that it raises.
+    def query_batch(self, queries: Sequence[tuple[Query, Policy]]) -> list[list[Match] | VisionRecsError]:
+        """Return, for each query and policy, what `query` returns, or the error that it raises.
 
-        The index is searched for all of them at once, which takes a fraction of the time.
+        The index is searched for all plain queries at once, which takes a fraction of the time.
         """
-        questions = [_outcome(self._questions, query, policy) for query, policy in asked]
-        plain = [(*pair, own) for pair, own in zip(asked, questions, strict=True) if isinstance(own, list)]
-        search = _outcome(search_ahead, self._search, plain)
-        ahead = search if isinstance(search, Search) else self._search
+        prepared = [_outcome(self._subqueries, query, policy) for query, policy in queries]
+        known = [(*pair, own) for pair, own in zip(queries, prepared, strict=True) if isinstance(own, list)]
+        searched = _outcome(_search_ahead, self._retriever, known)
+        retriever = searched if isinstance(searched, Retriever) else self._retriever
         return [
-            _outcome(self._answer, *pair, own, ahead) if isinstance(own, list) else own
-            for pair, own in zip(asked, questions, strict=True)
-        ]
-
-    def _questions(self, query: Query, policy: Policy) -> list[Question]:
-        if policy.names_attributes:
-            policy.check(self.store.attribute_types())
-        return ask(query, self.store, self._encoder)
-
-    def _answer(self, query: Query, policy: Policy, questions: list[Question], search: Search) -> list[Match]:
-        facts = cache(self.store.attributes)
-        choices = Chooser(search, facts, query, policy, questions).choose()
-        if query.explain:
-            explanations: list[Explanation | None] = self._explanations(choices, questions, facts)
-        elif policy.rules is not None:
-            explanations = [Explanation(effects=choice.effects, relaxed=choice.relaxed) for choice in choices]
-        else:
-            explanations = [None] * len(choices)
-        return [
-            Match(found.id, found.score, found.image, found.digest, attributes, why)
-            for (found, *_), attributes, why in zip(choices, self._attributes(choices), explanations, strict=True)
+            _outcome(self._answer, *pair, own, retriever) if isinstance(own, list) else own
+            for pair, own in zip(queries, prepared, strict=True)
         ]
 
     def interests(self, history: History) -> list[Interest]:
-        """Return the interests of a shopper with *history*, that of the greatest share first; raises UnknownItem."""
+        """Return the interests in *history*, the one with the greatest share first; raises UnknownItem."""
         from vision_recs.recommend.interests import find_interests
 
-        return find_interests(self.store, history)
+        return find_interests(self.items, history)
 
-    def _search_within(self, vectors: Vectors, k: int, where: Filter | None) -> list[list[Match]]:
-        within = None if where is None else Selection(self.store, where)
-        return self.index.search(vectors, k, within=within)
-
-    def _explanations(self, choices: list[Choice], questions: list[Question], facts: Facts) -> list[Explanation | None]:
-        from vision_recs.recommend.explain import explain
-
-        vectors = self._search.vectors([choice.match for choice in choices])
+    def _subqueries(self, query: Query, policy: Policy) -> list[SubQuery]:
+        """Return the sub-queries of *query*: one, or one for each interest of its history, the greatest share first."""
+        if policy.names_attributes:
+            policy.check(self.items.attribute_types())
+        terms = [_item_term(self.items, item, weight) for item, weight in _summed(query.items, 1.0)]
+        negatives = tuple(
+            _item_term(self.items, item, weight, kind="negative")
+            for item, weight in _summed(query.negatives, NEGATIVE_WEIGHT)
+        )
+        if query.images or query.texts:
+            terms += self._encoder.terms(query)
+        if query.history is None:
+            return [SubQuery(tuple(terms), negatives)]
         return [
-            explain(choice, questions[choice.question], vectors[row : row + 1], facts)
-            for row, choice in enumerate(choices)
+            SubQuery((*terms, _item_term(self.items, interest.medoid, 1.0, kind="interest")), negatives, interest.share)
+            for interest in self.interests(query.history)
         ]
 
-    def _attributes(self, choices: list[Choice]) -> Iterator[dict[str, Attribute]]:
-        """Yield the attributes of each item and of the image by which it matched."""
-        images = [(choice.match.id, choice.match.image) for choice in choices]
-        for (item, image), found in zip(images, self.store.items.shown(images), strict=True):
+    def _answer(self, query: Query, policy: Policy, subqueries: list[SubQuery], retriever: Retriever) -> list[Match]:
+        reranker = Reranker(retriever, AttributesOf(self.items), query, policy, subqueries)
+        ranked = reranker.rerank()
+        explanations: Sequence[Explanation | None] = [None] * len(ranked)
+        if query.explain:
+            explanations = reranker.explain(ranked)
+        elif policy.rules is not None:
+            explanations = [Explanation(effects=each.effects, relaxed=each.relaxed) for each in ranked]
+        return list(self._with_attributes(ranked, explanations))
+
+    def _with_attributes(
+        self, ranked: Sequence[RankedMatch], explanations: Sequence[Explanation | None]
+    ) -> Iterator[Match]:
+        """Yield the match of each of *ranked* with the attributes of its item and image, and its explanation."""
+        images = [(each.match.id, each.match.image) for each in ranked]
+        attributes = self.items.match_attributes(images)
+        for (match, *_), found, explanation in zip(ranked, attributes, explanations, strict=True):
             if found is None:
                 raise StoreDamaged(
-                    f"the item {item!r} has no image {image}, by which it was found; run `visrec verify`"
+                    f"the item {match.id!r} has no image {match.image}, by which it was found; run `visrec verify`"
                 )
-            yield found
+            yield Match(match.id, match.score, match.image, match.digest, found, explanation)
+
+    def _search(self, vectors: Vectors, k: int, where: Filter | None) -> list[list[Match]]:
+        within = None if where is None else FilteredStore(self.items, where)  # type: ignore[arg-type] # until an index takes the filter itself
+        return self.index.search(vectors, k, within=within)
+
+    @cached_property
+    def _encoder(self) -> QueryEncoder:
+        from vision_recs.recommend.query_encoder import QueryEncoder
+
+        return QueryEncoder(self.items, weights=self._weights, device=self._device)
 
 
-def open(  # noqa: A001 - vision_recs.open is how a shop is opened
+def open(  # noqa: A001 - vision_recs.open is how a store is opened for queries
     store: str | Path = ".visrec", *, weights: Path | None = None, device: str = "auto"
 ) -> Recommender:
-    """Open the published generation of the store in the folder *store*.
-
-    *weights* and *device* are for the encoder, which is loaded when a query brings an image. Raises StoreError.
-    """
-    recommender = open_recommender(store, weights=weights, device=device)
-    recommender.store.pin()
-    return recommender
-
-
-def open_recommender(store: str | Path, *, weights: Path | None = None, device: str = "auto") -> Recommender:
-    """Open *store* for a single query.
-
-    A shard is opened when it is needed, which is quick; until then `visrec gc` may take it away.
-    """
-    opened = Store.open(store)
-    name = opened.manifest.index_type
-    directory = opened.layout.index_dir(name, opened.generation)
-    index = open_index(name if directory.is_dir() else "exact", opened, directory)
-    return Recommender(opened, index, weights=weights, device=device)
+    """Return what `Recommender.open` returns: answers from the published generation of the store in a folder."""
+    return Recommender.open(store, weights=weights, device=device)
 
 
 def read_image(path: str | Path) -> bytes:
@@ -174,11 +195,52 @@ def read_image(path: str | Path) -> bytes:
     return ImageFiles(".").read(str(path))
 
 
+def _summed(values: Sequence[str | Weighted[str]], default: float) -> list[tuple[str, float]]:
+    """Return each item once; an item that is named twice has the sum of both weights."""
+    sums: dict[str, float] = {}
+    for item, weight, _ in weighted(values, default):
+        sums[item] = sums.get(item, 0.0) + weight
+    return list(sums.items())
+
+
+def _item_term(items: ItemSource, item: str, weight: float, *, kind: str = "item") -> QueryTerm:
+    """Return *item* as a term: the vectors of its images, by the name of the image, the same bytes once."""
+    image_of: dict[str, str] = {}
+    for image, digest in sorted((each.image, each.digest) for each in items.images(item)):
+        image_of.setdefault(digest, image)
+    return QueryTerm(kind, item, weight, items.vectors_of(list(image_of)), tuple(image_of.values()))
+
+
+def _search_ahead(retriever: Retriever, queries: Sequence[tuple[Query, Policy, list[SubQuery]]]) -> Retriever:
+    """Return a *retriever* that knows what the plain ones of *queries* are going to search for first.
+
+    A plain query is one vector without filters and rules. Everything else is searched for when it is needed.
+    """
+    wanted: dict[int, list[Vectors]] = {}
+    for query, policy, subqueries in queries:
+        is_plain = query.where is None and policy.where is None and policy.rules is None
+        if is_plain and len(subqueries) == 1 and subqueries[0].is_single:
+            count = policy.pool(query.k) if policy.diversity else query.k
+            wanted.setdefault(retriever.first_fetch(subqueries[0], count), []).append(subqueries[0].vectors)
+    known = {
+        (fetch, vector.tobytes()): answer
+        for fetch, vectors in wanted.items()
+        if len(vectors) > 1
+        for vector, answer in zip(vectors, retriever.search(np.concatenate(vectors), fetch, None), strict=True)
+    }
+
+    def search(vectors: Vectors, k: int, where: Filter | None) -> list[list[Match]]:
+        answer = None if where is not None or len(vectors) > 1 else known.get((k, vectors.tobytes()))
+        return retriever.search(vectors, k, where) if answer is None else [answer]
+
+    return retriever._replace(search=search)
+
+
 def _filter(where: str | Filter | None) -> Filter | None:
     return _parsed(where) if isinstance(where, str) else where
 
 
-@lru_cache(maxsize=64)  # a shop asks the same again and again
+@lru_cache(maxsize=64)  # a shop sends the same filters again and again
 def _parsed(where: str) -> Filter:
     from vision_recs.filters import Filter
 

@@ -1,96 +1,320 @@
-"""The best candidates of a question, found through the index and yet exactly."""
+"""From a query to candidates: the sub-queries, their score, which items are eligible, and the search for the best ones.
+
+SubQuery     what one search is for, as vectors, and the score that it gives to an image
+Eligibility  from ranked images to candidates: each item once, and only items that the policy admits
+Retriever    asks an index for as many images as it takes to be sure of the best candidates
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import islice
 from operator import and_
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vision_recs.recommend.candidates import Candidate, Sieve
-from vision_recs.recommend.scoring import Question
-from vision_recs.store import Store
-from vision_recs.types import Match, Vectors
+from vision_recs.errors import StoreDamaged
+from vision_recs.types import Attribute, ItemSource, Match, RuleEffect, TermScore, Vectors
+from vision_recs.vectors import exact_cosine
 
-if TYPE_CHECKING:  # a query without a filter does without the language of filters
+if TYPE_CHECKING:  # a query without a filter imports no filters, and most policies have no rules
     from vision_recs.filters import Filter
+    from vision_recs.recommend.rules import ActiveRules
 
 _SLACK = 3.0
-"""How many times the images needed are fetched at first at most: an item may be near by several of its images."""
+"""At most so many times the number of images that are needed are fetched at first: an item may be near by several."""
 
 _NARROW = 4_096
-"""From how many fetched images on the index looks at matching items alone, in place of all being tested here."""
+"""From this many fetched images on, the index looks at matching items alone; before, every image is tested here."""
 
-SearchWithin: TypeAlias = "Callable[[Vectors, int, Filter | None], list[list[Match]]]"
+_AT_ONCE = 64  # items whose attributes are read together
+
+Search: TypeAlias = "Callable[[Vectors, int, Filter | None], list[list[Match]]]"
 """Returns for each vector up to so many images, of items that match the filter alone: see `VectorIndex.search`."""
 
+Group: TypeAlias = tuple[bool, Attribute]
+"""The value of the attribute that `Policy.one_per` names; the first part keeps true from being equal to 1."""
 
-class Search(NamedTuple):
-    """Asks an index for more and more images until those not seen can change nothing (Fagin's threshold algorithm).
 
-    Where the index is exact, so are the candidates, for any number of parts and with every rule.
+class QueryTerm(NamedTuple):
+    """One item, image, text or interest of a query: its *vectors* (n, dim), n >= 1.
+
+    *kind* and *query* are those of a `TermScore`. *images* names, for each vector, the image of the query item; it is
+    None for an image or a text of the query.
     """
 
-    store: Store
-    within: SearchWithin
+    kind: str
+    query: str
+    weight: float
+    vectors: Vectors
+    images: tuple[str | None, ...]
 
-    def candidates(self, question: Question, sieve: Sieve, count: int, where: Filter | None) -> list[Candidate]:
-        """Return the best *count* candidates that *sieve* lets through, of items that match *where*, best first."""
-        vectors, searched = question.vectors, where
-        fetch = self.first_fetch(question, count)
+    def best_cosines(self, vectors: Vectors) -> NDArray[np.float64]:
+        """Return, for each of *vectors* (n, dim), its highest cosine with a vector of this term (n,)."""
+        cosines = [exact_cosine(vectors, own) for own in self.vectors]
+        best: NDArray[np.float64] = np.max(cosines, axis=0).astype(np.float64)
+        return best
+
+    def explain(self, vector: Vectors) -> TermScore:
+        """Return the score of *vector* (1, dim) for this term, and the image of the term that is nearest to it."""
+        scores = [float(exact_cosine(vector, own)[0]) for own in self.vectors]
+        best = scores.index(max(scores))
+        return TermScore(self.kind, self.query, self.weight, scores[best], self.images[best])
+
+
+class SubQuery(NamedTuple):
+    """What one search is for: all of a query, or one interest of its history together with the rest of the query.
+
+    *share* is the part of the answer that the sub-query gets, from 0 to 1. The score of an image x is
+
+        ( sum over terms t of      weight(t) * max over v in t of cos(x, v)
+          - sum over negatives u of  weight(u) * max(0, max over v in u of cos(x, v)) ) / sum over terms t of weight(t)
+
+    For a single vector it is the cosine. A negative lowers the score of what is like it, and does not raise the score
+    of what is its opposite. The score is at most 1; with heavy negatives it can be below -1.
+    """
+
+    terms: tuple[QueryTerm, ...]
+    negatives: tuple[QueryTerm, ...] = ()
+    share: float = 1.0
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the score is the cosine with one vector."""
+        return len(self.terms) == 1 and len(self.terms[0].vectors) == 1 and not self.negatives
+
+    @property
+    def vectors(self) -> Vectors:
+        """The vectors to search with (n, dim): those of all terms, in their order."""
+        return np.concatenate([term.vectors for term in self.terms])
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """The ids of the items to which similar ones are searched; rules compare the answer with these."""
+        return tuple(term.query for term in self.terms if term.kind in {"item", "interest"})
+
+    def scores(self, vectors: Vectors) -> NDArray[np.float32]:
+        """Return the score of each of *vectors* (n, dim)."""
+        total = np.zeros(len(vectors))
+        for term in self.terms:
+            total += term.weight * term.best_cosines(vectors)
+        for term in self.negatives:
+            total -= term.weight * np.maximum(term.best_cosines(vectors), 0.0)
+        return (total / self._weight).astype(np.float32)
+
+    def upper_bound(self, lasts: Sequence[float]) -> float:
+        """Return a score that no image exceeds whose cosine with vector i of `vectors` is at most *lasts[i]*.
+
+        The operations are those of `scores`, in the same order, and each of them rounds monotonically.
+        """
+        left = iter(lasts)
+        total = 0.0
+        for term in self.terms:
+            total += term.weight * max(next(left) for _ in term.vectors)
+        return float(np.float32(total / self._weight))
+
+    @property
+    def _weight(self) -> float:
+        return sum(term.weight for term in self.terms)
+
+
+class AttributesOf:
+    """The attributes of items, by id; each item is read once."""
+
+    def __init__(self, items: ItemSource) -> None:
+        """Read from *items*."""
+        self._items = items
+        self._known: dict[str, Mapping[str, Attribute] | None] = {}
+
+    def __call__(self, item: str) -> Mapping[str, Attribute]:
+        """Return the attributes of *item*, which an index has found; raises StoreDamaged where there is none."""
+        found = self.get(item)
+        if found is None:
+            raise StoreDamaged(f"the item {item!r} was found, but is not in the index; run `visrec verify`")
+        return found
+
+    def get(self, item: str) -> Mapping[str, Attribute] | None:
+        """Return the attributes of *item*, or None where no item has that id."""
+        if item not in self._known:
+            self.load([item])
+        return self._known[item]
+
+    def load(self, items: Iterable[str]) -> None:
+        """Read the attributes of *items* at once, where they are not known yet."""
+        missing = [item for item in dict.fromkeys(items) if item not in self._known]
+        if missing:
+            found = self._items.attributes_of(missing)
+            self._known.update((item, found.get(item)) for item in missing)
+
+
+def group_of(attributes: Mapping[str, Attribute], one_per: str | None) -> Group | None:
+    """Return the group of an item with *attributes*: its value for *one_per*, or None where it has none."""
+    value = None if one_per is None else attributes.get(one_per)
+    return None if value is None else (isinstance(value, bool), value)
+
+
+class Candidate(NamedTuple):
+    """An image that may become a match: *rank* is its score plus what rules add, *group* that of its item."""
+
+    match: Match
+    rank: float
+    group: Group | None = None
+    effects: tuple[RuleEffect, ...] = ()
+
+
+@dataclass(slots=True)
+class Seen:
+    """What an answer shows already, or must never show: ids of items, digests of images, and groups."""
+
+    items: set[str] = field(default_factory=set)
+    digests: set[str] = field(default_factory=set)
+    groups: set[Group] = field(default_factory=set)
+
+    def copy(self) -> Seen:
+        """Return a copy that can be added to by itself."""
+        return Seen(set(self.items), set(self.digests), set(self.groups))
+
+    def add(self, candidate: Candidate) -> None:
+        """Add the item, the image and the group of *candidate*."""
+        self.items.add(candidate.match.id)
+        self.digests.add(candidate.match.digest)
+        if candidate.group is not None:
+            self.groups.add(candidate.group)
+
+    def shows(self, match: Match) -> bool:
+        """Whether the item of *match*, or an image with the same bytes, is seen."""
+        return match.id in self.items or match.digest in self.digests
+
+
+class Eligibility(NamedTuple):
+    """The conditions that a candidate for one sub-query has to meet.
+
+    Its item is not in *seen*, its score is at least *min_score*, and its item matches all *filters*. Its group, by the
+    attribute *one_per*, is not seen either, unless *with_variants*. *rules* change its rank.
+    """
+
+    attributes_of: AttributesOf
+    seen: Seen
+    one_per: str | None
+    with_variants: bool = False
+    min_score: float | None = None
+    filters: tuple[Filter, ...] = ()
+    rules: ActiveRules | None = None
+
+    @property
+    def reorders(self) -> bool:
+        """Whether candidates may come in another order than that of their scores."""
+        return self.rules is not None and bool(self.rules.boosts)
+
+    def excludes(self, bound: float) -> bool:
+        """Whether no image with a score of *bound* or less is eligible."""
+        return self.min_score is not None and bound < self.min_score
+
+    def candidates(self, ranked: Sequence[Match]) -> Iterator[Candidate]:
+        """Yield the candidates among *ranked*, the best rank first.
+
+        *ranked* are images by falling score, then by id, then by image.
+        """
+        seen = self.seen.copy()
+        for candidate in self._by_rank(ranked):
+            match = candidate.match
+            if seen.shows(match) or (self.min_score is not None and match.score < self.min_score):
+                continue
+            attributes = self.attributes_of(match.id) if self.one_per is not None or self.filters else {}
+            group = group_of(attributes, self.one_per)
+            is_shown = group in seen.groups and not self.with_variants
+            if is_shown or not all(each.matches(attributes) for each in self.filters):
+                seen.items.add(match.id)  # so that its other images are not looked at again
+                continue
+            found = candidate if group is None else candidate._replace(group=group)
+            seen.add(found)
+            yield found
+
+    def _by_rank(self, ranked: Sequence[Match]) -> Iterator[Candidate]:
+        """Yield all of *ranked* with their ranks, the best first, when their attributes have been read."""
+        needs_attributes = self.one_per is not None or self.filters or self.reorders
+        if self.rules is not None and self.reorders:
+            self.attributes_of.load(match.id for match in ranked)
+            moved = [self._moved(match, self.rules) for match in ranked]
+            yield from sorted(moved, key=lambda each: (-each.rank, each.match.id, each.match.image))
+            return
+        for start in range(0, len(ranked), _AT_ONCE):
+            some = ranked[start : start + _AT_ONCE]
+            if needs_attributes:
+                self.attributes_of.load(match.id for match in some)
+            yield from (Candidate(match, match.score) for match in some)
+
+    def _moved(self, match: Match, rules: ActiveRules) -> Candidate:
+        effects = rules.effects(self.attributes_of(match.id))
+        return Candidate(match, match.score + sum(effect.score_delta or 0.0 for effect in effects), None, effects)
+
+
+class Retriever(NamedTuple):
+    """Finds the best candidates by asking an index for more and more images (Fagin's threshold algorithm).
+
+    It stops when no image that was not fetched can be among them. So the candidates are exact wherever the index is,
+    for any number of vectors and with every rule.
+    """
+
+    items: ItemSource
+    search: Search
+
+    def candidates(
+        self, subquery: SubQuery, eligibility: Eligibility, count: int, where: Filter | None
+    ) -> list[Candidate]:
+        """Return the best *count* candidates for *subquery*, of items that match *where*, the best first."""
+        vectors, searched = subquery.vectors, where
+        fetch = self.first_fetch(subquery, count)
         while True:
-            found = self.within(vectors, fetch, searched)
-            ranked = found[0] if question.is_single else self._ranked(found, question)
-            candidates = list(islice(sieve.candidates(ranked), count))
+            found = self.search(vectors, fetch, searched)
+            ranked = found[0] if subquery.is_single else self._ranked(found, subquery)
+            candidates = list(islice(eligibility.candidates(ranked), count))
             is_all = any(len(answer) < fetch for answer in found)
-            if is_all or _is_settled(candidates, count, question, found, sieve):
+            if is_all or _is_settled(candidates, count, subquery, found, eligibility):
                 return candidates
             fetch *= 4
-            if fetch > _NARROW and sieve.tests:
-                searched = reduce(and_, sieve.tests) & where
+            if fetch > _NARROW and eligibility.filters:
+                searched = reduce(and_, eligibility.filters) & where
 
-    def first_fetch(self, question: Question, count: int) -> int:
-        """Return how many images are fetched at first for *count* candidates of *question*."""
-        each = self.store.manifest.images / max(1, self.store.manifest.items)
-        return round(min(_SLACK, 1 + each / 2) * (count + sum(len(part.vectors) for part in question.parts)))
+    def first_fetch(self, subquery: SubQuery, count: int) -> int:
+        """Return how many images are fetched at first for *count* candidates."""
+        images_per_item = self.items.image_count / max(1, self.items.item_count)
+        return round(min(_SLACK, 1 + images_per_item / 2) * (count + sum(len(term.vectors) for term in subquery.terms)))
 
     def vectors(self, matches: Sequence[Match]) -> Vectors:
         """Return the vectors of the images of *matches* (n, dim)."""
-        position_of = self.store.positions_of({match.digest for match in matches})
-        return self.store.vectors(np.array([position_of[match.digest] for match in matches], dtype=np.int64))
+        return self.items.vectors_of([match.digest for match in matches])
 
-    def _ranked(self, found: Sequence[Sequence[Match]], question: Question) -> list[Match]:
-        """Return every image of *found* once, with its score for the whole question, best first."""
-        seen = list({(match.id, match.image): match for answer in found for match in answer}.values())
-        position_of = self.store.positions_of({match.digest for match in seen})
-        vectors = self.store.vectors(np.array(list(position_of.values()), dtype=np.int64))
-        score_of = dict(zip(position_of, question.scores(vectors).tolist(), strict=True))
-        scored = [match._replace(score=score_of[match.digest]) for match in seen]
+    def _ranked(self, found: Sequence[Sequence[Match]], subquery: SubQuery) -> list[Match]:
+        """Return every image of *found* once, with its score for *subquery*, the best first."""
+        unique = list({(match.id, match.image): match for answer in found for match in answer}.values())
+        digests = list(dict.fromkeys(match.digest for match in unique))
+        scores = subquery.scores(self.items.vectors_of(digests)).tolist()
+        score_of = dict(zip(digests, scores, strict=True))
+        scored = [match._replace(score=score_of[match.digest]) for match in unique]
         return sorted(scored, key=lambda match: (-match.score, match.id, match.image))
 
 
 def _is_settled(
-    candidates: Sequence[Candidate], count: int, question: Question, found: Sequence[Sequence[Match]], sieve: Sieve
+    candidates: Sequence[Candidate],
+    count: int,
+    subquery: SubQuery,
+    found: Sequence[Sequence[Match]],
+    eligibility: Eligibility,
 ) -> bool:
-    """Whether no image outside *found* can be among the best *count*.
+    """Whether no image outside *found* can be among the best *count* candidates.
 
-    An image that the search for a vector did not reach has at most the last score of that search.
+    The cosine of such an image with a vector of the sub-query is at most the last score that the search for it found.
     """
-    bound = question.bound([answer[-1].score for answer in found])
-    if sieve.is_through(bound):
+    bound = subquery.upper_bound([answer[-1].score for answer in found])
+    if eligibility.excludes(bound):
         return True
     if len(candidates) < count:
         return False
-    if question.is_single and not sieve.moves_any:
-        return True  # the rest of a single search comes after what it gave, equal scores too
-    return candidates[-1].rank > bound + (0.0 if sieve.ruling is None else sieve.ruling.most)
-
-
-def images_of(store: Store, item: str) -> Iterator[tuple[str, str, int]]:
-    """Yield each image of *item*, the digest of its bytes, and the position of its vector."""
-    for image in store.images(item):
-        (row,) = store.rows([image.position], limit=1)[image.position]
-        yield image.image, row.digest, image.position
+    if subquery.is_single and not eligibility.reorders:
+        return True  # what a single search did not reach comes after what it found, also where scores are equal
+    return candidates[-1].rank > bound + (0.0 if eligibility.rules is None else eligibility.rules.max_boost)

@@ -1,4 +1,4 @@
-"""The rules of a shop: what is never shown, what goes up and down, and what has to fit the item that is asked for."""
+"""The rules of a shop: what is never shown, what moves up or down, and what has to fit the query items."""
 
 from __future__ import annotations
 
@@ -12,98 +12,98 @@ from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.tree import And, Compare, Member, Name, Node, Not, Or, Value
 from vision_recs.types import Attribute, RuleEffect
 
-Asked: TypeAlias = Mapping[str, Mapping[str, Attribute]]
-"""The items that a question asks for, with their attributes."""
+QueryItems: TypeAlias = Mapping[str, Mapping[str, Attribute]]
+"""The query items, by id, with their attributes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
-    """When a rule applies: for questions after one of *items* or after an item that matches *when*; or always."""
+class Condition:
+    """When a rule applies: where a query item is one of *items* or matches *when*; without both, always."""
 
     items: frozenset[str] = frozenset()
     when: Filter | None = None
 
-    def holds(self, asked: Asked) -> bool:
-        """Whether the rule applies to a question for *asked*."""
+    def holds(self, query_items: QueryItems) -> bool:
+        """Whether the rule applies to a query for *query_items*."""
         if not self.items and self.when is None:
             return True
         return any(
             item in self.items or (self.when is not None and self.when.matches(attributes))
-            for item, attributes in asked.items()
+            for item, attributes in query_items.items()
         )
 
 
-ALWAYS = Occasion()
+ALWAYS = Condition()
 
 
 @dataclass(frozen=True, slots=True)
 class Exclude:
-    """Items that match *where* are never shown; *key* says where the rule is written."""
+    """Items that match *where* are never shown; *key* says where the rule stands in its file."""
 
     where: Filter
-    occasion: Occasion = ALWAYS
+    condition: Condition = ALWAYS
     key: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
-    """Items that match *where* are ranked as if their score were *by* more: above 0 a boost, below 0 a bury."""
+class Boost:
+    """Items that match *where* are ranked as if *score_delta* were added to their score; below 0 it is a bury."""
 
     where: Filter
-    by: float
+    score_delta: float
     name: str
-    occasion: Occasion = ALWAYS
+    condition: Condition = ALWAYS
     key: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """*item* is shown at the place *at*, counted from 1, unless the query or an exclusion forbids it."""
+    """*item* is shown at *position*, counted from 1, unless the query or an exclusion forbids it."""
 
     item: str
-    at: int
+    position: int
     name: str
-    occasion: Occasion = ALWAYS
+    condition: Condition = ALWAYS
     key: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """An answer has the *attribute* that an asked item has."""
+    """Every item of the answer has the same value of *attribute* as one of the query items."""
 
     attribute: str
 
     @property
     def name(self) -> str:
-        """What a fallback chain calls it."""
+        """The name of the rule in the list of fallbacks."""
         return f"same.{self.attribute}"
 
-    def filter(self, asked: Asked) -> Filter | None:
-        """Return what an answer to a question for *asked* has to be, or None where no asked item says it."""
-        values = _values(self.attribute, asked)
+    def filter(self, query_items: QueryItems) -> Filter | None:
+        """Return what the answer has to match, or None where no query item has the attribute."""
+        values = _values(self.attribute, query_items)
         return Filter(Member(Name(self.attribute), values)) if values else None
 
 
 @dataclass(frozen=True, slots=True)
 class Differ:
-    """An answer does not have the *attribute* that an asked item has."""
+    """No item of the answer has the same value of *attribute* as one of the query items."""
 
     attribute: str
 
     @property
     def name(self) -> str:
-        """What a fallback chain calls it."""
+        """The name of the rule in the list of fallbacks."""
         return f"differ.{self.attribute}"
 
-    def filter(self, asked: Asked) -> Filter | None:
-        """Return what an answer to a question for *asked* has to be, or None where no asked item says it."""
-        values = _values(self.attribute, asked)
+    def filter(self, query_items: QueryItems) -> Filter | None:
+        """Return what the answer has to match, or None where no query item has the attribute."""
+        values = _values(self.attribute, query_items)
         return Filter(Not(Member(Name(self.attribute), values))) if values else None
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """An answer's number *attribute* is *low* to *high* times that of an asked item."""
+    """The number *attribute* of every item of the answer is *low* to *high* times that of one of the query items."""
 
     attribute: str
     low: float
@@ -111,44 +111,47 @@ class Bounds:
 
     @property
     def name(self) -> str:
-        """What a fallback chain calls it."""
+        """The name of the rule in the list of fallbacks."""
         return f"bounds.{self.attribute}"
 
-    def filter(self, asked: Asked) -> Filter | None:
-        """Return what an answer to a question for *asked* has to be, or None where no asked item says it."""
-        values = [value.value for value in _values(self.attribute, asked) if value.type is AttributeType.NUMBER]
+    def filter(self, query_items: QueryItems) -> Filter | None:
+        """Return what the answer has to match, or None where no query item has the attribute."""
+        values = [value.value for value in _values(self.attribute, query_items) if value.type is AttributeType.NUMBER]
         spans = [sorted((self.low * float(value), self.high * float(value))) for value in values]
         nodes = tuple(_within(Name(self.attribute), low, high) for low, high in spans)
         return Filter(nodes[0] if len(nodes) == 1 else Or(nodes)) if nodes else None
 
 
-Relation: TypeAlias = Same | Differ | Bounds
+AttributeRule: TypeAlias = Same | Differ | Bounds
+"""A rule that compares an attribute of the answer with that of the query items."""
 
 RELAXABLE = ("one_per", "min_score")
-"""What a fallback chain may name besides relations."""
+"""The names that the list of fallbacks may hold besides those of attribute rules."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
-    """The rules that apply to one question.
+class ActiveRules:
+    """The rules that apply to one sub-query.
 
-    An answer has to match every filter of *allowed*, which are what exclusions leave, and those of *to_be*, by the name
-    of the relation, as long as that is not relaxed.
+    Every item of the answer matches each of *exclusion_filters*, which are the negated filters of the exclusions, and
+    each of *attribute_filters*, by the name of the rule, unless that rule is relaxed.
     """
 
-    allowed: tuple[Filter, ...]
-    to_be: Mapping[str, Filter]
-    shifts: tuple[Shift, ...]
+    exclusion_filters: tuple[Filter, ...]
+    attribute_filters: Mapping[str, Filter]
+    boosts: tuple[Boost, ...]
 
     @property
-    def most(self) -> float:
-        """The most that all shifts together can add."""
-        return sum(shift.by for shift in self.shifts if shift.by > 0)
+    def max_boost(self) -> float:
+        """The most that all boosts together can add to a score."""
+        return sum(boost.score_delta for boost in self.boosts if boost.score_delta > 0)
 
     def effects(self, attributes: Mapping[str, Attribute]) -> tuple[RuleEffect, ...]:
-        """Return the effects of the rules on an item with *attributes*."""
+        """Return the effects of the boosts on an item with *attributes*."""
         return tuple(
-            RuleEffect(shift.name, score_delta=shift.by) for shift in self.shifts if shift.where.matches(attributes)
+            RuleEffect(boost.name, score_delta=boost.score_delta)
+            for boost in self.boosts
+            if boost.where.matches(attributes)
         )
 
 
@@ -156,72 +159,72 @@ class Ruling:
 class Rules:
     """All rules of a shop, in the order in which they are written; *path* is their file.
 
-    *relax* names relations, "one_per" and "min_score" in the order in which they are given up, one after another,
-    where fewer items are left than were asked for. What is excluded stays so.
+    *fallbacks* names attribute rules, "one_per" and "min_score". Where fewer than k items are found, these rules are
+    relaxed one after another, in that order, and each time more items are added. Exclusions are never relaxed.
     """
 
     exclude: tuple[Exclude, ...] = ()
-    shifts: tuple[Shift, ...] = ()
+    boosts: tuple[Boost, ...] = ()
     pins: tuple[Pin, ...] = ()
-    relations: tuple[Relation, ...] = ()
-    relax: tuple[str, ...] = ()
+    attribute_rules: tuple[AttributeRule, ...] = ()
+    fallbacks: tuple[str, ...] = ()
     path: str | None = None
 
-    def ruling(self, asked: Asked) -> Ruling:
-        """Return what applies to a question for *asked*."""
-        wanted = ((relation.name, relation.filter(asked)) for relation in self.relations)
-        return Ruling(
-            tuple(Filter(Not(rule.where.tree)) for rule in self.exclude if rule.occasion.holds(asked)),
-            {name: test for name, test in wanted if test is not None},
-            tuple(rule for rule in self.shifts if rule.occasion.holds(asked)),
+    def active(self, query_items: QueryItems) -> ActiveRules:
+        """Return the rules that apply to a query for *query_items*."""
+        filters = ((rule.name, rule.filter(query_items)) for rule in self.attribute_rules)
+        return ActiveRules(
+            tuple(Filter(Not(rule.where.tree)) for rule in self.exclude if rule.condition.holds(query_items)),
+            {name: each for name, each in filters if each is not None},
+            tuple(boost for boost in self.boosts if boost.condition.holds(query_items)),
         )
 
-    def pinned(self, asked: Asked) -> list[Pin]:
-        """Return the pins that apply to a query for *asked*, by their place, equal ones in the order of the file."""
-        return sorted((pin for pin in self.pins if pin.occasion.holds(asked)), key=lambda pin: pin.at)
+    def active_pins(self, query_items: QueryItems) -> list[Pin]:
+        """Return the pins that apply to a query for *query_items*, by position; equal ones in the order of the file."""
+        return sorted((pin for pin in self.pins if pin.condition.holds(query_items)), key=lambda pin: pin.position)
 
     def check(self, schema: Mapping[str, AttributeType]) -> None:
-        """Raise PolicyError for a rule that names an attribute, or compares it, as no item of *schema* has it."""
-        for key, test in self._filters():
+        """Raise PolicyError for a rule that names or compares an attribute in a way that fits no item of *schema*."""
+        for key, where in self._filters():
             try:
-                test.check(schema)
+                where.check(schema)
             except FilterError as error:
                 raise PolicyError(str(error), path=self.path, key=key) from error
-        for relation in self.relations:
-            kind = AttributeType.NUMBER if isinstance(relation, Bounds) else None
-            table, _, _ = relation.name.partition(".")
-            key = f"[bounds], key {relation.attribute!r}" if kind else f"key {table!r}"
-            require(relation.attribute, schema, key=key, path=self.path, kind=kind)
+        for rule in self.attribute_rules:
+            type_ = AttributeType.NUMBER if isinstance(rule, Bounds) else None
+            table, _, _ = rule.name.partition(".")
+            key = f"[bounds], key {rule.attribute!r}" if type_ else f"key {table!r}"
+            require_attribute(rule.attribute, schema, key=key, path=self.path, type_=type_)
 
     def _filters(self) -> Iterator[tuple[str, Filter]]:
-        rules: Iterable[Exclude | Shift | Pin] = (*self.exclude, *self.shifts, *self.pins)
+        rules: Iterable[Exclude | Boost | Pin] = (*self.exclude, *self.boosts, *self.pins)
         for rule in rules:
             if not isinstance(rule, Pin):
                 yield f"{rule.key}, key 'where'", rule.where
-            if rule.occasion.when is not None:
-                yield f"{rule.key}, key 'when'", rule.occasion.when
+            if rule.condition.when is not None:
+                yield f"{rule.key}, key 'when'", rule.condition.when
 
 
-def require(
+def require_attribute(
     attribute: str,
     schema: Mapping[str, AttributeType],
     *,
     key: str,
     path: str | None = None,
-    kind: AttributeType | None = None,
+    type_: AttributeType | None = None,
 ) -> None:
-    """Raise PolicyError where no item of *schema* has *attribute*, or none has it as a *kind*."""
+    """Raise PolicyError where no item of *schema* has *attribute*, or none has a value of *type_* for it."""
     if attribute not in schema:
         near = difflib.get_close_matches(attribute, schema, n=2) or sorted(schema)
         hint = f"items have {', '.join(near)}" if near else "items have none at all"
         raise PolicyError(f"no item has the attribute {attribute!r}; {hint}", path=path, key=key)
-    if kind is not None and schema[attribute] and not kind & schema[attribute]:
+    if type_ is not None and schema[attribute] and not type_ & schema[attribute]:
         raise PolicyError(f"{attribute} holds no numbers; name an attribute that does", path=path, key=key)
 
 
-def _values(attribute: str, asked: Asked) -> tuple[Value, ...]:
-    """Return what the *asked* items have under *attribute*, each value once, null left out."""
-    found = [attributes.get(attribute) for attributes in asked.values()]
+def _values(attribute: str, query_items: QueryItems) -> tuple[Value, ...]:
+    """Return the values of *attribute* that the query items have, each value once, without null."""
+    found = [attributes.get(attribute) for attributes in query_items.values()]
     return tuple(dict.fromkeys(Value(AttributeType.of(value), value) for value in found if value is not None))
 
 

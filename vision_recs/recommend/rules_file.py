@@ -1,4 +1,4 @@
-"""A shop's rules as a TOML file, read so that every mistake is one sentence that says where it is."""
+"""The rules of a shop in a TOML file; a mistake in it is reported as one sentence that says where it is."""
 
 from __future__ import annotations
 
@@ -6,48 +6,50 @@ import difflib
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vision_recs.errors import FilterError, PolicyError
 from vision_recs.filters import Filter
-from vision_recs.recommend.policy import VARIANTS, Policy
+from vision_recs.recommend.query import VARIANTS, Policy
 from vision_recs.recommend.rules import (
     RELAXABLE,
+    AttributeRule,
+    Boost,
     Bounds,
+    Condition,
     Differ,
     Exclude,
-    Occasion,
     Pin,
-    Relation,
     Rules,
     Same,
-    Shift,
 )
 
 R = TypeVar("R")
 
-_KEYS = {"one_per", "min_score", "diversity", "same", "differ", "relax", "bounds", "exclude", "boost", "bury", "pin"}
-_OCCASION = {"for", "when", "name"}
+_TABLES = {"bounds", "exclude", "boost", "bury", "pin"}
+_KEYS = {"one_per", "min_score", "diversity", "same", "differ", "fallbacks", *_TABLES}
+_CONDITION = {"for", "when", "name"}
 
 
 def read_policy(path: str | Path) -> Policy:
     """Return the policy that the file *path* describes.
 
-        one_per = "variant_group"       # each value of an attribute once; false shows all variants
+        one_per = "variant_group"       # one item for each value of an attribute; false shows all variants
         min_score = 0.3
         diversity = 0.3
-        same = ["category"]             # as an asked item has it
-        differ = ["brand"]              # as no asked item has it
-        relax = ["bounds.price", "same.category"]   # what is given up, in this order, for want of items
+        same = ["category"]             # the same value as a query item
+        differ = ["brand"]              # another value than every query item
+        fallbacks = ["bounds.price", "same.category"]   # relaxed in this order where too few items are found
 
         [bounds]
-        price = [0.5, 2]                # from half to twice that of an asked item
+        price = [0.5, 2]                # from half to twice the price of a query item
 
         [[exclude]]                     # never shown
         where = "not in_stock"
 
-        [[boost]]                       # or [[bury]]: ranked as if the score were 0.05 more, or less
+        [[boost]]                       # or [[bury]]: ranked as if 0.05 were added to the score, or taken off
         name = "our own"
         where = 'brand == "Own"'
         by = 0.05
@@ -56,8 +58,9 @@ def read_policy(path: str | Path) -> Policy:
         item = "mug-05"
         at = 1
 
-    Each of exclude, boost, bury and pin may hold `for = ["mug-01"]` or `when = 'category == "mug"'`: it then applies
-    only where one of these items, or one that matches, is asked for. Raises PolicyError naming file, table and key.
+    Each exclude, boost, bury and pin may have `for = ["mug-01"]` or `when = 'category == "mug"'`: then it applies only
+    where one of these items, or an item that matches, is a query item. Raises PolicyError, which names the file, the
+    table and the key.
     """
     return _File(str(path), _content(path)).policy()
 
@@ -68,7 +71,7 @@ def _content(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise PolicyError(f"cannot be read ({error.strerror}); check the path", path=str(path)) from None
     except ValueError as error:  # of TOML, and of UTF-8
-        raise PolicyError(f"is no TOML ({error}); put text in quotes and lists in brackets", path=str(path)) from None
+        raise PolicyError(f"is not TOML ({error}); put text in quotes and lists in brackets", path=str(path)) from None
 
 
 class _File:
@@ -79,22 +82,22 @@ class _File:
     def policy(self) -> Policy:
         top = _Table(self._path, "", self._content)
         top.refuse_unknown(_KEYS)
-        relations = self._relations(top)
+        attribute_rules = self._attribute_rules(top)
         rules = Rules(
             exclude=self._rules("exclude", {"where"}, _exclude),
-            shifts=self._rules("boost", {"where", "by"}, _boost) + self._rules("bury", {"where", "by"}, _bury),
+            boosts=self._rules("boost", {"where", "by"}, _boost) + self._rules("bury", {"where", "by"}, _bury),
             pins=self._rules("pin", {"item", "at"}, _pin),
-            relations=relations,
-            relax=_relax(top, relations),
+            attribute_rules=attribute_rules,
+            fallbacks=_fallbacks(top, attribute_rules),
             path=self._path,
         )
-        floor = top.number("min_score", low=-1, high=1, example="0.3")
+        min_score = top.number("min_score", low=-1, high=1, example="0.3")
         diversity = top.number("diversity", low=0, high=1, example="0.3")
         if diversity == 1:
             raise top.error("diversity", "is 1; use less, such as 0.3")
-        return Policy(one_per=_one_per(top), min_score=floor, diversity=diversity or 0.0, rules=rules)
+        return Policy(one_per=_one_per(top), min_score=min_score, diversity=diversity or 0.0, rules=rules)
 
-    def _relations(self, top: _Table) -> tuple[Relation, ...]:
+    def _attribute_rules(self, top: _Table) -> tuple[AttributeRule, ...]:
         bounds = _Table(self._path, "[bounds]", top.table("bounds"))
         for name in set(top.texts("same")) & set(top.texts("differ")):
             raise top.error(
@@ -109,17 +112,18 @@ class _File:
     def _rules(self, kind: str, keys: set[str], make: Callable[[_Table], R]) -> tuple[R, ...]:
         entries = self._content.get(kind, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise PolicyError(f"is no list of tables; write [[{kind}]] above each", path=self._path, key=f"[[{kind}]]")
+            message = f"is not a list of tables; write [[{kind}]] above each"
+            raise PolicyError(message, path=self._path, key=f"[[{kind}]]")
         rules = []
         for number, entry in enumerate(entries, 1):
             table = _Table(self._path, f"[[{kind}]] {number}", entry)
-            table.refuse_unknown(keys | _OCCASION)
+            table.refuse_unknown(keys | _CONDITION)
             rules.append(make(table))
         return tuple(rules)
 
 
 class _Table:
-    """One table of the file, *place* in its messages; each method returns the value of a key, or raises PolicyError."""
+    """One table of the file, called *place* in messages; each method returns a value, or raises PolicyError."""
 
     def __init__(self, path: str, place: str, content: Mapping[str, Any]) -> None:
         self.path = path
@@ -149,7 +153,7 @@ class _Table:
     def table(self, key: str) -> Mapping[str, Any]:
         value = self._content.get(key, {})
         if not isinstance(value, dict):
-            raise PolicyError(f"is no table; write [{key}] and a line for each", path=self.path, key=f"[{key}]")
+            raise PolicyError(f"is not a table; write [{key}] and a line for each", path=self.path, key=f"[{key}]")
         return value
 
     def text(self, key: str, example: str) -> str:
@@ -161,7 +165,7 @@ class _Table:
     def texts(self, key: str) -> tuple[str, ...]:
         value = self._content.get(key, [])
         if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
-            raise self.error(key, f'is {_shown(value)}, no list of names; write {key} = ["a", "b"]')
+            raise self.error(key, f'is {_shown(value)}, not a list of names; write {key} = ["a", "b"]')
         return tuple(dict.fromkeys(value))
 
     def number(self, key: str, *, low: float, high: float, example: str) -> float | None:
@@ -169,16 +173,14 @@ class _Table:
             return None
         value = self._content[key]
         if not _is_number(value) or not low <= value <= high:
-            raise self.error(key, f"is {_shown(value)}, no number from {low} to {high}; write {key} = {example}")
+            raise self.error(key, f"is {_shown(value)}, not a number from {low} to {high}; write {key} = {example}")
         return float(value)
 
     def span(self, key: str) -> tuple[float, float]:
         value = self._content[key]
         if isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and 0 <= value[0] <= value[1]:  # noqa: PLR2004 - a pair
             return float(value[0]), float(value[1])
-        raise self.error(
-            key, f"is {_shown(value)}, not two numbers of which the second is no less; write {key} = [0.5, 2]"
-        )
+        raise self.error(key, f"is {_shown(value)}, not two numbers, the lower one first; write {key} = [0.5, 2]")
 
     def filter(self, key: str, example: str) -> Filter:
         try:
@@ -186,37 +188,37 @@ class _Table:
         except FilterError as error:
             raise self.error(key, str(error)) from error
 
-    def occasion(self) -> Occasion:
+    def condition(self) -> Condition:
         when = self.filter("when", "'category == \"mug\"'") if "when" in self._content else None
-        return Occasion(frozenset(self.texts("for")), when)
+        return Condition(frozenset(self.texts("for")), when)
 
     def name(self, otherwise: str) -> str:
         return self.text("name", '"our own brand"') if "name" in self._content else otherwise
 
 
 def _exclude(table: _Table) -> Exclude:
-    return Exclude(table.filter("where", '"not in_stock"'), table.occasion(), table.place)
+    return Exclude(table.filter("where", '"not in_stock"'), table.condition(), table.place)
 
 
-def _boost(table: _Table) -> Shift:
+def _boost(table: _Table) -> Boost:
     where = table.filter("where", "'brand == \"Own\"'")
     by = table.number("by", low=0, high=2, example="0.05")
     if by is None:
         raise table.error("by", "is missing; write by = 0.05, which is added to the score")
-    return Shift(where, by, table.name(where.expression), table.occasion(), table.place)
+    return Boost(where, by, table.name(where.expression), table.condition(), table.place)
 
 
-def _bury(table: _Table) -> Shift:
+def _bury(table: _Table) -> Boost:
     boost = _boost(table)
-    return Shift(boost.where, -boost.by, boost.name, boost.occasion, boost.key)
+    return replace(boost, score_delta=-boost.score_delta)
 
 
 def _pin(table: _Table) -> Pin:
     item = table.text("item", '"mug-05"')
     at = table.value("at", "1")
     if not isinstance(at, int) or isinstance(at, bool) or at < 1:
-        raise table.error("at", f"is {_shown(at)}, no place; write at = 1 for the first")
-    return Pin(item, at, table.name(f"pin {item}"), table.occasion(), table.place)
+        raise table.error("at", f"is {_shown(at)}, not a place; write at = 1 for the first")
+    return Pin(item, at, table.name(f"pin {item}"), table.condition(), table.place)
 
 
 def _one_per(top: _Table) -> str | None:
@@ -225,12 +227,12 @@ def _one_per(top: _Table) -> str | None:
     return None if top.value("one_per", "false") is False else top.text("one_per", f'"{VARIANTS}"')
 
 
-def _relax(top: _Table, relations: Iterable[Relation]) -> tuple[str, ...]:
-    known = [*(relation.name for relation in relations), *RELAXABLE]
-    for name in top.texts("relax"):
+def _fallbacks(top: _Table, attribute_rules: Iterable[AttributeRule]) -> tuple[str, ...]:
+    known = [*(rule.name for rule in attribute_rules), *RELAXABLE]
+    for name in top.texts("fallbacks"):
         if name not in known:
-            raise top.error("relax", f"names {name!r}, which is no rule that can be relaxed; use {', '.join(known)}")
-    return top.texts("relax")
+            raise top.error("fallbacks", f"names {name!r}, which cannot be relaxed; use {', '.join(known)}")
+    return top.texts("fallbacks")
 
 
 def _is_number(value: object) -> bool:
