@@ -137,7 +137,7 @@ def _batching(store: Path) -> dict[int, float]:
 
     faiss.omp_set_num_threads(1)
     shop = vision_recs.open(store)
-    vectors = shop.store.vectors(np.arange(0, 16_000, 10))
+    vectors = shop.items.vectors(np.arange(0, 16_000, 10))
     taken = {}
     for at_once in (1, 4, 16):
         shop.index.search(vectors[:100], 30)

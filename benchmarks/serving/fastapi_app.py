@@ -40,7 +40,7 @@ def similar(id: str, k: int = 10) -> Similar:  # noqa: A002 - the name of the pa
     except UnknownItem as error:
         raise HTTPException(404, str(error)) from error
     return Similar(
-        generation=shop.store.generation,
+        generation=shop.items.generation,
         matches=[
             Match(rank=rank, id=each.id, score=each.score, image=each.image, attributes=dict(each.attributes))
             for rank, each in enumerate(found, 1)

@@ -38,7 +38,7 @@ def store(folder):
 def right(folder, query, k, where=None):
     """Return whether each of the items that the shop shows for *query* is of its kind."""
     shop = vision_recs.open(folder)
-    own = shop.store.attributes(query)["kind"]
+    own = shop.items.attributes(query)["kind"]
     return [match.attributes["kind"] == own for match in shop.similar(query, k=k, where=where)]
 
 

@@ -12,7 +12,7 @@ import vision_recs
 from vision_recs.errors import SpaceMismatch, StoreDamaged, VisionRecsError
 from vision_recs.jobs import retune, verify
 from vision_recs.recommend import Query
-from vision_recs.store import Layout, Projection, Store, collect
+from vision_recs.store import Layout, Projection, Store, garbage_collect
 
 DIM = 12
 SHOP = shop_of(9)
@@ -72,12 +72,12 @@ def test_answers_are_those_of_the_projected_vectors_by_item_and_by_image(folder,
     monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
     retune(folder, projection())
     shop = vision_recs.open(folder)
-    store = shop.store
+    store = shop.items
     vectors = dict(zip(store.items.ids(), store.vectors(store.positions()).astype(np.float64), strict=True))
     cosines = {item: float(vectors["item003"] @ vector) for item, vector in vectors.items() if item != "item003"}
     best = sorted(cosines, key=lambda item: (-cosines[item], item))
     assert [match.id for match in shop.similar("item003", k=8)] == best
-    per_image = shop.answer(Query(images=(image(3),), k=9))
+    per_image = shop.query(Query(images=(image(3),), k=9))
     assert [match.id for match in per_image] == ["item003", *best]
     assert per_image[0].score == pytest.approx(1, abs=1e-3)
     assert shop.index.source == (store.fingerprint, 2)
@@ -131,11 +131,11 @@ def test_garbage_is_every_projection_but_the_published_one(folder):
         retune(folder, projection(seed))
     kept = Store.open(folder)
     assert len(list(Layout(folder).projections.iterdir())) == 3
-    collect(folder)
+    garbage_collect(folder)
     assert [path.stem for path in Layout(folder).projections.iterdir()] == [kept.manifest.projection.digest]
     assert list(verify(folder)) == []
     retune(folder, None)
-    collect(folder)
+    garbage_collect(folder)
     assert list(Layout(folder).projections.iterdir()) == []
 
 
@@ -144,7 +144,7 @@ def test_a_reader_keeps_it_while_it_is_undone_and_collected(folder):
     old = vision_recs.open(folder)
     answers = old.similar("item003")
     retune(folder, None)
-    collect(folder)
+    garbage_collect(folder)
     assert old.similar("item003") == answers
 
 
