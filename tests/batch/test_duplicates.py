@@ -15,8 +15,8 @@ from random_shops import cells
 
 from vision_recs.batch.duplicates import DuplicateOptions, find_duplicates
 from vision_recs.batch.duplicates import pairs as pairing
-from vision_recs.batch.duplicates.linkage import complete_linkage
-from vision_recs.batch.duplicates.threshold import HIGHEST, LOWEST, TOO_FEW, find_threshold
+from vision_recs.batch.duplicates.finding import complete_linkage
+from vision_recs.batch.duplicates.threshold import HIGHEST, LOWEST, TOO_FEW, estimate_threshold
 from vision_recs.errors import PolicyError, VisionRecsError
 
 
@@ -122,7 +122,7 @@ def wanted(held, threshold, placeholder, *, one_per):
     placeholder=st.integers(2, 6),
     one_per=st.sampled_from([None, "variant_group"]),
 )
-def test_what_is_found_is_what_a_look_at_every_pair_finds(shop, threshold, placeholder, one_per):
+def test_the_groups_are_those_of_comparing_every_pair(shop, threshold, placeholder, one_per):
     with tempfile.TemporaryDirectory() as folder:
         index(shop, folder, FakeEncoder())
         options = DuplicateOptions(threshold=threshold, one_per=one_per, placeholder=placeholder)
@@ -168,7 +168,7 @@ def test_the_same_bytes_are_exact_and_a_copy_of_other_bytes_is_near(shop, tmp_pa
     )
     assert (near.kind, near.items) == ("near", ("copy", "red", "reddish"))
     assert 0.99 < near.score < 1
-    assert (found.items, found.images, found.generation, found.threshold, found.found_on_data) == (
+    assert (found.items, found.images, found.generation, found.threshold, found.is_estimated) == (
         5,
         5,
         1,
@@ -215,7 +215,7 @@ def test_variants_are_duplicates_by_the_same_bytes_only(shop, tmp_path):
     assert [group.items for group in found.groups] == [("blue", "twin")]
 
 
-def test_an_empty_distance_and_a_shop_of_one_item_have_no_groups(tmp_path):
+def test_a_shop_of_one_item_has_no_groups(tmp_path):
     shop = Shop()
     shop.put("only", 1)
     index(shop, tmp_path)
@@ -238,11 +238,11 @@ def test_mistakes_are_sentences(shop, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("middle", [35, 45, 60])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.2])
-def test_a_threshold_found_on_the_data_lies_between_duplicates_and_chance(middle, share):
+def test_an_estimated_threshold_is_between_duplicates_and_chance(middle, share):
     random = np.random.default_rng(0)
     usual = np.cos(np.radians(random.normal(middle, 7, 4000)))
     again = np.cos(np.radians(np.abs(random.normal(0, 4, int(4000 * share)))))  # cosines from .97 to 1
-    threshold = find_threshold(np.concatenate([usual, again]))
+    threshold = estimate_threshold(np.concatenate([usual, again]))
     assert (usual >= threshold).mean() < 0.002
     if share:
         assert (again >= threshold).mean() > 0.5
@@ -251,14 +251,14 @@ def test_a_threshold_found_on_the_data_lies_between_duplicates_and_chance(middle
 def test_more_duplicates_lower_the_threshold_but_little():
     random = np.random.default_rng(0)
     usual = np.cos(np.radians(random.normal(45, 7, 4000)))
-    alone = find_threshold(usual)
-    with_some = find_threshold(np.concatenate([usual, np.full(800, 0.995)]))
+    alone = estimate_threshold(usual)
+    with_some = estimate_threshold(np.concatenate([usual, np.full(800, 0.995)]))
     assert alone == pytest.approx(np.cos(np.radians(45 - 3.5 * 7)), abs=0.01)
     assert abs(alone - with_some) < 0.03
 
 
-def test_a_threshold_found_on_the_data_has_limits():
-    assert find_threshold(np.full(19, 0.5)) == TOO_FEW
-    assert find_threshold(np.full(100, 0.5)) == LOWEST
-    assert find_threshold(np.full(100, 0.999)) == HIGHEST
-    assert find_threshold(np.linspace(-1, 1, 100)) == HIGHEST
+def test_an_estimated_threshold_has_bounds():
+    assert estimate_threshold(np.full(19, 0.5)) == TOO_FEW
+    assert estimate_threshold(np.full(100, 0.5)) == LOWEST
+    assert estimate_threshold(np.full(100, 0.999)) == HIGHEST
+    assert estimate_threshold(np.linspace(-1, 1, 100)) == HIGHEST

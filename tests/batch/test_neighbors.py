@@ -1,4 +1,4 @@
-"""The table of all items, compared with what each item gets when it is asked for by itself."""
+"""The lists of all items, compared with the answers to one query for each item."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ def read(path):
     table = pq.read_table(path).to_pylist()
     found = {}
     for row in table:
-        found.setdefault(row["item"], []).append((row["rank"], row["similar"], row["score"]))
+        found.setdefault(row["item_id"], []).append((row["rank"], row["neighbor_id"], row["score"]))
     return found
 
 
 def one_by_one(store, options):
-    """Return item -> its list, each asked for by itself; only of items that get one."""
+    """Return item -> its list, by one query for each item; items with an empty list are left out."""
     recommender = vision_recs.open(store)
     found = {}
-    for item in recommender.store.items.ids():
-        if options.query_filter is None or options.query_filter.matches(recommender.store.attributes(item)):
+    for item in recommender.items.ids():
+        if options.query_filter is None or options.query_filter.matches(recommender.items.attributes(item)):
             matches = recommender.similar(item, k=options.k, where=options.where, policy=options.policy)
             if matches:
                 found[item] = [(rank, match.id, match.score) for rank, match in enumerate(matches, 1)]
     return found
 
 
-wishes = st.builds(
+some_options = st.builds(
     NeighborsOptions,
     k=st.integers(1, 20),
     where=st.sampled_from([None, Filter.parse("in_stock")]),
@@ -66,16 +66,18 @@ wishes = st.builds(
 
 
 @settings(deadline=None, max_examples=60)
-@given(shop=shops(16, VARIANTS), options=wishes, at_once=st.sampled_from([2, 4096]), wide=st.sampled_from([1, None]))
-def test_every_item_gets_what_it_gets_by_itself(shop, options, at_once, wide):
+@given(
+    shop=shops(16, VARIANTS), options=some_options, at_once=st.sampled_from([2, 4096]), wide=st.sampled_from([1, None])
+)
+def test_each_list_is_the_answer_to_a_query_for_the_item(shop, options, at_once, wide):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "_ITEMS", at_once)
         if wide:
             patch.setattr("vision_recs.batch.neighbors.plan._MORE", 1 - options.k)
-            patch.setattr("vision_recs.batch.neighbors.retrieve._MANY", 1)
+            patch.setattr("vision_recs.batch.neighbors.retrieve._MANY_GROUPS", 1)
         index(shop, Path(folder, "store"), FakeEncoder())
-        report = write_neighbors(Path(folder, "store"), Path(folder, "table.parquet"), options)
-        found = read(Path(folder, "table.parquet"))
+        report = write_neighbors(Path(folder, "store"), Path(folder, "t.parquet"), options)
+        found = read(Path(folder, "t.parquet"))
         expected = one_by_one(Path(folder, "store"), options)
     assert found == expected
     assert (report.items, report.rows) == (len(expected), sum(map(len, expected.values())))
@@ -89,21 +91,21 @@ def test_every_item_gets_what_it_gets_by_itself(shop, options, at_once, wide):
     diversity=st.sampled_from([0.1, 0.5, 0.9]),
     size=st.sampled_from([2, 5, 100]),
 )
-def test_each_choice_of_a_varied_list_is_the_best_that_is_left(shop, policy, k, diversity, size):
-    varied = replace(policy, diversity=diversity)
+def test_each_choice_of_a_diverse_list_is_the_best_that_is_left(shop, policy, k, diversity, size):
+    diverse = replace(policy, diversity=diversity)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vision_recs.recommend.policy._POOL", size)
-        patch.setattr("vision_recs.recommend.policy._POOL_FOR_EACH", 1)
-        patch.setattr("vision_recs.batch.neighbors.retrieve._MANY", 1)
+        patch.setattr("vision_recs.recommend.query._POOL", size)
+        patch.setattr("vision_recs.recommend.query._POOL_FOR_EACH", 1)
+        patch.setattr("vision_recs.batch.neighbors.retrieve._MANY_GROUPS", 1)
         index(shop, Path(folder, "store"), FakeEncoder())
-        write_neighbors(Path(folder, "store"), Path(folder, "table.parquet"), NeighborsOptions(k=k, policy=varied))
-        found = read(Path(folder, "table.parquet"))
+        write_neighbors(Path(folder, "store"), Path(folder, "t.parquet"), NeighborsOptions(k=k, policy=diverse))
+        found = read(Path(folder, "t.parquet"))
         recommender = vision_recs.open(Path(folder, "store"))
-        for item in recommender.store.items.ids():
-            pool = recommender.similar(item, k=varied.pool(k), policy=policy)
+        for item in recommender.items.ids():
+            pool = recommender.similar(item, k=diverse.pool(k), policy=policy)
             chosen = found.get(item, [])
             assert len(chosen) == min(k, len(pool))
-            assert marginal_order(recommender.store, pool, diversity, [similar for _, similar, _ in chosen])
+            assert marginal_order(recommender.items, pool, diversity, [similar for _, similar, _ in chosen])
             score_of = {match.id: match.score for match in pool}
             expected = [score_of[similar] for _, similar, _ in chosen]
             assert [score for _, _, score in chosen] == pytest.approx(expected, abs=1e-6)
@@ -116,7 +118,7 @@ def test_choices_far_from_the_best_are_moved_away_from_as_well(first, monkeypatc
     vectors = normalize_or_raise(random.standard_normal((30, 4)))
     positions = np.stack([random.permutation(30)[:20] for _ in range(7)])
     ranks = -np.sort(-random.uniform(0.7, 1.0, positions.shape))
-    found = diversity.Variety(None, vectors.__getitem__, 6, 0.5)._chosen(ranks, positions)
+    found = diversity.DiversityReranker(None, vectors.__getitem__, 6, 0.5)._chosen(ranks, positions)
     for columns, some, scores in zip(found.tolist(), vectors[positions], ranks, strict=True):
         near = some @ some.T
         assert max(columns) >= 6
@@ -127,7 +129,7 @@ def test_choices_far_from_the_best_are_moved_away_from_as_well(first, monkeypatc
 
 
 RULES = """
-relax = ["same.category", "one_per"]
+fallbacks = ["same.category", "one_per"]
 same = ["category"]
 [[exclude]]
 where = "not in_stock"
@@ -145,22 +147,22 @@ price = [0.4, 3.0]
 @settings(deadline=None, max_examples=25)
 @given(
     shop=shops(16, VARIANTS),
-    options=wishes,
+    options=some_options,
     diversity=st.sampled_from([0.0, 0.3]),
     where=st.sampled_from([None, Filter.parse("price < 3")]),
     deep=st.sampled_from([1, 12]),
 )
-def test_under_rules_too_every_item_gets_what_it_gets_by_itself(shop, options, diversity, where, deep):
+def test_under_rules_too_each_list_is_the_answer_to_a_query(shop, options, diversity, where, deep):
     for number, item in enumerate(shop.items.values()):
         item.attributes.update(category="ab"[number % 2], price=number % 4 + 1)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vision_recs.batch.neighbors.with_rules.DEEP", deep)
+        patch.setattr("vision_recs.batch.neighbors.with_rules.DEPTH", deep)
         index(shop, Path(folder, "store"), FakeEncoder())
         Path(folder, "rules.toml").write_text(RULES)
         policy = replace(read_policy(Path(folder, "rules.toml")), where=where, diversity=diversity)
         options = replace(options, policy=policy)
-        write_neighbors(Path(folder, "store"), Path(folder, "table.parquet"), options)
-        found = read(Path(folder, "table.parquet"))
+        write_neighbors(Path(folder, "store"), Path(folder, "t.parquet"), options)
+        found = read(Path(folder, "t.parquet"))
         expected = one_by_one(Path(folder, "store"), options)
     assert found == expected
 
@@ -187,9 +189,9 @@ class Killed(BaseException):
 
 
 @settings(deadline=None, max_examples=25)
-@given(before=shops(16, VARIANTS), after=shops(16, VARIANTS), options=wishes, stop=st.integers(0, 8))
-def test_what_changed_since_makes_the_old_table_the_new_one_even_if_stopped_between(before, after, options, stop):
-    written = checkpoints.Parts.write
+@given(before=shops(16, VARIANTS), after=shops(16, VARIANTS), options=some_options, stop=st.integers(0, 8))
+def test_the_delta_makes_the_old_lists_the_new_ones_even_if_stopped_between(before, after, options, stop):
+    written = checkpoints.Checkpoints.write
     left = [stop]
 
     def write(self, *arguments):
@@ -206,7 +208,7 @@ def test_what_changed_since_makes_the_old_table_the_new_one_even_if_stopped_betw
         index(after, store, FakeEncoder())
         write_neighbors(store, new, options)
         with pytest.MonkeyPatch.context() as kill:
-            kill.setattr(checkpoints.Parts, "write", write)
+            kill.setattr(checkpoints.Checkpoints, "write", write)
             with contextlib.suppress(Killed):
                 write_neighbors(store, changes, replace(options, changed_since=1))
         write_neighbors(store, changes, replace(options, changed_since=1))

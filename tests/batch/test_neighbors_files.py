@@ -1,4 +1,4 @@
-"""The file of a table: its formats, what it says of itself, going on after a stop, and only what changed."""
+"""The neighbors file: formats, provenance, resuming after a stop, and what changed since a generation."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def store(shop, tmp_path):
 
 @pytest.fixture
 def few_at_once(monkeypatch):
-    """Make a table in many checkpoints."""
+    """Make many checkpoints."""
     monkeypatch.setattr(candidates, "_ITEMS", 3)
 
 
 def wanted(store, k=20, **options):
-    """Return (item, rank, similar, score) of all matches, asked for one by one."""
+    """Return (item_id, rank, neighbor_id, score) of all matches, by one query for each item."""
     recommender = vision_recs.open(store)
     return [
         (item, rank, match.id, match.score)
-        for item in recommender.store.items.ids()
+        for item in recommender.items.ids()
         for rank, match in enumerate(recommender.similar(item, k=k, **options), 1)
     ]
 
@@ -52,20 +52,20 @@ def lines(path):
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def test_parquet_holds_a_row_a_match_and_how_it_was_made(store, tmp_path):
-    report = write_neighbors(store, tmp_path / "table.parquet", NeighborsOptions(k=4))
-    table = pq.read_table(tmp_path / "table.parquet")
+def test_parquet_holds_a_row_for_each_match_and_how_it_was_made(store, tmp_path):
+    report = write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(k=4))
+    table = pq.read_table(tmp_path / "t.parquet")
     assert [str(field.type) for field in table.schema] == ["string", "int32", "string", "float"]
-    assert table.column_names == ["item", "rank", "similar", "score"]
-    assert rows(tmp_path / "table.parquet") == wanted(store, k=4)
+    assert table.column_names == ["item_id", "rank", "neighbor_id", "score"]
+    assert rows(tmp_path / "t.parquet") == wanted(store, k=4)
     about = json.loads(table.schema.metadata[b"visrec"])
-    manifest = vision_recs.open(store).store.manifest
+    manifest = vision_recs.open(store).items.manifest
     assert about == {
         "visrec": vision_recs.__version__,
         "generation": 1,
         "created": manifest.created,
         "encoder": "fake",
-        "fingerprint": manifest.fingerprint,
+        "fingerprint": manifest.space,
         "k": 4,
         "where": None,
         "query_filter": None,
@@ -82,29 +82,29 @@ def test_parquet_holds_a_row_a_match_and_how_it_was_made(store, tmp_path):
         "changed_since": None,
     }
     assert (report.items, report.rows, report.k, report.generation, report.resumed) == (12, 48, 4, 1, 0)
-    assert (report.encoder, report.fingerprint, report.method) == ("fake", manifest.fingerprint, "exact")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "table.parquet"]
+    assert (report.encoder, report.fingerprint, report.method) == ("fake", manifest.space, "exact")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "t.parquet"]
 
 
 def test_csv_and_json_lines_say_the_same_with_six_digits(store, tmp_path):
     expected = [(item, rank, similar, round(score, 6)) for item, rank, similar, score in wanted(store, k=3)]
-    write_neighbors(store, tmp_path / "table.csv", NeighborsOptions(k=3))
-    with (tmp_path / "table.csv").open(newline="") as file:
+    write_neighbors(store, tmp_path / "t.csv", NeighborsOptions(k=3))
+    with (tmp_path / "t.csv").open(newline="") as file:
         header, *found = csv.reader(file)
-    assert header == ["item", "rank", "similar", "score"]
+    assert header == ["item_id", "rank", "neighbor_id", "score"]
     assert [(a, int(b), c, pytest.approx(float(d), abs=1e-6)) for a, b, c, d in found] == expected
-    write_neighbors(store, tmp_path / "table.jsonl", NeighborsOptions(k=3))
-    found = [tuple(line.values()) for line in lines(tmp_path / "table.jsonl")]
+    write_neighbors(store, tmp_path / "t.jsonl", NeighborsOptions(k=3))
+    found = [tuple(line.values()) for line in lines(tmp_path / "t.jsonl")]
     assert [(a, b, c, pytest.approx(d, abs=1e-6)) for a, b, c, d in found] == expected
-    for name in ("table.csv", "table.jsonl"):
+    for name in ("t.csv", "t.jsonl"):
         about = json.loads((tmp_path / f"{name}.about.json").read_text())
         assert (about["k"], about["generation"], about["items"], about["rows"]) == (3, 1, 12, 36)
 
 
-def test_one_value_an_item_is_there_for_items_without_a_list_too(store, tmp_path):
+def test_nested_lists_hold_items_with_an_empty_list_too(store, tmp_path):
     where = Filter.parse("price == 3")
     report = write_neighbors(store, tmp_path / "t.jsonl", NeighborsOptions(k=3, where=where, nested=True))
-    found = {line["item"]: line["similar"] for line in lines(tmp_path / "t.jsonl")}
+    found = {line["item_id"]: line["neighbors"] for line in lines(tmp_path / "t.jsonl")}
     assert found["item003"] == []
     assert [similar for (similar, _) in found["item004"]] == ["item003"]
     assert (len(found), report.items, report.rows) == (12, 12, 11)
@@ -119,8 +119,8 @@ def test_ids_with_commas_quotes_and_line_ends_come_through(tmp_path):
     for name in ("t.csv", "t.jsonl"):
         write_neighbors(tmp_path / "store", tmp_path / name)
     with (tmp_path / "t.csv").open(newline="") as file:
-        assert next(csv.DictReader(file))["item"] == 'a "quoted", id\n'
-    assert lines(tmp_path / "t.jsonl")[0]["item"] == 'a "quoted", id\n'
+        assert next(csv.DictReader(file))["item_id"] == 'a "quoted", id\n'
+    assert lines(tmp_path / "t.jsonl")[0]["item_id"] == 'a "quoted", id\n'
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_ids_with_commas_quotes_and_line_ends_come_through(tmp_path):
         ("t.csv", {"nested": True}, "cannot hold one JSON value an item; name a file that ends in .jsonl"),
     ],
 )
-def test_a_file_that_cannot_hold_the_table_is_refused(store, tmp_path, name, options, sentence):
+def test_a_file_that_cannot_hold_the_lists_is_refused(store, tmp_path, name, options, sentence):
     with pytest.raises(VisionRecsError, match=sentence):
         write_neighbors(store, tmp_path / name, NeighborsOptions(**options))
 
@@ -145,7 +145,7 @@ def test_mistakes_are_found_before_anything_is_written(store, tmp_path):
     with pytest.raises(StoreError, match="cannot be written"):
         write_neighbors(store, tmp_path / "no folder" / "t.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
-    with pytest.raises(ValueError, match="k = 0"):
+    with pytest.raises(ValueError, match="k is 0"):
         NeighborsOptions(k=0)
 
 
@@ -153,14 +153,18 @@ class Killed(BaseException):
     pass
 
 
+def killed(*_):
+    raise Killed
+
+
 @pytest.mark.usefixtures("few_at_once")
 @pytest.mark.parametrize("stop", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", ["t.parquet", "t.jsonl"])
-def test_a_run_that_was_stopped_anywhere_goes_on(store, tmp_path, stop, name, monkeypatch):
+def test_a_run_that_was_stopped_anywhere_continues(store, tmp_path, stop, name, monkeypatch):
     out = tmp_path / name
-    out.write_text("an older table")
+    out.write_text("an older file")
     write_neighbors(store, tmp_path / f"whole-{name}", NeighborsOptions(k=5))
-    made = checkpoints.Parts.write
+    made = checkpoints.Checkpoints.write
     left = [stop]
 
     def write(self, *arguments):
@@ -170,28 +174,28 @@ def test_a_run_that_was_stopped_anywhere_goes_on(store, tmp_path, stop, name, mo
         made(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.Parts, "write", write)
+        patch.setattr(checkpoints.Checkpoints, "write", write)
         if stop < 4:
             with pytest.raises(Killed):
                 write_neighbors(store, out, NeighborsOptions(k=5))
         else:
-            patch.setattr("vision_recs.batch.neighbors.writing.publish_file", lambda *_: (_ for _ in ()).throw(Killed))
+            patch.setattr("vision_recs.batch.neighbors.writing.atomic_move_file", killed)
             with pytest.raises(Killed):
                 write_neighbors(store, out, NeighborsOptions(k=5))
-    assert out.read_text() == "an older table"
+    assert out.read_text() == "an older file"
     said = []
     report = write_neighbors(store, out, NeighborsOptions(k=5), progress=lambda done, total: said.append((done, total)))
     assert report.resumed == 3 * stop
     assert said[0] == (3 * stop, 12)
     assert said[-1] == (12, 12)
     assert out.read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
-    assert not (tmp_path / f"{name}.parts").exists()
+    assert not (tmp_path / f"{name}.checkpoints").exists()
 
 
 @pytest.mark.usefixtures("few_at_once")
-def test_what_was_finished_of_another_table_is_not_used(store, tmp_path, monkeypatch):
+def test_checkpoints_of_other_options_are_not_used(store, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("vision_recs.batch.neighbors.writing._publish", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr("vision_recs.batch.neighbors.writing._publish", killed)
         with pytest.raises(Killed):
             write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(k=5))
     report = write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(k=4))
@@ -199,13 +203,16 @@ def test_what_was_finished_of_another_table_is_not_used(store, tmp_path, monkeyp
     assert rows(tmp_path / "t.parquet") == wanted(store, k=4)
 
 
-def test_two_runs_do_not_write_one_table(store, tmp_path):
-    (tmp_path / "t.csv.parts").mkdir()
-    with FileLock(tmp_path / "t.csv.parts" / "LOCK"), pytest.raises(StoreLocked, match=r"is writing .*t\.csv; wait"):
+def test_two_runs_do_not_write_one_file(store, tmp_path):
+    (tmp_path / "t.csv.checkpoints").mkdir()
+    with (
+        FileLock(tmp_path / "t.csv.checkpoints" / "LOCK"),
+        pytest.raises(StoreLocked, match=r"is writing .*t\.csv; wait"),
+    ):
         write_neighbors(store, tmp_path / "t.csv")
 
 
-def test_since_gives_the_items_whose_list_is_another_one(shop, store, tmp_path):
+def test_changed_since_gives_the_items_whose_list_has_changed(shop, store, tmp_path):
     before = lists(wanted(store, k=1))
     shop.put("item000", 100)  # another image
     shop.put("item013", 13)
@@ -222,7 +229,7 @@ def test_since_gives_the_items_whose_list_is_another_one(shop, store, tmp_path):
     assert lists(row for row in found if row[1] is not None) == {item: now[item] for item in changed - {"item005"}}
     assert (report.items, report.changed_since, report.generation) == (len(changed), 1, 2)
     write_neighbors(store, tmp_path / "t.jsonl", NeighborsOptions(k=1, changed_since=1, nested=True))
-    values = {line["item"]: line["similar"] for line in lines(tmp_path / "t.jsonl")}
+    values = {line["item_id"]: line["neighbors"] for line in lines(tmp_path / "t.jsonl")}
     assert set(values) == changed
     assert values["item005"] == []
 
@@ -234,19 +241,19 @@ def lists(found):
     return by_item
 
 
-def test_since_now_nothing_changed(store, tmp_path):
+def test_since_the_present_generation_nothing_has_changed(store, tmp_path):
     report = write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(changed_since=1))
     assert (report.items, report.rows) == (0, 0)
     assert rows(tmp_path / "t.parquet") == []
 
 
 @pytest.mark.usefixtures("few_at_once")
-def test_a_comparison_that_was_stopped_goes_on(shop, store, tmp_path, monkeypatch):
+def test_a_stopped_comparison_continues(shop, store, tmp_path, monkeypatch):
     shop.files["3.png"] = image(300)
     index(shop, store)
     write_neighbors(store, tmp_path / "whole.jsonl", NeighborsOptions(changed_since=1))
     with monkeypatch.context() as patch:
-        patch.setattr("vision_recs.batch.neighbors.writing._publish", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr("vision_recs.batch.neighbors.writing._publish", killed)
         with pytest.raises(Killed):
             write_neighbors(store, tmp_path / "t.jsonl", NeighborsOptions(changed_since=1))
     said = []
@@ -258,23 +265,23 @@ def test_a_comparison_that_was_stopped_goes_on(shop, store, tmp_path, monkeypatc
 
 
 def test_a_generation_that_is_gone_or_of_another_space_is_one_sentence(shop, store, tmp_path):
-    with pytest.raises(StoreNotFound, match=r"generation 7 is not in .*, only 1: .*; write the whole table"):
+    with pytest.raises(StoreNotFound, match=r"generation 7 is not in .*, only 1: .*; write the lists of all items"):
         write_neighbors(store, tmp_path / "t.csv", NeighborsOptions(changed_since=7))
     index(shop, store, FakeEncoder(turn=1))
-    with pytest.raises(SpaceMismatch, match="every list is another one; write the whole table"):
+    with pytest.raises(SpaceMismatch, match="every list has changed; write the lists of all items"):
         write_neighbors(store, tmp_path / "t.csv", NeighborsOptions(changed_since=1))
 
 
-def test_by_the_index_the_table_says_which_and_how_much_of_exact_search_it_finds(store, tmp_path):
+def test_the_report_names_the_index_and_its_recall(store, tmp_path):
     report = write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(k=5, method="index"))
-    manifest = vision_recs.open(store).store.manifest
+    manifest = vision_recs.open(store).items.manifest
     assert (report.method, report.recall) == (manifest.index_type, 1.0)
     assert rows(tmp_path / "t.parquet") == wanted(store, k=5)
 
 
-def test_beyond_the_limit_the_index_is_asked(store, tmp_path, monkeypatch):
-    engine = vision_recs.open(store).store.manifest.index_type
+def test_beyond_the_limit_the_index_is_searched(store, tmp_path, monkeypatch):
+    index_type = vision_recs.open(store).items.manifest.index_type
     monkeypatch.setattr("vision_recs.batch.neighbors.plan._EXACT_UP_TO", 11)
-    assert write_neighbors(store, tmp_path / "t.csv").method == engine
+    assert write_neighbors(store, tmp_path / "t.csv").method == index_type
     monkeypatch.setattr("vision_recs.batch.neighbors.plan._EXACT_UP_TO", 12)
     assert write_neighbors(store, tmp_path / "t.csv").method == "exact"

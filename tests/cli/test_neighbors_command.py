@@ -11,13 +11,13 @@ def lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_the_table_holds_what_similar_prints(visrec, sample_store, tmp_path):
-    done = visrec("neighbors", tmp_path / "table.jsonl", "-k", "4", "--store", sample_store)
+def test_the_file_holds_what_similar_prints(visrec, sample_store, tmp_path):
+    done = visrec("neighbors", tmp_path / "n.jsonl", "-k", "4", "--store", sample_store)
     assert done.returncode == 0, done.stderr
     wrote, how = done.stdout.splitlines()
-    assert wrote == f"wrote 240 rows for 60 items to {tmp_path / 'table.jsonl'}"
+    assert wrote == f"wrote 240 rows for 60 items to {tmp_path / 'n.jsonl'}"
     assert how.startswith("compared exactly, in ")
-    table = lines((tmp_path / "table.jsonl").read_text())
+    table = lines((tmp_path / "n.jsonl").read_text())
     for item in ("mug-01", "vase-05"):
         similar = lines(visrec("similar", item, "-k", "4", "--store", sample_store, "--json").stdout)
         assert [row for row in table if row["item_id"] == item] == [
@@ -27,7 +27,7 @@ def test_the_table_holds_what_similar_prints(visrec, sample_store, tmp_path):
 
 
 def test_the_policy_and_the_filters_hold_for_every_list(visrec, sample_store, tmp_path):
-    out = tmp_path / "table.parquet"
+    out = tmp_path / "n.parquet"
     options = [
         "--where",
         "in_stock",

@@ -1,4 +1,4 @@
-"""The items of one generation as arrays: what a job over all of them works on."""
+"""The items of one generation as arrays: the input of a job over the whole catalog."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.recommend.candidates import Group, group_of
+from vision_recs.recommend.retrieve import Group, group_of
 from vision_recs.store import Store, StoredRow
 from vision_recs.types import Match
 
 if TYPE_CHECKING:  # most jobs have no filter
     from vision_recs.filters import Filter
 
-_AT_ONCE = 10_000
+_PAGE = 10_000
+"""Rows that are read from the store at a time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
-    """Items by number, in the order of their ids, and rows by number, by id, then by image.
+class ItemArrays:
+    """The items of a store, numbered in the order of their ids, and their images as rows.
 
-    Row r shows the vector at positions[r] as images[r], and belongs to the item item_of[r]. The rows of the item i
-    are those from starts[i] to starts[i + 1].
+    Rows are sorted by id, then by image. Row r is the image `images[r]` of the item number `item_of[r]`, and its vector
+    is at `positions[r]` of the store. The rows of item i are `starts[i]` to `starts[i + 1]`.
     """
 
     ids: list[str]
@@ -35,7 +36,7 @@ class Inventory:
     images: list[str]
 
     @classmethod
-    def of(cls, store: Store) -> Inventory:
+    def of(cls, store: Store) -> ItemArrays:
         """Read the rows of *store*; raises StoreDamaged."""
         rows = sorted((row.id, row.image, row.position) for row in _rows(store))
         ids = sorted({item for item, _, _ in rows})
@@ -50,7 +51,7 @@ class Inventory:
         )
 
     def row(self, match: Match) -> int:
-        """Return the row of *match*."""
+        """Return the row of the image of *match*."""
         item = bisect_left(self.ids, match.id)
         return bisect_left(self.images, match.image, int(self.starts[item]), int(self.starts[item + 1]))
 
@@ -59,42 +60,38 @@ class Inventory:
         return ranges(self.starts[items], self.starts[items + 1])
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What the attributes of items say: which of them match each of some filters, and the group of each.
+def masks_and_groups(
+    store: Store, arrays: ItemArrays, filters: Sequence[Filter | None], one_per: str | None
+) -> tuple[list[NDArray[np.bool_]], NDArray[np.int64]]:
+    """Return a mask over the items for each of *filters*, and the group number of each item by *one_per*.
 
-    Items of the same group have the same number in *groups*; an item without a group is one by itself.
+    A filter that is None matches every item. Items with an equal value of the attribute *one_per* have the same group
+    number; an item without a value is a group of its own. The attributes are read once for all filters. Raises
+    FilterError for a filter that does not fit the attributes of *store*.
     """
-
-    matches: tuple[NDArray[np.bool_], ...]
-    groups: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, store: Store, inventory: Inventory, filters: Sequence[Filter | None], one_per: str | None) -> Traits:
-        """Test the items of *inventory* by *filters*, of which None matches all, and group them by *one_per*.
-
-        Raises FilterError for a filter that does not fit the attributes of *store*.
-        """
-        count = len(inventory.ids)
-        matches = tuple(np.ones(count, dtype=np.bool_) for _ in filters)
-        groups = np.arange(count)
-        for where in filters:
-            if where is not None:
-                where.check(store.attribute_types())
-        if not any(filters) and one_per not in store.attribute_types():
-            return cls(matches, groups)
-        first_of: dict[Group, int] = {}
-        for number, (_, attributes) in enumerate(store.items.all_attributes()):
-            for mask, where in zip(matches, filters, strict=True):
-                mask[number] = where is None or where.matches(attributes)
-            group = group_of(attributes, one_per)
-            if group is not None:
-                groups[number] = first_of.setdefault(group, number)
-        return cls(matches, groups)
+    count = len(arrays.ids)
+    masks = [np.ones(count, dtype=np.bool_) for _ in filters]
+    groups = np.arange(count)
+    for where in filters:
+        if where is not None:
+            where.check(store.attribute_types())
+    if not any(filters) and one_per not in store.attribute_types():
+        return masks, groups
+    first_of: dict[Group, int] = {}
+    for number, (_, attributes) in enumerate(store.items.all_attributes()):
+        for mask, where in zip(masks, filters, strict=True):
+            mask[number] = where is None or where.matches(attributes)
+        group = group_of(attributes, one_per)
+        if group is not None:
+            groups[number] = first_of.setdefault(group, number)
+    return masks, groups
 
 
 def ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the numbers from each of *starts* up to the one of *stops* in the same place, one range after another."""
+    """Return the numbers from starts[i] up to, not including, stops[i], for one i after another.
+
+    `ranges([3, 10], [5, 12])` is `[3, 4, 10, 11]`.
+    """
     lengths = stops - starts
     begins = np.cumsum(lengths) - lengths
     numbers: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(starts - begins, lengths)
@@ -103,6 +100,6 @@ def ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.in
 
 def _rows(store: Store) -> Iterator[StoredRow]:
     last: StoredRow | None = None
-    while rows := store.items.rows_after(last, _AT_ONCE):
+    while rows := store.items.rows_after(last, _PAGE):
         yield from rows
         last = rows[-1]

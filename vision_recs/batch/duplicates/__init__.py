@@ -1,10 +1,9 @@
-"""Duplicates: items that are the same thing twice, and images that say nothing of what they are shown for.
+"""Duplicates: items that look the same, and placeholder images that many products show.
 
-showing    which items show which images, and which of these are placeholders
-pairs      pairs of items that are alike, by their best pair of images
-threshold  how alike, found on the data
-linkage    from pairs to groups
-finding    `find_duplicates`
+finding    `find_duplicates`, and complete linkage: from pairs of items to groups
+pairs      which items show which image, and the pairs of items that are alike
+threshold  the score from which on two items are alike, estimated from the catalog
+report     `DuplicateOptions` and `Duplicates`
 """
 
 from vision_recs.batch.duplicates.finding import find_duplicates

@@ -1,78 +1,129 @@
-"""`find_duplicates`: pairs of alike images become pairs of items, and those become groups."""
+"""`find_duplicates`: pairs of alike images become pairs of items, and these become groups by complete linkage."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
-from vision_recs.batch.duplicates.image_usage import Showing
-from vision_recs.batch.duplicates.linkage import complete_linkage
-from vision_recs.batch.duplicates.pairs import ItemPairs, alike_items, usual_scores
+from vision_recs.batch.duplicates.pairs import ImageUsage, ItemPairs, alike_items
 from vision_recs.batch.duplicates.report import DuplicateOptions, Duplicates, Group, Progress
-from vision_recs.batch.duplicates.threshold import find_threshold
-from vision_recs.batch.item_arrays import Inventory, Traits
-from vision_recs.recommend.policy import VARIANTS
-from vision_recs.recommend.rules import require
+from vision_recs.batch.duplicates.threshold import background_scores, estimate_threshold
+from vision_recs.batch.item_arrays import ItemArrays, masks_and_groups
+from vision_recs.recommend.query import VARIANTS
+from vision_recs.recommend.rules import require_attribute
 from vision_recs.store import Store
 from vision_recs.vectors import exact_cosine
+
+_Links: TypeAlias = dict[int, float]
 
 
 def find_duplicates(
     store: str | Path | Store, options: DuplicateOptions | None = None, *, progress: Progress = lambda *_: None
 ) -> Duplicates:
-    """Return the groups of duplicates in *store*, and the placeholders, which count for nothing in the groups.
+    """Return the groups of duplicates in *store*, and the placeholder images, which are left out of the comparison.
 
     All images are compared with all, exactly; the time grows with the square of their number. Groups are made by
-    complete linkage, so that every two items of a group are alike: see `complete_linkage`. An item is in one group at
-    most. Raises StoreError, PolicyError for an attribute that no item has, and VisionRecsError where so much is alike
-    that there are no groups to be seen.
+    complete linkage, so that every two items of a group are alike: see `complete_linkage`. An item is in at most one
+    group. Raises StoreError, PolicyError for an attribute that no item has, and VisionRecsError where too many items
+    are alike.
     """
     options = options or DuplicateOptions()
     if not isinstance(store, Store):
         store = Store.open(store)
         store.pin()
     if options.one_per not in {None, VARIANTS}:
-        require(str(options.one_per), store.attribute_types(), key="one per")
-    inventory = Inventory.of(store)
-    groups = Traits.of(store, inventory, [], options.one_per).groups
-    showing = Showing.of(inventory, groups, placeholder=options.placeholder)
+        require_attribute(str(options.one_per), store.attribute_types(), key="one per")
+    arrays = ItemArrays.of(store)
+    _, groups = masks_and_groups(store, arrays, [], options.one_per)
+    usage = ImageUsage.of(arrays, groups, placeholder=options.placeholder)
     threshold = options.threshold
     if threshold is None:
-        threshold = find_threshold(usual_scores(store, showing, device=options.device))
-    pairs = alike_items(store, showing, threshold, device=options.device, progress=progress)
-    found = [_group(store, showing, pairs, members) for members in complete_linkage(pairs.triples())]
+        threshold = estimate_threshold(background_scores(store, usage, device=options.device))
+    pairs = alike_items(store, usage, threshold, device=options.device, progress=progress)
+    found = [_group(store, usage, pairs, members) for members in complete_linkage(pairs.triples())]
     found.sort(key=lambda group: (group.kind != "exact", -group.score, group.items))
     return Duplicates(
         groups=tuple(found),
-        placeholders=showing.as_placeholders(),
+        placeholders=usage.named_placeholders(),
         threshold=threshold,
-        found_on_data=options.threshold is None,
-        items=len(inventory.ids),
-        images=len(inventory.positions),
+        is_estimated=options.threshold is None,
+        items=len(arrays.ids),
+        images=len(arrays.positions),
         generation=store.generation,
     )
 
 
-def _group(store: Store, showing: Showing, pairs: ItemPairs, members: list[int]) -> Group:
-    inventory = showing.inventory
+def complete_linkage(pairs: Iterable[tuple[int, int, float]]) -> list[list[int]]:
+    """Return the groups that *pairs* (one, other, score) make, each of two or more numbers, ascending.
+
+    In a group, every two numbers are a pair, so a chain of pairs does not become one group. Each number begins as a
+    group of its own. The two groups with the highest least score between a member of the one and a member of the other
+    become one group, again and again, until no two groups are left in which every two members are a pair. Of equal
+    scores, the groups with the lowest first numbers come first. A pair that is given twice counts with its lower score.
+    Time and memory grow with the number of pairs, not with the square of the numbers.
+    """
+    links = _links(pairs)
+    members = {number: [number] for number in links}
+    # A group goes by its first number. The heap keeps entries of groups that have changed since; they are passed over.
+    heap = [(-score, one, other) for one in links for other, score in links[one].items() if one < other]
+    heapq.heapify(heap)
+    while heap:
+        least, one, other = heapq.heappop(heap)
+        if links.get(one, {}).get(other) != -least:
+            continue
+        members[one] = sorted(members[one] + members.pop(other))
+        for third, score in _join(links, one, other).items():
+            heapq.heappush(heap, (-score, min(one, third), max(one, third)))
+    return [members[first] for first in sorted(members) if len(members[first]) > 1]
+
+
+def _links(pairs: Iterable[tuple[int, int, float]]) -> dict[int, _Links]:
+    """Return the scores of each number with the numbers that it is paired with, in both directions."""
+    links: dict[int, _Links] = {}
+    for one, other, score in pairs:
+        if one == other:
+            continue
+        lowest = min(score, links.get(one, {}).get(other, score))
+        links.setdefault(one, {})[other] = lowest
+        links.setdefault(other, {})[one] = lowest
+    return links
+
+
+def _join(links: dict[int, _Links], one: int, other: int) -> _Links:
+    """Merge the group *other* into the group *one*, and return the links of the merged group."""
+    first, second = links.pop(one), links.pop(other)
+    for third in {*first, *second} - {one, other}:
+        links[third].pop(one, None)
+        links[third].pop(other, None)
+    both = {third: min(first[third], second[third]) for third in first.keys() & second.keys()}
+    for third, score in both.items():
+        links[third][one] = score
+    links[one] = both
+    return both
+
+
+def _group(store: Store, usage: ImageUsage, pairs: ItemPairs, members: list[int]) -> Group:
+    arrays = usage.arrays
     places = pairs.among(members)
-    shown = [set(inventory.positions[inventory.starts[item] : inventory.starts[item + 1]].tolist()) for item in members]
-    # the pairs of the first member come first, changed_since it is below the others
+    shown = [set(arrays.positions[arrays.starts[item] : arrays.starts[item + 1]].tolist()) for item in members]
+    # the pairs of the first member come first, since its number is the lowest
     best = max(places[: len(members) - 1], key=lambda place: pairs.scores[place])
     return Group(
-        kind="exact" if set.intersection(*shown) & showing.counted else "near",
+        kind="exact" if set.intersection(*shown) & usage.compared else "near",
         score=min(float(pairs.scores[place]) for place in places),
-        items=tuple(inventory.ids[item] for item in members),
-        images=tuple(inventory.images[row] for row in _alike_rows(store, inventory, members, pairs.one_row[best])),
+        items=tuple(arrays.ids[item] for item in members),
+        images=tuple(arrays.images[row] for row in _alike_rows(store, arrays, members, pairs.one_row[best])),
     )
 
 
-def _alike_rows(store: Store, inventory: Inventory, members: list[int], shown: int) -> Iterator[int]:
-    """Yield the row *shown*, of the first of *members*, and of each other one the row that is most like it."""
-    vector = store.vectors(inventory.positions[[shown]])[0]
+def _alike_rows(store: Store, arrays: ItemArrays, members: list[int], shown: int) -> Iterator[int]:
+    """Yield the row *shown* of the first of *members*, and for each other member the row with the nearest vector."""
+    vector = store.vectors(arrays.positions[[shown]])[0]
     yield int(shown)
     for item in members[1:]:
-        rows = np.arange(inventory.starts[item], inventory.starts[item + 1])
-        yield int(rows[np.argmax(exact_cosine(store.vectors(inventory.positions[rows]), vector))])
+        rows = np.arange(arrays.starts[item], arrays.starts[item + 1])
+        yield int(rows[np.argmax(exact_cosine(store.vectors(arrays.positions[rows]), vector))])

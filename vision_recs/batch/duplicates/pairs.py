@@ -1,28 +1,84 @@
-"""Pairs of items that are alike, by their best pair of images."""
+"""Which items show which image, and the pairs of items that are alike, by their best pair of images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.batch.duplicates.image_usage import Showing
-from vision_recs.batch.duplicates.report import Progress
-from vision_recs.batch.item_arrays import ranges
+from vision_recs.batch.duplicates.report import Placeholder, Progress
+from vision_recs.batch.item_arrays import ItemArrays, ranges
 from vision_recs.errors import VisionRecsError
-from vision_recs.knn_join import AllPairs, Pairs, pairs_above
+from vision_recs.knn_join import Pairs, pairs_above
 from vision_recs.store import Store
 
-_MOST = 20_000_000  # pairs in memory, of 36 bytes each
-_ASKED = 4_000  # items whose nearest other ones show how alike items usually are
-_DEEP = 8  # times as many images as items have are looked at for that, so that variants do not hide the others
+_MOST = 20_000_000
+"""Pairs of items in memory, of 36 bytes each."""
+
+
+@dataclass(frozen=True)
+class ImageUsage:
+    """The images of a catalog, by their bytes, and the rows that show each of them.
+
+    Image p is at `positions[p]` of the store, and the rows `rows[starts[p]:starts[p + 1]]` show it, ascending. An image
+    that is a placeholder is not among these; *placeholders* has the rows of each one. `groups[i]` is the group of item
+    i.
+    """
+
+    arrays: ItemArrays
+    groups: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    placeholders: tuple[NDArray[np.int64], ...]
+
+    @classmethod
+    def of(cls, arrays: ItemArrays, groups: NDArray[np.int64], *, placeholder: int) -> ImageUsage:
+        """Sort the rows of *arrays* by image; what *placeholder* or more groups show is a placeholder."""
+        order = np.argsort(arrays.positions, kind="stable")
+        positions, counts = np.unique(arrays.positions, return_counts=True)
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        is_placeholder = np.zeros(len(positions), dtype=np.bool_)
+        for image in np.flatnonzero(counts >= placeholder).tolist():
+            group_of = groups[arrays.item_of[order[starts[image] : starts[image + 1]]]]
+            is_placeholder[image] = len(np.unique(group_of)) >= placeholder
+        kept = np.flatnonzero(~is_placeholder)
+        return cls(
+            arrays,
+            groups,
+            positions[kept],
+            np.concatenate([[0], np.cumsum(counts[kept])]),
+            order[ranges(starts[kept], starts[kept + 1])],
+            tuple(order[starts[p] : starts[p + 1]] for p in np.flatnonzero(is_placeholder).tolist()),
+        )
+
+    @cached_property
+    def compared(self) -> frozenset[int]:
+        """The positions of all images but placeholders."""
+        return frozenset(self.positions.tolist())
+
+    def named_placeholders(self) -> tuple[Placeholder, ...]:
+        """Return the placeholders, with those that most items show first."""
+        arrays = self.arrays
+        found = [
+            Placeholder(
+                arrays.images[rows[0]], tuple(arrays.ids[item] for item in np.unique(arrays.item_of[rows]).tolist())
+            )
+            for rows in self.placeholders
+        ]
+        return tuple(sorted(found, key=lambda placeholder: (-len(placeholder.items), placeholder.image)))
 
 
 class ItemPairs(NamedTuple):
-    """Pairs of items by number, each once, *one* below *other*, ascending; the rows by which they are most alike."""
+    """Pairs of items, each pair once, sorted by *one*, then by *other*; *one* is below *other*.
+
+    *one_row* and *other_row* are the rows of the two images that are most alike.
+    """
 
     one: NDArray[np.int64]
     other: NDArray[np.int64]
@@ -35,7 +91,7 @@ class ItemPairs(NamedTuple):
         return zip(self.one.tolist(), self.other.tolist(), self.scores.tolist(), strict=True)
 
     def among(self, items: Sequence[int]) -> list[int]:
-        """Return where the pairs of *items*, ascending, stand, of which every two are a pair."""
+        """Return the places of the pairs of *items*, which are ascending; every two of them are a pair."""
         places = []
         for one, other in combinations(items, 2):
             start, stop = np.searchsorted(self.one, [one, one + 1]).tolist()
@@ -44,76 +100,56 @@ class ItemPairs(NamedTuple):
 
 
 def alike_items(
-    store: Store, showing: Showing, threshold: float, *, device: str = "auto", progress: Progress
+    store: Store, usage: ImageUsage, threshold: float, *, device: str = "auto", progress: Progress
 ) -> ItemPairs:
     """Return the pairs of items with a score of at least *threshold*, and those that show the same bytes.
 
-    Two items of one group are a pair by the same bytes only. Raises VisionRecsError for more than can be grouped.
+    Two items of one group are a pair by the same bytes only. Raises VisionRecsError for more than 20,000,000 pairs.
     """
-    found = [_by_bytes(showing)]
+    found = [_same_bytes(usage)]
     count = len(found[0].one)
-    for pairs in pairs_above(store, showing.positions, threshold, device=device):
-        found.append(_by_looks(showing, pairs))
+    for pairs in pairs_above(store, usage.positions, threshold, device=device):
+        found.append(_alike_images(usage, pairs))
         count += len(found[-1].one)
         if count > _MOST:
             raise VisionRecsError(
                 f"more than {_MOST:,} pairs of items are alike at a threshold of {threshold}; raise it"
             )
-        progress(pairs.done, len(showing.positions))
+        progress(pairs.done, len(usage.positions))
     return _best(ItemPairs(*(np.concatenate(part) for part in zip(*found, strict=True))))
 
 
-def usual_scores(store: Store, showing: Showing, *, device: str = "auto") -> NDArray[np.float32]:
-    """Return the scores of some items, spread over all, with the nearest item of another group."""
-    inventory = showing.inventory
-    items = np.unique(inventory.item_of[showing.rows])
-    items = items[np.linspace(0, len(items) - 1, min(_ASKED, len(items))).astype(np.int64)]
-    is_asking = np.isin(inventory.item_of[showing.rows], items)
-    images = np.repeat(np.arange(len(showing.positions)), np.diff(showing.starts))[is_asking]
-    owners = inventory.item_of[showing.rows[is_asking]]
-    asking, places = np.unique(images, return_inverse=True)
-    deep = _DEEP * (1 + len(showing.rows) // max(1, len(inventory.ids)))
-    near = AllPairs(store, showing.positions[asking], showing.positions, device=device)
-    lists = list(near.nearest(deep))
-    columns, scores = (np.concatenate([each[part] for each in lists])[places] for part in (1, 2))
-    shown_by = showing.groups[inventory.item_of[showing.rows[showing.starts[columns]]]]
-    others = np.where(shown_by == showing.groups[owners][:, None], -np.inf, scores).max(axis=1, initial=-np.inf)
-    best = np.full(len(inventory.ids), -np.inf, dtype=np.float32)
-    np.maximum.at(best, owners, others)
-    return best[np.isfinite(best)]
-
-
-def _by_bytes(showing: Showing) -> ItemPairs:
+def _same_bytes(usage: ImageUsage) -> ItemPairs:
     """Return the pairs of items that show an image of the same bytes."""
     rows = [
         pair
-        for image in np.flatnonzero(np.diff(showing.starts) > 1).tolist()
-        for pair in combinations(showing.rows[showing.starts[image] : showing.starts[image + 1]].tolist(), 2)
+        for image in np.flatnonzero(np.diff(usage.starts) > 1).tolist()
+        for pair in combinations(usage.rows[usage.starts[image] : usage.starts[image + 1]].tolist(), 2)
     ]
     one, other = np.array(rows, dtype=np.int64).reshape(-1, 2).T
-    return _of_rows(showing, one, other, np.ones(len(rows), dtype=np.float32))
+    return _of_rows(usage, one, other, np.ones(len(rows), dtype=np.float32))
 
 
-def _by_looks(showing: Showing, pairs: Pairs) -> ItemPairs:
-    """Return the pairs of items of different groups that the *pairs* of images make."""
-    starts, counts = showing.starts, np.diff(showing.starts)
+def _alike_images(usage: ImageUsage, pairs: Pairs) -> ItemPairs:
+    """Return the pairs of items of different groups that show the *pairs* of images."""
+    starts, counts = usage.starts, np.diff(usage.starts)
     # Each image of a pair is shown by some rows: the pair becomes one of each row with each row.
     ones = ranges(starts[pairs.one], starts[pairs.one + 1])
     which = np.repeat(np.arange(len(pairs.one)), counts[pairs.one])
     others = ranges(starts[pairs.other[which]], starts[pairs.other[which] + 1])
     times = counts[pairs.other[which]]
-    one, other = showing.rows[np.repeat(ones, times)], showing.rows[others]
+    one, other = usage.rows[np.repeat(ones, times)], usage.rows[others]
     scores = np.repeat(pairs.scores[which], times)
-    groups = showing.groups[showing.inventory.item_of]
+    groups = usage.groups[usage.arrays.item_of]
     differ = groups[one] != groups[other]
-    return _of_rows(showing, one[differ], other[differ], scores[differ])
+    return _of_rows(usage, one[differ], other[differ], scores[differ])
 
 
 def _of_rows(
-    showing: Showing, one: NDArray[np.int64], other: NDArray[np.int64], scores: NDArray[np.float32]
+    usage: ImageUsage, one: NDArray[np.int64], other: NDArray[np.int64], scores: NDArray[np.float32]
 ) -> ItemPairs:
-    """Return the best pair of rows of each pair of different items."""
-    item_of = showing.inventory.item_of
+    """Return the best pair of rows for each pair of different items."""
+    item_of = usage.arrays.item_of
     is_turned = item_of[one] > item_of[other]
     first, second = np.where(is_turned, other, one), np.where(is_turned, one, other)
     pairs = ItemPairs(item_of[first], item_of[second], scores, first, second)
@@ -121,7 +157,7 @@ def _of_rows(
 
 
 def _best(pairs: ItemPairs) -> ItemPairs:
-    """Return the best of *pairs* of the same items, equal ones by their rows."""
+    """Return the best of *pairs* of the same items; of equal scores, the one with the lowest rows."""
     order = np.lexsort((pairs.other_row, pairs.one_row, -pairs.scores, pairs.other, pairs.one))
     one, other = pairs.one[order], pairs.other[order]
     is_first = np.append(True, (one[1:] != one[:-1]) | (other[1:] != other[:-1]))[: len(order)]

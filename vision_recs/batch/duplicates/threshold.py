@@ -1,4 +1,4 @@
-"""From which score on two images are taken for the same: found on the shop's own images."""
+"""The threshold for duplicates, estimated from the images of the catalog itself."""
 
 from __future__ import annotations
 
@@ -7,24 +7,62 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs.batch.duplicates.pairs import ImageUsage
+from vision_recs.knn_join import AllPairs
+from vision_recs.store import Store
+
 LOWEST, HIGHEST = 0.9, 0.985
-"""What is found is at least the one, or chance would do it, and at most the other, or saving a JPEG anew would not."""
+"""The bounds of an estimate: a lower one would pair items by chance, a higher one would miss JPEGs saved anew."""
 
 TOO_FEW = 0.95
-"""What is taken where there are too few items to find it."""
+"""The threshold where there are too few items to estimate one."""
 
 _ENOUGH = 20
-_DEVIATIONS = 3.5  # so far from the middle lies one in four thousand by chance
-_FAR = 0.16  # of a normal distribution, what lies more than a deviation to one side
+"""The fewest scores to estimate from."""
+
+_DEVIATIONS = 3.5
+"""One score in four thousand is so many deviations from the middle by chance."""
+
+_FAR = 0.16
+"""The share of a normal distribution that is more than one deviation to one side."""
+
+_SAMPLED = 4_000
+"""Items whose scores with their nearest other items are sampled."""
+
+_DEPTH = 8
+"""How many times as many images as an item has are looked at, so that variants do not hide the other items."""
 
 
-def find_threshold(scores: NDArray[np.floating]) -> float:
-    """Return the threshold for a shop in which *scores* are those of items with the nearest other item.
+def background_scores(store: Store, usage: ImageUsage, *, device: str = "auto") -> NDArray[np.float32]:
+    """Return the score of each of some items, spread over all, with its nearest item of another group.
 
-    As angles, the scores of items that have no duplicate are distributed nearly normally. Duplicates are a second,
-    smaller heap at small angles, which moves the median and what lies beyond it little. So the median is taken for the
-    middle of the first heap, and the distance from it to the sixth that lies farthest away for its deviation; what is
-    3.5 deviations nearer than the middle is seldom chance.
+    Most items have no duplicate, so these scores say how alike two different products usually are.
+    """
+    arrays = usage.arrays
+    items = np.unique(arrays.item_of[usage.rows])
+    items = items[np.linspace(0, len(items) - 1, min(_SAMPLED, len(items))).astype(np.int64)]
+    is_query = np.isin(arrays.item_of[usage.rows], items)
+    images = np.repeat(np.arange(len(usage.positions)), np.diff(usage.starts))[is_query]
+    owners = arrays.item_of[usage.rows[is_query]]
+    queries, places = np.unique(images, return_inverse=True)
+    count = _DEPTH * (1 + len(usage.rows) // max(1, len(arrays.ids)))
+    pairs = AllPairs(store, usage.positions[queries], usage.positions, device=device)
+    nearest = list(pairs.nearest(count))
+    columns, scores = (np.concatenate([each[part] for each in nearest])[places] for part in (1, 2))
+    group_of = usage.groups[arrays.item_of[usage.rows[usage.starts[columns]]]]
+    others = np.where(group_of == usage.groups[owners][:, None], -np.inf, scores).max(axis=1, initial=-np.inf)
+    best = np.full(len(arrays.ids), -np.inf, dtype=np.float32)
+    np.maximum.at(best, owners, others)
+    return best[np.isfinite(best)]
+
+
+def estimate_threshold(scores: NDArray[np.floating]) -> float:
+    """Return the threshold for a catalog whose items have these background *scores*.
+
+    As angles, the scores of items without a duplicate are distributed nearly normally. Duplicates are a second, smaller
+    cluster at small angles; they move the median, and what is above it, little. So the median stands for the mean of
+    the first cluster, and the distance from the median to the sixth of the angles that is largest stands for its
+    deviation. An angle that is 3.5 deviations smaller than the median is seldom chance.
     """
     if len(scores) < _ENOUGH:
         return TOO_FEW

@@ -1,14 +1,14 @@
-"""The table of similar items: the answer for every item of a shop, at once.
+"""The neighbors file: the similar items of every item of a catalog, computed at once.
 
-near        the vectors near to each vector: all compared with all, or as an index finds them
-answering   the rows that may be answers, by the vectors that they show
-shortlists  from near images to the best items, as `recommend.sieve` has them for one query
-variety     as `recommend.diversity` has it for one query
-lists       all of this for one generation
-parts       what a run that was stopped has finished
-formats     Parquet, CSV and JSON lines
-changes     what is another list than it was in an older generation
-writing     `write_neighbors`
+writing      `write_neighbors`
+plan         which items get a list, from which vectors, and how
+retrieve     the nearest target vectors of each query vector: by exact comparison, or from an index
+candidates   from hits to the best items of each list, as a query chooses them
+diversity    maximal marginal relevance, as a query with `Policy.diversity` has it
+with_rules   lists under a policy with rules
+checkpoints  the lists that a stopped run has finished
+formats      the columns, Parquet, CSV and JSON lines, and the difference between two files
+options      `NeighborsOptions` and `NeighborsReport`
 """
 
 from vision_recs.batch.neighbors.options import Method, NeighborsOptions, NeighborsReport

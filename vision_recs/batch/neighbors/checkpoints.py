@@ -1,8 +1,8 @@
-"""What a run that was stopped has finished, so that the next one goes on where it was.
+"""Checkpoints: the lists that a stopped run has finished, so that the next run continues there.
 
-A folder of parts holds `plan.json`, which says of what table they are, and `000000000.parquet` ...: the lists of some
-items, named by how many items come before them. They have the columns item, rank, similar and score; an item without
-any similar one has one row, in which all but the item is null.
+The folder of a run holds `plan.json`, which says how the lists are made, and `000000000.parquet` and so on: the lists
+of some items, named by the number of items before them. The files have the columns of the neighbors file; an item with
+an empty list has one row, in which all but the item is null.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from vision_recs.errors import StoreLocked
-from vision_recs.store.files import publish_bytes, publish_file
+from vision_recs.store.atomic_files import atomic_move_file, atomic_write
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_PLAN, _LOCK = "plan.json", "LOCK"
+_PLAN, _LOCK, _TMP = "plan.json", "LOCK", "tmp"
 
 
-class Parts:
-    """The finished parts of one table, in a folder."""
+class Checkpoints:
+    """The finished lists of one neighbors file, in a folder."""
 
     def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
-        """Take up what is in *folder* where it was made by the same *plan*, else begin anew."""
+        """Use what is in *folder* where it was made by the same *plan*; otherwise empty the folder."""
         self._folder = folder
         data = (json.dumps(plan, sort_keys=True, indent=1) + "\n").encode()
         known = folder / _PLAN
         if not known.is_file() or known.read_bytes() != data:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            publish_bytes(data, known, _made(folder))
+            atomic_write(data, known, _tmp(folder))
 
     @property
     def done(self) -> int:
@@ -49,16 +49,16 @@ class Parts:
         return int(files[-1].stem) + int(pq.read_metadata(files[-1]).metadata[b"visrec.items"])
 
     def write(self, first: int, items: int, lists: pa.Table) -> None:
-        """Keep the *lists* of so many *items*, before which there are *first*, durably."""
+        """Keep the *lists* of *items* items durably; *first* is the number of items before them."""
         import pyarrow.parquet as pq
 
         path = self._folder / f"{first:09d}.parquet"
-        made = _made(self._folder) / path.name
+        made = _tmp(self._folder) / path.name
         pq.write_table(lists.replace_schema_metadata({"visrec.items": str(items)}), made)
-        publish_file(made, path)
+        atomic_move_file(made, path)
 
     def tables(self) -> Iterator[pa.Table]:
-        """Yield the lists of all items that are finished, in order."""
+        """Yield the lists of all finished items, in order."""
         import pyarrow.parquet as pq
 
         for path in self._files():
@@ -69,9 +69,9 @@ class Parts:
 
 
 @contextmanager
-def parts_folder(out: Path) -> Iterator[Path]:
-    """Yield the folder for the parts of *out*, which is this process's alone meanwhile; raises StoreLocked."""
-    folder = out.with_name(out.name + ".parts")
+def checkpoint_folder(out: Path) -> Iterator[Path]:
+    """Yield the folder for the checkpoints of *out*, locked for this process; raises StoreLocked."""
+    folder = out.with_name(out.name + ".checkpoints")
     folder.mkdir(exist_ok=True)
     lock = filelock.FileLock(folder / _LOCK, timeout=0)
     try:
@@ -84,8 +84,8 @@ def parts_folder(out: Path) -> Iterator[Path]:
         lock.release()
 
 
-def _made(folder: Path) -> Path:
+def _tmp(folder: Path) -> Path:
     """Return the folder for files that are being written."""
-    made = folder / "making"
-    made.mkdir(exist_ok=True)
-    return made
+    tmp = folder / _TMP
+    tmp.mkdir(exist_ok=True)
+    return tmp

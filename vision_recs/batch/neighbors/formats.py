@@ -1,33 +1,45 @@
-"""Writing lists: as Parquet, CSV or JSON lines, a row a match, or as one JSON value an item."""
+"""The neighbors file: its columns, its formats (Parquet, CSV, JSON lines), and the difference between two of them.
+
+Within a run, lists are tables with the columns of the file, ordered by item and rank. An item with an empty list has
+one row, in which all but the item is null.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from vision_recs.batch.item_arrays import Inventory
+from vision_recs.batch.item_arrays import ItemArrays
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vision_recs.batch.neighbors.candidates import Shortlists
+    from vision_recs.batch.neighbors.candidates import CandidateLists
 
-_NAMES = ("item", "rank", "similar", "score")
-_DIGITS = 6  # of a score in a text file, as `visrec similar` prints it
+COLUMNS = ("item_id", "rank", "neighbor_id", "score")
+"""The columns of a neighbors file; ranks count from 1."""
 
+_DIGITS = 6
+"""Decimals of a score in a text file, as `visrec similar` prints it."""
+
+_DELTA_ITEMS = 4_096
+"""Items in a table that `delta` yields."""
 
 Row: TypeAlias = tuple[str, int | None, str | None, float | None]
-"""Item, rank, similar item and score; an item without a list has None for the rest."""
+"""Item, rank, neighbor and score; an item with an empty list has None for the rest."""
+
+_NeighborList: TypeAlias = tuple[str, list[tuple[str, float]]]
+"""An item and its neighbors, best first, with their scores."""
 
 
 class Style(NamedTuple):
-    """How lists are written: in the format of *suffix*, as one JSON value *nested*, or a row a match.
+    """How lists are written: in the format of *suffix*, as one JSON value for each item where *nested*, else as rows.
 
-    An item without a list is always there as a JSON value; as a row of nulls it is if *keep_empty*.
+    Nested lists may be empty. Among rows, an empty list is a row of nulls where *keep_empty*, else it is left out.
     """
 
     suffix: str
@@ -42,63 +54,101 @@ class Written(NamedTuple):
     rows: int
 
 
-def table_of(inventory: Inventory, lists: Shortlists) -> pa.Table:
-    """Return *lists* with the columns item, rank, similar and score; an item without any has one row of nulls."""
+def table_of(arrays: ItemArrays, lists: CandidateLists) -> pa.Table:
+    """Return *lists* as a table."""
     import numpy as np
     import pyarrow as pa
 
-    ids = pa.array(inventory.ids, pa.string())
+    ids = pa.array(arrays.ids, pa.string())
     counts = lists.counts
     shown = np.maximum(counts, 1)
     begins = np.cumsum(shown) - shown
     is_there = np.ones(shown.sum(), dtype=np.bool_)
     is_there[begins[counts == 0]] = False
     ranks = np.arange(len(is_there)) - np.repeat(begins, shown) + 1
-    similar = np.zeros(len(is_there), dtype=np.int64)
-    similar[is_there] = inventory.item_of[lists.rows]
+    neighbors = np.zeros(len(is_there), dtype=np.int64)
+    neighbors[is_there] = arrays.item_of[lists.rows]
     scores = np.zeros(len(is_there), dtype=np.float32)
     scores[is_there] = lists.scores
     columns = {
-        "item": ids.take(pa.array(np.repeat(lists.items, shown))),
+        "item_id": ids.take(pa.array(np.repeat(lists.items, shown))),
         "rank": pa.array(ranks.astype(np.int32), mask=~is_there),
-        "similar": ids.take(pa.array(similar, mask=~is_there)),
+        "neighbor_id": ids.take(pa.array(neighbors, mask=~is_there)),
         "score": pa.array(scores, mask=~is_there),
     }
     return pa.table(columns)
 
 
-def table_of_rows(rows: Sequence[Row]) -> pa.Table:
-    """Return *rows* as a table."""
-    import pyarrow as pa
+def delta(before: Iterable[pa.Table], after: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the lists of *after* whose neighbors or scores differ from those of *before*.
 
-    return pa.Table.from_pylist([dict(zip(_NAMES, row, strict=True)) for row in rows], schema=_schema())
-
-
-def lists_of(tables: Iterable[pa.Table]) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-    """Yield each item with its list: ids and scores, best first."""
-    for item, rows in groupby(_rows(tables), key=itemgetter(0)):
-        yield item, [(similar, score) for _, _, similar, score in rows if similar is not None and score is not None]
+    An item that is not in *after* gets an empty list, unless its list was empty before. Both have their items in the
+    same order.
+    """
+    lists = _different(_neighbor_lists(before), _neighbor_lists(after))
+    while some := list(islice(lists, _DELTA_ITEMS)):
+        yield _table_of_rows([row for item, neighbors in some for row in _rows_of_list(item, neighbors)])
 
 
 def write(path: Path, tables: Iterable[pa.Table], about: Mapping[str, Any], *, style: Style) -> Written:
-    """Write *tables* to *path*, with *about* inside a Parquet file."""
+    """Write *tables* to *path*; a Parquet file holds *about* in its metadata."""
     if style.nested:
-        return _write_lines(path, _values(tables))
-    kept = tables if style.keep_empty else (table.filter(table["similar"].is_valid()) for table in tables)
+        return _write_lines(path, _nested_lines(tables))
+    kept = tables if style.keep_empty else (table.filter(table["neighbor_id"].is_valid()) for table in tables)
     if style.suffix == ".parquet":
         return _write_parquet(path, kept, about)
-    return _write_csv(path, kept) if style.suffix == ".csv" else _write_lines(path, _objects(kept))
+    return _write_csv(path, kept) if style.suffix == ".csv" else _write_lines(path, _row_lines(kept))
+
+
+def _different(before: Iterator[_NeighborList], after: Iterator[_NeighborList]) -> Iterator[_NeighborList]:
+    old, new = next(before, None), next(after, None)
+    while old or new:
+        if new is None or (old is not None and old[0] < new[0]):
+            assert old is not None
+            if old[1]:
+                yield old[0], []
+            old = next(before, None)
+        elif old is None or new[0] < old[0]:
+            yield new
+            new = next(after, None)
+        else:
+            if old != new:
+                yield new
+            old, new = next(before, None), next(after, None)
+
+
+def _rows_of_list(item: str, neighbors: Sequence[tuple[str, float]]) -> Iterator[Row]:
+    if not neighbors:
+        yield item, None, None, None
+    for rank, (neighbor, score) in enumerate(neighbors, 1):
+        yield item, rank, neighbor, score
+
+
+def _table_of_rows(rows: Sequence[Row]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in rows], schema=_schema())
+
+
+def _neighbor_lists(tables: Iterable[pa.Table]) -> Iterator[_NeighborList]:
+    for item, rows in groupby(_rows(tables), key=itemgetter(0)):
+        yield item, [(neighbor, score) for _, _, neighbor, score in rows if neighbor is not None and score is not None]
+
+
+def _rows(tables: Iterable[pa.Table]) -> Iterator[Row]:
+    for table in tables:
+        yield from zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
 
 
 def _write_parquet(path: Path, tables: Iterable[pa.Table], about: Mapping[str, Any]) -> Written:
     import pyarrow.parquet as pq
 
     schema = _schema().with_metadata({"visrec": json.dumps(about)})
-    count = _Count()
+    counter = _Counter()
     with pq.ParquetWriter(path, schema) as writer:
         for table in tables:
-            writer.write_table(count.of(table).cast(_schema()).replace_schema_metadata(schema.metadata))
-    return count.written
+            writer.write_table(counter.add(table).cast(_schema()).replace_schema_metadata(schema.metadata))
+    return counter.written
 
 
 def _write_csv(path: Path, tables: Iterable[pa.Table]) -> Written:
@@ -106,48 +156,40 @@ def _write_csv(path: Path, tables: Iterable[pa.Table]) -> Written:
     from pyarrow import compute, csv
 
     schema = pa.schema([field if field.name != "score" else pa.field("score", pa.float64()) for field in _schema()])
-    count = _Count()
+    counter = _Counter()
     with path.open("wb") as file:
-        file.write(b"item,rank,similar,score\n")
+        file.write(",".join(COLUMNS).encode() + b"\n")
         with csv.CSVWriter(file, schema, write_options=csv.WriteOptions(include_header=False)) as writer:
             for table in tables:
-                scores = compute.round(count.of(table)["score"].cast(pa.float64()), _DIGITS)
+                scores = compute.round(counter.add(table)["score"].cast(pa.float64()), _DIGITS)
                 writer.write_table(table.set_column(3, "score", scores).cast(schema))
-    return count.written
+    return counter.written
 
 
 def _write_lines(path: Path, lines: Iterable[tuple[str, int, str]]) -> Written:
-    """Write lines that come with the item that they are of and how many rows they stand for."""
+    """Write lines; each comes with its item and the number of rows that it stands for."""
     items = rows = 0
     last = None
     with path.open("w", encoding="utf-8") as file:
-        for item, stands_for, line in lines:
+        for item, row_count, line in lines:
             file.write(line)
             items += item != last
-            rows += stands_for
+            rows += row_count
             last = item
     return Written(items, rows)
 
 
-def _objects(tables: Iterable[pa.Table]) -> Iterator[tuple[str, int, str]]:
-    for item, rank, similar, score in _rows(tables):
+def _row_lines(tables: Iterable[pa.Table]) -> Iterator[tuple[str, int, str]]:
+    for item, rank, neighbor, score in _rows(tables):
         shown = "null" if score is None else f"{score:.{_DIGITS}f}"
-        yield (
-            item,
-            1,
-            f'{{"item": {_json(item)}, "rank": {_json(rank)}, "similar": {_json(similar)}, "score": {shown}}}\n',
-        )
+        values = f'"item_id": {_json(item)}, "rank": {_json(rank)}, "neighbor_id": {_json(neighbor)}, "score": {shown}'
+        yield item, 1, f"{{{values}}}\n"
 
 
-def _values(tables: Iterable[pa.Table]) -> Iterator[tuple[str, int, str]]:
-    for item, found in lists_of(tables):
-        shown = ", ".join(f"[{_json(similar)}, {score:.{_DIGITS}f}]" for similar, score in found)
-        yield item, len(found), f'{{"item": {_json(item)}, "similar": [{shown}]}}\n'
-
-
-def _rows(tables: Iterable[pa.Table]) -> Iterator[Row]:
-    for table in tables:
-        yield from zip(*(table[name].to_pylist() for name in _NAMES), strict=True)
+def _nested_lines(tables: Iterable[pa.Table]) -> Iterator[tuple[str, int, str]]:
+    for item, neighbors in _neighbor_lists(tables):
+        shown = ", ".join(f"[{_json(neighbor)}, {score:.{_DIGITS}f}]" for neighbor, score in neighbors)
+        yield item, len(neighbors), f'{{"item_id": {_json(item)}, "neighbors": [{shown}]}}\n'
 
 
 def _json(value: object) -> str:
@@ -157,22 +199,22 @@ def _json(value: object) -> str:
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
-    return pa.schema([("item", pa.string()), ("rank", pa.int32()), ("similar", pa.string()), ("score", pa.float32())])
+    return pa.schema(list(zip(COLUMNS, (pa.string(), pa.int32(), pa.string(), pa.float32()), strict=True)))
 
 
-class _Count:
-    """Counts what passes through."""
+class _Counter:
+    """Counts the items and rows of tables."""
 
     def __init__(self) -> None:
         self._items = self._rows = 0
 
-    def of(self, table: pa.Table) -> pa.Table:
-        """Return *table*, noticed; its items come one after another, and none again in another table."""
-        self._items += len(table["item"].unique())
+    def add(self, table: pa.Table) -> pa.Table:
+        """Return *table*, counted; no item is in two tables."""
+        self._items += len(table["item_id"].unique())
         self._rows += len(table)
         return table
 
     @property
     def written(self) -> Written:
-        """What was noticed."""
+        """The counts so far."""
         return Written(self._items, self._rows)

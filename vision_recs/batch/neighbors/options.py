@@ -1,4 +1,4 @@
-"""What a table is to hold, and what was written."""
+"""What a neighbors file is to hold, and what was written."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vision_recs.errors import VisionRecsError
-from vision_recs.recommend.policy import Policy
+from vision_recs.recommend.query import Policy
 
-if TYPE_CHECKING:  # most tables have no filter
+if TYPE_CHECKING:  # most neighbors files have no filter
     from vision_recs.filters import Filter
 
 SUFFIXES = (".parquet", ".jsonl", ".csv")
@@ -19,17 +19,17 @@ SUFFIXES = (".parquet", ".jsonl", ".csv")
 Method: TypeAlias = Literal["auto", "exact", "index"]
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Is told how many images of how many are done, from the calling thread; it should return quickly."""
+"""Called with the number of images that are done and with the number of all, on the calling thread; must be quick."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeighborsOptions:
     """The *k* items that are similar to each item, under *policy*.
 
-    Only items that match *where* are similar to any, and only those that match *query_filter* get a list. *method* is
-    "exact" (all images are compared with all), "index" (that of the store is asked), or "auto": exact where that is
-    at most 300,000 images with as many. *changed_since* is an older generation: only the items whose list is another one than
-    it was then are written. *nested* makes one JSON value of each list.
+    Only items that match *where* are neighbors, and only items that match *query_filter* get a list. *method* is
+    "exact" (all images are compared with all), "index" (the index of the store is searched), or "auto": exact up to
+    300,000 images compared with as many. *changed_since* is an older generation: only the items whose list has changed
+    since then are written. *nested* writes one JSON value for each item.
     """
 
     k: int = 20
@@ -42,19 +42,19 @@ class NeighborsOptions:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse a table of nothing."""
+        """Refuse a k below 1."""
         if self.k < 1:
-            raise ValueError(f"the table is to have k = {self.k} items for each; ask for 1 or more")
+            raise ValueError(f"k is {self.k}; ask for 1 or more neighbors of each item")
 
     def check(self, out: Path) -> None:
-        """Raise VisionRecsError where *out* has a suffix that these options cannot be written to."""
+        """Raise VisionRecsError where *out* has a suffix that does not fit these options."""
         if out.suffix not in SUFFIXES:
             raise VisionRecsError(f"{out} ends in none of {', '.join(SUFFIXES)}, which say how to write it; name it so")
         if self.nested and out.suffix != ".jsonl":
             raise VisionRecsError(f"{out} cannot hold one JSON value an item; name a file that ends in .jsonl")
 
     def describe(self) -> dict[str, Any]:
-        """Return what decides the lists, as JSON takes it."""
+        """Return the options that decide the lists, as values of JSON."""
         policy = self.policy
         return {
             "k": self.k,
@@ -73,10 +73,10 @@ class NeighborsOptions:
 
 @dataclass(frozen=True, slots=True)
 class NeighborsReport:
-    """What was written: *rows* of *items*, of which *resumed* were found done by an earlier run.
+    """What was written: *rows* of *items*; the lists of *resumed* items were made by an earlier run.
 
-    *method* is "exact", or the name of the index that was asked; *recall* is recall@k of the latter against exact
-    search, as measured on some vectors, and 1 for the former.
+    *method* is "exact", or the type of the index that was searched. *recall* is recall@k of that index against exact
+    search, measured on some vectors; it is 1 for "exact".
     """
 
     out: str

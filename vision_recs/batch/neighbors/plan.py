@@ -1,4 +1,4 @@
-"""The lists of all items of one generation, some items at a time."""
+"""The plan of a neighbors file: which items of a generation get a list, from which vectors, and by which method."""
 
 from __future__ import annotations
 
@@ -10,61 +10,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs._version import __version__
-from vision_recs.batch.item_arrays import Inventory, Traits
-from vision_recs.batch.neighbors.candidates import Shortlister, Shortlists, askers
-from vision_recs.batch.neighbors.diversity import Variety
-from vision_recs.batch.neighbors.eligible import Answering
+from vision_recs.batch.item_arrays import ItemArrays, masks_and_groups
+from vision_recs.batch.neighbors.candidates import CandidateGenerator, CandidateLists
+from vision_recs.batch.neighbors.diversity import DiversityReranker
 from vision_recs.batch.neighbors.options import NeighborsOptions
-from vision_recs.batch.neighbors.retrieve import ExactNear, IndexNear, Near
-from vision_recs.batch.neighbors.with_rules import DEEP, PreparedRecommender, Ruled
+from vision_recs.batch.neighbors.retrieve import ExactRetriever, IndexRetriever, QueryVectors, Retriever, TargetVectors
+from vision_recs.batch.neighbors.with_rules import DEPTH, PreparedRecommender, RuledNeighbors
 from vision_recs.indexes import open_index
 from vision_recs.indexes.recall import measure_recall
 from vision_recs.knn_join.matmul import workers
-from vision_recs.store import Selection, Store
+from vision_recs.store import FilteredStore, Store
 from vision_recs.types import VectorIndex
 
 _EXACT_UP_TO = 300_000
-"""With so many images on either side, comparing all takes minutes; the time grows with the product of the two."""
+"""Comparing so many images with as many takes minutes; the time grows with the product of the two numbers."""
 
-_MORE = 3  # groups looked at beyond those needed
+_MORE = 3
+"""Groups that a search looks at beyond those that are needed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
-    """What the lists of one generation are made from, and how: *method* is "exact" or the name of an index.
+class Plan:
+    """How the lists of the *items* of one generation are made; *method* is "exact" or the type of an index.
 
-    *items* are those that get a list.
+    `groups[i]` is the group of item i. *recall* is that of the index, or 1.
     """
 
     store: Store
-    inventory: Inventory
+    arrays: ItemArrays
     items: NDArray[np.int64]
-    answering: Answering
+    targets: TargetVectors
     groups: NDArray[np.int64]
     options: NeighborsOptions
     method: str
     recall: float
 
     @classmethod
-    def of(cls, store: Store, options: NeighborsOptions) -> Lists:
-        """Read the items of *store*, and measure its index if that is to be asked.
+    def of(cls, store: Store, options: NeighborsOptions) -> Plan:
+        """Read the items of *store*, and measure the recall of its index where the index is to be searched.
 
         Raises FilterError, PolicyError and StoreError.
         """
         policy = options.policy
         if policy.names_attributes:
             policy.check(store.attribute_types())
-        inventory = Inventory.of(store)
-        traits = Traits.of(store, inventory, [options.where, policy.where, options.query_filter], policy.one_per)
-        is_target = traits.matches[0] & traits.matches[1]
-        is_target &= np.array([item not in policy.exclude for item in inventory.ids], dtype=np.bool_)
-        answering = _answering(inventory, is_target, traits.groups, options)
-        items = np.flatnonzero(traits.matches[2])
-        method, recall = _method(store, options, len(inventory.rows_of(items)) * len(answering.positions))
-        return cls(store, inventory, items, answering, traits.groups, options, method, recall)
+        arrays = ItemArrays.of(store)
+        filters = [options.where, policy.where, options.query_filter]
+        (by_options, by_policy, is_query), groups = masks_and_groups(store, arrays, filters, policy.one_per)
+        is_target = by_options & by_policy
+        is_target &= np.array([item not in policy.exclude for item in arrays.ids], dtype=np.bool_)
+        targets = _targets(arrays, is_target, groups, options)
+        items = np.flatnonzero(is_query)
+        method, recall = _method(store, options, len(arrays.rows_of(items)) * len(targets.positions))
+        return cls(store, arrays, items, targets, groups, options, method, recall)
 
-    def plan(self) -> dict[str, Any]:
-        """Return all that decides the lists, and how they are made, as JSON takes it."""
+    def describe(self) -> dict[str, Any]:
+        """Return all that decides the lists, and how they are made, as values of JSON."""
         manifest = self.store.manifest
         return {
             "visrec": __version__,
@@ -77,66 +78,69 @@ class Lists:
             "recall": self.recall,
         }
 
-    def images(self, items: int) -> int:
-        """Return how many images the first *items* have."""
-        return len(self.inventory.rows_of(self.items[:items]))
+    def image_count(self, items: int) -> int:
+        """Return how many images the first *items* items have."""
+        return len(self.arrays.rows_of(self.items[:items]))
 
-    def after(self, done: int) -> Iterator[Shortlists]:
-        """Yield the lists of all items but the first *done*, in their order."""
-        items = self.items[done:]
+    def lists(self, *, after: int) -> Iterator[CandidateLists]:
+        """Yield the lists of all items but the first *after*, some items at a time, in their order."""
+        items = self.items[after:]
         if not len(items):
             return
-        near = self._near(items)
+        retriever = self._retriever(items)
         policy = self.options.policy
         if policy.rules is not None:
-            yield from self._ruled(near).lists(items)
+            yield from self._with_rules(retriever).lists(items)
             return
-        shortlister = Shortlister(self.inventory, self.answering, near, self.groups, self.count, policy.min_score)
-        variety = Variety(self.inventory, near.vectors, self.options.k, policy.diversity)
+        generator = CandidateGenerator(
+            self.arrays, self.targets, retriever, self.groups, self._candidate_count, policy.min_score
+        )
+        reranker = DiversityReranker(self.arrays, retriever.vectors, self.options.k, policy.diversity)
         with workers() as pool:
-            for lists in shortlister.shortlists(items, self.count + _MORE):
-                yield variety.choose(lists, pool) if policy.diversity else lists
+            for lists in generator.generate(items, self._candidate_count + _MORE):
+                yield reranker.rerank(lists, pool) if policy.diversity else lists
 
     @property
-    def count(self) -> int:
-        """Out of how many candidates the items of a list are chosen."""
+    def _candidate_count(self) -> int:
+        """How many candidates the items of a list are chosen from."""
         policy = self.options.policy
         return policy.pool(self.options.k) if policy.diversity else self.options.k
 
-    def _near(self, items: NDArray[np.int64]) -> Near:
+    def _retriever(self, items: NDArray[np.int64]) -> Retriever:
         policy = self.options.policy
         if self.method == "exact":
-            rough = policy.diversity > 0 and policy.rules is None  # candidates to choose from, of which few are shown
-            return ExactNear(
-                self.store, askers(self.inventory, items, rough=rough), self.answering, device=self.options.device
-            )
-        where = self.options.policy.matching(self.options.where)
-        within = None if where is None else Selection(self.store, where)
-        return IndexNear(self.store, _index(self.store), self.inventory, self.answering, within=within)
+            rough = policy.diversity > 0 and policy.rules is None  # most candidates are not chosen
+            queries = QueryVectors.of(self.arrays, items, rough=rough)
+            return ExactRetriever(self.store, queries, self.targets, device=self.options.device)
+        where = policy.matching(self.options.where)
+        within = None if where is None else FilteredStore(self.store, where)
+        return IndexRetriever(self.store, _index(self.store), self.arrays, self.targets, within=within)
 
-    def _ruled(self, near: Near) -> Ruled:
-        where = self.options.policy.matching(self.options.where)
-        recommender = PreparedRecommender(self.store, _index(self.store), where=where)
+    def _with_rules(self, retriever: Retriever) -> RuledNeighbors:
         options = self.options
-        return Ruled(self.inventory, self.answering, near, recommender, options.k, options.where, options.policy)
+        where = options.policy.matching(options.where)
+        recommender = PreparedRecommender(self.store, _index(self.store), where=where)
+        return RuledNeighbors(
+            self.arrays, self.targets, retriever, recommender, options.k, options.where, options.policy
+        )
 
 
 def _method(store: Store, options: NeighborsOptions, pairs: int) -> tuple[str, float]:
-    """Return how lists are made, and the recall of that."""
+    """Return the method for so many *pairs* of images, and its recall."""
     has_index = store.layout.index_dir(store.manifest.index_type, store.generation).is_dir()
     if options.method == "exact" or not has_index or (options.method == "auto" and pairs <= _EXACT_UP_TO**2):
         return "exact", 1.0
     return store.manifest.index_type, measure_recall(_index(store), store, k=options.k)
 
 
-def _answering(
-    inventory: Inventory, is_target: NDArray[np.bool_], groups: NDArray[np.int64], options: NeighborsOptions
-) -> Answering:
+def _targets(
+    arrays: ItemArrays, is_target: NDArray[np.bool_], groups: NDArray[np.int64], options: NeighborsOptions
+) -> TargetVectors:
     count = options.policy.pool(options.k)
     if options.policy.rules is None:
-        return Answering.of(inventory, is_target, groups, count=count)
+        return TargetVectors.of(arrays, is_target, groups, count=count)
     # rules may leave out any item, so that those of a group do not stand for one another
-    return Answering.of(inventory, is_target, np.arange(len(groups)), count=DEEP * count)
+    return TargetVectors.of(arrays, is_target, np.arange(len(groups)), count=DEPTH * count)
 
 
 def _index(store: Store) -> VectorIndex:

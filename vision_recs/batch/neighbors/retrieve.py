@@ -1,29 +1,147 @@
-"""The vectors near to some vectors: exactly, or as an index finds them."""
+"""Retrieval for many items at once: the nearest target vectors of each query vector.
+
+A query vector belongs to an item that gets a list. A target vector belongs to an item that may stand in a list. Both
+are exact vectors of a store; a vector that several items show appears once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.batch.item_arrays import Inventory
-from vision_recs.batch.neighbors.eligible import Answering, Askers
-from vision_recs.knn_join import ROUGH, AllPairs
+from vision_recs.batch.item_arrays import ItemArrays
+from vision_recs.knn_join import ROUGH, AllPairs, Kinds
 from vision_recs.types import Match, Subset, VectorIndex, Vectors, VectorSource
+from vision_recs.vectors import exact_cosine
 
-_AT_ONCE = 1_024  # vectors that an index is asked for
-_MANY = 4  # times as many groups as are asked for have to be there for them to be told apart while comparing
+_BATCH = 1_024
+"""Query vectors that an index searches for at a time."""
+
+_MANY_GROUPS = 4
+"""The exact join tells groups apart where there are this many times as many groups as are needed."""
+
+_PAIRS = 64
+"""Pairs of images that `max_sim` compares at a time: their vectors stay in the cache of the processor."""
+
+_NO_OWNER = -2
+"""Stands for the item of a vector that several items show; no query vector has this number."""
+
+VectorsAt: TypeAlias = Callable[[NDArray[np.int64]], Vectors]
+"""A function that returns the vectors (n, dim) at n positions."""
 
 
-class Lists(NamedTuple):
-    """What is near to some vectors that ask: for vector i the numbers from starts[i] to starts[i + 1], with *scores*.
+@dataclass(frozen=True, slots=True)
+class QueryVectors:
+    """The vectors of the items that get a list, each once, at *positions* of the store.
 
-    Whatever its list lacks has a score of at most bounds[i], and a higher number than those that it has with that
-    score; -inf says that the list lacks nothing.
+    `item[i]` is the number of the item that shows vector i, or -1 where several items show it. *rough* says that the
+    scores only serve to choose candidates, so that float32 products are exact enough.
+    """
+
+    positions: NDArray[np.int64]
+    item: NDArray[np.int64]
+    rough: bool = False
+
+    @classmethod
+    def of(cls, arrays: ItemArrays, items: NDArray[np.int64], *, rough: bool = False) -> QueryVectors:
+        """Return the vectors of *items*."""
+        positions, places, starts = query_positions(arrays, items)
+        owners = np.repeat(items, np.diff(starts))
+        lowest = np.full(len(positions), len(arrays.ids))
+        highest = np.full(len(positions), -1)
+        np.minimum.at(lowest, places, owners)
+        np.maximum.at(highest, places, owners)
+        return cls(positions, np.where(lowest == highest, lowest, -1), rough)
+
+
+def query_positions(
+    arrays: ItemArrays, items: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the positions of the vectors of *items*, and which vectors belong to which item.
+
+    The positions (n,) are distinct, in the order in which the items need them. The second array has, for each row of
+    the items, the number of its vector in these positions; the rows of item i are starts[i] to starts[i + 1] of that
+    array, where *starts* is the third array.
+    """
+    shown = arrays.positions[arrays.rows_of(items)]
+    _, firsts, which = np.unique(shown, return_index=True, return_inverse=True)
+    order = np.argsort(firsts)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    lengths = arrays.starts[items + 1] - arrays.starts[items]
+    return shown[firsts[order]], place[which], np.concatenate([[0], np.cumsum(lengths)])
+
+
+@dataclass(frozen=True, slots=True)
+class TargetVectors:
+    """The vectors of the items that may stand in a list, each once, numbered in the order of their first rows.
+
+    Vector a is at `positions[a]` of the store, and the rows `rows[starts[a]:starts[a + 1]]` show it, ascending. Rows
+    that can never be chosen are left out; `is_alone[a]` says that only one row shows vector a, with those that are left
+    out. `item[a]` and `group[a]` are the item and the group of the first row. *group_count* is how many groups all rows
+    have.
+    """
+
+    positions: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    is_alone: NDArray[np.bool_]
+    item: NDArray[np.int64]
+    group: NDArray[np.int64]
+    group_count: int
+
+    @classmethod
+    def of(
+        cls, arrays: ItemArrays, is_target: NDArray[np.bool_], groups: NDArray[np.int64], *, count: int
+    ) -> TargetVectors:
+        """Return the vectors of the items for which *is_target* holds; a list has at most *count* items."""
+        rows = np.flatnonzero(is_target[arrays.item_of])
+        _, firsts, which = np.unique(arrays.positions[rows], return_index=True, return_inverse=True)
+        order = np.argsort(firsts)
+        number_of = np.empty_like(order)
+        number_of[order] = np.arange(len(order))
+        numbers = number_of[which]
+        rows = rows[np.argsort(numbers, kind="stable")]
+        counts = np.bincount(numbers, minlength=len(order))
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        kept = np.ones(len(rows), dtype=np.bool_)
+        for number in np.flatnonzero(counts > count).tolist():
+            here = slice(starts[number], starts[number + 1])
+            items = arrays.item_of[rows[here]]
+            kept[here] = _choosable(items.tolist(), groups[items].tolist(), count)
+        first = rows[starts[:-1]]
+        item = arrays.item_of[first]
+        starts = np.concatenate([[0], np.cumsum(kept)])[starts]
+        group_count = len(np.unique(groups[arrays.item_of[rows]]))
+        return cls(arrays.positions[first], starts, rows[kept], counts == 1, item, groups[item], group_count)
+
+    @property
+    def vectors_per_group(self) -> float:
+        """The mean number of vectors of a group."""
+        return len(self.positions) / self.group_count if self.group_count else 1.0
+
+    def kinds(self, queries: QueryVectors) -> Kinds:
+        """Return the groups for the exact join: of each group, only the nearest vector can stand in a list.
+
+        A vector that several rows show is a group of its own.
+        """
+        apart = np.where(self.is_alone, self.group, self.group.max(initial=-1) + 1 + np.arange(len(self.group)))
+        _, of = np.unique(apart, return_inverse=True)
+        return Kinds(of, np.where(self.is_alone, self.item, _NO_OWNER), queries.item)
+
+
+class Hits(NamedTuple):
+    """The nearest target vectors of some query vectors.
+
+    Query vector i has the target vectors `numbers[starts[i]:starts[i + 1]]` with *scores*. A target vector that is not
+    among them has a score below `bounds[i]`, or the score `bounds[i]` and a higher number than every hit with that
+    score. A bound of -inf says that no target vector is missing.
     """
 
     starts: NDArray[np.int64]
@@ -32,105 +150,144 @@ class Lists(NamedTuple):
     bounds: NDArray[np.float32]
 
 
-class Near(Protocol):
-    """Finds what answers are near; where two scores differ by less than *margin*, they may be in the wrong order."""
+class Retriever(Protocol):
+    """Finds target vectors; two scores that differ by less than *margin* may be in the wrong order."""
 
     @property
     def margin(self) -> float:
-        """How wrong a difference of scores may be."""
+        """The largest error of a difference of two scores."""
         ...
 
-    def lists(self, positions: NDArray[np.int64], k: int) -> Iterator[Lists]:
-        """Yield, some at a time, for each of the vectors at *positions* those near to it that show about *k* groups.
+    def nearest(self, positions: NDArray[np.int64], k: int) -> Iterator[Hits]:
+        """Yield the nearest target vectors of the query vectors at *positions*, some query vectors at a time.
 
-        Of a group, those may be missing that are less near than another one of it, and those of the asking item.
+        The hits of a query vector come from about *k* groups. They may lack a target vector of a group that has a
+        nearer one, and target vectors of the query item itself.
         """
         ...
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the vectors at *positions*, of which each asks or answers."""
+        """Return the vectors at *positions*; each is a query vector or a target vector."""
         ...
 
 
-class ExactNear:
-    """Compares all with all."""
+class ExactRetriever:
+    """Compares every query vector with every target vector, in memory."""
 
-    def __init__(self, source: VectorSource, askers: Askers, answering: Answering, *, device: str = "auto") -> None:
-        """Read the vectors of *source*; *askers* should ask all at once."""
-        self._asking = askers.positions
-        kinds = answering.kinds(askers)
-        self._pairs = AllPairs(source, askers.positions, answering.positions, kinds=kinds, device=device)
-        self._every, self._kinds = len(answering.positions), kinds.count
-        self._per_group = answering.per_group
-        self._rough = askers.rough
-        self.margin = ROUGH.margin if askers.rough else 0.0
+    def __init__(
+        self, source: VectorSource, queries: QueryVectors, targets: TargetVectors, *, device: str = "auto"
+    ) -> None:
+        """Read the vectors of *source*. A search is fastest where it is for all *queries* at once."""
+        self._queries = queries.positions
+        kinds = targets.kinds(queries)
+        self._pairs = AllPairs(source, queries.positions, targets.positions, kinds=kinds, device=device)
+        self._target_count, self._kinds = len(targets.positions), kinds.count
+        self._vectors_per_group = targets.vectors_per_group
+        self._rough = queries.rough
+        self.margin = ROUGH.margin if queries.rough else 0.0
 
-    def lists(self, positions: NDArray[np.int64], k: int) -> Iterator[Lists]:
-        """Yield the nearest vector of each of the *k* nearest groups; or where there are few, the nearest vectors."""
-        by_kind = _MANY * (k + 1) <= self._kinds < self._every
-        count = k if by_kind else ceil(k * self._per_group)
-        is_all = np.array_equal(positions, self._asking)
+    def nearest(self, positions: NDArray[np.int64], k: int) -> Iterator[Hits]:
+        """Yield the nearest vector of each of the *k* nearest groups; or the nearest vectors, where groups are few."""
+        by_kind = _MANY_GROUPS * (k + 1) <= self._kinds < self._target_count
+        count = k if by_kind else ceil(k * self._vectors_per_group)
+        is_all = np.array_equal(positions, self._queries)
         find = self._pairs.nearest if is_all else partial(self._pairs.nearest_to, positions)
         for _, columns, scores in find(count, rough=self._rough, by_kind=by_kind):
             starts = np.arange(len(columns) + 1) * columns.shape[1]
-            last = np.float32(-np.inf) if count >= self._every else scores[:, -1] + np.float32(self.margin)
-            yield Lists(starts, columns.ravel(), scores.ravel(), np.broadcast_to(last, len(columns)).astype(np.float32))
+            last = np.float32(-np.inf) if count >= self._target_count else scores[:, -1] + np.float32(self.margin)
+            yield Hits(starts, columns.ravel(), scores.ravel(), np.broadcast_to(last, len(columns)).astype(np.float32))
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
         """Return the vectors at *positions*, which are in memory."""
         return self._pairs.vectors(positions)
 
 
-class IndexNear:
-    """Asks an index."""
+class IndexRetriever:
+    """Searches an index of the store."""
 
     def __init__(
         self,
         source: VectorSource,
         index: VectorIndex,
-        inventory: Inventory,
-        answering: Answering,
+        arrays: ItemArrays,
+        targets: TargetVectors,
         *,
         within: Subset | None = None,
     ) -> None:
-        """Ask *index* of *source* for what *answering* has, in the rows of *inventory*; all of that is *within*."""
+        """Search *index* of *source* for *targets*, which show rows of *arrays*; all targets are *within*."""
         self._within = within
-        self._per_group = answering.per_group
+        self._vectors_per_group = targets.vectors_per_group
         self._source = source
         self._index = index
         self.margin = 0.0
-        self._inventory = inventory
-        self._number_of = dict(zip(answering.positions.tolist(), range(len(answering.positions)), strict=True))
+        self._arrays = arrays
+        self._number_of = dict(zip(targets.positions.tolist(), range(len(targets.positions)), strict=True))
 
-    def lists(self, positions: NDArray[np.int64], k: int) -> Iterator[Lists]:
-        """Yield what the index finds among as many nearest rows as *k* groups usually have."""
-        k = ceil(k * self._per_group)
-        for start in range(0, len(positions), _AT_ONCE):
-            vectors = self._source.vectors(positions[start : start + _AT_ONCE])
-            yield self._lists(self._index.search(vectors, k, within=self._within), k)
+    def nearest(self, positions: NDArray[np.int64], k: int) -> Iterator[Hits]:
+        """Yield the target vectors among as many images of the index as *k* groups usually have."""
+        k = ceil(k * self._vectors_per_group)
+        for start in range(0, len(positions), _BATCH):
+            vectors = self._source.vectors(positions[start : start + _BATCH])
+            yield self._hits(self._index.search(vectors, k, within=self._within), k)
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
         """Return the vectors at *positions*, read from the source."""
         return self._source.vectors(positions)
 
-    def _lists(self, answers: Sequence[Sequence[Match]], k: int) -> Lists:
-        found = [self._numbers(matches) for matches in answers]
+    def _hits(self, answers: Sequence[Sequence[Match]], k: int) -> Hits:
+        found = [self._scores_by_number(matches) for matches in answers]
         starts = np.cumsum([0, *map(len, found)])
         numbers = np.array([number for scores in found for number in scores], dtype=np.int64)
         scores = np.array([score for scores in found for score in scores.values()], dtype=np.float32)
-        # Of what has the last score, any may be missing, whatever its number: so the bound is just above it.
-        bounds = [_above(matches[-1].score) if len(matches) == k else -np.inf for matches in answers]
-        return Lists(starts, numbers, scores, np.array(bounds, dtype=np.float32))
+        # Any vector with the last score may be missing, whatever its number: so the bound is just above that score.
+        bounds = [_next_above(matches[-1].score) if len(matches) == k else -np.inf for matches in answers]
+        return Hits(starts, numbers, scores, np.array(bounds, dtype=np.float32))
 
-    def _numbers(self, matches: Sequence[Match]) -> dict[int, float]:
-        """Return the score of each number that *matches* show."""
+    def _scores_by_number(self, matches: Sequence[Match]) -> dict[int, float]:
+        """Return the score of each target vector that *matches* show, by its number."""
         found: dict[int, float] = {}
         for match in matches:
-            number = self._number_of.get(int(self._inventory.positions[self._inventory.row(match)]))
+            number = self._number_of.get(int(self._arrays.positions[self._arrays.row(match)]))
             if number is not None:
                 found[number] = match.score
         return found
 
 
-def _above(score: float) -> float:
+def max_sim(
+    arrays: ItemArrays, vectors_at: VectorsAt, items: NDArray[np.int64], positions: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the score (n,) of each of n *items* for the vector at the same place of *positions* (n,).
+
+    The score is the best exact cosine of an image of the item with that vector.
+    """
+    if not len(items):
+        return np.empty(0, np.float32)
+    images = arrays.starts[items + 1] - arrays.starts[items]
+    own = arrays.positions[arrays.rows_of(items)]
+    other = np.repeat(positions, images)
+    scores = [
+        exact_cosine(vectors_at(other[start : start + _PAIRS]), vectors_at(own[start : start + _PAIRS]))
+        for start in range(0, len(own), _PAIRS)
+    ]
+    best: NDArray[np.float32] = np.maximum.reduceat(np.concatenate(scores), np.cumsum(images) - images)
+    return best
+
+
+def _choosable(items: Sequence[int], groups: Sequence[int], count: int) -> list[bool]:
+    """Return which rows of one image can stand in a list of *count* items; *items* and *groups* are those of all rows.
+
+    A list shows the image once, by its first row that is not of the query item and whose group the list does not have
+    yet. A list has at most *count* groups, so two items of each of the first count + 2 groups are enough.
+    """
+    items_of: dict[int, set[int]] = {}
+    kept = []
+    for item, group in zip(items, groups, strict=True):
+        known = items_of.setdefault(group, set()) if group in items_of or len(items_of) < count + 2 else None
+        kept.append(known is not None and item not in known and len(known) < 2)  # noqa: PLR2004 - one may be the query
+        if kept[-1] and known is not None:
+            known.add(item)
+    return kept
+
+
+def _next_above(score: float) -> float:
     return float(np.nextafter(np.float32(score), np.float32(np.inf)))

@@ -1,4 +1,4 @@
-"""Lists under the rules of a shop: each item is asked by itself, but its nearest images are found beforehand."""
+"""Neighbors under a policy with rules: each item is a query of its own, but its nearest images are found beforehand."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.batch.item_arrays import Inventory, ranges
-from vision_recs.batch.neighbors.candidates import Shortlists, asking
-from vision_recs.batch.neighbors.eligible import Answering
-from vision_recs.batch.neighbors.retrieve import Near
-from vision_recs.recommend.policy import Policy
-from vision_recs.recommend.query import Query
+from vision_recs.batch.item_arrays import ItemArrays, ranges
+from vision_recs.batch.neighbors.candidates import CandidateLists
+from vision_recs.batch.neighbors.retrieve import Retriever, TargetVectors, query_positions
+from vision_recs.recommend.query import Policy, Query
 from vision_recs.recommend.recommender import Recommender
 from vision_recs.store import Store
 from vision_recs.types import Match, VectorIndex, Vectors
@@ -23,81 +21,84 @@ from vision_recs.types import Match, VectorIndex, Vectors
 if TYPE_CHECKING:
     from vision_recs.filters import Filter
 
-_ITEMS = 1_024  # that are yielded at once
+_ITEMS = 1_024
+"""Items whose lists are yielded at once."""
 
-DEEP = 12
-"""How many times as many images as are wanted are found beforehand: as `Search` asks for at first, and once more."""
+DEPTH = 12
+"""How many times as many images as are wanted are found beforehand: what a query fetches at first, and once more."""
 
-_EVERY = 1 << 62  # more than there are
+_ALL = 1 << 62
+"""The depth of an answer that lacks nothing: more than there are images."""
 
 
 class PreparedRecommender(Recommender):
-    """Answers from lists that were made beforehand, as far as they reach; they are of items that match *where*."""
+    """Answers from matches that were found beforehand, as far as they reach; they are of items that match *where*."""
 
     def __init__(self, store: Store, index: VectorIndex, *, where: Filter | None) -> None:
-        """Answer from *store*, by *index* where the lists do not reach."""
+        """Answer from *store*, by *index* where the prepared matches do not reach."""
         super().__init__(store, index)
+        self.store = store
         self._where = where
         self._answers: list[list[Match]] = []
-        self._reaches = 0
+        self._depth = 0
 
-    def prepare(self, answers: list[list[Match]], reaches: int) -> None:
-        """Answer the next question, of as many vectors, by *answers*, which hold the best *reaches* matches or all."""
+    def prepare(self, answers: list[list[Match]], depth: int) -> None:
+        """Answer the next query, of as many vectors, by *answers*, which hold the best *depth* matches or all."""
         self._answers = answers
-        self._reaches = reaches
+        self._depth = depth
 
-    def _search_within(self, vectors: Vectors, k: int, where: Filter | None) -> list[list[Match]]:
-        if where == self._where and len(vectors) == len(self._answers) and k <= self._reaches:
+    def _search(self, vectors: Vectors, k: int, where: Filter | None) -> list[list[Match]]:
+        if where == self._where and len(vectors) == len(self._answers) and k <= self._depth:
             return [answer[:k] for answer in self._answers]
-        return super()._search_within(vectors, k, where)
+        return super()._search(vectors, k, where)
 
 
-class _Answer(NamedTuple):
-    """The best matches for one vector, and how many of them a search may ask for."""
+class _Prepared(NamedTuple):
+    """The best matches for one vector; a search for up to *depth* images finds these."""
 
     matches: list[Match]
-    reaches: int
+    depth: int
 
 
 @dataclass(frozen=True)
-class Ruled:
-    """Asks for *k* items for each item, of those that match *where*, under a *policy* with rules."""
+class RuledNeighbors:
+    """Finds *k* neighbors of each item that match *where*, under a *policy* with rules."""
 
-    inventory: Inventory
-    answering: Answering
-    near: Near
+    arrays: ItemArrays
+    targets: TargetVectors
+    retriever: Retriever
     recommender: PreparedRecommender
     k: int
     where: Filter | None
     policy: Policy
 
-    def lists(self, items: NDArray[np.int64]) -> Iterator[Shortlists]:
-        """Yield the lists of *items*, some at a time, in their order."""
+    def lists(self, items: NDArray[np.int64]) -> Iterator[CandidateLists]:
+        """Yield the lists of *items*, some items at a time, in their order."""
         for start in range(0, len(items), _ITEMS):
             some = items[start : start + _ITEMS]
-            positions, _, _ = asking(self.inventory, some)
-            near = dict(zip(positions.tolist(), self._answers(positions), strict=True))
-            yield _shortlists(self.inventory, some, [self._list(item, near) for item in some.tolist()])
+            positions, _, _ = query_positions(self.arrays, some)
+            prepared = dict(zip(positions.tolist(), self._prepared(positions), strict=True))
+            yield _candidate_lists(self.arrays, some, [self._matches(item, prepared) for item in some.tolist()])
 
-    def _list(self, item: int, near: dict[int, _Answer]) -> list[Match]:
-        here = slice(self.inventory.starts[item], self.inventory.starts[item + 1])
-        positions = sorted(set(self.inventory.positions[here].tolist()))  # as the question has its vectors
-        answers = [near[position] for position in positions]
-        self.recommender.prepare([answer.matches for answer in answers], min(answer.reaches for answer in answers))
-        query = Query(items=(self.inventory.ids[item],), k=self.k, where=self.where)
-        return self.recommender.answer(query, self.policy)
+    def _matches(self, item: int, prepared: dict[int, _Prepared]) -> list[Match]:
+        here = slice(self.arrays.starts[item], self.arrays.starts[item + 1])
+        positions = dict.fromkeys(self.arrays.positions[here].tolist())  # in the order of the vectors of a query
+        answers = [prepared[position] for position in positions]
+        self.recommender.prepare([answer.matches for answer in answers], min(answer.depth for answer in answers))
+        query = Query(items=(self.arrays.ids[item],), k=self.k, where=self.where)
+        return self.recommender.query(query, self.policy)
 
-    def _answers(self, positions: NDArray[np.int64]) -> Iterator[_Answer]:
-        """Yield, for the vector at each of *positions*, the matches that a search for it begins with."""
-        deep = DEEP * (self.policy.pool(self.k) if self.policy.diversity else self.k)
-        for lists in self.near.lists(positions, deep):
-            for number, bound in enumerate(lists.bounds.tolist()):
-                here = slice(lists.starts[number], lists.starts[number + 1])
-                yield self._answer(lists.numbers[here], lists.scores[here], bound)
+    def _prepared(self, positions: NDArray[np.int64]) -> Iterator[_Prepared]:
+        """Yield the nearest matches for the vector at each of *positions*."""
+        depth = DEPTH * (self.policy.pool(self.k) if self.policy.diversity else self.k)
+        for hits in self.retriever.nearest(positions, depth):
+            for number, bound in enumerate(hits.bounds.tolist()):
+                here = slice(hits.starts[number], hits.starts[number + 1])
+                yield self._prepared_one(hits.numbers[here], hits.scores[here], bound)
 
-    def _answer(self, numbers: NDArray[np.int64], scores: NDArray[np.float32], bound: float) -> _Answer:
-        starts, stops = self.answering.starts[numbers], self.answering.starts[numbers + 1]
-        rows = self.answering.rows[ranges(starts, stops)]
+    def _prepared_one(self, numbers: NDArray[np.int64], scores: NDArray[np.float32], bound: float) -> _Prepared:
+        starts, stops = self.targets.starts[numbers], self.targets.starts[numbers + 1]
+        rows = self.targets.rows[ranges(starts, stops)]
         scores = np.repeat(scores, stops - starts)
         order = np.lexsort((rows, -scores))
         is_all = bound == -np.inf
@@ -105,21 +106,23 @@ class Ruled:
         matches = [
             self._match(row, score) for row, score in zip(rows[sure].tolist(), scores[sure].tolist(), strict=True)
         ]
-        return _Answer(matches, _EVERY if is_all else len(matches))
+        return _Prepared(matches, _ALL if is_all else len(matches))
 
     def _match(self, row: int, score: float) -> Match:
-        inventory = self.inventory
-        digest = self._digest_at(int(inventory.positions[row]))
-        return Match(inventory.ids[inventory.item_of[row]], score, inventory.images[row], digest)
+        arrays = self.arrays
+        digest = self._digest_at(int(arrays.positions[row]))
+        return Match(arrays.ids[arrays.item_of[row]], score, arrays.images[row], digest)
 
     @cached_property
     def _digest_at(self) -> Callable[[int], str]:
-        """What returns the digest of the image whose vector is at a position."""
+        """A function that returns the digest of the image whose vector is at a position."""
         return cache(lambda position: self.recommender.store.rows([position], limit=1)[position][0].digest)
 
 
-def _shortlists(inventory: Inventory, items: NDArray[np.int64], answers: Sequence[Sequence[Match]]) -> Shortlists:
-    rows = [inventory.row(match) for matches in answers for match in matches]
+def _candidate_lists(
+    arrays: ItemArrays, items: NDArray[np.int64], answers: Sequence[Sequence[Match]]
+) -> CandidateLists:
+    rows = [arrays.row(match) for matches in answers for match in matches]
     scores = [match.score for matches in answers for match in matches]
     starts = np.cumsum([0, *map(len, answers)])
-    return Shortlists(items, starts, np.array(rows, dtype=np.int64), np.array(scores, dtype=np.float32))
+    return CandidateLists(items, starts, np.array(rows, dtype=np.int64), np.array(scores, dtype=np.float32))

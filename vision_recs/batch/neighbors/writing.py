@@ -9,21 +9,20 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from vision_recs.batch.neighbors.checkpoints import Parts, parts_folder
-from vision_recs.batch.neighbors.delta import changed
-from vision_recs.batch.neighbors.formats import Style, Written, table_of, write
+from vision_recs.batch.neighbors.checkpoints import Checkpoints, checkpoint_folder
+from vision_recs.batch.neighbors.formats import Style, Written, delta, table_of, write
 from vision_recs.batch.neighbors.options import NeighborsOptions, NeighborsReport, Progress
-from vision_recs.batch.neighbors.plan import Lists
+from vision_recs.batch.neighbors.plan import Plan
 from vision_recs.errors import SpaceMismatch, StoreNotFound
 from vision_recs.store import Store
-from vision_recs.store.files import publish_bytes, publish_file, written_to
-from vision_recs.store.store import read_manifest
+from vision_recs.store.atomic_files import atomic_move_file, atomic_write, disk_errors
+from vision_recs.store.layout import read_manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ABOUT = ".about.json"
-"""What is added to the name of a text file for the file beside it that says how it was made."""
+"""The suffix of the file beside a text file that says how the text file was made."""
 
 
 def write_neighbors(
@@ -32,11 +31,13 @@ def write_neighbors(
     """Write the items that are similar to each item of *store* to the file *out*, and return what was written.
 
     The lists are those of `Recommender.similar` under the same policy. *out* ends in .parquet, .jsonl or .csv, and has
-    the columns item, rank (from 1), similar and score, ordered by item and rank. It appears when it is complete; what a
-    run that was stopped has finished lies beside it, in OUT.parts, and the next run goes on from there. How it was made
-    is in the metadata of a Parquet file, under the key "visrec", and beside other files in OUT.about.json.
+    the columns item_id, rank (from 1), neighbor_id and score, ordered by item_id and rank. The file appears when it is
+    complete. A run that is stopped leaves its finished lists in OUT.checkpoints, and the next run continues there. How
+    the file was made is in the metadata of a Parquet file, under the key "visrec", and in OUT.about.json beside another
+    file.
 
-    With `changed_since`, an item that is gone, or whose list is now empty, has one row in which all but the item is null.
+    With `changed_since`, an item that is gone, or whose list is now empty, has one row in which all but the item is
+    null.
 
     Raises VisionRecsError for another suffix, StoreError, FilterError, PolicyError, and SpaceMismatch where the older
     generation is of another space.
@@ -46,17 +47,18 @@ def write_neighbors(
     options.check(out)
     opened = Store.open(store)
     opened.pin()
-    generations = [Lists.of(opened, options)]
+    plans = [Plan.of(opened, options)]
     if options.changed_since is not None:
-        generations.append(Lists.of(_older(opened, options.changed_since), options))
-    with written_to(out.parent), parts_folder(out) as folder:
-        parts = [Parts(folder / str(lists.store.generation), lists.plan()) for lists in generations]
-        resumed = parts[0].done
-        _finish(generations, parts, progress)
-        tables = parts[0].tables() if options.changed_since is None else changed(parts[1].tables(), parts[0].tables())
-        written = _publish(tables, out, folder, generations[0])
+        plans.append(Plan.of(_older(opened, options.changed_since), options))
+    with disk_errors(out.parent), checkpoint_folder(out) as folder:
+        finished = [Checkpoints(folder / str(plan.store.generation), plan.describe()) for plan in plans]
+        resumed = finished[0].done
+        _finish(plans, finished, progress)
+        tables = finished[0].tables()
+        if options.changed_since is not None:
+            tables = delta(finished[1].tables(), tables)
+        written = _publish(tables, out, folder, plans[0])
         shutil.rmtree(folder)
-    lists = generations[0]
     return NeighborsReport(
         out=str(out),
         items=written.items,
@@ -67,54 +69,54 @@ def write_neighbors(
         changed_since=options.changed_since,
         encoder=opened.manifest.encoder.name,
         fingerprint=opened.fingerprint,
-        method=lists.method,
-        recall=lists.recall,
+        method=plans[0].method,
+        recall=plans[0].recall,
         seconds=round(perf_counter() - started, 3),
     )
 
 
 def _older(store: Store, generation: int) -> Store:
-    """Return *generation* of the store that *store* is a later one of."""
+    """Return the older *generation* of *store*, pinned."""
     known = [int(path.stem) for path in sorted(store.layout.generations.glob("*.json"))]
     if generation not in known:
         there = ", ".join(map(str, known))
         raise StoreNotFound(
             f"generation {generation} is not in {store.layout.root}, only {there}: `visrec gc` removes older ones; "
-            "write the whole table"
+            "write the lists of all items"
         )
     older = Store(store.layout, read_manifest(store.layout, generation))
     if older.fingerprint != store.fingerprint:
         raise SpaceMismatch(
-            f"generation {generation} is of the space {older.fingerprint}, this one of {store.fingerprint}, so that "
-            "every list is another one; write the whole table"
+            f"generation {generation} is of the space {older.fingerprint}, this one of {store.fingerprint}, so every "
+            "list has changed; write the lists of all items"
         )
     older.pin()
     return older
 
 
-def _finish(generations: Sequence[Lists], parts: Sequence[Parts], progress: Progress) -> None:
-    """Make the lists that *parts* lack; progress counts the images of the items whose lists are made."""
-    total = sum(lists.images(len(lists.items)) for lists in generations)
+def _finish(plans: Sequence[Plan], finished: Sequence[Checkpoints], progress: Progress) -> None:
+    """Make the lists that *finished* lack; *progress* counts the images of the items whose lists are made."""
+    total = sum(plan.image_count(len(plan.items)) for plan in plans)
     before = 0
-    for lists, made in zip(generations, parts, strict=True):
-        done = made.done
-        progress(before + lists.images(done), total)
-        for some in lists.after(done):
-            made.write(done, len(some.items), table_of(lists.inventory, some))
-            done += len(some.items)
-            progress(before + lists.images(done), total)
-        before += lists.images(done)
+    for plan, checkpoints in zip(plans, finished, strict=True):
+        done = checkpoints.done
+        progress(before + plan.image_count(done), total)
+        for lists in plan.lists(after=done):
+            checkpoints.write(done, len(lists.items), table_of(plan.arrays, lists))
+            done += len(lists.items)
+            progress(before + plan.image_count(done), total)
+        before += plan.image_count(done)
 
 
-def _publish(tables: Iterable[pa.Table], out: Path, folder: Path, lists: Lists) -> Written:
-    """Write *tables* to *out*, durably and at once, and beside it how they were made where it cannot say so itself."""
-    options = lists.options
-    about = {**lists.plan(), "changed_since": options.changed_since}
+def _publish(tables: Iterable[pa.Table], out: Path, folder: Path, plan: Plan) -> Written:
+    """Write *tables* to *out*, durably and at once; beside a text file, write how it was made."""
+    options = plan.options
+    about = {**plan.describe(), "changed_since": options.changed_since}
     style = Style(out.suffix, nested=options.nested, keep_empty=options.changed_since is not None)
     made = folder / out.name
     written = write(made, tables, about, style=style)
     if out.suffix != ".parquet":
         text = json.dumps({**about, "items": written.items, "rows": written.rows}, indent=1, ensure_ascii=False)
-        publish_bytes(text.encode() + b"\n", out.with_name(out.name + ABOUT), folder)
-    publish_file(made, out)
+        atomic_write(text.encode() + b"\n", out.with_name(out.name + ABOUT), folder)
+    atomic_move_file(made, out)
     return written
