@@ -93,7 +93,7 @@ def test_where_nothing_matches_people_are_told_and_programs_get_no_line(visrec, 
         ),
         ("(price < 3", "filter, column 11: expected a comparison, 'and', 'or' or ')', found the end"),
         ("__import__('os')", "filter, column 11: expected a comparison, 'and', 'or' or the end, found '('"),
-        ("", "filter, column 1: expected a test such as price < 30, found the end"),
+        ("", "filter, column 1: expected a condition such as price < 30, found the end"),
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--json",)])

@@ -7,16 +7,15 @@ from random_filters import trees
 
 from vision_recs.errors import FilterError
 from vision_recs.filters import AttributeType, Filter
-from vision_recs.filters.parser import MAX_DEPTH, MAX_TESTS
-from vision_recs.filters.tokens import MAX_LENGTH
+from vision_recs.filters.parser import MAX_DEPTH, MAX_LENGTH, MAX_PREDICATES
 
 VALUE = "write a number, text in quotes, true, false or null"
-LIKE = r"like takes % at the ends of its text only, and neither _ nor \; use"
+LIKE = r"like takes % only at the ends of its text, and neither _ nor \; use"
 QUOTES = "put text in quotes"
 
 SYNTAX = [
-    ("", 1, "expected a test such as price < 30, found the end"),
-    ("  \n", 4, "expected a test such as price < 30, found the end"),
+    ("", 1, "expected a condition such as price < 30, found the end"),
+    ("  \n", 4, "expected a condition such as price < 30, found the end"),
     ("price <", 8, f"expected a value after '<', found the end; {VALUE}"),
     ("price < and in_stock", 9, f"expected a value after '<', found 'and'; {VALUE}"),
     ("price <> 3", 8, f"expected a value after '<', found '>'; {VALUE}"),
@@ -28,9 +27,9 @@ SYNTAX = [
     ("price between 1 and 2", 7, "expected a comparison, 'and', 'or' or the end, found between"),
     ("price == 3)", 11, "expected a comparison, 'and', 'or' or the end, found ')'"),
     ("(price == 3", 12, "expected a comparison, 'and', 'or' or ')', found the end"),
-    ("price == 3 and", 15, "expected a test such as price < 30, found the end"),
-    ("or price == 3", 1, "expected a test such as price < 30, found 'or'"),
-    ("not", 4, "expected a test such as price < 30, found the end"),
+    ("price == 3 and", 15, "expected a condition such as price < 30, found the end"),
+    ("or price == 3", 1, "expected a condition such as price < 30, found 'or'"),
+    ("not", 4, "expected a condition such as price < 30, found the end"),
     ("price is", 9, "expected null or not null, found the end"),
     ("price is 3", 10, "expected null or not null, found 3"),
     ("price is not 'x'", 14, "expected null, found 'x'"),
@@ -54,58 +53,58 @@ SYNTAX = [
     ('"a" == "b"', 1, '"a" is compared with "b"; name an attribute, without quotes'),
     ("1 < 2 < price", 1, "1 is compared with 2; name an attribute, without quotes"),
     ("price < 3 < 4", 9, "3 is compared with 4; name an attribute, without quotes"),
-    ("3", 1, "3 alone is no test; compare it with an attribute"),
-    ("null", 1, "null alone is no test; compare it with an attribute"),
+    ("3", 1, "3 alone is not a condition; compare it with an attribute"),
+    ("null", 1, "null alone is not a condition; compare it with an attribute"),
     (
         "color == red",
         10,
         f"color is compared with the attribute red; compare it with a value, and {QUOTES}",
     ),
-    ("price < true", 9, "true is neither more nor less than others; use == or !="),
-    ("null < price", 1, "null is neither more nor less than others; use == or !="),
-    ("price < 1e999", 9, "1e999 is beyond all numbers; use one below 1e308"),
-    (f"price < {'9' * 400}", 9, f"{'9' * 37}... is beyond all numbers; use one below 1e308"),
-    ("price < 30EUR", 9, f"30EUR is no number; {QUOTES} and names in backticks"),
+    ("price < true", 9, "true has no order; use == or !="),
+    ("null < price", 1, "null has no order; use == or !="),
+    ("price < 1e999", 9, "1e999 is too large; use a number below 1e308"),
+    (f"price < {'9' * 400}", 9, f"{'9' * 37}... is too large; use a number below 1e308"),
+    ("price < 30EUR", 9, f"30EUR is not a number; {QUOTES} and names in backticks"),
     ("price < 1.5.2", 12, "expected a comparison, 'and', 'or' or the end, found .2"),
-    ("price < ٣", 9, f"٣ is no number; {QUOTES} and names in backticks"),
+    ("price < ٣", 9, f"٣ is not a number; {QUOTES} and names in backticks"),
     ("top-color == 'red'", 4, "cannot read '-'; put a name that holds it in backticks, and text in quotes"),
     ("price < 3; import os", 10, f'cannot read ";"; {QUOTES}'),
     ("color == “red”", 10, f'cannot read "“"; {QUOTES}'),
     ("color == 'red", 10, "the text that begins here has no closing quote; add it"),
     ('color == "red\\"', 10, "the text that begins here has no closing quote; add it"),
     ("`color == 'red'", 1, "the name that begins here has no closing backtick; add it"),
-    (r"color == 'a\q'", 12, r"no text holds \q; write a backslash as \\, other characters as they are"),
-    (r"color == '\ud83d'", 11, r"no text holds \ud83d; write a backslash as \\, other characters as they are"),
-    (r"color == '\u0000'", 11, r"no text holds \u0000; write a backslash as \\, other characters as they are"),
-    ("color == 'a\0'", 12, r"no text holds the character '\x00'; leave it out"),
-    ("color == '\ud800'", 11, r"no text holds the character '\ud800'; leave it out"),
+    (r"color == 'a\q'", 12, r"\q is not allowed in text; write a backslash as \\, other characters as they are"),
+    (r"color == '\ud83d'", 11, r"\ud83d is not allowed in text; write a backslash as \\, other characters as they are"),
+    (r"color == '\u0000'", 11, r"\u0000 is not allowed in text; write a backslash as \\, other characters as they are"),
+    ("color == 'a\0'", 12, r"the character '\x00' is not allowed; leave it out"),
+    ("color == '\ud800'", 11, r"the character '\ud800' is not allowed; leave it out"),
     ("price == 3 'two\nlines'", 12, "expected a comparison, 'and', 'or' or the end, found 'two lines'"),
     (f"price == 3 '{'x' * 99}'", 12, f"expected a comparison, 'and', 'or' or the end, found '{'x' * 36}..."),
 ]
-DEEP = f"more than {MAX_DEPTH} parentheses and nots stand within one another; use fewer"
+DEEP = f"more than {MAX_DEPTH} parentheses and nots are nested; use fewer"
 HUGE = [
     ("(" * 100_000, MAX_DEPTH + 1, DEEP),
     ("not " * 25_000, 4 * MAX_DEPTH + 1, DEEP),
     ("(" * (MAX_DEPTH + 1) + "a" + ")" * (MAX_DEPTH + 1), MAX_DEPTH + 1, DEEP),
     ("!(" * 40_000, MAX_DEPTH + 1, DEEP),
-    ("[" * 100_000, 1, "expected a test such as price < 30, found '['"),
+    ("[" * 100_000, 1, "expected a condition such as price < 30, found '['"),
     (
         "a or " * 19_999 + "a",
-        5 * MAX_TESTS + 1,
-        f"the filter holds more than {MAX_TESTS} tests; use fewer, or one list after 'in'",
+        5 * MAX_PREDICATES + 1,
+        f"the filter has more than {MAX_PREDICATES} conditions; use fewer, or one list after 'in'",
     ),
     ("1 < " * 25_000, 1, "1 is compared with 1; name an attribute, without quotes"),
-    ("a" * 100_001, MAX_LENGTH + 1, "the filter is 100,001 characters long; at most 100,000 are read"),
+    ("a" * 100_001, MAX_LENGTH + 1, "the filter is 100,001 characters long; use at most 100,000"),
     ('"' + "\\\\" * 49_000, 1, "the text that begins here has no closing quote; add it"),
     ("`" + "``" * 49_000, 1, "the name that begins here has no closing backtick; add it"),
-    ("1" * 99_999 + "x", 1, f"{'1' * 37}... is no number; {QUOTES} and names in backticks"),
+    ("1" * 99_999 + "x", 1, f"{'1' * 37}... is not a number; {QUOTES} and names in backticks"),
     (" " * 99_999 + ";", 100_000, f'cannot read ";"; {QUOTES}'),
 ]
 
 SCHEMA = {
     "price": AttributeType.NUMBER,
     "color": AttributeType.TEXT,
-    "in_stock": AttributeType.TRUTH,
+    "in_stock": AttributeType.BOOLEAN,
     "size": AttributeType.TEXT | AttributeType.NUMBER,
     "note": AttributeType(0),
     "größe (cm)": AttributeType.NUMBER,

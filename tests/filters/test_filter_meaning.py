@@ -6,8 +6,8 @@ from random_filters import trees
 
 from vision_recs.errors import FilterError
 from vision_recs.filters import AttributeType, Filter
+from vision_recs.filters.ast import Not
 from vision_recs.filters.parser import MAX_DEPTH
-from vision_recs.filters.tree import Not
 
 MUG = {
     "category": "mug",
@@ -206,7 +206,7 @@ def test_what_is_as_deep_as_can_be_is_read_again_when_it_was_written(innermost):
 @given(trees())
 def test_not_turns_every_answer_round(tree):
     for attributes in (MUG, {}):
-        assert Not(tree).holds(attributes) is not tree.holds(attributes)
+        assert Not(tree).evaluate(attributes) is not tree.evaluate(attributes)
 
 
 def test_the_attributes_of_a_filter_are_those_that_it_tests():
@@ -218,10 +218,10 @@ def test_the_attributes_of_a_filter_are_those_that_it_tests():
     [
         ("a == 1", AttributeType.NUMBER),
         ("a == 1", AttributeType.NUMBER | AttributeType.TEXT),
-        ("a == 'x' or a", AttributeType.TEXT | AttributeType.TRUTH),
+        ("a == 'x' or a", AttributeType.TEXT | AttributeType.BOOLEAN),
         ("a is null", AttributeType.TEXT),
         ("a in [1, 'x', true, null]", AttributeType(0)),
-        ("a in []", AttributeType.TRUTH),
+        ("a in []", AttributeType.BOOLEAN),
     ],
 )
 def test_a_test_that_can_hold_for_some_item_passes_the_check(expression, schema):

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from random_filters import NAMES, attributes, trees
 
 from vision_recs.filters import AttributeType, Filter
-from vision_recs.filters.parser import MAX_DEPTH, MAX_TESTS
-from vision_recs.store.attributes.bitmaps import Masks
-from vision_recs.store.attributes.format import Columns
-from vision_recs.store.attributes.write import write_columns
+from vision_recs.filters.parser import MAX_DEPTH, MAX_PREDICATES
+from vision_recs.store.attributes.bitmaps import FilterBitmaps
+from vision_recs.store.attributes.format import AttributeColumns
+from vision_recs.store.attributes.write import write_attribute_columns
 from vision_recs.store.items import SCHEMA, Items
 
 
@@ -45,20 +45,20 @@ class Written:
                 name = f"{number:04}"
                 connection.execute("INSERT INTO items VALUES (?, ?)", (name, json.dumps(held, ensure_ascii=False)))
                 connection.executemany(
-                    "INSERT INTO rows VALUES (?, ?, 'x.png', ?, NULL, '{}')",
+                    "INSERT INTO images VALUES (?, ?, 'x.png', ?, NULL, '{}')",
                     [(name, ordinal, place) for ordinal, place in enumerate(places)],
                 )
             connection.commit()
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        write_columns(path, Path(folder) / "columns.bin", items_digest=digest)
+        write_attribute_columns(path, Path(folder) / "columns.bin", items_digest=digest)
         self.items = Items(path)
-        self.columns = Columns(Path(folder) / "columns.bin", items_digest=digest)
+        self.columns = AttributeColumns(Path(folder) / "columns.bin", items_digest=digest)
 
     def by_items(self, where):
-        return Masks(self.items, None, vectors=self.vectors).select(where)
+        return FilterBitmaps(self.items, None, vectors=self.vectors).select(where)
 
     def by_columns(self, where):
-        return Masks(self.items, self.columns, vectors=self.vectors).select(where)
+        return FilterBitmaps(self.items, self.columns, vectors=self.vectors).select(where)
 
     def expected(self, items, where):
         mask = [False] * self.vectors
@@ -188,8 +188,8 @@ def test_a_store_without_items_and_items_without_attributes_are_no_special_case(
 def test_the_longest_and_the_deepest_filter_can_be_asked(tmp_path):
     items = [{"a": number} for number in range(10)]
     written = Written(tmp_path, items, [[place] for place in range(10)])
-    many = " or ".join(f"a == {number}" for number in range(MAX_TESTS))
-    nested = "not (" * (MAX_DEPTH // 2) + " and ".join(["a in [1, 2]"] * MAX_TESTS) + ")" * (MAX_DEPTH // 2)
+    many = " or ".join(f"a == {number}" for number in range(MAX_PREDICATES))
+    nested = "not (" * (MAX_DEPTH // 2) + " and ".join(["a in [1, 2]"] * MAX_PREDICATES) + ")" * (MAX_DEPTH // 2)
     listed = f"a in {list(range(5, 15_000))}"
     for expression, expected in (
         (many, 10),
@@ -223,5 +223,5 @@ def test_the_types_are_those_of_all_groups_together(tmp_path):
     assert written.columns.attribute_types == {
         "a": AttributeType.NUMBER | AttributeType.TEXT,
         "b": AttributeType(0),
-        "c": AttributeType.TRUTH | AttributeType.NUMBER,
+        "c": AttributeType.BOOLEAN | AttributeType.NUMBER,
     }

@@ -7,7 +7,7 @@ from vision_recs.filters import AttributeType, Filter
 from vision_recs.recommend import Policy, Rules, read_policy
 from vision_recs.recommend.rules import Boost, Bounds, Condition, Differ, Exclude, Pin, Same
 
-TEXT, NUMBER, TRUTH = AttributeType.TEXT, AttributeType.NUMBER, AttributeType.TRUTH
+TEXT, NUMBER, TRUTH = AttributeType.TEXT, AttributeType.NUMBER, AttributeType.BOOLEAN
 SCHEMA = {"category": TEXT, "brand": TEXT, "price": NUMBER, "in_stock": TRUTH, "variant_group": TEXT}
 
 
@@ -137,7 +137,7 @@ def test_one_per_can_be_switched_off(write):
         ("[[pin]]\nitem = 'a'\nat = 0", "[[pin]] 1, key 'at'", "is 0, not a place; write at = 1 for the first"),
         ("[[pin]]\nitem = 'a'\nat = true", "[[pin]] 1, key 'at'", "is true, not a place; write at = 1 for the first"),
         ("[[pin]]\nitem='a'\nat=1\nfor='b'", "[[pin]] 1, key 'for'", "is 'b', not a list of names; write for = "),
-        ("[[pin]]\nitem='a'\nat=1\nwhen='('", "[[pin]] 1, key 'when'", "filter, column 2: expected a test"),
+        ("[[pin]]\nitem='a'\nat=1\nwhen='('", "[[pin]] 1, key 'when'", "filter, column 2: expected a condition"),
         ("one_per = ", None, "is not TOML ("),
     ],
 )

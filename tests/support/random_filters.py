@@ -5,7 +5,7 @@ import math
 from hypothesis import strategies as st
 
 from vision_recs.filters import AttributeType
-from vision_recs.filters.tree import And, Compare, Member, Missing, Name, Not, Or, Text, Truth, Value
+from vision_recs.filters.ast import And, Compare, In, IsNull, IsTrue, Name, Not, Or, TextMatch, Value
 
 NAMES = ["a", "b", "price", "größe (cm)", 'q"uote', "back`tick", "", "a.b", "$.a", "[0]", "in", "back\\slash"]
 NUMBERS = [
@@ -53,7 +53,7 @@ def values(which=None):
     kinds = {
         AttributeType.TEXT: texts,
         AttributeType.NUMBER: numbers,
-        AttributeType.TRUTH: st.booleans(),
+        AttributeType.BOOLEAN: st.booleans(),
     }
     chosen = [kind for kind in kinds if which is None or kind & which]
     return st.one_of(*(st.builds(Value, st.just(kind), kinds[kind]) for kind in chosen))
@@ -62,12 +62,14 @@ def values(which=None):
 def leaves(names):
     ordered = AttributeType.TEXT | AttributeType.NUMBER
     return st.one_of(
-        st.builds(Truth, names),
-        st.builds(Missing, names),
+        st.builds(IsTrue, names),
+        st.builds(IsNull, names),
         st.builds(Compare, names, st.just("=="), values()),
         st.builds(Compare, names, st.sampled_from(["<", "<=", ">", ">="]), values(ordered)),
-        st.builds(Member, names, st.lists(values(), max_size=5).map(tuple)),
-        st.builds(Text, names, st.sampled_from(["startswith", "endswith", "contains"]), values(AttributeType.TEXT)),
+        st.builds(In, names, st.lists(values(), max_size=5).map(tuple)),
+        st.builds(
+            TextMatch, names, st.sampled_from(["startswith", "endswith", "contains"]), values(AttributeType.TEXT)
+        ),
     )
 
 

@@ -1,22 +1,29 @@
-"""Which items an answer may hold: `category == "mug" and price < 30 and color in ["red", "blue"] and not in_stock`.
+"""The filter language: which items an answer may have.
 
-compare     `price < 30`, `10 <= price < 30`, `color == "red"`, `color != "red"`; the attribute on either side
-member      `color in ["red", "blue"]`, `color not in ("red", "blue")`
-text        `title.startswith("Str")`, `.endswith`, `.contains`; `title like "Str%"`, with % at the ends only
-missing     `color is null`, `color is not null`; `color == null`, `color != null`
-truth       `in_stock`, `not in_stock`, `in_stock == false`
-together    `and or not`, `&& || !`, `& | ~`, parentheses; the words in any case
+    category == "mug" and price < 30 and color in ["red", "blue"] and not in_stock
+
+comparison  `price < 30`, `10 <= price < 30`, `color == "red"`, `color != "red"`; the attribute on either side
+list        `color in ["red", "blue"]`, `color not in ("red", "blue")`
+text        `title.startswith("Str")`, `.endswith`, `.contains`; `title like "Str%"`, with % only at the ends
+null        `color is null`, `color is not null`; `color == null`, `color != null`
+boolean     `in_stock`, `not in_stock`, `in_stock == false`
+logic       `and or not`, `&& || !`, `& | ~`, parentheses; words in upper or lower case
 values      text in "double" or 'single' quotes with the escapes of JSON, numbers, true, false, null (or None)
-attributes  names as they are; in backticks where they hold other characters: `` `größe (cm)` ``
+attributes  plain names; in backticks where a name has other characters: `` `größe (cm)` ``
 
-It is the grammar that pandas' `query` and Milvus share. An expression becomes a tree and is never evaluated as code.
+It is the grammar that pandas' `query` and Milvus have in common. An expression becomes a syntax tree; it is never
+evaluated as code.
 
-A test of an attribute that an item lacks, or that holds another type there, is false, and `not`, `!=` and `not in` give
-exactly the items that the positive test leaves out, as in pandas: `color != "red"` holds for an item without a color.
-Text is compared by code point, upper case apart from lower case; true and false are no numbers.
+A condition on an attribute that an item does not have, or has with another type, is false. `not`, `!=` and `not in`
+match exactly the items that the positive condition does not match, as in pandas: `color != "red"` matches an item
+without a color. Text is compared by code point, so upper and lower case differ; true and false are not numbers.
+
+parser  from an expression to its syntax tree
+ast     the nodes of the tree, and what each of them means
+filter  `Filter`
 """
 
+from vision_recs.filters.ast import AttributeType
 from vision_recs.filters.filter import Filter
-from vision_recs.filters.tree import AttributeType
 
 __all__ = ["AttributeType", "Filter"]

@@ -1,4 +1,4 @@
-"""A filter: parsed once, fitted to the items, then asked."""
+"""`Filter`: an expression that is parsed once, checked against the attributes of the items, and evaluated."""
 
 from __future__ import annotations
 
@@ -7,33 +7,48 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from vision_recs.errors import FilterError
+from vision_recs.filters.ast import (
+    And,
+    AttributeType,
+    Compare,
+    In,
+    IsNull,
+    IsTrue,
+    Name,
+    Node,
+    Predicate,
+    TextMatch,
+    predicates,
+    short,
+)
 from vision_recs.filters.parser import parse
-from vision_recs.filters.tokens import short
-from vision_recs.filters.tree import And, AttributeType, Compare, Member, Missing, Name, Node, Test, Text, Truth, tests
 from vision_recs.types import Attribute
 
 _NAMED_AT_MOST = 20  # attributes in a message
 _WORDS = {
     AttributeType.TEXT: ("text", "text"),
     AttributeType.NUMBER: ("numbers", "a number"),
-    AttributeType.TRUTH: ("true or false", "true or false"),
+    AttributeType.BOOLEAN: ("true or false", "true or false"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What an item has to be like; `Filter.parse` makes it, `str` writes it so that it parses to an equal one."""
+    """A condition on the attributes of an item.
+
+    `Filter.parse` makes a filter, and `str` writes it as an expression that parses to an equal one.
+    """
 
     tree: Node
     expression: str = field(default="", compare=False, repr=False)
 
     @classmethod
     def parse(cls, expression: str) -> Filter:
-        """Return the filter that *expression* describes (see `vision_recs.filters`); raises FilterError."""
+        """Return the filter of *expression*; `vision_recs.filters` describes the language. Raises FilterError."""
         return cls(parse(expression), expression)
 
     def __and__(self, other: Filter | None) -> Filter:
-        """Return the filter that an item matches which matches both; None is matched by all."""
+        """Return the filter that matches what both filters match; every item matches None."""
         return self if other is None else Filter(And((*_parts(self.tree), *_parts(other.tree))))
 
     def __str__(self) -> str:
@@ -42,44 +57,44 @@ class Filter:
 
     @property
     def attributes(self) -> frozenset[str]:
-        """The names of the attributes that are tested."""
-        return frozenset(test.name.text for test in tests(self.tree))
+        """The names of the attributes that the filter uses."""
+        return frozenset(predicate.name.text for predicate in predicates(self.tree))
 
     def matches(self, attributes: Mapping[str, Attribute]) -> bool:
         """Whether an item with *attributes* matches."""
-        return self.tree.holds(attributes)
+        return self.tree.evaluate(attributes)
 
     def check(self, schema: Mapping[str, AttributeType]) -> None:
-        """Make sure that every test can hold for items with attributes as in *schema*.
+        """Check that the filter fits items with the attributes of *schema*, which has the types of each by its name.
 
-        Raises FilterError for an attribute that *schema* does not name, and for a test that needs another type than
-        those it names. Where an attribute is null in every item, any test of it may stand.
+        Raises FilterError for an attribute that is not in *schema*, and for a condition that no value of the types in
+        *schema* can match. An attribute that is null in every item fits any condition.
         """
-        for test in tests(self.tree):
-            held = schema.get(test.name.text)
+        for predicate in predicates(self.tree):
+            held = schema.get(predicate.name.text)
             if held is None:
-                raise self._error(_unknown(test.name.text, schema), test.name.position)
-            for type_, shown, position in _needs(test):
+                raise self._error(_unknown(predicate.name.text, schema), predicate.name.position)
+            for type_, shown, position in _needs(predicate):
                 if held and not type_ & held:
                     kinds = " or ".join(_WORDS[kind][0] for kind in held)
                     wanted = " or ".join(_WORDS[kind][1] for kind in held)
-                    message = f"{short(str(test.name))} holds {kinds}, never {shown}; compare it with {wanted}"
+                    message = f"{short(str(predicate.name))} holds {kinds}, never {shown}; compare it with {wanted}"
                     raise self._error(message, position)
 
     def _error(self, message: str, position: int) -> FilterError:
         return FilterError(message, expression=self.expression or str(self), position=position)
 
 
-def _needs(test: Test) -> Iterator[tuple[AttributeType, str, int]]:
-    """Yield each type that *test* needs, what of the test needs it, and the column of that."""
-    match test:
-        case Truth(name):
-            yield AttributeType.TRUTH, "true or false", name.position
-        case Compare(_, _, value) | Text(_, _, value):
+def _needs(predicate: Predicate) -> Iterator[tuple[AttributeType, str, int]]:
+    """Yield each type that *predicate* needs, the part of it that needs the type, and the column of that part."""
+    match predicate:
+        case IsTrue(name):
+            yield AttributeType.BOOLEAN, "true or false", name.position
+        case Compare(_, _, value) | TextMatch(_, _, value):
             yield value.type, short(str(value)), value.position
-        case Member(_, values):
+        case In(_, values):
             yield from ((value.type, short(str(value)), value.position) for value in values)
-        case Missing():
+        case IsNull():
             pass
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from vision_recs.errors import FilterError, PolicyError
 from vision_recs.filters import AttributeType, Filter
-from vision_recs.filters.tree import And, Compare, Member, Name, Node, Not, Or, Value
+from vision_recs.filters.ast import And, Compare, In, Name, Node, Not, Or, Value
 from vision_recs.types import Attribute, RuleEffect
 
 QueryItems: TypeAlias = Mapping[str, Mapping[str, Attribute]]
@@ -81,7 +81,7 @@ class Same:
     def filter(self, query_items: QueryItems) -> Filter | None:
         """Return what the answer has to match, or None where no query item has the attribute."""
         values = _values(self.attribute, query_items)
-        return Filter(Member(Name(self.attribute), values)) if values else None
+        return Filter(In(Name(self.attribute), values)) if values else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Differ:
     def filter(self, query_items: QueryItems) -> Filter | None:
         """Return what the answer has to match, or None where no query item has the attribute."""
         values = _values(self.attribute, query_items)
-        return Filter(Not(Member(Name(self.attribute), values))) if values else None
+        return Filter(Not(In(Name(self.attribute), values))) if values else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The tree of a filter: what its parts mean for the attributes of one item, and how they are written."""
+"""The syntax tree of a filter: each node evaluates the attributes of one item, and `str` writes it as an expression."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any, TypeAlias
 
 from vision_recs.types import Attribute
 
-WORDS = frozenset({"and", "or", "not", "in", "is", "like", "null", "none", "true", "false"})
-"""What means something by itself, in any case; an attribute of that name is written in backticks."""
+KEYWORDS = frozenset({"and", "or", "not", "in", "is", "like", "null", "none", "true", "false"})
+"""The words of the language, in upper or lower case; an attribute with such a name is written in backticks."""
 
 _BARE_NAME = re.compile(r"[^\W\d]\w*")
-COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+_QUOTED_AT_MOST = 40
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "<": operator.lt,
     "<=": operator.le,
@@ -26,18 +27,18 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class AttributeType(Flag):
-    """What the items hold under one name: one kind of value, several, or, as `AttributeType(0)`, only null."""
+    """The types of the values that the items have for one attribute; `AttributeType(0)` where all values are null."""
 
     TEXT = auto()
     NUMBER = auto()
-    TRUTH = auto()
+    BOOLEAN = auto()
 
     @classmethod
     def of(cls, value: Attribute) -> AttributeType:
-        """Return the kind of *value*; null has none, and neither has what is no attribute, as a list."""
+        """Return the type of *value*: `AttributeType(0)` for null, and for a value that no attribute has, as a list."""
         match value:
             case bool():
-                return cls.TRUTH
+                return cls.BOOLEAN
             case int() | float():
                 return cls.NUMBER
             case str():
@@ -48,21 +49,21 @@ class AttributeType(Flag):
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """An attribute, and the column where the expression names it."""
+    """The name of an attribute; *position* is its column in the expression, counted from 1."""
 
     text: str
     position: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         """Return the name as it is written, in backticks where it needs them."""
-        if _BARE_NAME.fullmatch(self.text) and self.text.lower() not in WORDS:
+        if _BARE_NAME.fullmatch(self.text) and self.text.lower() not in KEYWORDS:
             return self.text
         return "`" + self.text.replace("`", "``") + "`"
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A literal that is not null, and its column. *type* keeps `true` from being equal to 1."""
+    """A literal that is not null; *position* is its column. *type* keeps `true` from being equal to 1."""
 
     type: AttributeType
     value: str | float
@@ -74,13 +75,13 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """The attribute is true."""
+class IsTrue:
+    """The attribute is true: `in_stock`."""
 
     name: Name
 
-    def holds(self, attributes: Mapping[str, Attribute]) -> bool:
-        """Whether it holds for *attributes*."""
+    def evaluate(self, attributes: Mapping[str, Attribute]) -> bool:
+        """Whether *attributes* match."""
         return attributes.get(self.name.text) is True
 
     def __str__(self) -> str:
@@ -89,13 +90,13 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """The item has no such attribute, or null."""
+class IsNull:
+    """The item does not have the attribute, or it is null: `color is null`."""
 
     name: Name
 
-    def holds(self, attributes: Mapping[str, Attribute]) -> bool:
-        """Whether it holds for *attributes*."""
+    def evaluate(self, attributes: Mapping[str, Attribute]) -> bool:
+        """Whether *attributes* match."""
         return attributes.get(self.name.text) is None
 
     def __str__(self) -> str:
@@ -105,16 +106,16 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """The attribute is of the type of *value* and stands to it as *operator* says: == < <= > or >=."""
+    """The attribute has the type of *value* and compares with it by *operator*: == < <= > or >=."""
 
     name: Name
     operator: str
     value: Value
 
-    def holds(self, attributes: Mapping[str, Attribute]) -> bool:
-        """Whether it holds for *attributes*."""
+    def evaluate(self, attributes: Mapping[str, Attribute]) -> bool:
+        """Whether *attributes* match."""
         found = attributes.get(self.name.text)
-        return AttributeType.of(found) is self.value.type and COMPARE[self.operator](found, self.value.value)
+        return AttributeType.of(found) is self.value.type and OPERATORS[self.operator](found, self.value.value)
 
     def __str__(self) -> str:
         """Return `price < 30`."""
@@ -122,14 +123,14 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """The attribute is one of *values*, type and all."""
+class In:
+    """The attribute is equal to one of *values*, and of the same type: `color in ["red", "blue"]`."""
 
     name: Name
     values: tuple[Value, ...]
 
-    def holds(self, attributes: Mapping[str, Attribute]) -> bool:
-        """Whether it holds for *attributes*."""
+    def evaluate(self, attributes: Mapping[str, Attribute]) -> bool:
+        """Whether *attributes* match."""
         found = attributes.get(self.name.text)
         type_ = AttributeType.of(found)
         return any(value.type is type_ and value.value == found for value in self.values)
@@ -140,15 +141,15 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """The attribute is text of which *value* is a part, where *method* says: startswith, endswith or contains."""
+class TextMatch:
+    """The attribute is text that *method* finds *value* in: startswith, endswith or contains."""
 
     name: Name
     method: str
     value: Value
 
-    def holds(self, attributes: Mapping[str, Attribute]) -> bool:
-        """Whether it holds for *attributes*."""
+    def evaluate(self, attributes: Mapping[str, Attribute]) -> bool:
+        """Whether *attributes* match."""
         found, part = attributes.get(self.name.text), str(self.value.value)
         if not isinstance(found, str):
             return False
@@ -163,35 +164,35 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Whatever *part* leaves out."""
+    """Not *part*: it matches exactly the items that *part* does not match."""
 
     part: Node
 
-    def holds(self, attributes: Mapping[str, Attribute]) -> bool:
-        """Whether it holds for *attributes*."""
-        return not self.part.holds(attributes)
+    def evaluate(self, attributes: Mapping[str, Attribute]) -> bool:
+        """Whether *attributes* match."""
+        return not self.part.evaluate(attributes)
 
     def __str__(self) -> str:
         """Return `color != "red"`, `color not in [...]`, `color is not null`, else `not ...`."""
         match self.part:
             case Compare(name, "==", value):
                 return f"{name} != {value}"
-            case Member(name, values):
+            case In(name, values):
                 return f"{name} not in [{', '.join(map(str, values))}]"
-            case Missing(name):
+            case IsNull(name):
                 return f"{name} is not null"
         return f"not {_grouped(self.part)}"
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All of two or more *parts*."""
+    """All of *parts*, which are two or more."""
 
     parts: tuple[Node, ...]
 
-    def holds(self, attributes: Mapping[str, Attribute]) -> bool:
-        """Whether it holds for *attributes*."""
-        return all(part.holds(attributes) for part in self.parts)
+    def evaluate(self, attributes: Mapping[str, Attribute]) -> bool:
+        """Whether *attributes* match."""
+        return all(part.evaluate(attributes) for part in self.parts)
 
     def __str__(self) -> str:
         """Return `a and b and (c or d)`."""
@@ -200,33 +201,52 @@ class And:
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """Any of two or more *parts*."""
+    """At least one of *parts*, which are two or more."""
 
     parts: tuple[Node, ...]
 
-    def holds(self, attributes: Mapping[str, Attribute]) -> bool:
-        """Whether it holds for *attributes*."""
-        return any(part.holds(attributes) for part in self.parts)
+    def evaluate(self, attributes: Mapping[str, Attribute]) -> bool:
+        """Whether *attributes* match."""
+        return any(part.evaluate(attributes) for part in self.parts)
 
     def __str__(self) -> str:
         """Return `a or b or (c and d)`."""
         return " or ".join(map(_grouped, self.parts))
 
 
-Test: TypeAlias = Truth | Missing | Compare | Member | Text
-Node: TypeAlias = Test | Not | And | Or
+Predicate: TypeAlias = IsTrue | IsNull | Compare | In | TextMatch
+Node: TypeAlias = Predicate | Not | And | Or
 
 
-def tests(node: Node) -> Iterator[Test]:
-    """Yield the leaves of *node*, in the order in which they are written."""
+def predicates(node: Node) -> Iterator[Predicate]:
+    """Yield the predicates of *node*, its leaves, in the order in which they are written."""
     match node:
         case And(parts) | Or(parts):
             for part in parts:
-                yield from tests(part)
+                yield from predicates(part)
         case Not(part):
-            yield from tests(part)
+            yield from predicates(part)
         case _:
             yield node
+
+
+def nesting(node: Node) -> int:
+    """Return how deeply `str` nests parentheses and nots in *node*, the tree of one condition."""
+    match node:
+        case Not(Compare() | In() | IsNull()):
+            return 0
+        case Not(part):
+            return 1 + nesting(part)
+        case And() | Or():
+            return 1
+        case _:
+            return 0
+
+
+def short(text: str) -> str:
+    """Return *text* on one line, cut where it is too long to be quoted in a message."""
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return text if len(text) <= _QUOTED_AT_MOST else text[: _QUOTED_AT_MOST - 3] + "..."
 
 
 def _grouped(node: Node) -> str:
