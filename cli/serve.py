@@ -1,8 +1,7 @@
-"""`visrec serve`: an HTTP API and a web page over the index."""
+"""`visrec serve`: an HTTP API and a web page over a store."""
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,32 +10,44 @@ import typer
 
 from . import options
 
-_LOCAL = ("127.0.0.1", "localhost", "::1")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Host = Annotated[str, typer.Option(metavar="HOST", help="The address to listen on; 0.0.0.0 for all networks.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any port that is free.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes any free port.")]
 Workers = Annotated[
-    int, typer.Option(min=1, max=256, help="Processes, at best one for each core; they share the index.")
+    int,
+    typer.Option(min=1, max=256, help="Worker processes: one for each core is best. They share the index in memory."),
 ]
 RulesFile = Annotated[
-    Path | None, typer.Option("--rules", metavar="FILE", help="The rules of the shop (TOML), for every answer.")
+    Path | None, typer.Option("--rules", metavar="FILE", help="Rules (TOML) that apply to every answer.")
 ]
 TokenFile = Annotated[
     Path | None,
-    typer.Option("--token-file", metavar="FILE", help="Answer only who brings the token in FILE, or in VISREC_TOKEN."),
+    typer.Option("--token-file", metavar="FILE", help="Require the token in FILE, or in the variable VISREC_TOKEN."),
+]
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-hosts",
+        metavar="HOST",
+        help="A host name that clients may use, such as shop.example or *.shop.example; '*' allows all. May be "
+        "repeated. [default: this machine's local names, or all if --host is not local]",
+    ),
 ]
 Cors = Annotated[
     list[str] | None,
-    typer.Option("--cors", metavar="ORIGIN", help="A web site whose pages may ask. May be repeated. [default: none]"),
+    typer.Option(
+        "--cors", metavar="ORIGIN", help="A web site whose pages may call the API. May be repeated. [default: none]"
+    ),
 ]
 AllowUrls = Annotated[
-    bool, typer.Option("--allow-urls", help="Let queries name images by their public addresses, which are fetched.")
+    bool, typer.Option("--allow-urls", help="Accept queries with public URLs of images, which the server downloads.")
 ]
 Preload = Annotated[
-    bool, typer.Option("--preload", help="Load the encoder at the start, so that the first image need not wait.")
+    bool, typer.Option("--preload", help="Load the encoder at the start, so that the first image is not slow.")
 ]
 LogRequests = Annotated[
-    bool, typer.Option("--log-requests", help="Log every request, not only what fails or takes over a second.")
+    bool, typer.Option("--log-requests", help="Log every request, not only those that fail or take over a second.")
 ]
 
 
@@ -47,6 +58,7 @@ def serve(
     workers: Workers = 1,
     rules: RulesFile = None,
     token_file: TokenFile = None,
+    allowed_hosts: AllowedHosts = None,
     cors: Cors = None,
     allow_urls: AllowUrls = False,
     preload: Preload = False,
@@ -54,15 +66,18 @@ def serve(
     weights: options.Weights = None,
     device: options.Device = "auto",
 ) -> None:
-    """Serve similar items over HTTP, with a web page to try it; Ctrl-C stops it."""
+    """Serve similar items over HTTP, with a web page to try it; Ctrl-C stops the server."""
     from vision_recs.recommend import Policy, read_policy
     from vision_recs.serve import Address, ServeOptions
     from vision_recs.serve import serve as run
+    from vision_recs.serve.logs import configure_logging
 
     token = _token(token_file)
     configure_logging()
-    if token is None and host not in _LOCAL:
-        typer.echo(f"visrec: everybody who reaches {host} is answered; --token-file asks for a token", err=True)
+    if token is None and host not in _LOOPBACK:
+        typer.echo(
+            f"visrec: everybody who can reach {host} can use this server; --token-file requires a token", err=True
+        )
     served = ServeOptions(
         store=store,
         policy=Policy() if rules is None else read_policy(rules),
@@ -70,31 +85,21 @@ def serve(
         device=device,
         preload=preload,
         token=token,
-        origins=tuple(_origin(origin) for origin in cors or []),
+        allowed_hosts=tuple(allowed_hosts or (_LOOPBACK if host in _LOOPBACK else ())),
+        cors_origins=tuple(_origin(origin) for origin in cors or []),
         allow_urls=allow_urls,
         log_requests=log_requests,
     )
-    run(served, Address(host, port), workers=workers, configure=configure_logging, started=_say_where)
+    run(served, Address(host, port), workers=workers, configure=configure_logging, started=_print_url)
 
 
-def configure_logging() -> None:
-    """Log as lines of JSON on stderr."""
-    from vision_recs.serve.logs import JsonFormatter
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("visrec").setLevel(logging.INFO)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what strangers send is answered, not logged
-
-
-def _say_where(url: str) -> None:
+def _print_url(url: str) -> None:
     typer.echo(f"visrec serves {url} (Ctrl-C stops it)")
     sys.stdout.flush()
 
 
 def _token(file: Path | None) -> str | None:
-    """Return the token in *file* or VISREC_TOKEN: other users of the machine can read a command line."""
+    """Return the token in *file* or VISREC_TOKEN; a flag would show it to other users of this machine."""
     import os
 
     if file is None:
@@ -112,10 +117,10 @@ def _token(file: Path | None) -> str | None:
 
 
 def _origin(origin: str) -> str:
-    """Return *origin* as a browser names it."""
+    """Return *origin* in the form in which a browser sends it."""
     from urllib.parse import urlsplit
 
     parts = urlsplit(origin)
     if origin != "*" and (parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/")):
-        raise typer.BadParameter(f"{origin!r} is no origin; write https://shop.example", param_hint="--cors")
+        raise typer.BadParameter(f"{origin!r} is not an origin; write https://shop.example", param_hint="--cors")
     return origin.rstrip("/")

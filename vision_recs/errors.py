@@ -22,6 +22,7 @@ VisionRecsError
 ├── UnknownItem             no item has that id; `nearest` holds the ids most like it
 ├── EmptyCatalog          no image of the catalog could be used
 ├── RequestError            a request that the server turns down: `status` is that of HTTP
+├── AddressUnavailable      the server cannot listen on `host` and `port`: the port is taken or not permitted
 └── ImagesSkipped         a strict run met images that could not be used
 
 A message says what happened, the value, and what to do. Attributes are typed fields.
@@ -36,7 +37,7 @@ REASONS = {
     "not-an-image": "no known image format",
     "unsupported": "an image format that this installation cannot decode",
     "truncated": "the image ends too early or its data are damaged",
-    "too-large": "more pixels than the limit",
+    "too-large": "more bytes, pixels or memory than the limit",
     "zero-vector": "the encoder gives the image no direction",
 }
 """Every reason code for which an image is skipped, and what it means."""
@@ -175,6 +176,16 @@ class RequestError(VisionRecsError):
         super().__init__(message)
         self.status = status
         self.retry_after_s = retry_after_s
+
+
+class AddressUnavailable(VisionRecsError):
+    """The server cannot listen on an address."""
+
+    def __init__(self, message: str, *, host: str, port: int) -> None:
+        """Keep the address: *host* and *port*."""
+        super().__init__(message)
+        self.host = host
+        self.port = port
 
 
 class ImagesSkipped(VisionRecsError):

@@ -63,7 +63,7 @@ def test_workers_share_the_port_and_their_figures(sample_store, tmp_path):
         assert len(children) == 2
         for _ in range(20):
             assert get(f"{url}/v1/similar?id=mug-01")[0] == 200
-        counted = 'visrec_request_seconds_count{route="similar",status="200"} 20.0'
+        counted = 'visrec_http_requests_total{route="similar",status="200"} 20.0'
         for _ in range(100):  # a worker counts a request when it has been answered
             text = get(f"{url}/metrics")[1].decode()
             if counted in text:
@@ -124,14 +124,14 @@ def test_what_cannot_be_served_is_a_sentence(visrec, sample_store, tmp_path):
         port = taken.getsockname()[1]
         done = visrec("serve", "--store", sample_store, "--port", str(port))
     assert done.returncode == 1
-    assert done.stderr.startswith(f"visrec: 127.0.0.1 port {port} cannot be listened on")
+    assert done.stderr.startswith(f"visrec: cannot listen on 127.0.0.1 port {port}")
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
     ("arguments", "variables", "words"),
     [
-        (["--cors", "shop.example"], {}, "is no origin"),
+        (["--cors", "shop.example"], {}, "is not an origin"),
         (["--token-file", "missing"], {}, "cannot be read"),
         ([], {"VISREC_TOKEN": " "}, "VISREC_TOKEN is empty"),
         (["--workers", "0"], {}, "workers"),

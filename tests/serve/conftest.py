@@ -14,28 +14,28 @@ from vision_recs.serve import ServeOptions, create_app
 
 
 @contextlib.contextmanager
-def asked(store, **options):
-    """Give a client of an application that serves *store*; it looks for new generations only when it is told to."""
-    app = create_app(ServeOptions(Path(store), poll_s=3600, **options))
+def client_of(store, **options):
+    """Yield a client of an application that serves *store*; it checks for new generations only when a test says so."""
+    app = create_app(ServeOptions(Path(store), poll_interval_s=3600, **options))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def client(sample_store):
-    """A client of the samples, of which nothing is changed."""
-    with asked(sample_store) as client:
+    """A client of a server over the samples; no test changes them."""
+    with client_of(sample_store) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def ask():
-    return asked
+def connect():
+    return client_of
 
 
 @dataclass
 class Server:
-    """The program, started."""
+    """A running `visrec serve`."""
 
     process: subprocess.Popen
     url: str
@@ -52,7 +52,7 @@ class Server:
 
 @contextlib.contextmanager
 def running(store, log, *arguments, **variables):
-    """Run `visrec serve` on any free port, until the end of the block."""
+    """Run `visrec serve` on any free port until the end of the block."""
     program = Path(sys.executable).parent / "visrec"
     with log.open("w") as errors:
         process = subprocess.Popen(
@@ -79,6 +79,6 @@ def serve():
 
 @pytest.fixture(scope="session")
 def server(sample_store, tmp_path_factory):
-    """The program over the samples, of which nothing is changed."""
+    """A running `visrec serve` over the samples; no test changes them."""
     with running(sample_store, tmp_path_factory.mktemp("serve") / "log") as server:
         yield server

@@ -1,4 +1,4 @@
-"""Errors are one JSON shape, and say what to do."""
+"""Errors are problem details (RFC 9457), and say what to do."""
 
 import json
 
@@ -7,48 +7,48 @@ import pytest
 from vision_recs import errors
 from vision_recs.serve import convert
 from vision_recs.serve.app import ROUTES
-from vision_recs.serve.errors import response_of, status_of
+from vision_recs.serve.errors import problem_response, status_of
 
 TINY_GIF = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\4\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
 
 def problem(response, status):
+    """Check that *response* is a problem (RFC 9457) with *status*, and return it."""
     assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/json"
-    error = response.json()["error"]
-    assert set(error) == {"type", "tree", "message", "status", "request_id", "details"}
-    assert error["status"] == status
-    assert error["request_id"] == response.headers["x-request-id"]
-    assert error["tree"][0] == error["type"]
-    assert error["tree"][-1] == "VisionRecsError"
-    assert all(issubclass(getattr(errors, name), errors.VisionRecsError) for name in error["tree"])
-    assert not error["message"].endswith(".")
-    return error
+    assert response.headers["content-type"] == "application/problem+json"
+    found = response.json()
+    assert found["status"] == status
+    assert found["request_id"] == response.headers["x-request-id"]
+    assert found["instance"] == f"urn:visrec:request:{found['request_id']}"
+    name = found["type"].removeprefix("urn:visrec:error:")
+    assert issubclass(getattr(errors, name), errors.VisionRecsError)
+    assert found["title"].replace(" ", "").lower() == name.lower()
+    assert not found["detail"].endswith(".")
+    return found
 
 
 def test_an_unknown_item_names_the_nearest(client):
     error = problem(client.get("/v1/similar", params={"id": "mug-1"}), 404)
-    assert error["type"] == "UnknownItem"
-    assert error["details"]["item"] == "mug-1"
-    assert set(error["details"]["nearest"]) <= {f"mug-0{number}" for number in range(1, 6)}
+    assert (error["type"], error["title"], error["item"]) == ("urn:visrec:error:UnknownItem", "Unknown item", "mug-1")
+    assert set(error["nearest"]) <= {f"mug-0{number}" for number in range(1, 6)}
     problem(client.get("/v1/items/mug-1"), 404)
 
 
 def test_a_wrong_filter_says_where(client):
     error = problem(client.get("/v1/similar", params={"id": "mug-01", "where": "price < and"}), 400)
-    assert (error["type"], error["details"]["expression"]) == ("FilterError", "price < and")
-    assert error["details"]["position"] > 1
+    assert (error["type"], error["expression"]) == ("urn:visrec:error:FilterError", "price < and")
+    assert error["position"] > 1
 
 
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("", "asks for nothing"),
+        ("", "the query is empty"),
         ("id=mug-01&k=0", "$.k"),
         ("id=mug-01&k=1001", "$.k"),
         ("id=mug-01&k=ten", "$.k"),
-        ("id=mug-01&k=1&k=2", "'k' twice"),
-        ("id=mug-01&negative=mug-01", "asked for and asked against"),
+        ("id=mug-01&k=1&k=2", "'k' is given twice"),
+        ("id=mug-01&negative=mug-01", "in items and in negatives"),
         ("id=mug-01&one_per=hue", "one_per"),
         ("id=mug-01&diversity=1", "$.diversity"),
         ("id=mug-01&min_score=nan", "$.min_score"),
@@ -56,8 +56,8 @@ def test_a_wrong_filter_says_where(client):
         ("id=%ff", "UTF-8"),
     ],
 )
-def test_an_address_that_cannot_be_is_a_sentence(client, query, words):
-    assert words in problem(client.get(f"/v1/similar?{query}"), 400)["message"]
+def test_a_url_that_is_not_valid_gets_a_sentence(client, query, words):
+    assert words in problem(client.get(f"/v1/similar?{query}"), 400)["detail"]
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_an_address_that_cannot_be_is_a_sentence(client, query, words):
         b'{"items": ["mug-01"], "policy": {"diversity": "much"}}',
         b'{"items": ["\xff"]}',
         b"[" * 100_000,
-        b'{"urls": [{"url": "https://example.com/a.jpg"}]}',
+        b'{"image_urls": [{"url": "https://example.com/a.jpg"}]}',
     ],
 )
-def test_a_body_that_cannot_be_is_a_sentence(client, body):
+def test_a_body_that_is_not_valid_gets_a_sentence(client, body):
     problem(client.post("/v1/similar", content=body, headers={"content-type": "application/json"}), 400)
 
 
@@ -93,10 +93,10 @@ def test_a_body_that_cannot_be_is_a_sentence(client, body):
 )
 def test_an_image_that_cannot_be_used_says_why(client, data, status, reason):
     error = problem(client.post("/v1/similar/image", content=data, headers={"content-type": "image/gif"}), status)
-    assert (error["type"], error["details"]["reason"]) == ("ImageError", reason)
+    assert (error["type"], error["reason"]) == ("urn:visrec:error:ImageError", reason)
 
 
-def test_a_form_that_cannot_be_read_is_a_sentence(client):
+def test_a_form_that_is_not_valid_gets_a_sentence(client):
     def form(**parts):
         return client.post("/v1/similar/image", **parts)
 
@@ -110,7 +110,7 @@ def test_a_form_that_cannot_be_read_is_a_sentence(client):
     problem(form(content=b"{}", headers={"content-type": "application/json"}), 415)
 
 
-def test_what_is_nowhere_and_what_is_not_done_there(client):
+def test_unknown_paths_and_methods(client):
     problem(client.get("/v1/nothing"), 404)
     problem(client.get("/page/../options.py"), 404)
     problem(client.get("/page/%2e%2e%2foptions.py"), 404)
@@ -120,34 +120,46 @@ def test_what_is_nowhere_and_what_is_not_done_there(client):
     problem(client.post("/v1/similar", content=b"x=1", headers={"content-type": "text/plain"}), 415)
 
 
-def test_what_nobody_foresaw_is_logged_and_kept_from_strangers(client, monkeypatch, caplog):
-    monkeypatch.setattr(convert, "answer_all", lambda *_: 1 / 0)
+def test_an_unforeseen_error_is_logged_and_hidden_from_clients(client, monkeypatch, caplog):
+    monkeypatch.setattr(convert, "query_batch", lambda *_: 1 / 0)
     error = problem(client.get("/v1/similar", params={"id": "mug-01"}), 500)
-    assert "division" not in error["message"]
-    assert error["request_id"] in error["message"]
+    assert "division" not in error["detail"]
+    assert error["request_id"] in error["detail"]
     assert any("ZeroDivisionError" in str(record.exc_info) for record in caplog.records)
 
 
-def test_every_error_of_the_tree_has_a_status_and_its_fields():
-    made = {
-        errors.CatalogError("no id", path="a.csv", line=3): 500,
-        errors.ImageError("too-large", "too many pixels"): 413,
-        errors.WeightsNotFound("no weights"): 503,
-        errors.NoTextTower("no words"): 422,
-        errors.StoreDamaged("damaged"): 500,
-        errors.FilterError("wrong", expression="a <", position=4): 400,
-        errors.UnknownItem("unknown", item="a", nearest=("b", "c")): 404,
-        errors.RequestError("busy", status=503, retry_after_s=7): 503,
+def test_errors_have_a_status_and_their_fields():
+    fields = {
+        errors.CatalogError("no id", path="a.csv", line=3): (500, {}),
+        errors.ImageError("too-large", "too many pixels"): (413, {"reason": "too-large"}),
+        errors.WeightsNotFound("no weights"): (503, {}),
+        errors.NoTextTower("no words"): (422, {}),
+        errors.StoreDamaged("damaged"): (500, {}),
+        errors.FilterError("wrong", expression="a <", position=4): (400, {"expression": "a <", "position": 4}),
+        errors.PolicyError("wrong", path="/srv/rules.toml", key="pin"): (400, {"key": "pin"}),
+        errors.UnknownItem("unknown", item="a", nearest=("b", "c")): (404, {"item": "a", "nearest": ["b", "c"]}),
+        errors.RequestError("busy", status=503, retry_after_s=7): (503, {"retry_after_s": 7}),
     }
-    for error, status in made.items():
+    common = {"type", "title", "status", "detail", "instance", "request_id"}
+    for error, (status, own) in fields.items():
         assert status_of(error) == status
-        response = response_of(error, "7")
-        assert json.loads(response.body)["error"]["type"] == type(error).__name__
-    assert json.loads(response_of(list(made)[6], "").body)["error"]["details"] == {"item": "a", "nearest": ["b", "c"]}
-    assert response_of(list(made)[7], "").headers["retry-after"] == "7"
+        response = problem_response(error, "7")
+        problem = json.loads(response.body)
+        assert problem["type"] == f"urn:visrec:error:{type(error).__name__}"
+        assert {name: value for name, value in problem.items() if name not in common} == own
+        assert response.headers.get("retry-after") == ("7" if "retry_after_s" in own else None)
 
 
-def test_every_status_of_an_error_is_in_the_document():
+def test_a_failure_of_the_server_is_logged_and_its_paths_are_hidden_from_clients(caplog):
+    for error in (errors.StoreDamaged("/srv/store/CURRENT is damaged"), errors.WeightsNotFound("/root/x is missing")):
+        caplog.clear()
+        problem = json.loads(problem_response(error, "abc").body)
+        assert "/" not in problem["detail"]
+        assert "abc" in problem["detail"]
+        assert str(error) in caplog.text
+
+
+def test_every_error_status_is_in_the_document():
     from vision_recs.serve.errors import STATUSES
 
     assert {status for route in ROUTES for status in route.errors} <= set(STATUSES)

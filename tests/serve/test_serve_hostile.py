@@ -1,4 +1,4 @@
-"""A thousand bodies that nobody means well with leave the server answering, with bounded memory."""
+"""A thousand hostile bodies: the server goes on answering, with bounded memory."""
 
 import io
 import json
@@ -94,13 +94,17 @@ def huge_or_of_other_types():
         yield SEED.choice(paths), SEED.choice(kinds), SEED.randbytes(300)
 
 
+def head_of(path, kind, length):
+    lines = f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", f"Content-Length: {length}"
+    return "\r\n".join((*lines, "Connection: close", "", "")).encode("latin-1")
+
+
 def send(port, path, kind, body):
     """Send a request and return the status of the answer, or 0 where the server hung up."""
     length = TOO_MUCH if body == TOO_MUCH else len(body)
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n"
     with closing(socket.create_connection(("127.0.0.1", port), 60)) as connection:
         try:
-            connection.sendall(f"{head}Connection: close\r\n\r\n".encode("latin-1"))
+            connection.sendall(head_of(path, kind, length))
             connection.sendall(bytes(1_000_000) if body == TOO_MUCH else body)
             answer = connection.recv(65536)
         except ConnectionError:
@@ -123,9 +127,7 @@ def test_a_thousand_hostile_bodies_leave_it_answering_with_bounded_memory(serve,
         assert len(every) == 1000
         slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
         for number, connection in enumerate(slow):  # half a head, or a body that never comes
-            head = (
-                b"POST /v1/similar HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
-            )
+            head = head_of("/v1/similar", JSON, 9)
             connection.sendall(head if number % 2 else head[:30])
         with ThreadPoolExecutor(8) as pool:
             statuses = list(pool.map(lambda request: send(server.port, *request), every))
@@ -147,14 +149,14 @@ def test_a_body_that_stays_away_is_not_waited_for():
     from starlette.requests import Request
 
     from vision_recs.errors import RequestError
-    from vision_recs.serve.uploads import read
+    from vision_recs.serve.uploads import read_body
 
     async def never():
         await asyncio.Event().wait()
 
     request = Request({"type": "http", "headers": []}, never)
     with pytest.raises(RequestError) as late:
-        asyncio.run(read(request, 10, 0.01))
+        asyncio.run(read_body(request, max_bytes=10, timeout_s=0.01))
     assert late.value.status == 408
 
 
@@ -183,7 +185,7 @@ def test_a_server_that_is_told_to_stop_answers_what_it_has_begun(serve, sample_s
         for thread in threads:
             thread.start()
         waiting = b""
-        while b'visrec_waiting{lane="images"} 4.0' not in waiting:
+        while b'visrec_queue_depth{queue="images"} 4.0' not in waiting:
             assert not statuses, "answered before it could be stopped"
             with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as response:
                 waiting = response.read()

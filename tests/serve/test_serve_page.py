@@ -107,7 +107,7 @@ def test_words_find_an_item_as_they_are_typed(visit):
     page.go_back()
     page.go_back()
     expect(page.locator("#title")).to_have_text("The catalog")
-    expect(page.locator("#words")).to_have_value("")
+    expect(page.locator("#search")).to_have_value("")
 
 
 def test_likes_and_dislikes_gather_in_the_tray(visit, client):
@@ -133,7 +133,7 @@ def test_likes_and_dislikes_gather_in_the_tray(visit, client):
 def test_filters_and_ranges_narrow_what_is_shown(visit, client):
     page = visit("/?like=mug-01")
     page.locator("fieldset:has(legend:text-is('category')) .option:has-text('bowl') input").check()
-    expect(page.locator("#active")).to_have_text("1")
+    expect(page.locator("#filter-count")).to_have_text("1")
     assert cards(page) == answer(client, id="mug-01", where='`category` in ["bowl"]')
     slider = page.get_by_label("price to")
     slider.focus()
@@ -148,7 +148,7 @@ def test_filters_and_ranges_narrow_what_is_shown(visit, client):
     assert set(cards(page)) <= {item for item, price in prices.items() if price <= top}
 
 
-def test_the_slider_asks_for_variety(visit, client):
+def test_the_slider_sets_the_diversity(visit, client):
     page = visit("/?like=mug-01")
     page.locator("#diversity").fill("0.6")
     page.wait_for_url("**diversity=0.6")
@@ -197,8 +197,8 @@ def test_why_shows_the_images_that_met(visit):
     page.locator(".card .score").first.click()
     dialog = page.locator("#details")
     expect(dialog.locator("h2")).to_have_text("Striped mug, white and coral")
-    expect(dialog.locator(".cos")).to_have_text("0.93")
-    expect(dialog.locator(".meeting img")).to_have_count(2)
+    expect(dialog.locator(".cosine")).to_have_text("0.93")
+    expect(dialog.locator(".term img")).to_have_count(2)
     expect(dialog.locator("dd.shared").first).to_have_text("mug")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
@@ -277,10 +277,10 @@ def test_a_token_lets_a_browser_in(visit, serve, sample_store, tmp_path):
     with serve(sample_store, tmp_path / "log", VISREC_TOKEN="open sesame") as server:
         page = visit("/?like=mug-01", url=server.url)
         page.locator("#token").fill("wrong")
-        page.get_by_role("button", name="Come in").click()
-        expect(page.locator("#door-wrong")).to_have_text("That is not the token.")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.locator("#login-error")).to_have_text("This is not the token.")
         page.locator("#token").fill("open sesame")
-        page.get_by_role("button", name="Come in").click()
+        page.get_by_role("button", name="Log in").click()
         expect(page.locator(".card").first).to_be_visible()
         expect(page.locator(".card img").first).to_have_js_property("naturalWidth", 320)
         page.close()  # before the server

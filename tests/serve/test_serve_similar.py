@@ -4,7 +4,6 @@ import json
 import urllib.request
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import vision_recs
@@ -54,7 +53,7 @@ def test_everything_of_a_policy_can_be_said_in_the_address(client, shop):
     )
     query = Query(items=("mug-01", "vase-02"), negatives=("lamp-05",), k=7, where=Filter.parse("price < 100"))
     policy = Policy(one_per="category", exclude=frozenset({"mug-02"}), min_score=0.2, diversity=0.3)
-    assert said(response) == meant(shop.answer(query, policy))
+    assert said(response) == meant(shop.query(query, policy))
 
 
 def test_one_per_item_shows_all_variants(client, shop):
@@ -81,7 +80,7 @@ def test_a_query_has_weights_and_a_policy(client, shop):
     )
     policy = Policy(one_per=None, where=Filter.parse("in_stock"), diversity=0.1, exclude=frozenset({"bottle-03"}))
     response = client.post("/v1/similar", json=body)
-    expected = shop.answer(query, policy)
+    expected = shop.query(query, policy)
     assert said(response) == meant(expected)
     first, explanation = response.json()["matches"][0]["explanation"], expected[0].explanation
     assert [(part["query"], part["weight"], part["score"]) for part in first["terms"]] == [
@@ -94,7 +93,7 @@ def test_a_history_is_answered_by_its_interests(client, shop):
     seen = [{"id": "lamp-05", "time": 1_700_000_000}, {"id": "mug-01", "time": 1_690_000_000, "weight": 3}]
     response = client.post("/v1/similar", json={"history": seen, "k": 5})
     history = History((Event("lamp-05", 1_700_000_000), Event("mug-01", 1_690_000_000, 3)))
-    assert said(response) == meant(shop.answer(Query(history=history, k=5)))
+    assert said(response) == meant(shop.query(Query(history=history, k=5)))
     assert [(each["id"], each["share"]) for each in response.json()["interests"]] == [
         (interest.medoid, round(interest.share, 6)) for interest in shop.interests(history)
     ]
@@ -115,15 +114,15 @@ def test_images_of_a_form_are_asked_for_with_the_rest_of_a_query(client, shop, s
     query = {"items": ["vase-02"], "negatives": ["lamp-05"], "k": 4, "explain": True}
     files = [("image", (name, each, "image/jpeg")) for name, each in zip(names, data, strict=True)]
     response = client.post("/v1/similar/image", data={"query": json.dumps(query)}, files=files)
-    expected = shop.answer(Query(items=("vase-02",), images=tuple(data), negatives=("lamp-05",), k=4))
+    expected = shop.query(Query(items=("vase-02",), images=tuple(data), negatives=("lamp-05",), k=4))
     assert said(response) == meant(expected)
     asked = [part["query"] for part in response.json()["matches"][0]["explanation"]["terms"]]
     assert asked == ["vase-02", *names, "lamp-05"]
 
 
-def test_the_rules_that_the_server_was_started_with_hold_for_every_answer(ask, sample_store, sample_images, shop):
+def test_the_rules_that_the_server_was_started_with_hold_for_every_answer(connect, sample_store, sample_images, shop):
     policy = vision_recs.read_policy(sample_images / "rules.toml")
-    with ask(sample_store, policy=policy) as client:
+    with connect(sample_store, policy=policy) as client:
         response = client.get("/v1/similar", params={"id": "mug-01", "k": 5})
         assert said(response) == meant(shop.similar("mug-01", k=5, policy=policy))
         assert response.json()["matches"][1]["explanation"]["effects"] == [
@@ -131,11 +130,11 @@ def test_the_rules_that_the_server_was_started_with_hold_for_every_answer(ask, s
         ]
 
 
-def test_words_need_an_encoder_that_reads_them(client):
+def test_texts_need_an_encoder_that_supports_text(client):
     response = client.get("/v1/similar", params={"text": "a striped mug"})
     assert response.status_code == 422
-    assert response.json()["error"]["tree"] == ["NoTextTower", "EncoderError", "VisionRecsError"]
-    assert client.get("/v1/info").json()["reads_text"] is False
+    assert response.json()["type"] == "urn:visrec:error:NoTextTower"
+    assert client.get("/v1/info").json()["supports_text"] is False
 
 
 def test_an_answer_is_known_by_its_generation_until_there_is_another(client):
@@ -162,16 +161,16 @@ def test_a_query_by_id_loads_neither_torch_nor_openvino(serve, sample_store, tmp
     assert "libopenvino" not in maps
 
 
-def test_words_are_asked_for_where_the_encoder_reads_them(ask, sample_store, shop, monkeypatch):
+def test_texts_are_answered_if_the_encoder_supports_text(connect, sample_store, shop, monkeypatch):
     """The encoder of the samples has no text tower: one that knows a single sentence stands in for it."""
 
     def texts(_, asked):
         assert list(asked) == ["a striped mug"]
-        return shop.store.vectors(np.array([shop.store.images("mug-01")[0].position]))
+        return shop.items.vectors_of([shop.items.images("mug-01")[0].digest])
 
     monkeypatch.setattr(QueryEncoder, "texts", texts)
-    expected = shop.answer(Query(items=("vase-02",), texts=(Weighted("a striped mug", 2.0),), k=4))
-    with ask(sample_store) as client:
+    expected = shop.query(Query(items=("vase-02",), texts=(Weighted("a striped mug", 2.0),), k=4))
+    with connect(sample_store) as client:
         body = {"items": ["vase-02"], "texts": [{"text": "a striped mug", "weight": 2}], "k": 4}
         assert said(client.post("/v1/similar", json=body)) == meant(expected)
         first = client.get("/v1/similar", params={"text": "a striped mug", "k": 1}).json()["matches"][0]
@@ -182,5 +181,5 @@ def test_words_are_asked_for_where_the_encoder_reads_them(ask, sample_store, sho
     ("encoder", "reads"),
     [("clip", True), ("siglip2", True), ("hf-hub:a/b", True), ("efficientnet-lite0", False), ("my own", False)],
 )
-def test_which_encoders_read_words(encoder, reads):
+def test_which_encoders_support_text(encoder, reads):
     assert reads_text(encoder) is reads

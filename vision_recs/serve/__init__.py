@@ -1,16 +1,24 @@
-"""Serving: an HTTP application over a published store, and its web page.
+"""The HTTP server: an ASGI application over a store, its web page, and the processes that run it.
 
-options server       what is served and how; the processes that do it
-application routing  the routes, and what calls their handlers; openapi describes them, problems says what went wrong
-similar catalog    the handlers: similar items; items, facets and thumbnails; operation: what is served, and the page
-messages asking      what travels as JSON; from there to a `Query` and a `Policy`, and back
-service lanes        what handlers share; a thread for each kind of work, with a bounded queue
-gathering            the lane of queries, on which those that wait are answered together
-shop editions        the generation that answers, and how another one replaces it; remembered: its items in memory
-lookup facets        what is derived from the items: their words and values; thumbnails: small images, made once
-bodies urls          what strangers send, within limits; images from public addresses
-front metrics logs   every request: token, request id, headers, figures, a line of JSON
-page/                the page: HTML, CSS and JavaScript as a browser reads them
+options       `ServeOptions` and `Limits`: timeouts, bounds on bodies and on waiting requests (rate limits)
+server        the processes: a supervisor and its workers (granian), the port, signals
+app           the routes, and `create_app`, which puts the application together
+middleware    around every request: request id, authentication, security headers, errors, metrics, the request log
+auth          tokens, session cookies, allowed hosts
+routing       from a request to the typed arguments of a handler; validation, ETags (caching by browsers and proxies)
+schemas       the JSON of requests and responses; `openapi` makes the OpenAPI document of them
+errors        problem details (RFC 9457) and the HTTP status of each error
+handlers/     similar (queries), items (items, facets, thumbnails), admin (info, health, readiness, metrics, login)
+convert       between schemas and the types of the library
+uploads       bodies with JSON, images and forms; `fetch` downloads images from URLs
+state         what handlers share in a worker
+executors     a thread and a bounded queue for each kind of work; batching of queries that wait
+reloader      snapshots of the store, and their replacement by a new generation
+cached_items  the items of a snapshot, cached in memory
+item_search   full-text search and facets, cached on disk
+thumbnails    small JPEGs of images, cached on disk
+metrics       metrics for Prometheus; `logs` formats the log as JSON
+page/         the web page: HTML, CSS and JavaScript, without a build step
 """
 
 from __future__ import annotations

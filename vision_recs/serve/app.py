@@ -14,18 +14,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from vision_recs.errors import RequestError
 from vision_recs.serve.handlers import admin, items
 from vision_recs.serve.handlers import similar as similar_items
-from vision_recs.serve.middleware import Front
-from vision_recs.serve.openapi import document
+from vision_recs.serve.middleware import RequestMiddleware
+from vision_recs.serve.openapi import openapi_document
 from vision_recs.serve.options import ServeOptions
-from vision_recs.serve.routing import Call, Route, endpoints
+from vision_recs.serve.routing import Context, Route, endpoints
 from vision_recs.serve.schemas import NoParameters
-from vision_recs.serve.state import Service
+from vision_recs.serve.state import AppState
 
 IMAGE_TYPES = ("image/*", "application/octet-stream", "multipart/form-data")
 
 
-async def openapi(call: Call, parameters: NoParameters) -> Response:  # noqa: ARG001
-    """Give this document."""
+async def openapi(context: Context, parameters: NoParameters) -> Response:  # noqa: ARG001
+    """Return this document."""
     return Response(_DOCUMENT, media_type="application/json")
 
 
@@ -36,55 +36,56 @@ ROUTES = (
         "POST",
         "/v1/similar/image",
         similar_items.similar_to_image,
-        uploads=IMAGE_TYPES,
+        upload_types=IMAGE_TYPES,
         errors=(404, 408, 413, 415, 422),
     ),
     Route("GET", "/v1/items", items.items, cacheable=True),
     Route("GET", "/v1/items/{id:path}", items.item, cacheable=True, errors=(404,)),
     Route("GET", "/v1/facets", items.facets, cacheable=True),
-    Route("GET", "/v1/thumbnails/{digest}", items.thumbnail, answers="image/jpeg", errors=(404, 413, 415, 422)),
+    Route("GET", "/v1/thumbnails/{digest}", items.thumbnail, media_type="image/jpeg", errors=(404, 413, 415, 422)),
     Route("GET", "/v1/info", admin.info, public=True),
     Route("POST", "/v1/session", admin.session, status=204, public=True, errors=(408, 413, 415)),
     Route("GET", "/healthz", admin.healthz, public=True),
     Route("GET", "/readyz", admin.readyz, public=True),
-    Route("GET", "/metrics", admin.metrics, answers="text/plain"),
-    Route("GET", "/openapi.json", openapi, answers="application/json", public=True),
-    Route("GET", "/", admin.page, answers="text/html", public=True),
-    Route("GET", "/page/{file}", admin.page_file, answers="text/html", public=True, errors=(404,)),
+    Route("GET", "/metrics", admin.metrics, media_type="text/plain"),
+    Route("GET", "/openapi.json", openapi, media_type="application/json", public=True),
+    Route("GET", "/", admin.page, media_type="text/html", public=True),
+    Route("GET", "/page/{file}", admin.page_file, media_type="text/html", public=True, errors=(404,)),
 )
-"""Every address that is served."""
+"""Every path that is served."""
 
-_DOCUMENT = document(ROUTES)
+_DOCUMENT = openapi_document(ROUTES)
 
 
 def create_app(options: ServeOptions) -> ASGIApp:
-    """Return the ASGI application that serves the store of *options*, which is opened now; raises StoreError.
+    """Return the ASGI application that serves the store of *options*; opens the store, and raises StoreError.
 
-    Its lifespan closes the store. It logs to `visrec.serve` and `visrec.requests`, which it does not configure.
+    The lifespan of the application closes the store. Its loggers are below `vision_recs.serve`; it does not configure
+    logging.
     """
-    service = Service(options)
-    routes = Router(endpoints(service, ROUTES), default=_nowhere, redirect_slashes=False)
-    app: ASGIApp = Front(routes, service, public=frozenset(route.path for route in ROUTES if route.public))
-    if options.origins:
-        app = CORSMiddleware(  # outside: a browser asks for leave without a token, and reads errors too
+    state = AppState(options)
+    router = Router(endpoints(state, ROUTES), default=_not_found, redirect_slashes=False)
+    app: ASGIApp = RequestMiddleware(router, state, public=frozenset(route.path for route in ROUTES if route.public))
+    if options.cors_origins:
+        app = CORSMiddleware(  # outermost: a preflight request has no token, and a browser reads errors too
             app,
-            allow_origins=options.origins,
+            allow_origins=options.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type", "if-none-match", "x-request-id"],
             expose_headers=["etag", "x-request-id", "retry-after"],
             max_age=600,
         )
-    return _with_lifespan(app, service)
+    return _with_lifespan(app, state)
 
 
-def _with_lifespan(app: ASGIApp, service: Service) -> ASGIApp:
+def _with_lifespan(app: ASGIApp, state: AppState) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await service.start()
+        await state.start()
         try:
             yield
         finally:
-            await service.stop()
+            await state.stop()
 
     router = Router(lifespan=lifespan)
 
@@ -94,5 +95,5 @@ def _with_lifespan(app: ASGIApp, service: Service) -> ASGIApp:
     return serve
 
 
-async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - an ASGI application
-    raise RequestError(f"there is nothing at {scope['path']}; see /openapi.json", status=404)
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - an ASGI application
+    raise RequestError(f"the path {scope['path'][:200]!r} does not exist; see /openapi.json", status=404)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from vision_recs.store.items import Items, StoredImage
-from vision_recs.types import Attribute, Row
+from vision_recs.store.items import Items
+from vision_recs.types import Attribute, ItemImage, Row
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -25,7 +25,7 @@ class RememberedItems(Items):
         self._most = most
         self._attributes_of: dict[str, dict[str, Attribute] | None] = {}
         self._attributes_shown: dict[tuple[str, str], dict[str, Attribute]] = {}
-        self._images_of: dict[str, list[StoredImage]] = {}
+        self._images_of: dict[str, list[ItemImage]] = {}
         self._rows_at: dict[tuple[int, int], list[Row]] = {}
         self._position_of: dict[str, int] = {}
 
@@ -38,7 +38,12 @@ class RememberedItems(Items):
                 self._remember(self._attributes_of, item, known)
         return known
 
-    def images(self, item: str) -> list[StoredImage]:
+    def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
+        """Return what `Items.attributes_of` does."""
+        known = {item: self.attributes(item) for item in items}
+        return {item: attributes for item, attributes in known.items() if attributes is not None}
+
+    def images(self, item: str) -> list[ItemImage]:
         """Return what `Items.images` does."""
         known = self._images_of.get(item)
         if known is None:
@@ -47,8 +52,8 @@ class RememberedItems(Items):
                 self._remember(self._images_of, item, known)
         return known
 
-    def shown(self, images: Iterable[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
-        """Return what `Items.shown` does."""
+    def match_attributes(self, images: Sequence[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
+        """Return what `Items.match_attributes` does."""
         return [self._attributes_shown.get(each) or self._shown(*each) for each in images]
 
     def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:

@@ -1,4 +1,4 @@
-"""From what travels to a `Query` and a `Policy`, and from matches to what travels."""
+"""Conversion between the schemas of the API and the types of the library: queries and policies in, matches out."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from vision_recs.recommend import EVERY_ITEM, Event, History, Policy, Query, Rec
 from vision_recs.serve import schemas
 
 
-def query_of(asked: schemas.QueryBody, images: Sequence[Weighted[bytes]] = ()) -> Query:
-    """Return the query that *asked* and *images* make; raises RequestError and FilterError."""
-    history = tuple(Event(seen.id, seen.time, seen.weight) for seen in asked.history)
+def to_query(body: schemas.QueryBody, images: Sequence[Weighted[bytes]] = ()) -> Query:
+    """Return the query of *body* and *images*; raises RequestError and FilterError."""
+    history = tuple(Event(event.id, event.time, event.weight) for event in body.history)
     try:
         return Query(
-            items=tuple(_item(item) for item in asked.items),
+            items=tuple(_to_item(item) for item in body.items),
             images=tuple(images),
-            texts=tuple(text if isinstance(text, str) else Weighted(text.text, text.weight) for text in asked.texts),
-            negatives=tuple(_item(item) for item in asked.negatives),
+            texts=tuple(text if isinstance(text, str) else Weighted(text.text, text.weight) for text in body.texts),
+            negatives=tuple(_to_item(item) for item in body.negatives),
             history=History(history) if history else None,
-            k=asked.k,
-            where=filter_of(asked.where),
-            explain=asked.explain,
+            k=body.k,
+            where=to_filter(body.where),
+            explain=body.explain,
         )
     except ValueError as error:
         raise RequestError(str(error)) from None
 
 
-def body_of(parameters: schemas.PolicyParameters) -> schemas.QueryBody:
-    """Return what *parameters* of an address say, as a body would."""
+def to_query_body(parameters: schemas.PolicyParameters) -> schemas.QueryBody:
+    """Return the parameters of a URL as a body."""
     policy = schemas.PolicyBody(exclude=parameters.exclude)
     if parameters.one_per is not None:
         policy.one_per = None if parameters.one_per == EVERY_ITEM else parameters.one_per
@@ -47,89 +47,95 @@ def body_of(parameters: schemas.PolicyParameters) -> schemas.QueryBody:
     return body
 
 
-def policy_of(asked: schemas.PolicyBody, base: Policy) -> Policy:
-    """Return *base* with what *asked* says in its place; raises FilterError and PolicyError."""
+def to_policy(body: schemas.PolicyBody, default: Policy) -> Policy:
+    """Return *default* with the fields that *body* sets; raises FilterError and PolicyError.
+
+    Excluded items and filters of *default* stay in force: those of *body* are added.
+    """
     changes: dict[str, object] = {}
-    if asked.one_per is not UNSET:
-        changes["one_per"] = asked.one_per
-    if asked.min_score is not UNSET:
-        changes["min_score"] = asked.min_score
-    if asked.diversity is not UNSET:
-        changes["diversity"] = asked.diversity
-    if asked.exclude:
-        changes["exclude"] = base.exclude.union(asked.exclude)
-    if asked.where is not None:
-        changes["where"] = base.matching(Filter.parse(asked.where))
-    return replace(base, **changes) if changes else base  # type: ignore[arg-type] # each of its own field's type
+    if body.one_per is not UNSET:
+        changes["one_per"] = body.one_per
+    if body.min_score is not UNSET:
+        changes["min_score"] = body.min_score
+    if body.diversity is not UNSET:
+        changes["diversity"] = body.diversity
+    if body.exclude:
+        changes["exclude"] = default.exclude.union(body.exclude)
+    if body.where is not None:
+        changes["where"] = default.matching(Filter.parse(body.where))
+    return replace(default, **changes) if changes else default  # type: ignore[arg-type] # each of its own field's type
 
 
-def filter_of(where: str | None) -> Filter | None:
-    """Return the filter that *where* describes; raises FilterError."""
+def to_filter(where: str | None) -> Filter | None:
+    """Return the filter *where*; raises FilterError."""
     return None if where is None else Filter.parse(where)
 
 
-def answer_all(
+def query_batch(
     recommender: Recommender, bodies: Sequence[schemas.QueryBody], policy: Policy
-) -> list[schemas.Similar | Exception]:
-    """Return for each of *bodies* its answer under *policy*, the server's own, or the error that it comes to."""
-    outcomes: dict[int, schemas.Similar | Exception] = {}
-    understood: dict[int, tuple[Query, Policy]] = {}
+) -> list[schemas.SimilarItems | Exception]:
+    """Return, for each of *bodies*, its answer, or the error that it raises; *policy* is the policy of the server."""
+    outcomes: dict[int, schemas.SimilarItems | Exception] = {}
+    valid: dict[int, tuple[Query, Policy]] = {}
     for number, body in enumerate(bodies):
         try:
-            understood[number] = query_of(body), policy_of(body.policy, policy)
+            valid[number] = to_query(body), to_policy(body.policy, policy)
         except VisionRecsError as error:
             outcomes[number] = error
-    found = recommender.answer_all(list(understood.values()))
-    for (number, (query, _)), matches in zip(understood.items(), found, strict=True):
+    found = recommender.query_batch(list(valid.values()))
+    for (number, (query, _)), matches in zip(valid.items(), found, strict=True):
         try:
-            outcomes[number] = answer_of(recommender, query, matches) if isinstance(matches, list) else matches
+            outcomes[number] = to_similar_items(recommender, query, matches) if isinstance(matches, list) else matches
         except VisionRecsError as error:
             outcomes[number] = error
     return [outcomes[number] for number in range(len(bodies))]
 
 
-def answer_of(recommender: Recommender, query: Query, matches: Sequence[types.Match]) -> schemas.Similar:
-    """Return the answer to *query*, for which *recommender* found *matches*."""
+def to_similar_items(recommender: Recommender, query: Query, matches: Sequence[types.Match]) -> schemas.SimilarItems:
+    """Return the answer that holds *matches*, which *recommender* found for *query*."""
     interests = [] if query.history is None else recommender.interests(query.history)
-    return schemas.Similar(
-        recommender.store.generation,
-        [_match(rank, match) for rank, match in enumerate(matches, 1)],
+    return schemas.SimilarItems(
+        recommender.items.generation,
+        [_to_match(rank, match) for rank, match in enumerate(matches, 1)],
         [schemas.Interest(each.medoid, list(each.items), round(each.share, 6)) for each in interests],
     )
 
 
-def thumbnail_of(digest: str) -> str:
-    """Return where the thumbnail of an image is."""
+def thumbnail_url(digest: str) -> str:
+    """Return the URL of the thumbnail of an image."""
     return f"/v1/thumbnails/{digest}"
 
 
-def attributes_of(attributes: Mapping[str, types.Attribute]) -> dict[str, schemas.Value]:
-    """Return *attributes* as they travel."""
+def to_attributes(attributes: Mapping[str, types.Attribute]) -> dict[str, schemas.Value]:
+    """Return *attributes* as a dictionary, without a copy if they are one."""
     return attributes if isinstance(attributes, dict) else dict(attributes)
 
 
-def _item(item: str | schemas.Asked) -> str | Weighted[str]:
+def _to_item(item: str | schemas.WeightedItem) -> str | Weighted[str]:
     if isinstance(item, str):
         return item
     return item.id if item.weight is None else Weighted(item.id, item.weight)
 
 
-def _match(rank: int, match: types.Match) -> schemas.Match:
+def _to_match(rank: int, match: types.Match) -> schemas.Match:
     return schemas.Match(
         rank,
         match.id,
         round(match.score, 6),
         match.image,
-        thumbnail_of(match.digest),
-        attributes_of(match.attributes),
-        None if match.explanation is None else _explanation(match.explanation),
+        thumbnail_url(match.digest),
+        to_attributes(match.attributes),
+        None if match.explanation is None else _to_explanation(match.explanation),
     )
 
 
-def _explanation(explanation: types.Explanation) -> schemas.Explanation:
+def _to_explanation(explanation: types.Explanation) -> schemas.Explanation:
     return schemas.Explanation(
-        [schemas.TermScore(p.kind, p.query, p.weight, round(p.score, 6), p.image) for p in explanation.terms],
-        attributes_of(explanation.shared),
+        [
+            schemas.TermScore(term.kind, term.query, term.weight, round(term.score, 6), term.image)
+            for term in explanation.terms
+        ],
+        to_attributes(explanation.shared),
         [schemas.RuleEffect(effect.rule, effect.score_delta, effect.position) for effect in explanation.effects],
         list(explanation.relaxed),
     )

@@ -1,18 +1,20 @@
-"""Errors as JSON, all in one shape, and the status that belongs to each."""
+"""Errors over HTTP: problem details (RFC 9457, `application/problem+json`), and the status of each error."""
 
 from __future__ import annotations
 
 import logging
-import math
-from typing import Final
+import re
+from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
 
 from vision_recs import errors
-from vision_recs.serve.schemas import Problem, ProblemAnswer
+from vision_recs.serve.schemas import Problem
 
-log = logging.getLogger("visrec.serve")
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
 
 _STATUS: Final = {
     errors.UnknownItem: 404,
@@ -26,25 +28,29 @@ _STATUS: Final = {
 }
 _STATUS_OF_REASON: Final = {"missing": 404, "unsupported": 415, "too-large": 413}
 STATUSES: Final = {
-    400: "the request cannot be understood, or says what cannot be",
-    401: "the token is missing or wrong",
-    404: "there is no such item or image",
-    405: "the method is not one of this address",
-    406: "there is nothing in a form that is accepted",
-    408: "the body took too long to arrive",
-    413: "the body, or an image in it, is too large",
-    415: "the body is not of a type that is read here",
-    422: "the image or the text cannot be used",
-    500: "the server failed",
-    503: "too many requests wait, or the encoder is not to be had",
+    400: "The request is malformed, or a value in it is not valid.",
+    401: "The token is missing or wrong.",
+    404: "The item, image or path does not exist.",
+    405: "The path does not support the method.",
+    408: "The body took too long to arrive.",
+    413: "The body, or an image in it, is too large.",
+    415: "The media type of the body is not supported.",
+    421: "The server does not answer for the host of the request.",
+    422: "The image, URL or text cannot be used.",
+    429: "Too many requests bring a wrong token.",
+    500: "The server failed.",
+    503: "Too many requests are waiting, or the encoder is not available.",
 }
-"""What each status of an error means, for the OpenAPI document."""
+"""What each error status means, for the OpenAPI document."""
+
+_FIELDS: Final = ("item", "nearest", "reason", "expression", "position", "key", "retry_after_s")
+"""The fields of errors that clients see: never a path of this machine."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 def status_of(error: errors.VisionRecsError) -> int:
-    """Return the status of HTTP for *error*."""
+    """Return the HTTP status for *error*."""
     if isinstance(error, errors.RequestError):
         return error.status
     if isinstance(error, errors.ImageError) and error.reason in _STATUS_OF_REASON:
@@ -52,34 +58,54 @@ def status_of(error: errors.VisionRecsError) -> int:
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
 
 
-def response_of(error: Exception, request_id: str) -> Response:
-    """Return what is answered for *error*; one that is nobody's request is logged, and its text kept from strangers."""
-    if not isinstance(error, errors.VisionRecsError):
-        log.error("a request failed", exc_info=error, extra={"event": "failed", "request_id": request_id})
-        error = errors.RequestError(
-            f"the server failed; its log has more under the request id {request_id}", status=500
-        )
-    status = status_of(error)
-    if status >= 500 and not isinstance(error, errors.RequestError):  # noqa: PLR2004 - what is the server's fault
-        log.error("%s", error, extra={"event": "failed", "request_id": request_id})
+def problem_response(error: Exception, request_id: str) -> Response:
+    """Return the response for *error*.
+
+    An error that is the fault of the server, not of the request, is logged, and the client learns the request id only:
+    its message may hold paths of this machine.
+    """
+    if isinstance(error, errors.RequestError):
+        status, detail = error.status, str(error)
+    else:
+        status = status_of(error) if isinstance(error, errors.VisionRecsError) else 500
+        detail = str(error) if status < 500 else _log_failure(error, status, request_id)  # noqa: PLR2004
+    name = type(error).__name__ if isinstance(error, errors.VisionRecsError) else "VisionRecsError"
     headers = {"cache-control": "no-store"}
-    if isinstance(error, errors.RequestError) and error.retry_after_s is not None:
-        headers["retry-after"] = str(error.retry_after_s)
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        headers["retry-after"] = str(retry_after_s)
     if status == 401:  # noqa: PLR2004
         headers["www-authenticate"] = "Bearer"
-    tree = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, errors.VisionRecsError)]
-    problem = Problem(tree[0], tree, str(error), status, request_id, _details(error))
-    return Response(_encode(ProblemAnswer(problem)), status, headers, media_type="application/json")
+    problem = Problem(
+        type=f"urn:visrec:error:{name}",
+        title=_title(name),
+        status=status,
+        detail=detail,
+        instance=f"urn:visrec:request:{request_id}",
+        request_id=request_id,
+        **_fields(error),
+    )
+    return Response(_encode(problem), status, headers, media_type=MEDIA_TYPE)
 
 
-def _details(error: errors.VisionRecsError) -> dict[str, str | int | float | bool | list[str] | None]:
-    """Return the fields of *error* as JSON has them."""
-    details: dict[str, str | int | float | bool | list[str] | None] = {}
-    for name, value in vars(error).items():
-        if isinstance(value, tuple):
-            details[name] = [str(each) for each in value]
-        elif (
-            value is None or isinstance(value, str | int | bool) or (isinstance(value, float) and math.isfinite(value))
-        ):
-            details[name] = value
-    return {name: value for name, value in details.items() if name != "status" and value is not None}
+def _log_failure(error: Exception, status: int, request_id: str) -> str:
+    """Log *error*, with a traceback if nobody foresaw it, and return the message for the client."""
+    is_foreseen = isinstance(error, errors.VisionRecsError)
+    log.error(
+        "%s" if is_foreseen else "a request failed: %r",
+        error,
+        exc_info=None if is_foreseen else error,
+        extra={"event": "failed", "request_id": request_id},
+    )
+    failed = "the server failed" if status == 500 else "the encoder is not available"  # noqa: PLR2004
+    return f"{failed}; the log of the server says why, under the request id {request_id}"
+
+
+def _title(name: str) -> str:
+    """Return the name of a class as words: UnknownItem as "Unknown item"."""
+    words = re.findall("[A-Z][a-z]*", name)
+    return " ".join(words).capitalize()
+
+
+def _fields(error: Exception) -> dict[str, Any]:
+    return {name: value for name in _FIELDS if (value := getattr(error, name, None)) is not None}

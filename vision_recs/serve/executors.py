@@ -1,87 +1,200 @@
-"""Lanes: a thread for one kind of work each, with a bounded queue, so that one kind cannot hold up another.
+"""Executors: one thread and one bounded queue for each kind of work, so that no kind of work can block another.
 
-Work is done off the event loop. One thread a lane is enough: a worker process is meant to use one core.
+`BoundedExecutor` runs one function after another, off the event loop. One thread is enough: a worker process is meant
+to use one core. `BatchingExecutor` puts the queries that wait on such an executor into batches (micro-batching), since
+the index needs less time for a batch than for its queries one by one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from typing import ParamSpec, Protocol, TypeVar
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from vision_recs.errors import RequestError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_MAX_BATCH = 16
+"""Queries in a batch: a larger batch makes its first queries wait for longer than it saves."""
 
-class Held(Protocol):
-    """What must stay open as long as work with it waits or runs."""
 
-    def hold(self) -> None:
-        """Keep it open."""
+class Resource(Protocol):
+    """What must stay open as long as work that needs it waits or runs; it counts its references."""
+
+    def acquire(self) -> None:
+        """Add a reference."""
         ...
 
     def release(self) -> None:
-        """Let go of it; from any thread."""
+        """Remove a reference; may be called from any thread."""
         ...
 
 
-class Lane:
-    """Runs functions one after another; at most so many of them wait or run, and none is waited for too long."""
+class BoundedExecutor:
+    """Runs functions one after another on its own thread, with a bound on how many are pending and on how long.
 
-    def __init__(self, name: str, *, most: int, timeout_s: float) -> None:
-        """Take *most* functions at a time, each of which is waited for *timeout_s* at most."""
+    *pending* is the number of functions that wait or run.
+    """
+
+    def __init__(self, name: str, *, max_pending: int, timeout_s: float) -> None:
+        """Start without work; *name* appears in metrics and messages."""
         self.name = name
-        self.waiting = 0
-        self._most = most
+        self.pending = 0
+        self._max_pending = max_pending
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"visrec-{name}")
 
-    async def run(self, held: Held, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Return what *function* returns, and hold *held* until it has ended, even where nobody waits for it.
+    async def run(self, resource: Resource, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return what *function* returns.
 
-        Raises RequestError 503 where too many wait, or where it takes too long.
+        *resource* stays acquired until *function* has ended, even after the time limit. Raises RequestError 503 if too
+        many functions are pending or if *function* takes too long.
         """
-        self._enter(held)
-        work = self._pool.submit(function, *args, **kwargs)
-        work.add_done_callback(lambda _: self._leave(held))
-        async with self._patience():
-            return await asyncio.wrap_future(work)
+        self.admit(resource)
+        future = self.submit(function, *args, **kwargs)
+        future.add_done_callback(lambda _: self.discharge(resource))
+        async with self.time_limit():
+            return await asyncio.wrap_future(future)
 
-    def close(self) -> None:
-        """Let what runs end, and forget what waits."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _enter(self, held: Held) -> None:
+    def admit(self, resource: Resource) -> None:
+        """Count one more pending function and acquire *resource*; raises RequestError 503 if there are too many."""
         with self._lock:
-            if self.waiting >= self._most:
+            if self.pending >= self._max_pending:
                 raise RequestError(
-                    f"{self.waiting} requests wait for {self.name} already; try again in a second",
+                    f"{self.pending} requests are already waiting for {self.name}; try again in a second",
                     status=503,
                     retry_after_s=1,
                 )
-            self.waiting += 1
-        held.hold()
+            self.pending += 1
+        resource.acquire()
 
-    def _leave(self, held: Held) -> None:
-        held.release()
+    def discharge(self, resource: Resource) -> None:
+        """Undo `admit`, when the work has ended; may be called from any thread."""
+        resource.release()
         with self._lock:
-            self.waiting -= 1
+            self.pending -= 1
+
+    def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Queue *function*, which was admitted, for the thread."""
+        return self._pool.submit(function, *args, **kwargs)
 
     @asynccontextmanager
-    async def _patience(self) -> AsyncIterator[None]:
-        """Give up after a while; raises RequestError 503."""
+    async def time_limit(self) -> AsyncIterator[None]:
+        """Limit the time that is spent inside the block; raises RequestError 503."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 yield
         except TimeoutError:
             raise RequestError(
-                f"{self.name} gave no answer within {self._timeout_s:g} s; ask for less, or try again later",
+                f"{self.name} took longer than {self._timeout_s:g} s; ask for less, or try again later",
                 status=503,
                 retry_after_s=5,
             ) from None
+
+    def close(self) -> None:
+        """Drop the functions that wait; the one that runs ends by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+Shared = TypeVar("Shared", bound=Resource)
+Query = TypeVar("Query")
+Answer = TypeVar("Answer")
+
+
+@dataclass(slots=True, eq=False)
+class _Pending(Generic[Shared, Query, Answer]):
+    """A *query* to *resource* that waits, and the future of its answer."""
+
+    resource: Shared
+    query: Query
+    answer: asyncio.Future[Answer]
+
+
+class BatchingExecutor(Generic[Shared, Query, Answer]):
+    """Answers queries in batches on the thread of a `BoundedExecutor`, between the functions that run there.
+
+    No query waits for a batch to fill up: a batch holds the queries that arrived while the thread was busy.
+    """
+
+    def __init__(
+        self,
+        executor: BoundedExecutor,
+        answer_batch: Callable[[Shared, Sequence[Query]], Sequence[Answer | Exception]],
+    ) -> None:
+        """Answer the queries to one resource by *answer_batch*; an answer that is an exception is raised."""
+        self._executor = executor
+        self._answer_batch = answer_batch
+        self._waiting: deque[_Pending[Shared, Query, Answer]] = deque()
+        self._is_scheduled = False
+
+    async def run(self, resource: Shared, query: Query) -> Answer:
+        """Return the answer of *resource* to *query*; raises its error, and RequestError as `BoundedExecutor.run`."""
+        loop = asyncio.get_running_loop()
+        pending = _Pending(resource, query, loop.create_future())
+        self._executor.admit(resource)
+        self._waiting.append(pending)
+        self._schedule(loop)
+        async with self._executor.time_limit():
+            answer: Answer = await pending.answer
+        return answer
+
+    def close(self) -> None:
+        """Drop the queries that wait, and close the executor."""
+        self._executor.close()
+        while self._waiting:
+            self._executor.discharge(self._waiting.popleft().resource)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Queue the next batch, if queries wait and no batch is queued; runs on the event loop."""
+        if self._waiting and not self._is_scheduled:
+            self._is_scheduled = True
+            self._executor.submit(self._run_batch, loop)
+
+    def _run_batch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Answer the queries that have waited longest; runs on the thread of the executor."""
+        batch: list[_Pending[Shared, Query, Answer]] = []
+        with suppress(IndexError):  # no more queries wait, or the executor was closed
+            batch.append(self._waiting.popleft())
+            while len(batch) < _MAX_BATCH and self._waiting[0].resource is batch[0].resource:
+                batch.append(self._waiting.popleft())
+        awaited = [pending for pending in batch if not pending.answer.done()]  # the others ran out of time
+        answers = self._answers(awaited)
+        loop.call_soon_threadsafe(self._deliver, loop, batch, awaited, answers)
+
+    def _answers(self, batch: Sequence[_Pending[Shared, Query, Answer]]) -> Sequence[Answer | Exception]:
+        if not batch:
+            return []
+        try:
+            return self._answer_batch(batch[0].resource, [pending.query for pending in batch])
+        except Exception as error:  # noqa: BLE001 - raised where the answer is awaited
+            if len(batch) == 1:
+                return [error]
+            return [self._answers([pending])[0] for pending in batch]  # one of the queries is the cause
+
+    def _deliver(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: Sequence[_Pending[Shared, Query, Answer]],
+        awaited: Sequence[_Pending[Shared, Query, Answer]],
+        answers: Sequence[Answer | Exception],
+    ) -> None:
+        """Set the futures of a batch and queue the next batch; runs on the event loop."""
+        self._is_scheduled = False
+        self._schedule(loop)
+        for pending in batch:
+            self._executor.discharge(pending.resource)
+        for pending, answer in zip(awaited, answers, strict=True):
+            if pending.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                pending.answer.set_exception(answer)
+            else:
+                pending.answer.set_result(answer)

@@ -1,38 +1,46 @@
-"""Words and facets of the items: what a person needs to find an item to start from.
+"""Item search: full-text search over ids and attributes, and the facets that a person can filter by.
 
-They are derived from one items file, and kept in the cache under its digest, so that all workers share one file and a
-restart finds it there:
+Both are derived from the items of one generation, and cached under the digest of the items file, so that all workers
+share one file and a restart finds it:
 
-~/.cache/visrec/lookups/<digest of the items>-<format>.sqlite
-    words    an FTS5 table: id, and the values of the attributes that are text
-    facets   a JSON object for each attribute that a person could filter by
+~/.cache/visrec/item_search/<digest of the items>-<format>.sqlite
+    words    an FTS5 table: id, and the attributes that are text
+    facets   a JSON object for each facet
 
-Everything here may be deleted at any time.
+The cache may be deleted at any time.
 """
 
 from __future__ import annotations
 
-import json
+import logging
+import math
 import os
 import re
 import sqlite3
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from filelock import FileLock
 
 from vision_recs.encoders.model_cache import cache_folder
 from vision_recs.errors import VisionRecsError
-from vision_recs.serve.facets import Facet, FacetCounter
+from vision_recs.serve.schemas import Facet
 from vision_recs.store import Store
 from vision_recs.types import Attribute
 
-_FORMAT = 1
-_KEPT = 8  # files of other stores and generations
+log = logging.getLogger(__name__)
+
+_FORMAT = 2
+_KEPT_FILES = 8  # of all stores and generations
+_MAX_VALUES = 40  # of a facet: a title has as many values as there are items, and nobody filters by it
+_MAX_COUNTED = 2_000  # distinct values, before an attribute counts as free text
+_STEPS = 40  # of a histogram
 _SCHEMA = """
 CREATE VIRTUAL TABLE words USING fts5 (id, text, tokenize = "unicode61 remove_diacritics 2", prefix = '1 2 3');
 CREATE TABLE facets (facet TEXT NOT NULL);
@@ -40,29 +48,29 @@ CREATE TABLE facets (facet TEXT NOT NULL);
 _WORD = re.compile(r"\w+")
 
 
-class Lookup:
+class ItemSearch:
     """Finds items by words; safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
-        """Open *path*, which `open_lookup` made."""
+        """Open the file *path*, which `open_item_search` made."""
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
-        self.facets = [Facet(**json.loads(text)) for (text,) in self._all("SELECT facet FROM facets")]
+        self.facets = [msgspec.json.decode(text, type=Facet) for (text,) in self._all("SELECT facet FROM facets")]
 
-    def search(self, words: str, limit: int) -> list[str]:
-        """Return at most *limit* ids of items that have all of *words*, or words that begin so, the best first.
+    def search(self, text: str, limit: int) -> list[str]:
+        """Return at most *limit* ids of items that have every word of *text*, or words that begin with it, best first.
 
-        A match in the id counts ten times; an item whose id is *words* comes first. Case and accents do not matter.
+        A match in the id counts ten times, and the item whose id is *text* comes first. Case and accents do not matter.
         """
-        terms = _WORD.findall(words)
+        terms = _WORD.findall(text)
         if not terms:
             return []
         query = " ".join(f'"{term}"*' for term in terms)
         found = self._all(
             "SELECT id FROM words WHERE words MATCH ? ORDER BY id != ?, bm25(words, 10.0, 1.0), id LIMIT ?",
-            (query, words.strip(), limit),
+            (query, text.strip(), limit),
         )
         return [item for (item,) in found]
 
@@ -75,59 +83,111 @@ class Lookup:
             return self._connection.execute(query, tuple(values)).fetchall()
 
 
-def open_lookup(store: Store) -> Lookup:
-    """Return the lookup of *store*, made now where it is not in the cache.
+def open_item_search(store: Store) -> ItemSearch:
+    """Return the item search of *store*; builds it if it is not in the cache.
 
-    Raises StoreDamaged, and VisionRecsError where the cache cannot be written.
+    Raises StoreDamaged, and VisionRecsError if the cache cannot be written.
     """
-    folder = cache_folder() / "lookups"
+    folder = cache_folder() / "item_search"
     path = folder / f"{store.manifest.items_digest[:32]}-{_FORMAT}.sqlite"
     try:
-        with suppress(sqlite3.Error, OSError, TypeError, ValueError):  # made by another visrec, or damaged
+        with suppress(sqlite3.Error, OSError, msgspec.MsgspecError):  # made by another visrec, or damaged
             if path.exists():
                 os.utime(path)
-                return Lookup(path)
+                return ItemSearch(path)
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                _make(store, path)
-        return Lookup(path)
-    except (OSError, sqlite3.Error, TypeError, ValueError) as error:
+                _build(store, path)
+        return ItemSearch(path)
+    except (OSError, sqlite3.Error, msgspec.MsgspecError) as error:
         raise VisionRecsError(
             f"{path} cannot be made or read ({error}); delete it, or name another folder in VISREC_CACHE"
         ) from error
 
 
-def _make(store: Store, path: Path) -> None:
+def _build(store: Store, path: Path) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     os.close(handle)
-    made = Path(name)
+    temporary = Path(name)
     try:
-        connection = sqlite3.connect(made)
+        connection = sqlite3.connect(temporary)
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
-        facets = FacetCounter()
-        connection.executemany("INSERT INTO words VALUES (?, ?)", _texts(store, facets))
-        connection.executemany("INSERT INTO facets VALUES (?)", ((facet.to_json(),) for facet in facets.facets()))
+        counter = FacetCounter()
+        connection.executemany("INSERT INTO words VALUES (?, ?)", _texts(store, counter))
+        facets = ((msgspec.json.encode(facet).decode(),) for facet in counter.facets())
+        connection.executemany("INSERT INTO facets VALUES (?)", facets)
         connection.commit()
         connection.close()
-        made.replace(path)
+        temporary.replace(path)
     finally:
-        made.unlink(missing_ok=True)
-    _forget_old(path)
+        temporary.unlink(missing_ok=True)
+    _remove_oldest(path)
 
 
-def _texts(store: Store, facets: FacetCounter) -> Iterator[tuple[str, str]]:
+def _texts(store: Store, counter: FacetCounter) -> Iterator[tuple[str, str]]:
+    """Yield each item with its text, and count its attributes."""
     for item, attributes in store.items.all_attributes():
-        facets.add(attributes)
-        yield item, _text(attributes)
+        counter.add(attributes)
+        yield item, " \n".join(value for value in attributes.values() if isinstance(value, str))
 
 
-def _text(attributes: Mapping[str, Attribute]) -> str:
-    return " \n".join(value for value in attributes.values() if isinstance(value, str))
-
-
-def _forget_old(path: Path) -> None:
-    others = sorted(path.parent.glob("*.sqlite"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for old in others[_KEPT:]:
-        old.unlink(missing_ok=True)  # who has it open goes on reading
+def _remove_oldest(path: Path) -> None:
+    files = sorted(path.parent.glob("*.sqlite"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for old in files[_KEPT_FILES:]:
+        old.unlink(missing_ok=True)  # a worker that has it open goes on reading
         Path(f"{old}.lock").unlink(missing_ok=True)
+
+
+class FacetCounter:
+    """Counts the values of attributes, item by item."""
+
+    def __init__(self) -> None:
+        """Start without items."""
+        self._counts: dict[str, Counter[str | bool]] = {}
+        self._numbers: dict[str, Counter[float]] = {}
+        self._free_text: set[str] = set()
+
+    def add(self, attributes: Mapping[str, Attribute]) -> None:
+        """Count the *attributes* of an item."""
+        for name, value in attributes.items():
+            if isinstance(value, str | bool):
+                if name not in self._free_text:
+                    self._count(name, value)
+            elif isinstance(value, int | float) and math.isfinite(value):
+                self._numbers.setdefault(name, Counter())[float(value)] += 1
+
+    def facets(self) -> Iterator[Facet]:
+        """Yield the facets: first text and booleans, then numbers, each the attributes of most items first."""
+        values = [facet for name in self._counts if (facet := self._value_facet(name)) is not None]
+        ranges = [facet for name in self._numbers if (facet := self._number_facet(name)) is not None]
+        for facets in (values, ranges):
+            yield from sorted(facets, key=lambda facet: (-facet.items, len(facet.counts), facet.name))
+
+    def _count(self, name: str, value: str | bool) -> None:  # noqa: FBT001 - a value, not a switch
+        counts = self._counts.setdefault(name, Counter())
+        counts[value] += 1
+        if len(counts) > _MAX_COUNTED:
+            self._free_text.add(name)
+            del self._counts[name]
+
+    def _value_facet(self, name: str) -> Facet | None:
+        """Return the facet of an attribute with few values that many items share, or None."""
+        counts = self._counts[name]
+        types = {type(value) for value in counts}
+        items = sum(counts.values())
+        is_useful = 1 < len(counts) <= _MAX_VALUES and len(types) == 1 and 2 * len(counts) <= max(items, 4)
+        if not is_useful:
+            return None
+        frequent = sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
+        return Facet(name, "boolean" if types == {bool} else "text", items, counts=frequent)
+
+    def _number_facet(self, name: str) -> Facet | None:
+        counts = self._numbers[name]
+        low, high = min(counts), max(counts)
+        if not 0 < high - low < math.inf or name in self._counts or name in self._free_text:
+            return None
+        histogram = [0] * _STEPS
+        for value, count in counts.items():
+            histogram[min(_STEPS - 1, int((value - low) / (high - low) * _STEPS))] += count
+        return Facet(name, "number", sum(counts.values()), min=low, max=high, histogram=histogram)

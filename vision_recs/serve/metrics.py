@@ -1,4 +1,4 @@
-"""IndexStats for Prometheus, of all workers together."""
+"""Metrics for Prometheus. With several workers, /metrics gives the metrics of all workers together."""
 
 from __future__ import annotations
 
@@ -8,71 +8,77 @@ from typing import Final
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable that names the folder by which workers share their figures; it is set before this is imported."""
+SHARED_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable with the directory through which workers share metrics; it is set before this import."""
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metrics:
-    """The figures of one worker."""
+    """The metrics of one worker."""
 
     def __init__(self) -> None:
-        """Begin at nothing."""
+        """Register all metrics, at 0."""
         self._registry = CollectorRegistry()
-        self._seconds = Histogram(
-            "visrec_request_seconds",
-            "How long requests took, by route and status.",
-            ["route", "status"],
-            buckets=_SECONDS,
+        self._durations = Histogram(
+            "visrec_http_request_duration_seconds",
+            "Duration of HTTP requests.",
+            ["route"],
+            buckets=_BUCKETS_S,
             registry=self._registry,
         )
-        self._waiting = Gauge(
-            "visrec_waiting",
-            "Requests that wait or are worked on, by lane.",
-            ["lane"],
+        self._requests = Counter(
+            "visrec_http_requests_total", "HTTP requests.", ["route", "status"], registry=self._registry
+        )
+        self._queue_depth = Gauge(
+            "visrec_queue_depth",
+            "Requests that wait or are being processed.",
+            ["queue"],
             registry=self._registry,
             multiprocess_mode="livesum",
         )
-        self._generation = self._gauge("visrec_generation", "The generation that is served.")
-        self._rows = self._gauge("visrec_rows", "Images in the index.")
-        self._items = self._gauge("visrec_items", "Items in the index.")
+        self._generation = self._gauge("visrec_generation", "Store generation that is served.")
+        self._images = self._gauge("visrec_images", "Images in the store.")
+        self._items = self._gauge("visrec_items", "Items in the store.")
         self._reloads = Counter(
-            "visrec_reloads", "New generations, taken or refused.", ["result"], registry=self._registry
+            "visrec_reloads_total", "Attempts to load a new generation.", ["result"], registry=self._registry
         )
-        for result in ("taken", "refused"):
+        for result in ("success", "failure"):
             self._reloads.labels(result)
-        self._known: dict[tuple[str, int], Histogram] = {}
+        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
-    def observe(self, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
-        known = self._known.get((route, status))
-        if known is None:
-            known = self._known[route, status] = self._seconds.labels(route, str(status))
-        known.observe(seconds)
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request and its duration."""
+        children = self._children.get((route, status))
+        if children is None:
+            children = self._requests.labels(route, str(status)), self._durations.labels(route)
+            self._children[route, status] = children
+        counter, histogram = children
+        counter.inc()
+        histogram.observe(seconds)
 
-    def waiting(self, lane: str, requests: int) -> None:
-        """Say how many *requests* wait in *lane*."""
-        self._waiting.labels(lane).set(requests)
+    def set_queue_depth(self, queue: str, pending: int) -> None:
+        """Set the number of *pending* requests of *queue*."""
+        self._queue_depth.labels(queue).set(pending)
 
-    def generation(self, number: int, *, rows: int, items: int) -> None:
-        """Say what is served."""
-        self._generation.set(number)
-        self._rows.set(rows)
+    def set_generation(self, generation: int, *, images: int, items: int) -> None:
+        """Set what is served."""
+        self._generation.set(generation)
+        self._images.set(images)
         self._items.set(items)
 
-    def reload(self, *, taken: bool) -> None:
-        """Count a new generation."""
-        self._reloads.labels("taken" if taken else "refused").inc()
+    def count_reload(self, *, success: bool) -> None:
+        """Count an attempt to load a new generation."""
+        self._reloads.labels("success" if success else "failure").inc()
 
     def text(self) -> bytes:
-        """Return all figures in the text format of Prometheus; of all workers, where they share a folder."""
-        if SHARED_FOLDER not in os.environ:
+        """Return all metrics in the text format of Prometheus: of all workers, if they share a directory."""
+        if SHARED_DIRECTORY not in os.environ:
             return generate_latest(self._registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call] # its only way
-        return generate_latest(together)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # prometheus_client has no types here
+        return generate_latest(registry)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self._registry, multiprocess_mode="livemax")

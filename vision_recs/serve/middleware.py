@@ -1,27 +1,28 @@
-"""What every request passes first and last: request id, token, headers, figures, a line in the log, errors."""
+"""The middleware around all routes: request id, authentication, security headers, errors, metrics, the request log."""
 
 from __future__ import annotations
 
 import logging
 import re
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from time import perf_counter
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vision_recs.errors import RequestError, VisionRecsError
-from vision_recs.serve.errors import response_of
-from vision_recs.serve.handlers.admin import COOKIE, cookie_of, is_right
-from vision_recs.serve.state import Service
+from vision_recs.serve.auth import COOKIE, AllowedHosts
+from vision_recs.serve.errors import problem_response
+from vision_recs.serve.state import AppState
 
-log = logging.getLogger("visrec.requests")
+log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_USED_HEADERS = frozenset({b"x-request-id", b"authorization", b"cookie", b"host"})
+_PROBES = frozenset({"/healthz", "/readyz"})  # an orchestrator calls them by the address of a container
 _SLOW_S = 1.0
 _SERVER_ERROR = 500
-_HEADERS: Final = [
+_SECURITY_HEADERS: Final = [
     (
         b"content-security-policy",
         (
@@ -35,27 +36,26 @@ _HEADERS: Final = [
 ]
 
 
-class Front:
-    """An ASGI application around the routes."""
+class RequestMiddleware:
+    """An ASGI application around the routes; every request passes it first and last."""
 
-    def __init__(self, app: ASGIApp, service: Service, *, public: frozenset[str]) -> None:
-        """Let requests for the paths of *public* through without a token."""
+    def __init__(self, app: ASGIApp, state: AppState, *, public: frozenset[str]) -> None:
+        """Let requests for the paths *public* pass without a token."""
         self._app = app
-        self._service = service
+        self._state = state
         self._public = public
-        origins = service.options.origins
-        self._headers = [header for header in _HEADERS if not (origins and header[0].startswith(b"cross-origin"))]
+        self._hosts = AllowedHosts(state.options.allowed_hosts)
+        is_shared = bool(state.options.cors_origins)
+        self._headers = [h for h in _SECURITY_HEADERS if not (is_shared and h[0] == b"cross-origin-resource-policy")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; nothing is raised."""
+        """Answer a request; raises nothing."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = perf_counter()
-        given = {
-            name: value for name, value in scope["headers"] if name in {b"x-request-id", b"authorization", b"cookie"}
-        }
-        request_id = _request_id(given.get(b"x-request-id"))
+        start = perf_counter()
+        headers = {name: value for name, value in scope["headers"] if name in _USED_HEADERS}
+        request_id = _request_id(headers.get(b"x-request-id"))
         scope["visrec.request_id"] = request_id
         status = 0
 
@@ -68,35 +68,39 @@ class Front:
             await send(message)
 
         try:
-            self._let_in(scope["path"], given)
+            await self._check(scope, headers)
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
             if status == 0:
-                await response_of(error, request_id)(scope, receive, send_with_headers)
+                await problem_response(error, request_id)(scope, receive, send_with_headers)
             elif not isinstance(error, VisionRecsError):
-                log.exception("an answer broke off", extra={"event": "failed", "request_id": request_id})
+                log.exception("a response was interrupted", extra={"event": "failed", "request_id": request_id})
         finally:
-            self._note(scope, status, perf_counter() - began, request_id)
+            self._record(scope, status, perf_counter() - start, request_id)
 
-    def _let_in(self, path: str, given: dict[bytes, bytes]) -> None:
-        """Raise RequestError 401 where a token is needed and not brought."""
-        token = self._service.options.token
-        if token is None or path in self._public or path.startswith("/page/"):
+    async def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        """Raise RequestError 421 for a host that is not allowed, and 401 if the token is missing or wrong."""
+        path = scope["path"]
+        if path not in _PROBES:
+            self._hosts.require(headers.get(b"host", b""))
+        auth = self._state.auth
+        if not auth.is_required or path in self._public or path.startswith("/page/"):
             return
-        kind, _, brought = given.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if kind.lower() == "bearer" and is_right(brought.strip(), token):
+        authorization, cookie = headers.get(b"authorization", b""), headers.get(b"cookie", b"")
+        if auth.is_authenticated(authorization, cookie):
             return
-        if is_right(_cookie(given.get(b"cookie", b"")), cookie_of(token)):
-            return
+        if authorization or COOKIE.encode() + b"=" in cookie:
+            await auth.reject(scope)
         raise RequestError("a token is needed; send `Authorization: Bearer TOKEN`", status=401)
 
-    def _note(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        """Count a request, and log it if it failed, was slow, or if all requests are logged."""
         route = scope.get("visrec.route", "none")
-        self._service.metrics.observe(route, status, seconds)
-        is_worse = status >= _SERVER_ERROR or seconds > _SLOW_S
-        if is_worse or self._service.options.log_requests:
+        self._state.metrics.observe_request(route, status, seconds)
+        is_notable = status >= _SERVER_ERROR or seconds > _SLOW_S
+        if is_notable or self._state.options.log_requests:
             log.log(
-                logging.WARNING if is_worse else logging.INFO,
+                logging.WARNING if is_notable else logging.INFO,
                 "%s %s: %d in %.1f ms",
                 scope["method"],
                 scope["path"],
@@ -112,16 +116,8 @@ class Front:
             )
 
 
-def _request_id(given: bytes | None) -> str:
-    """Return the id that a proxy gave the request, or a new one."""
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given.decode()
+def _request_id(proposed: bytes | None) -> str:
+    """Return the id that a proxy has given the request, or a new id."""
+    if proposed is not None and _REQUEST_ID.fullmatch(proposed):
+        return proposed.decode()
     return secrets.token_hex(8)
-
-
-def _cookie(header: bytes) -> str:
-    try:
-        found = SimpleCookie(header.decode("latin-1")).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if found is None else found.value

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of the routes: parameters, bodies and answers are the structs of the handlers."""
+"""The OpenAPI 3.1 document, made of the routes: its schemas are the structs that the handlers take and return."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import msgspec
 
 from vision_recs._version import __version__
-from vision_recs.serve.errors import STATUSES
+from vision_recs.serve.errors import MEDIA_TYPE, STATUSES
 from vision_recs.serve.routing import Route
-from vision_recs.serve.schemas import ProblemAnswer, QueryBody
+from vision_recs.serve.schemas import MAX_IMAGES, Problem, QueryBody
 
 _REF = "#/components/schemas/{name}"
-_OF_EVERY_ROUTE = (400, 401, 405, 500, 503)
+_COMMON_ERRORS = (400, 401, 405, 421, 429, 500, 503)
 
 
-def document(routes: Sequence[Route]) -> bytes:
-    """Return the document of *routes* as JSON."""
-    structs = [QueryBody, ProblemAnswer, *_structs(routes)]
+def openapi_document(routes: Sequence[Route]) -> bytes:
+    """Return the OpenAPI document of *routes* as JSON."""
+    structs = [QueryBody, Problem, *_structs(routes)]
     _, schemas = msgspec.json.schema_components(structs, ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -31,7 +31,7 @@ def document(routes: Sequence[Route]) -> bytes:
         "info": {
             "title": "visrec",
             "version": __version__,
-            "summary": "Visually similar items.",
+            "summary": "Visually similar items of a catalog.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
@@ -46,7 +46,7 @@ def document(routes: Sequence[Route]) -> bytes:
 
 
 def _structs(routes: Iterable[Route]) -> list[type[msgspec.Struct]]:
-    every = [each for route in routes for each in (route.parameters, route.body, route.answer)]
+    every = [each for route in routes for each in (route.parameters, route.body, route.response)]
     return [each for each in every if isinstance(each, type) and issubclass(each, msgspec.Struct)]
 
 
@@ -81,7 +81,7 @@ def _parameters(route: Route, schema: dict[str, Any]) -> Iterable[dict[str, Any]
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return *schema* without null, which an address cannot say: there, what is null is left out."""
+    """Return *schema* without null: a URL cannot say null, it leaves the parameter out."""
     schema = {name: value for name, value in schema.items() if name != "default" or value is not None}
     if "anyOf" not in schema:
         return schema
@@ -92,7 +92,7 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 def _body(route: Route) -> dict[str, Any]:
     if route.body is not None:
         return {"application/json": {"schema": _ref(route.body)}}
-    return {kind: {"schema": _upload(kind)} for kind in route.uploads}
+    return {kind: {"schema": _upload(kind)} for kind in route.upload_types}
 
 
 def _upload(kind: str) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _upload(kind: str) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
-            "image": {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": 8},
+            "image": {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": MAX_IMAGES},
             "query": {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(QueryBody)},
         },
         "additionalProperties": False,
@@ -109,17 +109,17 @@ def _upload(kind: str) -> dict[str, Any]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    done: dict[str, Any] = {"description": "done"}
-    is_struct = isinstance(route.answer, type) and issubclass(route.answer, msgspec.Struct)
+    done: dict[str, Any] = {"description": "The answer."}
+    is_struct = isinstance(route.response, type) and issubclass(route.response, msgspec.Struct)
     if is_struct:
-        done["content"] = {"application/json": {"schema": _ref(route.answer)}}
+        done["content"] = {"application/json": {"schema": _ref(route.response)}}
     elif route.status == 200:  # noqa: PLR2004
-        done["content"] = {route.answers: {}}
+        done["content"] = {route.media_type: {}}
     responses: dict[str, Any] = {str(route.status): done}
     if route.cacheable:
-        done["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "names the generation"}}
-        responses["304"] = {"description": "nothing has changed since If-None-Match"}
-    for status in sorted({*_OF_EVERY_ROUTE, *route.errors}):
+        done["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "Names the generation of the store."}}
+        responses["304"] = {"description": "The answer has not changed: If-None-Match holds its ETag."}
+    for status in sorted({*_COMMON_ERRORS, *route.errors}):
         responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
     return responses
 
@@ -129,4 +129,4 @@ def _ref(struct: Any) -> dict[str, str]:  # noqa: ANN401 - a struct
 
 
 def _problem(text: str) -> dict[str, Any]:
-    return {"description": text, "content": {"application/json": {"schema": _ref(ProblemAnswer)}}}
+    return {"description": text, "content": {MEDIA_TYPE: {"schema": _ref(Problem)}}}

@@ -1,4 +1,4 @@
-"""What is served, to whom, and within which limits."""
+"""What a server serves, to whom, and within which limits."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from vision_recs.recommend import Policy
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may cost; `ServeOptions` has those that suit a shop.
+    """What a request may cost. The defaults suit a shop.
 
-    *json_bytes* and *image_bytes* bound a body, *pixels* an image before it is decoded, *images* those of one
-    query, *k* the items of one answer. *body_s* is how long a body may take to arrive, *answer_s* how long an answer
-    may take to be made. Of each kind of work (see `lanes`) *waiting* requests may wait, those that bring images
-    *uploads*; more are turned away.
+    *max_json_bytes* and *max_image_bytes* bound the body of a request, *max_pixels* an image before it is decoded.
+    A body has to arrive within *body_timeout_s* seconds, and an answer has to be ready within *answer_timeout_s*.
+    *max_pending* bounds each queue of `executors`, and *max_uploads* the requests that bring images, of which each
+    holds a large body in memory. A request beyond these bounds gets the status 503 and the header Retry-After.
     """
 
-    json_bytes: int = 1 << 20
-    image_bytes: int = 20 << 20
-    pixels: int = 40_000_000
-    images: int = 8
-    k: int = 1_000
-    body_s: float = 20.0
-    answer_s: float = 30.0
-    waiting: int = 256
-    uploads: int = 8
+    max_json_bytes: int = 1 << 20
+    max_image_bytes: int = 20 << 20
+    max_pixels: int = 40_000_000
+    body_timeout_s: float = 20.0
+    answer_timeout_s: float = 30.0
+    max_pending: int = 256
+    max_uploads: int = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """The *store* to answer from, and how.
+    """The *store* to serve, and how.
 
-    *policy* holds for every answer; a request may overrule all of it but its rules. *weights* and *device* are for the
-    encoder, which is loaded with the first image or text, or at the start if it is to be preloaded: *preload*. With a *token* only
-    who brings it is answered. *origins* are the web sites whose pages may ask. With *allow_urls* a query may name
-    images by their addresses. *poll_s* is how often the store is looked at for a new generation.
+    *policy* applies to every answer; a request may override all of it except the rules. *weights* and *device* are for
+    the encoder. It is loaded by the first query that brings an image or a text, or at the start with *preload*. With a
+    *token* only requests that bring the token are answered. *allowed_hosts* are the host names that requests may name,
+    such as "shop.example" or "*.shop.example"; without any, every name is allowed. *cors_origins* are the web sites
+    whose pages may call the API. With *allow_urls* a query may name images by their URLs, which the server downloads.
+    With *log_requests* every request is logged, else only those that fail or are slow. The store is checked for a new
+    generation every *poll_interval_s* seconds.
     """
 
     store: Path
@@ -45,8 +46,9 @@ class ServeOptions:
     device: str = "auto"
     preload: bool = False
     token: str | None = field(default=None, repr=False)
-    origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     allow_urls: bool = False
     log_requests: bool = False
-    poll_s: float = 1.0
+    poll_interval_s: float = 1.0
     limits: Limits = field(default_factory=Limits)

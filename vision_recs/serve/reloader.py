@@ -1,28 +1,102 @@
-"""The generation that answers, and its replacement while requests go on."""
+"""Snapshots of the store, and their replacement: a new generation takes over while requests go on.
+
+A `Snapshot` is one generation that is open to answer requests. It stays open until the last request that uses it has
+ended. The `Reloader` replaces it when another generation is published, but only after that generation was verified.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from time import monotonic
 
-from vision_recs.errors import StoreError
+from vision_recs import indexes
+from vision_recs.errors import StoreDamaged, StoreError, VisionRecsError
+from vision_recs.recommend import Recommender
+from vision_recs.serve.cached_items import RememberedItems
+from vision_recs.serve.item_search import ItemSearch, open_item_search
 from vision_recs.serve.options import ServeOptions
-from vision_recs.serve.snapshots import Edition, open_edition, require_sound, warm
-from vision_recs.store import Layout
-from vision_recs.store.store import read_current
+from vision_recs.store import Layout, Store
+from vision_recs.store.atomic_files import sha256_file
+from vision_recs.store.layout import read_current
+from vision_recs.store.shards import shard_problems
 
-log = logging.getLogger("visrec.serve")
+log = logging.getLogger(__name__)
 
 _RETRY_S = 30.0
 
 
-class Shop:
-    """The published generation of a store, watched: whatever is published replaces it, unless it is damaged.
+class Snapshot:
+    """One generation, open: its *recommender* answers queries; *current* is what the file CURRENT says of it.
 
-    *refused* is why the newest generation is not served, or None; *encodes* whether queries brought images, so that
-    the next generation needs its encoder too.
+    It counts references, beginning with that of its owner, and closes with the last one.
+    """
+
+    def __init__(self, store: Store, recommender: Recommender, current: tuple[int, str]) -> None:
+        """Own *store* and the *recommender* that answers from it."""
+        self.store = store
+        self.recommender = recommender
+        self.current = current
+        self.version = f"{current[0]}-{current[1][:16]}"
+        self.item_search: ItemSearch | None = None
+        self.item_search_error: VisionRecsError | None = None
+        self._references = 1
+        self._lock = threading.Lock()
+
+    def acquire(self) -> None:
+        """Add a reference."""
+        with self._lock:
+            self._references += 1
+
+    def release(self) -> None:
+        """Remove a reference, from any thread; the last one closes the files."""
+        with self._lock:
+            self._references -= 1
+            is_last = self._references == 0
+        if is_last:
+            if self.item_search is not None:
+                self.item_search.close()
+            self.store.close()
+
+    def load_item_search(self) -> None:
+        """Open the item search, which takes seconds the first time."""
+        try:
+            self.item_search = open_item_search(self.store)
+        except VisionRecsError as error:
+            self.item_search_error = error
+            log.error("the item search is not available: %s", error, extra={"event": "no_item_search"})  # noqa: TRY400 - a sentence for people
+
+
+def open_snapshot(options: ServeOptions) -> Snapshot:
+    """Open the published generation; raises StoreError."""
+    store = Store.open(options.store)
+    recommender = Recommender.of_store(store, weights=options.weights, device=options.device)
+    store.pin()
+    current = read_current(store.layout)
+    if current[0] != store.generation:  # another generation was published in this very moment
+        store.close()
+        return open_snapshot(options)
+    directory = store.layout.index_dir(store.manifest.index_type, store.generation)
+    if store.manifest.index_type != "exact" and not directory.is_dir():
+        log.warning(
+            "the index of generation %d is missing, so every vector is compared, which is slow; run `visrec index`",
+            store.generation,
+            extra={"event": "no_index", "generation": store.generation},
+        )
+    store.items.close()
+    store.items = RememberedItems(store.layout.items(store.generation))
+    return Snapshot(store, recommender, current)
+
+
+class Reloader:
+    """The published generation of a store: *snapshot* answers, and each new generation replaces it.
+
+    *reload_error* is why the newest generation is not served, or None. *needs_encoder* is whether queries have brought
+    images, so that a new generation needs its encoder before it takes over.
     """
 
     def __init__(self, options: ServeOptions) -> None:
@@ -30,78 +104,117 @@ class Shop:
         self._options = options
         self._layout = Layout(options.store)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="visrec-reload")
-        self._refused_at = 0.0
-        self._refused_current: tuple[int, str] | None = None
-        self.edition = open_edition(options)
-        self.refused: str | None = None
-        self.encodes = options.preload
+        self._failed_at = 0.0
+        self._failed_current: tuple[int, str] | None = None
+        self.snapshot = open_snapshot(options)
+        self.reload_error: str | None = None
+        self.needs_encoder = options.preload
 
     async def start(self) -> None:
-        """Load the encoder, where that is wished for, and begin to prepare what the first answers do not need."""
+        """Load the encoder if it is to be preloaded, and begin to load what the first answers do not need."""
         loop = asyncio.get_running_loop()
         if self._options.preload:
-            await loop.run_in_executor(self._background, warm, self.edition.recommender)
-        edition = self.edition
-        edition.hold()
-        preparing = self._background.submit(edition.prepare)
-        preparing.add_done_callback(lambda _: edition.release())
+            await loop.run_in_executor(self._background, _load_encoder, self.snapshot.recommender)
+        snapshot = self.snapshot
+        snapshot.acquire()
+        loading = self._background.submit(snapshot.load_item_search)
+        loading.add_done_callback(lambda _: snapshot.release())
 
-    async def look(self) -> bool | None:
-        """Take the published generation where it is another one: whether that was done, or None for nothing new."""
+    async def reload(self) -> bool | None:
+        """Load the published generation if it is another one.
+
+        Returns True if it took over, False if it failed for the first time, and None if there is nothing new.
+        """
         loop = asyncio.get_running_loop()
         try:
             current = await loop.run_in_executor(self._background, read_current, self._layout)
         except StoreError as error:
-            return self._refuse(error, None)
-        if current == self.edition.current:
-            self.refused = None
+            return self._fail(error, None)
+        if current == self.snapshot.current:
+            self.reload_error = None
             return None
-        if current == self._refused_current and monotonic() < self._refused_at + _RETRY_S:
+        if current == self._failed_current and monotonic() < self._failed_at + _RETRY_S:
             return None
         try:
-            edition = await loop.run_in_executor(self._background, self._open)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the new one, the old one goes on
-            return self._refuse(error, current)
-        retired, self.edition = self.edition, edition
-        self.refused = None
-        retired.release()
+            snapshot = await loop.run_in_executor(self._background, self._open_verified)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the new generation, the old one goes on
+            return self._fail(error, current)
+        old, self.snapshot = self.snapshot, snapshot
+        self.reload_error = None
+        old.release()
         log.info(
-            "generation %d replaces %d",
-            edition.current[0],
-            retired.current[0],
-            extra={"event": "reload", "generation": edition.current[0]},
+            "generation %d replaces generation %d",
+            snapshot.current[0],
+            old.current[0],
+            extra={"event": "reload", "generation": snapshot.current[0]},
         )
         return True
 
     def close(self) -> None:
-        """Stop preparing; the files are closed as the last requests end."""
+        """Stop loading; the files are closed with the last request."""
         self._background.shutdown(wait=False, cancel_futures=True)
-        self.edition.release()
+        self.snapshot.release()
 
-    def _open(self) -> Edition:
-        """Return the published generation, found sound and ready to answer."""
-        edition = open_edition(self._options)
+    def _open_verified(self) -> Snapshot:
+        """Return a snapshot of the published generation that is verified and ready to answer."""
+        snapshot = open_snapshot(self._options)
         try:
-            require_sound(edition, self.edition)
-            for item in edition.store.items.ids(limit=1):
-                edition.recommender.similar(item, k=1)
-            if self.encodes:
-                warm(edition.recommender)
-            edition.prepare()
+            _require_sound(snapshot.store, self.snapshot.store)
+            for item in snapshot.store.items.ids(limit=1):
+                snapshot.recommender.similar(item, k=1)
+            if self.needs_encoder:
+                _load_encoder(snapshot.recommender)
+            snapshot.load_item_search()
         except BaseException:
-            edition.release()
+            snapshot.release()
             raise
-        return edition
+        return snapshot
 
-    def _refuse(self, error: Exception, current: tuple[int, str] | None) -> bool | None:
-        said_before = self.refused == str(error)
-        self.refused, self._refused_current, self._refused_at = str(error), current, monotonic()
-        if said_before:
+    def _fail(self, error: Exception, current: tuple[int, str] | None) -> bool | None:
+        is_known = self.reload_error == str(error)
+        self.reload_error, self._failed_current, self._failed_at = str(error), current, monotonic()
+        if is_known:
             return None
         log.error(
-            "the newest generation is refused, generation %d goes on: %s",
-            self.edition.current[0],
+            "the newest generation cannot be served, generation %d stays: %s",
+            self.snapshot.current[0],
             error,
-            extra={"event": "reload_refused", "generation": self.edition.current[0]},
+            extra={"event": "reload_failed", "generation": self.snapshot.current[0]},
         )
         return False
+
+
+def _require_sound(new: Store, old: Store) -> None:
+    """Raise StoreDamaged if a file of *new* that *old* does not share is missing or altered; reads every byte."""
+    problem = next(_problems(new, old), None)
+    if problem is not None:
+        raise StoreDamaged(f"{problem}; run `visrec verify`")
+
+
+def _problems(new: Store, old: Store) -> Iterator[str]:
+    manifest, layout = new.manifest, new.layout
+    known = {shard.name for shard in old.manifest.shards}
+    expected: dict[Path, str] = {layout.items(manifest.generation): manifest.items_digest}
+    for shard in manifest.shards:
+        if shard.name not in known:
+            yield from shard_problems(layout.shard(shard.name))
+    for path, digest in expected.items():
+        try:
+            if sha256_file(path) != digest:
+                yield f"{path} was altered"
+        except OSError as error:
+            yield f"{path} cannot be read ({error.strerror})"
+    directory = layout.index_dir(manifest.index_type, manifest.generation)
+    if directory.is_dir():
+        yield from indexes.verify(directory)
+
+
+def _load_encoder(recommender: Recommender) -> None:
+    """Load the encoder of *recommender* by a query with the canary image; raises EncoderError and SpaceMismatch."""
+    from io import BytesIO
+
+    from vision_recs import images
+
+    file = BytesIO()
+    images.canary_image().save(file, "PNG")
+    recommender.similar_to_image(file.getvalue(), k=1)

@@ -1,10 +1,13 @@
-"""What travels between the server and who asks: every parameter, body and answer, as the OpenAPI document has it."""
+"""The schemas of the HTTP API: parameters, bodies and answers, as the OpenAPI document has them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+MAX_IMAGES: Final = 8
+"""Images of one query."""
 
 Value: TypeAlias = str | int | float | bool | None
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1024, description="The id of an item.")]
@@ -14,42 +17,44 @@ Digest: TypeAlias = Annotated[
 Where: TypeAlias = Annotated[
     str, Meta(max_length=20_000, description='A filter, such as `category == "mug" and price < 30`.')
 ]
-Words: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2_000)]
-Weight: TypeAlias = Annotated[float, Meta(gt=0, le=1e9, description="How much it counts beside the rest.")]
+Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2_000)]
+Weight: TypeAlias = Annotated[float, Meta(gt=0, le=1e9, description="The weight beside the other terms of the query.")]
 Score: TypeAlias = Annotated[float, Meta(ge=-1, le=1)]
 Diversity: TypeAlias = Annotated[
-    float, Meta(ge=0, lt=1, description="What a match loses for being like those before it; 0.3 is a good start.")
+    float, Meta(ge=0, lt=1, description="How much a match loses for being like the matches before it; try 0.3.")
 ]
 OnePer: TypeAlias = Annotated[
     str, Meta(max_length=1024, description="Show one item for each value of this attribute; `item` shows all variants.")
 ]
-Sought: TypeAlias = Annotated[str, Meta(max_length=500, description="Words, or beginnings of words, of ids and texts.")]
-Count: TypeAlias = Annotated[int, Meta(ge=1, le=1_000, description="How many items at most.")]
+SearchText: TypeAlias = Annotated[
+    str, Meta(max_length=500, description="Words, or beginnings of words, of ids and texts.")
+]
+K: TypeAlias = Annotated[int, Meta(ge=1, le=1_000, description="The largest number of items in the answer.")]
 
 
-class Asked(Struct, forbid_unknown_fields=True):
-    """An item that is asked for, or asked against."""
+class WeightedItem(Struct, forbid_unknown_fields=True):
+    """An item of a query."""
 
     id: Id
     weight: Weight | None = None
 
 
-class AskedText(Struct, forbid_unknown_fields=True):
-    """What items look like, in words."""
+class WeightedText(Struct, forbid_unknown_fields=True):
+    """A text that describes how items look."""
 
-    text: Words
+    text: Text
     weight: Weight = 1.0
 
 
-class AskedUrl(Struct, forbid_unknown_fields=True):
-    """An image, by its address."""
+class ImageUrl(Struct, forbid_unknown_fields=True):
+    """An image that the server downloads."""
 
     url: Annotated[str, Meta(min_length=1, max_length=4_096)]
     weight: Weight = 1.0
 
 
-class Seen(Struct, forbid_unknown_fields=True):
-    """An item that a shopper met: at *time*, in seconds since 1970."""
+class HistoryEvent(Struct, forbid_unknown_fields=True):
+    """An item that a shopper has viewed or bought, at *time*, in seconds since 1970."""
 
     id: Id
     time: Annotated[float, Meta(ge=0, le=1e11)] = 0.0
@@ -57,7 +62,7 @@ class Seen(Struct, forbid_unknown_fields=True):
 
 
 class PolicyBody(Struct, forbid_unknown_fields=True):
-    """What holds for the answer; what is left out is as the server was started with."""
+    """The policy of an answer; a field that is left out is as the server was started with."""
 
     one_per: str | UnsetType | None = UNSET
     where: Where | None = None
@@ -67,37 +72,39 @@ class PolicyBody(Struct, forbid_unknown_fields=True):
 
 
 class QueryBody(Struct, forbid_unknown_fields=True):
-    """All that is asked for together: items, words, images by their addresses, a shopper's history."""
+    """A query of several terms: items, texts, URLs of images, a shopper's history."""
 
-    items: Annotated[list[Id | Asked], Meta(max_length=100)] = []
-    negatives: Annotated[list[Id | Asked], Meta(max_length=100)] = []
-    texts: Annotated[list[Words | AskedText], Meta(max_length=8)] = []
-    urls: Annotated[list[AskedUrl], Meta(max_length=8)] = []
-    history: Annotated[list[Seen], Meta(max_length=10_000)] = []
-    k: Count = 10
+    items: Annotated[list[Id | WeightedItem], Meta(max_length=100)] = []
+    negatives: Annotated[list[Id | WeightedItem], Meta(max_length=100)] = []
+    texts: Annotated[list[Text | WeightedText], Meta(max_length=8)] = []
+    image_urls: Annotated[list[ImageUrl], Meta(max_length=MAX_IMAGES)] = []
+    history: Annotated[list[HistoryEvent], Meta(max_length=10_000)] = []
+    k: K = 10
     where: Where | None = None
     explain: bool = False
     policy: PolicyBody = field(default_factory=PolicyBody)
 
 
 class PolicyParameters(Struct, forbid_unknown_fields=True):
-    """What an answer has to be like."""
+    """The parameters of an answer, whatever the query is."""
 
-    k: Count = 10
+    k: K = 10
     where: Where | None = None
     one_per: OnePer | None = None
-    exclude: Annotated[list[Id], Meta(max_length=1_000, description="Items not to answer with.")] = []
+    exclude: Annotated[list[Id], Meta(max_length=1_000, description="Items that are never in the answer.")] = []
     min_score: Score | None = None
     diversity: Diversity | None = None
-    explain: Annotated[bool, Meta(description="Say of each match why it is one.")] = False
+    explain: Annotated[bool, Meta(description="Explain each match.")] = False
 
 
 class SimilarParameters(PolicyParameters):
-    """What is asked for, in an address."""
+    """A query in a URL."""
 
-    id: Annotated[list[Id], Meta(max_length=100, description="Items that are asked for.")] = []
+    id: Annotated[list[Id], Meta(max_length=100, description="Items of the query.")] = []
     negative: Annotated[list[Id], Meta(max_length=100, description="Items to move away from.")] = []
-    text: Annotated[list[Words], Meta(max_length=8, description="Words, for an encoder that reads them.")] = []
+    text: Annotated[
+        list[Text], Meta(max_length=8, description="Texts that describe how items look, if the encoder supports text.")
+    ] = []
 
 
 class ItemPath(Struct, forbid_unknown_fields=True):
@@ -107,7 +114,7 @@ class ItemPath(Struct, forbid_unknown_fields=True):
 
 
 class ThumbnailParameters(Struct, forbid_unknown_fields=True):
-    """An image of the index, and how large it is to be."""
+    """An image of the store, and the size of its thumbnail."""
 
     digest: Digest
     side: Annotated[
@@ -116,30 +123,30 @@ class ThumbnailParameters(Struct, forbid_unknown_fields=True):
 
 
 class ItemsParameters(Struct, forbid_unknown_fields=True):
-    """Which items."""
+    """Which items to list."""
 
-    q: Sought | None = None
+    q: SearchText | None = None
     where: Where | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 40
     offset: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
 
 
 class PageParameters(Struct):
-    """Whatever the address says is for the page, which reads it in the browser."""
+    """The web page accepts every query string, and reads it in the browser."""
 
 
 class PagePath(Struct):
-    """A file of the page."""
+    """A file of the web page."""
 
     file: str
 
 
 class NoParameters(Struct, forbid_unknown_fields=True):
-    """Nothing."""
+    """No parameters."""
 
 
 class TermScore(Struct):
-    """The score of a match for one term of the query: the cosine of its image with *image*, that of a query item."""
+    """The score (a cosine) of a match for one term of the query; *image* is the nearest image of the query item."""
 
     kind: str
     query: str
@@ -149,7 +156,7 @@ class TermScore(Struct):
 
 
 class RuleEffect(Struct):
-    """What a rule did to a match: it added *score_delta* for the ranking, or put it at *position*."""
+    """What a rule did to a match: it added *score_delta* to the score, or moved the match to *position*."""
 
     rule: str
     score_delta: float | None
@@ -157,7 +164,7 @@ class RuleEffect(Struct):
 
 
 class Explanation(Struct):
-    """Why an item is in an answer, and why at its place."""
+    """Why an item is in the answer, and why at its rank."""
 
     terms: list[TermScore]
     shared: dict[str, Value]
@@ -166,7 +173,7 @@ class Explanation(Struct):
 
 
 class Match(Struct, omit_defaults=True):
-    """A similar item, and the image by which it is."""
+    """A similar item; *image* is the image of the item that matched best."""
 
     rank: int
     id: str
@@ -178,15 +185,15 @@ class Match(Struct, omit_defaults=True):
 
 
 class Interest(Struct):
-    """A part of a shopper's history, which *id* stands for, and its *share* of the answer."""
+    """A part of a shopper's history: the item *id* represents its *items*, and it gets *share* of the answer."""
 
     id: str
     items: list[str]
     share: float
 
 
-class Similar(Struct, omit_defaults=True):
-    """An answer, best match first."""
+class SimilarItems(Struct, omit_defaults=True):
+    """The similar items, best match first."""
 
     generation: int
     matches: list[Match]
@@ -202,7 +209,7 @@ class Image(Struct):
     attributes: dict[str, Value]
 
 
-class ItemAnswer(Struct):
+class ItemDetails(Struct):
     """An item with its images."""
 
     generation: int
@@ -211,95 +218,105 @@ class ItemAnswer(Struct):
     images: list[Image]
 
 
-class ItemLine(Struct):
-    """An item of a list, with its first image."""
+class ItemSummary(Struct):
+    """An item of a list, with the thumbnail of its first image."""
 
     id: str
     thumbnail: str
     attributes: dict[str, Value]
 
 
-class Items(Struct):
-    """Items of the catalog: *next* is the offset of those that follow, or null at the end."""
+class ItemPage(Struct):
+    """A page of items: *next_offset* is the offset of the next page, or null for the last page."""
 
     generation: int
-    items: list[ItemLine]
-    next: int | None
+    items: list[ItemSummary]
+    next_offset: int | None
 
 
-class FacetAnswer(Struct):
-    """An attribute that items can be filtered by: a "choice" of text, a "truth", or a "range" of numbers."""
+class Facet(Struct):
+    """An attribute that items can be filtered by, and its values over all items.
+
+    *items* is the number of items that have the attribute. For the kinds "text" and "boolean", *counts* has each value
+    with the number of its items, the most frequent value first. For the kind "number", *min* and *max* are its range,
+    and *histogram* has the number of items in each of equal steps from *min* to *max*.
+    """
 
     name: str
-    kind: Literal["choice", "truth", "range"]
+    kind: Literal["text", "boolean", "number"]
     items: int
-    counts: list[tuple[str | bool, int]]
-    low: float | None
-    high: float | None
-    bars: list[int]
+    counts: list[tuple[str | bool, int]] = []
+    min: float | None = None
+    max: float | None = None
+    histogram: list[int] = []
 
 
 class Facets(Struct):
-    """What items can be filtered by."""
+    """The attributes that items can be filtered by."""
 
     generation: int
-    facets: list[FacetAnswer]
+    facets: list[Facet]
 
 
-class Info(Struct):
-    """What is served."""
+class Info(Struct, omit_defaults=True):
+    """What is served. If a token is needed and the request does not bring it, only *auth_required* is there."""
 
-    visrec: str
-    generation: int
-    created: str
-    items: int
-    images: int
-    dim: int
-    encoder: str
-    fingerprint: str
-    index_type: str
-    recall_at_10: float
-    reads_text: bool
-    takes_urls: bool
-    needs_token: bool
+    auth_required: bool
+    version: str | UnsetType = UNSET
+    generation: int | UnsetType = UNSET
+    created: str | UnsetType = UNSET
+    items: int | UnsetType = UNSET
+    images: int | UnsetType = UNSET
+    dim: int | UnsetType = UNSET
+    encoder: str | UnsetType = UNSET
+    space: str | UnsetType = UNSET
+    index_type: str | UnsetType = UNSET
+    recall_at_10: float | UnsetType = UNSET
+    supports_text: bool | UnsetType = UNSET
+    accepts_image_urls: bool | UnsetType = UNSET
 
 
 class Health(Struct):
-    """That the server is alive."""
+    """The server is alive."""
 
     status: Literal["ok"]
 
 
 class Readiness(Struct, omit_defaults=True):
-    """Whether requests are answered, and by which generation; *refused* is why the newest one is not served."""
+    """The server answers requests, from *generation*; *reload_error* is why it does not serve the newest generation.
+
+    If a token is needed and the request does not bring it, only *status* is there.
+    """
 
     status: Literal["ready"]
-    generation: int
-    refused: str | None = None
+    generation: int | UnsetType = UNSET
+    reload_error: str | None = None
 
 
 class Session(Struct, forbid_unknown_fields=True):
-    """The token of the server, for a browser to keep as a cookie."""
+    """The token of the server, which a browser exchanges for a cookie."""
 
     token: Annotated[str, Meta(min_length=1, max_length=4_096)]
 
 
-class Problem(Struct):
-    """What went wrong.
+class Problem(Struct, omit_defaults=True):
+    """Problem details (RFC 9457) of an error.
 
-    *type* is a class of `vision_recs.errors`, *tree* that class and those above it. *details* are its fields: of an
-    UnknownItem `item` and `nearest`, of an ImageError `reason`, of a FilterError `expression` and `position` ...
+    *type* ends with the class of the error in `vision_recs.errors`, *title* is the same as words, *detail* a sentence
+    about this occurrence. The other fields depend on the class: *item* and *nearest* (the most similar ids) of
+    UnknownItem, *reason* of ImageError, *expression* and *position* (from 1) of FilterError, *key* of PolicyError.
     """
 
     type: str
-    tree: list[str]
-    message: str
+    title: str
     status: int
+    detail: str
+    instance: str
     request_id: str
-    details: dict[str, str | int | float | bool | list[str] | None]
-
-
-class ProblemAnswer(Struct):
-    """The one shape of all errors."""
-
-    error: Problem
+    item: str | None = None
+    nearest: list[str] | None = None
+    reason: str | None = None
+    expression: str | None = None
+    position: int | None = None
+    key: str | None = None
+    retry_after_s: int | None = None

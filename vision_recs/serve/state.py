@@ -1,4 +1,4 @@
-"""What all handlers share: the shop, the lanes, the figures."""
+"""The state of a worker that all handlers share: the store that is served, executors, metrics, the thumbnail cache."""
 
 from __future__ import annotations
 
@@ -11,109 +11,116 @@ from dataclasses import replace
 from vision_recs._version import __version__
 from vision_recs.errors import RequestError
 from vision_recs.serve import convert
-from vision_recs.serve.batching import GatheringLane
-from vision_recs.serve.executors import Lane
-from vision_recs.serve.item_search import Lookup
+from vision_recs.serve.auth import TokenAuth
+from vision_recs.serve.executors import BatchingExecutor, BoundedExecutor
+from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.metrics import Metrics
 from vision_recs.serve.options import ServeOptions
-from vision_recs.serve.reloader import Shop
-from vision_recs.serve.schemas import QueryBody, Similar
-from vision_recs.serve.snapshots import Edition
+from vision_recs.serve.reloader import Reloader, Snapshot
+from vision_recs.serve.schemas import QueryBody, SimilarItems
 from vision_recs.serve.thumbnails import Thumbnails
 
-_LOOKUP_S, _LOOKED_EVERY_S = 10.0, 0.05
+_SEARCH_TIMEOUT_S, _SEARCH_POLL_S = 10.0, 0.05
 
 
-class Service:
-    """One worker's server, from its start to its end.
+class AppState:
+    """One worker of a server, from its start to its end.
 
-    Answers, images (and words) that an encoder has to read, thumbnails, and addresses each have a lane.
+    There is an executor for queries without images or texts, one for images (and texts), which the encoder has to
+    read, one for thumbnails and one for downloads.
     """
 
     def __init__(self, options: ServeOptions) -> None:
         """Open the store; raises StoreError."""
         limits = options.limits
         self.options = options
-        self.shop = Shop(options)
+        self.auth = TokenAuth(options.token)
+        self.reloader = Reloader(options)
         self.metrics = Metrics()
-        self.answers = GatheringLane("answers", self._answer_all, most=limits.waiting, timeout_s=limits.answer_s)
-        self.images = Lane("images", most=limits.uploads, timeout_s=limits.answer_s)
-        self.small = Lane("thumbnails", most=limits.waiting, timeout_s=limits.answer_s)
-        self.addresses = Lane("addresses", most=limits.uploads, timeout_s=limits.answer_s)
-        self.thumbnails = Thumbnails(pixels=limits.pixels)
-        self._uploading = 0
-        self._watching: asyncio.Task[None] | None = None
-        # what else an answer depends on: another visrec or other rules make another one of the same generation
-        rules = f"{__version__} {sorted(options.policy.exclude)} {replace(options.policy, exclude=frozenset())!r}"
-        self._made_by = hashlib.sha256(rules.encode()).hexdigest()[:8]
+        self.queries = BoundedExecutor("queries", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s)
+        self.query_batches = BatchingExecutor(self.queries, self._query_batch)
+        self.images = BoundedExecutor("images", max_pending=limits.max_uploads, timeout_s=limits.answer_timeout_s)
+        self.thumbnailing = BoundedExecutor(
+            "thumbnails", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s
+        )
+        self.downloads = BoundedExecutor("downloads", max_pending=limits.max_uploads, timeout_s=limits.answer_timeout_s)
+        self.thumbnails = Thumbnails(max_pixels=limits.max_pixels)
+        self._uploads = 0
+        self._polling: asyncio.Task[None] | None = None
+        # Another version of visrec or other rules may answer differently from the same generation.
+        settings = f"{__version__} {sorted(options.policy.exclude)} {replace(options.policy, exclude=frozenset())!r}"
+        self._settings_digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
         self.cache_control = "no-cache" if options.token is None else "private, no-cache"
 
     async def start(self) -> None:
-        """Load what is wished for at the start, and watch the store."""
-        await self.shop.start()
-        self.gauge()
-        self._watching = asyncio.create_task(self._watch())
+        """Load the encoder if it is to be preloaded, and poll the store for new generations from now on."""
+        await self.reloader.start()
+        self.update_gauges()
+        self._polling = asyncio.create_task(self._poll())
 
     async def stop(self) -> None:
-        """Stop watching and close the store."""
-        if self._watching is not None:
-            self._watching.cancel()
-        for lane in self.lanes:
-            lane.close()
-        self.shop.close()
+        """Stop polling and close the store."""
+        if self._polling is not None:
+            self._polling.cancel()
+        self.query_batches.close()
+        for executor in self.executors:
+            executor.close()
+        self.reloader.close()
 
     @property
-    def lanes(self) -> tuple[Lane, ...]:
-        """All lanes."""
-        return self.answers, self.images, self.small, self.addresses
+    def executors(self) -> tuple[BoundedExecutor, ...]:
+        """All executors that have a queue."""
+        return self.queries, self.images, self.thumbnailing, self.downloads
 
-    def etag(self, edition: Edition) -> str:
-        """Return the ETag of all answers from *edition*."""
-        return f'"{edition.version}-{self._made_by}"'
+    def etag(self, snapshot: Snapshot) -> str:
+        """Return the ETag of every cacheable answer from *snapshot*."""
+        return f'"{snapshot.version}-{self._settings_digest}"'
 
-    async def lookup(self, edition: Edition) -> Lookup:
-        """Return the words and facets of *edition*, once they are ready; raises RequestError 503."""
-        for _ in range(int(_LOOKUP_S / _LOOKED_EVERY_S)):
-            if edition.lookup is not None:
-                return edition.lookup
-            if edition.lookup_error is not None:
-                raise edition.lookup_error
-            await asyncio.sleep(_LOOKED_EVERY_S)
+    async def item_search(self, snapshot: Snapshot) -> ItemSearch:
+        """Return the item search of *snapshot* once it is ready; raises RequestError 503."""
+        for _ in range(int(_SEARCH_TIMEOUT_S / _SEARCH_POLL_S)):
+            if snapshot.item_search is not None:
+                return snapshot.item_search
+            if snapshot.item_search_error is not None:
+                raise snapshot.item_search_error
+            await asyncio.sleep(_SEARCH_POLL_S)
         raise RequestError(
-            "the words of this generation are still being read; try again in some seconds", status=503, retry_after_s=5
+            "the item search of this generation is not ready yet; try again in some seconds",
+            status=503,
+            retry_after_s=5,
         )
 
     @contextmanager
-    def uploading(self) -> Iterator[None]:
-        """Count a request that brings images; raises RequestError 503 where there are too many, as they are large."""
-        if self._uploading >= self.options.limits.uploads:
+    def upload_slot(self) -> Iterator[None]:
+        """Count a request that brings images; raises RequestError 503 if there are too many, because they are large."""
+        if self._uploads >= self.options.limits.max_uploads:
             raise RequestError(
-                f"{self._uploading} requests bring images already; try again in a second", status=503, retry_after_s=1
+                f"{self._uploads} requests already bring images; try again in a second", status=503, retry_after_s=1
             )
-        self._uploading += 1
+        self._uploads += 1
         try:
             yield
         finally:
-            self._uploading -= 1
+            self._uploads -= 1
 
-    async def look(self) -> None:
-        """Take the newest generation where there is another one, and write down how things are."""
-        taken = await self.shop.look()
-        if taken is not None:
-            self.metrics.reload(taken=taken)
-        self.gauge()
+    async def reload(self) -> None:
+        """Load the published generation if it is another one, and update the metrics."""
+        success = await self.reloader.reload()
+        if success is not None:
+            self.metrics.count_reload(success=success)
+        self.update_gauges()
 
-    def _answer_all(self, edition: Edition, bodies: Sequence[QueryBody]) -> list[Similar | Exception]:
-        return convert.answer_all(edition.recommender, bodies, self.options.policy)
+    def update_gauges(self) -> None:
+        """Set the metrics that describe the present, not what has happened."""
+        manifest = self.reloader.snapshot.store.manifest
+        self.metrics.set_generation(manifest.generation, images=manifest.images, items=manifest.items)
+        for executor in self.executors:
+            self.metrics.set_queue_depth(executor.name, executor.pending)
 
-    async def _watch(self) -> None:
+    def _query_batch(self, snapshot: Snapshot, bodies: Sequence[QueryBody]) -> list[SimilarItems | Exception]:
+        return convert.query_batch(snapshot.recommender, bodies, self.options.policy)
+
+    async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self.options.poll_s)
-            await self.look()
-
-    def gauge(self) -> None:
-        """Bring the figures of what is, not of what happened, up to date."""
-        manifest = self.shop.edition.store.manifest
-        self.metrics.generation(manifest.generation, rows=manifest.images, items=manifest.items)
-        for lane in self.lanes:
-            self.metrics.waiting(lane.name, lane.waiting)
+            await asyncio.sleep(self.options.poll_interval_s)
+            await self.reload()

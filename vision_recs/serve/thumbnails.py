@@ -1,8 +1,9 @@
-"""Thumbnails of images of the index, made once and kept in the cache.
+"""Thumbnails: small JPEGs of the images of the store, made on demand and cached on disk.
 
 ~/.cache/visrec/thumbnails/<side>/<digest[:2]>/<digest>.jpg
 
-An image is named by the digest of its bytes, never by a path, and its file is shown only if it still has that digest.
+A client names an image by the digest of its bytes, never by a path, and a file is shown only if it still has that
+digest. The cache may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -18,74 +19,81 @@ from vision_recs.encoders.model_cache import cache_folder
 from vision_recs.errors import ImageError, RequestError, StoreDamaged
 from vision_recs.store import Store
 
-KEPT_BYTES = 1 << 30
-"""How much of the disk the thumbnails may take, all stores together."""
+CACHE_BYTES = 1 << 30
+"""The size of the cache on disk, of all stores together."""
 
-_SWEPT_AFTER = 2_000  # new thumbnails
+_SWEEP_INTERVAL = 2_000  # new thumbnails
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 class Thumbnails:
-    """Makes and keeps thumbnails; for one thread."""
+    """Makes and caches thumbnails; for one thread."""
 
-    def __init__(self, *, pixels: int, kept_bytes: int = KEPT_BYTES) -> None:
-        """Decode images of at most *pixels*."""
-        self._pixels = pixels
-        self._kept_bytes = kept_bytes
-        self._made = 0
+    def __init__(self, *, max_pixels: int, cache_bytes: int = CACHE_BYTES) -> None:
+        """Decode images of at most *max_pixels*, and keep at most *cache_bytes* on disk."""
+        self._max_pixels = max_pixels
+        self._cache_bytes = cache_bytes
+        self._written = 0
 
     def get(self, store: Store, digest: str, side: int) -> bytes:
-        """Return the image with *digest* as a JPEG; raises RequestError 404, and ImageError for a file gone bad."""
+        """Return the image with *digest* as a JPEG whose longer side has at most *side* pixels.
+
+        Raises RequestError 404 if the store has no such image, and ImageError if its file cannot be used any more.
+        """
         reference = _reference(store, digest)
         path = cache_folder() / "thumbnails" / str(side) / digest[:2] / f"{digest}.jpg"
         with suppress(OSError):
-            return path.read_bytes()
-        small = self._make(store, reference, digest, side)
-        with suppress(OSError):  # a full or read-only disk costs time, and nothing else
-            self._keep(path, small)
-        return small
+            cached = path.read_bytes()
+            if cached.startswith(_JPEG_START) and cached.endswith(_JPEG_END):  # else it was not written completely
+                return cached
+        data = self._make(store, reference, digest, side)
+        with suppress(OSError):  # a disk that is full or read-only costs time, and nothing else
+            self._write(path, data)
+        return data
 
     def _make(self, store: Store, reference: str, digest: str, side: int) -> bytes:
         from vision_recs import images
 
         data = ImageFiles(store.manifest.catalog.root).read(reference)
         if hashlib.sha256(data).hexdigest() != digest:
-            raise ImageError("missing", "the image was replaced since it was indexed; run `visrec index`")
-        return images.thumbnail(images.decode(data, max_pixels=self._pixels), max_side=side)
+            raise ImageError("missing", "the image has changed since it was indexed; run `visrec index`")
+        return images.thumbnail(images.decode(data, max_pixels=self._max_pixels), max_side=side)
 
-    def _keep(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
-        self._made += 1
-        if self._made % _SWEPT_AFTER == 0:
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        self._written += 1
+        if self._written % _SWEEP_INTERVAL == 0:
             self.sweep()
 
     def sweep(self) -> None:
-        """Throw the oldest thumbnails away until the rest takes nine tenths of the room."""
-        files = [(file.stat().st_mtime, file.stat().st_size, file) for file in _all_thumbnails()]
+        """Delete the oldest thumbnails if the cache is too large, until nine tenths of its size are left."""
+        paths = (cache_folder() / "thumbnails").glob("*/*/*.jpg")
+        files = [(path.stat().st_mtime, path.stat().st_size, path) for path in paths]
         total = sum(size for _, size, _ in files)
-        if total <= self._kept_bytes:
+        if total <= self._cache_bytes:
             return
-        for _, size, file in sorted(files):
-            if total <= self._kept_bytes * 9 // 10:
+        for _, size, path in sorted(files):
+            if total <= self._cache_bytes * 9 // 10:
                 return
-            file.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             total -= size
 
 
-def _all_thumbnails() -> list[Path]:
-    return list((cache_folder() / "thumbnails").glob("*/*/*.jpg"))
-
-
 def _reference(store: Store, digest: str) -> str:
-    """Return where the catalog has the image with *digest*."""
+    """Return the reference of the image with *digest* in the catalog."""
     try:
         position = store.positions_of([digest])[digest]
     except StoreDamaged:
-        raise RequestError(f"no image of the index has the digest {digest}", status=404) from None
+        raise RequestError(f"no image of the store has the digest {digest}", status=404) from None
     rows = store.rows([position], limit=1)[position]
-    if not rows:  # the vector is kept, but no item shows it any more
+    if not rows:  # the vector is kept, but no item shows the image any more
         raise RequestError(f"no item shows the image {digest} any more", status=404)
     return rows[0].image

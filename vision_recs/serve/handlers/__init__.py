@@ -1,1 +1,1 @@
-"""What answers each route, by what it is about."""
+"""The handlers of the routes: `similar` for queries, `items` for the catalog, `admin` for the server and its page."""

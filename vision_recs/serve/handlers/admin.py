@@ -1,9 +1,8 @@
-"""Handlers: what is served, whether it works, and the page."""
+"""Handlers: information about the server, health checks, metrics, the login of a browser, and the web page."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -15,11 +14,11 @@ from vision_recs._version import __version__
 from vision_recs.encoders.text import reads_text
 from vision_recs.errors import RequestError
 from vision_recs.serve import metrics as prometheus
-from vision_recs.serve.routing import Call
+from vision_recs.serve.auth import COOKIE
+from vision_recs.serve.routing import Context
 from vision_recs.serve.schemas import Health, Info, NoParameters, PageParameters, PagePath, Readiness, Session
 
-COOKIE: Final = "visrec"
-_TYPES: Final[Mapping[str, str]] = {
+_MEDIA_TYPES: Final[Mapping[str, str]] = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -27,88 +26,83 @@ _TYPES: Final[Mapping[str, str]] = {
 }
 
 
-async def info(call: Call, parameters: NoParameters) -> Info:  # noqa: ARG001
-    """Tell what is served: the index, its encoder, and what may be asked."""
-    store, options = call.edition.store, call.service.options
+async def info(context: Context, parameters: NoParameters) -> Info:  # noqa: ARG001
+    """Describe the store that is served, its encoder, and what queries may contain."""
+    options, auth_required = context.state.options, context.state.auth.is_required
+    if not context.is_authenticated:
+        return Info(auth_required)
+    store = context.snapshot.store
     manifest = store.manifest
     return Info(
-        visrec=__version__,
+        auth_required,
+        version=__version__,
         generation=manifest.generation,
         created=manifest.created,
         items=manifest.items,
         images=manifest.images,
         dim=store.dim,
         encoder=manifest.encoder.name,
-        fingerprint=store.fingerprint,
+        space=store.fingerprint,
         index_type=manifest.index_type,
         recall_at_10=manifest.recall_at_10,
-        reads_text=reads_text(manifest.encoder.name),
-        takes_urls=options.allow_urls,
-        needs_token=options.token is not None,
+        supports_text=reads_text(manifest.encoder.name),
+        accepts_image_urls=options.allow_urls,
     )
 
 
-async def healthz(call: Call, parameters: NoParameters) -> Health:  # noqa: ARG001
-    """Tell that the server is alive."""
+async def healthz(context: Context, parameters: NoParameters) -> Health:  # noqa: ARG001
+    """Report that the server is alive (liveness)."""
     return Health("ok")
 
 
-async def readyz(call: Call, parameters: NoParameters) -> Readiness:  # noqa: ARG001
-    """Tell whether requests are answered, by which generation, and why not by the newest one."""
-    return Readiness("ready", call.edition.store.generation, call.service.shop.refused)
+async def readyz(context: Context, parameters: NoParameters) -> Readiness:  # noqa: ARG001
+    """Report that the server answers requests (readiness), and why not from the newest generation, if so."""
+    if not context.is_authenticated:
+        return Readiness("ready")
+    return Readiness("ready", context.snapshot.store.generation, context.state.reloader.reload_error)
 
 
-async def metrics(call: Call, parameters: NoParameters) -> Response:  # noqa: ARG001
-    """Give figures to Prometheus: latencies by route, the generation, rows, and what waits."""
-    call.service.gauge()
-    return Response(call.service.metrics.text(), headers={"content-type": prometheus.CONTENT_TYPE})
+async def metrics(context: Context, parameters: NoParameters) -> Response:  # noqa: ARG001
+    """Return metrics for Prometheus: requests and their durations, queues, the generation."""
+    context.state.update_gauges()
+    return Response(context.state.metrics.text(), headers={"content-type": prometheus.CONTENT_TYPE})
 
 
-async def session(call: Call, parameters: NoParameters, body: Session) -> Response:  # noqa: ARG001
-    """Let a browser in that has the token: images cannot be asked for with a header, but with a cookie."""
-    token = call.service.options.token
-    if token is not None and not is_right(body.token, token):
-        raise RequestError("the token is wrong; ask who runs this server", status=401)
+async def session(context: Context, parameters: NoParameters, body: Session) -> Response:  # noqa: ARG001
+    """Exchange the token for a session cookie: a browser cannot send the token in a header when it loads images."""
+    auth = context.state.auth
+    if not auth.is_token(body.token):
+        await auth.reject(context.request.scope)
     response = Response(None, 204, {"cache-control": "no-store"})
-    if token is not None:
-        secure = call.request.url.scheme == "https"
-        response.set_cookie(COOKIE, cookie_of(token), httponly=True, samesite="strict", secure=secure)
+    if auth.is_required:
+        secure = context.request.url.scheme == "https"
+        response.set_cookie(COOKIE, auth.session_cookie, httponly=True, samesite="strict", secure=secure)
     return response
 
 
-async def page(call: Call, parameters: PageParameters) -> Response:  # noqa: ARG001
-    """Show the web page."""
-    return await page_file(call, PagePath("index.html"))
+async def page(context: Context, parameters: PageParameters) -> Response:  # noqa: ARG001
+    """Return the web page."""
+    return await page_file(context, PagePath("index.html"))
 
 
-async def page_file(call: Call, parameters: PagePath) -> Response:
-    """Give a file of the web page."""
-    found = _page().get(parameters.file)
+async def page_file(context: Context, parameters: PagePath) -> Response:
+    """Return a file of the web page."""
+    found = _page_files().get(parameters.file)
     if found is None:
-        raise RequestError(f"the page has no file {parameters.file!r}", status=404)
+        raise RequestError(f"the page has no file {parameters.file[:200]!r}", status=404)
     data, etag = found
     headers = {"etag": etag, "cache-control": "no-cache"}
-    if call.request.headers.get("if-none-match") == etag:
+    if context.request.headers.get("if-none-match") == etag:
         return Response(None, 304, headers)
-    return Response(data, media_type=_TYPES[parameters.file.rpartition(".")[2]], headers=headers)
-
-
-def is_right(given: str, token: str) -> bool:
-    """Whether *given* is the *token*; the time that it takes says nothing about either."""
-    return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(token.encode()).digest())
-
-
-def cookie_of(token: str) -> str:
-    """Return what a browser keeps that has the token: enough to be let in, but not the token."""
-    return hmac.digest(token.encode(), b"a visrec session", "sha256").hex()
+    return Response(data, media_type=_MEDIA_TYPES[parameters.file.rpartition(".")[2]], headers=headers)
 
 
 @cache
-def _page() -> dict[str, tuple[bytes, str]]:
-    """Return the files of the page by name, each with its ETag."""
+def _page_files() -> dict[str, tuple[bytes, str]]:
+    """Return each file of the page by its name, with its ETag."""
     found = {}
     for file in files("vision_recs.serve").joinpath("page").iterdir():
-        if file.name.rpartition(".")[2] in _TYPES:
+        if file.name.rpartition(".")[2] in _MEDIA_TYPES:
             data = file.read_bytes()
             found[file.name] = data, f'"{hashlib.sha256(data).hexdigest()[:16]}"'
     return found

@@ -1,4 +1,4 @@
-"""Handlers: items that look similar."""
+"""Handlers: similar items, for queries in a URL, as JSON, and with images."""
 
 from __future__ import annotations
 
@@ -8,95 +8,97 @@ import msgspec
 
 from vision_recs.errors import RequestError
 from vision_recs.recommend import Policy, Weighted
-from vision_recs.serve import convert, schemas
+from vision_recs.serve import convert
 from vision_recs.serve.fetch import fetch_image
 from vision_recs.serve.options import Limits
-from vision_recs.serve.routing import Call
-from vision_recs.serve.schemas import PolicyParameters, QueryBody, Similar, SimilarParameters
-from vision_recs.serve.snapshots import Edition
+from vision_recs.serve.reloader import Snapshot
+from vision_recs.serve.routing import Context
+from vision_recs.serve.schemas import NoParameters, PolicyParameters, QueryBody, SimilarItems, SimilarParameters
 from vision_recs.serve.uploads import read_images
 
-_query = msgspec.json.Decoder(QueryBody)
+_decoder = msgspec.json.Decoder(QueryBody)
 
 
-async def similar(call: Call, parameters: SimilarParameters) -> Similar:
-    """Find items similar to items and words, less those to move away from.
+async def similar(context: Context, parameters: SimilarParameters) -> SimilarItems:
+    """Find items that are similar to items and texts.
 
-    The query is in the address, so that browsers and proxies can keep the answer until there is another generation.
+    The query is in the URL, so that browsers and proxies can cache the answer until the next generation.
     """
-    return await _answer(call, convert.body_of(parameters))
+    return await _answer(context, convert.to_query_body(parameters))
 
 
-async def similar_to_query(call: Call, parameters: schemas.NoParameters, body: QueryBody) -> Similar:  # noqa: ARG001
-    """Find items similar to all that a query names: items with weights, words, a shopper's history.
+async def similar_to_query(context: Context, parameters: NoParameters, body: QueryBody) -> SimilarItems:  # noqa: ARG001
+    """Find items that are similar to a query with weights, texts, URLs of images, or a shopper's history.
 
-    Addresses of images are fetched only by a server that was started with `--allow-urls`.
+    URLs of images are accepted only if the server was started with `--allow-urls`.
     """
-    if not body.urls:
-        return await _answer(call, body)
-    with call.service.uploading():
-        return await _answer(call, body, await _fetched(call, body))
+    if not body.image_urls:
+        return await _answer(context, body)
+    with context.state.upload_slot():
+        return await _answer(context, body, await _download(context, body))
 
 
-async def similar_to_image(call: Call, parameters: PolicyParameters) -> Similar:
-    """Find items similar to uploaded images.
+async def similar_to_image(context: Context, parameters: PolicyParameters) -> SimilarItems:
+    """Find items that are similar to uploaded images.
 
-    The body is an image, or a form with fields "image" and, for what else is asked for, a field "query" that holds
-    the JSON of a query, in place of the parameters of the address.
+    The body is an image, or a form with the fields "image". A form may have a field "query" with the JSON of a query,
+    which then replaces the parameters of the URL.
     """
-    with call.service.uploading():
-        upload = await read_images(call.request, call.service.options.limits)
+    with context.state.upload_slot():
+        upload = await read_images(context.request, context.state.options.limits)
         if upload.query is None:
-            body = convert.body_of(parameters)
+            body = convert.to_query_body(parameters)
         else:
             try:
-                body = _query.decode(upload.query)
+                body = _decoder.decode(upload.query)
             except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
-                raise RequestError(f"the field 'query' cannot be read: {error}; see /openapi.json") from None
+                raise RequestError(f"the field 'query' is not valid: {error}; see /openapi.json") from None
         images = list(upload.images)
-        if body.urls:
-            images += await _fetched(call, body)
-        return await _answer(call, body, images)
+        if body.image_urls:
+            images += await _download(context, body)
+        return await _answer(context, body, images)
 
 
-async def _answer(call: Call, body: QueryBody, images: Sequence[Weighted[bytes]] = ()) -> Similar:
-    service, edition, options = call.service, call.edition, call.service.options
+async def _answer(context: Context, body: QueryBody, images: Sequence[Weighted[bytes]] = ()) -> SimilarItems:
+    state, snapshot, options = context.state, context.snapshot, context.state.options
     if images or body.texts:
-        service.shop.encodes |= bool(images)
-        work = (edition, body, images, options.policy, options.limits)
-        return await service.images.run(edition, _worked_out, *work)
-    return await service.answers.ask(edition, body)
+        state.reloader.needs_encoder |= bool(images)
+        work = (snapshot, body, images, options.policy, options.limits)
+        return await state.images.run(snapshot, _answer_with_images, *work)
+    return await state.query_batches.run(snapshot, body)
 
 
-def _worked_out(
-    edition: Edition, body: QueryBody, images: Sequence[Weighted[bytes]], policy: Policy, limits: Limits
-) -> Similar:
-    """Return the answer; what runs on the thread of a lane."""
-    query = convert.query_of(body, images)
-    policy = convert.policy_of(body.policy, policy)
+def _answer_with_images(
+    snapshot: Snapshot, body: QueryBody, images: Sequence[Weighted[bytes]], policy: Policy, limits: Limits
+) -> SimilarItems:
+    """Return the answer to a query that the encoder has to read; runs on the thread of an executor."""
+    query = convert.to_query(body, images)
+    policy = convert.to_policy(body.policy, policy)
     for image in images:
-        _require_size(image.what, limits)
-    return convert.answer_of(edition.recommender, query, edition.recommender.answer(query, policy))
+        _require_size(image.value, limits)
+    return convert.to_similar_items(snapshot.recommender, query, snapshot.recommender.query(query, policy))
 
 
 def _require_size(image: bytes, limits: Limits) -> None:
-    """Raise ImageError for an image with too many pixels, before any of them is decoded."""
+    """Raise ImageError for an image with too many pixels, before it is decoded."""
     from vision_recs.images.decoding import opened
 
-    with opened(image, limits.pixels):
+    with opened(image, limits.max_pixels):
         pass
 
 
-async def _fetched(call: Call, body: QueryBody) -> list[Weighted[bytes]]:
-    service, limits = call.service, call.service.options.limits
-    if not service.options.allow_urls:
-        raise RequestError("this server fetches no addresses; send the image, or start it with --allow-urls")
+async def _download(context: Context, body: QueryBody) -> list[Weighted[bytes]]:
+    """Return the images that *body* names by their URLs."""
+    state, limits = context.state, context.state.options.limits
+    if not state.options.allow_urls:
+        raise RequestError("this server does not download images; send the image, or start it with --allow-urls")
     images: list[Weighted[bytes]] = []
-    left = limits.image_bytes
-    for asked in body.urls:
-        data = await service.addresses.run(
-            call.edition, fetch_image, asked.url, most=left, timeout_s=limits.body_s / len(body.urls)
+    bytes_left = limits.max_image_bytes
+    timeout_s = limits.body_timeout_s / len(body.image_urls)
+    for image in body.image_urls:
+        data = await state.downloads.run(
+            context.snapshot, fetch_image, image.url, max_bytes=bytes_left, timeout_s=timeout_s
         )
-        left -= len(data)
-        images.append(Weighted(data, asked.weight, asked.url))
+        bytes_left -= len(data)
+        images.append(Weighted(data, image.weight, image.url))
     return images

@@ -1,34 +1,35 @@
-// Asking the server. An answer that a newer question has overtaken is dropped.
+// The calls of the HTTP API. A call that a newer one replaces is aborted by its signal.
 
-export class Failed extends Error {
+// A response with an error: problem details (RFC 9457).
+export class ApiError extends Error {
   constructor(problem, status) {
-    super(problem.message);
+    super(problem.detail);
     this.problem = problem;
     this.status = status;
   }
 }
 
-export async function call(path, options = {}) {
+async function call(path, options = {}) {
   const response = await fetch(path, options);
   if (response.ok) return response.status === 204 ? null : response.json();
-  let problem = { message: `the server answers with status ${response.status}`, type: "" };
-  try { problem = (await response.json()).error; } catch { /* not from our server, as of a proxy */ }
-  throw new Failed(problem, response.status);
+  let problem = { detail: `the server answers with the status ${response.status}` };
+  if ((response.headers.get("content-type") ?? "").startsWith("application/problem+json")) problem = await response.json();
+  throw new ApiError(problem, response.status);
 }
 
 export const getInfo = () => call("/v1/info");
 export const getFacets = () => call("/v1/facets");
 export const getItem = (id) => call("/v1/items/" + encodeURIComponent(id));
 
-export function getItems(words, where, offset, signal) {
+export function getItems(search, where, offset, signal) {
   const query = new URLSearchParams({ limit: 48, offset });
-  if (words) query.set("q", words);
+  if (search) query.set("q", search);
   if (where) query.set("where", where);
   return call("/v1/items?" + query, { signal });
 }
 
 export function getSimilar(state, where, k, signal) {
-  if (state.images.length) return sendImages(state, where, k, signal);
+  if (state.images.length) return postImages(state, where, k, signal);
   const query = new URLSearchParams({ k, explain: true });
   for (const id of state.likes) query.append("id", id);
   for (const id of state.dislikes) query.append("negative", id);
@@ -38,7 +39,7 @@ export function getSimilar(state, where, k, signal) {
   return call("/v1/similar?" + query, { signal });
 }
 
-function sendImages(state, where, k, signal) {
+function postImages(state, where, k, signal) {
   const body = new FormData();
   for (const image of state.images) body.append("image", image.blob, image.name);
   const policy = state.diversity ? { diversity: state.diversity } : {};
@@ -48,7 +49,7 @@ function sendImages(state, where, k, signal) {
   return call("/v1/similar/image", { method: "POST", body, signal });
 }
 
-export function openSession(token) {
+export function logIn(token) {
   return call("/v1/session", {
     method: "POST",
     headers: { "content-type": "application/json" },

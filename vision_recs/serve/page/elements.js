@@ -1,4 +1,4 @@
-// Small means of making elements; text is always text, never markup.
+// Elements and texts that several parts of the page use. Text is always set as text, never as markup.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -23,33 +23,40 @@ const PATHS = {
 };
 
 export function icon(name) {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
+  const namespace = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(namespace, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(space, "path");
+  const path = document.createElementNS(namespace, "path");
   path.setAttribute("d", PATHS[name]);
   svg.append(path);
   return svg;
 }
 
+// An img; a source of the API is a thumbnail, of which `side` is the longer side in pixels.
 export function picture(source, alt, { lazy = true, side = 320 } = {}) {
-  const image = make("img", { alt, loading: lazy ? "lazy" : "eager", decoding: "async", draggable: "false" });
-  const holder = make("div", { classes: "image" }, image);
-  image.addEventListener("error", () => holder.classList.add("gone"));
-  image.src = source.startsWith("/v1/") ? `${source}?side=${side}` : source;
-  return holder;
+  const img = make("img", { alt, loading: lazy ? "lazy" : "eager", decoding: "async", draggable: "false" });
+  img.src = source.startsWith("/v1/") ? `${source}?side=${side}` : source;
+  return img;
+}
+
+// A square tile with an image, or with a text if the image cannot be loaded.
+export function tile(source, alt) {
+  const img = picture(source, alt);
+  const element = make("div", { classes: "image" }, img);
+  img.addEventListener("error", () => element.classList.add("missing"));
+  return element;
 }
 
 export function titleOf(id, attributes) {
   return String(attributes.title || attributes.name || id);
 }
 
-const READ_FIRST = ["category", "brand", "color", "material"];
+const SUMMARY_ATTRIBUTES = ["category", "brand", "color", "colour", "material"];
 
 export function summaryOf(attributes) {
-  return READ_FIRST.filter((name) => attributes[name]).slice(0, 2).map((name) => attributes[name]).join(" · ");
+  return SUMMARY_ATTRIBUTES.filter((name) => attributes[name]).slice(0, 2).map((name) => attributes[name]).join(" · ");
 }
 
 export function priceOf(attributes) {
@@ -62,3 +69,5 @@ export function priceOf(attributes) {
 }
 
 export const number = (value) => new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 }).format(value);
+
+export const labelOf = (attribute) => attribute.replaceAll("_", " ");

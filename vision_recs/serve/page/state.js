@@ -1,40 +1,42 @@
-// What is asked, and how it is written in the address, so that it can be shared and the back button works.
+// The state of the page: the query and the filters. It is written into the URL, so that it can be shared and the back
+// button works.
 //
-// likes and dislikes are ids, texts are words that an encoder reads; images are files of this browser, which an
-// address cannot hold. filters: name -> Set of values, or [low, high].
+// search: words that an item has. likes, dislikes: ids of items. texts: descriptions for an encoder that reads text.
+// images: files of this browser, which a URL cannot hold. filters: attribute -> Set of values, or [low, high].
 
-export function empty() {
-  return { words: "", likes: [], dislikes: [], texts: [], images: [], diversity: 0, filters: new Map() };
+export function emptyState() {
+  return { search: "", likes: [], dislikes: [], texts: [], images: [], diversity: 0, filters: new Map() };
 }
 
-export function asks(state) {
+// Whether there is something to be similar to.
+export function hasQuery(state) {
   return state.likes.length + state.texts.length + state.images.length > 0;
 }
 
-export function toAddress(state) {
+export function toUrl(state) {
   const query = new URLSearchParams();
-  if (state.words) query.set("q", state.words);
+  if (state.search) query.set("q", state.search);
   for (const id of state.likes) query.append("like", id);
   for (const id of state.dislikes) query.append("negative", id);
   for (const text of state.texts) query.append("text", text);
   if (state.diversity) query.set("diversity", state.diversity);
-  for (const [name, wanted] of state.filters) {
-    if (Array.isArray(wanted)) query.append("range." + name, wanted.join(".."));
-    else for (const value of wanted) query.append("is." + name, JSON.stringify(value));
+  for (const [name, selected] of state.filters) {
+    if (Array.isArray(selected)) query.append("range." + name, selected.join(".."));
+    else for (const value of selected) query.append("is." + name, JSON.stringify(value));
   }
   const text = query.toString();
   return text ? "/?" + text : "/";
 }
 
-export function fromAddress(search) {
-  const state = empty();
-  for (const [name, value] of new URLSearchParams(search)) {
-    if (name === "q") state.words = value;
+export function fromUrl(queryString) {
+  const state = emptyState();
+  for (const [name, value] of new URLSearchParams(queryString)) {
+    if (name === "q") state.search = value;
     else if (name === "like") state.likes.push(value);
     else if (name === "negative") state.dislikes.push(value);
     else if (name === "text") state.texts.push(value);
     else if (name === "diversity") state.diversity = Math.min(0.9, Math.max(0, Number(value) || 0));
-    else if (name.startsWith("is.")) choose(state, name.slice(3), value);
+    else if (name.startsWith("is.")) selectValue(state, name.slice(3), value);
     else if (name.startsWith("range.")) {
       const ends = value.split("..").map(Number);
       if (ends.length === 2 && ends.every(Number.isFinite)) state.filters.set(name.slice(6), ends);
@@ -43,24 +45,24 @@ export function fromAddress(search) {
   return state;
 }
 
-function choose(state, name, text) {
+function selectValue(state, name, json) {
   let value;
-  try { value = JSON.parse(text); } catch { return; }
+  try { value = JSON.parse(json); } catch { return; }
   if (typeof value !== "string" && typeof value !== "boolean") return;
-  const chosen = state.filters.get(name);
-  if (chosen instanceof Set) chosen.add(value);
+  const selected = state.filters.get(name);
+  if (selected instanceof Set) selected.add(value);
   else state.filters.set(name, new Set([value]));
 }
 
-// The filter that the server reads: see `visrec similar --where`.
-export function where(state) {
+// The filters as an expression, as `visrec similar --where` takes it.
+export function filterExpression(state) {
   const parts = [];
-  for (const [name, wanted] of state.filters) {
+  for (const [name, selected] of state.filters) {
     const attribute = "`" + name.replaceAll("`", "``") + "`";
-    if (Array.isArray(wanted)) parts.push(`${wanted[0]} <= ${attribute} <= ${wanted[1]}`);
-    else if ([...wanted].every((value) => typeof value === "boolean")) {
-      if (wanted.size === 1) parts.push(wanted.has(true) ? attribute : `${attribute} == false`);
-    } else parts.push(`${attribute} in [${[...wanted].map((value) => JSON.stringify(value)).join(", ")}]`);
+    if (Array.isArray(selected)) parts.push(`${selected[0]} <= ${attribute} <= ${selected[1]}`);
+    else if ([...selected].every((value) => typeof value === "boolean")) {
+      if (selected.size === 1) parts.push(selected.has(true) ? attribute : `${attribute} == false`);
+    } else parts.push(`${attribute} in [${[...selected].map((value) => JSON.stringify(value)).join(", ")}]`);
   }
   return parts.join(" and ");
 }

@@ -15,7 +15,7 @@ from fake_shop import index, shop_of
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.serve import ServeOptions
-from vision_recs.serve.reloader import Shop
+from vision_recs.serve.reloader import Reloader
 from vision_recs.store import Layout, Store
 
 
@@ -26,42 +26,42 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def shop(store):
-    shop = Shop(ServeOptions(store))
-    yield shop
-    shop.close()
+def reloader(store):
+    reloader = Reloader(ServeOptions(store))
+    yield reloader
+    reloader.close()
 
 
-def look(shop):
-    return asyncio.run(shop.look())
+def reload(reloader):
+    return asyncio.run(reloader.reload())
 
 
-def test_a_new_generation_is_taken_and_the_old_one_goes_on_for_who_holds_it(shop, store):
-    old = shop.edition
-    old.hold()  # as a request does
-    assert look(shop) is None
+def test_a_new_generation_takes_over_and_the_old_one_stays_open_for_requests_that_have_begun(reloader, store):
+    old = reloader.snapshot
+    old.acquire()  # as a request does
+    assert reload(reloader) is None
     index(shop_of(13), store)
-    assert look(shop) is True
-    assert (old.store.generation, shop.edition.store.generation) == (1, 2)
-    assert len(shop.edition.store.items.ids()) == 13
+    assert reload(reloader) is True
+    assert (old.store.generation, reloader.snapshot.store.generation) == (1, 2)
+    assert len(reloader.snapshot.store.items.ids()) == 13
     assert len(old.recommender.similar("item000", k=20)) == 11
     old.release()
     with pytest.raises(StoreDamaged, match="closed"):
         old.store.items.ids()
-    assert look(shop) is None
+    assert reload(reloader) is None
 
 
-@pytest.mark.parametrize("part", ["manifest", "items", "shard", "engine", "current"])
-def test_a_damaged_generation_is_refused_loudly_and_the_old_one_goes_on(shop, store, part, caplog):
+@pytest.mark.parametrize("part", ["manifest", "items", "shard", "index", "current"])
+def test_a_damaged_generation_is_not_served_and_the_old_one_goes_on(reloader, store, part, caplog):
     index(shop_of(20), store)
     layout, new = Layout(store), Store.open(store)
-    known = {shard.name for shard in shop.edition.store.manifest.shards}
+    known = {shard.name for shard in reloader.snapshot.store.manifest.shards}
     added = next(shard.name for shard in new.manifest.shards if shard.name not in known)
     path = {
         "manifest": layout.manifest(2),
         "items": layout.items(2),
         "shard": layout.shard(added) / "vectors.npy",
-        "engine": layout.index_dir(new.manifest.index_type, 2) / "flat.faiss",
+        "index": layout.index_dir(new.manifest.index_type, 2) / "flat.faiss",
         "current": layout.current,
     }[part]
     sound = path.read_bytes()
@@ -69,57 +69,56 @@ def test_a_damaged_generation_is_refused_loudly_and_the_old_one_goes_on(shop, st
     altered = bytearray(sound)
     altered[place] ^= 1
     path.write_bytes(altered)
-    with caplog.at_level(logging.ERROR, "visrec.serve"):
-        assert look(shop) is False
-        assert look(shop) is None
-    assert [record.event for record in caplog.records] == ["reload_refused"]
-    assert shop.refused in caplog.text
-    assert shop.edition.store.generation == 1
-    assert len(shop.edition.recommender.similar("item000", k=20)) == 11
+    with caplog.at_level(logging.ERROR, "vision_recs.serve"):
+        assert reload(reloader) is False
+        assert reload(reloader) is None
+    assert [record.event for record in caplog.records] == ["reload_failed"]
+    assert reloader.reload_error in caplog.text
+    assert reloader.snapshot.store.generation == 1
+    assert len(reloader.snapshot.recommender.similar("item000", k=20)) == 11
     path.write_bytes(sound)
-    shop._refused_at = 0.0  # half a minute later
-    assert look(shop) is True
-    assert (shop.refused, shop.edition.store.generation) == (None, 2)
+    reloader._failed_at = 0.0  # half a minute later
+    assert reload(reloader) is True
+    assert (reloader.reload_error, reloader.snapshot.store.generation) == (None, 2)
 
 
-def test_readiness_and_metrics_tell_of_a_refusal(ask, store):
-    with ask(store) as client:
-        service = client.app.__closure__[0].cell_contents._service
+def test_readiness_and_metrics_show_a_failed_reload(connect, store):
+    with connect(store) as client:
+        state = client.app.__closure__[0].cell_contents._state
         assert client.get("/readyz").json() == {"status": "ready", "generation": 1}
         etag = client.get("/v1/similar?id=item000").headers["etag"]
         sound = (store / "CURRENT").read_bytes()
         (store / "CURRENT").write_bytes(b"nonsense")
-        client.portal.call(service.look)
-        assert "is damaged" in client.get("/readyz").json()["refused"]
-        assert 'visrec_reloads_total{result="refused"} 1.0' in client.get("/metrics").text
+        client.portal.call(state.reload)
+        assert "is damaged" in client.get("/readyz").json()["reload_error"]
+        assert 'visrec_reloads_total{result="failure"} 1.0' in client.get("/metrics").text
         (store / "CURRENT").write_bytes(sound)
         index(shop_of(14), store)
-        client.portal.call(service.look)
+        client.portal.call(state.reload)
         assert client.get("/readyz").json() == {"status": "ready", "generation": 2}
         text = client.get("/metrics").text
-        assert 'visrec_reloads_total{result="taken"} 1.0' in text
+        assert 'visrec_reloads_total{result="success"} 1.0' in text
         assert "visrec_generation 2.0" in text
         assert "visrec_items 14.0" in text
-        assert 'visrec_request_seconds_count{route="readyz",status="200"} 3.0' in text
+        assert 'visrec_http_requests_total{route="readyz",status="200"} 3.0' in text
         response = client.get("/v1/similar?id=item000", headers={"if-none-match": etag})
         assert response.status_code == 200
         assert response.headers["etag"] != etag
 
 
-def test_another_store_in_the_same_place_is_another_generation(shop, store):
-    etag = shop.edition.version
+def test_another_store_in_the_same_place_is_another_generation(reloader, store):
+    etag = reloader.snapshot.version
     shutil.rmtree(store)
     index(shop_of(9), store)
-    assert look(shop) is True
-    assert shop.edition.store.generation == 1
-    assert shop.edition.version != etag
+    assert reload(reloader) is True
+    assert reloader.snapshot.store.generation == 1
+    assert reloader.snapshot.version != etag
 
 
 def test_a_body_that_arrives_slowly_is_answered_by_the_generation_that_it_was_sent_to(serve, store, tmp_path):
     body = b'{"items": ["item000"], "k": 20}'
-    head = (
-        f"POST /v1/similar HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
+    head = "POST /v1/similar HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
     with serve(store, tmp_path / "log") as server, socket.create_connection(("127.0.0.1", server.port), 30) as slow:
         slow.sendall(head.encode() + body[:5])
         index(shop_of(13), store)

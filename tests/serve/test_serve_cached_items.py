@@ -24,7 +24,8 @@ def test_what_is_remembered_is_what_is_read(tmp_path, most):
             assert remembered.attributes(item) == plain.attributes(item)
             assert remembered.images(item) == plain.images(item)
         shown = [(item, image.image) for item in ids for image in plain.images(item)] + [("nobody", "1.png")]
-        assert remembered.shown(iter(shown)) == plain.shown(shown)
+        assert remembered.match_attributes(shown) == plain.match_attributes(shown)
+        assert remembered.attributes_of(ids) == plain.attributes_of(ids)
         for start in range(0, len(positions), 9):
             some = positions[start : start + 12]
             assert remembered.rows(iter(some), 1) == plain.rows(some, 1)

@@ -41,29 +41,47 @@ def test_which_addresses_are_public(address, public):
     assert is_public(address) is public
 
 
+NUMERIC_HOSTS = {
+    "127.0.0.1": "127.0.0.1",
+    "::1": "::1",
+    "169.254.169.254": "169.254.169.254",
+    "2130706433": "127.0.0.1",
+    "0x7f.1": "127.0.0.1",
+    "localhost": "127.0.0.1",
+}
+"""What resolvers say of hosts that need no question to a server."""
+
+
 @pytest.mark.parametrize(
-    "url",
+    ("url", "words"),
     [
-        "file:///etc/passwd",
-        "ftp://example.com/a.jpg",
-        "//example.com/a.jpg",
-        "http://",
-        "http://user:secret@example.com/a.jpg",
-        "http://example.com:22/a.jpg",
-        "http://example.com:99999/a.jpg",
-        "http://127.0.0.1/a.jpg",
-        "http://[::1]/a.jpg",
-        "http://169.254.169.254/latest/meta-data",
-        "http://2130706433/",
-        "http://0x7f.1/",
-        "http://localhost/a.jpg",
-        "http://exa\nmple.com/",
-        "nonsense",
+        ("file:///etc/passwd", "is not the URL of an image"),
+        ("ftp://public.example/a.jpg", "is not the URL of an image"),
+        ("//public.example/a.jpg", "is not the URL of an image"),
+        ("http://", "is not the URL of an image"),
+        ("nonsense", "is not the URL of an image"),
+        ("http://pub\nlic.example/", "is not the URL of an image"),
+        ("http://public.example/a b", "is not the URL of an image"),
+        ("http://user:secret@public.example/a.jpg", "user name or password"),
+        ("http://user@public.example/a.jpg", "user name or password"),
+        ("http://:secret@public.example/a.jpg", "user name or password"),
+        ("http://public.example:22/a.jpg", "port 22; only 80 and 443"),
+        ("http://public.example:99999/a.jpg", "out of range"),
+        ("http://127.0.0.1/a.jpg", "not a public address"),
+        ("http://[::1]/a.jpg", "not a public address"),
+        ("http://169.254.169.254/latest/meta-data", "not a public address"),
+        ("http://2130706433/", "not a public address"),
+        ("http://0x7f.1/", "not a public address"),
+        ("http://localhost/a.jpg", "not a public address"),
     ],
 )
-def test_other_addresses_are_not_asked(url):
-    with pytest.raises(RequestError) as refused:
-        fetch_image(url, most=1000, timeout_s=5)
+def test_other_urls_are_not_fetched(monkeypatch, url, words):
+    def resolve(host, port, **_):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (NUMERIC_HOSTS[host], port))]
+
+    monkeypatch.setattr(fetch.socket, "getaddrinfo", resolve)
+    with pytest.raises(RequestError, match=words) as refused:
+        fetch_image(url, max_bytes=1000, timeout_s=5)
     assert refused.value.status == 422
 
 
@@ -120,7 +138,7 @@ def site(monkeypatch):
 
 
 def fetched(path="/a.jpg", **options):
-    return fetch_image(f"http://public.example{path}", **{"most": 1000, "timeout_s": 5, **options})
+    return fetch_image(f"http://public.example{path}", **{"max_bytes": 1000, "timeout_s": 5, **options})
 
 
 def test_an_image_is_fetched_from_what_its_name_resolved_to_once(site):
@@ -143,7 +161,7 @@ def test_redirects_are_followed_to_public_addresses_alone(site):
     with pytest.raises(RequestError, match="redirects"):
         fetched("/d")
     answers["/e"] = 301, {"location": "file:///etc/passwd"}, b""
-    with pytest.raises(RequestError, match="no address of an image"):
+    with pytest.raises(RequestError, match="is not the URL of an image"):
         fetched("/e")
 
 
@@ -172,15 +190,15 @@ def test_half_an_image_is_none_and_all_is_over_in_its_time(site):
         fetched("/trickle", timeout_s=0.1)
 
 
-def test_a_server_that_may_fetches_and_one_that_may_not_does_not(ask, sample_store, sample_images, site, client):
+def test_a_server_that_may_fetches_and_one_that_may_not_does_not(connect, sample_store, sample_images, site, client):
     answers, asked = site
     data = (sample_images / "lamp-03-2.jpg").read_bytes()
     answers["/lamp.jpg"] = 200, {"content-type": "image/jpeg"}, data
-    body = {"urls": [{"url": "http://public.example/lamp.jpg"}], "k": 1}
+    body = {"image_urls": [{"url": "http://public.example/lamp.jpg"}], "k": 1}
     assert client.post("/v1/similar", json=body).status_code == 400
     assert asked == []
-    with ask(sample_store, allow_urls=True) as allowed:
+    with connect(sample_store, allow_urls=True) as allowed:
         response = allowed.post("/v1/similar", json=body)
         assert [match["id"] for match in response.json()["matches"]] == ["lamp-03"]
-        body["urls"][0]["url"] = "http://private.example/lamp.jpg"
+        body["image_urls"][0]["url"] = "http://private.example/lamp.jpg"
         assert allowed.post("/v1/similar", json=body).status_code == 422

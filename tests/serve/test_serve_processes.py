@@ -1,4 +1,4 @@
-"""What is said of workers as they stop."""
+"""Which log records about workers that stop are right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from vision_recs.serve.server import is_true
+from vision_recs.serve.server import is_accurate
 
 
 @pytest.fixture(scope="module")
@@ -34,4 +34,4 @@ def workers():
 )
 def test_only_a_worker_that_runs_can_refuse_to_stop(workers, message, expected):
     record = logging.LogRecord("_granian", logging.WARNING, __file__, 1, message, (), None)
-    assert is_true(record, workers) is expected
+    assert is_accurate(record, workers) is expected
