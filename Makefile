@@ -1,5 +1,6 @@
 # make demo      a virtual environment, the package, an index of sample_images/, and a page of images
 # make test      the tests, with all that they need, of what is installed (`python -m pytest` would find the folder first)
+# make nightly   the tests that take hours: every call that can fail, every step at which a process or the power can go
 # make lint      style and types
 # make docs      the manual as a site in build/site; dead links and unknown names are errors
 # make package   sdist and wheel in dist/, the wheel tried in a clean environment
@@ -10,7 +11,7 @@ PROCESSES ?= 2
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.c' -o -name '*.html' -o -name 'py.typed' -o -path '*/page/*')
 
-.PHONY: demo test lint docs package clean
+.PHONY: demo test nightly lint docs package clean
 
 demo: $(VENV)/.package
 	$(VENV)/bin/visrec index sample_images/catalog.csv --store demo/index
@@ -19,6 +20,9 @@ demo: $(VENV)/.package
 
 test: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/pytest --numprocesses $(PROCESSES)
+
+nightly: $(VENV)/.package $(VENV)/.dev
+	$(VENV)/bin/pytest --numprocesses $(PROCESSES) -m nightly
 
 lint: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/ruff check
