@@ -305,7 +305,10 @@ $("login-form").addEventListener("submit", async (event) => {
 async function start() {
   $("filters").open = matchMedia("(min-width: 861px)").matches;
   try { info = await getInfo(); } catch { /* the next call says what is wrong */ }
-  if (info?.items !== undefined) $("footer").textContent = `${number(info.items)} items, ${number(info.images)} images · ${info.encoder}, generation ${info.generation} · arrow keys move, + likes, − dislikes, i explains, / searches`;
+  if (info?.items !== undefined) {
+    $("store").textContent = `${number(info.items)} items, ${number(info.images)} images · ${info.encoder}, generation ${info.generation}`;
+    $("footer").hidden = false;
+  }
   await refresh();
   try { facets = (await getFacets()).facets; showControls(); } catch { /* the page works without filters */ }
 }
