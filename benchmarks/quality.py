@@ -25,7 +25,15 @@ from vision_recs.encoders.timm import load_efficientnet_lite0
 from vision_recs.errors import EncoderError
 from vision_recs.filters import Filter
 from vision_recs.jobs import IndexOptions, embed
-from vision_recs.metrics import ItemVectors, Labels, OwnItem, Truth, compare, interval, judge
+from vision_recs.metrics import (
+    ItemVectors,
+    Judgments,
+    LabelJudgments,
+    OwnItemJudgments,
+    compare,
+    evaluate_rankings,
+    interval,
+)
 from vision_recs.store import Store, attributes_where, load_item_vectors
 from vision_recs.tune import TuneOptions, tune
 from vision_recs.types import Encoder, Pixels, Vectors
@@ -38,12 +46,12 @@ Lift = Callable[["Task", Vectors, Vectors], tuple[Vectors, Vectors]]
 
 @dataclass(frozen=True)
 class Task:
-    """Queries, targets and the truth; where *per_image*, both are the same items."""
+    """Queries, targets and the relevance judgments; where *per_image*, both are the same items."""
 
     name: str
     queries: ItemVectors
     targets: ItemVectors
-    truth: Truth
+    judgments: Judgments
     per_image: bool = False
 
 
@@ -148,7 +156,7 @@ class Flipped:
 
 
 def tasks(store: Store, vectors: dict[int, NDArray[np.float32]], kind: str) -> Iterator[Task]:
-    """Yield the tasks of a catalog with *vectors* by position: clothes by category, samples by several truths."""
+    """Yield the tasks of a catalog with *vectors* by position: clothes by category, samples by three kinds."""
 
     def items(where: str | None = None) -> ItemVectors:
         ids = attributes_where(store, None if where is None else Filter.parse(where))
@@ -157,8 +165,8 @@ def tasks(store: Store, vectors: dict[int, NDArray[np.float32]], kind: str) -> I
 
     attributes = attributes_where(store)
 
-    def labels(name: str, targets: ItemVectors) -> Labels:
-        return Labels({item: known.get(name) for item, known in attributes.items()}, targets.ids)
+    def labels(name: str, targets: ItemVectors) -> LabelJudgments:
+        return LabelJudgments({item: known.get(name) for item, known in attributes.items()}, targets.ids)
 
     if kind == "clothing":
         targets = items('split == "train"')
@@ -167,14 +175,14 @@ def tasks(store: Store, vectors: dict[int, NDArray[np.float32]], kind: str) -> I
     every = items()
     yield Task("samples: category", every, every, labels("category", every))
     yield Task("samples: variants", every, every, labels("variant_group", every))
-    yield Task("samples: own item by image", every, every, OwnItem(every.ids), per_image=True)
+    yield Task("samples: own item by image", every, every, OwnItemJudgments(every.ids), per_image=True)
 
 
 def rows(encoder: str, ways: dict[str, Task]) -> Iterator[Row]:
     """Yield what each of *ways*, the first of which is plain, does to one task."""
     base = None
     for way, task in ways.items():
-        judged = judge(task.queries, task.targets, task.truth, per_image=task.per_image)
+        judged = evaluate_rankings(task.queries, task.targets, task.judgments, per_image=task.per_image)
         quality = judged.of("ndcg_at_10")
         base = quality if base is None else base
         clusters = np.unique(judged.queries, return_inverse=True)[1].astype(np.int64)
@@ -196,7 +204,7 @@ def lifted(task: Task) -> dict[str, Task]:
             task.name,
             task.queries.with_vectors(queries),
             task.targets.with_vectors(targets),
-            task.truth,
+            task.judgments,
             task.per_image,
         )
     return found
@@ -269,7 +277,7 @@ def _projected(task: Task, apply: Callable[[Vectors], NDArray[np.float64]]) -> T
     queries, targets = (
         side.with_vectors(normalize_or_raise(apply(side.vectors))) for side in (task.queries, task.targets)
     )
-    return Task(task.name, queries, targets, task.truth, task.per_image)
+    return Task(task.name, queries, targets, task.judgments, task.per_image)
 
 
 def table(found: Sequence[Row], missing: Sequence[str]) -> str:

@@ -90,7 +90,7 @@ def _print_json(found: Duplicates) -> None:
 
 
 def _print_groups(found: Duplicates) -> None:
-    how = ", measured on the data" if found.found_on_data else ""
+    how = ", measured on the data" if found.is_estimated else ""
     typer.echo(
         f"{_counted(len(found.groups), 'group')} of duplicates and {_counted(len(found.placeholders), 'placeholder')} "
         f"among {_counted(found.items, 'item')}; threshold {found.threshold:.3f}{how}"

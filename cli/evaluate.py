@@ -16,7 +16,7 @@ from .progress import show_progress
 from .similar import filter_of
 
 if TYPE_CHECKING:
-    from vision_recs.evaluate import Comparison, Question, Relevance
+    from vision_recs.evaluate import Comparison, EvaluationTask, Relevance
     from vision_recs.jobs.progress import Report
     from vision_recs.store import Store
 
@@ -71,13 +71,13 @@ def evaluate(
     if pairs is not None and (labels is not None or per_image):
         raise typer.BadParameter("cannot be combined with --labels or --per-image", param_hint="--pairs")
     if labels is None is pairs and not per_image:
-        _refuse_without_truth(query_filter, target_filter, group_by, encoder, baseline, html)
+        _refuse_without_judgments(query_filter, target_filter, group_by, encoder, baseline, html)
         _measure_index(store, index_type or (), json=json)
         return
-    question = _question(labels, pairs, query_filter, target_filter, sample, per_image=per_image)
+    task = _task(labels, pairs, query_filter, target_filter, sample, per_image=per_image)
     with show_progress(quiet=quiet) as progress:
         stores = _stores(store, encoder or (), baseline, progress)
-    relevance, comparison = _measure(stores, question, group_by)
+    relevance, comparison = _measure(stores, task, group_by)
     if json:
         print_json(relevance_json(relevance, comparison))
     else:
@@ -87,18 +87,18 @@ def evaluate(
 
         from .html.evaluation_page import write_page
 
-        write_page(html, stores[0], relevance, comparison, measure_index_quality(stores[0], index_type or ()))
+        write_page(html, stores[-1], relevance, comparison, measure_index_quality(stores[-1], index_type or ()))
         typer.echo(f"wrote {html}", err=True)
 
 
-def _refuse_without_truth(*given: object) -> None:
+def _refuse_without_judgments(*given: object) -> None:
     names = ("--query-filter", "--target-filter", "--group-by", "--encoder", "--baseline", "--html")
     for name, value in zip(names, given, strict=True):
         if value:
             raise typer.BadParameter("needs --labels, --pairs or --per-image", param_hint=name)
 
 
-def _question(
+def _task(
     labels: str | None,
     pairs: Path | None,
     query_filter: str | None,
@@ -106,22 +106,22 @@ def _question(
     sample: int,
     *,
     per_image: bool,
-) -> Question:
-    from vision_recs.catalog.judgements import read_pairs
-    from vision_recs.evaluate import Question
+) -> EvaluationTask:
+    from vision_recs.catalog.judgments import read_pairs
+    from vision_recs.evaluate import EvaluationTask
 
-    return Question(
+    return EvaluationTask(
         labels=labels,
         pairs=None if pairs is None else read_pairs(pairs),
-        queries=filter_of(query_filter),
-        targets=filter_of(target_filter),
+        query_filter=filter_of(query_filter),
+        target_filter=filter_of(target_filter),
         per_image=per_image,
         sample=sample,
     )
 
 
 def _stores(store: Path, encoders: Sequence[str], baseline: Path | None, progress: Report) -> list[Store]:
-    """Return the store to measure and, where there is one, the store to compare it with."""
+    """Return the store to measure, after the baseline that it is compared with, where there is one."""
     from vision_recs.jobs import store_of_encoder
     from vision_recs.store import Store
 
@@ -130,17 +130,19 @@ def _stores(store: Path, encoders: Sequence[str], baseline: Path | None, progres
     own = Store.open(store)
     others = [store_of_encoder(own, name, progress=progress) for name in encoders]
     if baseline is not None:
-        others.append(Store.open(baseline))
+        return [Store.open(baseline), own]
     return others if len(encoders) == 2 else [own, *others]  # noqa: PLR2004 - two encoders, compared with each other
 
 
-def _measure(stores: Sequence[Store], question: Question, group_by: str | None) -> tuple[Relevance, Comparison | None]:
+def _measure(
+    stores: Sequence[Store], task: EvaluationTask, group_by: str | None
+) -> tuple[Relevance, Comparison | None]:
     from vision_recs.evaluate import compare_stores, measure_relevance
 
     if len(stores) == 1:
-        return measure_relevance(stores[0], question, group_by=group_by), None
-    comparison = compare_stores(stores[0], stores[1], question, group_by=group_by)
-    return comparison.one, comparison
+        return measure_relevance(stores[0], task, group_by=group_by), None
+    comparison = compare_stores(stores[0], stores[1], task, group_by=group_by)
+    return comparison.candidate, comparison
 
 
 def _measure_index(store: Path, index_types: Sequence[str], *, json: bool) -> None:

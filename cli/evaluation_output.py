@@ -21,9 +21,9 @@ def relevance_json(relevance: Relevance, comparison: Comparison | None) -> dict[
     """Return the object that `visrec evaluate --json` prints: the measures and their provenance."""
     value = _relevance(relevance)
     if comparison is not None:
-        value["baseline"] = _relevance(comparison.other)
+        value["baseline"] = _relevance(comparison.baseline)
         value["differences"] = {
-            name: {**asdict(difference), "is_real": difference.is_real}
+            name: {**asdict(difference), "is_significant": difference.is_significant}
             for name, difference in comparison.differences.items()
         }
     return value
@@ -31,7 +31,7 @@ def relevance_json(relevance: Relevance, comparison: Comparison | None) -> dict[
 
 def _relevance(relevance: Relevance) -> dict[str, object]:
     return {
-        "truth": relevance.truth,
+        "judged_by": relevance.judged_by,
         "queries": relevance.queries,
         "targets": relevance.targets,
         "eligible_queries": relevance.eligible,
@@ -56,7 +56,7 @@ def print_relevance(relevance: Relevance, comparison: Comparison | None) -> None
     """Print a table of the measures, a table of the groups, and how recommendations spread over the catalog."""
     skipped = f"; {relevance.skipped:,} more queries have no relevant item" if relevance.skipped else ""
     typer.echo(
-        f"{relevance.queries:,} queries against {relevance.targets:,} items, similar by {relevance.truth}{skipped}"
+        f"{relevance.queries:,} queries against {relevance.targets:,} items, similar by {relevance.judged_by}{skipped}"
     )
     if comparison is None:
         print_table(("", "", "95 %"), [(_words(name), *_cells(found)) for name, found in relevance.measures.items()])
@@ -77,14 +77,14 @@ def print_relevance(relevance: Relevance, comparison: Comparison | None) -> None
 
 
 def _print_comparison(comparison: Comparison) -> None:
-    one, other = comparison.one.provenance, comparison.other.provenance
+    one, other = comparison.baseline.provenance, comparison.candidate.provenance
     typer.echo(f"A: {one.encoder} [{one.fingerprint}] in {one.store}")
     typer.echo(f"B: {other.encoder} [{other.fingerprint}] in {other.store}")
     rows = [
         (
             _words(name),
-            f"{comparison.one.measures[name].value:.3f}",
-            f"{comparison.other.measures[name].value:.3f}",
+            f"{comparison.baseline.measures[name].value:.3f}",
+            f"{comparison.candidate.measures[name].value:.3f}",
             *difference_cells(difference),
         )
         for name, difference in comparison.differences.items()
@@ -95,7 +95,7 @@ def _print_comparison(comparison: Comparison) -> None:
 def difference_cells(difference: Difference) -> tuple[str, str, str, str]:
     """Return the cells of a row: a difference, its 95 % bounds, its p value, and the verdict."""
     verdict = "not significant"
-    if difference.is_real:
+    if difference.is_significant:
         verdict = "B is better" if difference.value > 0 else "A is better"
     bounds = f"{difference.low:+.3f} to {difference.high:+.3f}"
     return f"{difference.value:+.3f}", bounds, f"{difference.p:.4f}", verdict

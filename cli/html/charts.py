@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vision_recs.evaluate import Group, IndexQuality
-    from vision_recs.metrics import Judged
+    from vision_recs.metrics import RankingResult
 
 WIDTH = 640
 _ROW = 26
@@ -108,17 +108,17 @@ def bars(groups: Sequence[Group], measure: str) -> Bars:
     return Bars(len(groups) * _ROW + 24, found, ticks)
 
 
-def histogram(judged: Judged) -> Histogram:
+def histogram(result: RankingResult) -> Histogram:
     """Return how the scores of the relevant targets and of the others are spread."""
-    seen = [bin_ for bin_, count in enumerate(judged.relevant + judged.other) if count]
+    seen = [bin_ for bin_, count in enumerate(result.relevant_scores + result.other_scores) if count]
     first, last = seen[0], seen[-1] + 1
-    count = len(judged.relevant)
+    count = len(result.relevant_scores)
 
     def across(bin_: float) -> float:
         return round(_LEFT + (bin_ - first) / (last - first) * (WIDTH - _LEFT - 20), 1)
 
     areas = []
-    for name, counts in (("other", judged.other), ("relevant", judged.relevant)):
+    for name, counts in (("other", result.other_scores), ("relevant", result.relevant_scores)):
         most = max(1, int(counts.max()))
         points = [f"{across(first)},{_PLOT}"]
         for bin_ in range(first, last):

@@ -55,7 +55,7 @@ def write_page(
         comparison=comparison,
         quality=quality,
         bars=charts.bars(relevance.groups[:_GROUPS], "precision_at_10") if relevance.groups else None,
-        histogram=charts.histogram(relevance.judged),
+        histogram=charts.histogram(relevance.result),
         scatter=charts.scatter(quality),
         worst=_worst_queries(store, relevance),
         width=charts.WIDTH,
@@ -64,15 +64,15 @@ def write_page(
 
 def _worst_queries(store: Store, relevance: Relevance) -> list[WorstQuery]:
     """Return the queries of the lowest nDCG; among equal ones first that whose nearest item has the highest score."""
-    judged = relevance.judged
-    ndcg = judged.of("ndcg_at_10").tolist()
-    nearest = judged.scores[:, 0].tolist()
+    result = relevance.result
+    ndcg = result.of("ndcg_at_10").tolist()
+    nearest = result.scores[:, 0].tolist()
     images = ImageFiles(store.manifest.catalog.root)
     worst: dict[str, WorstQuery] = {}
     for row in sorted(range(len(ndcg)), key=lambda row: (ndcg[row], -nearest[row])):
         if len(worst) == _WORST:
             break
-        query = judged.queries[row]
+        query = result.queries[row]
         if query not in worst:
             neighbors = _neighbors(store, images, relevance, row)
             worst[query] = WorstQuery(_title(store, query), _image(store, images, query), neighbors)
@@ -80,14 +80,14 @@ def _worst_queries(store: Store, relevance: Relevance) -> list[WorstQuery]:
 
 
 def _neighbors(store: Store, images: ImageFiles, relevance: Relevance, row: int) -> list[Neighbor]:
-    judged = relevance.judged
+    result = relevance.result
     neighbors = []
     for column in range(_NEIGHBORS):
-        target = int(judged.nearest[row, column])
+        target = int(result.nearest[row, column])
         if target < 0:
             continue  # there are fewer targets than columns
         item = relevance.target_ids[target]
-        score, is_relevant = float(judged.scores[row, column]), bool(judged.right[row, column])
+        score, is_relevant = float(result.scores[row, column]), bool(result.is_relevant[row, column])
         neighbors.append(Neighbor(_title(store, item), _image(store, images, item), score, is_relevant))
     return neighbors
 

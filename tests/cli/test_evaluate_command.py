@@ -59,7 +59,7 @@ def test_some_items_are_queries_and_others_are_targets(visrec, sample_store):
 def test_graded_pairs_are_judgements(visrec, sample_store, sample_images):
     found = evaluate(visrec, sample_store, "--pairs", sample_images / "pairs.csv", "--group-by", "category")
     assert found["queries"] == 60
-    assert found["truth"] == "240 pairs"
+    assert found["judged_by"] == "240 pairs"
     assert len(found["groups"]) == 12
 
 
@@ -89,7 +89,7 @@ def test_people_get_tables(visrec, sample_store):
 
 def test_an_index_is_compared_with_another(visrec, sample_store, own_sample_store):
     found = evaluate(visrec, sample_store, "--labels", "category", "--baseline", own_sample_store)
-    assert found["differences"]["mrr"] == {"value": 0, "low": 0, "high": 0, "p": 1, "is_real": False}
+    assert found["differences"]["mrr"] == {"value": 0, "low": 0, "high": 0, "p": 1, "is_significant": False}
     assert found["baseline"]["queries"] == 60
 
 
@@ -135,7 +135,7 @@ def test_the_page_escapes_the_text_of_a_catalog(visrec, tmp_path, sample_images)
         ),
         (("--query-filter", "price < 20"), 2, "--query-filter: needs --labels, --pairs or --per-image"),
         (("--labels", "kind"), 1, "no query has the attribute 'kind'; name one of category, color"),
-        (("--pairs", "nowhere.csv"), 1, "nowhere.csv: there is no such file; name the table of pairs"),
+        (("--pairs", "nowhere.csv"), 1, "nowhere.csv: the file does not exist; name the table of pairs"),
         (("--index-type", "fast"), 1, "there is no engine 'fast'"),
     ],
 )

@@ -16,7 +16,7 @@ def test_the_bounds_are_those_of_the_normal_distribution_where_it_applies():
     assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
 
 
-def test_equal_values_leave_no_doubt():
+def test_equal_values_have_no_spread():
     found = interval(np.full(7, 0.1))
     assert (found.low, found.value, found.high) == pytest.approx((0.1, 0.1, 0.1))
 
@@ -27,7 +27,7 @@ def test_queries_of_one_cluster_count_as_one_observation():
     assert (repeated.value, repeated.low, repeated.high) == pytest.approx((alone.value, alone.low, alone.high))
 
 
-def test_columns_are_judged_one_by_one():
+def test_columns_are_independent():
     values = RANDOM.random((30, 3))
     for found, column in zip(intervals(values), values.T, strict=True):
         alone = interval(column)
@@ -37,21 +37,21 @@ def test_columns_are_judged_one_by_one():
 def test_the_same_values_do_not_differ():
     values = RANDOM.random(40)
     found = compare(values, values)
-    assert (found.value, found.low, found.high, found.p, found.is_real) == (0, 0, 0, 1, False)
+    assert (found.value, found.low, found.high, found.p, found.is_significant) == (0, 0, 0, 1, False)
 
 
-def test_a_small_difference_of_every_query_is_real():
+def test_a_small_difference_of_every_query_is_significant():
     values = RANDOM.random(40)
     found = compare(values, values + RANDOM.uniform(0.01, 0.03, 40))
-    assert found.is_real
+    assert found.is_significant
     assert 0.01 < found.low < found.value < found.high < 0.03
     assert found.p < 0.001
 
 
-def test_noise_is_no_difference():
+def test_noise_is_not_significant():
     one = RANDOM.random(200)
     found = compare(one, one + RANDOM.normal(0, 0.3, 200))
-    assert not found.is_real
+    assert not found.is_significant
     assert found.p > 0.05
 
 

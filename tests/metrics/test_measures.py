@@ -6,7 +6,7 @@ import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_recs.metrics import MEASURES, ItemVectors, Pairs, judge
+from vision_recs.metrics import MEASURES, ItemVectors, PairJudgments, evaluate_rankings
 
 SCORES = st.integers(0, 6)  # few distinct ones, so that ties are common
 
@@ -15,10 +15,10 @@ def of_trec_eval(scores, grades):
     """Return the measures of trec_eval for one ranking; equal scores are ordered by position."""
     names = [f"d{len(scores) - place:06}" for place in range(len(scores))]  # it orders ties by name, descending
     run = {"q": {name: float(score) for name, score in zip(names, scores, strict=True)}}
-    truth = {"q": {name: grade for name, grade in zip(names, grades, strict=True) if grade}}
+    judgments = {"q": {name: grade for name, grade in zip(names, grades, strict=True) if grade}}
     relevant = sum(grade > 0 for grade in grades)
-    asked = {"P.1,10", "recall.10,100", "success.10", "recip_rank", "ndcg_cut.10", f"map_cut.{relevant}"}
-    found = pytrec_eval.RelevanceEvaluator(truth, asked).evaluate(run)["q"]
+    wanted = {"P.1,10", "recall.10,100", "success.10", "recip_rank", "ndcg_cut.10", f"map_cut.{relevant}"}
+    found = pytrec_eval.RelevanceEvaluator(judgments, wanted).evaluate(run)["q"]
     return {
         "precision_at_1": found["P_1"],
         "precision_at_10": found["P_10"],
@@ -47,7 +47,7 @@ def test_the_measures_of_random_rankings_with_ties_are_those_of_trec_eval(rankin
     assert ours(scores, grades) == pytest.approx(of_trec_eval(scores, grades), abs=1e-9)
 
 
-def test_what_is_judged_from_vectors_is_what_trec_eval_says_of_their_cosines():
+def test_rankings_of_vectors_have_the_measures_of_trec_eval():
     random = np.random.default_rng(3)
     vectors = random.integers(-1, 2, (60, 6)).astype(np.float32)  # so few values that many cosines are equal
     vectors[:, 0] += 3
@@ -55,14 +55,16 @@ def test_what_is_judged_from_vectors_is_what_trec_eval_says_of_their_cosines():
     ids = [f"item{number:02}" for number in range(60)]
     items = ItemVectors(ids, np.arange(60), np.arange(60), vectors)
     grades = {(one, other): int(random.integers(0, 4)) for one in ids for other in ids if one != other}
-    judged = judge(items, items, Pairs(((one, other, grade) for (one, other), grade in grades.items()), ids))
-    assert list(judged.queries) == ids
+    result = evaluate_rankings(
+        items, items, PairJudgments(((one, other, grade) for (one, other), grade in grades.items()), ids)
+    )
+    assert list(result.queries) == ids
     for row, query in enumerate(ids):
         others = [item for item in ids if item != query]
         cosines = [float(vectors[row].astype(np.float64) @ vectors[ids.index(item)]) for item in others]
         cosines = [round(cosine * 2**24) / 2**24 for cosine in cosines]  # as engines do
         expected = of_trec_eval(cosines, [grades[query, item] for item in others])
-        assert dict(zip(MEASURES, judged.values[row], strict=True)) == pytest.approx(expected, abs=1e-9)
+        assert dict(zip(MEASURES, result.values[row], strict=True)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_ranking_by_hand():

@@ -1,9 +1,17 @@
-"""Which target comes where, and what is kept of it."""
+"""The rank of each target, and the measures of the rankings."""
 
 import numpy as np
 import pytest
 
-from vision_recs.metrics import ItemVectors, Labels, OwnItem, Pairs, expose, gini, judge
+from vision_recs.metrics import (
+    ItemVectors,
+    LabelJudgments,
+    OwnItemJudgments,
+    PairJudgments,
+    evaluate_rankings,
+    expose,
+    gini,
+)
 
 
 def plane(*degrees):
@@ -23,8 +31,8 @@ SHOP = items(a=[0], b=[10, 90], c=[20], d=[80], e=[170])
 
 
 def test_an_item_is_ranked_by_its_best_image_and_never_for_itself():
-    judged = judge(SHOP, SHOP, Labels(dict.fromkeys("abcde", "x"), SHOP.ids))
-    named = [[SHOP.ids[target] for target in row if target >= 0] for row in judged.nearest]
+    result = evaluate_rankings(SHOP, SHOP, LabelJudgments(dict.fromkeys("abcde", "x"), SHOP.ids))
+    named = [[SHOP.ids[target] for target in row if target >= 0] for row in result.nearest]
     assert named == [
         ["b", "c", "d", "e"],
         ["a", "c", "d", "e"],  # by its images at 10 and 90: a and c and d are all 10 away, in the order of ids
@@ -32,45 +40,47 @@ def test_an_item_is_ranked_by_its_best_image_and_never_for_itself():
         ["b", "c", "a", "e"],
         ["b", "d", "c", "a"],
     ]
-    assert judged.scores[0, :4] == pytest.approx(np.cos(np.radians([10, 20, 80, 170])), abs=1e-6)
-    assert np.isnan(judged.scores[:, 4:]).all()
+    assert result.scores[0, :4] == pytest.approx(np.cos(np.radians([10, 20, 80, 170])), abs=1e-6)
+    assert np.isnan(result.scores[:, 4:]).all()
 
 
 def test_labels_say_what_is_relevant():
     labels = {"a": 1, "b": 1, "c": True, "d": None, "e": 1}
-    judged = judge(SHOP, SHOP, Labels(labels, SHOP.ids))
-    assert judged.queries == ["a", "b", "e"]  # c is alone with a true that is not 1, d has no label
-    assert judged.skipped == 2
-    assert judged.of("precision_at_1").tolist() == [1, 1, 1]
-    assert judged.of("map_at_r").tolist() == pytest.approx([1 / 2, 1 / 2, 1 / 2])
-    assert judged.right[0].tolist() == [True, False, False, True] + [False] * 6
+    result = evaluate_rankings(SHOP, SHOP, LabelJudgments(labels, SHOP.ids))
+    assert result.queries == ["a", "b", "e"]  # c is alone with a true that is not 1, d has no label
+    assert result.skipped == 2
+    assert result.of("precision_at_1").tolist() == [1, 1, 1]
+    assert result.of("map_at_r").tolist() == pytest.approx([1 / 2, 1 / 2, 1 / 2])
+    assert result.is_relevant[0].tolist() == [True, False, False, True] + [False] * 6
 
 
 def test_pairs_hold_one_way_and_only_above_zero():
-    judged = judge(SHOP, SHOP, Pairs([("a", "c", 2), ("b", "a", 0), ("c", "c", 3), ("c", "nobody", 1)], SHOP.ids))
-    assert judged.queries == ["a"]
-    assert judged.of("mrr").tolist() == [1 / 2]
+    result = evaluate_rankings(
+        SHOP, SHOP, PairJudgments([("a", "c", 2), ("b", "a", 0), ("c", "c", 3), ("c", "nobody", 1)], SHOP.ids)
+    )
+    assert result.queries == ["a"]
+    assert result.of("mrr").tolist() == [1 / 2]
 
 
 def test_an_image_finds_its_item_by_the_others_only():
     shop = items(a=[0, 8], b=[1], c=[50, 58], d=[4])
-    judged = judge(shop, shop, OwnItem(shop.ids), per_image=True)
-    assert judged.queries == ["a", "a", "c", "c"]
-    assert judged.of("mrr").tolist() == pytest.approx([1 / 3, 1 / 3, 1, 1])
-    assert judged.skipped == 2
+    result = evaluate_rankings(shop, shop, OwnItemJudgments(shop.ids), per_image=True)
+    assert result.queries == ["a", "a", "c", "c"]
+    assert result.of("mrr").tolist() == pytest.approx([1 / 3, 1 / 3, 1, 1])
+    assert result.skipped == 2
 
 
 def test_queries_and_targets_may_be_different_items():
-    asking, answering = SHOP.take(np.array([0, 3])), SHOP.take(np.array([1, 4]))
-    judged = judge(asking, answering, Labels(dict.fromkeys("abcde", "x"), answering.ids))
-    assert judged.nearest[:, :3].tolist() == [[0, 1, -1], [0, 1, -1]]
-    assert judged.of("precision_at_10").tolist() == pytest.approx([0.2, 0.2])
+    queries, targets = SHOP.take(np.array([0, 3])), SHOP.take(np.array([1, 4]))
+    result = evaluate_rankings(queries, targets, LabelJudgments(dict.fromkeys("abcde", "x"), targets.ids))
+    assert result.nearest[:, :3].tolist() == [[0, 1, -1], [0, 1, -1]]
+    assert result.of("precision_at_10").tolist() == pytest.approx([0.2, 0.2])
 
 
 def test_every_score_is_counted_once():
-    judged = judge(SHOP, SHOP, Labels({"a": 1, "b": 1, "c": 2, "d": 2, "e": 1}, SHOP.ids))
-    assert judged.relevant.sum() == 2 + 2 + 1 + 1 + 2
-    assert (judged.relevant + judged.other).sum() == 5 * 4
+    result = evaluate_rankings(SHOP, SHOP, LabelJudgments({"a": 1, "b": 1, "c": 2, "d": 2, "e": 1}, SHOP.ids))
+    assert result.relevant_scores.sum() == 2 + 2 + 1 + 1 + 2
+    assert (result.relevant_scores + result.other_scores).sum() == 5 * 4
 
 
 def test_blocks_of_queries_give_what_one_block_gives(monkeypatch):
@@ -79,17 +89,19 @@ def test_blocks_of_queries_give_what_one_block_gives(monkeypatch):
     vectors = random.normal(size=(counts.sum(), 5))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     shop = ItemVectors([f"{n:02}" for n in range(40)], np.cumsum([0, *counts])[:-1], np.arange(counts.sum()), vectors)
-    truth = Labels({item: int(item) % 3 for item in shop.ids}, shop.ids)
-    whole = judge(shop, shop, truth)
+    judgments = LabelJudgments({item: int(item) % 3 for item in shop.ids}, shop.ids)
+    whole = evaluate_rankings(shop, shop, judgments)
     monkeypatch.setattr("vision_recs.metrics.ranking._AT_ONCE", 3 * len(vectors))
-    parts = judge(shop, shop, truth)
+    parts = evaluate_rankings(shop, shop, judgments)
     assert parts.values.tolist() == whole.values.tolist()
     assert parts.nearest.tolist() == whole.nearest.tolist()
 
 
 def test_exposure_counts_in_how_many_answers_each_item_is():
-    judged = judge(SHOP, SHOP.take(np.array([0, 1, 2])), Labels(dict.fromkeys("abcde", "x"), ["a", "b", "c"]))
-    found = expose(judged, SHOP.take(np.array([0, 1, 2])))
+    result = evaluate_rankings(
+        SHOP, SHOP.take(np.array([0, 1, 2])), LabelJudgments(dict.fromkeys("abcde", "x"), ["a", "b", "c"])
+    )
+    found = expose(result, SHOP.take(np.array([0, 1, 2])))
     assert [(hub.id, hub.answers) for hub in found.hubs] == [("a", 4), ("b", 4), ("c", 4)]
     assert (found.coverage, found.gini) == (1.0, pytest.approx(0))
 
@@ -97,7 +109,10 @@ def test_exposure_counts_in_how_many_answers_each_item_is():
 def test_diversity_is_one_minus_the_mean_cosine_of_the_pairs_of_an_answer():
     shop = items(a=[0], b=[60], c=[90], q=[10])
     targets = shop.take(np.array([0, 1, 2]))
-    found = expose(judge(shop.take(np.array([3])), targets, Labels(dict.fromkeys("abcq", 1), targets.ids)), targets)
+    found = expose(
+        evaluate_rankings(shop.take(np.array([3])), targets, LabelJudgments(dict.fromkeys("abcq", 1), targets.ids)),
+        targets,
+    )
     assert found.diversity == pytest.approx(1 - np.mean(np.cos(np.radians([60, 90, 30]))), abs=1e-6)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_shop import Shop, index, png
 
-from vision_recs.catalog.judgements import Pair
+from vision_recs.catalog.judgments import Pair
 from vision_recs.errors import VisionRecsError
 from vision_recs.filters import Filter
 from vision_recs.store import Store

@@ -1,22 +1,22 @@
-"""How good a store is, as two questions that are never mixed into one number.
+"""How good a store is: two questions with two answers, which are never mixed into one number.
 
-finding     does the index find what exact search finds, and how fast?
-relevance   are the neighbors what the shop calls similar?
-comparison  is one store better than another, or is it chance?
+index_quality  how much of the exact neighbors an index finds, and how fast
+relevance      whether the neighbors are relevant, and whether one store is better than another
+task           which items are queries and targets, and what is relevant
+provenance     what measurements depend on, kept beside them
 """
 
-from vision_recs.evaluate.comparison import Comparison, compare_stores
 from vision_recs.evaluate.index_quality import IndexQuality, measure_index_quality
 from vision_recs.evaluate.provenance import Provenance
-from vision_recs.evaluate.relevance import Group, Relevance, measure_relevance
-from vision_recs.evaluate.task import Question
+from vision_recs.evaluate.relevance import Comparison, Group, Relevance, compare_stores, measure_relevance
+from vision_recs.evaluate.task import EvaluationTask
 
 __all__ = [
     "Comparison",
-    "IndexQuality",
+    "EvaluationTask",
     "Group",
+    "IndexQuality",
     "Provenance",
-    "Question",
     "Relevance",
     "compare_stores",
     "measure_index_quality",

@@ -1,4 +1,4 @@
-"""What a figure depends on, kept beside it."""
+"""What measurements depend on, kept beside them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vision_recs.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The store, the space and the versions behind the figures; *created* is UTC, ISO 8601."""
+    """The store, the space and the versions that measurements depend on; *created* is in UTC, as ISO 8601."""
 
     store: str
     generation: int
@@ -34,7 +34,7 @@ class Provenance:
 
     @classmethod
     def of(cls, store: Store) -> Provenance:
-        """Return the provenance of figures that are measured on *store* now."""
+        """Return the provenance of measurements that are made on *store* now."""
         manifest = store.manifest
         return cls(
             store=str(store.layout.root.absolute()),

@@ -1,19 +1,32 @@
-"""Are the neighbors what the shop calls similar? By exact search: the index is another question."""
+"""How relevant the neighbors in a store are, by exact search, and whether one store is better than another.
+
+How much of the exact neighbors an index finds is measured apart from this: see `index_quality`.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import VisionRecsError
 from vision_recs.evaluate.provenance import Provenance
-from vision_recs.evaluate.task import Asked, Question, ask
-from vision_recs.metrics import MEASURES, Exposure, Interval, Judged, expose, intervals, judge
-from vision_recs.store import Store, gather
+from vision_recs.evaluate.task import EvaluationTask, ResolvedTask, resolve
+from vision_recs.metrics import (
+    MEASURES,
+    Difference,
+    Exposure,
+    Interval,
+    RankingResult,
+    compare,
+    evaluate_rankings,
+    expose,
+    intervals,
+)
+from vision_recs.store import Store, load_item_vectors
 from vision_recs.types import Attribute
 
 _MOST_GROUPS = 200
@@ -21,7 +34,7 @@ _MOST_GROUPS = 200
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The measures of the queries with one *value* of the attribute that groups them."""
+    """The measures of the queries that have one *value* of the attribute that groups them."""
 
     value: Attribute
     queries: int
@@ -32,12 +45,12 @@ class Group:
 class Relevance:
     """How relevant the neighbors are.
 
-    *queries* are those judged, *eligible* those of which they are a sample, *skipped* those to which no target is
-    relevant, and which are in no figure. *groups* are the largest first. *judged* and *clusters* are what the figures
-    come from: the queries one by one, and which of them belong to one item.
+    *judged_by* says what the judgments are. *queries* were measured, a sample of *eligible*; *skipped* more have no
+    relevant target and are in no measure. *groups* has the largest groups first. *result* has the queries one by one,
+    and *clusters* (n,) says which of them belong to the same item.
     """
 
-    truth: str
+    judged_by: str
     queries: int
     targets: int
     eligible: int
@@ -47,42 +60,80 @@ class Relevance:
     groups: Sequence[Group]
     exposure: Exposure
     provenance: Provenance
-    judged: Judged
+    result: RankingResult
     clusters: NDArray[np.int64]
     target_ids: Sequence[str]
 
 
-def measure_relevance(store: Store, question: Question, *, group_by: str | None = None) -> Relevance:
-    """Return how relevant the neighbors in *store* are by *question*, also by the attribute *group_by*.
+@dataclass(frozen=True)
+class Comparison:
+    """Two stores, measured by the same task on the items that both have.
 
-    Without *group_by*, queries are grouped by the labels of the question, if it has any. Raises FilterError, and
-    VisionRecsError where nothing asks, answers or is relevant.
+    A difference is the measure of *candidate* less that of *baseline*.
     """
-    return _measure(store, question, ask(store, question), group_by or question.labels)
+
+    baseline: Relevance
+    candidate: Relevance
+    differences: Mapping[str, Difference]
 
 
-def _measure(store: Store, question: Question, asked: Asked, group_by: str | None) -> Relevance:
-    targets = gather(store, asked.targets)
-    queries = gather(store, asked.queries)
-    judged = judge(queries, targets, asked.truth, per_image=question.per_image)
-    if not judged.queries:
+def measure_relevance(store: Store, task: EvaluationTask, *, group_by: str | None = None) -> Relevance:
+    """Return how relevant the neighbors in *store* are by *task*, also for each value of the attribute *group_by*.
+
+    Without *group_by*, the queries are grouped by the labels of the task, if it has any. Raises FilterError, and
+    VisionRecsError where there is no query, no target, or nothing relevant.
+    """
+    return _measure(store, task, resolve(store, task), group_by or task.labels)
+
+
+def compare_stores(
+    baseline: Store, candidate: Store, task: EvaluationTask, *, group_by: str | None = None
+) -> Comparison:
+    """Return how much better *candidate* is than *baseline* by *task*, query by query; attributes are of *baseline*.
+
+    Raises as `measure_relevance` does, and VisionRecsError where the two stores have no items in common.
+    """
+    common = frozenset(baseline.items.ids()) & frozenset(candidate.items.ids())
+    if not common:
         raise VisionRecsError(
-            f"nothing is relevant to any of the {len(asked.queries)} queries by {question.name}; "
-            "the truth has to name targets"
+            f"{baseline.layout.root} and {candidate.layout.root} have no item in common; index the same catalog in both"
         )
-    clusters = _clusters(judged.queries)
+    task = replace(task, among=common)
+    before = measure_relevance(baseline, task, group_by=group_by)
+    after = measure_relevance(candidate, task, group_by=group_by)
+    if list(before.result.queries) != list(after.result.queries):
+        raise VisionRecsError(
+            f"{baseline.layout.root} and {candidate.layout.root} do not agree on the attributes or images of their "
+            "items; index the same catalog in both"
+        )
+    differences = {
+        name: compare(before.result.of(name), after.result.of(name), np.asarray(before.clusters)) for name in MEASURES
+    }
+    return Comparison(before, after, differences)
+
+
+def _measure(store: Store, task: EvaluationTask, resolved: ResolvedTask, group_by: str | None) -> Relevance:
+    targets = load_item_vectors(store, resolved.targets)
+    queries = load_item_vectors(store, resolved.queries)
+    result = evaluate_rankings(queries, targets, resolved.judgments, per_image=task.per_image)
+    if not result.queries:
+        raise VisionRecsError(
+            f"nothing is relevant to any of the {len(resolved.queries)} queries by {task.judged_by}; "
+            "the judgments have to name targets"
+        )
+    clusters = _clusters(result.queries)
     return Relevance(
-        truth=question.name,
-        queries=len(judged.queries),
+        judged_by=task.judged_by,
+        queries=len(result.queries),
         targets=len(targets.ids),
-        eligible=asked.eligible,
-        skipped=judged.skipped,
-        measures=_named(judged.values, clusters),
+        eligible=resolved.eligible,
+        skipped=result.skipped,
+        measures=_by_name(result.values, clusters),
         grouped_by=group_by,
-        groups=_groups(judged, clusters, asked, group_by) if group_by else [],
-        exposure=expose(judged, targets),
+        groups=_groups(result, clusters, resolved, group_by) if group_by else [],
+        exposure=expose(result, targets),
         provenance=Provenance.of(store),
-        judged=judged,
+        result=result,
         clusters=clusters,
         target_ids=targets.ids,
     )
@@ -93,13 +144,13 @@ def _clusters(queries: Sequence[str]) -> NDArray[np.int64]:
     return np.array([ordinals[query] for query in queries], np.int64)
 
 
-def _named(values: NDArray[np.float64], clusters: NDArray[np.int64]) -> dict[str, Interval]:
+def _by_name(values: NDArray[np.float64], clusters: NDArray[np.int64]) -> dict[str, Interval]:
     return dict(zip(MEASURES, intervals(values, clusters), strict=True))
 
 
-def _groups(judged: Judged, clusters: NDArray[np.int64], asked: Asked, name: str) -> list[Group]:
+def _groups(result: RankingResult, clusters: NDArray[np.int64], resolved: ResolvedTask, name: str) -> list[Group]:
     members: dict[Attribute, list[int]] = defaultdict(list)
-    for row, query in enumerate(judged.queries):
-        members[asked.attributes[query].get(name)].append(row)
+    for row, query in enumerate(result.queries):
+        members[resolved.attributes[query].get(name)].append(row)
     largest = sorted(members.items(), key=lambda entry: (-len(entry[1]), str(entry[0])))[:_MOST_GROUPS]
-    return [Group(value, len(rows), _named(judged.values[rows], clusters[rows])) for value, rows in largest]
+    return [Group(value, len(rows), _by_name(result.values[rows], clusters[rows])) for value, rows in largest]

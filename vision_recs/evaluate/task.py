@@ -1,4 +1,4 @@
-"""What is asked of a store: which items, against which others, and who says what is similar."""
+"""What is evaluated: which items are queries, which are targets, and which targets are relevant."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from vision_recs.catalog.judgements import Pair
+from vision_recs.catalog.judgments import Pair
 from vision_recs.errors import VisionRecsError
-from vision_recs.metrics import Labels, OwnItem, Pairs, Truth
+from vision_recs.metrics import Judgments, LabelJudgments, OwnItemJudgments, PairJudgments
 from vision_recs.store import Store, attributes_where
 from vision_recs.types import Attribute
 
@@ -23,109 +23,112 @@ _SEED = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """Which items ask, which may answer, and the truth: *labels* or *pairs*, and without either each item's images.
+class EvaluationTask:
+    """The queries, the targets, and the relevance judgments: *labels*, *pairs*, or each item's own images.
 
-    *labels* is an attribute: items with equal values are similar. *pairs* say it themselves. Where *per_image*, each
-    image of an item asks by itself, as a shopper's photo would, and has to find the item by its other images, too:
-    that alone is the truth without labels. *queries* and *targets* select items; without *queries* every
-    target asks all the others (leave one out), without *targets* every item may answer. At most *sample* items ask,
-    drawn evenly at random, always the same ones. *among* leaves all other items out, whatever else they match.
+    *labels* names an attribute: items with equal values are relevant to each other. *pairs* judge single pairs of
+    items. With *per_image*, each image of an item is a query of its own, as a shopper's photo would be, and has to find
+    the item by its other images, too; without labels that is the only relevant item.
+
+    *query_filter* and *target_filter* select items. Without *query_filter*, each target is a query against all the
+    others (leave one out). Without *target_filter*, every item is a target. At most *sample* items are queries, drawn
+    at random with a fixed seed. *among* leaves out all other items, before the filters.
     """
 
     labels: str | None = None
     pairs: Sequence[Pair] | None = None
-    queries: Filter | None = None
-    targets: Filter | None = None
+    query_filter: Filter | None = None
+    target_filter: Filter | None = None
     per_image: bool = False
     sample: int = 5_000
     among: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse two truths, and a sample of nothing, with a ValueError."""
+        """Refuse two kinds of judgments, none, and a sample of nothing, with a ValueError."""
         if self.labels is not None and self.pairs is not None:
-            raise ValueError("labels and pairs are two truths; measure by one at a time")
+            raise ValueError("labels and pairs are two kinds of judgments; evaluate by one at a time")
         if self.per_image and self.pairs is not None:
-            raise ValueError("pairs are of items, so images cannot ask; measure by labels, or by items")
+            raise ValueError("pairs are of items, so images cannot be queries; evaluate by labels, or by items")
         if not self.per_image and self.labels is None is self.pairs:
-            raise ValueError("there is no truth; name labels or pairs, or let each image ask for its item")
+            raise ValueError("there are no judgments; name labels or pairs, or let each image be a query for its item")
         if self.sample < 1:
-            raise ValueError(f"sample is {self.sample}; let 1 or more items ask")
+            raise ValueError(f"sample is {self.sample}; let 1 or more items be queries")
 
     @property
-    def name(self) -> str:
-        """What the truth is, in a few words."""
+    def judged_by(self) -> str:
+        """What the judgments are, in a few words."""
         if self.labels is not None:
-            return f"equal {self.labels}" + (", asked by each image" if self.per_image else "")
+            return f"equal {self.labels}" + (", per image" if self.per_image else "")
         return "the item of each image" if self.pairs is None else f"{len(self.pairs):,} pairs"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The items that ask and those that may answer, ids ascending, what is known of the former, and the truth.
+class ResolvedTask:
+    """A task for one store: the ids of the queries and of the targets, ascending, and the judgments.
 
-    *eligible* is how many items could have asked, of which *queries* are a sample.
+    *attributes* are those of all these items. *queries* are a sample of *eligible* items.
     """
 
     queries: Sequence[str]
     targets: Sequence[str]
-    truth: Truth
+    judgments: Judgments
     attributes: Mapping[str, Attributes]
     eligible: int
 
 
-def ask(store: Store, question: Question) -> Asked:
-    """Return what *question* means for *store*.
+def resolve(store: Store, task: EvaluationTask) -> ResolvedTask:
+    """Return the queries, targets and judgments of *task* in *store*.
 
-    Raises FilterError, and VisionRecsError where no item asks, answers or has the label.
+    Raises FilterError, and VisionRecsError where there is no query, no target, or no item with the label.
     """
-    answering = _among(question.among, attributes_where(store, question.targets))
-    asking = answering
-    if question.queries is not None:
-        asking = _among(question.among, attributes_where(store, question.queries))
-    targets = list(answering)
-    known = {**answering, **asking}
-    eligible = list(asking)
-    if question.labels is not None:
-        eligible = _labeled(asking, question.labels)
-    elif question.pairs is not None:
-        eligible = _paired(asking, question.pairs)
-    for ids, what in ((eligible, "query"), (targets, "target")):
+    target_items = _among(task.among, attributes_where(store, task.target_filter))
+    query_items = target_items
+    if task.query_filter is not None:
+        query_items = _among(task.among, attributes_where(store, task.query_filter))
+    targets = list(target_items)
+    attributes = {**target_items, **query_items}
+    eligible = list(query_items)
+    if task.labels is not None:
+        eligible = _labeled(query_items, task.labels)
+    elif task.pairs is not None:
+        eligible = _paired(query_items, task.pairs)
+    for ids, role in ((eligible, "query"), (targets, "target")):
         if not ids:
-            raise VisionRecsError(f"no item is a {what}; select others with --query-filter and --target-filter")
-    return Asked(_sample(eligible, question.sample), targets, _truth(question, known, targets), known, len(eligible))
+            raise VisionRecsError(f"no item is a {role}; select others with --query-filter and --target-filter")
+    judgments = _judgments(task, attributes, targets)
+    return ResolvedTask(_sample(eligible, task.sample), targets, judgments, attributes, len(eligible))
 
 
 def _among(ids: frozenset[str] | None, items: dict[str, Attributes]) -> dict[str, Attributes]:
     return items if ids is None else {item: attributes for item, attributes in items.items() if item in ids}
 
 
-def _truth(question: Question, known: Mapping[str, Attributes], targets: Sequence[str]) -> Truth:
-    if question.labels is not None:
-        name = question.labels
-        return Labels(
-            {item: attributes.get(name) for item, attributes in known.items()}, targets, itself=question.per_image
-        )
-    if question.pairs is not None:
-        return Pairs(((pair.query, pair.relevant, pair.grade) for pair in question.pairs), targets)
-    return OwnItem(targets)
+def _judgments(task: EvaluationTask, attributes: Mapping[str, Attributes], targets: Sequence[str]) -> Judgments:
+    if task.labels is not None:
+        labels = {item: own.get(task.labels) for item, own in attributes.items()}
+        return LabelJudgments(labels, targets, include_self=task.per_image)
+    if task.pairs is not None:
+        return PairJudgments(((pair.query, pair.relevant, pair.grade) for pair in task.pairs), targets)
+    return OwnItemJudgments(targets)
 
 
-def _labeled(asking: Mapping[str, Attributes], name: str) -> list[str]:
-    labeled = [item for item, attributes in asking.items() if attributes.get(name) is not None]
-    if asking and not labeled:
-        names = sorted({attribute for attributes in asking.values() for attribute in attributes})
+def _labeled(items: Mapping[str, Attributes], name: str) -> list[str]:
+    """Return the ids of *items* that have the attribute *name*."""
+    labeled = [item for item, attributes in items.items() if attributes.get(name) is not None]
+    if items and not labeled:
+        names = sorted({attribute for attributes in items.values() for attribute in attributes})
         raise VisionRecsError(f"no query has the attribute {name!r}; name one of {', '.join(names) or 'none'}")
     return labeled
 
 
-def _paired(asking: Mapping[str, Attributes], pairs: Sequence[Pair]) -> list[str]:
+def _paired(items: Mapping[str, Attributes], pairs: Sequence[Pair]) -> list[str]:
+    """Return the ids of *items* that are the query of one of *pairs*."""
     named = {pair.query for pair in pairs}
-    found = [item for item in asking if item in named]
-    if asking and not found:
+    found = [item for item in items if item in named]
+    if items and not found:
         raise VisionRecsError(
             f"none of the {len(named)} queries of the pairs, the first of them {pairs[0].query!r}, is among the items; "
-            "name the ids of the index"
+            "name the ids of the store"
         )
     return found
 

@@ -1,17 +1,15 @@
-"""How good a ranking of items is, against a truth that somebody gave; NumPy alone, and no store.
+"""How good rankings of items are, by relevance judgments; NumPy alone, without a store.
 
-measures    of one query, from the ranks of what is relevant to it
-confidence  how far the mean of many queries can be trusted, and whether two rankings differ
-truth       which items are relevant to which: labels, graded pairs, the images of one item
-ranking     every item's rank for every query, and the measures of all of them
+measures    relevance judgments (labels, graded pairs, own items), and the measures of one query
+ranking     every target ranked for every query, and the measures of all queries
+confidence  how certain the mean of many queries is, and whether two rankings differ
 exposure    which items are recommended at all, and how often
 """
 
 from vision_recs.metrics.confidence import Difference, Interval, compare, interval, intervals
 from vision_recs.metrics.exposure import Exposure, expose, gini
-from vision_recs.metrics.measures import MEASURES
-from vision_recs.metrics.ranking import ItemVectors, Judged, judge
-from vision_recs.metrics.truth import Labels, OwnItem, Pairs, Truth
+from vision_recs.metrics.measures import MEASURES, Judgments, LabelJudgments, OwnItemJudgments, PairJudgments
+from vision_recs.metrics.ranking import ItemVectors, RankingResult, evaluate_rankings
 
 __all__ = [
     "MEASURES",
@@ -19,15 +17,15 @@ __all__ = [
     "Exposure",
     "Interval",
     "ItemVectors",
-    "Judged",
-    "Labels",
-    "OwnItem",
-    "Pairs",
-    "Truth",
+    "Judgments",
+    "LabelJudgments",
+    "OwnItemJudgments",
+    "PairJudgments",
+    "RankingResult",
     "compare",
+    "evaluate_rankings",
     "expose",
     "gini",
     "interval",
     "intervals",
-    "judge",
 ]

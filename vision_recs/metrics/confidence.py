@@ -1,7 +1,7 @@
 """How far a mean can be trusted, and whether two means of the same queries differ.
 
-Queries that share a *cluster* (the images of one item) stand or fall together, so clusters are drawn, not queries.
-Equal arguments give equal results: the random numbers come from a fixed seed.
+Queries that share a *cluster* (the images of one item) are not independent, so the resampling draws clusters, not
+queries. Equal arguments give equal results: the random numbers come from a fixed seed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
 _SEED = 20_170_630
-_AT_ONCE = 1 << 22  # numbers drawn at a time: bounds the memory
+_AT_ONCE = 1 << 22
+"""Random numbers that are drawn at a time, which bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean, and the bounds between which it lies with 95 % confidence."""
+    """A mean, and the bounds of its 95 % confidence interval."""
 
     value: float
     low: float
@@ -29,9 +30,9 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """By how much the second of two means is higher than the first: bounds as in `Interval`, and chance.
+    """How much higher the second of two means is than the first, with the bounds of the 95 % confidence interval.
 
-    *p* is how often a difference as large comes about if nothing but chance decides which of the two is better.
+    *p* is the probability of a difference at least as large where the two do not differ.
     """
 
     value: float
@@ -40,34 +41,34 @@ class Difference:
     p: float
 
     @property
-    def is_real(self) -> bool:
-        """Whether chance is an unlikely cause: 0 lies outside the bounds."""
+    def is_significant(self) -> bool:
+        """Whether 0 is outside the bounds."""
         return self.low > 0 or self.high < 0
 
 
 def interval(values: NDArray[np.float64], clusters: NDArray[np.int64] | None = None) -> Interval:
-    """Return the mean of *values* (n,) with the bounds that the bootstrap gives it; n is 1 or more."""
+    """Return the mean of *values* (n,) with the bounds of the percentile bootstrap; n is 1 or more."""
     return intervals(values[:, None], clusters)[0]
 
 
 def intervals(values: NDArray[np.float64], clusters: NDArray[np.int64] | None = None) -> list[Interval]:
-    """Return the mean of each column of *values* (n, m), with the percentile bootstrap's bounds; n is 1 or more."""
+    """Return the mean of each column of *values* (n, m) with the bounds of the percentile bootstrap; n is 1 or more."""
     sums, sizes = _by_cluster(values, clusters)
     means = np.concatenate([(drawn @ sums) / (drawn @ sizes)[:, None] for drawn in _draws(len(sizes))])
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(means, [tail, 100 - tail], axis=0)
     found = zip(values.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
-    # A mean of resamples differs from the plain one in the last bits; the bounds never exclude it for that.
+    # The mean of equal values differs from a mean of resamples in the last bits; the bounds always include it.
     return [Interval(value, min(below, value), max(above, value)) for value, below, above in found]
 
 
 def compare(
     one: NDArray[np.float64], other: NDArray[np.float64], clusters: NDArray[np.int64] | None = None
 ) -> Difference:
-    """Return by how much the mean of *other* (n,) is higher than that of *one* (n,), query by query.
+    """Return how much higher the mean of *other* (n,) is than that of *one* (n,), which are of the same n queries.
 
-    The bounds come from the paired bootstrap, *p* from Fisher's randomization: each query's difference might as well
-    have had the other sign (Smucker, Allan and Carterette, 2007).
+    The bounds come from the paired bootstrap. *p* comes from Fisher's randomization test, in which the sign of the
+    difference of each query is random (Smucker, Allan and Carterette, 2007).
     """
     differences = other - one
     bounds = interval(differences, clusters)
@@ -81,7 +82,7 @@ def compare(
 def _by_cluster(
     values: NDArray[np.float64], clusters: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the sum of *values* (n, m) in each cluster, and how many each has."""
+    """Return the sum of *values* (n, m) over each cluster, and the size of each cluster."""
     if clusters is None:
         return values, np.ones(len(values))
     _, member, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
@@ -91,7 +92,7 @@ def _by_cluster(
 
 
 def _draws(n: int) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each of *n* was drawn in each of RESAMPLES samples of *n* with replacement, some at a time."""
+    """Yield how often each of *n* is drawn in RESAMPLES samples of *n* with replacement, some samples at a time."""
     random = np.random.default_rng(_SEED)
     for rows in _portions(n):
         drawn = random.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]

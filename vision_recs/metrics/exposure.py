@@ -1,4 +1,4 @@
-"""Which items are recommended at all, how often, and how different from each other those of one answer are."""
+"""Catalog coverage: which items are recommended at all, how often, and how diverse the answers are."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.metrics.ranking import ItemVectors, Judged
+from vision_recs.metrics.ranking import ItemVectors, RankingResult
 
 _HUBS = 10
-"""How many of the items that are recommended most are named."""
+"""How many of the most recommended items are named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """An item, and in how many of the answers it is."""
+    """An item, and the number of answers that it is in."""
 
     id: str
     answers: int
@@ -23,12 +23,13 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """How the answers, of up to ten items each, spread over the targets.
+    """How the recommendations, up to ten for each query, are distributed over the targets.
 
-    *coverage* is the share of the targets that are in any answer, *gini* how unequally often they are (0: all alike,
-    towards 1: a few take all), *top_percent* the share of all recommendations that goes to the hundredth of the targets
-    that gets most. *diversity* is the mean of 1 - cosine between the items of one answer, each by the mean of its
-    images. *hubs* are the items that are in most answers.
+    *coverage* is catalog coverage@10: the share of the targets that are in at least one answer. *gini* is the Gini
+    coefficient of the number of answers that each target is in: 0 where all are in equally many, near 1 where a few
+    targets have nearly all. *top_percent* is the share of all recommendations that the most recommended hundredth of
+    the targets has. *diversity* is the mean of 1 - cosine over the pairs of items in an answer, where the mean of its
+    images stands for an item. *hubs* are the items that are in most answers.
     """
 
     coverage: float
@@ -38,9 +39,9 @@ class Exposure:
     hubs: tuple[Hub, ...]
 
 
-def expose(judged: Judged, targets: ItemVectors) -> Exposure:
-    """Return how the answers of *judged* spread over *targets*; there is at least one answer."""
-    shown = judged.nearest[judged.nearest >= 0]
+def expose(result: RankingResult, targets: ItemVectors) -> Exposure:
+    """Return how the answers of *result* are distributed over *targets*; there is at least one answer."""
+    shown = result.nearest[result.nearest >= 0]
     counts = np.bincount(shown, minlength=len(targets.ids))
     most = np.argsort(-counts, kind="stable")
     hubs = [Hub(targets.ids[ordinal], int(counts[ordinal])) for ordinal in most[:_HUBS].tolist() if counts[ordinal]]
@@ -49,13 +50,13 @@ def expose(judged: Judged, targets: ItemVectors) -> Exposure:
         coverage=float(np.mean(counts > 0)),
         gini=gini(counts),
         top_percent=float(counts[top].sum() / counts.sum()),
-        diversity=_diversity(judged.nearest, targets),
+        diversity=_diversity(result.nearest, targets),
         hubs=tuple(hubs),
     )
 
 
 def gini(counts: NDArray[np.int64]) -> float:
-    """Return the Gini coefficient of *counts* (n,), none of which is negative: 0 where all are equal, below 1."""
+    """Return the Gini coefficient of *counts* (n,), from 0, where all are equal, to below 1; no count is negative."""
     total = int(counts.sum())
     if not total:
         return 0.0
@@ -65,7 +66,7 @@ def gini(counts: NDArray[np.int64]) -> float:
 
 
 def _diversity(nearest: NDArray[np.int64], targets: ItemVectors) -> float:
-    """Return the mean of 1 - cosine over all pairs of an answer, then over the answers of two items or more."""
+    """Return the mean of 1 - cosine over the pairs of each answer, then over all answers of two or more items."""
     sums = np.add.reduceat(targets.vectors, targets.starts, axis=0)
     items = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     found = []

@@ -1,7 +1,7 @@
-"""Every target ranked for every query, exactly, and the measures of what comes of it.
+"""Rankings: every target ranked for every query, exactly, and the measures of these rankings.
 
-The score of a target is the best cosine between an image of the query and one of the target, and equal scores are
-ordered by id: the order in which a shop shows them.
+The score of a target is the best cosine between an image of the query and an image of the target. Equal scores are
+ordered by id, as in the answer to a query.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.metrics.measures import MEASURES
-from vision_recs.metrics.truth import Truth
+from vision_recs.metrics.measures import MEASURES, Judgments
 from vision_recs.types import Vectors
+from vision_recs.vectors import STEPS
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 NEAREST = 10
-"""How many targets a query is shown."""
+"""How many of the best targets of each query are kept."""
 
 BINS = 80
-"""Into how many scores from -1 to 1 are sorted."""
+"""How many bins the scores from -1 to 1 are counted in."""
 
-_STEPS = 2.0**24  # what float32 tells apart below 1: engines round scores to this, and so break ties alike
-_AT_ONCE = 1 << 23  # cosines in memory at a time
+_AT_ONCE = 1 << 23
+"""Cosines in memory at a time."""
 
 
 @dataclass(frozen=True)
 class ItemVectors:
-    """Items, ids ascending, and their images: those of item i are the rows starts[i] to starts[i + 1] of *vectors*.
+    """Items, with ids ascending, and the vectors of their images: item i has rows starts[i] to starts[i + 1].
 
-    *positions* tells images apart: two rows with the same one show the same image.
+    *vectors* (n, dim) are of unit length. *positions* (n,) say which image a row shows: two rows with equal positions
+    show the same bytes.
     """
 
     ids: Sequence[str]
@@ -60,65 +61,82 @@ class ItemVectors:
         return ItemVectors(ids, starts[: len(ids)], self.positions[rows], self.vectors[rows])
 
     def with_vectors(self, vectors: Vectors) -> ItemVectors:
-        """Return the same items with other *vectors*, a row for each of the present ones."""
+        """Return the same items with other *vectors* (n, any dim), one for each of the present ones."""
         return ItemVectors(self.ids, self.starts, self.positions, vectors)
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What came of the queries to which something is relevant; *skipped* counts the others.
+class RankingResult:
+    """The measures of the queries that have a relevant target; *skipped* counts the queries that have none.
 
-    *values* (n, measures) are in the order of MEASURES. *nearest* and *scores* (n, up to NEAREST) are the first targets
-    of each query, best first, and *right* which of them are relevant; -1 and NaN fill the places that no target has.
-    *relevant* and *other* (BINS,) count the scores,
-    from -1 to 1, of what is relevant and of what is not.
+    *values* (n, measures) are in the order of MEASURES. *nearest* (n, 10) are the ordinals of the first targets of each
+    query, best first, *scores* (n, 10) their scores, and *is_relevant* (n, 10) says which are relevant; -1, NaN and
+    False fill the places without a target. *relevant_scores* and *other_scores* (BINS,) are histograms of all scores,
+    from -1 to 1, of relevant targets and of the others.
     """
 
     queries: Sequence[str]
     values: NDArray[np.float64]
     nearest: NDArray[np.int64]
     scores: NDArray[np.float32]
-    right: NDArray[np.bool_]
-    relevant: NDArray[np.int64]
-    other: NDArray[np.int64]
+    is_relevant: NDArray[np.bool_]
+    relevant_scores: NDArray[np.int64]
+    other_scores: NDArray[np.int64]
     skipped: int
 
     def of(self, measure: str) -> NDArray[np.float64]:
-        """Return the values (n,) of the *measure* of that name."""
+        """Return the values (n,) of the *measure* with that name."""
         return self.values[:, list(MEASURES).index(measure)]
 
+    @classmethod
+    def joined(cls, parts: Sequence[RankingResult]) -> RankingResult:
+        """Return the result of the queries of all *parts*, in their order."""
+        return cls(
+            queries=[query for part in parts for query in part.queries],
+            values=np.concatenate([part.values for part in parts]),
+            nearest=np.concatenate([part.nearest for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+            is_relevant=np.concatenate([part.is_relevant for part in parts]),
+            relevant_scores=np.sum([part.relevant_scores for part in parts], axis=0),
+            other_scores=np.sum([part.other_scores for part in parts], axis=0),
+            skipped=sum(part.skipped for part in parts),
+        )
 
-def judge(queries: ItemVectors, targets: ItemVectors, truth: Truth, *, per_image: bool = False) -> Judged:
-    """Rank *targets* for each of *queries* and measure it by *truth*, whose ordinals are those of *targets*.
 
-    An item that is both is left out of its own ranking. Where *per_image*, each image asks by itself, and its item
-    stays in the ranking by its other images.
+def evaluate_rankings(
+    queries: ItemVectors, targets: ItemVectors, judgments: Judgments, *, per_image: bool = False
+) -> RankingResult:
+    """Rank *targets* for each of *queries*, and measure the rankings by *judgments* of the same targets.
+
+    An item that is both a query and a target is left out of its own ranking. With *per_image*, each image is a query of
+    its own, and its item stays in the ranking, by its other images.
     """
-    relevant_to = {query: truth.relevant(query) for query in queries.ids}
-    asked = queries.per_image() if per_image else queries
-    tally = _Tally()
-    for ordinal, scores in _scores(asked, targets, per_image=per_image):
-        tally.add(asked.ids[ordinal], scores, *relevant_to[asked.ids[ordinal]])
-    return tally.judged()
+    relevant_to = {query: judgments.relevant(query) for query in queries.ids}
+    single = queries.per_image() if per_image else queries
+    collector = _Collector()
+    for ordinal, scores in _scores(single, targets, per_image=per_image):
+        collector.add(single.ids[ordinal], scores, *relevant_to[single.ids[ordinal]])
+    return collector.result()
 
 
-class _Tally:
-    """Collects what `Judged` holds, a query at a time."""
+class _Collector:
+    """Collects a `RankingResult`, one query at a time."""
 
     def __init__(self) -> None:
         self._queries: list[str] = []
         self._values: list[list[float]] = []
         self._nearest: list[NDArray[np.int64]] = []
         self._scores: list[NDArray[np.float32]] = []
-        self._right: list[NDArray[np.bool_]] = []
-        self._counts = np.zeros((2, BINS), np.int64)
+        self._is_relevant: list[NDArray[np.bool_]] = []
+        self._histograms = np.zeros((2, BINS), np.int64)
         self._skipped = 0
 
     def add(
         self, query: str, scores: NDArray[np.float32], relevant: NDArray[np.int64], grades: NDArray[np.float64]
     ) -> None:
-        shown = scores[relevant] > -np.inf  # an item without another image cannot find itself
-        relevant, grades = relevant[shown], grades[shown]
+        """Add *query*, given the *scores* of all targets, with -inf for a target that is not in the ranking."""
+        is_ranked = scores[relevant] > -np.inf  # an item without another image cannot find itself
+        relevant, grades = relevant[is_ranked], grades[is_ranked]
         if not len(relevant):
             self._skipped += 1
             return
@@ -135,20 +153,21 @@ class _Tally:
         self._scores.append(_padded(scores[first], np.nan))
         is_relevant = np.zeros(len(scores), np.bool_)
         is_relevant[relevant] = True
-        self._right.append(_padded(is_relevant[first], fill=False))
+        self._is_relevant.append(_padded(is_relevant[first], fill=False))
         every = _histogram(scores[scores > -np.inf])
         of_relevant = _histogram(scores[relevant])
-        self._counts += np.stack([of_relevant, every - of_relevant])
+        self._histograms += np.stack([of_relevant, every - of_relevant])
 
-    def judged(self) -> Judged:
-        return Judged(
+    def result(self) -> RankingResult:
+        """Return the result of all queries that were added."""
+        return RankingResult(
             queries=self._queries,
             values=np.array(self._values, np.float64).reshape(-1, len(MEASURES)),
             nearest=np.array(self._nearest, np.int64).reshape(-1, NEAREST),
             scores=np.array(self._scores, np.float32).reshape(-1, NEAREST),
-            right=np.array(self._right, np.bool_).reshape(-1, NEAREST),
-            relevant=self._counts[0],
-            other=self._counts[1],
+            is_relevant=np.array(self._is_relevant, np.bool_).reshape(-1, NEAREST),
+            relevant_scores=self._histograms[0],
+            other_scores=self._histograms[1],
             skipped=self._skipped,
         )
 
@@ -167,7 +186,7 @@ def _histogram(scores: NDArray[np.float32]) -> NDArray[np.int64]:
 def _scores(
     queries: ItemVectors, targets: ItemVectors, *, per_image: bool
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield the ordinal of each query with the score of every target, -inf for itself."""
+    """Yield the ordinal of each query with the scores of all targets; the score of the query item itself is -inf."""
     ordinal_of = {target: ordinal for ordinal, target in enumerate(targets.ids)}
     step = max(1, _AT_ONCE // max(1, len(targets.vectors)))
     ends = np.append(queries.starts[1:], len(queries.vectors))
@@ -181,7 +200,7 @@ def _scores(
             cosines[queries.positions[block, None] == targets.positions] = -np.inf
         best = np.maximum.reduceat(cosines, targets.starts, axis=1)
         best = np.maximum.reduceat(best, queries.starts[first:last] - queries.starts[first], axis=0)
-        rounded = (np.rint(best * _STEPS) / _STEPS).astype(np.float32)
+        rounded = (np.rint(best * STEPS) / STEPS).astype(np.float32)  # as indexes do, so that ties are the same
         for ordinal, scores in zip(range(first, last), rounded, strict=True):
             itself = ordinal_of.get(queries.ids[ordinal])
             if itself is not None and not per_image:

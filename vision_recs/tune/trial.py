@@ -8,13 +8,12 @@ together, because new products come in groups that nobody has seen; large ones, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.metrics import ItemVectors, Judged, Truth, judge
+from vision_recs.metrics import ItemVectors, Judgments, RankingResult, evaluate_rankings
 from vision_recs.tune.basis import Basis
 from vision_recs.tune.learning import Learner, Learnt, Material, Recipe
 from vision_recs.tune.positives import Lesson
@@ -40,7 +39,7 @@ class Course:
 
     items: ItemVectors
     lesson: Lesson
-    truth: Truth
+    truth: Judgments
     per_image: bool
 
 
@@ -48,8 +47,8 @@ class Course:
 class Trial:
     """How the unseen items fared *before* and *after*, query by query, and what the folds were best served with."""
 
-    before: Judged
-    after: Judged
+    before: RankingResult
+    after: RankingResult
     recipe: Recipe
     steps: int
 
@@ -69,12 +68,12 @@ class Classroom:
         material = Material(self._coordinates, self._owners, self._course.lesson, items)
         return Learner(material, self.basis.start(recipe.dim, whitening=recipe.whitening), recipe)
 
-    def judge(self, learnt: NDArray[np.float32] | None, asking: NDArray[np.int64]) -> Judged:
+    def judge(self, learnt: NDArray[np.float32] | None, asking: NDArray[np.int64]) -> RankingResult:
         """Return what comes of the items *asking* when vectors are mapped by *learnt*, or left as they are."""
         items = self._course.items
         if learnt is not None:
             items = items.with_vectors(normalize_rows(self._coordinates @ learnt)[0])
-        return judge(items.take(asking), items, self._course.truth, per_image=self._course.per_image)
+        return evaluate_rankings(items.take(asking), items, self._course.truth, per_image=self._course.per_image)
 
     def best(self, items: NDArray[np.bool_], checked: NDArray[np.int64]) -> tuple[Recipe, Learnt]:
         """Return the recipe and the map, learnt from *items*, that are best for the items *checked*."""
@@ -101,7 +100,7 @@ def attempt(room: Classroom, folds: NDArray[np.int64]) -> Trial:
         steps.append(learnt.steps)
     recipe = max(RECIPES, key=recipes.count)
     chosen = [count for count, used in zip(steps, recipes, strict=True) if used == recipe]
-    return Trial(_joined(before), _joined(after), recipe, int(np.median(chosen)))
+    return Trial(RankingResult.joined(before), RankingResult.joined(after), recipe, int(np.median(chosen)))
 
 
 def deal(lesson: Lesson, items: int, *, seed: int = 0, folds: int = _FOLDS) -> NDArray[np.int64]:
@@ -121,16 +120,3 @@ def deal(lesson: Lesson, items: int, *, seed: int = 0, folds: int = _FOLDS) -> N
         fold[blocks == block] = smallest
         room[smallest] += sizes[block]
     return fold
-
-
-def _joined(parts: Sequence[Judged]) -> Judged:
-    return Judged(
-        queries=[query for part in parts for query in part.queries],
-        values=np.concatenate([part.values for part in parts]),
-        nearest=np.concatenate([part.nearest for part in parts]),
-        scores=np.concatenate([part.scores for part in parts]),
-        right=np.concatenate([part.right for part in parts]),
-        relevant=np.sum([part.relevant for part in parts], axis=0),
-        other=np.sum([part.other for part in parts], axis=0),
-        skipped=sum(part.skipped for part in parts),
-    )

@@ -13,21 +13,21 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from vision_recs._version import __version__
-from vision_recs.catalog.judgements import Pair
+from vision_recs.catalog.judgments import Pair
 from vision_recs.errors import VisionRecsError
 from vision_recs.metrics import (
     MEASURES,
     Difference,
     Interval,
     ItemVectors,
-    Judged,
-    Labels,
-    OwnItem,
-    Pairs,
+    LabelJudgments,
+    OwnItemJudgments,
+    PairJudgments,
+    RankingResult,
     compare,
     intervals,
 )
-from vision_recs.store import Projection, Store, attributes_where, gather
+from vision_recs.store import Projection, Store, attributes_where, load_item_vectors
 from vision_recs.tune.positives import of_images, of_labels, of_pairs
 from vision_recs.tune.trial import EVERY, MEASURE, Classroom, Course, Trial, attempt, deal
 from vision_recs.types import Attribute
@@ -128,7 +128,7 @@ def _tune(store: Store, options: TuneOptions) -> Tuned:
 
 def _course(store: Store, options: TuneOptions) -> Course:
     known = attributes_where(store, options.where)
-    items = gather(store, _chosen(known, options), plain=True)
+    items = load_item_vectors(store, _chosen(known, options), projected=False)
     if len(items.ids) < _FEWEST_ITEMS:
         raise VisionRecsError(
             f"{len(items.ids)} items are too few to learn from; let {_FEWEST_ITEMS} or more match --where"
@@ -137,7 +137,7 @@ def _course(store: Store, options: TuneOptions) -> Course:
         return _labeled(items, known, options.labels, per_image=options.per_image)
     if options.pairs is not None:
         return _paired(items, options.pairs)
-    return Course(items, of_images(items.ids), OwnItem(items.ids), per_image=True)
+    return Course(items, of_images(items.ids), OwnItemJudgments(items.ids), per_image=True)
 
 
 def _chosen(known: Mapping[str, Mapping[str, Attribute]], options: TuneOptions) -> list[str]:
@@ -159,7 +159,7 @@ def _labeled(items: ItemVectors, known: Mapping[str, Mapping[str, Attribute]], n
     if all(label is None for label in labels.values()):
         names = sorted({attribute for attributes in known.values() for attribute in attributes})
         raise VisionRecsError(f"no item has the attribute {name!r}; name one of {', '.join(names) or 'none'}")
-    truth = Labels(labels, items.ids, itself=per_image)
+    truth = LabelJudgments(labels, items.ids, include_self=per_image)
     return Course(items, of_labels(items.ids, labels), truth, per_image=per_image)
 
 
@@ -171,10 +171,10 @@ def _paired(items: ItemVectors, pairs: Sequence[Pair]) -> Course:
             f"none of the {len(pairs)} pairs, the first of them {pairs[0].query!r} and {pairs[0].relevant!r}, joins "
             "two items that match; name the ids of the index"
         )
-    return Course(items, of_pairs(items.ids, plain), Pairs(plain, items.ids), per_image=False)
+    return Course(items, of_pairs(items.ids, plain), PairJudgments(plain, items.ids), per_image=False)
 
 
-def _named(judged: Judged, clusters: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, Interval]:
+def _named(judged: RankingResult, clusters: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, Interval]:
     return dict(zip(MEASURES, intervals(judged.values, clusters), strict=True))
 
 

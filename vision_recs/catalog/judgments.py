@@ -1,4 +1,4 @@
-"""Pairs of items that belong together, as a shop knows them: clicks, co-purchases, grades that somebody gave."""
+"""Relevance judgments in a table: pairs of items that are similar, by clicks, co-purchases or given grades."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GRADE = ("grade", "weight", "relevance", "score", "count", "clicks", "purchases
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The item *relevant* is similar to the item *query*, the more the higher its *grade*."""
+    """The item *relevant* is similar to the item *query*; a higher *grade* says that it is more similar."""
 
     query: str
     relevant: str
@@ -29,14 +29,15 @@ class Pair:
 def read_pairs(path: str | Path) -> list[Pair]:
     """Return the pairs in the table *path* (CSV, TSV, JSON lines, Parquet), in its order.
 
-    Its columns are a query, a relevant item and, where there is one, a grade or weight, 1 unless it is given; the usual
-    names are known, else they are the first, the second and, of three columns, the third. Raises CatalogError.
+    The columns are a query, a relevant item and, optionally, a grade or weight; without one, a grade is 1. The columns
+    are found by their usual names, such as "query", "relevant" and "clicks"; without such names they are the first, the
+    second and the third of two or three columns. Raises CatalogError.
     """
     location = str(path)
     if Path(location).suffix.lower() not in EXTENSIONS:
         raise CatalogError(f"pairs come in a table; name a file that ends in {', '.join(EXTENSIONS)}", path=location)
     if not Path(location).is_file():
-        raise CatalogError("there is no such file; name the table of pairs", path=location)
+        raise CatalogError("the file does not exist; name the table of pairs", path=location)
     rows = open_rows(location)
     pairs = list(_pairs(rows))
     if not pairs:
@@ -65,6 +66,7 @@ def _pairs(rows: Rows) -> Iterator[Pair]:
 
 
 def _columns(rows: Rows) -> tuple[int, int, int | None]:
+    """Return the places of the columns of the query, of the relevant item, and of the grade."""
     query, relevant = _place(rows, _QUERY), _place(rows, _RELEVANT)
     if (query is None or relevant is None) and len(rows.columns) in (2, 3):
         return 0, 1, 2 if len(rows.columns) > 2 else None  # noqa: PLR2004 - a query, a relevant item, a grade
@@ -76,8 +78,8 @@ def _columns(rows: Rows) -> tuple[int, int, int | None]:
     return query, relevant, _place(rows, _GRADE)
 
 
-def _place(rows: Rows, usual: tuple[str, ...]) -> int | None:
-    return next((i for name in usual for i, column in enumerate(rows.columns) if same_name(column, name)), None)
+def _place(rows: Rows, names: tuple[str, ...]) -> int | None:
+    return next((i for name in names for i, column in enumerate(rows.columns) if same_name(column, name)), None)
 
 
 def _grade(cell: object) -> float:
@@ -86,7 +88,7 @@ def _grade(cell: object) -> float:
     try:
         grade = float(str(cell))
     except ValueError:
-        raise ValueError(f"{cell!r} is no number; a grade or weight is one") from None
+        raise ValueError(f"{cell!r} is not a number; a grade or weight is one") from None
     if not math.isfinite(grade):
         raise ValueError(f"{cell!r} is not finite; a grade or weight is")
     return grade

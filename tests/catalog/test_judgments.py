@@ -1,8 +1,8 @@
-"""Tables of pairs."""
+"""Tables of relevance judgments."""
 
 import pytest
 
-from vision_recs.catalog.judgements import Pair, read_pairs
+from vision_recs.catalog.judgments import Pair, read_pairs
 from vision_recs.errors import CatalogError
 
 
@@ -41,12 +41,12 @@ def test_json_lines_hold_pairs_too(tmp_path):
     [
         ("query,relevant\n", "the table has no pairs below its header"),
         ("one,two,three,four\na,b,c,d\n", "no columns of pairs among 'one', 'two', 'three', 'four'"),
-        ("query,relevant,grade\na,b,1\na,c,many\n", ":3, column 'grade': 'many' is no number"),
+        ("query,relevant,grade\na,b,1\na,c,many\n", ":3, column 'grade': 'many' is not a number"),
         ("query,relevant,grade\na,b,nan\n", ":2, column 'grade': 'nan' is not finite"),
         ("query,relevant\na,\n", ":2, column 'relevant'"),
     ],
 )
-def test_what_is_no_pair_is_said_with_its_place(tmp_path, text, sentence):
+def test_an_invalid_pair_is_named_with_its_place(tmp_path, text, sentence):
     with pytest.raises(CatalogError, match=sentence):
         pairs_of(tmp_path, text)
 
