@@ -10,7 +10,7 @@ from PIL import Image
 
 from vision_recs.errors import ImageError
 from vision_recs.images import decode, load
-from vision_recs.images.quiet import pillow_is_quiet
+from vision_recs.images.decoding import pillow_is_quiet
 from vision_recs.types import PreprocessConfig
 
 MANY = settings(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
-from vision_recs.images import resampling
+from vision_recs.images import preprocess
 
 
 def catmull_rom(x):
@@ -23,8 +23,8 @@ KERNELS = {"bilinear": (lambda x: np.maximum(0, 1 - x), 1), "bicubic": (catmull_
 def resample(request, monkeypatch):
     if request.param:
         pytest.importorskip("cykooz_resizer")
-    monkeypatch.setattr(resampling, "_HAS_SIMD", request.param)
-    return resampling.resample
+    monkeypatch.setattr(preprocess, "_HAS_SIMD", request.param)
+    return preprocess.resample
 
 
 def weights(start, end, count, length, interpolation):
@@ -113,8 +113,8 @@ def test_the_pixels_are_left_as_they_were(resample):
 
 
 def test_where_there_is_no_wheel_pillow_does_it(monkeypatch):
-    monkeypatch.setattr(resampling, "_HAS_SIMD", False)
+    monkeypatch.setattr(preprocess, "_HAS_SIMD", False)
     monkeypatch.setitem(sys.modules, "cykooz_resizer", None)
     pixels = calm(50, 40)
     expected = Image.fromarray(pixels).resize((9, 9), Image.Resampling.BICUBIC, box=(1, 2, 30, 40))
-    assert np.array_equal(resampling.resample(pixels, (1, 2, 30, 40), (9, 9), "bicubic"), expected)
+    assert np.array_equal(preprocess.resample(pixels, (1, 2, 30, 40), (9, 9), "bicubic"), expected)

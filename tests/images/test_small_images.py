@@ -23,7 +23,7 @@ for width, height in (217, 214), (115, 53), (150, 86), (206, 118), (218, 125), (
 RANDOM_GEOMETRIES = """
 import numpy as np
 from vision_recs.images.geometry import place
-from vision_recs.images.resampling import resample
+from vision_recs.images.preprocess import resample
 
 random = np.random.default_rng(0)
 for _ in range(20_000):

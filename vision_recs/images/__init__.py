@@ -1,8 +1,15 @@
 """Images: bytes -> RGB -> pixels.
 
-`decode` is the one place where bytes of strangers become an image, and `prepare` says what a config makes of it.
-`load` does both at once, as fast as the machine allows: every runtime takes the pixels of a file from it. Pillow is
-imported with the first name that is asked for, not with this package.
+`decoding`    bytes of strangers -> an RGB image (`decode`): formats, limits, errors
+`color`       any mode and any ICC profile -> RGB over white, in sRGB
+`jpeg`        ordinary JPEGs, decoded at a fraction of their size; how many scans a JPEG has
+`geometry`    which part of an image becomes which pixels, and which way is up
+`preprocess`  RGB -> the pixels that a PreprocessConfig describes (`prepare`), exactly and fast
+`loading`     bytes -> pixels (`load`): all of the above at once, as every runtime of an encoder takes them
+`thumbnails`  small JPEGs for pages
+`canary`      the built-in image by whose vector two runtimes are compared
+
+Pillow is imported when a name is first used, not with this package.
 """
 
 from __future__ import annotations
@@ -13,19 +20,20 @@ from vision_recs._lazy import lazy_names
 
 if TYPE_CHECKING:
     from vision_recs.images.canary import canary_image
-    from vision_recs.images.decoding import MAX_PIXELS, decode
+    from vision_recs.images.decoding import MAX_DECODED_BYTES, MAX_PIXELS, decode
     from vision_recs.images.loading import load
     from vision_recs.images.preprocess import prepare
     from vision_recs.images.thumbnails import thumbnail
 
-__all__ = ["MAX_PIXELS", "decode", "load", "prepare", "canary_image", "thumbnail"]
+__all__ = ["MAX_DECODED_BYTES", "MAX_PIXELS", "canary_image", "decode", "load", "prepare", "thumbnail"]
 
 _HOMES = {
+    "MAX_DECODED_BYTES": "decoding",
     "MAX_PIXELS": "decoding",
+    "canary_image": "canary",
     "decode": "decoding",
     "load": "loading",
     "prepare": "preprocess",
-    "canary_image": "canary",
     "thumbnail": "thumbnails",
 }
 

@@ -13,7 +13,7 @@ def canary_image() -> Image.Image:
     """Return the built-in image, 320 x 240, mode RGB: its vector tells whether two runtimes agree.
 
     Gradients that differ by channel, shapes off the center, a corner that a crop loses, a chequerboard of single
-    pixels and grain: a wrong fit, filter, antialiasing or order of channels moves the vector. Integers only.
+    pixels and grain: a wrong resize mode, filter, antialiasing or order of channels moves the vector. Integers only.
     """
     y, x = np.mgrid[0:_HEIGHT, 0:_WIDTH].astype(np.int64)
     red, green, blue = 40 + 180 * x // _WIDTH, 200 - 150 * y // _HEIGHT, 60 + 120 * (x + y) // (_WIDTH + _HEIGHT)

@@ -1,25 +1,36 @@
-"""Bytes -> RGB: the boundary at which the bytes of strangers become images."""
+"""Bytes -> RGB: the boundary at which the bytes of strangers become images.
+
+The formats are a fixed list, and each is opened by its own class of Pillow. `Image.open` would try every plugin (those
+for PostScript and metafiles start other programs), and its limit on pixels is a global that belongs to the application.
+"""
 
 from __future__ import annotations
 
 import re
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from io import BytesIO
+from typing import Any, Final, cast
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from vision_recs.errors import ImageError
 from vision_recs.images.color import to_rgb
-from vision_recs.images.formats import ImageFormat, identify
-from vision_recs.images.orientation import orientation_of
-from vision_recs.images.quiet import pillow_is_quiet
+from vision_recs.images.geometry import orientation_of
+from vision_recs.images.jpeg import MAX_SCANS, has_more_scans, has_one_scan
 
-MAX_PIXELS = 178_956_970
+MAX_PIXELS: Final = 178_956_970
 """More than any camera takes (150 megapixels), 0.7 GB once decoded, and where Pillow itself refuses by default."""
 
-_UPRIGHT = {
+MAX_DECODED_BYTES: Final = 1_500_000_000
+"""The most memory that decoding one image may take. Plain images of MAX_PIXELS take 1.43 GB."""
+
+_UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -30,15 +41,71 @@ _UPRIGHT = {
 }
 
 # Pillow raises the same classes for files that are damaged and for kinds of files that it does not know.
-_UNKNOWN_KIND = re.compile(r"unsupported|not supported|unknown pixel mode|cannot handle|not available", re.IGNORECASE)
+_UNKNOWN_KIND: Final = re.compile(
+    r"unsupported|not supported|unknown pixel mode|cannot handle|not available", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFormat:
+    """A format that is decoded: its name, how its bytes start, and the class of Pillow that reads it.
+
+    *extra* is how many bytes a pixel its decoder takes beside the image of Pillow, at most.
+    """
+
+    name: str
+    start: re.Pattern[bytes]
+    module: str
+    class_name: str
+    extra: int = 0
+
+    def reader(self) -> type[ImageFile]:
+        """Return the class that opens it; raises ImageError "unsupported" where Pillow was built without its codec."""
+        module = import_module(self.module)
+        if not getattr(module, "SUPPORTED", True):
+            raise ImageError("unsupported", f"Pillow was built without {self.name} on this machine; install its wheel")
+        reader: type[ImageFile] = getattr(module, self.class_name)
+        return reader
+
+
+def _start(pattern: bytes) -> re.Pattern[bytes]:
+    return re.compile(pattern, re.DOTALL)
+
+
+# JpegImageFile, not Pillow's factory: the first image of an MPO is an ordinary JPEG, and only that one is wanted.
+_FORMATS: Final = (
+    ImageFormat("JPEG", _start(rb"\xff\xd8\xff"), "PIL.JpegImagePlugin", "JpegImageFile"),
+    ImageFormat("PNG", _start(rb"\x89PNG\r\n\x1a\n"), "PIL.PngImagePlugin", "PngImageFile"),
+    ImageFormat("WebP", _start(rb"RIFF.{4}WEBPVP8[ LX]"), "PIL.WebPImagePlugin", "WebPImageFile", extra=8),
+    ImageFormat("GIF", _start(rb"GIF8[79]a"), "PIL.GifImagePlugin", "GifImageFile"),
+    ImageFormat("BMP", _start(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), "PIL.BmpImagePlugin", "BmpImageFile"),
+    ImageFormat("TIFF", _start(rb"II[*+]\0|MM\0[*+]"), "PIL.TiffImagePlugin", "TiffImageFile"),
+)
+_AVIF: Final = ImageFormat("AVIF", _start(rb".{4}ftyp"), "PIL.AvifImagePlugin", "AvifImageFile", extra=8)
+_NAMES: Final = ", ".join(known.name for known in (*_FORMATS, _AVIF))
+
+# Looked for so that a person reads "HEIC" and not "not an image": what to do differs.
+_NOT_DECODED: Final = (
+    ("JPEG 2000", _start(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51")),
+    ("JPEG XL", _start(rb"\xff\x0a|\0\0\0\x0cJXL ")),
+    ("Photoshop", _start(rb"8BPS")),
+    ("PDF", _start(rb"%PDF")),
+    ("PostScript", _start(rb"%!PS|\xc5\xd0\xd3\xc6")),
+    ("OpenEXR", _start(rb"v/1\x01")),
+    ("icon", _start(rb"\0\0\x01\0")),
+    ("SVG", _start(rb"(?:\xef\xbb\xbf)?\s*<(?:svg|[?!][^\0]{0,2000}?<svg)[\s>]")),
+)
+_HEIC_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return the image in *data*, upright, in sRGB, over white, in mode RGB, without metadata.
 
-    JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF; of an animation or of several pages the first. Raises ImageError with
-    the reason empty, not-an-image, unsupported, truncated, or too-large: more than *max_pixels* by its header,
-    before any pixel is decoded. Nothing else is raised, and nothing is warned of. Safe from several threads.
+    JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are decoded; of an animation or of several pages, the first. Raises
+    ImageError with the reason empty, not-an-image, unsupported, truncated or too-large. An image is too large if its
+    header names more than *max_pixels*, or if decoding it would take more than MAX_DECODED_BYTES of memory or more than
+    MAX_SCANS scans; this is found before any pixel is decoded. Nothing else is raised, and no warning is shown. Safe to
+    call from several threads.
     """
     with opened(data, max_pixels) as image:
         return finished(image, data)
@@ -46,11 +113,14 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 @contextmanager
 def opened(data: bytes, max_pixels: int) -> Iterator[ImageFile]:
-    """Give the image in *data* with its header read and no pixel decoded; what goes wrong inside is an ImageError."""
-    kind = identify(data)
+    """Yield the image in *data*: its header is read, its size is allowed, and no pixel is decoded yet.
+
+    Whatever goes wrong inside the `with` block is raised as an ImageError.
+    """
+    known = identify(data)
     try:
         with pillow_is_quiet():
-            yield _open(data, kind, max_pixels)
+            yield _open(data, known, max_pixels)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -60,31 +130,76 @@ def opened(data: bytes, max_pixels: int) -> Iterator[ImageFile]:
     except MemoryError as error:
         raise ImageError("too-large", "the memory is too small to decode the image; lower max_pixels") from error
     except Exception as error:
-        raise _explained(error, kind) from error
+        raise _explained(error, known) from error
 
 
 def finished(image: ImageFile, data: bytes) -> Image.Image:
-    """Return *image*, opened from *data*, as `decode` promises."""
+    """Return *image*, which `opened` gave for *data*, as `decode` promises it; *image* cannot be used afterwards."""
     image.load()
     _correct_transparency(image, data)
-    return _upright(to_rgb(image), orientation_of(image))
+    orientation = orientation_of(image)
+    rgb = to_rgb(image)
+    if rgb is not image:
+        image.close()  # frees its memory before the image is turned, which copies it
+    return _upright(rgb, orientation)
 
 
-def _open(data: bytes, kind: ImageFormat, max_pixels: int) -> ImageFile:
-    if kind.name == "WebP":  # its decoder allocates the canvas when it is created
-        _check_size(_webp_size(data), max_pixels)
-    image = kind.reader()(BytesIO(data))
-    _check_size(image.size, max_pixels)
+def identify(data: bytes) -> ImageFormat:
+    """Return the format of *data* by its first bytes; raises ImageError: empty, not-an-image or unsupported."""
+    if not data:
+        raise ImageError("empty", "the image has no bytes; upload it again")
+    for known in _FORMATS:
+        if known.start.match(data):
+            return known
+    brands = _brands(data)
+    if brands & {b"avif", b"avis"}:
+        return _AVIF
+    other = "HEIC" if brands & _HEIC_BRANDS else next((name for name, start in _NOT_DECODED if start.match(data)), None)
+    if other is not None:
+        raise ImageError("unsupported", f"an image in the format {other} is not decoded; convert it to one of {_NAMES}")
+    raise ImageError("not-an-image", f"the bytes start with {data[:12]!r}, which is none of {_NAMES}; replace the file")
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """Return the brands of an ISO base media file (ISO 14496-12, 4.3), to which HEIC and AVIF belong."""
+    if not _AVIF.start.match(data):
+        return set()
+    end = min(int.from_bytes(data[:4], "big"), 512)
+    return {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
+
+
+def _open(data: bytes, known: ImageFormat, max_pixels: int) -> ImageFile:
+    if known.name == "WebP":  # its decoder allocates the canvas when it is created
+        _check_size(_webp_size(data), known.extra, max_pixels)
+    has_several_scans = known.name == "JPEG" and not has_one_scan(data)
+    if has_several_scans and has_more_scans(data, MAX_SCANS):
+        raise ImageError("too-large", f"the JPEG image has more than {MAX_SCANS} scans; save it anew")
+    image = known.reader()(BytesIO(data))
+    # From several scans libjpeg collects coefficients, 2 bytes for each channel, before it makes pixels of them.
+    extra = max(0, 2 * len(image.getbands()) - 4) if has_several_scans else known.extra
+    _check_size(image.size, extra, max_pixels)
     return image
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+def _check_size(size: tuple[int, int], extra: int, max_pixels: int) -> None:
+    """Raise ImageError for an image that has more than *max_pixels* or takes more than MAX_DECODED_BYTES.
+
+    Pillow takes up to 4 bytes a pixel for the image as it is stored, and 4 for the image in RGB; see `color.to_rgb`.
+    *extra* comes to these.
+    """
     width, height = size
-    if width * height > max_pixels:
+    pixels = width * height
+    if pixels > max_pixels:
         raise ImageError(
             "too-large",
-            f"the image has {width} x {height} = {width * height} pixels, over the limit of {max_pixels}; "
+            f"the image has {width} x {height} = {pixels} pixels, over the limit of {max_pixels}; "
             "make it smaller or raise the limit",
+        )
+    if pixels * (8 + extra) > MAX_DECODED_BYTES:
+        raise ImageError(
+            "too-large",
+            f"decoding the image of {width} x {height} pixels takes {pixels * (8 + extra)} bytes of memory, over the "
+            f"limit of {MAX_DECODED_BYTES}; make it smaller",
         )
 
 
@@ -122,8 +237,39 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image
 
 
-def _explained(error: Exception, kind: ImageFormat) -> ImageError:
+def _explained(error: Exception, known: ImageFormat) -> ImageError:
     text = f"{error}".rstrip(".") or type(error).__name__
     if _UNKNOWN_KIND.search(text):
-        return ImageError("unsupported", f"a {kind.name} image of this kind is not decoded ({text}); save it anew")
-    return ImageError("truncated", f"the {kind.name} image ends too early or is damaged ({text}); replace the file")
+        return ImageError("unsupported", f"a {known.name} image of this kind is not decoded ({text}); save it anew")
+    return ImageError("truncated", f"the {known.name} image ends too early or is damaged ({text}); replace the file")
+
+
+_IGNORE_PILLOW: Final = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_lock = threading.Lock()
+_inside = 0
+
+
+@contextmanager
+def pillow_is_quiet() -> Iterator[None]:
+    """Ignore the warnings of Pillow (corrupt EXIF, sizes over its own limit) while any thread is in here.
+
+    `warnings.catch_warnings` would do for one thread. From several it restores the wrong filters, and each time it
+    makes Python forget which warnings it has shown, so that those of other libraries come again. One filter that the
+    first thread puts in and the last one takes out has neither fault.
+    """
+    global _inside  # noqa: PLW0603 - Python's filters are one list for the process, and so is this count
+    with _lock:
+        _inside += 1
+        if _IGNORE_PILLOW not in _filters():
+            _filters().insert(0, _IGNORE_PILLOW)
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside and _IGNORE_PILLOW in _filters():
+                _filters().remove(_IGNORE_PILLOW)
+
+
+def _filters() -> list[Any]:
+    return cast("list[Any]", warnings.filters)

@@ -1,9 +1,14 @@
-"""Which part of an image is scaled to which part of the pixels: the geometry of a config, in numbers only."""
+"""Which part of an image is scaled to which part of the pixels, and which way is up: numbers only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags
+from PIL.ImageFile import ImageFile
 
 from vision_recs.types import PreprocessConfig
 
@@ -13,7 +18,7 @@ Size: TypeAlias = tuple[int, int]
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
-_BLACK = (0, 0, 0)
+_BLACK: Final = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Placement:
 
 
 def place(size: Size, config: PreprocessConfig) -> Placement:
-    """Return how *config* places an image of *size*; it rounds as torchvision ("crop") and open_clip ("pad") do."""
+    """Return where *config* places an image of *size*; it rounds as torchvision ("crop") and open_clip ("pad") do."""
     height, width = config.size
     if config.resize_mode == "stretch":
         return Placement((width, height), (0, 0, width, height), (0, 0))
@@ -78,3 +83,55 @@ def _center(whole: int, part: int) -> tuple[int, int]:
     """Return where the middle *part* of *whole* starts and ends, with torchvision's two kinds of rounding."""
     start = -((part - whole) // 2) if part > whole else round((whole - part) / 2)
     return start, start + part
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What makes stored pixels upright: rows and columns change places, then left and right, then top and bottom."""
+
+    transposed: bool = False
+    mirrored: bool = False
+    upside_down: bool = False
+
+    def size(self, stored: Size) -> Size:
+        """Return the upright size of an image of the size *stored*, or its stored size for an upright one."""
+        return (stored[1], stored[0]) if self.transposed else stored
+
+    def stored_box(self, box: Box, size: Size) -> Box:
+        """Return where *box* of the upright image, which has *size*, lies among the stored pixels."""
+        (left, top, right, bottom), (width, height) = box, size
+        if self.mirrored:
+            left, right = width - right, width - left
+        if self.upside_down:
+            top, bottom = height - bottom, height - top
+        return (top, left, bottom, right) if self.transposed else (left, top, right, bottom)
+
+    def upright(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a view of the stored *pixels* (height, width, 3) that is upright."""
+        turned = pixels.swapaxes(0, 1) if self.transposed else pixels
+        return turned[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
+
+
+_TURNS: Final = {
+    2: Turn(mirrored=True),
+    3: Turn(mirrored=True, upside_down=True),
+    4: Turn(upside_down=True),
+    5: Turn(transposed=True),
+    6: Turn(transposed=True, mirrored=True),
+    7: Turn(transposed=True, mirrored=True, upside_down=True),
+    8: Turn(transposed=True, upside_down=True),
+}
+
+
+def orientation_of(image: ImageFile) -> int:
+    """Return how the camera was held (EXIF, 1 to 8); broken metadata are not a reason to lose an image."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001 - the bytes of strangers, as in decoding
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def turn_of(orientation: int) -> Turn:
+    """Return the turn that *orientation* needs: none where it is not one of 2 to 8."""
+    return _TURNS.get(orientation, Turn())

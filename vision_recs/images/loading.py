@@ -1,4 +1,4 @@
-"""Bytes -> pixels: what every runtime calls."""
+"""Bytes -> pixels, as fast as the machine allows: every runtime of an encoder takes its pixels from here."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 
 from vision_recs.images.decoding import MAX_PIXELS, finished, opened
-from vision_recs.images.geometry import Size, place
+from vision_recs.images.geometry import Size, Turn, orientation_of, place, turn_of
 from vision_recs.images.jpeg import SMALLEST_SIDE, decode_smaller, is_ordinary
-from vision_recs.images.orientation import Turn, orientation_of, turn_of
-from vision_recs.images.preprocess import lay, prepare
-from vision_recs.images.resampling import resample
+from vision_recs.images.preprocess import lay, prepare, resample
 from vision_recs.types import PreprocessConfig
 
 # A JPEG that is decoded smaller keeps this many pixels for one. At 1.5, vectors of photos that are sharp to the pixel
@@ -28,8 +26,8 @@ def load(data: bytes, config: PreprocessConfig, *, max_pixels: int = MAX_PIXELS)
     """Return the image in *data* as pixels (height, width, 3) by *config*: `prepare(decode(data), config)`, faster.
 
     The geometry is exactly the same and the levels nearly: in photos a mean of 0.2 levels away, and of 1 where a JPEG
-    has many more pixels than the config needs, which is then decoded at a half, a quarter or an eighth of its size.
-    Raises what `decode` raises, where it does. Safe from several threads, which it lets run beside it.
+    has many more pixels than *config* needs, which is then decoded at a half, a quarter or an eighth of its size.
+    Raises what `decode` raises, where it does. Safe to call from several threads, which run beside it.
     """
     with opened(data, max_pixels) as image:
         decoded = _decode_jpeg(image, data, config) or finished(image, data)

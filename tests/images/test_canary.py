@@ -18,7 +18,9 @@ def test_the_probe_image_is_the_same_everywhere_and_for_ever():
 
 def test_every_mistake_of_preparation_shows_on_it():
     def pixels(resize_mode="crop", how="bicubic", resize=256):
-        return prepare(canary_image(), PreprocessConfig((224, 224), resize_mode, resize, how, (0.5,) * 3, (0.5,) * 3)).astype(int)
+        return prepare(
+            canary_image(), PreprocessConfig((224, 224), resize_mode, resize, how, (0.5,) * 3, (0.5,) * 3)
+        ).astype(int)
 
     right = pixels()
     wrong = [pixels("stretch"), pixels("pad"), pixels(how="bilinear"), pixels(resize=224), right[:, :, ::-1]]
