@@ -1,11 +1,14 @@
 """A new generation replaces the old one without losing a request; a damaged one does not."""
 
 import asyncio
+import gc
 import json
 import logging
+import re
 import shutil
 import socket
 import threading
+import weakref
 from contextlib import closing
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -104,6 +107,31 @@ def test_readiness_and_metrics_show_a_failed_reload(connect, store):
         response = client.get("/v1/similar?id=item000", headers={"if-none-match": etag})
         assert response.status_code == 200
         assert response.headers["etag"] != etag
+
+
+def open_files(folder):
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [str(link.readlink()) for link in links if link.exists() and str(folder) in str(link.readlink())]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted by /proc, which is of Linux")
+def test_an_old_generation_is_closed_without_the_garbage_collector(reloader, store):
+    gc.disable()
+    try:
+        for count in (13, 14, 15):
+            recommender = reloader.snapshot.recommender
+            assert len(recommender.similar("item000", k=3, where="price < 9")) == 3
+            index(shop_of(count), store)
+            old = [weakref.ref(part) for part in (recommender, recommender.items, recommender.index)]
+            del recommender
+            assert reload(reloader) is True
+            assert [part() for part in old] == [None] * 3
+        generations = {
+            re.search(r"\d{6}", path.removeprefix(str(store)))[0] for path in open_files(store) if "shards" not in path
+        }
+        assert generations == {"000004"}
+    finally:
+        gc.enable()
 
 
 def test_another_store_in_the_same_place_is_another_generation(reloader, store):

@@ -48,7 +48,6 @@ class Recommender:
         self.index = index
         self._weights = weights
         self._device = device
-        self._retriever = Retriever(items, self._search)
 
     @classmethod
     def open(cls, store: str | Path = ".visrec", *, weights: Path | None = None, device: str = "auto") -> Recommender:
@@ -173,6 +172,10 @@ class Recommender:
     def _search(self, vectors: Vectors, k: int, where: Filter | None) -> list[list[Match]]:
         within = None if where is None else FilteredStore(self.items, where)  # type: ignore[arg-type] # until an index takes the filter itself
         return self.index.search(vectors, k, within=within)
+
+    @property
+    def _retriever(self) -> Retriever:  # kept, it would close a cycle of references, and files would stay open
+        return Retriever(self.items, self._search)
 
     @cached_property
     def _encoder(self) -> QueryEncoder:
