@@ -52,7 +52,10 @@ def duplicates(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Print groups of items that look the same, and placeholder images that many items share."""
+    """Print groups of items that look the same, and placeholders.
+
+    A placeholder is an image that many items share.
+    """
     from vision_recs.batch.duplicates import DuplicateOptions, find_duplicates
     from vision_recs.jobs.progress import Progress
     from vision_recs.recommend import EVERY_ITEM, VARIANTS

@@ -36,7 +36,10 @@ def embed(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Embed the new images of a catalog, without building an index; stop it at any time and run it again."""
+    """Embed the images of a catalog, without building an index.
+
+    Stop it at any time and run it again to continue: only new images are embedded.
+    """
     from vision_recs.catalog import CatalogOptions
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import embed as job

@@ -9,7 +9,7 @@ from .output import print_json, print_table
 
 
 def encoders(json: options.Json = False) -> None:
-    """List the encoders, their dim, license, source, and whether their weights are on this machine."""
+    """List the encoders, and which weights are on this machine."""
     from vision_recs.encoders import list_encoders
 
     known = list_encoders()

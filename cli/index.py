@@ -45,7 +45,10 @@ def index(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Index a catalog; run it again after changes, and only new images are embedded."""
+    """Index a catalog of products and their images.
+
+    Run it again after changes: only new images are embedded.
+    """
     from vision_recs.catalog import CatalogOptions
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import index as job

@@ -21,8 +21,8 @@ MEASURED = (
 
 
 def info(store: options.Store = options.STORE, json: options.Json = False) -> None:
-    """Print what is in the store, how it was made, and how good its index is."""
-    from vision_recs.store import Store, size
+    """Print what is in the store, and how good its index is."""
+    from vision_recs.store import Store, store_size
 
     opened = Store.open(store)
     manifest = opened.manifest
@@ -41,7 +41,7 @@ def info(store: options.Store = options.STORE, json: options.Json = False) -> No
         "index_type": manifest.index_type,
         **_measured(manifest.index_stats or {}, manifest.recall_at_10),
         "catalog": manifest.catalog.location,
-        "bytes": size(opened.layout),
+        "bytes": store_size(opened.layout),
         "visrec": manifest.visrec,
     }
     if json:

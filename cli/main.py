@@ -7,12 +7,15 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import typer
 
 from vision_recs import __version__
 from vision_recs.errors import VisionRecsError
+
+from .streams import prepare_streams
 
 COMMANDS = (
     "index",
@@ -67,14 +70,28 @@ def _root(
 
 
 def main() -> None:
-    """Run the program; the exit status is 0 for done, 1 for a VisionRecsError, 2 for wrong usage."""
+    """Run the program; the exit status is 0 for done, 1 for what cannot be done, 2 for wrong usage."""
+    prepare_streams()
     try:
         status = _run()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left, as `head` does
+        status = 1  # the reader left, as `head` does
+    except OSError as error:
+        typer.echo(f"visrec: {_reason(error)}", err=True)
         status = 1
+    with suppress(OSError):  # what could not be written is not to be tried again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     _leave(status)
+
+
+def _reason(error: OSError) -> str:
+    """Return a sentence for *error*, which no library turned into one of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError as of_output:
+        return f"the output cannot be written ({of_output.strerror})"
+    return f"{error.filename or 'a file'} cannot be read or written ({error.strerror or error})"
 
 
 def _run() -> int:

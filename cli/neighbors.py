@@ -64,7 +64,10 @@ def neighbors(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write the most similar items of every item; stop it at any time and run it again to continue."""
+    """Write the most similar items of every item to a file.
+
+    Stop it at any time and run it again to continue.
+    """
     from vision_recs.batch.neighbors import NeighborsOptions, write_neighbors
     from vision_recs.jobs.progress import Progress
 

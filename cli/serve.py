@@ -66,7 +66,10 @@ def serve(
     weights: options.Weights = None,
     device: options.Device = "auto",
 ) -> None:
-    """Serve similar items over HTTP, with a web page to try it; Ctrl-C stops the server."""
+    """Serve similar items over HTTP, with a web page to try it.
+
+    Ctrl-C stops the server.
+    """
     from vision_recs.recommend import Policy, read_policy
     from vision_recs.serve import Address, ServeOptions
     from vision_recs.serve import serve as run

@@ -95,7 +95,7 @@ def similar(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Print the items that look most like all the given ones together."""
+    """Print the items that look most like all the given ones."""
     from vision_recs.recommend import Policy, Query, Recommender, Weighted, read_image
     from vision_recs.recommend.query import NEGATIVE_WEIGHT
     from vision_recs.store import Store

@@ -39,9 +39,10 @@ def tune(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Learn a projection of the vectors; publish it only if held-out items find their similar items better.
+    """Learn a projection of the vectors from the shop's own data.
 
-    Without --labels and --pairs, it learns that the images of an item are similar to each other.
+    It is published only if held-out items find their similar items better. Without --labels and --pairs, it learns that
+    the images of an item are similar to each other.
     """
     from vision_recs.jobs import retune
     from vision_recs.store import Store
@@ -50,7 +51,7 @@ def tune(
         if labels or pairs or per_image or where or dry_run:
             raise typer.BadParameter("cannot be combined with other options", param_hint="--undo")
         undone = retune(store, None)
-        _print_undone(undone.generation, undone.fingerprint, json=json)
+        _print_undone(undone.generation, undone.space, json=json)
         return
     if labels is not None and pairs is not None:
         raise typer.BadParameter("give either --labels or --pairs")
@@ -68,12 +69,12 @@ def tune(
 
 
 def _tune(opened: Store, labels: str | None, pairs: Path | None, where: str | None, *, per_image: bool) -> Tuned:
-    from vision_recs.catalog.judgements import read_pairs
+    from vision_recs.catalog.judgments import read_pairs
     from vision_recs.tune import TuneOptions
     from vision_recs.tune import tune as run
 
-    judgements = None if pairs is None else read_pairs(pairs)
-    return run(opened, TuneOptions(labels, judgements, per_image, filter_of(where)))
+    judgments = None if pairs is None else read_pairs(pairs)
+    return run(opened, TuneOptions(labels, judgments, per_image, filter_of(where)))
 
 
 def _json(tuned: Tuned, generation: int | None) -> dict[str, object]:
@@ -84,7 +85,7 @@ def _json(tuned: Tuned, generation: int | None) -> dict[str, object]:
         "published": generation is not None,
         "generation": generation,
         "reason": _verdict(tuned, generation),
-        "positives": tuned.lesson,
+        "learned_from": tuned.learned_from,
         "items": tuned.items,
         "queries": tuned.queries,
         "dim": tuned.projection.dim,
@@ -94,7 +95,7 @@ def _json(tuned: Tuned, generation: int | None) -> dict[str, object]:
 
 def _print(tuned: Tuned, generation: int | None) -> None:
     typer.echo(
-        f"learned from {tuned.items:,} items by {tuned.lesson} in {tuned.seconds:,.1f} s; "
+        f"learned from {tuned.items:,} items by {tuned.learned_from} in {tuned.seconds:,.1f} s; "
         f"evaluated with {tuned.queries:,} held-out queries"
     )
     rows = [
