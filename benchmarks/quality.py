@@ -111,8 +111,8 @@ def database_side(neighbors: int) -> Lift:
 
 LIFTS: dict[str, Lift] = {
     "plain": plain,
-    "PCA to 256, centerd": pca(256, whitening=0.0),
-    "PCA to 128, centerd": pca(128, whitening=0.0),
+    "PCA to 256, centered": pca(256, whitening=0.0),
+    "PCA to 128, centered": pca(128, whitening=0.0),
     "PCA to 256, half whitened": pca(256, whitening=0.5),
     "PCA to 256, whitened": pca(256, whitening=1.0),
     "database side, 3 neighbors": database_side(3),

@@ -48,10 +48,10 @@ def evaluate(
         typer.Option(
             "--encoder",
             metavar="NAME",
-            help="Compare the store with one of this encoder; given twice: compare the two encoders.",
+            help="Compare the store, the baseline, with this encoder; given twice: the first is the baseline.",
         ),
     ] = None,
-    baseline: Annotated[Path | None, typer.Option(metavar="DIR", help="Compare with the store in this folder.")] = None,
+    baseline: Annotated[Path | None, typer.Option(metavar="DIR", help="Compare with the store in this folder, the baseline.")] = None,
     index_type: Annotated[
         list[str] | None,
         typer.Option(

@@ -77,9 +77,9 @@ def print_relevance(relevance: Relevance, comparison: Comparison | None) -> None
 
 
 def _print_comparison(comparison: Comparison) -> None:
-    one, other = comparison.baseline.provenance, comparison.candidate.provenance
-    typer.echo(f"A: {one.encoder} [{one.fingerprint}] in {one.store}")
-    typer.echo(f"B: {other.encoder} [{other.fingerprint}] in {other.store}")
+    for name, side in (("baseline", comparison.baseline), ("candidate", comparison.candidate)):
+        made = side.provenance
+        typer.echo(f"{name}: {made.encoder} [{made.fingerprint}] in {made.store}")
     rows = [
         (
             _words(name),
@@ -89,14 +89,14 @@ def _print_comparison(comparison: Comparison) -> None:
         )
         for name, difference in comparison.differences.items()
     ]
-    print_table(("", "A", "B", "B - A", "95 %", "p", ""), rows)
+    print_table(("", "baseline", "candidate", "difference", "95 %", "p", ""), rows)
 
 
 def difference_cells(difference: Difference) -> tuple[str, str, str, str]:
     """Return the cells of a row: a difference, its 95 % bounds, its p value, and the verdict."""
     verdict = "not significant"
     if difference.is_significant:
-        verdict = "B is better" if difference.value > 0 else "A is better"
+        verdict = "better" if difference.value > 0 else "worse"
     bounds = f"{difference.low:+.3f} to {difference.high:+.3f}"
     return f"{difference.value:+.3f}", bounds, f"{difference.p:.4f}", verdict
 
