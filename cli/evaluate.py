@@ -51,7 +51,9 @@ def evaluate(
             help="Compare the store, the baseline, with this encoder; given twice: the first is the baseline.",
         ),
     ] = None,
-    baseline: Annotated[Path | None, typer.Option(metavar="DIR", help="Compare with the store in this folder, the baseline.")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Compare with the store in this folder, the baseline.")
+    ] = None,
     index_type: Annotated[
         list[str] | None,
         typer.Option(

@@ -1,0 +1,82 @@
+"""The examples of the README and of the manual run and print what the pages show; what is generated is up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from manual import PAGES, ROOT, RUN_BY_CI, blocks, commands, prepare, run_page
+
+SHOWN_KINDS = {"text", "json", "toml", "csv", "html", "yaml", "mermaid"}
+"""What a page only shows."""
+
+
+def page_id(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def without_numbers(text: str) -> str:
+    """Mask what differs between machines: figures, the catalog's place, and the width of a table."""
+    text = re.sub(r"^(catalog +).*", r"\1...", text, flags=re.MULTILINE)
+    text = re.sub(r"^(created +).*", r"\1...", text, flags=re.MULTILINE)
+    text = re.sub(r"\[[0-9a-f]{16}\]", "[...]", text)
+    text = re.sub(r"^(fingerprint +)[0-9a-f]{16}", r"\1...", text, flags=re.MULTILINE)
+    text = re.sub(r"(bottleneck is) .*", r"\1 ...", text)
+    return re.sub(r" +", " ", re.sub(r"\d[\d.,]*", "#", text))
+
+
+def examples(path: Path) -> bool:
+    return any(
+        block.kind in {"console", "python"} and block.reason is None for block in blocks(path.read_text("utf-8"))
+    )
+
+
+@pytest.mark.parametrize("path", filter(examples, PAGES), ids=page_id)
+def test_the_examples_of_a_page_print_what_it_shows(path, tmp_path):
+    prepare(tmp_path)
+    for _, example, shown, printed in run_page(path.read_text("utf-8"), tmp_path):
+        if shown:
+            assert without_numbers(printed) == without_numbers(shown), example
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_id)
+def test_an_example_that_is_not_run_says_why(path):
+    for block in blocks(path.read_text("utf-8")):
+        if block.kind in {"console", "python"}:
+            continue
+        is_request = block.kind == "sh" and all(line.startswith("curl ") for line in block.text.splitlines())
+        assert block.kind in SHOWN_KINDS or is_request or block.reason or block.file, block.text
+
+
+def test_ci_runs_the_commands_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    readme = blocks((ROOT / "README.md").read_text("utf-8"))
+    named = {command for block in readme if block.kind == "console" for command, _ in commands(block)} & RUN_BY_CI
+    assert {"make demo", "make test"} <= named <= set(script.splitlines())
+
+
+def test_the_links_of_the_readme_lead_somewhere():
+    for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
+        text = (ROOT / name).read_text("utf-8")
+        links = re.findall(r"\]\(([^)#]+)[^)]*\)|(?:src|href)=\"([^\"#]+)", text)
+        for link in ("".join(pair) for pair in links):
+            assert link.startswith("https://") or (ROOT / link).exists(), f"{name}: {link}"
+
+
+@pytest.mark.parametrize(("page", "write"), [("cli.md", "command_line"), ("http.md", "http")])
+def test_a_generated_page_is_what_the_program_says(page, write):
+    assert (ROOT / "docs" / "reference" / page).read_text("utf-8") == getattr(generator(), write)(), (
+        "run `python docs/generate.py`"
+    )
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
