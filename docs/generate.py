@@ -34,10 +34,10 @@ def http() -> str:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             lines += ["", f"## {method.upper()} {path}", "", *_operation(operation)]
-    lines += ["", "# Objects"]
+    lines += ["", "## Objects"]
     for name, schema in document["components"]["schemas"].items():
-        lines += ["", f"## {name}", "", *_object(schema)]
-    lines += ["", "# Status codes", "", "| status | means |", "| --- | --- |"]
+        lines += ["", f"### {name}", "", *_object(schema)]
+    lines += ["", "## Status codes", "", "| status | means |", "| --- | --- |"]
     lines += [f"| {status} | {each['description']} |" for status, each in document["components"]["responses"].items()]
     return "\n".join(lines) + "\n"
 
