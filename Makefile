@@ -31,6 +31,7 @@ lint: $(VENV)/.package $(VENV)/.dev
 
 docs: $(VENV)/.package $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@! grep -rlE '<(script|link|img)[^>]* (src|href)="?https?:' build/site --include='*.html' # nothing of other hosts
 	@echo 'open build/site/index.html'
 
 package: $(VENV)/.dev
