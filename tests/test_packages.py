@@ -1,0 +1,77 @@
+"""What is installed: every package, every name that is public, and its types."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distribution
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+import vision_recs
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def folders_with_code(folder: str) -> set[str]:
+    return {str(path.parent.relative_to(ROOT)).replace("/", ".") for path in (ROOT / folder).rglob("*.py")}
+
+
+def is_editable() -> bool:
+    """Whether the checkout is installed in place: no type checker sees such a package by itself."""
+    text = distribution("visrec").read_text("direct_url.json")
+    return bool(text and json.loads(text).get("dir_info", {}).get("editable"))
+
+
+def test_every_package_is_installed():
+    own = {name.replace("cli", "visrec_cli", 1) for name in folders_with_code("cli")}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == folders_with_code("vision_recs") | own
+
+
+def test_every_public_name_is_there_and_typed():
+    """The names for type checkers, those that are loaded when they are used, and `__all__` are the same."""
+    tree = ast.parse((ROOT / "vision_recs" / "__init__.py").read_text("utf-8"))
+    (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = [alias.name for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(typed) == sorted(vision_recs.__all__)
+    for name in vision_recs.__all__:
+        assert getattr(vision_recs, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'vision_recs' has no attribute 'recomend'"):
+        _ = vision_recs.recomend
+
+
+@pytest.mark.parametrize("package", sorted(folders_with_code("vision_recs") - {"vision_recs"}))
+def test_every_name_of_a_package_is_there(package):
+    module = importlib.import_module(package)
+    for name in getattr(module, "__all__", ()):
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.skipif(is_editable(), reason="visrec is installed in place, where type checkers do not look")
+def test_a_type_checker_sees_the_public_names(tmp_path):
+    file = ROOT / "tests" / "typing" / "public_api.py"
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path, "--config-file", "", file]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "Success: no issues found in 1 source file\n")
+
+
+def test_every_dependency_has_a_reason_and_a_tested_version():
+    lines = (ROOT / "pyproject.toml").read_text("utf-8").splitlines()
+    project = PROJECT["project"]
+    pins = set(re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text("utf-8").lower(), re.MULTILINE))
+    for requirement in chain(project["dependencies"], *project["optional-dependencies"].values()):
+        (line,) = [line for line in lines if f'"{requirement}"' in line]
+        assert "# " in line
+        (name,) = re.findall(r"^[\w.-]+", requirement)
+        assert name in {each.replace("_", "-") for each in pins} | {"transformers"}  # that is too large for the tests
