@@ -27,9 +27,9 @@ import numpy as np
 from machine import provenance
 
 from vision_recs.filters import Filter
-from vision_recs.store.attributes.bitmaps import Masks
-from vision_recs.store.attributes.format import Columns
-from vision_recs.store.attributes.write import write_columns
+from vision_recs.store.attributes.bitmaps import FilterBitmaps
+from vision_recs.store.attributes.format import AttributeColumns
+from vision_recs.store.attributes.write import write_attribute_columns
 from vision_recs.store.items import SCHEMA, Items
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def main() -> None:
         items, columns = Path(folder) / "items.sqlite", Path(folder) / "columns.bin"
         write_items(items, count)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        _, seconds = timed(lambda: write_columns(items, columns, items_digest=""))
+        _, seconds = timed(lambda: write_attribute_columns(items, columns, items_digest=""))
         result = {
             "items": count,
             "items_megabytes": round(items.stat().st_size / 1e6, 1),
@@ -94,7 +94,7 @@ def write_items(path: Path, count: int) -> None:
         connection.executescript(SCHEMA)
         connection.executemany("INSERT INTO items VALUES (?, ?)", made(count))
         connection.executemany(
-            "INSERT INTO rows VALUES (?, 0, 'x.jpg', ?, NULL, '{}')",
+            "INSERT INTO images VALUES (?, 0, 'x.jpg', ?, NULL, '{}')",
             ((f"item{number:08}", place) for number, place in enumerate(places)),
         )
         connection.commit()
@@ -146,7 +146,7 @@ def compare(question: Question, items: Path, columns: Path, count: int) -> dict[
     cold, warm, by_sqlite = [], [], []
     where = Filter.parse(question.text)
     for _ in range(ROUNDS):
-        masks, opening = timed(lambda: Masks(Items(items), Columns(columns, items_digest=""), vectors=count))
+        masks, opening = timed(lambda: FilterBitmaps(Items(items), AttributeColumns(columns, items_digest=""), vectors=count))
         selected, asking = timed(lambda masks=masks: masks.select(where))
         cold.append(opening + asking)
         warm.append(min(timed(lambda masks=masks: masks.select(where))[1] for _ in range(9)))
@@ -166,7 +166,7 @@ def compare(question: Question, items: Path, columns: Path, count: int) -> dict[
 def ask_sqlite(items: Path, condition: str) -> list[int]:
     """Return the positions of the vectors of the items of which *condition* is true."""
     with closing(sqlite3.connect(items)) as connection:
-        query = f"SELECT DISTINCT position FROM items CROSS JOIN rows USING (id) WHERE {condition} ORDER BY 1"  # noqa: S608
+        query = f"SELECT DISTINCT position FROM items CROSS JOIN images USING (item_id) WHERE {condition} ORDER BY 1"  # noqa: S608
         return [position for (position,) in connection.execute(query)]
 
 

@@ -49,7 +49,7 @@ def write_shop(
                 staged = next(images)
                 digest = hashlib.sha256(b"%d" % number).digest()
                 staging.set_digest(staged, digest, None)
-                if not writer.recall(staging, digest):
+                if not writer.is_known(staging, digest):
                     embedded.append(Embedded(staged.id, staged.image, digest, len(rows)))
                     rows.append(number - first)
             for start in range(0, len(rows), _SHARD):
@@ -59,13 +59,14 @@ def write_shop(
                 ]
                 writer.add_shard(staging, spec_of(dim).fingerprint, some, vectors[rows[start : start + _SHARD]])
         counts = staging.finish()
-        draft = writer.draft(staging, counts, anew=True)
+        draft = writer.draft(staging, counts, force=True)
         if draft is None:
             raise ValueError(f"{folder} holds these items already")
         manifest = Manifest(
             generation=draft.generation,
             created="2026-01-01T00:00:00+00:00",
             visrec="benchmark",
+            space=spec_of(dim).fingerprint,
             encoder=spec_of(dim),
             weights_file=None,
             catalog=CatalogEntry("/nowhere", "/nowhere"),
@@ -73,13 +74,13 @@ def write_shop(
             images=counts.images,
             skipped=0,
             shards=draft.shards,
+            next_position=draft.next_position,
             items_digest=draft.items_digest,
             skipped_digest=draft.skipped_digest,
-            probe=canary_text(np.eye(1, dim, dtype=np.float32)[0]),
-            engine="exact",
-            recall_at_10=1.0,
+            canary=canary_text(np.eye(1, dim, dtype=np.float32)[0]),
+            index_type="exact",
         )
-        return publish(writer, manifest, wish, progress)
+        return Store(writer.layout, publish(writer, manifest, wish, progress))
 
 
 def _item(number: int) -> Item:

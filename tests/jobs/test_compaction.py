@@ -3,7 +3,7 @@
 from fake_shop import Unused, content, index, shop_of, wanted
 
 from vision_recs.jobs import verify
-from vision_recs.store import Store, collect
+from vision_recs.store import Store, garbage_collect
 
 
 def shop_without(count, store):
@@ -24,7 +24,7 @@ def test_what_is_left_of_a_shard_is_copied_when_most_of_it_is_gone(tmp_path):
     assert (new.rows, new.deleted, new.first) == (4, (), 10)
     assert new.name != old.name
     assert content(Store.open(tmp_path / "index")) == wanted(shop)
-    assert collect(tmp_path / "index").shards == 1
+    assert garbage_collect(tmp_path / "index").shards == 1
     assert not list(verify(tmp_path / "index"))
 
 

@@ -11,7 +11,7 @@ from nursery import SHARD_SIZE, Nursery, states
 
 from vision_recs.errors import StoreNotFound
 from vision_recs.jobs import verify
-from vision_recs.store import Store, collect
+from vision_recs.store import Store, garbage_collect
 
 KILLS, STATES = 40, 12
 
@@ -69,7 +69,7 @@ def test_a_killed_run_leaves_the_old_generation_or_the_new_one_and_the_next_goes
         there = finish(store, shop, weights, new)
         went_on += not published and bool(there - old.digests)
         old = new
-        collect(store)
+        garbage_collect(store)
     assert killed >= 25
     assert went_on
 

@@ -27,7 +27,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 import vision_recs
 from vision_recs.errors import EmptyCatalog
 from vision_recs.jobs import verify
-from vision_recs.store import Store, collect
+from vision_recs.store import Store, garbage_collect
 
 GOOD = {f"photo {number}": image(number) for number in range(12)}
 BAD = {"black": BLACK, "heic": HEIC, "page": NO_IMAGE, "cut": TRUNCATED, "cut jpeg": b"\xff\xd8\xff\xe0 cut"}
@@ -145,7 +145,7 @@ class ShopAndStore(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule()
     def collect_garbage(self):
-        collect(self.store)
+        garbage_collect(self.store)
         self.published = {}
 
     @precondition(lambda self: self.held)
@@ -158,7 +158,7 @@ class ShopAndStore(RuleBasedStateMachine):
     def ask_a_reader_of_old(self, reader):
         if reader is not None:
             recommender, held, answers = reader
-            assert content(recommender.store) == held
+            assert content(recommender.items) == held
             assert {item: recommender.similar(item, k=4) for item in held.items} == answers
 
     @precondition(lambda self: self.held)

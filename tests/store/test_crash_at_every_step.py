@@ -11,7 +11,7 @@ from fake_shop import FakeEncoder, Shop, content, index, shop_of, wanted
 
 from vision_recs.errors import EmptyCatalog
 from vision_recs.jobs import verify
-from vision_recs.store import Store, collect
+from vision_recs.store import Store, garbage_collect
 
 STEPS = ("fsync", "replace", "rename", "mkdir", "unlink", "rmdir")
 
@@ -136,7 +136,7 @@ def test_a_store_is_whole_wherever_the_collection_of_garbage_died(tmp_path, old,
     index(new, base, FakeEncoder(turn=1))
 
     before, after = wanted(new, FakeEncoder(turn=1)), wanted(old)
-    for _ in crashes(base, store, lambda: collect(store), monkeypatch):
+    for _ in crashes(base, store, lambda: garbage_collect(store), monkeypatch):
         assert content(store) == before
         assert list(verify(store)) == []
         index(old, store)  # uses what is left of the older shards
@@ -193,7 +193,7 @@ def test_nothing_is_published_before_it_is_on_the_disk(tmp_path, old, new, monke
     for shop in (old, new):
         index(shop, tmp_path / "index")
     names = [path.relative_to(tmp_path / "index").parts[0] for path in disk.published]
-    once = ["items", "skipped", "columns", "indexes", "generations", "CURRENT"]
+    once = ["items", "skipped", "attributes", "indexes", "generations", "CURRENT"]
     assert names == ["shards", "shards", *once, "shards", *once]
     assert disk.dirty == set()
 
@@ -208,7 +208,7 @@ def test_a_reader_that_is_overtaken_opens_the_next_generation(tmp_path, old, new
     index(old, tmp_path)
     current = (tmp_path / "CURRENT").read_bytes()
     index(new, tmp_path)
-    collect(tmp_path)
+    garbage_collect(tmp_path)
     newest = (tmp_path / "CURRENT").read_bytes()
     (tmp_path / "CURRENT").write_bytes(current)
     read = Path.read_bytes

@@ -128,7 +128,7 @@ def test_work_that_is_done_stays_when_a_first_run_fails(tmp_path, encoder):
 def test_a_foreign_folder_is_refused_and_not_touched(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "mine.txt").write_text("mine")
-    with pytest.raises(StoreError, match=f"is no index: it holds '{name}'; name another folder with --store"):
+    with pytest.raises(StoreError, match=f"is not an index: it holds '{name}'; name another folder with --store"):
         index(shop_of(1), tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [name, f"{name}/mine.txt"]
 

@@ -1,4 +1,4 @@
-"""What readers see while others write and collect garbage, and what `collect` takes and leaves."""
+"""What readers see while others write and garbage_collect garbage, and what `garbage_collect` takes and leaves."""
 
 import os
 import shutil
@@ -10,11 +10,11 @@ from fake_shop import NO_IMAGE, FakeEncoder, content, image, index, shop_of, sna
 import vision_recs
 from vision_recs.errors import EncoderError, StoreNotFound, UnknownItem
 from vision_recs.jobs import verify
-from vision_recs.store import Layout, Store, collect, size
+from vision_recs.store import Layout, Store, garbage_collect, store_size
 
 
 def answers(shop):
-    return {item: shop.similar(item, k=5) for item in shop.store.items.ids()}
+    return {item: shop.similar(item, k=5) for item in shop.items.ids()}
 
 
 def test_a_reader_keeps_its_generation_while_others_are_published_and_after_they_are_collected(tmp_path):
@@ -25,15 +25,15 @@ def test_a_reader_keeps_its_generation_while_others_are_published_and_after_they
     del shop.items["item003"]
     shop.files["4.png"] = image(99)
     index(shop, tmp_path)
-    assert (content(old.store), answers(old)) == (held, answered)
+    assert (content(old.items), answers(old)) == (held, answered)
     new = vision_recs.open(tmp_path)
-    assert content(new.store) == wanted(shop)
+    assert content(new.items) == wanted(shop)
     index(shop, tmp_path, FakeEncoder(turn=1))
-    assert collect(tmp_path).generations == 2
-    assert (content(old.store), answers(old)) == (held, answered)
-    assert content(new.store) == wanted(shop)
+    assert garbage_collect(tmp_path).generations == 2
+    assert (content(old.items), answers(old)) == (held, answered)
+    assert content(new.items) == wanted(shop)
     shutil.rmtree(tmp_path)
-    assert (content(old.store), answers(old)) == (held, answered)
+    assert (content(old.items), answers(old)) == (held, answered)
 
 
 def test_a_reader_that_has_read_nothing_yet_keeps_its_generation_too(tmp_path):
@@ -41,8 +41,8 @@ def test_a_reader_that_has_read_nothing_yet_keeps_its_generation_too(tmp_path):
     index(shop, tmp_path)
     opened = vision_recs.open(tmp_path)
     index(shop, tmp_path, FakeEncoder(turn=1))
-    collect(tmp_path)
-    assert content(opened.store) == wanted(shop)
+    garbage_collect(tmp_path)
+    assert content(opened.items) == wanted(shop)
 
 
 def test_readers_in_threads_see_one_generation_each_while_it_is_replaced(tmp_path):
@@ -59,11 +59,13 @@ def test_readers_in_threads_see_one_generation_each_while_it_is_replaced(tmp_pat
     threads = [threading.Thread(target=read) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for shop in shops[1:]:
-        index(shop, tmp_path)
-    done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for shop in shops[1:]:
+            index(shop, tmp_path)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
     assert wrong == []
     assert seen
 
@@ -133,16 +135,16 @@ def test_collecting_keeps_what_the_published_generation_uses_and_frees_the_rest(
     for number in range(4):  # the whole first shard
         del shop.items[f"item00{number}"]
     index(shop, tmp_path)
-    before, bytes_before = snapshot(tmp_path), size(Layout(tmp_path))
+    before, bytes_before = snapshot(tmp_path), store_size(Layout(tmp_path))
     held = content(tmp_path)
-    reclaimed = collect(tmp_path)
+    reclaimed = garbage_collect(tmp_path)
     after = snapshot(tmp_path)
     assert (reclaimed.generations, reclaimed.shards) == (1, 1)
-    assert reclaimed.bytes == bytes_before - size(Layout(tmp_path)) > 0
+    assert reclaimed.bytes == bytes_before - store_size(Layout(tmp_path)) > 0
     gone = {path for path in before if path not in after}
     assert {path for path in gone if "shards" not in path} == {
-        *(f"engines/flat-000001/{name}" for name in ("index.json", "flat.faiss", "positions.npy")),
-        "columns/000001.bin",
+        *(f"indexes/flat-000001/{name}" for name in ("index.json", "flat.faiss", "positions.npy")),
+        "attributes/000001.bin",
         "generations/000001.json",
         "items/000001.sqlite",
         "skipped/000001.jsonl",
@@ -150,7 +152,7 @@ def test_collecting_keeps_what_the_published_generation_uses_and_frees_the_rest(
     assert after.items() <= before.items()
     assert content(tmp_path) == held
     assert list(verify(tmp_path)) == []
-    again = collect(tmp_path)
+    again = garbage_collect(tmp_path)
     assert (again.generations, again.shards, again.bytes) == (0, 0, 0)
 
 
@@ -168,7 +170,7 @@ def test_collecting_keeps_the_unpublished_shards_of_a_run_that_was_stopped(tmp_p
     with pytest.raises(EncoderError):
         index(shop, tmp_path, encoder)
     encoder.encode = real
-    assert collect(tmp_path).shards == 0
+    assert garbage_collect(tmp_path).shards == 0
     resumed = FakeEncoder()
     report = index(shop, tmp_path, resumed)
     assert report.embedded == 13 - 2 - 4
@@ -180,7 +182,7 @@ def test_collecting_frees_the_shards_of_a_stopped_run_that_a_later_one_had_no_us
     stray = tmp_path / "shards" / "stray"
     shutil.copytree(next((tmp_path / "shards").iterdir()), stray)
     os.utime(stray, (1, 1))
-    assert collect(tmp_path).shards == 1
+    assert garbage_collect(tmp_path).shards == 1
     assert not stray.exists()
 
 
@@ -208,5 +210,5 @@ def test_a_vector_that_two_forgotten_shards_hold_serves_again(tmp_path):
 
 def test_there_is_nothing_to_collect_where_there_is_no_store(tmp_path):
     with pytest.raises(StoreNotFound, match="there is no index in"):
-        collect(tmp_path)
+        garbage_collect(tmp_path)
     assert list(tmp_path.iterdir()) == []

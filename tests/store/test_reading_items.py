@@ -35,7 +35,9 @@ def test_rows_and_what_they_show_are_those_of_the_catalog(shown, asked, limit):
     with tempfile.TemporaryDirectory() as folder:
         index(shop_of(shown), folder, FakeEncoder())
         store = Store.open(folder)
-        at = {image.image: image.position for item in shown for image in store.images(item)}
+        digest_of = {image.image: image.digest for item in shown for image in store.images(item)}
+        position_of = store.positions_of(digest_of.values())
+        at = {image: position_of[digest] for image, digest in digest_of.items()}
         positions = [at[f"{number}.png"] for number in asked if f"{number}.png" in at]
         found = store.items.rows(positions, limit)
         assert {position: [row.id for row in rows] for position, rows in found.items()} == {
@@ -51,5 +53,5 @@ def test_rows_and_what_they_show_are_those_of_the_catalog(shown, asked, limit):
             for name in [*shown, "nobody"]
             for number in range(5)
         ]
-        assert store.items.shown(pairs) == expected
+        assert store.items.match_attributes(pairs) == expected
         store.close()

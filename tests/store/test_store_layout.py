@@ -38,13 +38,17 @@ def test_a_store_holds_the_documented_files_and_no_others(store):
         [
             "CURRENT",
             "LOCK",
-            "columns/000001.bin",
-            "engines/flat-000001/index.json",
-            "engines/flat-000001/flat.faiss",
-            "engines/flat-000001/positions.npy",
+            "attributes/000001.bin",
+            "indexes/flat-000001/index.json",
+            "indexes/flat-000001/flat.faiss",
+            "indexes/flat-000001/positions.npy",
             "generations/000001.json",
             "items/000001.sqlite",
-            *(f"shards/{name}/{file}" for name in (first, second) for file in ("rows.parquet", "vectors.npy")),
+            *(
+                f"shards/{name}/{file}"
+                for name in (first, second)
+                for file in ("images.parquet", "shard.json", "vectors.npy")
+            ),
             "skipped/000001.jsonl",
         ]
     )
@@ -78,77 +82,76 @@ def _pixels(data):
     return Image.open(io.BytesIO(data)).tobytes()
 
 
-def test_rows_say_what_was_planned_in_that_order_and_which_row_is_whose_vector(store, shop):
-    planned = []
+def test_images_say_what_was_embedded_in_that_order_and_which_row_is_whose_vector(store, shop):
+    embedded = []
     for shard in manifest_of(store)["shards"]:
-        table = pq.read_table(store / "shards" / shard["name"] / "rows.parquet")
+        table = pq.read_table(store / "shards" / shard["name"] / "images.parquet")
         assert {field.name: str(field.type) for field in table.schema} == {
-            "id": "string",
+            "item_id": "string",
             "image": "string",
             "digest": "fixed_size_binary[32]",
-            "vector": "int32",
+            "row": "int32",
             "reason": "string",
             "message": "string",
         }
-        assert table.schema.metadata == {b"visrec.fingerprint": FakeEncoder().spec.fingerprint.encode()}
         rows = table.to_pylist()
-        assert [row["vector"] for row in rows if row["vector"] is not None] == list(range(shard["rows"]))
-        planned += rows
-    assert [(row["id"], row["image"], row["reason"]) for row in planned] == [
+        assert [row["row"] for row in rows if row["row"] is not None] == list(range(shard["rows"]))
+        embedded += rows
+    assert [(row["item_id"], row["image"], row["reason"]) for row in embedded] == [
         *((f"item00{number}", f"{number}.png", None) for number in range(6)),
         ("twice", "black.png", "zero-vector"),
         ("broken", "broken.jpg", "not-an-image"),
     ]
-    for row in planned:
+    for row in embedded:
         assert row["digest"] == hashlib.sha256(shop.files[row["image"]]).digest()
-        assert (row["message"] is None) == (row["vector"] is not None)
+        assert (row["message"] is None) == (row["row"] is not None)
 
 
 def test_the_manifest_says_all_that_the_generation_is_made_of(store, shop):
     manifest = manifest_of(store)
-    assert (manifest["format"], manifest["generation"], manifest["engine"]) == (1, 1, "flat")
+    assert (manifest["format"], manifest["generation"], manifest["index_type"]) == (1, 1, "flat")
     assert (manifest["items"], manifest["images"], manifest["skipped"]) == (7, 7, 2)
     assert manifest["catalog"] == {"location": "/shop/catalog.csv", "root": "/shop"}
-    assert manifest["recall_at_10"] == 1.0
+    assert manifest["index_stats"]["recall_at_10"] == 1.0
     assert Store.open(store).manifest.encoder == FakeEncoder().spec
     found = {
         f"items/{manifest['generation']:06d}.sqlite": manifest["items_digest"],
         f"skipped/{manifest['generation']:06d}.jsonl": manifest["skipped_digest"],
     }
-    for shard in manifest["shards"]:
-        found |= {f"shards/{shard['name']}/{file}": digest for file, digest in shard["digests"].items()}
-    named = {
-        path: digest for path, digest in snapshot(store).items() if path.startswith(("items", "skipped", "shards"))
-    }
-    assert found == named
-    assert [(shard["first"], shard["rows"], shard["deleted"]) for shard in manifest["shards"]] == [
+    assert found == {path: digest for path, digest in snapshot(store).items() if path.startswith(("items", "skipped"))}
+    assert [(shard["first_position"], shard["rows"], shard["deleted"]) for shard in manifest["shards"]] == [
         (0, 4, []),
         (4, 2, []),
     ]
+    assert manifest["next_position"] == 6
+    assert manifest["space"] == FakeEncoder().spec.fingerprint
     assert wanted(shop).items.keys() == set(Store.open(store).items.ids())
 
 
-def test_the_manifest_holds_the_vector_of_the_probe_image(store):
-    vector = np.frombuffer(base64.b64decode(manifest_of(store)["probe"]), "<f2")
+def test_the_manifest_holds_the_vector_of_the_canary_image(store):
+    vector = np.frombuffer(base64.b64decode(manifest_of(store)["canary"]), "<f2")
     encoder = FakeEncoder()
     expected = encoder.encode(prepare(canary_image(), encoder.spec.preprocess)[None])[0]
     assert vector.tolist() == expected.astype(np.float16).tolist()
 
 
-def test_the_name_of_a_shard_is_that_of_its_space_digests_and_ids_in_order(store, shop):
-    digest = hashlib.sha256(FakeEncoder().spec.fingerprint.encode())
-    for number in range(4):
-        item = f"item00{number}".encode()
-        digest.update(hashlib.sha256(shop.files[f"{number}.png"]).digest() + len(item).to_bytes(4, "little") + item)
-    assert manifest_of(store)["shards"][0]["name"] == digest.hexdigest()[:32]
+def test_the_name_of_a_shard_is_the_digest_of_a_file_that_holds_the_digests_of_the_others(store):
+    digests = snapshot(store)
+    for entry in manifest_of(store)["shards"]:
+        folder = f"shards/{entry['name']}"
+        assert digests[f"{folder}/shard.json"].startswith(entry["name"])
+        shard = json.loads((store / folder / "shard.json").read_bytes())
+        assert (shard["format"], shard["space"]) == (1, FakeEncoder().spec.fingerprint)
+        assert (shard["rows"], shard["dim"]) == (entry["rows"], 12)
+        assert shard["digests"] == {name: digests[f"{folder}/{name}"] for name in ("images.parquet", "vectors.npy")}
 
 
 def test_items_are_tables_that_sqlite_reads(store):
     with sqlite3.connect(store / "items/000001.sqlite") as connection:
-        items = dict(connection.execute("SELECT id, attributes FROM items"))
-        rows = connection.execute("SELECT id, ordinal, image, position FROM rows ORDER BY 1, 2").fetchall()
+        items = dict(connection.execute("SELECT item_id, attributes FROM items"))
+        rows = connection.execute("SELECT item_id, ordinal, image, position FROM images ORDER BY 1, 2").fetchall()
         vectors = dict(connection.execute("SELECT position, lower(hex(digest)) FROM vectors"))
-        skipped = connection.execute("SELECT id, ordinal, image, reason FROM skipped ORDER BY 1, 2").fetchall()
+        skipped = connection.execute("SELECT item_id, ordinal, image, reason FROM skipped ORDER BY 1, 2").fetchall()
     connection.close()
     assert json.loads(items["twice"]) == {"color": "red", "stock": True, "price": None}
     assert rows == [*((f"item00{n}", 0, f"{n}.png", n) for n in range(6)), ("twice", 0, "0.png", 0)]
@@ -158,11 +161,11 @@ def test_items_are_tables_that_sqlite_reads(store):
 
 def test_skipped_images_are_lines_of_json_with_reason_and_message(store):
     lines = [json.loads(line) for line in (store / "skipped/000001.jsonl").read_text("utf-8").splitlines()]
-    assert [(line["id"], line["image"], line["reason"]) for line in lines] == [
+    assert [(line["item_id"], line["image"], line["reason"]) for line in lines] == [
         ("broken", "broken.jpg", "not-an-image"),
         ("twice", "black.png", "zero-vector"),
     ]
-    assert all(line.keys() == {"id", "image", "reason", "message"} for line in lines)
+    assert all(line.keys() == {"item_id", "image", "reason", "message"} for line in lines)
     assert "b'<html>404</h'" in lines[0]["message"]
 
 
@@ -191,4 +194,4 @@ def test_a_shard_of_which_nothing_is_left_is_in_the_manifest_no_more(store, shop
     for number in (4, 5):
         del shop.items[f"item00{number}"]
     index(shop, store)
-    assert [shard["first"] for shard in manifest_of(store, 2)["shards"]] == [0]
+    assert [shard["first_position"] for shard in manifest_of(store, 2)["shards"]] == [0]

@@ -1,6 +1,6 @@
 """A process that forks another one for each order, which indexes and may be killed: none has to import anything.
 
-An order is a line of JSON: the folder of a store and which of `states` to index, or null to collect garbage. The answer
+An order is a line of JSON: the folder of a store and which of `states` to index, or null to garbage_collect garbage. The answer
 is a line with the process id, and one with the exit status when it has ended, however it has.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fake_shop import BLACK, NO_IMAGE, TRUNCATED, FakeEncoder, Shop, image, index, shop_of
 
-from vision_recs.store import collect
+from vision_recs.store import garbage_collect
 
 SHARD_SIZE = 5
 
@@ -81,7 +81,7 @@ def main():
         child = os.fork()
         if child == 0:
             if state is None:
-                collect(store)
+                garbage_collect(store)
             else:
                 shop, turn = every[state]
                 index(shop, store, FakeEncoder(turn=turn), shard_size=SHARD_SIZE)

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from vision_recs._version import __version__
 from vision_recs.catalog import open_catalog
-from vision_recs.encoders import LoadOptions, Space, choose_space
+from vision_recs.encoders import LoadOptions, StoreEncoder, choose_store_encoder
 from vision_recs.errors import EmptyCatalog
 from vision_recs.jobs.embedding import Embedding
 from vision_recs.jobs.options import EmbedReport, IndexOptions
@@ -27,6 +27,7 @@ from vision_recs.store import (
     canary_text,
     canary_vector,
     open_writer,
+    space_of,
 )
 from vision_recs.types import Catalog, Encoder
 
@@ -55,23 +56,23 @@ def index(
         staging = writer.stage()
         try:
             total = _stage(catalog, staging, progress)
-            space = _enter_space(encoder, options, writer, staging)
-            embedding = Embedding(catalog, writer, staging, space, options)
+            chosen = _choose_encoder(encoder, options, writer, staging)
+            embedding = Embedding(catalog, writer, staging, chosen, options)
             embedding.run(total, progress)
             if embedding.complete:
-                writer.compact(staging, space.spec)
+                writer.compact(staging, chosen.spec)
             counts = _finish(staging) if embedding.complete else None
             config = None if options.index_type == NO_INDEX else config_for(options, writer.base)
-            anew = _says_otherwise(writer.base, catalog, space) or bool(config and wants_index(writer.base, config))
-            draft = writer.draft(staging, counts, anew=anew) if counts else None
+            anew = _says_otherwise(writer.base, catalog, chosen) or bool(config and wants_index(writer.base, config))
+            draft = writer.draft(staging, counts, force=anew) if counts else None
         finally:
             staging.close()
-        published = writer.base
+        published = writer.base.manifest if writer.base else None
         if draft is not None:
-            published = publish(writer, _describe(draft, catalog, space, writer.base), config, progress)
-        elif counts is not None and published is not None:
-            mend(writer, published)
-    report = _report(published, counts, space, embedding)
+            published = publish(writer, _describe(draft, catalog, chosen, writer.base), config, progress)
+        elif counts is not None and writer.base is not None:
+            mend(writer, writer.base)
+        report = _report(writer, published, counts, chosen, embedding)
     return replace(
         report,
         seconds=round(perf_counter() - started, 3),
@@ -101,15 +102,17 @@ def _stage(catalog: Catalog, staging: Staging, progress: Report) -> int:
     return total
 
 
-def _enter_space(encoder: str | Encoder | None, options: IndexOptions, writer: Writer, staging: Staging) -> Space:
+def _choose_encoder(
+    encoder: str | Encoder | None, options: IndexOptions, writer: Writer, staging: Staging
+) -> StoreEncoder:
     base = writer.base.manifest if writer.base else None
-    space = choose_space(encoder, LoadOptions(options.weights, options.device, options.precision), base)
-    if base and base.encoder == space.spec:
-        space.expect(canary_vector(base.canary))
-    writer.enter(staging, space.spec)
+    chosen = choose_store_encoder(encoder, LoadOptions(options.weights, options.device, options.precision), base)
+    if base and base.encoder == chosen.spec:
+        chosen.expect_canary(canary_vector(base.canary))
+    writer.use_space(staging, chosen.spec)
     if options.retry_skipped:
-        staging.forget_failures()
-    return space
+        staging.retry_skipped()
+    return chosen
 
 
 def _finish(staging: Staging) -> Counts:
@@ -126,11 +129,11 @@ def _finish(staging: Staging) -> Counts:
     return counts
 
 
-def _says_otherwise(base: Store | None, catalog: Catalog, space: Space) -> bool:
+def _says_otherwise(base: Store | None, catalog: Catalog, encoder: StoreEncoder) -> bool:
     """Whether the catalog or the checkpoint, unchanged as they may be, lie where *base* does not say."""
     return base is not None and (base.manifest.catalog, base.manifest.weights_file) != (
         _entry(catalog),
-        _weights_file(space),
+        _weights_file(encoder),
     )
 
 
@@ -138,39 +141,43 @@ def _entry(catalog: Catalog) -> CatalogEntry:
     return CatalogEntry(catalog.location, catalog.root)
 
 
-def _weights_file(space: Space) -> str | None:
-    return str(space.weights.absolute()) if space.weights else None
+def _weights_file(encoder: StoreEncoder) -> str | None:
+    return str(encoder.weights.absolute()) if encoder.weights else None
 
 
-def _canary(space: Space, base: Store | None) -> str:
-    if base is not None and base.manifest.encoder == space.spec:
+def _canary(encoder: StoreEncoder, base: Store | None) -> str:
+    if base is not None and base.manifest.encoder == encoder.spec:
         return base.manifest.canary  # were each run to put its own in place, small differences could add up
-    return canary_text(space.probe())
+    return canary_text(encoder.canary())
 
 
-def _describe(draft: Draft, catalog: Catalog, space: Space, base: Store | None) -> Manifest:
+def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, base: Store | None) -> Manifest:
     """Return the manifest of *draft*, as yet without an index."""
+    projection = base.manifest.projection if base is not None and base.manifest.encoder == encoder.spec else None
     return Manifest(
         generation=draft.generation,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         visrec=__version__,
-        encoder=space.spec,
-        weights_file=_weights_file(space),
+        space=space_of(encoder.spec, projection),
+        encoder=encoder.spec,
+        weights_file=_weights_file(encoder),
         catalog=_entry(catalog),
         items=draft.counts.items,
         images=draft.counts.images,
         skipped=draft.counts.skipped,
         shards=draft.shards,
+        next_position=draft.next_position,
         items_digest=draft.items_digest,
         skipped_digest=draft.skipped_digest,
-        canary=_canary(space, base),
+        canary=_canary(encoder, base),
         index_type=NO_INDEX,
-        projection=base.manifest.projection if base is not None and base.manifest.encoder == space.spec else None,
+        projection=projection,
     )
 
 
-def _report(published: Store | None, counts: Counts | None, space: Space, embedding: Embedding) -> EmbedReport:
-    manifest = published.manifest if published else None
+def _report(
+    writer: Writer, manifest: Manifest | None, counts: Counts | None, encoder: StoreEncoder, embedding: Embedding
+) -> EmbedReport:
     stages = {stage: round(watch.seconds, 3) for stage, watch in embedding.stages.items()}
     return EmbedReport(
         items=manifest.items if manifest else 0,
@@ -180,9 +187,9 @@ def _report(published: Store | None, counts: Counts | None, space: Space, embedd
         skipped=manifest.skipped if manifest else 0,
         removed=counts.removed if counts else 0,
         generation=manifest.generation if manifest else 0,
-        encoder=space.spec.name,
-        fingerprint=manifest.fingerprint if manifest and manifest.encoder == space.spec else space.spec.fingerprint,
-        runtime=space.runtime,
+        encoder=encoder.spec.name,
+        fingerprint=manifest.space if manifest and manifest.encoder == encoder.spec else encoder.spec.fingerprint,
+        runtime=encoder.runtime,
         index_type=manifest.index_type if manifest else NO_INDEX,
         index_factory=(manifest.index_stats or {}).get("index_factory") if manifest else None,
         recall_at_10=manifest.recall_at_10 if manifest else 0.0,
@@ -192,6 +199,6 @@ def _report(published: Store | None, counts: Counts | None, space: Space, embedd
         stages=stages,
         bottleneck=max(stages, key=lambda stage: stages[stage]),
         complete=embedding.complete,
-        skipped_reasons=published.items.skipped_reasons() if published else {},
+        skipped_reasons=writer.skipped_reasons(manifest) if manifest else {},
         image_attributes=(),
     )

@@ -38,16 +38,16 @@ def wants_index(base: Store | None, config: IndexConfig) -> bool:
     return base is not None and (base.manifest.index_type == NO_INDEX or config_of(base) != config)
 
 
-def publish(writer: Writer, manifest: Manifest, config: IndexConfig | None, progress: Report) -> Store:
+def publish(writer: Writer, manifest: Manifest, config: IndexConfig | None, progress: Report) -> Manifest:
     """Build or update the index for the generation of *manifest*, and let readers see the generation.
 
     Without a *config* there is no index; the configuration of before is remembered.
     """
     if config is None:
         return writer.publish(replace(manifest, index_config=asdict(config_of(writer.base))), None)
-    source = Store(writer.layout, manifest)
     progress(Progress("building the index", 0, manifest.images))
-    index_type, stats, folder = _make(writer, source, config, previous=_folder_of(writer.base))
+    with Store(writer.layout, manifest) as source:
+        index_type, stats, folder = _make(writer, source, config, previous=_folder_of(writer.base))
     progress(Progress("building the index", manifest.images, manifest.images))
     manifest = replace(manifest, index_type=index_type, index_config=asdict(config), index_stats=stats)
     return writer.publish(manifest, folder)
@@ -56,12 +56,20 @@ def publish(writer: Writer, manifest: Manifest, config: IndexConfig | None, prog
 def mend(writer: Writer, base: Store) -> None:
     """Build the index of *base* again where it is gone or cannot be opened."""
     index_type = base.manifest.index_type
+    if index_type == NO_INDEX:
+        return
     target = writer.layout.index_dir(index_type, base.generation)
     try:
         open_index(index_type, base, target)
     except (StoreError, SpaceMismatch):
-        _, _, folder = _make(writer, base, replace(config_of(base), index_type=index_type), previous=None)
+        _, _, folder = _make(writer, base, _config_again(base), previous=None)
         writer.place_index(folder, target)
+
+
+def _config_again(base: Store) -> IndexConfig:
+    """Return the configuration with which the index of *base* becomes one of the same type again."""
+    config = config_of(base)
+    return replace(config, index_type=base.manifest.index_type) if config.index_type == "auto" else config
 
 
 def _make(

@@ -10,12 +10,12 @@ from vision_recs._version import __version__
 from vision_recs.errors import SpaceMismatch, StoreNotFound, VisionRecsError
 from vision_recs.jobs.progress import Report, silent
 from vision_recs.jobs.publish import NO_INDEX, config_of, publish
-from vision_recs.store import Projection, Store, Writer, open_writer
+from vision_recs.store import Manifest, Projection, Store, Writer, open_writer, space_of
 
 
 def retune(
     store: str | Path, projection: Projection | None, *, encoder: str | None = None, progress: Report = silent
-) -> Store:
+) -> Manifest:
     """Publish a generation of the store in the folder *store* with *projection*, or None for the encoder's vectors.
 
     Nothing is embedded; the index is built anew. *encoder* is the fingerprint of the encoder from whose vectors the
@@ -35,10 +35,11 @@ def retune(
         entry = None if projection is None else writer.add_projection(projection)
         manifest = replace(
             base.manifest,
-            generation=writer.carry_over(base),
+            generation=writer.copy_items(base),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             visrec=__version__,
             projection=entry,
+            space=space_of(base.manifest.encoder, entry),
         )
         config = None if base.manifest.index_type == NO_INDEX else config_of(base)
         return publish(writer, manifest, config, progress)

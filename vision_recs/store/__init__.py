@@ -1,4 +1,15 @@
-"""The store: immutable shards and generations, one writer, readers that never lock."""
+"""The store: immutable shards and generations, one writer, readers that never lock.
+
+layout          where the files lie, and the manifest of a generation
+store           reading a generation, or the part of it that a filter selects
+items, vectors, projections   the parts of a generation as they are read
+attributes/     the attributes by column, and the bitmaps that filters make of them
+item_vectors    items with the vectors of all their images, in memory
+writer          publishing the next generation; staging collects its items, shards writes its vectors
+lock            the folder while one process writes to it
+atomic_files    files that are there whole or not at all
+gc, verification   removing what is not used any more; checking every byte
+"""
 
 from __future__ import annotations
 
@@ -7,41 +18,50 @@ from typing import TYPE_CHECKING
 from vision_recs._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vision_recs.store.filtered import Selection
-    from vision_recs.store.gc import Reclaimed, collect
-    from vision_recs.store.item_vectors import attributes_where, gather
+    from vision_recs.store.gc import Reclaimed, garbage_collect
+    from vision_recs.store.item_vectors import attributes_where, load_item_vectors
     from vision_recs.store.items import StoredRow
-    from vision_recs.store.layout import Layout, size
-    from vision_recs.store.manifest import CatalogEntry, Manifest, canary_text, canary_vector
+    from vision_recs.store.layout import (
+        CatalogEntry,
+        Layout,
+        Manifest,
+        canary_text,
+        canary_vector,
+        encoder_spec,
+        space_of,
+        store_size,
+    )
     from vision_recs.store.projections import Projection
     from vision_recs.store.shards import Embedded
     from vision_recs.store.staging import Counts, Staged, Staging
-    from vision_recs.store.store import Store
+    from vision_recs.store.store import FilteredStore, Store
     from vision_recs.store.verification import verify
     from vision_recs.store.writer import Draft, Writer, open_writer
 
 _HOMES = {
-    "CatalogEntry": "manifest",
+    "CatalogEntry": "layout",
     "Counts": "staging",
     "Draft": "writer",
     "Embedded": "shards",
+    "FilteredStore": "store",
     "Layout": "layout",
-    "Manifest": "manifest",
+    "Manifest": "layout",
     "Projection": "projections",
     "Reclaimed": "gc",
-    "Selection": "filtered",
     "Staged": "staging",
     "Staging": "staging",
     "Store": "store",
     "StoredRow": "items",
     "Writer": "writer",
     "attributes_where": "item_vectors",
-    "collect": "gc",
-    "gather": "item_vectors",
+    "canary_text": "layout",
+    "canary_vector": "layout",
+    "encoder_spec": "layout",
+    "garbage_collect": "gc",
+    "load_item_vectors": "item_vectors",
     "open_writer": "writer",
-    "canary_text": "manifest",
-    "canary_vector": "manifest",
-    "size": "layout",
+    "space_of": "layout",
+    "store_size": "layout",
     "verify": "verification",
 }
 
@@ -50,23 +70,25 @@ __all__ = [
     "Counts",
     "Draft",
     "Embedded",
+    "FilteredStore",
     "Layout",
     "Manifest",
     "Projection",
     "Reclaimed",
-    "Selection",
     "Staged",
     "Staging",
     "Store",
     "StoredRow",
     "Writer",
     "attributes_where",
-    "collect",
-    "gather",
-    "open_writer",
     "canary_text",
     "canary_vector",
-    "size",
+    "encoder_spec",
+    "garbage_collect",
+    "load_item_vectors",
+    "open_writer",
+    "space_of",
+    "store_size",
     "verify",
 ]
 

@@ -1,4 +1,4 @@
-"""Reclaiming the space of generations that are no longer wanted."""
+"""Reclaiming the space of generations that are not published any more."""
 
 from __future__ import annotations
 
@@ -6,40 +6,36 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_recs.errors import StoreNotFound
-from vision_recs.store.files import discard, flush, written_to
-from vision_recs.store.layout import Layout
-from vision_recs.store.manifest import Manifest
-from vision_recs.store.store import read_current, read_manifest
-from vision_recs.store.verification import generations
+from vision_recs.store.atomic_files import atomic_remove, disk_errors, fsync_path
+from vision_recs.store.layout import Layout, Manifest, read_current, read_manifest
 from vision_recs.store.writer import open_writer
 
 
 @dataclass(frozen=True, slots=True)
 class Reclaimed:
-    """What `collect` removed: generations, shards and bytes."""
+    """What `garbage_collect` removed: generations, shards and bytes."""
 
     generations: int
     shards: int
     bytes: int
 
 
-def collect(path: str | Path) -> Reclaimed:
-    """Remove from the store in *path* all that its published generation does not use.
+def garbage_collect(path: str | Path) -> Reclaimed:
+    """Remove everything from the store in *path* that its published generation does not use.
 
-    A reader that opened an older generation keeps the files that it holds open. Shards newer than the published
-    generation are the unpublished work of a run that was stopped, and stay. Raises StoreNotFound, StoreLocked.
+    A process that opened an older generation keeps the files that it holds open. Shards newer than the published
+    generation are the unpublished work of a run that was stopped, and stay. Raises StoreNotFound, StoreLocked,
+    StoreDamaged.
     """
     layout = Layout(Path(path))
-    if not layout.current.exists():
-        raise StoreNotFound(f"there is no index in {layout.root}; make one with `visrec index CATALOG`")
-    with open_writer(path), written_to(layout.root):
+    read_current(layout)  # a folder without a store is refused before it is locked
+    with open_writer(path), disk_errors(layout.root):
         current, digest = read_current(layout)
         manifest = read_manifest(layout, current, digest)
         used = {shard.name for shard in manifest.shards}
-        old = [generation for generation in generations(layout) if generation != current]
+        old = [generation for generation in layout.known_generations() if generation != current]
         freed = _remove(map(layout.manifest, old), layout)
-        flush(layout.generations)  # manifests first: what a manifest names is there as long as the manifest is
+        fsync_path(layout.generations)  # manifests first: what a manifest names exists as long as the manifest does
         freed += _remove(_leftovers(layout, current), layout)
         freed += _remove(_unused_projections(layout, manifest), layout)
         shards = list(_unused_shards(layout, used))
@@ -50,7 +46,7 @@ def collect(path: str | Path) -> Reclaimed:
 def _leftovers(layout: Layout, current: int) -> Iterator[Path]:
     for folder, kept in (
         (layout.items(0).parent, layout.items(current).stem),
-        (layout.columns(0).parent, layout.columns(current).stem),
+        (layout.attributes(0).parent, layout.attributes(current).stem),
         (layout.skipped(0).parent, layout.skipped(current).stem),
         (layout.indexes, f"-{current:06d}"),
     ):
@@ -75,5 +71,5 @@ def _remove(paths: Iterable[Path], layout: Layout) -> int:
     for path in paths:
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
         size += sum(file.stat().st_size for file in files)
-        discard(path, layout.tmp)
+        atomic_remove(path, layout.tmp)
     return size

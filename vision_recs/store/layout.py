@@ -1,24 +1,45 @@
-"""Where everything in a store lies; the folder listing is the diagram.
+"""The files of a store: where they lie, and what the manifest of a generation says.
 
-CURRENT                        the published generation and the digest of its manifest: the only file that is replaced
-generations/000007.json        the manifest of a generation: encoder, shards, deletions, digests, probe vector
-items/000007.sqlite            items, attributes and rows of that generation
-columns/000007.bin             its attributes by column, for filters; derived, may be deleted at any time
-shards/<hash>/vectors.npy      vectors, little-endian float16, readable by `numpy.load(mmap_mode="r")`
-shards/<hash>/rows.parquet     what was embedded: id, image, digest, the vector's row or why there is none
+CURRENT                        the published generation and the SHA-256 of its manifest: the only file that is replaced
+generations/000007.json        the manifest of a generation: encoder, shards, deleted vectors, digests, canary
+items/000007.sqlite            the items of the generation: attributes, images, and what was skipped
+attributes/000007.bin          the attributes by column, for filters; derived, may be deleted at any time
+shards/<name>/vectors.npy      vectors, little-endian float16, readable by `numpy.load(mmap_mode="r")`
+shards/<name>/images.parquet   the images that were embedded: item_id, image, digest, row, or why there is no vector
+shards/<name>/shard.json       the space, the shape and the SHA-256 of the two files above; its own SHA-256 is the name
 projections/<digest>.safetensors  what `visrec tune` learnt: a linear map that is applied to vectors as they are read
 indexes/<type>-000007/         an index, derived; may be deleted at any time
-skipped/000007.jsonl           what did not get in, and why
+skipped/000007.jsonl           the images that were skipped, and why
 tmp/  LOCK                     work in progress, and the lock of the one writer
+
+`docs/formats.md` describes every file byte by byte.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vision_recs.checksummed_json import dump_checksummed, load_checksummed
+from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownFormat
+from vision_recs.types import EncoderSpec, PreprocessConfig, Vectors
+from vision_recs.vectors import normalize_or_raise
+
+FORMAT = 1
+"""The version of the store's format that this visrec writes, and the newest version that it reads."""
 
 VECTORS_FILE = "vectors.npy"
-ROWS_FILE = "rows.parquet"
+IMAGES_FILE = "images.parquet"
+SHARD_FILE = "shard.json"
+
+_CURRENT = re.compile(rb"([0-9]{6,18}) ([0-9a-f]{64})\n")
 
 
 class Layout(NamedTuple):
@@ -53,12 +74,12 @@ class Layout(NamedTuple):
 
     @property
     def indexes(self) -> Path:
-        """The folder of derived indexes."""
+        """The folder of indexes."""
         return self.root / "indexes"
 
     @property
     def projections(self) -> Path:
-        """The folder of learnt projections."""
+        """The folder of projections."""
         return self.root / "projections"
 
     def manifest(self, generation: int) -> Path:
@@ -69,12 +90,12 @@ class Layout(NamedTuple):
         """Return the items of *generation*."""
         return self.root / "items" / f"{generation:06d}.sqlite"
 
-    def columns(self, generation: int) -> Path:
-        """Return the attributes of *generation* by column."""
-        return self.root / "columns" / f"{generation:06d}.bin"
+    def attributes(self, generation: int) -> Path:
+        """Return the attribute columns of *generation*."""
+        return self.root / "attributes" / f"{generation:06d}.bin"
 
     def skipped(self, generation: int) -> Path:
-        """Return the list of what *generation* left out."""
+        """Return the list of the images that *generation* skipped."""
         return self.root / "skipped" / f"{generation:06d}.jsonl"
 
     def shard(self, name: str) -> Path:
@@ -82,22 +103,194 @@ class Layout(NamedTuple):
         return self.shards / name
 
     def projection(self, digest: str) -> Path:
-        """Return the projection of that *digest*."""
+        """Return the projection whose file has the SHA-256 *digest*."""
         return self.projections / f"{digest}.safetensors"
 
     def index_dir(self, index_type: str, generation: int) -> Path:
         """Return the folder of the index of *index_type* over *generation*."""
         return self.indexes / f"{index_type}-{generation:06d}"
 
-    def make_folders(self) -> None:
-        """Create the folders that are not there yet."""
-        for folder in (self.generations, self.shards, self.indexes, self.projections, self.tmp):
-            folder.mkdir(parents=True, exist_ok=True)
-        self.items(0).parent.mkdir(exist_ok=True)
-        self.columns(0).parent.mkdir(exist_ok=True)
-        self.skipped(0).parent.mkdir(exist_ok=True)
+    def folders(self) -> tuple[Path, ...]:
+        """Return every folder of a store; `tmp` is there only while a writer works."""
+        of_generations = (self.items(0).parent, self.attributes(0).parent, self.skipped(0).parent)
+        return (self.generations, self.shards, self.indexes, self.projections, *of_generations, self.tmp)
+
+    def known_generations(self) -> list[int]:
+        """Return the generations that have a manifest, ascending."""
+        return sorted(int(path.stem) for path in self.generations.glob("*.json") if path.stem.isdecimal())
 
 
-def size(layout: Layout) -> int:
+def store_size(layout: Layout) -> int:
     """Return how many bytes the files of the store take, all generations together."""
     return sum(path.stat().st_size for path in layout.root.rglob("*") if path.is_file())
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry:
+    """A shard as one generation uses it.
+
+    The shard has *rows* vectors. The one in row *r* has the position `first_position + r`, in this and every later
+    generation. *deleted* are the half-open ranges of rows whose vectors no image of this generation has.
+    """
+
+    name: str
+    first_position: int
+    rows: int
+    deleted: tuple[tuple[int, int], ...]
+
+    @property
+    def stop_position(self) -> int:
+        """The first position after those of the shard."""
+        return self.first_position + self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """Where the items came from, so that images can be shown and a rerun can compare."""
+
+    location: str
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionEntry:
+    """The projection of a generation: the SHA-256 of its file, and the number of columns of the projected vectors."""
+
+    digest: str
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that a generation is made of.
+
+    *created* is UTC, ISO 8601. *space* is the fingerprint of the vectors as they are read, see `space_of`.
+    *weights_file* is the checkpoint that the user named, if any. *next_position* is the first position that no shard
+    had, in this generation or an earlier one of the same encoder: a position is never used twice. *items_digest* and
+    *skipped_digest* are the SHA-256 of the files of the same generation. *canary* is the encoder's vector of the
+    built-in canary image, see `canary_text`.
+    *projection* is applied to the vectors as they are read. *index_config* is what the user wants of the index, and
+    *index_stats* was measured when the index was built or last updated; without an index there are no stats.
+    """
+
+    generation: int
+    created: str
+    visrec: str
+    space: str
+    encoder: EncoderSpec
+    weights_file: str | None
+    catalog: CatalogEntry
+    items: int
+    images: int
+    skipped: int
+    shards: tuple[ShardEntry, ...]
+    next_position: int
+    items_digest: str
+    skipped_digest: str
+    canary: str
+    index_type: str
+    projection: ProjectionEntry | None = None
+    index_config: Mapping[str, Any] | None = None
+    index_stats: Mapping[str, Any] | None = None
+
+    @property
+    def dim(self) -> int:
+        """The number of columns of the vectors as they are read."""
+        return self.encoder.dim if self.projection is None else self.projection.dim
+
+    @property
+    def recall_at_10(self) -> float:
+        """The recall@10 that was measured; without an index every search is exact."""
+        return float((self.index_stats or {}).get("recall_at_10", 1.0))
+
+    def to_bytes(self) -> bytes:
+        """Return the checksummed JSON text."""
+        value = asdict(self)
+        for name in ("projection", "index_config", "index_stats"):
+            if value[name] is None:
+                del value[name]
+        return dump_checksummed({"format": FORMAT, **value})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        """Return the manifest that `to_bytes` wrote; raises StoreDamaged, UnknownFormat for one of a newer visrec."""
+        value = load_checksummed(data)
+        if value.pop("format", None) != FORMAT:
+            raise UnknownFormat(
+                f"the index was written by visrec {value.get('visrec')}, newer than this one; upgrade visrec"
+            )
+        projection = value.get("projection")
+        value["encoder"] = encoder_spec(value["encoder"])
+        value["catalog"] = CatalogEntry(**value["catalog"])
+        value["shards"] = tuple(
+            ShardEntry(**{**entry, "deleted": tuple(map(tuple, entry["deleted"]))}) for entry in value["shards"]
+        )
+        value["projection"] = ProjectionEntry(**projection) if projection else None
+        return cls(**value)
+
+
+def encoder_spec(value: Mapping[str, Any]) -> EncoderSpec:
+    """Return the spec that `dataclasses.asdict` turned into *value*, also after a round trip through JSON."""
+    preprocess: dict[str, Any] = {
+        name: tuple(each) if isinstance(each, list) else each for name, each in value["preprocess"].items()
+    }
+    return EncoderSpec(**{**value, "preprocess": PreprocessConfig(**preprocess)})
+
+
+def space_of(encoder: EncoderSpec, projection: ProjectionEntry | None) -> str:
+    """Return the fingerprint of the space of *encoder*, or of the space into which *projection* takes its vectors."""
+    base = encoder.fingerprint
+    return base if projection is None else hashlib.sha256(f"{base} {projection.digest}".encode()).hexdigest()[:16]
+
+
+def canary_text(vector: Vectors) -> str:
+    """Return one vector (dim,) as text: Base64 of little-endian float16."""
+    return base64.b64encode(vector.astype("<f2").tobytes()).decode()
+
+
+def canary_vector(text: str) -> Vectors:
+    """Return the unit vector (dim,) from which `canary_text` made *text*."""
+    return normalize_or_raise(np.frombuffer(base64.b64decode(text), dtype="<f2").reshape(1, -1)).ravel()
+
+
+def read_current(layout: Layout) -> tuple[int, str]:
+    """Return the published generation and the SHA-256 of its manifest; raises StoreNotFound or StoreDamaged."""
+    try:
+        data = layout.current.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if layout.known_generations():
+            raise StoreDamaged(
+                f"{layout.current} is missing; run `visrec index CATALOG`, which goes on from the newest generation "
+                "that is whole"
+            ) from None
+        raise StoreNotFound(f"there is no index in {layout.root}; make one with `visrec index CATALOG`") from None
+    except OSError as error:
+        raise StoreDamaged(f"{layout.current} cannot be read ({error.strerror}); check its permissions") from error
+    found = _CURRENT.fullmatch(data)
+    if found is None:
+        raise StoreDamaged(f"{layout.current} is damaged: it holds {data[:90]!r}; restore it from a backup or rebuild")
+    return int(found[1]), found[2].decode()
+
+
+def current_bytes(generation: int, manifest: bytes) -> bytes:
+    """Return what CURRENT holds when *generation*, whose manifest file holds *manifest*, is published."""
+    return f"{generation:06d} {hashlib.sha256(manifest).hexdigest()}\n".encode()
+
+
+def read_manifest(layout: Layout, generation: int, digest: str | None = None) -> Manifest:
+    """Return the manifest of *generation*.
+
+    Raises StoreDamaged where the file is missing, was altered or does not have the SHA-256 *digest*.
+    """
+    path = layout.manifest(generation)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        named = "" if digest is None else f", which {layout.current} names,"
+        raise StoreDamaged(f"{path}{named} cannot be read ({error.strerror}); run `visrec verify`") from error
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise StoreDamaged(f"{path} is not the file that {layout.current} names; run `visrec verify`")
+    try:
+        return Manifest.from_bytes(data)
+    except StoreDamaged as error:
+        raise StoreDamaged(f"{path}: {error}") from error

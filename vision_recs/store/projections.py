@@ -1,9 +1,9 @@
-"""A projection: the linear map that was learnt for a shop, which makes the vectors of the store those of a new space.
+"""A projection: the linear map that `visrec tune` learnt; it takes the vectors of the store into a new space.
 
-Shards keep the vectors of the encoder; a generation that names a projection has it applied to them whenever they are
-read, so that nothing is embedded again, and leaving it away undoes it. `projections/<digest>.safetensors` holds the
-float32 tensors `mean` (dim) and `matrix` (dim, dim_out) and, as metadata, where they come from; <digest> is the SHA-256
-of the file, in hexadecimal.
+Shards keep the vectors of the encoder. A generation that names a projection applies it to the vectors whenever they are
+read, so that nothing is embedded again; a generation without the projection undoes it. The file
+`projections/<digest>.safetensors` holds the float32 tensors `mean` (dim) and `matrix` (dim, dim_out) and, as metadata,
+where they come from; <digest> is the SHA-256 of the file, in hexadecimal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON heade
 
 @dataclass(frozen=True)
 class Projection:
-    """Vectors (n, dim) become (vectors - mean) @ matrix, which is (n, dim_out); *provenance* says how it was made."""
+    """Takes vectors (n, dim) to (vectors - mean) @ matrix (n, dim_out); *provenance* says how it was learnt."""
 
     mean: NDArray[np.float32]
     matrix: NDArray[np.float32]
@@ -32,14 +32,14 @@ class Projection:
 
     @property
     def dim(self) -> int:
-        """The number of columns of what comes out."""
+        """The number of columns of projected vectors."""
         return int(self.matrix.shape[1])
 
     def apply(self, vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return *vectors* (n, dim) projected, as yet not of unit length.
+        """Return *vectors* (n, dim) projected, not yet scaled to unit length.
 
-        It is computed in float64: the result of a vector then does not depend on which others it is projected with,
-        once it is rounded to float32, whatever order BLAS adds up in.
+        The products are computed in float64. Rounded to float32, the result for one vector then does not depend on the
+        other vectors, whatever the order in which BLAS adds.
         """
         return (vectors.astype(np.float64) - self.mean) @ self.matrix.astype(np.float64)
 
@@ -51,15 +51,10 @@ class Projection:
         return save(tensors, dict(self.provenance))
 
 
-def fingerprint_of(encoder: str, digest: str) -> str:
-    """Return the name of the space into which the projection of *digest* takes that of the fingerprint *encoder*."""
-    return hashlib.sha256(f"{encoder} {digest}".encode()).hexdigest()[:16]
-
-
 def read_projection(path: Path, *, digest: str, dim: int) -> Projection:
-    """Return the projection in the file *path*, which has to have that *digest* and to take vectors of *dim* columns.
+    """Return the projection in the file *path*, which must have the SHA-256 *digest* and take vectors of *dim* columns.
 
-    Raises StoreDamaged: a projection that is not the right one would give wrong answers that look like right ones.
+    Raises StoreDamaged: another projection would give wrong answers that look right.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load

@@ -1,91 +1,129 @@
-"""Shards: immutable folders of vectors, named by what they hold.
+"""Shards: immutable folders of vectors. The name of a shard is that of its content.
 
-`vectors.npy` is a NumPy file (format 1.0) of little-endian float16, C order, one unit vector a row. `rows.parquet` has
-one row for each image that was planned, in the order of the plan: id, image, digest (32 bytes), vector (the row of
-vectors.npy, or null), reason and message (null, unless the image could not be used).
+`vectors.npy` is a NumPy file (format 1.0) of little-endian float16, C order, one unit vector a row. `images.parquet`
+has one row for each image that was to be embedded, in that order: item_id, image, digest (32 bytes), row (of
+vectors.npy, or null), reason and message (null, unless the image could not be used). `shard.json` holds the space, the
+shape and the SHA-256 of both; the first 32 hexadecimal digits of its own SHA-256 are the name of the shard.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.errors import StoreDamaged
-from vision_recs.store.files import publish_folder, sha256_file
-from vision_recs.store.layout import ROWS_FILE, VECTORS_FILE, Layout
-from vision_recs.store.vectors import map_vectors
-from vision_recs.types import EncoderSpec
+from vision_recs.store.atomic_files import atomic_move_folder, atomic_remove, digest_problem, sha256_file
+from vision_recs.store.layout import FORMAT, IMAGES_FILE, SHARD_FILE, VECTORS_FILE, Layout
+
+_NAME_DIGITS = 32
 
 
 class Embedded(NamedTuple):
-    """An image that was planned, and what became of it: the row of its vector, or why there is none."""
+    """An image that was to be embedded: the *row* of its vector, or the *reason* and *message* why it has none."""
 
     id: str
     image: str
     digest: bytes
-    vector: int | None
+    row: int | None
     reason: str | None = None
     message: str | None = None
 
 
-def shard_name(fingerprint: str, planned: Iterable[tuple[bytes, str]]) -> str:
-    """Return the name of the shard that holds the images *planned* (digest, id), in that order, in that space."""
-    digest = hashlib.sha256(fingerprint.encode())
-    for image, item in planned:
-        text = item.encode("utf-8", "surrogatepass")
-        digest.update(image + len(text).to_bytes(4, "little") + text)
-    return digest.hexdigest()[:32]
+class ShardInfo(NamedTuple):
+    """What `shard.json` says: the space, the shape (rows, dim) of the vectors, and the SHA-256 of each file by name."""
+
+    space: str
+    rows: int
+    dim: int
+    digests: Mapping[str, str]
 
 
-def write_shard(layout: Layout, fingerprint: str, embedded: Sequence[Embedded], vectors: NDArray[np.floating]) -> str:
-    """Write a shard durably and return its name; *vectors* are unit rows, and as many as *embedded* names."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def write_shard(layout: Layout, space: str, embedded: Sequence[Embedded], vectors: NDArray[np.floating]) -> str:
+    """Write a shard durably and return its name; *vectors* are unit rows, one for each *row* that *embedded* names.
 
-    name = shard_name(fingerprint, ((image.digest, image.id) for image in embedded))
-    made = layout.tmp / name
+    A shard of that name that exists holds the same, unless it was damaged: then it is replaced.
+    """
+    made = layout.tmp / "shard"
     made.mkdir()
     np.save(made / VECTORS_FILE, vectors.astype("<f2"), allow_pickle=False)
-    columns = {
-        "id": pa.array([image.id for image in embedded], pa.string()),
-        "image": pa.array([image.image for image in embedded], pa.string()),
-        "digest": pa.array([image.digest for image in embedded], pa.binary(32)),
-        "vector": pa.array([image.vector for image in embedded], pa.int32()),
-        "reason": pa.array([image.reason for image in embedded], pa.string()),
-        "message": pa.array([image.message for image in embedded], pa.string()),
-    }
-    table = pa.table(columns).replace_schema_metadata({"visrec.fingerprint": fingerprint})
-    pq.write_table(table, made / ROWS_FILE)
-    publish_folder(made, layout.shard(name))
+    _write_images(made / IMAGES_FILE, embedded)
+    digests = {name: sha256_file(made / name) for name in (IMAGES_FILE, VECTORS_FILE)}
+    rows, dim = vectors.shape
+    data = dump_checksummed({"format": FORMAT, "space": space, "rows": rows, "dim": dim, "digests": digests})
+    (made / SHARD_FILE).write_bytes(data)
+    name = _name_of(data)
+    target = layout.shard(name)
+    if target.exists():
+        if not any(shard_problems(target)):
+            atomic_remove(made, layout.tmp)
+            return name
+        atomic_remove(target, layout.tmp)
+    atomic_move_folder(made, target)
     return name
 
 
-def read_shard(folder: Path, spec: EncoderSpec) -> list[Embedded]:
-    """Return the images of the shard in *folder*, none where it is of another space than that of *spec*.
+def read_shard_info(folder: Path) -> ShardInfo:
+    """Return what `shard.json` of the shard in *folder* says; raises StoreDamaged, also where the name is another."""
+    path = folder / SHARD_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreDamaged(f"{path} cannot be read ({error.strerror})") from error
+    if _name_of(data) != folder.name:
+        raise StoreDamaged(f"{path} was altered: its SHA-256 does not begin with the name of its folder")
+    value = load_checksummed(data)
+    return ShardInfo(value["space"], value["rows"], value["dim"], value["digests"])
 
-    Raises StoreDamaged.
-    """
+
+def shard_problems(folder: Path) -> Iterator[str]:
+    """Yield a sentence for each file of the shard in *folder* that is missing or altered; every byte is read."""
+    try:
+        digests = read_shard_info(folder).digests
+    except StoreDamaged as error:
+        yield str(error)
+        return
+    for name, digest in digests.items():
+        problem = digest_problem(folder / name, digest)
+        if problem is not None:
+            yield problem
+
+
+def read_images(folder: Path, info: ShardInfo) -> list[Embedded]:
+    """Return the images of the shard in *folder*, which *info* describes; raises StoreDamaged."""
+    import pyarrow.parquet as pq
+
+    path = folder / IMAGES_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreDamaged(f"{path} cannot be read ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != info.digests[IMAGES_FILE]:
+        raise StoreDamaged(f"{path} was altered")
+    columns = pq.read_table(BytesIO(data)).to_pydict()
+    return list(map(Embedded._make, zip(*columns.values(), strict=True)))
+
+
+def _write_images(path: Path, embedded: Sequence[Embedded]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = folder / ROWS_FILE
-    try:
-        schema = pq.read_schema(path)
-        if (schema.metadata or {}).get(b"visrec.fingerprint") != spec.fingerprint.encode():
-            return []
-        images = [Embedded(**row) for row in pq.read_table(path).to_pylist()]
-        map_vectors(folder, rows=sum(image.vector is not None for image in images), dim=spec.dim)
-    except (OSError, TypeError, ValueError, pa.ArrowException) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise StoreDamaged(f"the shard {folder} cannot be read ({reason}); delete it and run again") from error
-    return images
+    columns = {
+        "item_id": pa.array([image.id for image in embedded], pa.string()),
+        "image": pa.array([image.image for image in embedded], pa.string()),
+        "digest": pa.array([image.digest for image in embedded], pa.binary(32)),
+        "row": pa.array([image.row for image in embedded], pa.int32()),
+        "reason": pa.array([image.reason for image in embedded], pa.string()),
+        "message": pa.array([image.message for image in embedded], pa.string()),
+    }
+    pq.write_table(pa.table(columns), path)
 
 
-def shard_digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file of the shard in *folder*."""
-    return {name: sha256_file(folder / name) for name in (ROWS_FILE, VECTORS_FILE)}
+def _name_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:_NAME_DIGITS]

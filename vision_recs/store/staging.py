@@ -1,4 +1,4 @@
-"""The items of the next generation while they are made, bounded in memory whatever the size of the catalog."""
+"""The items of the next generation while they are collected, in bounded memory whatever the size of the catalog."""
 
 from __future__ import annotations
 
@@ -15,43 +15,46 @@ from vision_recs.store.shards import Embedded
 from vision_recs.types import Attribute, Item
 
 _STAGING = """
-CREATE TABLE staging.items (id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE staging.images (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL, ordinal INTEGER NOT NULL, image TEXT NOT NULL,
+CREATE TABLE staging.catalog_items (item_id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE staging.catalog_images (
+    number INTEGER PRIMARY KEY, item_id TEXT NOT NULL, ordinal INTEGER NOT NULL, image TEXT NOT NULL,
     attributes TEXT NOT NULL
 );
-CREATE TABLE staging.resolved (number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT);
+CREATE TABLE staging.digests (number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT);
 CREATE TABLE staging.outcomes (digest BLOB PRIMARY KEY, position INTEGER, reason TEXT, message TEXT) WITHOUT ROWID;
-CREATE TABLE staging.spare (digest BLOB PRIMARY KEY, shard TEXT NOT NULL, vector INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE staging.reusable (
+    digest BLOB, shard TEXT NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (digest, shard)
+) WITHOUT ROWID;
+CREATE TEMP VIEW base_vectors AS SELECT * FROM base.vectors;
 -- only other bytes or another encoder mend these; other failures may pass, as when an installation learns a format
-CREATE TEMP VIEW lasting AS
+CREATE TEMP VIEW lasting_failures AS
     SELECT * FROM base.skipped WHERE reason IN ('not-an-image', 'truncated', 'zero-vector');
 """
 _FINISH = """
 INSERT INTO main.vectors SELECT position, digest FROM staging.outcomes WHERE position IS NOT NULL ORDER BY position;
-INSERT INTO main.rows
-    SELECT id, ordinal, image, position, signature, attributes
-    FROM staging.images JOIN staging.resolved USING (number) JOIN staging.outcomes USING (digest)
-    WHERE position IS NOT NULL ORDER BY id, ordinal;
+INSERT INTO main.images
+    SELECT item_id, ordinal, image, position, signature, attributes
+    FROM staging.catalog_images JOIN staging.digests USING (number) JOIN staging.outcomes USING (digest)
+    WHERE position IS NOT NULL ORDER BY item_id, ordinal;
 INSERT INTO main.skipped
-    SELECT id, ordinal, image, digest, signature,
-        coalesce(resolved.reason, outcomes.reason), coalesce(resolved.message, outcomes.message)
-    FROM staging.images JOIN staging.resolved USING (number) LEFT JOIN staging.outcomes USING (digest)
-    WHERE position IS NULL ORDER BY id, ordinal;
+    SELECT item_id, ordinal, image, digest, signature,
+        coalesce(digests.reason, outcomes.reason), coalesce(digests.message, outcomes.message)
+    FROM staging.catalog_images JOIN staging.digests USING (number) LEFT JOIN staging.outcomes USING (digest)
+    WHERE position IS NULL ORDER BY item_id, ordinal;
 INSERT INTO main.items
-    SELECT id, attributes FROM staging.items
-    WHERE EXISTS (SELECT 1 FROM main.rows WHERE rows.id = items.id) ORDER BY id;
+    SELECT item_id, attributes FROM staging.catalog_items
+    WHERE EXISTS (SELECT 1 FROM main.images WHERE images.item_id = catalog_items.item_id) ORDER BY item_id;
 """
 _DIFFERENCES = (
-    "SELECT id, attributes FROM {}.items",
-    "SELECT id, ordinal, image, position, attributes FROM {}.rows",
-    "SELECT id, ordinal, image, reason, message FROM {}.skipped",
+    "SELECT item_id, attributes FROM {}.items",
+    "SELECT item_id, ordinal, image, position, attributes FROM {}.images",
+    "SELECT item_id, ordinal, image, reason, message FROM {}.skipped",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """An image of the catalog, and its signature and digest where the last generation settled what it becomes."""
+    """An image of the catalog; *signature* and *digest* are from the last generation, where its outcome is known."""
 
     number: int
     id: str
@@ -62,7 +65,7 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much a generation holds; *removed* are items of the last generation that are gone."""
+    """How many items and images a generation has; *removed* items were in the last generation only."""
 
     items: int
     images: int
@@ -71,7 +74,11 @@ class Counts:
 
 
 class Staging:
-    """Collects the items of a catalog and what became of each image, then writes the items of a generation."""
+    """Collects the items of a catalog and the outcome of each image, then writes the items file of a generation.
+
+    The outcome of an image is the position of its vector, or the reason why it has none. Images with the same bytes,
+    that is with the same digest, have the same outcome.
+    """
 
     def __init__(self, path: Path, base: Path | None) -> None:
         """Write to *path*; *base* is the items file of the last generation, if there is one."""
@@ -88,27 +95,36 @@ class Staging:
         self._connection.executescript(SCHEMA + _STAGING)
         execute("BEGIN")
 
-    def forget_failures(self) -> None:
-        """Have every image tried again that the last generation could not use."""
-        self._connection.execute("DROP VIEW lasting")
-        self._connection.execute("CREATE TEMP VIEW lasting AS SELECT * FROM base.skipped WHERE false")
+    def retry_skipped(self) -> None:
+        """Have every image tried again that the last generation skipped."""
+        self._connection.execute("DROP VIEW lasting_failures")
+        self._connection.execute("CREATE TEMP VIEW lasting_failures AS SELECT * FROM base.skipped WHERE false")
 
-    def reuse_base(self) -> None:
-        """Have the vectors of the last generation serve again: they are of the same space."""
+    def reuse_base(self, distrusted: Sequence[tuple[int, int]] = ()) -> None:
+        """Use the outcomes of the last generation, which must be of the same space.
+
+        The vectors at the *distrusted* positions, which are half-open ranges, are not used.
+        """
         self._reuses_base = True
+        if distrusted:
+            inside = " OR ".join(f"position >= {first:d} AND position < {stop:d}" for first, stop in distrusted)
+            self._connection.execute("DROP VIEW base_vectors")
+            self._connection.execute(
+                f"CREATE TEMP VIEW base_vectors AS SELECT * FROM base.vectors WHERE NOT ({inside})"  # noqa: S608
+            )
 
     def close(self) -> None:
         """Give up the file, finished or not."""
         self._connection.close()
 
     def add(self, item: Item) -> int:
-        """Take *item* and return how many images it has; one listed twice counts once.
+        """Add *item* and return how many images it has; an image that is listed twice counts once.
 
-        Raises ValueError for an id that was taken before.
+        Raises ValueError for an id that was added before.
         """
         execute = self._connection.execute
         try:
-            execute("INSERT INTO staging.items VALUES (?, ?)", (item.id, _json(item.attributes)))
+            execute("INSERT INTO staging.catalog_items VALUES (?, ?)", (item.id, _json(item.attributes)))
         except sqlite3.IntegrityError as error:
             raise ValueError(
                 f"the catalog yields the item {item.id!r} twice; merge its images into one Item"
@@ -121,101 +137,105 @@ class Staging:
             (item.id, ordinal, image, _json(attributes)) for ordinal, (image, attributes) in enumerate(images.items())
         ]
         self._connection.executemany(
-            "INSERT INTO staging.images (id, ordinal, image, attributes) VALUES (?, ?, ?, ?)", rows
+            "INSERT INTO staging.catalog_images (item_id, ordinal, image, attributes) VALUES (?, ?, ?, ?)", rows
         )
         return len(rows)
 
     def images(self) -> Iterator[Staged]:
         """Yield every image in the order of the catalog."""
         query = (
-            "SELECT number, p.id, p.image, coalesce(r.signature, s.signature), coalesce(v.digest, s.digest)"
-            " FROM staging.images p"
-            " LEFT JOIN base.rows r ON ?1 AND r.id = p.id AND r.image = p.image"
-            " LEFT JOIN base.vectors v ON v.position = r.position"
-            " LEFT JOIN lasting s ON ?1 AND s.id = p.id AND s.image = p.image"
+            "SELECT number, c.item_id, c.image, coalesce(i.signature, f.signature), coalesce(v.digest, f.digest)"
+            " FROM staging.catalog_images c"
+            " LEFT JOIN base.images i ON ?1 AND i.item_id = c.item_id AND i.image = c.image"
+            " LEFT JOIN base_vectors v ON v.position = i.position"
+            " LEFT JOIN lasting_failures f ON ?1 AND f.item_id = c.item_id AND f.image = c.image"
             " ORDER BY number"
         )
         return (Staged(*row) for row in self._connection.execute(query, (self._reuses_base,)))
 
-    def offer_spare(self, shard: str, images: Sequence[Embedded]) -> None:
-        """Let the vectors of a shard that the last generation does not use serve again."""
-        rows = [(image.digest, shard, image.vector) for image in images if image.vector is not None]
-        self._connection.executemany("INSERT OR IGNORE INTO staging.spare VALUES (?, ?, ?)", rows)
-
-    def resolve(self, image: Staged, digest: bytes, signature: str | None) -> None:
-        """Say what bytes *image* has."""
+    def set_digest(self, image: Staged, digest: bytes, signature: str | None) -> None:
+        """Record the SHA-256 *digest* of the bytes of *image*, and the signature of its file."""
         values = (image.number, digest, signature)
-        self._connection.execute("INSERT INTO staging.resolved (number, digest, signature) VALUES (?, ?, ?)", values)
+        self._connection.execute("INSERT INTO staging.digests (number, digest, signature) VALUES (?, ?, ?)", values)
 
     def skip(self, image: Staged, reason: str, message: str) -> None:
-        """Say that *image* has no bytes, and why."""
+        """Record that the bytes of *image* cannot be read, and why."""
         values = (image.number, reason, message)
-        self._connection.execute("INSERT INTO staging.resolved (number, reason, message) VALUES (?, ?, ?)", values)
+        self._connection.execute("INSERT INTO staging.digests (number, reason, message) VALUES (?, ?, ?)", values)
 
-    def knows(self, digest: bytes) -> bool:
-        """Whether it is settled what becomes of the image with *digest*, here or by the last generation."""
+    def has_outcome(self, digest: bytes) -> bool:
+        """Whether the outcome of the images with *digest* is known, from this run or from the last generation."""
         if self._one("SELECT 1 FROM staging.outcomes WHERE digest = ?", digest):
             return True
         if not self._reuses_base:
             return False
-        position = self._one("SELECT position FROM base.vectors WHERE digest = ?", digest)
+        position = self._one("SELECT position FROM base_vectors WHERE digest = ?", digest)
         if position:
-            self.settle(digest, position=position[0])
+            self.set_outcome(digest, position=position[0])
             return True
-        failure = self._one("SELECT reason, message FROM lasting WHERE digest = ? LIMIT 1", digest)
+        failure = self._one("SELECT reason, message FROM lasting_failures WHERE digest = ? LIMIT 1", digest)
         if failure:
-            self.settle(digest, reason=failure[0], message=failure[1])
+            self.set_outcome(digest, reason=failure[0], message=failure[1])
         return failure is not None
 
-    def spare(self, digest: bytes) -> tuple[str, int] | None:
-        """Return a shard outside the last generation that holds a vector of *digest*, and the row of that vector."""
-        found = self._one("SELECT shard, vector FROM staging.spare WHERE digest = ?", digest)
-        return (found[0], found[1]) if found else None
-
-    def settle(
+    def set_outcome(
         self, digest: bytes, *, position: int | None = None, reason: str | None = None, message: str | None = None
     ) -> None:
-        """Say where the vector of *digest* is, or why it has none."""
+        """Record the *position* of the vector of the images with *digest*, or why they have none."""
         values = (digest, position, reason, message)
         self._connection.execute("INSERT INTO staging.outcomes VALUES (?, ?, ?, ?)", values)
 
-    def settled(self) -> list[int]:
-        """Return the positions of all vectors that were settled, ascending."""
+    def add_reusable(self, shard: str, images: Sequence[Embedded]) -> None:
+        """Offer the vectors of *shard*, which the last generation does not use, to `reusable`."""
+        rows = [(image.digest, shard, image.row) for image in images if image.row is not None]
+        self._connection.executemany("INSERT OR IGNORE INTO staging.reusable VALUES (?, ?, ?)", rows)
+
+    def drop_reusable(self, shard: str) -> None:
+        """Withdraw what `add_reusable` offered of *shard*."""
+        self._connection.execute("DELETE FROM staging.reusable WHERE shard = ?", (shard,))
+
+    def reusable(self, digest: bytes) -> tuple[str, int] | None:
+        """Return an offered shard that has a vector of *digest*, and the row of that vector; None where none has it."""
+        found = self._one("SELECT shard, row FROM staging.reusable WHERE digest = ? LIMIT 1", digest)
+        return (found[0], found[1]) if found else None
+
+    def positions_in_use(self) -> list[int]:
+        """Return the positions of all outcomes, ascending."""
         query = "SELECT position FROM staging.outcomes WHERE position IS NOT NULL ORDER BY 1"
         return [position for (position,) in self._connection.execute(query)]
 
-    def settled_between(self, first: int, last: int) -> list[tuple[int, bytes, str, str]]:
-        """Return position, digest, and the id and image of one row of each vector from *first* to before *last*."""
+    def vectors_between(self, first: int, stop: int) -> list[tuple[int, bytes, str, str]]:
+        """Return position, digest, id and image of the outcomes from *first* to before *stop*, one image for each."""
         query = (
-            "SELECT position, digest, min(id), image FROM staging.outcomes"
-            " JOIN staging.resolved USING (digest) JOIN staging.images USING (number)"
+            "SELECT position, digest, min(item_id), image FROM staging.outcomes"
+            " JOIN staging.digests USING (digest) JOIN staging.catalog_images USING (number)"
             " WHERE position >= ? AND position < ? GROUP BY position ORDER BY position"
         )
-        return self._connection.execute(query, (first, last)).fetchall()
+        return self._connection.execute(query, (first, stop)).fetchall()
 
     def move(self, digest: bytes, position: int) -> None:
-        """Say that the settled vector of *digest* is at *position* now."""
+        """Record that the vector of *digest* is at *position* now."""
         self._connection.execute("UPDATE staging.outcomes SET position = ? WHERE digest = ?", (position, digest))
 
     def finish(self) -> Counts:
-        """Fill the items file from what was said, and return what it holds."""
+        """Fill the items file, and return how much it holds."""
         self._connection.execute("COMMIT")
         self._connection.executescript(f"BEGIN; {_FINISH} COMMIT;")
-        gone = "SELECT count(*) FROM base.items WHERE id NOT IN (SELECT id FROM main.items)"
+        removed = "SELECT count(*) FROM base.items WHERE item_id NOT IN (SELECT item_id FROM main.items)"
         return Counts(
             *(
                 self._count(query)
                 for query in (
                     "SELECT count(*) FROM main.items",
-                    "SELECT count(*) FROM main.rows",
+                    "SELECT count(*) FROM main.images",
                     "SELECT count(*) FROM main.skipped",
-                    gone,
+                    removed,
                 )
             )
         )
 
     def differs_from_base(self) -> bool:
-        """Whether the finished items hold anything that the last generation does not, or the other way round."""
+        """Whether the finished items differ from those of the last generation."""
         return any(
             self._connection.execute(f"{query.format(one)} EXCEPT {query.format(other)} LIMIT 1").fetchone()
             for query in _DIFFERENCES
@@ -223,14 +243,15 @@ class Staging:
         )
 
     def positions(self) -> list[int]:
-        """Return the positions in use, ascending."""
+        """Return the positions of the vectors of the finished items, ascending."""
         return [position for (position,) in self._connection.execute("SELECT position FROM main.vectors ORDER BY 1")]
 
     def skipped_lines(self) -> Iterator[str]:
-        """Yield a JSON object for each skipped image: id, image, reason, message."""
-        query = "SELECT id, image, reason, message FROM main.skipped ORDER BY id, ordinal"
+        """Yield a JSON object for each skipped image: item_id, image, reason, message."""
+        names = ("item_id", "image", "reason", "message")
+        query = f"SELECT {', '.join(names)} FROM main.skipped ORDER BY item_id, ordinal"  # noqa: S608
         for row in self._connection.execute(query):
-            yield _json(dict(zip(("id", "image", "reason", "message"), row, strict=True)))
+            yield _json(dict(zip(names, row, strict=True)))
 
     def _one(self, query: str, digest: bytes) -> tuple[Any, ...] | None:
         found: tuple[Any, ...] | None = self._connection.execute(query, (digest,)).fetchone()

@@ -1,46 +1,42 @@
-"""Reading a store: one published generation, pinned."""
+"""Reading a store: one published generation, and the part of it that a filter selects."""
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownItem
-from vision_recs.store.items import Items, StoredImage
-from vision_recs.store.layout import Layout
-from vision_recs.store.manifest import Manifest
-from vision_recs.store.projections import Projection, read_projection
+from vision_recs.errors import StoreDamaged, UnknownItem
+from vision_recs.store.items import Items
+from vision_recs.store.layout import Layout, Manifest, canary_vector, read_current, read_manifest
 from vision_recs.store.vectors import ShardVectors
-from vision_recs.types import Attribute, Row, Vectors
+from vision_recs.types import Attribute, EncoderSpec, ItemImage, Row, Vectors
 from vision_recs.vectors import normalize_rows
 
-if TYPE_CHECKING:  # a query without a filter does without the language of filters
+if TYPE_CHECKING:  # a query without a filter does not load the language of filters
     from vision_recs.filters import AttributeType, Filter
-    from vision_recs.store.attributes.bitmaps import Masks
-    from vision_recs.store.attributes.format import Columns
+    from vision_recs.store.attributes.bitmaps import FilterBitmaps
+    from vision_recs.store.attributes.format import AttributeColumns
+    from vision_recs.store.projections import Projection
 
 _NEAREST_AMONG = 50_000
 """How many ids at most are compared to name the nearest ones to a misspelt id."""
 
-_CURRENT = re.compile(rb"([0-9]{6,18}) ([0-9a-f]{64})\n")
-
 
 class Store:
-    """One generation of a store: its items, rows and vectors; a `VectorSource`.
+    """One generation of a store: its items, images and vectors; a `VectorSource` and an `ItemSource`.
 
-    It stays what it was when opened, also while another process publishes the next generation.
+    It stays what it was when it was opened, also while another process publishes the next generation. Close it with
+    `close` or a `with` statement.
     """
 
     def __init__(self, layout: Layout, manifest: Manifest) -> None:
-        """Read the generation that *manifest* describes; use `Store.open` for the published one."""
+        """Open the generation of *manifest*; use `Store.open` for the published one."""
         self.layout = layout
         self.manifest = manifest
         self.items = Items(layout.items(manifest.generation))
@@ -60,12 +56,20 @@ class Store:
         except StoreDamaged:
             if read_current(layout) == current:
                 raise
-            return cls.open(path)  # another generation was published, and this one reclaimed, in the meantime
+            return cls.open(path)  # another generation was published, and this one removed, in the meantime
+
+    def __enter__(self) -> Self:
+        """Return the store, which is closed at the end of the `with` statement."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        self.close()
 
     @property
     def fingerprint(self) -> str:
         """The space of the vectors."""
-        return self.manifest.fingerprint
+        return self.manifest.space
 
     @property
     def generation(self) -> int:
@@ -78,10 +82,37 @@ class Store:
         return self.manifest.dim
 
     @property
+    def item_count(self) -> int:
+        """How many items there are."""
+        return self.manifest.items
+
+    @property
+    def image_count(self) -> int:
+        """How many images the items have together."""
+        return self.manifest.images
+
+    @property
+    def encoder(self) -> EncoderSpec:
+        """The encoder that made the vectors."""
+        return self.manifest.encoder
+
+    @property
+    def weights_file(self) -> str | None:
+        """The path of the encoder's weights, where they are not the published ones."""
+        return self.manifest.weights_file
+
+    @property
+    def canary(self) -> Vectors:
+        """The vector (dim of the encoder,) that the encoder gave the canary image."""
+        return canary_vector(self.manifest.canary)
+
+    @property
     def projection(self) -> Projection | None:
         """The projection that is applied to the vectors, if there is one; raises StoreDamaged."""
         entry = self.manifest.projection
         if self._projection is None and entry is not None:
+            from vision_recs.store.projections import read_projection
+
             path = self.layout.projection(entry.digest)
             self._projection = read_projection(path, digest=entry.digest, dim=self.manifest.encoder.dim)
         return self._projection
@@ -90,13 +121,13 @@ class Store:
         """Return the positions of all vectors in use, ascending."""
         return np.concatenate(
             [np.empty(0, np.int64)]
-            + [shard.first + _alive(shard.rows, shard.deleted) for shard in self.manifest.shards]
+            + [shard.first_position + _alive(shard.rows, shard.deleted) for shard in self.manifest.shards]
         )
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
         """Return the vectors at *positions* (n, dim), in that order, projected where the generation has a projection.
 
-        Raises StoreDamaged for a position that no shard has, and for a vector without a direction.
+        Raises StoreDamaged for a position that is in no shard, and for a vector without a direction.
         """
         vectors = self.encoder_vectors(positions)
         return vectors if self.projection is None else self.project(vectors)
@@ -104,8 +135,8 @@ class Store:
     def project(self, vectors: Vectors) -> Vectors:
         """Return *vectors* (n, dim of the encoder) in the space of the store, of unit length.
 
-        Without a projection they are returned as they are. A vector that the projection gives no direction, which does
-        not come about by chance, raises StoreDamaged.
+        Without a projection, *vectors* are returned unchanged. Raises StoreDamaged for a vector that the projection
+        gives no direction, which does not happen by chance.
         """
         if self.projection is None:
             return vectors
@@ -117,7 +148,7 @@ class Store:
         return projected
 
     def encoder_vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the vectors at *positions* as the encoder made them, scaled to unit length after their float16.
+        """Return the vectors at *positions* as the encoder made them: read as float16, then scaled to unit length.
 
         Raises as `vectors` does.
         """
@@ -126,37 +157,54 @@ class Store:
             raise self._vectors.damaged(int(positions[np.argmin(alive)]), "has no direction")
         return vectors
 
-    def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
-        """Return, for each position, at most *limit* of its rows, ordered by id, then by image."""
+    def rows(self, positions: Iterable[int], *, limit: int) -> dict[int, list[Row]]:
+        """Return, for each of *positions*, at most *limit* images that have its vector, by id, then by image."""
         return self.items.rows(positions, limit)
 
     def positions_of(self, digests: Iterable[str]) -> dict[str, int]:
-        """Return where the vector of each of the images with *digests* is, which rows have named."""
+        """Return the position of the vector of each image digest of *digests*, which rows have named."""
         return self.items.positions(digests)
 
+    def vectors_of(self, digests: Sequence[str]) -> Vectors:
+        """Return the vectors (n, dim) of the n images with *digests*, in that order, as `vectors` does."""
+        positions = self.items.positions(digests)
+        return self.vectors(np.array([positions[digest] for digest in digests], dtype=np.int64))
+
+    def sample_vectors(self, count: int) -> Vectors:
+        """Return at most *count* vectors (n, dim), always the same ones, spread evenly over all images."""
+        positions = self.positions()
+        return self.vectors(positions[:: max(1, -(-len(positions) // count))])
+
     def attribute_types(self) -> Mapping[str, AttributeType]:
-        """Return what the items hold under the name of each attribute."""
-        return self._masks.attribute_types
+        """Return the types of the values that the items have under each attribute."""
+        return self._bitmaps.attribute_types
+
+    def filtered(self, where: Filter) -> FilteredStore:
+        """Return the part of the store that *where* selects.
+
+        Raises FilterError where *where* does not fit `attribute_types`.
+        """
+        return FilteredStore(self, where)
 
     def mask(self, where: Filter) -> NDArray[np.bool_]:
-        """Return, for every position up to the last of a shard, whether an item that matches *where* shows its vector.
+        """Return, for each position up to the end of the last shard, whether an item that matches *where* is there.
 
-        The same vector may be shown by items that do not match: see `Selection`. The mask is kept, and not to be
+        Items that do not match may have the same vector: see `FilteredStore`. The mask is cached, and must not be
         written to. Raises FilterError where *where* does not fit `attribute_types`.
         """
-        return self._masks.select(where).mask
+        return self._bitmaps.select(where).mask
 
     def count(self, where: Filter) -> int:
         """Return how many positions `mask` marks."""
-        return self._masks.select(where).total
+        return self._bitmaps.select(where).total
 
     def select(self, where: Filter) -> NDArray[np.int64]:
-        """Return the positions that `mask` marks, ascending; not to be written to."""
-        return self._masks.select(where).positions
+        """Return the positions that `mask` marks, ascending; the array must not be written to."""
+        return self._bitmaps.select(where).positions
 
     def pin(self) -> None:
-        """Open every shard and the projection now, so that nobody can take them away before they are needed."""
-        _ = self.projection, self._columns  # opened when they are first asked for
+        """Open every file now, so that nobody can remove one before it is needed."""
+        _ = self.projection, self._columns  # opened when they are first used
         self._vectors.open_all()
 
     def attributes(self, item: str) -> dict[str, Attribute]:
@@ -166,7 +214,19 @@ class Store:
             raise self._unknown(item)
         return found
 
-    def images(self, item: str) -> list[StoredImage]:
+    def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
+        """Return the attributes of each of *items*, by id; an unknown id is left out."""
+        return self.items.attributes_of(items)
+
+    def match_attributes(self, images: Sequence[tuple[str, str]]) -> Sequence[Mapping[str, Attribute] | None]:
+        """Return, for each id and image, the attributes of the item and of that image; None where either is unknown."""
+        return self.items.match_attributes(images)
+
+    def ids(self, *, after: str = "", limit: int | None = None) -> list[str]:
+        """Return the ids greater than *after*, ascending, the first *limit* of them."""
+        return self.items.ids_after(after, -1 if limit is None else limit)
+
+    def images(self, item: str) -> list[ItemImage]:
         """Return the images of *item* in the order of the catalog; raises UnknownItem."""
         found = self.items.images(item)
         if not found:
@@ -174,25 +234,27 @@ class Store:
         return found
 
     def close(self) -> None:
-        """Close the files; the store is of no use afterwards."""
+        """Close the files; the store cannot be used afterwards. A second call does nothing."""
         self._vectors.close()
         self.items.close()
+        for cached in ("_columns", "_bitmaps"):
+            self.__dict__.pop(cached, None)
 
     @cached_property
-    def _columns(self) -> Columns | None:
-        """The attributes by column, unless they were deleted."""
-        from vision_recs.store.attributes.format import Columns
+    def _columns(self) -> AttributeColumns | None:
+        """The attribute columns, unless their file was deleted."""
+        from vision_recs.store.attributes.format import AttributeColumns
 
         try:
-            return Columns(self.layout.columns(self.generation), items_digest=self.manifest.items_digest)
+            return AttributeColumns(self.layout.attributes(self.generation), items_digest=self.manifest.items_digest)
         except FileNotFoundError:
             return None
 
     @cached_property
-    def _masks(self) -> Masks:
-        from vision_recs.store.attributes.bitmaps import Masks
+    def _bitmaps(self) -> FilterBitmaps:
+        from vision_recs.store.attributes.bitmaps import FilterBitmaps
 
-        return Masks(self.items, self._columns, vectors=self._vectors.end)
+        return FilterBitmaps(self.items, self._columns, vectors=self._vectors.end)
 
     def _unknown(self, item: str) -> UnknownItem:
         skipped = self.items.skipped(item)
@@ -204,7 +266,7 @@ class Store:
         return UnknownItem(f"no item has the id {item!r}; the nearest are {hint}", item=item, nearest=nearest)
 
     def _like(self, item: str) -> list[str]:
-        """Return the ids that are worth comparing with *item*: those with the longest prefix in common, else some."""
+        """Return the ids to compare with *item*: those with the longest prefix in common, else some ids."""
         if self.manifest.items <= _NEAREST_AMONG:
             return self.items.ids()
         for length in range(len(item), -1, -1):
@@ -214,39 +276,62 @@ class Store:
         return []
 
 
-def read_current(layout: Layout) -> tuple[int, str]:
-    """Return the published generation and the digest of its manifest; raises StoreNotFound or StoreDamaged."""
-    try:
-        data = layout.current.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise StoreNotFound(f"there is no index in {layout.root}; make one with `visrec index CATALOG`") from None
-    except OSError as error:
-        raise StoreDamaged(f"{layout.current} cannot be read ({error.strerror}); check its permissions") from error
-    found = _CURRENT.fullmatch(data)
-    if found is None:
-        raise StoreDamaged(f"{layout.current} is damaged: it holds {data[:90]!r}; restore it from a backup or rebuild")
-    return int(found[1]), found[2].decode()
+class FilteredStore:
+    """The vectors of a store that the items that match a filter have; a `VectorSource`.
 
+    Where several items have an image, `rows` returns only those that match.
+    """
 
-def current_text(generation: int, digest: str) -> str:
-    """Return what CURRENT holds when *generation*, with a manifest of *digest*, is published."""
-    return f"{generation:06d} {digest}\n"
+    def __init__(self, store: Store, where: Filter) -> None:
+        """Select the items of *store* that match *where*; raises FilterError where *where* does not fit them."""
+        self._store = store
+        self._where = where
+        self._mask = store.mask(where)
+        self._positions: NDArray[np.int64] | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """The space of the vectors."""
+        return self._store.fingerprint
 
-def read_manifest(layout: Layout, generation: int, digest: str | None = None) -> Manifest:
-    """Return the manifest of *generation*; raises StoreDamaged where it is missing, altered or not of *digest*."""
-    path = layout.manifest(generation)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        named = "" if digest is None else f", which {layout.current} names,"
-        raise StoreDamaged(f"{path}{named} cannot be read ({error.strerror}); run `visrec verify`") from error
-    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
-        raise StoreDamaged(f"{path} is not the file that {layout.current} names; run `visrec verify`")
-    try:
-        return Manifest.from_bytes(data)
-    except StoreDamaged as error:
-        raise StoreDamaged(f"{path}: {error}") from error
+    @property
+    def generation(self) -> int:
+        """The number of the store's generation."""
+        return self._store.generation
+
+    @property
+    def dim(self) -> int:
+        """The number of columns of the vectors."""
+        return self._store.dim
+
+    def positions(self) -> NDArray[np.int64]:
+        """Return the positions of the selected vectors, ascending; the array must not be written to."""
+        if self._positions is None:
+            self._positions = self._store.select(self._where)
+        return self._positions
+
+    def count(self) -> int:
+        """Return how many positions are selected."""
+        return self._store.count(self._where)
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Return, for each position below the end of the last shard, whether it is selected; must not be written to."""
+        return self._mask
+
+    def vectors(self, positions: NDArray[np.int64]) -> Vectors:
+        """Return the unit vectors at *positions*, in that order."""
+        return self._store.vectors(positions)
+
+    def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
+        """Return, for each of *positions*, at most *limit* images of items that match, by id, then by image."""
+        items = self._store.items
+        unshared = {
+            position: rows
+            for position, rows in items.rows(positions, 2).items()
+            if len(rows) == 1 and self._mask[position]  # the mask says that an item matches, and no other has the image
+        }
+        others = [position for position in positions if position not in unshared]
+        return unshared | items.rows_where(others, limit, self._where) if others else unshared
 
 
 def _alive(rows: int, deleted: Sequence[tuple[int, int]]) -> NDArray[np.int64]:

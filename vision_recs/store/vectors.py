@@ -1,4 +1,4 @@
-"""The vectors of the shards, mapped from their files."""
+"""The vectors of the shards of a generation, mapped from their files."""
 
 from __future__ import annotations
 
@@ -12,46 +12,33 @@ from numpy.typing import NDArray
 
 from vision_recs import _native
 from vision_recs.errors import StoreDamaged
-from vision_recs.store.layout import VECTORS_FILE, Layout
-from vision_recs.store.manifest import ShardEntry
+from vision_recs.npy import map_npy
+from vision_recs.store.layout import VECTORS_FILE, Layout, ShardEntry
 from vision_recs.types import Vectors
 from vision_recs.vectors import normalize_rows
 
 _READ_ONE_BY_ONE = 256
-"""Vectors: of fewer, finding out which come from the same shard takes longer than it saves."""
-
-_MAGIC = b"\x93NUMPY\x01\x00"
+"""Vectors: for fewer, finding out which ones come from the same shard takes longer than it saves."""
 
 
 def map_vectors(folder: Path, *, rows: int, dim: int) -> NDArray[np.float16]:
-    """Map the vectors (rows, dim) of the shard in *folder*; raises ValueError or OSError where they are no such array.
-
-    It does what `numpy.load` does, which however has the header evaluated, and Python 3.11 cannot do that in several
-    threads at once (python/cpython#106905).
-    """
-    path = folder / VECTORS_FILE
-    with path.open("rb") as file:
-        start = file.read(len(_MAGIC) + 2)
-        header = file.read(int.from_bytes(start[len(_MAGIC) :], "little"))
-    expected = f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({rows}, {dim}), }}".encode()
-    offset = len(start) + len(header)
-    size = path.stat().st_size
-    if start[: len(_MAGIC)] != _MAGIC or header.rstrip() != expected or size != offset + 2 * rows * dim:
-        raise ValueError(f"its {size} bytes are not {rows} vectors of {dim} float16 numbers in the format of NumPy")
-    # a plain array over the map: numpy's own class for maps takes a microsecond more for each row that is read
-    return np.asarray(np.memmap(path, np.dtype("<f2"), "r", offset, (rows, dim)))
+    """Map the vectors (rows, dim) of the shard in *folder*; raises ValueError or OSError where the file is another."""
+    vectors = map_npy(folder / VECTORS_FILE, np.float16, 2)
+    if vectors.shape != (rows, dim):
+        raise ValueError(f"it holds {vectors.shape} numbers, not {rows} vectors of {dim}")
+    return vectors
 
 
 class ShardVectors:
     """The vectors of some shards by position, as the encoder made them; a shard is opened when it is needed."""
 
     def __init__(self, layout: Layout, shards: Sequence[ShardEntry], dim: int) -> None:
-        """Read the *shards*, ascending by position, whose vectors have *dim* numbers."""
+        """Read *shards*, ascending by position, whose vectors have *dim* numbers."""
         self._layout = layout
         self._shards = shards
         self._dim = dim
-        self._firsts = np.array([shard.first for shard in shards], np.int64)
-        self._ends = np.array([shard.first + shard.rows for shard in shards], np.int64)
+        self._firsts = np.array([shard.first_position for shard in shards], np.int64)
+        self._ends = np.array([shard.stop_position for shard in shards], np.int64)
         self._open = _Open({}, np.zeros(len(shards), np.int64))
 
     @property
@@ -60,16 +47,16 @@ class ShardVectors:
         return int(self._ends.max(initial=0))
 
     def unit(self, positions: NDArray[np.int64]) -> tuple[Vectors, NDArray[np.bool_]]:
-        """Return what `normalize_rows` makes of the vectors at *positions* (n, dim), in that order.
+        """Return what `normalize_rows` returns for the vectors at *positions* (n, dim), in that order.
 
-        Raises StoreDamaged where there is none.
+        Raises StoreDamaged for a position that is in no shard.
         """
         if _native.kernels is None:
             return normalize_rows(self.read(positions))
         scaled = np.empty((len(positions), self._dim), np.float32)
         alive = np.empty(len(positions), np.bool_)
         positions = np.ascontiguousarray(positions, np.int64)
-        mapped = self._open  # what is closed meanwhile stays mapped until these vectors are read
+        mapped = self._open  # a shard that is closed meanwhile stays mapped until these vectors are read
         start = 0
         while True:
             rest = slice(start, None)
@@ -82,7 +69,7 @@ class ShardVectors:
             self._shard(self._number(int(positions[start])), mapped)
 
     def read(self, positions: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Return the vectors at *positions* (n, dim), in that order; raises StoreDamaged where there is none."""
+        """Return the vectors at *positions* (n, dim), in that order; raises as `unit` does."""
         vectors = np.empty((len(positions), self._dim), dtype=np.float16)
         if len(positions) <= _READ_ONE_BY_ONE:
             for row, position in enumerate(positions.tolist()):
@@ -102,7 +89,7 @@ class ShardVectors:
         self._open = _Open({}, np.zeros(len(self._shards), np.int64))
 
     def damaged(self, position: int, what: str) -> StoreDamaged:
-        """Return the error of the vector at *position*, of which *what* says what is wrong with it."""
+        """Return the error for the vector at *position*; *what* says what is wrong with the vector."""
         return StoreDamaged(f"the vector at position {position} of {self._layout.root} {what}; run `visrec verify`")
 
     def _read_by_shard(self, positions: NDArray[np.int64], vectors: NDArray[np.float16]) -> None:
@@ -124,7 +111,7 @@ class ShardVectors:
         return number
 
     def _shard(self, number: int, mapped: _Open) -> NDArray[np.float16]:
-        """Return shard *number* of those *mapped*, to which it is added."""
+        """Return shard *number* of *mapped*, to which the shard is added."""
         found = mapped.vectors.get(number)
         if found is None:
             entry = self._shards[number]
@@ -133,13 +120,13 @@ class ShardVectors:
                 vectors = map_vectors(folder, rows=entry.rows, dim=self._dim)
             except (OSError, ValueError) as error:
                 raise StoreDamaged(f"{folder / VECTORS_FILE} cannot be read ({error}); run `visrec verify`") from error
-            found = mapped.vectors.setdefault(number, vectors)  # another thread's, if it was there first, stays mapped
+            found = mapped.vectors.setdefault(number, vectors)  # another thread may have been first
             mapped.addresses[number] = found.__array_interface__["data"][0]
         return found
 
 
 class _Open(NamedTuple):
-    """The *vectors* of shards that are open, by number, and the address of each shard's, 0 while it is not open."""
+    """The *vectors* of the shards that are open, by number, and the address of each shard, 0 where it is not open."""
 
     vectors: dict[int, NDArray[np.float16]]
     addresses: NDArray[np.int64]

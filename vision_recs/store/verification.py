@@ -1,68 +1,72 @@
-"""Checking every byte of a store against the digests that were taken when it was written."""
+"""Checking every byte of a store against the digests that were computed when it was written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from vision_recs.errors import StoreDamaged, StoreNotFound
-from vision_recs.store.attributes.format import Columns
-from vision_recs.store.files import sha256_file
-from vision_recs.store.layout import Layout
-from vision_recs.store.manifest import Manifest
-from vision_recs.store.store import read_current, read_manifest
-
-
-def generations(layout: Layout) -> list[int]:
-    """Return the generations that have a manifest, ascending."""
-    return sorted(int(path.stem) for path in layout.generations.glob("*.json") if path.stem.isdecimal())
+from vision_recs.errors import StoreDamaged
+from vision_recs.store.atomic_files import digest_problem
+from vision_recs.store.attributes.format import AttributeColumns
+from vision_recs.store.layout import Layout, Manifest, read_current, read_manifest, space_of
+from vision_recs.store.shards import shard_problems
 
 
 def verify(path: str | Path) -> Iterator[str]:
-    """Yield a sentence for each file of the store in *path* that is missing or altered, and nothing for a sound one.
+    """Yield a sentence for each file of the store in *path* that is missing or altered; none for a sound store.
 
-    Every generation is read whole, a shard that several share once. Raises StoreNotFound where there is no store,
-    UnknownFormat for one of a newer visrec.
+    Every generation is read whole, and so is every shard, once. Raises StoreNotFound where there is no store,
+    UnknownFormat for a store of a newer visrec.
     """
     layout = Layout(Path(path))
     current = None
     try:
         current, digest = read_current(layout)
         read_manifest(layout, current, digest)
-    except StoreNotFound:
-        if not generations(layout):
-            raise
-        yield f"{layout.current} is missing; run `visrec index` again"
     except StoreDamaged as error:
         yield str(error)
-    checked: set[Path] = set()
-    for generation in generations(layout):
+    checked: set[str] = set()
+    for generation in layout.known_generations():
         try:
             manifest = read_manifest(layout, generation)
         except StoreDamaged as error:
             if generation != current:  # that of the current one was said above
                 yield str(error)
             continue
-        yield from _altered(_digests(layout, manifest), checked)
-        yield from _altered_columns(layout, manifest)
+        yield from _own_problems(layout, manifest)
+        names = {shard.name for shard in manifest.shards} - checked
+        yield from _shard_problems(layout, names)
+        checked |= names
+    if layout.shards.is_dir():  # shards that no generation uses, which the next run may use again
+        yield from _shard_problems(layout, {path.name for path in layout.shards.iterdir() if path.is_dir()} - checked)
 
 
-def _digests(layout: Layout, manifest: Manifest) -> Mapping[Path, str]:
+def generation_problems(layout: Layout, manifest: Manifest) -> Iterator[str]:
+    """Yield a sentence for each file that the generation of *manifest* needs and that is missing or altered."""
+    yield from _own_problems(layout, manifest)
+    yield from _shard_problems(layout, {shard.name for shard in manifest.shards})
+
+
+def _own_problems(layout: Layout, manifest: Manifest) -> Iterator[str]:
+    if manifest.space != space_of(manifest.encoder, manifest.projection):
+        yield f"{layout.manifest(manifest.generation)} names another space than its encoder and projection define"
     expected = {
         layout.items(manifest.generation): manifest.items_digest,
         layout.skipped(manifest.generation): manifest.skipped_digest,
     }
     if manifest.projection is not None:
         expected[layout.projection(manifest.projection.digest)] = manifest.projection.digest
-    for shard in manifest.shards:
-        expected.update({layout.shard(shard.name) / name: digest for name, digest in shard.digests.items()})
-    return expected
+    for path, digest in expected.items():
+        problem = digest_problem(path, digest)
+        if problem is not None:
+            yield problem
+    yield from _attribute_problems(layout, manifest)
 
 
-def _altered_columns(layout: Layout, manifest: Manifest) -> Iterator[str]:
-    """Yield what is wrong with the columns; that they are not there is no damage."""
+def _attribute_problems(layout: Layout, manifest: Manifest) -> Iterator[str]:
+    """Yield what is wrong with the attribute columns; a file that was deleted is not a problem."""
     try:
-        columns = Columns(layout.columns(manifest.generation), items_digest=manifest.items_digest)
+        columns = AttributeColumns(layout.attributes(manifest.generation), items_digest=manifest.items_digest)
     except FileNotFoundError:
         return
     except StoreDamaged as error:
@@ -71,15 +75,6 @@ def _altered_columns(layout: Layout, manifest: Manifest) -> Iterator[str]:
         yield from columns.problems()
 
 
-def _altered(expected: Mapping[Path, str], checked: set[Path]) -> Iterator[str]:
-    for path, digest in expected.items():
-        if path in checked:
-            continue
-        checked.add(path)
-        try:
-            found = sha256_file(path)
-        except OSError as error:
-            yield f"{path} cannot be read ({error.strerror})"
-        else:
-            if found != digest:
-                yield f"{path} was altered: its SHA-256 is {found[:16]}..., not {digest[:16]}..."
+def _shard_problems(layout: Layout, names: set[str]) -> Iterator[str]:
+    for name in sorted(names):
+        yield from shard_problems(layout.shard(name))

@@ -1,49 +1,55 @@
-"""Writing a store: one writer, whose work is invisible until the last file is replaced."""
+"""Writing a store: one writer, whose work is invisible until the last file, CURRENT, is replaced."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import filelock
 import numpy as np
 
-from vision_recs.errors import StoreDamaged, StoreError, StoreLocked
-from vision_recs.store.attributes.format import Columns
-from vision_recs.store.attributes.write import write_columns
-from vision_recs.store.files import (
-    discard,
-    flush,
-    publish_bytes,
-    publish_file,
-    publish_folder,
+from vision_recs.errors import StoreDamaged, StoreError
+from vision_recs.store.atomic_files import (
+    atomic_move_file,
+    atomic_move_folder,
+    atomic_remove,
+    atomic_write,
+    digest_problem,
+    disk_errors,
+    fsync_path,
     sha256_file,
-    written_to,
 )
-from vision_recs.store.layout import Layout
-from vision_recs.store.manifest import Manifest, ProjectionEntry, ShardEntry
+from vision_recs.store.attributes.format import AttributeColumns
+from vision_recs.store.attributes.write import write_attribute_columns
+from vision_recs.store.items import Items
+from vision_recs.store.layout import Layout, Manifest, ProjectionEntry, ShardEntry, current_bytes
+from vision_recs.store.lock import locked_folder, restore_current
 from vision_recs.store.projections import Projection
-from vision_recs.store.shards import Embedded, read_shard, shard_digests, write_shard
+from vision_recs.store.shards import Embedded, read_images, read_shard_info, shard_problems, write_shard
 from vision_recs.store.staging import Counts, Staging
-from vision_recs.store.store import Store, current_text
+from vision_recs.store.store import Store
 from vision_recs.store.vectors import map_vectors
 from vision_recs.types import EncoderSpec, Vectors
 
 _LEAST_IN_USE = 0.5  # of the vectors of a shard
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The parts of a generation that are finished but not published: its number, counts, shards and digests."""
+    """The parts of a generation that are finished but not published; the fields are those of the manifest."""
 
     generation: int
     counts: Counts
     shards: tuple[ShardEntry, ...]
+    next_position: int
     items_digest: str
     skipped_digest: str
 
@@ -55,235 +61,238 @@ class Writer:
         """Continue from the generation *base*, if there is one."""
         self.layout = layout
         self.base = base
+        self.generation = 1 + (base.generation if base else max(layout.known_generations(), default=0))
         self._shards: dict[str, ShardEntry] = {}
-        self._spare_rows: dict[str, int] = {}
+        self._reusable_rows: dict[str, int] = {}
         self._next_position = 0
-
-    @property
-    def generation(self) -> int:
-        """The number of the generation that comes next."""
-        return self.base.generation + 1 if self.base else 1
+        self._distrusted: set[str] = set()
+        self._trusts_base_items = True
 
     def stage(self) -> Staging:
-        """Begin the items of a generation."""
-        base_items = self.layout.items(self.base.generation) if self.base else None
+        """Begin to collect the items of a generation; damaged items of the last generation are not used."""
+        base_items = None
+        if self.base:
+            base_items = self.layout.items(self.base.generation)
+            problem = digest_problem(base_items, self.base.manifest.items_digest)
+            if problem is not None:
+                log.warning("%s; every image is read again", problem)
+                self._trusts_base_items, base_items = False, None
         return Staging(self.layout.tmp / "items.sqlite", base_items)
 
-    def enter(self, staging: Staging, spec: EncoderSpec) -> None:
-        """Have *staging* use again what is known of the space of *spec*: the last generation and spare shards."""
-        if self.base and self.base.manifest.encoder.fingerprint == spec.fingerprint:
-            staging.reuse_base()
-            self._shards = {shard.name: shard for shard in self.base.manifest.shards}
-            self._next_position = max((shard.first + shard.rows for shard in self._shards.values()), default=0)
+    def use_space(self, staging: Staging, spec: EncoderSpec) -> None:
+        """Have *staging* use the vectors of the space of *spec* again: of the last generation and of other shards."""
+        self._shards, self._next_position = {}, 0
+        if self.base and self.base.manifest.encoder == spec:
+            self._next_position = self.base.manifest.next_position
+            if self._trusts_base_items:
+                self._use_base(staging, self.base.manifest.shards)
         for folder in sorted(self.layout.shards.iterdir()):
-            if folder.name not in self._shards:
-                images = read_shard(folder, spec)
-                self._spare_rows[folder.name] = sum(image.vector is not None for image in images)
-                staging.offer_spare(folder.name, images)
+            if folder.name in self._shards or folder.name in self._distrusted or not folder.is_dir():
+                continue
+            try:
+                info = read_shard_info(folder)
+                if info.space == spec.fingerprint:
+                    staging.add_reusable(folder.name, read_images(folder, info))
+                    self._reusable_rows[folder.name] = info.rows
+            except StoreDamaged as error:
+                self._distrust(folder.name, str(error))
 
-    def recall(self, staging: Staging, digest: bytes) -> bool:
-        """Whether the image with *digest* is settled, by this generation, the last one or a shard on the disk."""
-        if staging.knows(digest):
+    def is_known(self, staging: Staging, digest: bytes) -> bool:
+        """Whether the outcome of the images with *digest* is known: to *staging*, or because a shard has the vector."""
+        if staging.has_outcome(digest):
             return True
-        spare = staging.spare(digest)
-        if spare is None:
-            return False
-        shard, row = spare
-        staging.settle(digest, position=self._first_position(shard, self._spare_rows[shard]) + row)
-        return True
+        while found := staging.reusable(digest):
+            shard, row = found
+            problem = None if shard in self._shards else next(shard_problems(self.layout.shard(shard)), None)
+            if problem is None:
+                staging.set_outcome(digest, position=self._first_position(shard, self._reusable_rows[shard]) + row)
+                return True
+            self._distrust(shard, problem)
+            staging.drop_reusable(shard)
+        return False
 
-    def add_shard(self, staging: Staging, fingerprint: str, embedded: Sequence[Embedded], vectors: Vectors) -> None:
-        """Write what was embedded as a shard, durably, and settle each image; without a vector there is no shard."""
+    def add_shard(self, staging: Staging, space: str, embedded: Sequence[Embedded], vectors: Vectors) -> None:
+        """Write what was embedded as a shard, durably, and record the outcomes; without vectors there is no shard."""
         first = 0
         if len(vectors):
-            with written_to(self.layout.root):
-                name = write_shard(self.layout, fingerprint, embedded, vectors)
+            with disk_errors(self.layout.root):
+                name = write_shard(self.layout, space, embedded, vectors)
                 first = self._first_position(name, len(vectors))
         for image in embedded:
-            position = None if image.vector is None else first + image.vector
-            staging.settle(image.digest, position=position, reason=image.reason, message=image.message)
+            position = None if image.row is None else first + image.row
+            staging.set_outcome(image.digest, position=position, reason=image.reason, message=image.message)
 
     def compact(self, staging: Staging, spec: EncoderSpec) -> None:
-        """Copy what is in use out of shards of which less than half is, so that `visrec gc` can remove them.
+        """Copy the vectors in use out of shards of which less than half is in use, so that `visrec gc` can remove them.
 
-        To be called when every image is settled; the copied vectors get new positions.
+        Call it when every image has an outcome; the copied vectors get new positions.
         """
-        used = np.array(staging.settled(), dtype=np.int64)
+        used = np.array(staging.positions_in_use(), dtype=np.int64)
         for shard in list(self._shards.values()):
-            begin, end = np.searchsorted(used, [shard.first, shard.first + shard.rows])
+            begin, end = np.searchsorted(used, [shard.first_position, shard.stop_position])
             if not 0 < end - begin < _LEAST_IN_USE * shard.rows:
                 continue
-            rows = staging.settled_between(shard.first, shard.first + shard.rows)
-            vectors = map_vectors(self.layout.shard(shard.name), rows=shard.rows, dim=spec.dim)
-            copied = vectors[[position - shard.first for position, *_ in rows]]
+            folder = self.layout.shard(shard.name)
+            rows = staging.vectors_between(shard.first_position, shard.stop_position)
+            vectors = map_vectors(folder, rows=shard.rows, dim=spec.dim)
+            copied = vectors[[position - shard.first_position for position, *_ in rows]]
             embedded = [Embedded(item, image, digest, row) for row, (_, digest, item, image) in enumerate(rows)]
-            with written_to(self.layout.root):
+            with disk_errors(self.layout.root):
                 name = write_shard(self.layout, spec.fingerprint, embedded, copied)
             first = self._first_position(name, len(rows))
             for row, (_, digest, *_) in enumerate(rows):
                 staging.move(digest, first + row)
 
-    def draft(self, staging: Staging, counts: Counts, *, anew: bool = False) -> Draft | None:
-        """Put the finished items in place; unless *anew*, return None where they are those of the last generation."""
+    def draft(self, staging: Staging, counts: Counts, *, force: bool = False) -> Draft | None:
+        """Put the finished items in place; return None where they equal the last generation, unless *force*."""
         shards = tuple(self._shards_in_use(staging.positions()))
         same_shards = self.base is not None and shards == self.base.manifest.shards
-        if self.base and same_shards and not anew and not staging.differs_from_base():
-            self._mend_columns(self.base)
+        if self.base and same_shards and not force and not staging.differs_from_base():
+            self._repair_attributes(self.base)
             return None
-        with written_to(self.layout.root):
+        with disk_errors(self.layout.root):
             items, skipped = self.layout.tmp / "items.sqlite", self.layout.tmp / "skipped.jsonl"
             with skipped.open("w", encoding="utf-8") as file:
                 file.writelines(line + "\n" for line in staging.skipped_lines())
             staging.close()
-            draft = Draft(self.generation, counts, shards, sha256_file(items), sha256_file(skipped))
-            self._withdraw()
-            publish_file(items, self.layout.items(self.generation))
-            publish_file(skipped, self.layout.skipped(self.generation))
-            self._place_columns(self.generation, draft.items_digest)
-        return draft
+            digests = sha256_file(items), sha256_file(skipped)
+            self._place_items(items, skipped, digests[0])
+        return Draft(self.generation, counts, shards, self._next_position, *digests)
 
-    def carry_over(self, base: Store) -> int:
-        """Put the items of *base*, the last generation, in place for the next one too, and return its number."""
-        with written_to(self.layout.root):
-            self._withdraw()
-            for path in (self.layout.items, self.layout.skipped):
-                made = self.layout.tmp / path(self.generation).name
-                shutil.copyfile(path(base.generation), made)
-                publish_file(made, path(self.generation))
-            self._place_columns(self.generation, base.manifest.items_digest)
+    def copy_items(self, base: Store) -> int:
+        """Use the items of *base*, the last generation, for the next one too, and return its number.
+
+        Raises StoreDamaged where a file of *base* was altered: its vectors are about to be read.
+        """
+        for _, problem in _problems(self.layout, base.manifest.shards):
+            raise StoreDamaged(f"{problem}; run `visrec index` again, which embeds its images again")
+        manifest, made = base.manifest, []
+        with disk_errors(self.layout.root):
+            for path, digest in (
+                (self.layout.items, manifest.items_digest),
+                (self.layout.skipped, manifest.skipped_digest),
+            ):
+                copy = self.layout.tmp / path(self.generation).name
+                shutil.copyfile(path(base.generation), copy)
+                if sha256_file(copy) != digest:
+                    raise StoreDamaged(f"{path(base.generation)} was altered; run `visrec index` again")
+                made.append(copy)
+            self._place_items(made[0], made[1], manifest.items_digest)
         return self.generation
 
     def add_projection(self, projection: Projection) -> ProjectionEntry:
-        """Write the file of *projection* durably and return what a manifest says of it."""
+        """Write the file of *projection* durably and return its entry in the manifest."""
         data = projection.to_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        with written_to(self.layout.root):
-            publish_bytes(data, self.layout.projection(digest), self.layout.tmp)
+        with disk_errors(self.layout.root):
+            atomic_write(data, self.layout.projection(digest), self.layout.tmp)
         return ProjectionEntry(digest, projection.dim)
 
-    def publish(self, manifest: Manifest, index: Path | None) -> Store:
+    def publish(self, manifest: Manifest, index: Path | None) -> Manifest:
         """Publish the generation of *manifest*, with the files in the folder *index*, if any, as its index."""
         if index is not None:
             self.place_index(index, self.layout.index_dir(manifest.index_type, manifest.generation))
         data = manifest.to_bytes()
-        text = current_text(manifest.generation, hashlib.sha256(data).hexdigest())
-        with written_to(self.layout.root):
-            publish_bytes(data, self.layout.manifest(manifest.generation), self.layout.tmp)
-            publish_bytes(text.encode(), self.layout.current, self.layout.tmp)
-        return Store(self.layout, manifest)
+        with disk_errors(self.layout.root):
+            atomic_write(data, self.layout.manifest(manifest.generation), self.layout.tmp)
+            atomic_write(current_bytes(manifest.generation, data), self.layout.current, self.layout.tmp)
+        return manifest
 
     def place_index(self, index: Path, target: Path) -> None:
-        """Move the files in the folder *index* to *target*, in place of what is there."""
-        with written_to(self.layout.root):
-            discard(target, self.layout.tmp)
-            publish_folder(index, target)
+        """Move the files in the folder *index* to *target*, which is replaced."""
+        with disk_errors(self.layout.root):
+            atomic_remove(target, self.layout.tmp)
+            atomic_move_folder(index, target)
 
-    def _place_columns(self, generation: int, items_digest: str) -> None:
-        """Write the items of *generation*, which are in place, by column, too."""
-        made = self.layout.tmp / "columns.bin"
+    def skipped_reasons(self, manifest: Manifest) -> dict[str, int]:
+        """Return how many images the generation of *manifest* skipped for each reason, the most frequent first."""
+        with closing(Items(self.layout.items(manifest.generation))) as items:
+            return items.skipped_reasons()
+
+    def _use_base(self, staging: Staging, shards: Sequence[ShardEntry]) -> None:
+        """Have *staging* use the outcomes of the last generation, but for the vectors of damaged shards."""
+        for shard, problem in _problems(self.layout, shards):
+            self._distrust(shard, problem)
+        self._shards = {shard.name: shard for shard in shards if shard.name not in self._distrusted}
+        staging.reuse_base(
+            [(each.first_position, each.stop_position) for each in shards if each.name in self._distrusted]
+        )
+
+    def _distrust(self, shard: str, problem: str) -> None:
+        self._distrusted.add(shard)
+        log.warning("%s; its images are embedded again", problem)
+
+    def _place_items(self, items: Path, skipped: Path, items_digest: str) -> None:
+        """Move the files of the next generation in place, and write its attribute columns."""
+        # a run that died before it published may have left a manifest, which contradicts the files to come
+        self.layout.manifest(self.generation).unlink(missing_ok=True)
+        fsync_path(self.layout.generations)
+        atomic_move_file(items, self.layout.items(self.generation))
+        atomic_move_file(skipped, self.layout.skipped(self.generation))
+        self._place_attributes(self.generation, items_digest)
+
+    def _place_attributes(self, generation: int, items_digest: str) -> None:
+        """Write the attribute columns of *generation*, whose items are in place."""
+        made = self.layout.tmp / "attributes.bin"
         items = self.layout.items(generation)
         try:
-            write_columns(items, made, items_digest=items_digest)
+            write_attribute_columns(items, made, items_digest=items_digest)
         except (TypeError, ValueError) as error:
             raise StoreDamaged(f"{items} cannot be read ({error}); run `visrec verify`") from error
-        publish_file(made, self.layout.columns(generation))
+        atomic_move_file(made, self.layout.attributes(generation))
 
-    def _mend_columns(self, base: Store) -> None:
-        """Write the columns of *base* again where they are gone or cannot be opened."""
+    def _repair_attributes(self, base: Store) -> None:
+        """Write the attribute columns of *base* again where they are gone or cannot be opened."""
         try:
-            Columns(self.layout.columns(base.generation), items_digest=base.manifest.items_digest).check()
+            AttributeColumns(self.layout.attributes(base.generation), items_digest=base.manifest.items_digest).check()
         except (FileNotFoundError, StoreError):
-            with written_to(self.layout.root):
-                self._place_columns(base.generation, base.manifest.items_digest)
-
-    def _withdraw(self) -> None:
-        """Remove the manifest that a run left which died before it published: it contradicts the files to come."""
-        self.layout.manifest(self.generation).unlink(missing_ok=True)
-        flush(self.layout.generations)
+            with disk_errors(self.layout.root):
+                self._place_attributes(base.generation, base.manifest.items_digest)
 
     def _first_position(self, name: str, rows: int) -> int:
-        """Take the shard *name* of *rows* vectors into the generation, and return where it begins."""
+        """Use the shard *name* of *rows* vectors for the generation, and return the position of its first vector."""
         if name not in self._shards:
-            folder = self.layout.shard(name)
-            self._shards[name] = ShardEntry(name, self._next_position, rows, (), shard_digests(folder))
+            self._shards[name] = ShardEntry(name, self._next_position, rows, ())
             self._next_position += rows
-        return self._shards[name].first
+        return self._shards[name].first_position
 
     def _shards_in_use(self, positions: Sequence[int]) -> Iterator[ShardEntry]:
         used = np.asarray(positions, dtype=np.int64)
-        for shard in sorted(self._shards.values(), key=lambda shard: shard.first):
-            begin, end = np.searchsorted(used, [shard.first, shard.first + shard.rows])
+        for shard in sorted(self._shards.values(), key=lambda shard: shard.first_position):
+            begin, end = np.searchsorted(used, [shard.first_position, shard.stop_position])
             if begin < end:
-                yield replace(shard, deleted=_gaps(used[begin:end] - shard.first, shard.rows))
+                yield replace(shard, deleted=_gaps(used[begin:end] - shard.first_position, shard.rows))
+
+
+def _problems(layout: Layout, shards: Sequence[ShardEntry]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each damaged shard of *shards*, and a sentence; every byte is read, by several threads."""
+    with ThreadPoolExecutor() as pool:
+        first_problems = pool.map(lambda shard: next(shard_problems(layout.shard(shard.name)), None), shards)
+        for shard, problem in zip(shards, first_problems, strict=True):
+            if problem is not None:
+                yield shard.name, problem
 
 
 @contextmanager
 def open_writer(path: str | Path) -> Iterator[Writer]:
-    """Hold the lock of the store in the folder *path*, made if it is not there, and yield its Writer.
+    """Hold the lock of the store in the folder *path*, made if it does not exist, and yield its Writer.
 
-    Raises StoreLocked where another process holds it, StoreError where the folder holds something else, cannot be
-    written or runs out of room.
+    Where CURRENT is missing, the newest generation that is whole is published again. Raises StoreLocked where another
+    process holds the lock, StoreError where the folder holds something else, cannot be written or runs out of room.
     """
     layout = Layout(Path(path))
-    _refuse_foreign(layout)
-    is_new = not layout.root.exists()
-    with _locked(layout):
+    with locked_folder(layout):
+        restore_current(layout)
+        base = Store.open(layout.root) if layout.current.exists() else None
         try:
-            _prepare_folders(layout)
-            yield Writer(layout, Store.open(layout.root) if layout.current.exists() else None)
+            yield Writer(layout, base)
         except sqlite3.Error as error:  # a catalog reports its own
             raise StoreError(
                 f"the items of {layout.root} cannot be read or written ({error}); make room, or run `visrec verify`"
             ) from error
-        finally:  # while the lock is held: the moment it is free, the folder may be another's
-            _tidy(layout, is_new=is_new)
-
-
-@contextmanager
-def _locked(layout: Layout) -> Iterator[None]:
-    lock = filelock.FileLock(layout.lock, timeout=0)
-    with written_to(layout.root):
-        layout.root.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise StoreLocked(f"another process is writing to {layout.root}; wait until it is done") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _prepare_folders(layout: Layout) -> None:
-    with written_to(layout.root):
-        if layout.tmp.exists():
-            shutil.rmtree(layout.tmp)  # of a run that was killed
-        layout.make_folders()
-        flush(layout.root.parent)
-
-
-def _tidy(layout: Layout, *, is_new: bool) -> None:
-    shutil.rmtree(layout.tmp, ignore_errors=True)
-    came_of_it = layout.current.exists() or (layout.shards.is_dir() and any(layout.shards.iterdir()))
-    if is_new and not came_of_it:
-        for path in layout.root.iterdir():
-            if path != layout.lock:  # it goes last: a folder without it may be anybody's
-                shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(layout.root, ignore_errors=True)
-
-
-def _refuse_foreign(layout: Layout) -> None:
-    own = {"CURRENT", "LOCK", "tmp", "generations", "items", "columns", "shards", "projections", "indexes", "skipped"}
-    try:
-        names = {entry.name for entry in layout.root.iterdir() if not entry.name.startswith(".")}
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        raise StoreError(f"{layout.root} is a file; name a folder for the index with --store") from None
-    # a folder of which nothing says that it is an index may hold somebody's own `tmp`
-    foreign = names - own if names & {"CURRENT", "LOCK"} else names
-    if foreign:
-        raise StoreError(f"{layout.root} is no index: it holds {min(foreign)!r}; name another folder with --store")
+        finally:
+            if base is not None:
+                base.close()
 
 
 def _gaps(used: np.ndarray[tuple[int], np.dtype[np.int64]], rows: int) -> tuple[tuple[int, int], ...]:

@@ -1,87 +1,115 @@
-"""What filters select among the vectors of a generation: which items match, then which vectors they show."""
+"""What a filter selects among the vectors of a generation: a bitmap, found by a few passes over attribute columns.
+
+First the predicates of the filter are evaluated on whole columns, which says which items match; what a predicate means
+is said in `filters.ast`. Then the vectors of these items are marked.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.filters import AttributeType, Filter
-from vision_recs.filters.tree import And, Missing, Node, Not, Or, Test
-from vision_recs.store.attributes.format import Columns, Group
-from vision_recs.store.attributes.predicates import Mask, passes
+from vision_recs.filters.ast import (
+    OPERATORS,
+    And,
+    Compare,
+    In,
+    IsNull,
+    IsTrue,
+    Node,
+    Not,
+    Or,
+    Predicate,
+    TextMatch,
+    Value,
+)
+from vision_recs.store.attributes.dictionary import Dictionary
+from vision_recs.store.attributes.format import FALSE, NULL, TRUE, AttributeColumns, Group
 from vision_recs.store.items import Items
 
-_BYTES_KEPT = 64 << 20
+Mask: TypeAlias = NDArray[np.bool_]
+
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+"""The arrays of one attribute, by name: see `format`."""
+
+_CACHED_BYTES = 64 << 20
 _FEW = 8  # one vector in so many: their positions, of 8 bytes each, then take no more room than the mask
 
 
-class Selected(NamedTuple):
-    """Which vectors a filter selects, how many, and their positions where they are few; not to be written to."""
+class Bitmap(NamedTuple):
+    """The vectors that a filter selects: a mask by position, how many they are, and their positions where they are few.
+
+    The arrays must not be written to.
+    """
 
     mask: Mask
     total: int
     few: NDArray[np.int64] | None
 
     @classmethod
-    def of(cls, mask: Mask) -> Selected:
-        """Return what *mask* selects; *mask* itself becomes read-only."""
+    def of(cls, mask: Mask) -> Bitmap:
+        """Return the bitmap of *mask*, which becomes read-only."""
         mask.flags.writeable = False
         count = int(np.count_nonzero(mask))
         return cls(mask, count, _positions(mask) if count <= len(mask) // _FEW else None)
 
     @property
     def positions(self) -> NDArray[np.int64]:
-        """The positions that are selected, ascending."""
+        """The selected positions, ascending."""
         return _positions(self.mask) if self.few is None else self.few
 
     @property
     def size(self) -> int:
-        """The bytes that are held."""
+        """The bytes of the arrays."""
         return self.mask.nbytes + (0 if self.few is None else self.few.nbytes)
 
 
-class Masks:
-    """Answers filters from the columns of a generation, or from its items where there are none.
+class FilterBitmaps:
+    """Evaluates filters on the attribute columns of a generation, or on its items where the columns were deleted.
 
-    The answers of late are kept, up to 64 MiB of them. Safe to use from several threads.
+    The bitmaps of recent filters are cached, up to 64 MiB. Safe to use from several threads.
     """
 
-    def __init__(self, items: Items, columns: Columns | None, *, vectors: int, limit: int = _BYTES_KEPT) -> None:
-        """Answer for the positions below *vectors*, and keep at most *limit* bytes, but always the last answer."""
+    def __init__(
+        self, items: Items, columns: AttributeColumns | None, *, vectors: int, limit: int = _CACHED_BYTES
+    ) -> None:
+        """Make bitmaps of *vectors* positions, and cache at most *limit* bytes, but always the last bitmap."""
         self._items = items
         self._columns = columns
         self._vectors = vectors
         self._limit = limit
-        self._kept: OrderedDict[str, Selected] = OrderedDict()
+        self._cache: OrderedDict[str, Bitmap] = OrderedDict()
         self._lock = threading.Lock()
 
     @cached_property
     def attribute_types(self) -> dict[str, AttributeType]:
-        """What the items hold under the name of each attribute; without columns, every item is read."""
+        """The types of the values that the items have under each attribute; without columns, every item is read."""
         return self._items.attribute_types() if self._columns is None else self._columns.attribute_types
 
-    def select(self, where: Filter) -> Selected:
-        """Return what *where* selects.
+    def select(self, where: Filter) -> Bitmap:
+        """Return the bitmap of *where*.
 
-        Raises FilterError where it does not fit `attribute_types`, StoreDamaged and UnknownFormat.
+        Raises FilterError where *where* does not fit `attribute_types`, StoreDamaged and UnknownFormat.
         """
         expression = where.expression or str(where)
         with self._lock:
-            known = self._kept.get(expression)
+            known = self._cache.get(expression)
             if known is not None:
-                self._kept.move_to_end(expression)
+                self._cache.move_to_end(expression)
                 return known
         where.check(self.attribute_types)
-        selected = Selected.of(self._mask(where))
+        selected = Bitmap.of(self._mask(where))
         with self._lock:
-            self._kept[expression] = selected
-            while len(self._kept) > 1 and sum(each.size for each in self._kept.values()) > self._limit:
-                self._kept.popitem(last=False)
+            self._cache[expression] = selected
+            while len(self._cache) > 1 and sum(each.size for each in self._cache.values()) > self._limit:
+                self._cache.popitem(last=False)
         return selected
 
     def _mask(self, where: Filter) -> Mask:
@@ -103,19 +131,19 @@ def _positions(mask: Mask) -> NDArray[np.int64]:
     return positions
 
 
-def _shown(items: Mask, group: Group, columns: Columns) -> NDArray[np.unsignedinteger]:
-    """Return the positions of the vectors that *items* of *group* show."""
+def _shown(items: Mask, group: Group, columns: AttributeColumns) -> NDArray[np.unsignedinteger]:
+    """Return the positions of the vectors that the marked *items* of *group* have."""
     positions = columns.array(group.arrays["positions"])
-    if "counts" not in group.arrays:
+    if "image_counts" not in group.arrays:
         return positions[items]
-    counts = columns.array(group.arrays["counts"])
+    counts = columns.array(group.arrays["image_counts"])
     if counts.sum(dtype=np.uint64) != len(positions):
-        raise ValueError("its rows do not add up")
+        raise ValueError("its image counts do not add up")
     return positions[np.repeat(items, counts)]
 
 
-def _holds(node: Node, group: Group, columns: Columns) -> Mask:
-    """Return, for each item of *group*, whether *node* holds for it, in an array of its own."""
+def _holds(node: Node, group: Group, columns: AttributeColumns) -> Mask:
+    """Return, for each item of *group*, whether *node* holds for it, as a new array."""
     match node:
         case And(parts):
             mask = _holds(parts[0], group, columns)
@@ -133,10 +161,110 @@ def _holds(node: Node, group: Group, columns: Columns) -> Mask:
             return _test(node, group, columns)
 
 
-def _test(test: Test, group: Group, columns: Columns) -> Mask:
-    mask = np.full(group.items, isinstance(test, Missing))
+def _test(test: Predicate, group: Group, columns: AttributeColumns) -> Mask:
+    mask = np.full(group.items, isinstance(test, IsNull))
     extents = group.attributes.get(test.name.text)
     if extents is not None:
         arrays = {name: columns.array(extent) for name, extent in extents.items()}
-        mask[arrays.get("items", slice(None))] = passes(test, arrays)
+        mask[arrays.get("items", slice(None))] = _passes(test, arrays)
     return mask
+
+
+def _passes(test: Predicate, arrays: Arrays) -> Mask:
+    """Return which values of the column *arrays* pass *test*, as a new array."""
+    match test:
+        case IsNull():
+            return _of_kind(NULL, arrays)
+        case IsTrue():
+            return _of_kind(TRUE, arrays)
+        case Compare(_, operator, value):
+            return _compared(operator, value, arrays)
+        case In(_, values):
+            return _member(values, arrays)
+        case TextMatch(_, method, value):
+            return _with_part(method, str(value.value), arrays)
+
+
+def _compared(operator: str, value: Value, arrays: Arrays) -> Mask:
+    match value.value:
+        case bool():
+            return _of_kind(TRUE if value.value else FALSE, arrays)
+        case str():
+            return _coded(_dictionary(arrays).find(operator, value.value), arrays)
+        case _:
+            return _compared_number(operator, value.value, arrays)
+
+
+def _compared_number(operator: str, value: float, arrays: Arrays) -> Mask:
+    if "numbers" not in arrays:
+        return _none(arrays)
+    mask = _compared_floats(operator, value, arrays["numbers"])
+    if "int64_places" in arrays:
+        compare = OPERATORS[operator]
+        mask[arrays["int64_places"]] = [compare(number, value) for number in arrays["int64_values"].tolist()]
+    return mask
+
+
+def _compared_floats(operator: str, value: float, numbers: NDArray[np.float64]) -> Mask:
+    """Compare exactly, as Python does: a whole number is not rounded to a float64."""
+    nearest = float(value)
+    if nearest == value:
+        return np.asarray(OPERATORS[operator](numbers, nearest))
+    if operator == "==":
+        return np.zeros(len(numbers), dtype=np.bool_)
+    # no float64 lies between *value* and the nearest float64, which is either below *value* or above it
+    if operator[0] == "<":
+        return numbers < nearest if nearest > value else numbers <= nearest
+    return numbers >= nearest if nearest > value else numbers > nearest
+
+
+def _member(values: Sequence[Value], arrays: Arrays) -> Mask:
+    mask = _none(arrays)
+    for word in (True, False):
+        if any(value.value is word for value in values):
+            mask |= _of_kind(TRUE if word else FALSE, arrays)
+    texts = [value.value for value in values if isinstance(value.value, str)]
+    if texts and "codes" in arrays:
+        dictionary = _dictionary(arrays)
+        codes = [number + 1 for text in texts for number in dictionary.find("==", text)]
+        mask |= np.isin(arrays["codes"], np.array(codes, dtype=arrays["codes"].dtype))
+    numbers = {value.value for value in values if value.type is AttributeType.NUMBER}
+    if numbers and "numbers" in arrays:
+        floats = [float(number) for number in numbers if float(number) == number]
+        mask |= np.isin(arrays["numbers"], floats)
+        if "int64_places" in arrays:
+            mask[arrays["int64_places"]] = [number in numbers for number in arrays["int64_values"].tolist()]
+    return mask
+
+
+def _with_part(method: str, part: str, arrays: Arrays) -> Mask:
+    dictionary = _dictionary(arrays)
+    if method == "startswith" or not part:
+        return _coded(dictionary.beginning(part), arrays)
+    if "codes" not in arrays:
+        return _none(arrays)
+    found = dictionary.ending(part) if method == "endswith" else dictionary.containing(part)
+    return np.concatenate([[False], found])[arrays["codes"]]
+
+
+def _coded(found: range, arrays: Arrays) -> Mask:
+    """Return which values are one of the texts whose numbers are *found*."""
+    if not found:
+        return _none(arrays)
+    codes = arrays["codes"]
+    mask: Mask = codes == found.stop if len(found) == 1 else (codes > found.start) & (codes <= found.stop)
+    return mask
+
+
+def _of_kind(kind: int, arrays: Arrays) -> Mask:
+    mask: Mask = arrays["kinds"] == kind
+    return mask
+
+
+def _dictionary(arrays: Arrays) -> Dictionary:
+    nothing = np.empty(0, dtype=np.uint8)
+    return Dictionary(arrays.get("dictionary", nothing), arrays.get("dictionary_ends", nothing))
+
+
+def _none(arrays: Arrays) -> Mask:
+    return np.zeros(len(arrays["kinds"]), dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""The distinct texts of an attribute, ascending, in one array of bytes: found by bisection, or searched all at once."""
+"""The distinct texts of an attribute, ascending, in one array of bytes: searched by bisection, or all at once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_SAMPLE = 65_536  # bytes that tell which ones are rare
+_SAMPLE = 65_536  # bytes: enough to estimate which byte values are rare
 
 
 class Dictionary:
-    """Texts in UTF-8, whose order by byte is their order by code point."""
+    """Texts in UTF-8; their order by byte is their order by code point."""
 
     def __init__(self, texts: NDArray[np.uint8], ends: NDArray[Any]) -> None:
-        """Take the texts one after the other, and where each ends."""
+        """Use the bytes *texts*, one text after the other, and *ends*, where each text ends."""
         self._texts = texts
         self._ends = ends
 
@@ -29,7 +29,7 @@ class Dictionary:
         return self._texts[start : int(self._ends[number])].tobytes()
 
     def find(self, operator: str, text: str) -> range:
-        """Return the numbers of the texts that stand to *text* as *operator* says: == < <= > or >=."""
+        """Return the numbers of the texts t for which `t operator text` holds; *operator* is == < <= > or >=."""
         sought = text.encode()
         first = bisect_left(range(len(self)), sought, key=self.text)
         after = first + (first < len(self) and self.text(first) == sought)
@@ -58,7 +58,7 @@ class Dictionary:
         return self._marked(found)
 
     def containing(self, part: str) -> NDArray[np.bool_]:
-        """Return which texts contain *part*, that is not empty."""
+        """Return which texts contain *part*, which must not be empty."""
         sought = part.encode()
         starts = self._occurrences(sought)
         numbers = np.searchsorted(self._ends, starts, side="right")
@@ -66,7 +66,7 @@ class Dictionary:
         return self._marked(numbers[within])
 
     def _occurrences(self, sought: bytes) -> NDArray[np.int64]:
-        """Return where in all texts the bytes *sought* begin, found by the rarest of them."""
+        """Return where the bytes *sought* begin in the bytes of all texts; the rarest byte is looked for first."""
         common = np.bincount(self._texts[:_SAMPLE], minlength=256)
         rarest, *others = sorted(range(len(sought)), key=lambda place: common[sought[place]])
         places = len(self._texts) - len(sought) + 1

@@ -1,26 +1,29 @@
 """The attributes of a generation by column, memory-mapped: a filter becomes a few passes over arrays.
 
-`columns/000007.bin` is derived from `items/000007.sqlite` and may be deleted at any time; filters then ask SQLite, and
-the next `visrec index` writes it again. It holds little-endian arrays, each at a multiple of 64 bytes; then the footer,
-a JSON object; then 48 bytes: the footer's length (unsigned, 8 bytes), its SHA-256 and `visrec C`.
+`attributes/000007.bin` is derived from `items/000007.sqlite` and may be deleted at any time: filters then read the
+items from SQLite, and the next `visrec index` writes the file again. The file holds little-endian arrays, each at a
+multiple of 64 bytes; then the footer, a JSON object; then 48 bytes: the length of the footer (unsigned, 8 bytes), its
+SHA-256 (32 bytes) and `visrec A`.
 
-The footer has `format`, `items` (the SHA-256 of the items file), `data` (that of all before the footer), `types` (for
-each attribute the sum of what the items hold: 1 text, 2 numbers, 4 true or false) and `groups`. Items are numbered in
-the order of their ids, and each group has the next `items` of them, `arrays` and `attributes`. An array is given as its
-type in NumPy's words, its offset and its length:
+The footer has `format`, `items_digest` (the SHA-256 of the items file), `data_digest` (the SHA-256 of all bytes before
+the footer), `types` (for each attribute the sum of the types of its values: 1 text, 2 number, 4 true or false) and
+`groups`. Items are ordered by id, and each group holds the next `items` of them, `arrays` and `attributes`. An array is
+written as [type in the notation of NumPy, offset, length]. The arrays of a group are:
 
-positions      where the vectors of the rows of the group are, item by item, for each item by ordinal
-counts         how many rows each item has; left out where all have one
+positions         the positions of the vectors of the images of the group, item by item, for each item by ordinal
+image_counts      how many images each item has; left out where every item has one
 
-and for each attribute that is not null in the whole group:
+and, for each attribute that is not null in the whole group:
 
-items          the items of the group in which it is not null, ascending, of which the arrays below tell; left out
-               where they tell of all items
-kinds          0 null, 1 text, 2 number, 3 false, 4 true, 5 what is no attribute, as a list
-codes          0 for what is no text, else the number of the text in the dictionary, counted from 1
-texts, ends    the dictionary: texts in UTF-8, ascending by byte, one after the other, and where each ends
-numbers        float64, NaN for what is no number
-large, exact   whole numbers that float64 does not hold exactly: their places in `numbers`, and themselves as int64
+items             the items of the group in which the attribute is not null, ascending; the arrays below then have one
+                  value for each of these items. Left out where they have one value for each item of the group
+kinds             0 null, 1 text, 2 number, 3 false, 4 true, 5 not a valid attribute, for example a list
+codes             the number of the text in the dictionary, counted from 1; 0 for a value that is not a text
+dictionary        the distinct texts in UTF-8, ascending by byte, one after the other
+dictionary_ends   where each text of the dictionary ends
+numbers           float64; NaN for a value that is not a number
+int64_places      the places in `numbers` of the whole numbers that float64 cannot represent
+int64_values      these whole numbers
 """
 
 from __future__ import annotations
@@ -38,11 +41,11 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, UnknownFormat
 
-if TYPE_CHECKING:  # the columns are opened with the store, the language of filters is loaded by the first filter
+if TYPE_CHECKING:  # the file is opened with the store; the first filter loads the language of filters
     from vision_recs.filters import AttributeType
 
 FORMAT = 1
-MAGIC = b"visrec C"
+MAGIC = b"visrec A"
 ALIGNMENT = 64
 TRAILER = 8 + 32 + len(MAGIC)
 
@@ -55,20 +58,20 @@ Extent: TypeAlias = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Some of the items: where the vectors of their rows are, and their attributes, array by array."""
+    """Some of the items: the arrays of the group, and of each attribute by its name."""
 
     items: int
     arrays: Mapping[str, Extent]
     attributes: Mapping[str, Mapping[str, Extent]] = field(default_factory=dict)
 
 
-class Columns:
-    """The columns of one generation."""
+class AttributeColumns:
+    """The attribute columns of one generation."""
 
     def __init__(self, path: Path, *, items_digest: str) -> None:
-        """Map *path*, which was made from the items of *items_digest*; what it holds is read when it is asked for.
+        """Map *path*, which must have been made from the items file of the SHA-256 *items_digest*.
 
-        Raises FileNotFoundError, or StoreDamaged where it cannot be opened.
+        The content is read when it is used. Raises FileNotFoundError, or StoreDamaged where the file cannot be opened.
         """
         self._path = path
         self._items_digest = items_digest
@@ -80,23 +83,23 @@ class Columns:
             raise self.damage(error) from error
 
     def check(self) -> None:
-        """Make sure that the file is whole and of the right items; the arrays themselves are not read."""
+        """Raise StoreDamaged where the file was cut off or made from other items; the arrays are not read."""
         _ = self._footer
 
     def damage(self, why: object) -> StoreDamaged:
-        """Return the error for a file that holds what it must not."""
+        """Return the error for a file that is damaged; *why* says how."""
         return StoreDamaged(f"{self._path} cannot be used ({why}); delete it, or write it again with `visrec index`")
 
     @cached_property
     def attribute_types(self) -> dict[str, AttributeType]:
-        """What the items hold under each name; raises StoreDamaged or UnknownFormat, as all that reads does."""
+        """The types of the values of each attribute; raises StoreDamaged or UnknownFormat, as every access does."""
         from vision_recs.filters import AttributeType
 
         return {name: AttributeType(held) for name, held in self._footer["types"].items()}
 
     @cached_property
     def groups(self) -> list[Group]:
-        """All items, a group at a time."""
+        """All items, group by group."""
         return [Group(**group) for group in self._footer["groups"]]
 
     def array(self, extent: Sequence[Any]) -> NDArray[Any]:
@@ -107,7 +110,7 @@ class Columns:
     def problems(self) -> Iterator[str]:
         """Yield a sentence where a byte of the file was altered."""
         try:
-            expected = self._footer["data"]
+            expected = self._footer["data_digest"]
         except (StoreDamaged, UnknownFormat) as error:
             yield str(error)
             return
@@ -133,6 +136,6 @@ class Columns:
         footer: dict[str, Any] = json.loads(text)
         if footer["format"] != FORMAT:
             raise UnknownFormat(f"{self._path} was written by a newer visrec; upgrade visrec, or delete the file")
-        if footer["items"] != self._items_digest:
+        if footer["items_digest"] != self._items_digest:
             raise self.damage("it was made from other items")
         return footer

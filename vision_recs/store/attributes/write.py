@@ -1,4 +1,4 @@
-"""Writing the columns of a generation from its items; the format is described in `columns`."""
+"""Writing the attribute columns of a generation from its items; the format is described in `format`."""
 
 from __future__ import annotations
 
@@ -14,67 +14,68 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.store.attributes.build import Column, narrow
+from vision_recs.store.attributes.build import ColumnBuilder, narrow
 from vision_recs.store.attributes.format import ALIGNMENT, FORMAT, MAGIC, Extent
 
-_GROUP = 1 << 17  # items, of which the distinct texts are in memory together
-_BATCH = 1 << 12  # items that are taken apart at once
+_GROUP = 1 << 17  # items: their distinct texts are in memory together
+_BATCH = 1 << 12  # items whose JSON is parsed at once
 
 
-def write_columns(items: Path, target: Path, *, items_digest: str) -> None:
-    """Write the columns of the items file *items*, whose SHA-256 is *items_digest*, to *target*, in bounded memory.
+def write_attribute_columns(items: Path, target: Path, *, items_digest: str) -> None:
+    """Write the attribute columns of the items file *items*, whose SHA-256 is *items_digest*, to the file *target*.
 
-    It is not flushed to the disk. Raises sqlite3.Error, ValueError or TypeError where *items* is no such file.
+    The memory is bounded. The file is not flushed to the disk. Raises sqlite3.Error, ValueError or TypeError where
+    *items* is damaged.
     """
     types: dict[str, int] = {}
     uri = f"{items.absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(uri, uri=True)) as connection, target.open("wb") as file:
         output = _Output(file)
         groups = list(_groups(connection, output, types))
-        output.finish({"format": FORMAT, "items": items_digest, "types": types, "groups": groups})
+        output.finish({"format": FORMAT, "items_digest": items_digest, "types": types, "groups": groups})
 
 
 def _groups(connection: sqlite3.Connection, output: _Output, types: dict[str, int]) -> Iterator[dict[str, Any]]:
-    """Write the items, and yield what the footer says of each group of them; add to *types* what they hold."""
-    texts = _values(connection, "SELECT attributes FROM items ORDER BY id")
-    counts = _values(connection, "SELECT count(*) FROM rows GROUP BY id ORDER BY id")
-    positions = _values(connection, "SELECT position FROM rows ORDER BY id, ordinal")
+    """Write the items, and yield the footer's entry of each group of items; add the types of the values to *types*."""
+    texts = _values(connection, "SELECT attributes FROM items ORDER BY item_id")
+    counts = _values(connection, "SELECT count(*) FROM images GROUP BY item_id ORDER BY item_id")
+    positions = _values(connection, "SELECT position FROM images ORDER BY item_id, ordinal")
     while group := list(islice(counts, _GROUP)):
-        rows = {"positions": narrow(np.fromiter(islice(positions, sum(group)), np.int64))}
-        if len(rows["positions"]) > len(group):
-            rows["counts"] = narrow(np.array(group))
+        arrays = {"positions": narrow(np.fromiter(islice(positions, sum(group)), np.int64))}
+        if len(arrays["positions"]) > len(group):
+            arrays["image_counts"] = narrow(np.array(group))
         columns = _columns(islice(texts, len(group)))
         attributes: dict[str, dict[str, Extent]] = {}
         for name, column in columns.items():
             types[name] = types.get(name, 0) | column.held.value
-            if arrays := column.arrays(len(group)):
-                attributes[name] = output.write_all(arrays)
-        yield {"items": len(group), "arrays": output.write_all(rows), "attributes": attributes}
+            if of_attribute := column.arrays(len(group)):
+                attributes[name] = output.write_all(of_attribute)
+        yield {"items": len(group), "arrays": output.write_all(arrays), "attributes": attributes}
 
 
 def _values(connection: sqlite3.Connection, query: str) -> Iterator[Any]:
     return chain.from_iterable(connection.execute(query))
 
 
-def _columns(texts: Iterator[str]) -> Mapping[str, Column]:
+def _columns(texts: Iterator[str]) -> Mapping[str, ColumnBuilder]:
     """Return the attributes of the items whose JSON is *texts*, by name."""
-    columns: dict[str, Column] = {}
+    columns: dict[str, ColumnBuilder] = {}
     first = 0
     while batch := list(islice(texts, _BATCH)):
         items: list[dict[str, Any]] = json.loads(f"[{','.join(batch)}]")
-        of_names: dict[tuple[str, ...], list[int]] = {}  # most items have the same names, and so make a rectangle
+        of_names: dict[tuple[str, ...], list[int]] = {}  # most items have the same names, and make a rectangle
         for number, attributes in enumerate(items):
             of_names.setdefault(tuple(attributes), []).append(number)
         for names, numbers in of_names.items():
             rectangle = zip(*(items[number].values() for number in numbers), strict=True)
             for name, values in zip(names, rectangle, strict=True):
-                columns.setdefault(name, Column()).add(np.array(numbers) + first, values)
+                columns.setdefault(name, ColumnBuilder()).add(np.array(numbers) + first, values)
         first += len(items)
     return columns
 
 
 class _Output:
-    """A file of columns as it grows."""
+    """A file of attribute columns while it is written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -85,7 +86,7 @@ class _Output:
         return {name: self._write_array(array) for name, array in arrays.items()}
 
     def finish(self, footer: Mapping[str, Any]) -> None:
-        text = json.dumps({**footer, "data": self._digest.hexdigest()}, separators=(",", ":")).encode()
+        text = json.dumps({**footer, "data_digest": self._digest.hexdigest()}, separators=(",", ":")).encode()
         self._write(text + len(text).to_bytes(8, "little") + hashlib.sha256(text).digest() + MAGIC)
 
     def _write_array(self, array: NDArray[Any]) -> Extent:

@@ -14,8 +14,8 @@ import vision_recs
 from vision_recs.errors import FilterError, StoreDamaged, StoreError, UnknownFormat
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.jobs import verify
-from vision_recs.store import Selection, Store, collect
-from vision_recs.store.attributes.bitmaps import Masks
+from vision_recs.store import FilteredStore, Store, garbage_collect
+from vision_recs.store.attributes.bitmaps import FilterBitmaps
 from vision_recs.types import Item
 
 CHEAP = Filter.parse("price < 3")
@@ -37,13 +37,13 @@ def store(shop, tmp_path):
 
 
 def columns_of(store, generation=1):
-    return store / "columns" / f"{generation:06d}.bin"
+    return store / "attributes" / f"{generation:06d}.bin"
 
 
 def images(store, expression):
     """Return the images of the vectors that *expression* selects, by their first row."""
     opened = Store.open(store) if not isinstance(store, Store) else store
-    positions = Selection(opened, Filter.parse(expression)).positions()
+    positions = FilteredStore(opened, Filter.parse(expression)).positions()
     return sorted(rows[0].image for rows in opened.items.rows(positions.tolist(), 1).values())
 
 
@@ -71,12 +71,12 @@ def test_without_columns_it_selects_the_same(store, expression, expected):
     assert Store.open(store).attribute_types() == {
         "price": AttributeType.NUMBER | AttributeType.TEXT,
         "color": AttributeType.TEXT,
-        "sale": AttributeType.TRUTH,
+        "sale": AttributeType.BOOLEAN,
     }
 
 
 def test_the_mask_covers_every_position_and_the_positions_are_those_it_marks(store):
-    selection = Selection(Store.open(store), CHEAP)
+    selection = FilteredStore(Store.open(store), CHEAP)
     assert selection.mask().shape == (11,)
     assert selection.mask().dtype == np.bool_
     assert selection.positions().dtype == np.int64
@@ -93,14 +93,14 @@ def test_deleted_vectors_are_never_selected(store, shop):
     index(shop, store)
     opened = Store.open(store)
     for expression in ("price >= 0", "not sale", "price is null or price is not null"):
-        chosen = Selection(opened, Filter.parse(expression)).positions().tolist()
+        chosen = FilteredStore(opened, Filter.parse(expression)).positions().tolist()
         assert set(chosen) <= set(opened.positions().tolist())
     assert images(store, "price <= 4") == ["0.png", "2.png", "3.png"]
 
 
 def test_a_selection_is_a_source_of_the_vectors_and_of_the_rows_that_match(store):
     opened = Store.open(store)
-    selection = Selection(opened, Filter.parse("price == 100 or price == 8"))
+    selection = FilteredStore(opened, Filter.parse("price == 100 or price == 8"))
     assert (selection.fingerprint, selection.generation, selection.dim) == (opened.fingerprint, 1, 12)
     positions = selection.positions()
     assert selection.vectors(positions).tolist() == opened.vectors(positions).tolist()
@@ -136,9 +136,9 @@ def test_a_reader_keeps_its_columns_while_they_are_collected(store, shop, monkey
     monkeypatch.setattr("vision_recs.store.items.Items.positions_where", None)
     shop.items["item001"].attributes["price"] = 50
     index(shop, store)
-    collect(store)
-    assert sorted(path.name for path in (store / "columns").iterdir()) == ["000002.bin"]
-    assert images(opened.store, "price < 3") == ["0.png", "1.png", "2.png"]
+    garbage_collect(store)
+    assert sorted(path.name for path in (store / "attributes").iterdir()) == ["000002.bin"]
+    assert images(opened.items, "price < 3") == ["0.png", "1.png", "2.png"]
     assert images(store, "price < 3") == ["0.png", "2.png"]
 
 
@@ -146,7 +146,7 @@ def test_a_store_opened_for_one_query_answers_from_its_items_when_its_columns_we
     opened = Store.open(store)
     shop.items["item001"].attributes["price"] = 50
     index(shop, store)
-    collect(store)
+    garbage_collect(store)
     assert images(opened, "price < 3") == ["0.png", "1.png", "2.png"]
 
 
@@ -202,11 +202,11 @@ def test_whoever_filters_by_damaged_columns_gets_an_answer_or_one_sentence(store
     assert refused > 50
 
 
-def test_rows_that_do_not_add_up_are_damage(store):
+def test_image_counts_that_do_not_add_up_are_damage(store):
     path = columns_of(store)
     path.write_bytes(path.read_bytes().replace(bytes([1] * 10 + [3, 2]), bytes([1] * 10 + [3, 200])))
     with pytest.raises(
-        StoreDamaged, match=r"000001\.bin cannot be used \(its rows do not add up\); delete it, or write"
+        StoreDamaged, match=r"000001\.bin cannot be used \(its image counts do not add up\); delete it, or write"
     ):
         Store.open(store).mask(CHEAP)
 
@@ -255,7 +255,7 @@ def test_columns_that_cannot_be_written_are_a_sentence_and_leave_the_old_generat
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vision_recs.store.writer.write_columns", full)
+    monkeypatch.setattr("vision_recs.store.writer.write_attribute_columns", full)
     with pytest.raises(StoreError, match="cannot be written"):
         index(shop, store)
     assert snapshot(store).items() >= before.items()
@@ -286,7 +286,7 @@ def test_what_was_asked_of_late_is_kept_and_what_does_not_fit_is_not(store):
     opened = Store.open(store)
     assert opened.mask(CHEAP) is opened.mask(Filter.parse("price < 3"))
     assert opened.select(CHEAP).tolist() == opened.select(CHEAP).tolist()
-    masks = Masks(opened.items, None, vectors=1000, limit=3000)
+    masks = FilterBitmaps(opened.items, None, vectors=1000, limit=3000)
     first = masks.select(CHEAP)
     masks.select(Filter.parse("price < 4"))
     assert masks.select(CHEAP) is first
@@ -300,7 +300,7 @@ def test_what_was_asked_of_late_is_kept_and_what_does_not_fit_is_not(store):
 
 
 def test_one_answer_is_kept_however_large_it_is(store):
-    masks = Masks(Store.open(store).items, None, vectors=1000, limit=1)
+    masks = FilterBitmaps(Store.open(store).items, None, vectors=1000, limit=1)
     assert masks.select(CHEAP) is masks.select(CHEAP)
 
 
@@ -326,7 +326,7 @@ def test_filters_may_be_asked_in_threads(store):
 def test_the_file_is_as_it_is_documented(store):
     """Read it without any of our code."""
     data = columns_of(store).read_bytes()
-    assert data.endswith(b"visrec C")
+    assert data.endswith(b"visrec A")
     length = int.from_bytes(data[-48:-40], "little")
     footer = json.loads(data[-48 - length : -48])
 
@@ -338,14 +338,14 @@ def test_the_file_is_as_it_is_documented(store):
     assert footer["types"] == {"price": 3, "color": 1, "sale": 4}
     (group,) = footer["groups"]
     assert group["items"] == 12
-    assert array(group["arrays"]["counts"]).tolist() == [1] * 10 + [3, 2]
+    assert array(group["arrays"]["image_counts"]).tolist() == [1] * 10 + [3, 2]
     assert array(group["arrays"]["positions"]).tolist() == [*range(10), 1, 8, 10, 8, 9]
     price = {name: array(extent) for name, extent in group["attributes"]["price"].items()}
     assert price["kinds"].tolist() == [2] * 11 + [1]
     assert price["numbers"][:11].tolist() == [*range(10), 100]
     assert np.isnan(price["numbers"][11])
     assert price["codes"].tolist() == [0] * 11 + [1]
-    assert (price["texts"].tobytes(), price["ends"].tolist()) == (b"on request", [10])
+    assert (price["dictionary"].tobytes(), price["dictionary_ends"].tolist()) == (b"on request", [10])
     color = {name: array(extent) for name, extent in group["attributes"]["color"].items()}
     assert (color["items"].tolist(), color["kinds"].tolist(), color["codes"].tolist()) == ([10], [1], [1])
     sale = {name: array(extent).tolist() for name, extent in group["attributes"]["sale"].items()}

@@ -1,0 +1,95 @@
+"""Files that are there whole or not at all, whatever happens to the process or the power.
+
+The order is always: write under `tmp/`, flush to the disk, rename into place, flush the folder that holds the name.
+What is removed goes the other way: it is renamed into `tmp/`, then deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vision_recs.errors import StoreError
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of the bytes of *path*, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_problem(path: Path, digest: str) -> str | None:
+    """Return a sentence where the file *path* is missing or does not have the SHA-256 *digest*, else None."""
+    try:
+        found = sha256_file(path)
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    if found != digest:
+        return f"{path} was altered: its SHA-256 is {found[:16]}..., not {digest[:16]}..."
+    return None
+
+
+def fsync_path(path: Path) -> None:
+    """Return when the disk holds what was written to the file or folder *path*."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def atomic_move_file(made: Path, target: Path) -> None:
+    """Move the finished file *made* to *target*, durably and at once."""
+    fsync_path(made)
+    made.replace(target)
+    fsync_path(target.parent)
+
+
+def atomic_write(data: bytes, target: Path, tmp: Path) -> None:
+    """Write *data* to *target*, durably and at once; *tmp* is a folder on the same file system."""
+    made = tmp / target.name
+    made.write_bytes(data)
+    atomic_move_file(made, target)
+
+
+def atomic_move_folder(made: Path, target: Path) -> None:
+    """Move the finished folder *made* to *target*, durably and at once; *target* must not exist."""
+    for path in made.iterdir():
+        fsync_path(path)
+    fsync_path(made)
+    made.rename(target)
+    fsync_path(target.parent)
+
+
+def atomic_remove(path: Path, tmp: Path) -> None:
+    """Remove the file or folder *path* at once, if it exists; *tmp* is a folder on the same file system.
+
+    A folder that is deleted in place exists in part for a while, or for good if the process is killed.
+    """
+    with tempfile.TemporaryDirectory(dir=tmp) as folder, suppress(FileNotFoundError):
+        path.rename(Path(folder) / path.name)
+
+
+def make_durable_folder(folder: Path) -> None:
+    """Create *folder* and the folders above it, as far as they do not exist, and have the disk hold their names."""
+    changed = [folder, folder.parent]
+    while not changed[-1].exists() and changed[-1] != changed[-1].parent:
+        changed.append(changed[-1].parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in changed:
+        fsync_path(path)
+
+
+@contextmanager
+def disk_errors(root: Path) -> Iterator[None]:
+    """Raise StoreError where the disk refuses what is written to the store in *root*: no room, no permission."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{root} cannot be written ({error.strerror or error}); make room or mend its permissions, then run again"
+        ) from error
