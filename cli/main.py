@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
 
 import typer
@@ -15,7 +14,7 @@ import typer
 from vision_recs import __version__
 from vision_recs.errors import VisionRecsError
 
-from .streams import prepare_streams
+from .streams import OutputError, abandon_stdout, prepare_streams
 
 COMMANDS = (
     "index",
@@ -72,39 +71,38 @@ def _root(
 def main() -> None:
     """Run the program; the exit status is 0 for done, 1 for what cannot be done, 2 for wrong usage."""
     prepare_streams()
-    try:
-        status = _run()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        status = 1  # the reader left, as `head` does
-    except OSError as error:
-        typer.echo(f"visrec: {_reason(error)}", err=True)
-        status = 1
-    with suppress(OSError):  # what could not be written is not to be tried again at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    _leave(status)
-
-
-def _reason(error: OSError) -> str:
-    """Return a sentence for *error*, which no library turned into one of its own."""
-    try:
-        sys.stdout.flush()
-    except OSError as of_output:
-        return f"the output cannot be written ({of_output.strerror})"
-    return f"{error.filename or 'a file'} cannot be read or written ({error.strerror or error})"
+    _leave(_run())
 
 
 def _run() -> int:
     try:
-        program(sys.argv[1:])()
-    except SystemExit as done:
-        return done.code if isinstance(done.code, int) else int(done.code is not None)
+        status = _status_of(program(sys.argv[1:]))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon_stdout()  # the reader left, as `head` does
+        return 1
+    except OutputError as error:
+        abandon_stdout()
+        typer.echo(f"visrec: {error}", err=True)
+        return 1
     except VisionRecsError as error:
         typer.echo(f"visrec: {error}", err=True)
+        return 1
+    except OSError as error:  # one that the library did not turn into a sentence of its own
+        place = "a file" if error.filename is None else error.filename
+        typer.echo(f"visrec: {place} cannot be read or written ({error.strerror or error})", err=True)
         return 1
     except KeyboardInterrupt:
         typer.echo("visrec: stopped; run the same command again to go on", err=True)
         return 130
+    return status
+
+
+def _status_of(app: typer.Typer) -> int:
+    try:
+        app()
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
     return 0
 
 

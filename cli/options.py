@@ -75,13 +75,14 @@ ItemPerFolder: TypeAlias = Annotated[
 ]
 
 
+_TOO_LARGE = 1e9  # of any unit
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 
 
 def size_of(text: str) -> int:
     """Return the bytes of *text*, a number with kB, MB, GB or TB (or KiB, ...); raises BadParameter."""
     found = _SIZE.fullmatch(text.strip())
-    if found is None or not float(found[1]):
+    if found is None or not 0 < float(found[1]) < _TOO_LARGE:
         raise typer.BadParameter(f"{text!r} is not a size; write 500MB or 4GB")
     step = 1024 if "i" in text.lower() else 1000
     return int(float(found[1]) * step ** " kmgt".index(found[2].lower() or " "))

@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+from io import TextIOWrapper
+
+from vision_recs.errors import VisionRecsError
+
+
+class OutputError(VisionRecsError):
+    """What was to be printed cannot be written to stdout."""
 
 
 def prepare_streams() -> None:
@@ -13,36 +19,60 @@ def prepare_streams() -> None:
 
     A stream that is closed becomes one that fails: otherwise the next file that is opened gets its number, and a
     library that prints would write into that file. Bytes of a name that are not text are shown as escapes. What
-    cannot be written to stderr is lost, and the work goes on.
+    cannot be written to stdout raises OutputError; what cannot be written to stderr is lost, and the work goes on.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDONLY)  # gets the lowest free number, which is this one
-    if sys.stdout is None:
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115 - a number, open to the end
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] - these are text files
-    sys.stderr = _Lossy(sys.stderr)  # type: ignore[assignment] - it does what a text file does
+    sys.stdout = _Stdout(sys.stdout, 1)
+    sys.stderr = _Stderr(sys.stderr, 2)
 
 
-class _Lossy:
-    """A text file of which what cannot be written is lost."""
+def abandon_stdout() -> None:
+    """Have what could not be written not be tried again at the end of the process."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
 
+class _Stream(TextIOWrapper):
+    def __init__(self, before: object, number: int) -> None:
+        if isinstance(before, TextIOWrapper):
+            encoding, is_direct, by_line = before.encoding, before.write_through, before.line_buffering
+            buffer = before.detach()
+        else:
+            encoding, is_direct, by_line = "utf-8", False, False
+            buffer = open(number, "wb", closefd=False)  # noqa: SIM115 - a number, open to the end
+        super().__init__(buffer, encoding, "backslashreplace", line_buffering=by_line, write_through=is_direct)
+
+
+class _Stdout(_Stream):
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise _failure(error) from error
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise _failure(error) from error
+
+
+class _Stderr(_Stream):
     def write(self, text: str) -> int:
         with suppress(OSError):
-            self._file.write(text)
+            super().write(text)
         return len(text)
 
     def flush(self) -> None:
         with suppress(OSError):
-            self._file.flush()
+            super().flush()
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._file, name)
+
+def _failure(error: OSError) -> Exception:
+    if isinstance(error, BrokenPipeError):  # the reader left, as `head` does
+        return error
+    return OutputError(f"the output cannot be written ({error.strerror})")

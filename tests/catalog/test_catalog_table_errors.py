@@ -97,7 +97,7 @@ def test_a_csv_is_refused_where_it_is_wrong(refused, content, line, column, mess
         ('[{"id": 1}]\n', 1, None, "a JSON list where an object belongs; write one object a line"),
         ('{"id": 1, "image": "a"}\n7\n', 2, None, "a JSON int where an object belongs; write one object a line"),
         ('{"id": 1, "image": "a", "x": NaN}', 1, None, "malformed JSON: NaN is no JSON value, null is"),
-        ('{"id": 1, "image": "a", "x": ' + "9" * 5000 + "}", 1, None, "malformed JSON: Exceeds the limit"),
+        ('{"id": 1, "image": "a", "x": ' + "9" * 5000 + "}", 1, None, "a number has thousands of digits; put it in quotes"),
         ("[" * 100_000, 1, None, "malformed JSON: maximum recursion depth exceeded"),
         ('{"id": "\\ud800", "image": "a"}', 1, None, "malformed JSON: 'utf-8' codec can't encode"),
         ('{"id": 1, "image": "a"}\n{"image": "b"}', 2, "id", "the id is empty; give every row one"),

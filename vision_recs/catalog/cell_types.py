@@ -16,6 +16,7 @@ Converter: TypeAlias = Callable[[Attribute], Attribute]
 
 _INT64 = range(-(2**63), 2**63)
 _EXACT_IN_FLOAT = 2**53
+_MOST_DIGITS = 16  # of that number
 # No leading zeros: 00123 is a code. An exponent needs its sign, as every program writes it: 12E5 is a code too.
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _DECIMAL = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-][0-9]+)?")
@@ -34,7 +35,10 @@ def _is_decimal(text: str) -> bool:
     if _DECIMAL.fullmatch(text) is None:
         return False
     # A long run of digits names something, as an EAN does, and a float would lose its end.
-    return abs(int(text)) <= _EXACT_IN_FLOAT if text.lstrip("-").isdigit() else math.isfinite(float(text))
+    digits = text.lstrip("-")
+    if not digits.isdigit():
+        return math.isfinite(float(text))
+    return len(digits) <= _MOST_DIGITS and int(digits) <= _EXACT_IN_FLOAT
 
 
 def _is_truth(text: str) -> bool:

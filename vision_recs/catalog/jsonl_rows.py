@@ -44,6 +44,8 @@ def _objects(path: str) -> Iterator[tuple[int, dict[str, object]]]:
             if "\\ud" in text.lower():
                 json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair is no character
         except (ValueError, RecursionError) as error:
+            if "int_max_str_digits" in str(error):
+                raise CatalogError("a number has thousands of digits; put it in quotes", path=path, line=line) from None
             raise CatalogError(f"malformed JSON: {error}; write one object a line", path=path, line=line) from error
         if not isinstance(record, dict):
             raise CatalogError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import math
+import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -70,8 +70,10 @@ def _content(path: str | Path) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise PolicyError(f"cannot be read ({error.strerror}); check the path", path=str(path)) from None
-    except ValueError as error:  # of TOML, and of UTF-8
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PolicyError(f"is not TOML ({error}); put text in quotes and lists in brackets", path=str(path)) from None
+    except ValueError:
+        raise PolicyError("has a number of thousands of digits; write a smaller one", path=str(path)) from None
 
 
 class _File:
@@ -236,7 +238,7 @@ def _fallbacks(top: _Table, attribute_rules: Iterable[AttributeRule]) -> tuple[s
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _shown(value: object) -> str:

@@ -15,12 +15,11 @@ from vision_recs.batch.neighbors.candidates import CandidateGenerator, Candidate
 from vision_recs.batch.neighbors.diversity import DiversityReranker
 from vision_recs.batch.neighbors.options import NeighborsOptions
 from vision_recs.batch.neighbors.retrieve import ExactRetriever, IndexRetriever, QueryVectors, Retriever, TargetVectors
-from vision_recs.batch.neighbors.with_rules import DEPTH, PreparedRecommender, RuledNeighbors
-from vision_recs.indexes import open_index
-from vision_recs.indexes.recall import measure_recall
+from vision_recs.batch.neighbors.with_rules import DEPTH, PreparedIndex, RuledNeighbors
+from vision_recs.indexes import open_published
+from vision_recs.indexes.exact import measure_recall
 from vision_recs.knn_join.matmul import workers
-from vision_recs.store import FilteredStore, Store
-from vision_recs.types import VectorIndex
+from vision_recs.store import Store
 
 _EXACT_UP_TO = 300_000
 """Comparing so many images with as many takes minutes; the time grows with the product of the two numbers."""
@@ -64,6 +63,11 @@ class Plan:
         method, recall = _method(store, options, len(arrays.rows_of(items)) * len(targets.positions))
         return cls(store, arrays, items, targets, groups, options, method, recall)
 
+    @property
+    def k(self) -> int:
+        """How many neighbors an item can have: the k of the options, or all items."""
+        return max(1, min(self.options.k, len(self.arrays.ids)))
+
     def describe(self) -> dict[str, Any]:
         """Return all that decides the lists, and how they are made, as values of JSON."""
         manifest = self.store.manifest
@@ -95,7 +99,7 @@ class Plan:
         generator = CandidateGenerator(
             self.arrays, self.targets, retriever, self.groups, self._candidate_count, policy.min_score
         )
-        reranker = DiversityReranker(self.arrays, retriever.vectors, self.options.k, policy.diversity)
+        reranker = DiversityReranker(self.arrays, retriever.vectors, self.k, policy.diversity)
         with workers() as pool:
             for lists in generator.generate(items, self._candidate_count + _MORE):
                 yield reranker.rerank(lists, pool) if policy.diversity else lists
@@ -104,7 +108,7 @@ class Plan:
     def _candidate_count(self) -> int:
         """How many candidates the items of a list are chosen from."""
         policy = self.options.policy
-        return policy.pool(self.options.k) if policy.diversity else self.options.k
+        return policy.pool(self.k) if policy.diversity else self.k
 
     def _retriever(self, items: NDArray[np.int64]) -> Retriever:
         policy = self.options.policy
@@ -113,15 +117,14 @@ class Plan:
             queries = QueryVectors.of(self.arrays, items, rough=rough)
             return ExactRetriever(self.store, queries, self.targets, device=self.options.device)
         where = policy.matching(self.options.where)
-        within = None if where is None else FilteredStore(self.store, where)
-        return IndexRetriever(self.store, _index(self.store), self.arrays, self.targets, within=within)
+        return IndexRetriever(self.store, open_published(self.store), self.arrays, self.targets, where=where)
 
     def _with_rules(self, retriever: Retriever) -> RuledNeighbors:
         options = self.options
         where = options.policy.matching(options.where)
-        recommender = PreparedRecommender(self.store, _index(self.store), where=where)
+        index = PreparedIndex(open_published(self.store), where=where)
         return RuledNeighbors(
-            self.arrays, self.targets, retriever, recommender, options.k, options.where, options.policy
+            self.arrays, self.targets, retriever, self.store, index, self.k, options.where, options.policy
         )
 
 
@@ -130,7 +133,7 @@ def _method(store: Store, options: NeighborsOptions, pairs: int) -> tuple[str, f
     has_index = store.layout.index_dir(store.manifest.index_type, store.generation).is_dir()
     if options.method == "exact" or not has_index or (options.method == "auto" and pairs <= _EXACT_UP_TO**2):
         return "exact", 1.0
-    return store.manifest.index_type, measure_recall(_index(store), store, k=options.k)
+    return store.manifest.index_type, measure_recall(open_published(store), store, k=options.k)
 
 
 def _targets(
@@ -141,8 +144,3 @@ def _targets(
         return TargetVectors.of(arrays, is_target, groups, count=count)
     # rules may leave out any item, so that those of a group do not stand for one another
     return TargetVectors.of(arrays, is_target, np.arange(len(groups)), count=DEPTH * count)
-
-
-def _index(store: Store) -> VectorIndex:
-    directory = store.layout.index_dir(store.manifest.index_type, store.generation)
-    return open_index(store.manifest.index_type if directory.is_dir() else "exact", store, directory)

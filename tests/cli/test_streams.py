@@ -1,0 +1,98 @@
+"""What cannot be written to stdout or stderr is a sentence and a status, and what was done is kept."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_shop import index, shop_of
+
+PROGRAM = Path(sys.executable).parent / "visrec"
+COMMANDS = {
+    "help": ["--help"],
+    "help of a command": ["similar", "--help"],
+    "version": ["--version"],
+    "matches": ["similar", "item000"],
+    "json": ["similar", "item000", "--json"],
+    "info": ["info"],
+    "verify": ["verify"],
+    "gc": ["gc"],
+    "duplicates": ["duplicates"],
+    "encoders": ["encoders"],
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = tmp_path_factory.mktemp("streams") / "store"
+    index(shop_of(12), store)
+    return store
+
+
+@pytest.fixture(params=COMMANDS)
+def command(request, store):
+    return [PROGRAM, *COMMANDS[request.param]], {**os.environ, "VISREC_STORE": str(store)}
+
+
+def test_a_full_disk_under_stdout_is_one_sentence(command):
+    arguments, environment = command
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            arguments, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "visrec: the output cannot be written (No space left on device)\n"
+
+
+def test_a_closed_stdout_is_one_sentence(command):
+    arguments, environment = command
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *arguments],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "visrec: the output cannot be written (Bad file descriptor)\n"
+
+
+@pytest.mark.parametrize("stderr", [">&-", ">/dev/full"])
+@pytest.mark.parametrize("stdout", [">&-", ">/dev/full", ">/dev/null"])
+def test_where_nothing_can_be_said_the_status_says_it(store, stdout, stderr):
+    script = f'exec "$@" {stdout} 2{stderr}'
+    wrong = subprocess.run(["sh", "-c", script, "sh", PROGRAM, "similar", "nobody", "--store", store], check=False)
+    assert wrong.returncode == 1
+
+
+@pytest.mark.parametrize("stderr", [">&-", ">/dev/full"])
+def test_an_answer_does_not_need_stderr(store, stderr):
+    script = f'exec "$@" 2{stderr}'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", PROGRAM, "similar", "item000", "--store", store, "--json", "--html", "/dev/null"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 10
+
+
+def test_a_reader_that_leaves_is_no_error_of_ours(store):
+    done = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$0" similar item000 --store "$1" --json | true', PROGRAM, store],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+
+
+def test_what_was_written_stays_written(store, tmp_path):
+    out = tmp_path / "neighbors.csv"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([PROGRAM, "neighbors", out, "--store", store, "--quiet"], stdout=full, check=False)
+    assert done.returncode == 1
+    assert len(out.read_text().splitlines()) == 1 + 12 * 11
