@@ -19,7 +19,7 @@ def page_id(path: Path) -> str:
 
 
 def without_numbers(text: str) -> str:
-    """Mask what differs between machines: figures, the catalog's place, and the width of a table."""
+    """Mask what differs between machines: numbers, the catalog's place, and the width of a table."""
     text = re.sub(r"^(catalog +).*", r"\1...", text, flags=re.MULTILINE)
     text = re.sub(r"^(created +).*", r"\1...", text, flags=re.MULTILINE)
     text = re.sub(r"\[[0-9a-f]{16}\]", "[...]", text)

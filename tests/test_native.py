@@ -90,23 +90,23 @@ def test_a_cosine_is_the_sum_of_the_products_to_the_step():
 
 
 @pytest.mark.usefixtures("way")
-def test_the_vectors_of_a_store_come_in_the_order_they_are_asked_for(indexed_samples):
+def test_the_vectors_of_a_store_come_in_the_order_they_are_positions_for(indexed_samples):
     store = Store.open(indexed_samples[0])
     every = store.positions()
     kept = {}
     for shard in store.manifest.shards:
         rows = np.load(store.layout.shard(shard.name) / "vectors.npy")
         kept |= {shard.first + number: obvious_unit(row) for number, row in enumerate(rows)}
-    asked = np.random.default_rng(0).permutation(np.tile(every, 3))
-    together = store.vectors(asked)
-    np.testing.assert_allclose(together, [kept[position] for position in asked.tolist()], rtol=1e-6, atol=1e-9)
-    for position, vector in zip(asked[:20].tolist(), together[:20], strict=True):
+    positions = np.random.default_rng(0).permutation(np.tile(every, 3))
+    together = store.vectors(positions)
+    np.testing.assert_allclose(together, [kept[position] for position in positions.tolist()], rtol=1e-6, atol=1e-9)
+    for position, vector in zip(positions[:20].tolist(), together[:20], strict=True):
         assert store.vectors(np.array([position]))[0].tolist() == vector.tolist()
     for nowhere in (-1, int(every.max()) + 1, 1 << 60):
         with pytest.raises(StoreDamaged, match="is in no shard"):
             store.vectors(np.array([every[0], nowhere]))
-    store.close()  # what is asked for afterwards is mapped again
-    assert store.vectors(asked).tolist() == together.tolist()
+    store.close()  # vectors that are read afterwards are mapped again
+    assert store.vectors(positions).tolist() == together.tolist()
     store.close()
 
 

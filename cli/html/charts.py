@@ -1,6 +1,6 @@
-"""The plots of a report as plain figures, which its template draws as SVG.
+"""The plots of the evaluation page as plain numbers, which its template draws as SVG.
 
-Three kinds of plots are all that the report has, so geometry takes fewer lines here than a plotting library takes to
+Three kinds of plots are all that the page has, so geometry takes fewer lines here than a plotting library takes to
 import, and the page can follow the reader's light or dark colors.
 """
 

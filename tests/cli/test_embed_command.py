@@ -88,7 +88,7 @@ def test_a_limit_ends_the_run_and_the_next_goes_on(visrec, catalog, undisturbed,
     assert vectors(store) == vectors(undisturbed)
 
 
-def test_skipped_images_are_tried_again_when_told_so(visrec, catalog, tmp_path):
+def test_skipped_images_are_tried_again_with_retry_skipped(visrec, catalog, tmp_path):
     store = tmp_path / "index"
     visrec("embed", catalog, "--store", store, "--quiet")
     again = json.loads(visrec("embed", catalog, "--store", store, "--json", "--quiet").stdout)

@@ -60,7 +60,7 @@ def test_the_policy_and_the_filters_hold_for_every_list(visrec, sample_store, tm
     assert "vase-01" not in {row["neighbor_id"] for row in rows}
 
 
-def test_all_variants_are_there_when_items_are_asked_for(visrec, sample_store, tmp_path):
+def test_all_variants_are_there_with_one_per_item(visrec, sample_store, tmp_path):
     visrec("neighbors", tmp_path / "t.csv", "-k", "2", "--one-per", "item", "--store", sample_store)
     with (tmp_path / "t.csv").open(newline="") as file:
         found = [row["neighbor_id"] for row in csv.DictReader(file) if row["item_id"] == "lamp-03"]

@@ -29,15 +29,15 @@ def test_the_items_most_like_a_mug_are_mugs(visrec, sample_store):
 
 def test_people_get_a_table(visrec, sample_store):
     done = visrec("similar", "mug-01", "-k", "3", "--store", sample_store)
-    asked, header, *rows = done.stdout.splitlines()
-    assert asked.startswith("mug-01  Striped mug, white and navy")
+    query, header, *rows = done.stdout.splitlines()
+    assert query.startswith("mug-01  Striped mug, white and navy")
     assert header.split() == ["id", "score"]
     assert re.match(r"1  mug-02     0\.\d{3}  Striped mug, white and coral", rows[0])
     assert len(rows) == 3
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
-def test_several_items_are_asked_together_and_none_of_them_is_in_the_answer(visrec, sample_store):
+def test_the_items_of_a_query_are_not_in_its_answer(visrec, sample_store):
     done = visrec("similar", "mug-01", "vase-02", "--one-per", "item", "--store", sample_store, "--json")
     found = lines(done.stdout)
     assert len(found) == 10
@@ -80,7 +80,7 @@ def test_an_unknown_id_names_the_nearest(visrec, sample_store):
     )
 
 
-def test_no_question_is_a_usage_error(visrec, sample_store):
+def test_an_empty_query_is_a_usage_error(visrec, sample_store):
     done = visrec("similar", "--store", sample_store)
     assert done.returncode == 2
     assert "name an item id, or an image with --image" in done.stderr

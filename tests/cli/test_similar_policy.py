@@ -100,7 +100,7 @@ def test_an_item_that_is_not_wanted_changes_the_answer_and_is_not_in_it(matches)
     assert away[0]["query"] == "mug-01 vase-03 not vase-02"
 
 
-def test_several_images_are_asked_together(matches, sample_images):
+def test_a_query_can_have_several_images(matches, sample_images):
     mug, lamp = sample_images / "mug-01-1.jpg", sample_images / "lamp-03-1.jpg"
     found = matches("--image", mug, "--image", lamp, "--explain", "-k", "4")
     assert {match["id"].split("-")[0] for match in found} >= {"mug", "lamp"}
@@ -118,8 +118,8 @@ def test_an_image_counts_as_much_as_its_weight_says(matches, visrec, sample_stor
     parts = first["explanation"]["terms"]
     assert [(part["query"], part["weight"]) for part in parts] == [(str(mug), 3), (str(lamp), 1)]
     assert first["score"] == pytest.approx((3 * parts[0]["score"] + parts[1]["score"]) / 4, abs=1e-6)
-    told = visrec("similar", "--image", f"{mug}:3", "--image", lamp, "--store", sample_store).stdout.splitlines()
-    assert told[:2] == [f"{mug}  (weight 3)", str(lamp)]
+    lines = visrec("similar", "--image", f"{mug}:3", "--image", lamp, "--store", sample_store).stdout.splitlines()
+    assert lines[:2] == [f"{mug}  (weight 3)", str(lamp)]
 
 
 def test_a_file_whose_name_ends_like_a_weight_is_that_file(matches, sample_images, tmp_path):
@@ -150,7 +150,7 @@ def test_items_can_be_left_out_by_id_or_by_score(matches):
     assert [match["score"] for match in kept] == [score for score in scores if score >= scores[3]]
 
 
-def test_a_history_asks_for_each_interest(visrec, sample_store, tmp_path):
+def test_each_interest_of_a_history_has_its_share(visrec, sample_store, tmp_path):
     file = tmp_path / "history.jsonl"
     events = [("mug-01", "2026-04-01"), ("chair-01", "2026-05-01"), ("chair-02", "2026-05-02"), ("gone", "2026-05-02")]
     file.write_text("".join(json.dumps({"id": item, "time": time}) + "\n" for item, time in events))
@@ -198,10 +198,10 @@ def test_nothing_left_is_said(similar):
 
 
 def test_explain_names_the_two_images_of_a_score(similar):
-    asked, _, row, met, shared = similar("mug-01", "-k", "1", "--explain").splitlines()
+    query, _, row, term, shared = similar("mug-01", "-k", "1", "--explain").splitlines()
     score = row.split()[2]
-    assert asked.startswith("mug-01  Striped mug")
-    assert met.strip() == f"{score}  mug-02-1.jpg is nearest to mug-01-1.jpg of mug-01"
+    assert query.startswith("mug-01  Striped mug")
+    assert term.strip() == f"{score}  mug-02-1.jpg is nearest to mug-01-1.jpg of mug-01"
     assert shared.strip().startswith("shared: category mug, variant_group mug-straight, ")
 
 

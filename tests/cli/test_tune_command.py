@@ -102,7 +102,7 @@ def test_it_is_published_and_undone(visrec, own_sample_store):
     assert visrec("similar", "mug-01", "--store", own_sample_store).stdout == before
 
 
-def test_an_image_asks_in_the_tuned_space(visrec, own_sample_store, sample_images):
+def test_a_query_by_image_is_in_the_tuned_space(visrec, own_sample_store, sample_images):
     assert json_of(visrec("tune", "--json", "--store", own_sample_store))["published"] is True
     image = sample_images / "lamp-03-2.jpg"
     match = json_of(visrec("similar", "--image", image, "-k", "1", "--json", "--store", own_sample_store))

@@ -55,19 +55,19 @@ def test_the_best_that_match_come_in_the_order_in_which_they_would_without_the_f
 def test_people_get_a_table(visrec, sample_store):
     arguments = ("-k", "2", "--where", "category != 'mug' and price < 20", "--store", sample_store, *EVERY_VARIANT)
     done = visrec("similar", "mug-01", *arguments)
-    asked, _, *rows = done.stdout.splitlines()
-    assert asked.startswith("mug-01  Striped mug")
+    query, _, *rows = done.stdout.splitlines()
+    assert query.startswith("mug-01  Striped mug")
     assert {row.split()[1] for row in rows} == {"bottle-04", "bottle-05"}
 
 
-def test_an_image_asks_under_a_filter_too(visrec, sample_store, sample_images):
+def test_a_query_by_image_can_have_a_filter(visrec, sample_store, sample_images):
     image = sample_images / "lamp-03-2.jpg"
     arguments = ("--image", image, "-k", "1", "--where", "category == 'vase'", "--store", sample_store, "--json")
     done = visrec("similar", *arguments)
     assert json.loads(done.stdout)["attributes"]["category"] == "vase"
 
 
-def test_where_nothing_matches_people_are_told_and_programs_get_no_line(visrec, sample_store):
+def test_where_nothing_matches_people_get_a_sentence_and_programs_no_line(visrec, sample_store):
     arguments = ("similar", "mug-01", "--where", "price > 10000", "--store", sample_store)
     done = visrec(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
