@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vision_recs.catalog.files import ImageFiles
+from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.store import Store
 
 from ..output import READ_FIRST

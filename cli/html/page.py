@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_recs.catalog.files import ImageFiles
+from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.errors import ImageError
 from vision_recs.types import Attribute
 

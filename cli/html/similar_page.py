@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vision_recs.catalog.files import ImageFiles
+from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.store import Store
 from vision_recs.types import Match
 

@@ -1,4 +1,13 @@
-"""A folder of images or a table becomes a catalog of items."""
+"""A folder of images or a table becomes a catalog of items.
+
+table, folder   the two kinds of catalog
+readers         CSV, JSON Lines and Parquet become rows of cells
+columns         the options; which columns hold ids and images, and what their cells mean
+cell_types      cells become attributes
+grouping        the rows of an item become the item
+image_files     the bytes of images that lie in files
+judgments       tables of pairs of items that are similar
+"""
 
 from __future__ import annotations
 
@@ -6,9 +15,10 @@ import os
 import stat
 from pathlib import Path
 
+from vision_recs.catalog.columns import CatalogOptions
 from vision_recs.catalog.folder import FolderCatalog
-from vision_recs.catalog.options import CatalogOptions
-from vision_recs.catalog.table import EXTENSIONS, TableCatalog
+from vision_recs.catalog.readers import EXTENSIONS
+from vision_recs.catalog.table import TableCatalog
 from vision_recs.errors import CatalogError
 
 __all__ = ["CatalogOptions", "FolderCatalog", "TableCatalog", "open_catalog"]
@@ -17,8 +27,8 @@ __all__ = ["CatalogOptions", "FolderCatalog", "TableCatalog", "open_catalog"]
 def open_catalog(path: str | os.PathLike[str], options: CatalogOptions | None = None) -> FolderCatalog | TableCatalog:
     """Return the catalog at *path*: a folder of images, or a table (.csv, .tsv, .jsonl, .ndjson, .parquet).
 
-    Raises CatalogError where there is nothing, where it is neither, where an option belongs to the other kind, and
-    where a table lacks a column. What only reading to the end can show is raised while iterating.
+    Raises CatalogError where *path* does not exist or is neither, where an option belongs to the other kind, and where
+    a table lacks a column. An error further down in a table is raised while iterating.
     """
     options = options or CatalogOptions()
     place = Path(path).absolute()

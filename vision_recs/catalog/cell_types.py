@@ -55,17 +55,17 @@ _KINDS = (
 class ColumnTypes:
     """The types of the columns of a text table, found by looking at every cell.
 
-    The first that suits all cells of a column which are not blank: whole number of 64 bits, number, true or false,
-    text. Words like nan and inf are text, and so is what numbers would not keep: leading zeros, more digits than
-    a float holds, exponents without a sign.
+    A column has the first of these types that suits all its cells that are not blank: whole number of 64 bits, number,
+    true or false, text. Words like nan and inf are text, and so is what a number would lose: leading zeros, more digits
+    than a float holds, exponents without a sign.
     """
 
     def __init__(self, width: int) -> None:
-        """Begin with *width* columns of which nothing is known."""
+        """Start with *width* columns whose cells were not seen yet."""
         self._possible: list[tuple[_Kind, ...]] = [_KINDS] * width
 
     def observe(self, rows: Iterable[Sequence[object]]) -> None:
-        """Rule out the types that do not suit the cells (text or None) of *rows*."""
+        """Exclude the types that do not suit the cells (text or None) of *rows*."""
         for position, cells in enumerate(zip(*rows, strict=True)):
             if self._possible[position]:
                 texts = {str(cell).strip() for cell in set(cells) if cell} - {""}
@@ -74,7 +74,7 @@ class ColumnTypes:
                 )
 
     def converters(self) -> list[Converter]:
-        """Return, for each column, what turns its text into a value; blank becomes None."""
+        """Return, for each column, the function that turns its text into a value; a blank cell becomes None."""
         return [_converter(kinds[0].parse) if kinds else _text for kinds in self._possible]
 
 
@@ -90,11 +90,11 @@ def _text(cell: Attribute) -> Attribute:
 
 
 def plain(value: object) -> Attribute:
-    """Return a value that JSON or Parquet gave as an attribute.
+    """Return *value*, which was read from JSON or Parquet, as an attribute.
 
-    Decimals become floats, dates and times ISO 8601 text, bytes the text that they encode in UTF-8, lists and
-    objects JSON text, whole numbers beyond 64 bits text. What has no value in JSON (NaN, infinity, bytes that are no
-    text) becomes None.
+    Decimals become floats, dates and times ISO 8601 text, bytes the text that they encode in UTF-8, lists and objects
+    JSON text, whole numbers beyond 64 bits text. What JSON cannot express (NaN, infinity, bytes that are not text)
+    becomes None.
     """
     if value is None or isinstance(value, str | bool):
         return value

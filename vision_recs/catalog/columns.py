@@ -1,4 +1,4 @@
-"""Which columns of a table hold the ids and the images, and what their cells say."""
+"""The columns of a table that hold the ids and the images, and the meaning of their cells."""
 
 from __future__ import annotations
 
@@ -9,25 +9,39 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from vision_recs.catalog.options import CatalogOptions
-from vision_recs.catalog.rows import Rows
+from vision_recs.catalog.readers import Rows
 from vision_recs.errors import CatalogError
 
 ID_NAMES = (
     *("id", "item_id", "product_id", "sku", "article_id", "asin", "variant_id", "variant_sku", "product_sku"),
     *("item_sku", "item", "product_code", "item_code", "article_code", "article_number", "product_number", "handle"),
 )
-"""Columns taken for the ids, best first; case, spaces, hyphens and underscores do not matter."""
+"""Names of columns that hold ids, best first; case, spaces, hyphens and underscores do not matter."""
 
 IMAGE_NAMES = (
     *("image", "image_path", "picture", "file", "filename", "path", "photo", "img", "image_file", "images", "pictures"),
     *("photos", "image_filename", "image_name", "image_paths", "picture_path", "photo_path", "img_path", "filepath"),
     *("main_image", "image_link", "image_url", "image_src"),
 )
-"""Columns taken for the images, in the same way."""
+"""Names of columns that hold images, likewise."""
 
 _MOST_NAMES_SHOWN = 20
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogOptions:
+    """How to read a catalog.
+
+    *id_column* and *image_column* name columns of a table; without them the usual names are looked for.
+    *image_attributes* are columns whose values describe one image (a view, a background) instead of the item.
+    *item_per_folder* makes every folder that holds images one item.
+    """
+
+    id_column: str | None = None
+    image_column: str | None = None
+    image_attributes: tuple[str, ...] = ()
+    item_per_folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +56,13 @@ class KeyColumns:
 
     @classmethod
     def choose(cls, rows: Rows, options: CatalogOptions) -> KeyColumns:
-        """Return the columns that *options* names, or else those with the usual names; raises CatalogError."""
+        """Return the columns that *options* names, else the first ones with a usual name; raises CatalogError."""
         id_position = _choose(rows, options.id_column, usual=ID_NAMES, what="ids", flag="--id-column")
         image = _choose(rows, options.image_column, usual=IMAGE_NAMES, what="images", flag="--image-column")
         return cls(rows.path, rows.columns[id_position], rows.columns[image], id_position, image)
 
     def identify(self, line: int, cells: Sequence[object]) -> tuple[str, list[str]]:
-        """Return the id and the images of a row; raises CatalogError where a cell gives none."""
+        """Return the id and the images of a row; raises CatalogError where a cell has none."""
         column = self.id_name
         try:
             name = id_text(cells[self.id])
@@ -59,7 +73,7 @@ class KeyColumns:
 
 
 def column_position(rows: Rows, name: str, *, flag: str) -> int:
-    """Return where the column *name* is, literally or but for case, spaces, hyphens and underscores."""
+    """Return the position of the column *name*; case, spaces, hyphens and underscores need not agree."""
     if name in rows.columns:
         return rows.columns.index(name)
     tolerant = [_bare(column) for column in rows.columns]
@@ -80,7 +94,7 @@ def _choose(rows: Rows, given: str | None, *, usual: tuple[str, ...], what: str,
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two columns have one name, but for case, spaces, hyphens and underscores."""
+    """Whether two names of columns agree, apart from case, spaces, hyphens and underscores."""
     return _bare(one) == _bare(other)
 
 
@@ -97,8 +111,8 @@ def _listed(rows: Rows) -> str:
 def id_text(value: object) -> str:
     """Return an id as text without space around it.
 
-    Text and whole numbers are ids. A number with a point is not, even 12.0: what it was before some program made
-    it a float cannot be known. Raises ValueError.
+    Text and whole numbers are ids. A number with a point is not an id, even 12.0: it may have been a code like 0012
+    before a program made it a float. Raises ValueError.
     """
     if isinstance(value, bytes):
         value = value.decode()
@@ -120,8 +134,8 @@ def id_text(value: object) -> str:
 def image_references(value: object) -> list[str]:
     """Return the images that a cell names: a path, paths separated by `|`, or a list, which JSON text may be.
 
-    A path is kept as written, but for space around it. Raises ValueError for a cell without any, for a URL other
-    than file://, and for what is no text.
+    A path is kept as it is written, without space around it. Raises ValueError for a cell without an image, for a URL
+    other than file://, and for a value that is not text.
     """
     references = [reference for reference in _split(value) if reference]
     if not references:

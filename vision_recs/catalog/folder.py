@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from vision_recs.catalog.files import ImageFiles
+from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.errors import CatalogError
 from vision_recs.types import Item
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-"""What makes a file an image, in any case."""
+"""Extensions of image files, in upper or lower case."""
 
 _FOREIGN = {"__MACOSX", "@eaDir"}  # written by macOS archives and Synology; full of images nobody sells
 
@@ -20,17 +20,17 @@ class FolderCatalog:
     """Every image below a folder, in the order of the parts of its path.
 
     The id of an item is the path relative to the folder, without extension: `mugs/red`. Images that differ only in
-    their extension are one item. With *item_per_folder* every folder that directly holds images is one item, and
-    its relative path the id; an image directly in the root then belongs to no item and is a CatalogError.
+    their extension are one item. With *item_per_folder*, every folder that directly holds images is one item, and its
+    relative path is the id; an image directly in the root then belongs to no item and is a CatalogError.
 
-    Hidden files and folders are left out. Links to files are followed, links to folders are not, so that no loop
-    can arise. A file name that is not UTF-8 is a CatalogError. Memory is bounded by the largest folders on one path.
+    Hidden files and folders are skipped. Links to files are followed; links to folders are not, because they may form
+    loops. A file name that is not UTF-8 is a CatalogError. The memory is bounded by the largest folders on one path.
     """
 
     image_attributes: tuple[str, ...] = ()
 
     def __init__(self, location: str, *, item_per_folder: bool = False) -> None:
-        """Take the folder at *location*, an absolute path; nothing is listed before the iteration."""
+        """Use the folder at *location*, an absolute path; it is not listed before the iteration."""
         self.location = location
         self.root = location
         self._item_per_folder = item_per_folder

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision_recs.catalog.columns import id_text, same_name
-from vision_recs.catalog.rows import Rows
-from vision_recs.catalog.table import EXTENSIONS, open_rows
+from vision_recs.catalog.readers import EXTENSIONS, Rows, open_rows
 from vision_recs.errors import CatalogError
 
 _QUERY = ("query", "query_id", "anchor", "item_a", "id_a", "source", "from")

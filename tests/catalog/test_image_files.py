@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vision_recs.catalog.files import ImageFiles
+from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.errors import ImageError
 
 MINUTE_NS = 60 * 10**9

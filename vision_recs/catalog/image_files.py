@@ -15,7 +15,7 @@ _RACY_NS = 2_000_000_000
 class ImageFiles:
     """Image files, named relative to one folder.
 
-    A reference is a relative path, an absolute path or a file:// URL. Where no file has a name with backslashes,
+    A reference is a relative path, an absolute path or a file:// URL. If no file has a name with these backslashes,
     they are read as slashes: the table may come from Windows.
     """
 
@@ -42,8 +42,8 @@ class ImageFiles:
     def signature(self, reference: str) -> str | None:
         """Return size, mtime and ctime of the file, or None where they cannot be trusted.
 
-        That is where there is no file, and where it changed less than 2 seconds ago: a further change within the
-        same tick of the file system's clock would leave all three as they are.
+        They cannot be trusted where the file is missing, and where it changed less than 2 seconds ago: another change
+        within the same tick of the file system's clock would leave all three as they are.
         """
         try:
             status = self._path(reference).stat()
