@@ -13,7 +13,10 @@ VisionRecsError
 │   ├── StoreNotFound       there is no index in that folder
 │   ├── StoreLocked         another process is writing to it
 │   ├── StoreDamaged        a file of the store is missing or was altered
+│   ├── StoreUnavailable    the machine cannot read or write it now: no room, memory, open files, permission or locks
 │   └── UnknownFormat       written by a newer visrec
+├── UnknownIndexType        no index type has that name
+├── TooManyVectors          more vectors than one run can compare
 ├── SpaceMismatch           vectors of two encoders were about to meet
 ├── ZeroVector        a vector without a direction: zeros, NaN or infinity
 ├── FilterError             a filter that cannot be used: `position` is the column, counted from 1
@@ -29,6 +32,9 @@ A message says what happened, the value, and what to do. Attributes are typed fi
 """
 
 from __future__ import annotations
+
+import errno
+import os
 
 REASONS = {
     "missing": "there is no such file",
@@ -111,8 +117,20 @@ class StoreDamaged(StoreError):
     """A file of the store is missing or was altered."""
 
 
+class StoreUnavailable(StoreError):
+    """The machine cannot read or write the store now, which says nothing about the store."""
+
+
 class UnknownFormat(StoreError):
     """The store was written by a newer visrec."""
+
+
+class UnknownIndexType(VisionRecsError):
+    """No index type has that name."""
+
+
+class TooManyVectors(VisionRecsError):
+    """More vectors than one run can compare."""
 
 
 class SpaceMismatch(VisionRecsError):
@@ -190,3 +208,67 @@ class AddressUnavailable(VisionRecsError):
 
 class ImagesSkipped(VisionRecsError):
     """A strict run met images that could not be used."""
+
+
+_REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EMFILE: "allow more open files (`ulimit -n`)",
+    errno.ENFILE: "allow more open files",
+    errno.ENOMEM: "free memory",
+    errno.EACCES: "mend its permissions",
+    errno.EPERM: "mend its permissions",
+    errno.EROFS: "make its file system writable",
+    errno.ENOLCK: "use a file system that has locks",
+    errno.ENOSYS: "use a file system that can do this",
+    errno.EOPNOTSUPP: "use a file system that can do this",
+}
+"""What helps where the machine, not the file, is at fault."""
+
+_REMEDIES_OF_SQLITE = {
+    3: "mend its permissions",  # SQLITE_PERM
+    5: "wait for the other process",  # SQLITE_BUSY
+    7: "free memory",  # SQLITE_NOMEM
+    8: "mend its permissions",  # SQLITE_READONLY
+    10: "check the disk",  # SQLITE_IOERR
+    13: "make room",  # SQLITE_FULL
+    14: "check its permissions, and allow more open files (`ulimit -n`)",  # SQLITE_CANTOPEN
+    15: "use a file system that has locks",  # SQLITE_PROTOCOL
+}
+
+
+def read_error(path: object, error: Exception, remedy: str = "run `visrec verify`") -> StoreError:
+    """Return the error to raise where the file *path* of a store cannot be read because of *error*.
+
+    That is StoreUnavailable where the machine is at fault, else StoreDamaged, which *remedy* repairs.
+    """
+    why = first_line(error)
+    found = machine_remedy(error)
+    if found is not None:
+        return StoreUnavailable(f"{path} cannot be read ({why}); {found}, then run again")
+    return StoreDamaged(f"{path} cannot be read ({why}); {remedy}")
+
+
+def write_error(path: object, error: Exception) -> StoreUnavailable:
+    """Return the error to raise where the file or folder *path* cannot be written because of *error*."""
+    return StoreUnavailable(
+        f"{path} cannot be written ({first_line(error)}); {machine_remedy(error) or 'check the disk'}, then run again"
+    )
+
+
+def machine_remedy(error: Exception) -> str | None:
+    """Return what helps against *error*, of the operating system or of SQLite, or None where a file is at fault."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return _REMEDIES_OF_SQLITE.get(code & 0xFF)
+    if isinstance(error, MemoryError):
+        return _REMEDIES[errno.ENOMEM]
+    number = getattr(error, "errno", None)
+    if number is None:  # FAISS and pyarrow tell it in words only
+        number = next((number for number in _REMEDIES if os.strerror(number) in str(error)), None)
+    return _REMEDIES.get(number)
+
+
+def first_line(error: Exception) -> str:
+    """Return what *error* says, on one line: without the number of the error and the path."""
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(".") or type(error).__name__

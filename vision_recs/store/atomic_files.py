@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vision_recs.errors import StoreError
+from vision_recs.errors import machine_remedy, read_error, write_error
 
 
 def sha256_file(path: Path) -> str:
@@ -23,10 +23,15 @@ def sha256_file(path: Path) -> str:
 
 
 def digest_problem(path: Path, digest: str) -> str | None:
-    """Return a sentence where the file *path* is missing or does not have the SHA-256 *digest*, else None."""
+    """Return a sentence where the file *path* is missing or does not have the SHA-256 *digest*, else None.
+
+    Raises StoreUnavailable where the machine cannot read it.
+    """
     try:
         found = sha256_file(path)
     except OSError as error:
+        if machine_remedy(error) is not None:
+            raise read_error(path, error) from error
         return f"{path} cannot be read ({error.strerror})"
     if found != digest:
         return f"{path} was altered: its SHA-256 is {found[:16]}..., not {digest[:16]}..."
@@ -86,10 +91,8 @@ def make_durable_folder(folder: Path) -> None:
 
 @contextmanager
 def disk_errors(root: Path) -> Iterator[None]:
-    """Raise StoreError where the disk refuses what is written to the store in *root*: no room, no permission."""
+    """Raise StoreUnavailable where the disk refuses what is written to the store in *root*: no room, no permission."""
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"{root} cannot be written ({error.strerror or error}); make room or mend its permissions, then run again"
-        ) from error
+        raise write_error(root, error) from error

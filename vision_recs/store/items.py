@@ -11,7 +11,7 @@ from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vision_recs.errors import StoreDamaged
+from vision_recs.errors import StoreDamaged, read_error
 from vision_recs.types import Attribute, ItemImage, Row
 
 if TYPE_CHECKING:  # a query without a filter does not load the language of filters
@@ -66,8 +66,8 @@ class _Reading:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Raise StoreDamaged for an error of the file."""
-        if isinstance(error, sqlite3.Error | TypeError | ValueError):
-            raise StoreDamaged(f"{self._path} cannot be read ({error}); run `visrec verify`") from error
+        if isinstance(error, sqlite3.Error | TypeError | ValueError) and not isinstance(error, UnicodeEncodeError):
+            raise read_error(self._path, error) from error
 
 
 class Items:
@@ -91,8 +91,11 @@ class Items:
             raise
 
     def _all(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with self._reading, self._lock:
-            return self._connection.execute(query, values).fetchall()
+        try:
+            with self._reading, self._lock:
+                return self._connection.execute(query, values).fetchall()
+        except UnicodeEncodeError:
+            return []  # bytes of an argument that are not text, and no item has them
 
     def close(self) -> None:
         """Close the file, once no other thread reads it."""

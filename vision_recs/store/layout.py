@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vision_recs.checksummed_json import dump_checksummed, load_checksummed
-from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownFormat
+from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownFormat, read_error
 from vision_recs.types import EncoderSpec, PreprocessConfig, Vectors
 from vision_recs.vectors import normalize_or_raise
 
@@ -265,7 +265,7 @@ def read_current(layout: Layout) -> tuple[int, str]:
             ) from None
         raise StoreNotFound(f"there is no index in {layout.root}; make one with `visrec index CATALOG`") from None
     except OSError as error:
-        raise StoreDamaged(f"{layout.current} cannot be read ({error.strerror}); check its permissions") from error
+        raise read_error(layout.current, error) from error
     found = _CURRENT.fullmatch(data)
     if found is None:
         raise StoreDamaged(f"{layout.current} is damaged: it holds {data[:90]!r}; restore it from a backup or rebuild")
@@ -287,7 +287,7 @@ def read_manifest(layout: Layout, generation: int, digest: str | None = None) ->
         data = path.read_bytes()
     except OSError as error:
         named = "" if digest is None else f", which {layout.current} names,"
-        raise StoreDamaged(f"{path}{named} cannot be read ({error.strerror}); run `visrec verify`") from error
+        raise read_error(f"{path}{named}", error) from error
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         raise StoreDamaged(f"{path} is not the file that {layout.current} names; run `visrec verify`")
     try:

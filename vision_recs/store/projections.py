@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import StoreDamaged
+from vision_recs.errors import StoreDamaged, read_error
 
 _LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header
 
@@ -67,9 +67,7 @@ def read_projection(path: Path, *, digest: str, dim: int) -> Projection:
         mean, matrix = tensors["mean"], tensors["matrix"]
         provenance = json.loads(data[_LENGTH_BYTES:][: int.from_bytes(data[:_LENGTH_BYTES], "little")])
     except (OSError, ValueError, LookupError, SafetensorError) as error:
-        raise StoreDamaged(
-            f"{path} cannot be read ({error}); run `visrec tune --undo`, or restore it from a backup"
-        ) from error
+        raise read_error(path, error, "run `visrec tune --undo`, or restore it from a backup") from error
     if mean.shape != (dim,) or matrix.shape[:1] != (dim,):
         raise StoreDamaged(
             f"{path} takes vectors of {len(mean)} columns, and those of the store have {dim}; run `visrec tune --undo`"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.checksummed_json import dump_checksummed, load_checksummed
-from vision_recs.errors import StoreDamaged
+from vision_recs.errors import StoreDamaged, read_error
 from vision_recs.store.atomic_files import atomic_move_folder, atomic_remove, digest_problem, sha256_file
 from vision_recs.store.layout import FORMAT, IMAGES_FILE, SHARD_FILE, VECTORS_FILE, Layout
 
@@ -75,7 +75,7 @@ def read_shard_info(folder: Path) -> ShardInfo:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise StoreDamaged(f"{path} cannot be read ({error.strerror})") from error
+        raise read_error(path, error) from error
     if _name_of(data) != folder.name:
         raise StoreDamaged(f"{path} was altered: its SHA-256 does not begin with the name of its folder")
     value = load_checksummed(data)
@@ -103,7 +103,7 @@ def read_images(folder: Path, info: ShardInfo) -> list[Embedded]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise StoreDamaged(f"{path} cannot be read ({error.strerror})") from error
+        raise read_error(path, error) from error
     if hashlib.sha256(data).hexdigest() != info.digests[IMAGES_FILE]:
         raise StoreDamaged(f"{path} was altered")
     columns = pq.read_table(BytesIO(data)).to_pydict()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs import _native
-from vision_recs.errors import StoreDamaged
+from vision_recs.errors import StoreDamaged, read_error
 from vision_recs.npy import map_npy
 from vision_recs.store.layout import VECTORS_FILE, Layout, ShardEntry
 from vision_recs.types import Vectors
@@ -119,7 +119,7 @@ class ShardVectors:
             try:
                 vectors = map_vectors(folder, rows=entry.rows, dim=self._dim)
             except (OSError, ValueError) as error:
-                raise StoreDamaged(f"{folder / VECTORS_FILE} cannot be read ({error}); run `visrec verify`") from error
+                raise read_error(folder / VECTORS_FILE, error) from error
             found = mapped.vectors.setdefault(number, vectors)  # another thread may have been first
             mapped.addresses[number] = found.__array_interface__["data"][0]
         return found

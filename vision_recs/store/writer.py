@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_recs.errors import StoreDamaged, StoreError
+from vision_recs.errors import StoreDamaged, StoreError, read_error
 from vision_recs.store.atomic_files import (
     atomic_move_file,
     atomic_move_folder,
@@ -238,7 +238,7 @@ class Writer:
         try:
             write_attribute_columns(items, made, items_digest=items_digest)
         except (TypeError, ValueError) as error:
-            raise StoreDamaged(f"{items} cannot be read ({error}); run `visrec verify`") from error
+            raise read_error(items, error) from error
         atomic_move_file(made, self.layout.attributes(generation))
 
     def _repair_attributes(self, base: Store) -> None:
@@ -287,9 +287,7 @@ def open_writer(path: str | Path) -> Iterator[Writer]:
         try:
             yield Writer(layout, base)
         except sqlite3.Error as error:  # a catalog reports its own
-            raise StoreError(
-                f"the items of {layout.root} cannot be read or written ({error}); make room, or run `visrec verify`"
-            ) from error
+            raise read_error(f"the items file of {layout.root}", error) from error
         finally:
             if base is not None:
                 base.close()

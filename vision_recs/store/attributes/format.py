@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import StoreDamaged, UnknownFormat
+from vision_recs.errors import StoreDamaged, UnknownFormat, read_error
 
 if TYPE_CHECKING:  # the file is opened with the store; the first filter loads the language of filters
     from vision_recs.filters import AttributeType
@@ -79,7 +79,9 @@ class AttributeColumns:
             self._bytes: NDArray[np.uint8] = np.asarray(np.memmap(path, np.uint8, "r"))
         except FileNotFoundError:
             raise
-        except (OSError, ValueError) as error:  # ValueError: an empty file
+        except OSError as error:
+            raise read_error(path, error, "delete it, or write it again with `visrec index`") from error
+        except ValueError as error:  # an empty file
             raise self.damage(error) from error
 
     def check(self) -> None:
