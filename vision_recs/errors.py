@@ -256,6 +256,11 @@ def write_error(path: object, error: Exception) -> StoreUnavailable:
     )
 
 
+def is_shortage(error: OSError) -> bool:
+    """Whether *error* says that the process has no more memory or open files, whatever the file."""
+    return error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
 def machine_remedy(error: Exception) -> str | None:
     """Return what helps against *error*, of the operating system or of SQLite, or None where a file is at fault."""
     code = getattr(error, "sqlite_errorcode", None)
@@ -263,10 +268,10 @@ def machine_remedy(error: Exception) -> str | None:
         return _REMEDIES_OF_SQLITE.get(code & 0xFF)
     if isinstance(error, MemoryError):
         return _REMEDIES[errno.ENOMEM]
-    number = getattr(error, "errno", None)
+    number = error.errno if isinstance(error, OSError) else None
     if number is None:  # FAISS and pyarrow tell it in words only
         number = next((number for number in _REMEDIES if os.strerror(number) in str(error)), None)
-    return _REMEDIES.get(number)
+    return None if number is None else _REMEDIES.get(number)
 
 
 def first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import StoreDamaged
+from vision_recs.errors import read_error
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 
@@ -24,7 +24,18 @@ def mmap_array(path: Path, dtype: type[Number], *, columns: bool = False) -> NDA
     try:
         return map_npy(path, dtype, 1 + columns)
     except (OSError, ValueError) as error:
-        raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
+        raise read_error(path, error, "rebuild it with `visrec index`") from error
+
+
+def save_npy(path: Path, array: NDArray[np.generic]) -> None:
+    """Write *array* to the file *path* in NumPy's format, little-endian and in C order.
+
+    `numpy.save` writes through a stream of C, whose last bytes are lost without an error where the disk is full.
+    """
+    stored = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(stored))
+        file.write(stored.data)
 
 
 def map_npy(path: Path, dtype: type[Number], dimensions: int) -> NDArray[Number]:

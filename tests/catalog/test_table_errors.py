@@ -252,5 +252,5 @@ def test_a_table_that_may_not_be_read_is_refused(tmp_path, monkeypatch, name):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("pathlib.Path.open", refuse)
-    with pytest.raises(CatalogError, match=r"cannot be read \(Permission denied\); check its permissions"):
+    with pytest.raises(CatalogError, match=r"cannot be read \(Permission denied\); mend its permissions"):
         open_catalog(path)

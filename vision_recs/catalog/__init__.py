@@ -19,7 +19,7 @@ from vision_recs.catalog.columns import CatalogOptions
 from vision_recs.catalog.folder import FolderCatalog
 from vision_recs.catalog.readers import EXTENSIONS
 from vision_recs.catalog.table import TableCatalog
-from vision_recs.errors import CatalogError
+from vision_recs.errors import CatalogError, machine_remedy
 
 __all__ = ["CatalogOptions", "FolderCatalog", "TableCatalog", "open_catalog"]
 
@@ -51,4 +51,5 @@ def _is_folder(place: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise CatalogError("there is no such file or folder; check the path", path=str(place)) from error
     except OSError as error:
-        raise CatalogError(f"it cannot be read ({error.strerror}); check its permissions", path=str(place)) from error
+        remedy = machine_remedy(error) or "check the disk"
+        raise CatalogError(f"it cannot be read ({error.strerror}); {remedy}", path=str(place)) from error

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vision_recs.catalog.image_files import ImageFiles
-from vision_recs.errors import CatalogError
+from vision_recs.errors import CatalogError, machine_remedy
 from vision_recs.types import Item
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
@@ -95,7 +95,8 @@ class FolderCatalog:
                 ]
         except OSError as error:
             raise CatalogError(
-                f"the folder cannot be listed ({error.strerror}); check its permissions", path=path
+                f"the folder cannot be listed ({error.strerror}); {machine_remedy(error) or 'check the disk'}",
+                path=path,
             ) from error
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from vision_recs.errors import ImageError
+from vision_recs.errors import CatalogError, ImageError, is_shortage, machine_remedy
 
 _RACY_NS = 2_000_000_000
 
@@ -24,7 +24,10 @@ class ImageFiles:
         self._root = Path(root)
 
     def read(self, reference: str) -> bytes:
-        """Return the bytes of an image; raises ImageError: missing, unreadable or empty."""
+        """Return the bytes of an image; raises ImageError: missing, unreadable or empty.
+
+        Raises CatalogError where the process has no more memory or open files.
+        """
         path = Path(reference)
         try:
             path = self._path(reference)
@@ -32,6 +35,9 @@ class ImageFiles:
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise ImageError("missing", f"there is no file {str(path)!r}; check the path in the catalog") from error
         except OSError as error:
+            if is_shortage(error):  # the image is not to be skipped for it
+                why = f"cannot be read ({error.strerror}); {machine_remedy(error)}, then run again"
+                raise CatalogError(why, path=str(path)) from error
             raise ImageError(
                 "unreadable", f"{str(path)!r} cannot be read ({error.strerror}); check the file"
             ) from error

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vision_recs.errors import CatalogError
+from vision_recs.errors import CatalogError, first_line, machine_remedy
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PARQUET_BATCH = 4096
@@ -181,8 +181,8 @@ def _parquet_values(column: Any) -> list[object]:  # noqa: ANN401 - pyarrow ship
 
 
 def _unreadable_parquet(path: str, error: Exception) -> CatalogError:
-    reason = str(error).partition("\n")[0].rstrip(".")
-    return CatalogError(f"cannot be read as Parquet ({reason}); write the table again", path=path)
+    remedy = machine_remedy(error) or "write the table again"
+    return CatalogError(f"cannot be read as Parquet ({first_line(error)}); {remedy}", path=path)
 
 
 _READERS: dict[str, Callable[[str], Rows]] = {
@@ -213,7 +213,8 @@ def text_lines(path: str) -> Iterator[str]:
                 yield _decoded(raw, offset, path=path, line=line)
                 offset += len(raw)
     except OSError as error:
-        raise CatalogError(f"the file cannot be read ({error.strerror}); check its permissions", path=path) from error
+        remedy = machine_remedy(error) or "check the disk"
+        raise CatalogError(f"the file cannot be read ({error.strerror}); {remedy}", path=path) from error
 
 
 def _decoded(raw: bytes, offset: int, *, path: str, line: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vision_recs.errors import StoreError
 from vision_recs.store import Store, StoredRow
-from vision_recs.store.files import written_to
+from vision_recs.store.atomic_files import disk_errors
 
 _ROWS_PER_FILE = 65_536
 
@@ -23,7 +23,7 @@ def export(store: str | Path, directory: str | Path) -> int:
     """
     opened = Store.open(store)
     folder = Path(directory)
-    with written_to(folder):
+    with disk_errors(folder):
         _clear(folder)
         return _write_all(opened, folder)
 
@@ -63,5 +63,6 @@ def _write(path: Path, store: Store, rows: list[StoredRow]) -> None:
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), store.dim),
     }
     made = path.with_suffix(".making")
-    pq.write_table(pa.table(columns), made)
+    with made.open("wb") as file:
+        pq.write_table(pa.table(columns), file)
     made.replace(path)

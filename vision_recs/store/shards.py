@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.errors import StoreDamaged, read_error
+from vision_recs.npy import save_npy
 from vision_recs.store.atomic_files import atomic_move_folder, atomic_remove, digest_problem, sha256_file
 from vision_recs.store.layout import FORMAT, IMAGES_FILE, SHARD_FILE, VECTORS_FILE, Layout
 
@@ -52,7 +53,7 @@ def write_shard(layout: Layout, space: str, embedded: Sequence[Embedded], vector
     """
     made = layout.tmp / "shard"
     made.mkdir()
-    np.save(made / VECTORS_FILE, vectors.astype("<f2"), allow_pickle=False)
+    save_npy(made / VECTORS_FILE, vectors.astype(np.float16))
     _write_images(made / IMAGES_FILE, embedded)
     digests = {name: sha256_file(made / name) for name in (IMAGES_FILE, VECTORS_FILE)}
     rows, dim = vectors.shape
@@ -122,7 +123,8 @@ def _write_images(path: Path, embedded: Sequence[Embedded]) -> None:
         "reason": pa.array([image.reason for image in embedded], pa.string()),
         "message": pa.array([image.message for image in embedded], pa.string()),
     }
-    pq.write_table(pa.table(columns), path)
+    with path.open("wb") as file:  # a path that is not UTF-8 is none for pyarrow, whose errors do not say why either
+        pq.write_table(pa.table(columns), file)
 
 
 def _name_of(data: bytes) -> str:

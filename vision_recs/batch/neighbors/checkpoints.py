@@ -46,7 +46,8 @@ class Checkpoints:
         files = self._files()
         if not files:
             return 0
-        return int(files[-1].stem) + int(pq.read_metadata(files[-1]).metadata[b"visrec.items"])
+        with files[-1].open("rb") as file:
+            return int(files[-1].stem) + int(pq.read_metadata(file).metadata[b"visrec.items"])
 
     def write(self, first: int, items: int, lists: pa.Table) -> None:
         """Keep the *lists* of *items* items durably; *first* is the number of items before them."""
@@ -54,7 +55,8 @@ class Checkpoints:
 
         path = self._folder / f"{first:09d}.parquet"
         made = _tmp(self._folder) / path.name
-        pq.write_table(lists.replace_schema_metadata({"visrec.items": str(items)}), made)
+        with made.open("wb") as file:
+            pq.write_table(lists.replace_schema_metadata({"visrec.items": str(items)}), file)
         atomic_move_file(made, path)
 
     def tables(self) -> Iterator[pa.Table]:
@@ -62,7 +64,8 @@ class Checkpoints:
         import pyarrow.parquet as pq
 
         for path in self._files():
-            yield pq.read_table(path)
+            with path.open("rb") as file:
+                yield pq.read_table(file)
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.parquet"))

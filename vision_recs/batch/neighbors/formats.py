@@ -145,7 +145,7 @@ def _write_parquet(path: Path, tables: Iterable[pa.Table], about: Mapping[str, A
 
     schema = _schema().with_metadata({"visrec": json.dumps(about)})
     counter = _Counter()
-    with pq.ParquetWriter(path, schema) as writer:
+    with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
         for table in tables:
             writer.write_table(counter.add(table).cast(_schema()).replace_schema_metadata(schema.metadata))
     return counter.written
