@@ -19,7 +19,7 @@ def _slack(request):
 
 
 @settings(deadline=None, max_examples=25)
-@given(shop=shops(14, {}), data=st.data())
+@given(shop=shops(14, {"in_stock": st.sampled_from([True, False, None, 1])}), data=st.data())
 def test_answers_are_those_of_a_loop_over_every_image(shop, data):
     with tempfile.TemporaryDirectory() as folder:
         index(shop, folder, FakeEncoder())

@@ -13,7 +13,7 @@ from random_shops import shops
 import vision_recs
 from vision_recs.errors import FilterError
 from vision_recs.filters import Filter
-from vision_recs.recommend import Query
+from vision_recs.recommend import Policy, Query
 
 EXPRESSIONS = [
     "price >= 0 or price is null",
@@ -43,7 +43,7 @@ def matching(held, where, asked):
 
 def expected(held, where, asked, k):
     """Return what a loop finds: the images of an item that is asked for, and does not match, hide no other's."""
-    return ranking(matching(held, where, asked), asked, k)
+    return ranking(matching(held, where, asked), asked, k, filtered=True)
 
 
 @settings(deadline=None, max_examples=60)
@@ -107,7 +107,7 @@ def test_fewer_are_a_beginning_of_more_and_a_narrower_filter_gives_a_part(large)
     assert narrow == [match for match in wide if match.id in ids]
 
 
-def test_an_image_that_several_items_show_is_that_of_the_first_which_matches(tmp_path):
+def test_with_a_filter_every_item_that_matches_and_shows_an_image_is_found(tmp_path):
     shop = Shop()
     shop.put("asked", 0, price=1)
     shop.put("a-dear", 1, price=9)
@@ -116,8 +116,10 @@ def test_an_image_that_several_items_show_is_that_of_the_first_which_matches(tmp
     index(shop, tmp_path)
     opened = vision_recs.open(tmp_path)
     assert [match.id for match in opened.similar("asked")] == ["a-dear"]
-    assert [match.id for match in opened.similar("asked", where="price < 5")] == ["b-cheap"]
-    assert [match.attributes for match in opened.similar("asked", where="price < 5")] == [{"price": 2}]
+    found = opened.similar("asked", where="price < 5")
+    assert [(match.id, match.attributes) for match in found] == [("b-cheap", {"price": 2}), ("c-cheap", {"price": 2})]
+    by_policy = opened.similar("asked", policy=Policy(where=Filter.parse("price > 0")))
+    assert [match.id for match in by_policy] == ["a-dear", "b-cheap", "c-cheap"]
 
 
 def test_whoever_asks_need_not_match_and_never_answers(tmp_path):
@@ -142,7 +144,7 @@ def test_an_image_asks_under_a_filter_too(tmp_path, monkeypatch):
     found = opened.similar_to_image(image(5), k=2, where="price != 5")
     held = content(opened.items)
     del held.items["item5"]
-    wanted = ranking(held, [], 2, encoder=FakeEncoder(), images=[image(5)])
+    wanted = ranking(held, [], 2, encoder=FakeEncoder(), images=[image(5)], filtered=True)
     assert [(m.id, round(m.score, 5)) for m in found] == [(item, round(score, 5)) for item, _, score in wanted]
 
 

@@ -7,7 +7,7 @@ from fake_shop import Shop, index, png
 import vision_recs
 from vision_recs.errors import FilterError, PolicyError
 from vision_recs.filters import Filter
-from vision_recs.recommend import Policy, Query, Rules, Weighted
+from vision_recs.recommend import Event, History, Policy, Query, Rules, Weighted
 from vision_recs.recommend.rules import Boost, Bounds, Condition, Differ, Exclude, Pin, Same
 from vision_recs.types import Explanation, RuleEffect, TermScore
 
@@ -51,13 +51,41 @@ def excluded(where, **condition):
 
 
 def test_without_a_policy_each_variant_group_appears_once(colors):
-    assert ids(colors.similar("red")) == ["near", "third", "fourth"]
+    assert ids(colors.similar("fourth")) == ["third", "next"]
+    assert ids(ask(colors, Policy(one_per=None), "fourth")) == ["third", "next", "near", "red", "far"]
+    assert ids(ask(colors, Policy(one_per="category"), "fourth")) == ["next"]
+
+
+def test_a_variant_of_a_query_item_is_not_in_the_answer(colors):
+    assert ids(colors.similar("red")) == ["third", "fourth"]
+    assert ids(colors.similar("red", "third")) == ["fourth"]
     assert ids(ask(colors, Policy(one_per=None))) == ["near", "next", "third", "fourth", "far"]
-    assert ids(ask(colors, Policy(one_per="category"))) == ["near", "next"]
+    seen = History((Event("red"), Event("gone")))
+    assert ids(colors.query(Query(history=seen))) == ["third", "fourth"]
+    assert ids(colors.query(Query(items=("fourth",), history=seen))) == ["third"]
+
+
+def test_a_variant_of_an_item_to_move_away_from_may_be_in_the_answer(colors):
+    assert "next" in ids(ask(colors, Policy(), "fourth", negatives=("red",)))
+
+
+def test_a_variant_of_a_query_item_is_not_pinned(colors):
+    assert ids(ask(colors, Policy(rules=Rules(pins=(Pin("next", 1, "pin"),))))) == ["third", "fourth"]
+
+
+@pytest.mark.parametrize(
+    "policy", [Policy(), Policy(one_per=None, diversity=0.5), Policy(where=Filter.parse("price > 0"))]
+)
+def test_more_than_any_number_of_bits_may_be_asked_for(colors, policy):
+    assert ids(ask(colors, policy, k=10**40)) == ids(ask(colors, policy, k=6))
+    assert (
+        list(map(ids, colors.query_batch([(Query(items=("red",), k=10**40), policy)] * 2)))
+        == [ids(ask(colors, policy, k=6))] * 2
+    )
 
 
 def test_items_without_a_group_are_all_shown(colors):
-    assert ids(ask(colors, Policy(one_per="brand"))) == ["near", "next", "fourth"]
+    assert ids(ask(colors, Policy(one_per="brand"), "third")) == ["fourth", "near"]
 
 
 def test_an_attribute_that_no_item_has_is_named(colors):
@@ -67,8 +95,8 @@ def test_an_attribute_that_no_item_has_is_named(colors):
 
 
 def test_what_is_excluded_or_does_not_match_is_no_answer(colors):
-    assert ids(ask(colors, Policy(exclude=frozenset({"near", "nowhere"})))) == ["next", "third", "fourth"]
-    assert ids(ask(colors, Policy(where=Filter.parse("in_stock")))) == ["next", "third", "fourth"]
+    assert ids(ask(colors, Policy(exclude=frozenset({"third", "nowhere"})))) == ["fourth", "far"]
+    assert ids(ask(colors, Policy(where=Filter.parse("brand == 'own'")))) == ["far"]
     both = ask(colors, Policy(where=Filter.parse("in_stock")), where=Filter.parse("price < 20"))
     assert ids(both) == ["third"]
     with pytest.raises(FilterError, match="no item has the attribute 'stock'"):
@@ -124,6 +152,8 @@ def test_a_pin_whose_place_is_taken_moves_to_the_next(colors):
 def test_a_pin_beyond_the_answer_comes_last_or_not_at_all(colors):
     assert ids(ask(colors, rules(pins=(Pin("next", 9, "late"),)))) == ["near", "third", "fourth", "far", "next"]
     assert ids(ask(colors, rules(pins=(Pin("far", 3, "late"),)), k=2)) == ["near", "next"]
+    far_beyond = rules(pins=(Pin("fourth", 10**30, "last"), Pin("next", 10**20, "late")))
+    assert ids(ask(colors, far_beyond, k=10**40)) == ["near", "third", "far", "next", "fourth"]
 
 
 @pytest.mark.parametrize(
@@ -199,9 +229,9 @@ def test_where_too_few_are_left_rules_are_relaxed_one_after_another(colors):
 def test_variants_and_the_minimum_score_can_be_relaxed_too(colors):
     policy = Policy(min_score=0.5, rules=Rules(fallbacks=("min_score", "one_per"), exclude=(excluded("not in_stock"),)))
     assert [(match.id, match.explanation.relaxed) for match in ask(colors, policy)] == [
-        ("next", ()),
         ("third", ()),
         ("fourth", ()),
+        ("next", ("one_per",)),
         ("far", ("min_score", "one_per")),
     ]
 

@@ -8,8 +8,8 @@ from fake_shop import BLACK, FakeEncoder, Shop, content, image, index, png, rank
 
 import vision_recs
 from vision_recs.errors import ImageError, SpaceMismatch, StoreNotFound, UnknownItem
-from vision_recs.indexes import open_index
-from vision_recs.recommend import Query, Recommender
+from vision_recs.indexes import ExactIndex, open_index
+from vision_recs.recommend import Policy, Query, Recommender
 from vision_recs.store import Store
 
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
@@ -117,6 +117,36 @@ def test_one_image_of_several_items_appears_once_with_the_lowest_id(tmp_path):
     assert opened.similar("a", "b")[0].id == "c"
 
 
+def test_of_the_items_that_show_one_image_one_in_stock_is_shown_at_the_place_of_the_first(tmp_path):
+    shop = Shop()
+    shop.files |= {"red.png": flat(*RED), "pink.png": flat(255, 90, 90), "copy.png": flat(170, 60, 60)}
+    shop.put("asked", "red.png")
+    for item, in_stock in (("a", False), ("c", 1), ("d", True), ("e", True)):
+        shop.put(item, "pink.png", in_stock=in_stock)
+    shop.put("b", "copy.png", in_stock=False)
+    index(shop, tmp_path)
+    opened = vision_recs.open(tmp_path)
+    found = opened.similar("asked")
+    assert [match.id for match in found] == ["d", "b"]
+    assert found[0].score == found[1].score
+    assert [match.id for match in opened.similar("asked", k=1)] == ["d"]
+    assert [match.id for match in opened.similar("asked", policy=Policy(exclude=frozenset("de")))] == ["a", "b"]
+    every = opened.similar("asked", policy=Policy(one_per=None))
+    assert [match.id for match in every] == ["a", "b", "c", "d", "e"]
+
+
+def test_of_variants_that_show_one_image_one_in_stock_is_shown(tmp_path):
+    shop = Shop()
+    shop.files |= {"red.png": flat(*RED), "pink.png": flat(255, 90, 90)}
+    shop.put("asked", "red.png")
+    shop.put("sold-out", "pink.png", variant_group="x", in_stock=False)
+    shop.put("there", "pink.png", variant_group="x", in_stock=True)
+    index(shop, tmp_path)
+    opened = vision_recs.open(tmp_path)
+    assert [match.id for match in opened.similar("asked")] == ["there"]
+    assert [match.id for match in opened.similar("asked", where="not in_stock")] == ["sold-out"]
+
+
 def test_an_item_whose_best_image_is_shown_already_appears_by_its_next(tmp_path):
     shop = shop_of(1)
     shop.files |= {"red.png": flat(*RED), "pink.png": flat(255, 90, 90), "rose.png": flat(255, 190, 190)}
@@ -128,15 +158,16 @@ def test_an_item_whose_best_image_is_shown_already_appears_by_its_next(tmp_path)
     assert [(match.id, match.image) for match in matches] == [("first", "pink.png"), ("second", "rose.png")]
 
 
-def test_a_crowd_of_copies_hides_nothing(tmp_path):
+@pytest.mark.parametrize("last_in_stock", [0, 59])
+def test_a_crowd_of_copies_hides_nothing(tmp_path, last_in_stock):
     shop = shop_of(4)
     for number in range(60):
-        shop.put(f"copy{number:02}", "same.png")
+        shop.put(f"copy{number:02}", "same.png", in_stock=number == last_in_stock)
     shop.files["same.png"] = shop.files["0.png"]
     index(shop, tmp_path)
     found = vision_recs.open(tmp_path).similar("item000", k=3)
     assert shown(found) == [pytest.approx(row) for row in ranking(content(tmp_path), ["item000"], 3)]
-    assert found[0].id == "copy00"
+    assert found[0].id == f"copy{last_in_stock:02}"
     assert {match.id for match in found[1:]} < {"item001", "item002", "item003"}
 
 
@@ -163,7 +194,7 @@ def test_without_its_index_a_store_answers_the_same(tmp_path):
     index(shop, tmp_path)
     store = Store.open(tmp_path)
     flat_index = Recommender(store, open_index("flat", store, tmp_path / "indexes/flat-000001"))
-    exact_index = Recommender(store, open_index("exact", store, tmp_path))
+    exact_index = Recommender(store, ExactIndex(store))
     for asked in (("more",), ("item003",), ("item000", "more")):
         assert flat_index.similar(*asked) == exact_index.similar(*asked)
 
@@ -273,11 +304,13 @@ def test_other_weights_under_the_same_name_are_refused(tmp_path, monkeypatch):
     for _ in "ab":
         with pytest.raises(SpaceMismatch) as raised:
             opened.similar_to_image(image(1))
-        assert f"the index holds fake [{old}], the weights on this machine give fake [{new}]" in str(raised.value)
+        assert f"the store holds vectors of fake [{old}], the weights on this machine give fake [{new}]" in str(
+            raised.value
+        )
     assert opened.similar("item000")
 
 
-def test_a_runtime_that_does_not_reproduce_the_probe_is_refused_each_time(tmp_path, monkeypatch):
+def test_a_runtime_that_does_not_reproduce_the_canary_is_refused_each_time(tmp_path, monkeypatch):
     class Drifted(FakeEncoder):
         def encode(self, pixels):
             return super().encode(pixels[..., ::-1])
@@ -286,7 +319,7 @@ def test_a_runtime_that_does_not_reproduce_the_probe_is_refused_each_time(tmp_pa
     monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: Drifted(name))
     opened = vision_recs.open(tmp_path)
     for _ in "ab":
-        with pytest.raises(SpaceMismatch, match="does not reproduce the probe vector of the index"):
+        with pytest.raises(SpaceMismatch, match="does not reproduce the canary of the store"):
             opened.similar_to_image(image(1))
 
 

@@ -174,8 +174,11 @@ def content(store):
     return Content(items, skipped)
 
 
-def ranking(held, asked, k, *, encoder=None, images=()):
-    """Return the ids and scores that the items *asked* and the bytes *images* bring, from *held*, a Content."""
+def ranking(held, asked, k, *, encoder=None, images=(), filtered=False):
+    """Return the ids and scores that the items *asked* and the bytes *images* bring, from *held*, a Content.
+
+    Unless *filtered*, an image that several items show is in the answer once: with an item in stock, or else the first.
+    """
     parts = [[vector for _, _, vector, _ in held.items[item][1]] for item in asked]
     parts += [encoder.encode(load(data, encoder.spec.preprocess)[None]).tolist() for data in images]
     every = [
@@ -183,13 +186,20 @@ def ranking(held, asked, k, *, encoder=None, images=()):
         for item, (_, shown) in held.items.items()
         for name, digest, vector, _ in shown
     ]
+    every = sorted((row for row in every if row[1] not in asked), key=lambda row: (-row[0], row[1], row[2]))
+    if not filtered:
+        first_of = {row[3]: row for row in reversed(every)}
+        every.sort(key=lambda row: (-row[0], first_of[row[3]][1:3], not in_stock(held, row[1])))
     answer, seen = [], set()
-    for value, item, name, digest in sorted(every, key=lambda row: (-row[0], row[1], row[2])):
-        if item in asked or item in seen or digest in seen:
-            continue
-        seen |= {item, digest}
-        answer.append((item, name, value))
+    for value, item, name, digest in every:
+        if item not in seen and (filtered or digest not in seen):
+            seen |= {item, digest}
+            answer.append((item, name, value))
     return answer[:k]
+
+
+def in_stock(held, item):
+    return held.items[item][0].get("in_stock") is True
 
 
 def score(vector, parts):

@@ -12,7 +12,7 @@ from vision_recs.recommend.query import NEGATIVE_WEIGHT, weighted
 from vision_recs.recommend.rules import Bounds, Differ, Same
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """An image of an item."""
 
@@ -69,7 +69,11 @@ class SlowShop:
         self.query, self.policy = query, policy
         self.subqueries = list(self.make_subqueries(store))
         self.items = set(query.query_items) | set(policy.exclude)
-        self.digests, self.groups = set(), set()
+        self.digests = set()
+        events = query.history.events if query.history else ()
+        similar_to = {item for item, _, _ in weighted(query.items)} | {event.item for event in events}
+        self.groups = {self.group(self.facts[item]) for item in similar_to if item in self.facts} - {None}
+        self.shows_images_once = policy.one_per is not None and query.where is None and policy.where is None
         self.shown_vectors = []
 
     def make_subqueries(self, store):
@@ -146,7 +150,8 @@ class SlowShop:
 
     def claim(self, row):
         self.items.add(row.item)
-        self.digests.add(row.digest)
+        if self.shows_images_once:
+            self.digests.add(row.digest)
         self.groups.add(self.group(row.facts))
         self.groups.discard(None)
         self.shown_vectors.append(row.vector)
@@ -221,12 +226,25 @@ class SlowShop:
         nearest = max((float(np.float32(cosine(row.vector, other))) for other in self.shown_vectors), default=0.0)
         return (1 - diversity) * self.rank(row, subquery) - diversity * nearest
 
+    def ordered(self, subquery):
+        """Return all rows by rank, then by id; of those that show one image, one in stock comes before the others."""
+        rows = [row for row in self.rows if row.item not in self.items]
+        ranks = {row: self.rank(row, subquery) for row in rows}
+
+        def place(row):
+            same = [each for each in rows if each.digest == row.digest and ranks[each] == ranks[row]]
+            first = min((each.item, each.image) for each in same) if self.shows_images_once else ()
+            is_behind = self.shows_images_once and row.facts.get("in_stock") is not True
+            return -ranks[row], first, is_behind, row.item, row.image
+
+        return sorted(rows, key=place)
+
     def pool(self, subquery, count, relaxed):
         """Return the best image of each item that is let through, each group and each image once."""
         pool, items, digests, groups = [], set(), set(), set(self.groups)
-        for row in sorted(self.rows, key=lambda row: (-self.rank(row, subquery), row.item, row.image)):
+        for row in self.ordered(subquery):
             group = self.group(row.facts)
-            if self.taken(row) or row.item in items or row.digest in digests:
+            if self.taken(row) or row.item in items or (self.shows_images_once and row.digest in digests):
                 continue
             if group is not None and group in groups and "one_per" not in relaxed:
                 continue

@@ -86,11 +86,15 @@ class Query:
             raise ValueError(f"the item {min(both)!r} is in items and in negatives; remove it from one of them")
 
     @property
-    def query_items(self) -> frozenset[str]:
-        """The ids of all items that the query names, also in its history; none of them is in the answer."""
+    def positives(self) -> frozenset[str]:
+        """The ids of the items to which similar ones are searched: *items*, and those of the *history*."""
         events = () if self.history is None else self.history.events
-        named = (item for part in (self.items, self.negatives) for item, _, _ in weighted(part))
-        return frozenset([*named, *(event.item for event in events)])
+        return frozenset([*(item for item, _, _ in weighted(self.items)), *(event.item for event in events)])
+
+    @property
+    def query_items(self) -> frozenset[str]:
+        """The ids of all items that the query names; none of them is in the answer."""
+        return self.positives.union(item for item, _, _ in weighted(self.negatives))
 
 
 def weighted(values: Sequence[T | Weighted[T]], default: float = 1.0) -> Iterator[Weighted[T]]:
@@ -103,8 +107,13 @@ def weighted(values: Sequence[T | Weighted[T]], default: float = 1.0) -> Iterato
 class Policy:
     """What holds for every answer, whatever the query is.
 
-    *one_per* names an attribute, and an answer has at most one item for each value of it: the best one. An item without
-    the attribute is not limited. *one_per* = None shows every item.
+    *one_per* names an attribute, and an answer has at most one item for each value of it: the best one. The values of
+    the items to which similar ones are searched count as shown already, so an answer has no other variant of them. An
+    item without the attribute is not limited. With *one_per* = None, every item is shown.
+
+    Items that show the same image, byte by byte, are different items. Where a filter is given, here or in the query, or
+    *one_per* is None, all of them are shown. Elsewhere one of them stands for all, at the place of the first by id: an
+    item whose attribute `in_stock` is true, if there is one, or else the first.
 
     Every item of an answer matches *where* as well as the filter of the query. No item has an id of *exclude* or a
     score below *min_score*. *rules* are those of a shop.
@@ -137,6 +146,10 @@ class Policy:
     def matching(self, where: Filter | None) -> Filter | None:
         """Return the filter that an answer has to match, for a query with the filter *where*; None: no filter."""
         return self.where if where is None else where & self.where
+
+    def shows_images_once(self, where: Filter | None) -> bool:
+        """Whether one item stands for all items that show the same image, for a query with the filter *where*."""
+        return self.one_per is not None and self.matching(where) is None
 
     def pool(self, k: int) -> int:
         """Return the number of candidates out of which *k* are chosen, where the best *k* are not simply taken."""

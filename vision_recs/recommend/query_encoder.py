@@ -14,7 +14,7 @@ from vision_recs.recommend.retrieve import QueryTerm
 from vision_recs.types import ItemSource, Vectors
 
 if TYPE_CHECKING:  # the encoder is imported when it is needed
-    from vision_recs.encoders import Space
+    from vision_recs.encoders import StoreEncoder
 
 
 class QueryEncoder:
@@ -25,7 +25,7 @@ class QueryEncoder:
         self._items = items
         self._weights = weights
         self._device = device
-        self._loaded: Space | None = None
+        self._loaded: StoreEncoder | None = None
 
     def terms(self, query: Query) -> list[QueryTerm]:
         """Return a term for each image of *query*, then for each text; raises as `images` and `texts` do."""
@@ -51,23 +51,23 @@ class QueryEncoder:
 
         preprocess = self._items.encoder.preprocess
         pixels = [load(image, preprocess) for image in images]  # before the encoder: a bad image costs no loading
-        vectors = self._space().encoder().encode(np.stack(pixels))
+        vectors = self._encoder().image_encoder().encode(np.stack(pixels))
         if not np.any(vectors, axis=1).all():
             raise ImageError("zero-vector", "the encoder gives the image no direction: it is blank; use another one")
         return self._items.project(vectors)
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Return a unit vector for each of *texts* (n, dim); raises EncoderError, as NoTextTower, and SpaceMismatch."""
-        vectors = self._space().text_encoder().encode_text(list(texts))
+        vectors = self._encoder().text_encoder().encode_text(list(texts))
         if not np.any(vectors, axis=1).all():
             raise ZeroVector("the encoder gives the text no direction; write it in other words")
         return self._items.project(vectors)
 
-    def _space(self) -> Space:
-        from vision_recs.encoders import LoadOptions, Space
+    def _encoder(self) -> StoreEncoder:
+        from vision_recs.encoders import LoadOptions, StoreEncoder
 
         if self._loaded is None:
             weights = self._weights or (Path(self._items.weights_file) if self._items.weights_file else None)
-            self._loaded = Space(self._items.encoder, LoadOptions(weights=weights, device=self._device))
-            self._loaded.expect(self._items.canary)
+            self._loaded = StoreEncoder(self._items.encoder, LoadOptions(weights=weights, device=self._device))
+            self._loaded.expect_canary(self._items.canary)
         return self._loaded

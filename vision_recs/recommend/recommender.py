@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import numpy as np
 
 from vision_recs.errors import StoreDamaged, VisionRecsError
-from vision_recs.indexes import open_index
+from vision_recs.indexes.base import open_published
 from vision_recs.recommend.query import NEGATIVE_WEIGHT, Policy, Query, Weighted, weighted
 from vision_recs.recommend.rerank import RankedMatch, Reranker
 from vision_recs.recommend.retrieve import AttributesOf, QueryTerm, Retriever, SubQuery
-from vision_recs.store import FilteredStore, Store
-from vision_recs.types import Explanation, ItemSource, Match, VectorIndex, Vectors
+from vision_recs.store import Store
+from vision_recs.types import Explanation, ItemSource, Match, SearchRequest, VectorIndex, Vectors
 
 if TYPE_CHECKING:  # a query without a filter imports no filters, and most queries have neither a history nor an image
     from vision_recs.filters import Filter
@@ -31,9 +31,9 @@ R = TypeVar("R")
 class Recommender:
     """Answers queries from the items of one generation, under a policy.
 
-    An item that the query names is never in the answer, an item appears once, by its best image, and images with the
-    same bytes appear once, with the item of the lowest id. `SubQuery` says what the score of an image is, and `Policy`
-    which items may be in the answer and in which order. Several threads may use a Recommender at once.
+    An item that the query names is never in the answer, and every other item at most once, by its best image.
+    `SubQuery` says what the score of an image is, and `Policy` which items may be in the answer and in which order.
+    Several threads may use a Recommender at once.
     """
 
     def __init__(
@@ -68,10 +68,7 @@ class Recommender:
         A shard is opened when it is needed, which is best for a single query; until then `visrec gc` may remove it.
         See `__init__` for *weights* and *device*. Raises StoreError.
         """
-        name = store.manifest.index_type
-        directory = store.layout.index_dir(name, store.generation)
-        index = open_index(name if directory.is_dir() else "exact", store, directory)
-        return cls(store, index, weights=weights, device=device)
+        return cls(store, open_published(store), weights=weights, device=device)
 
     def similar(
         self, *items: str, k: int = 10, where: str | Filter | None = None, policy: Policy | None = None
@@ -169,13 +166,9 @@ class Recommender:
                 )
             yield Match(match.id, match.score, match.image, match.digest, found, explanation)
 
-    def _search(self, vectors: Vectors, k: int, where: Filter | None) -> list[list[Match]]:
-        within = None if where is None else FilteredStore(self.items, where)  # type: ignore[arg-type] # until an index takes the filter itself
-        return self.index.search(vectors, k, within=within)
-
     @property
-    def _retriever(self) -> Retriever:  # kept, it would close a cycle of references, and files would stay open
-        return Retriever(self.items, self._search)
+    def _retriever(self) -> Retriever:
+        return Retriever(self.items, self.index.search)
 
     @cached_property
     def _encoder(self) -> QueryEncoder:
@@ -193,7 +186,7 @@ def open(  # noqa: A001 - vision_recs.open is how a store is opened for queries
 
 def read_image(path: str | Path) -> bytes:
     """Return the bytes of the image in the file *path*; raises ImageError: missing, unreadable or empty."""
-    from vision_recs.catalog.files import ImageFiles
+    from vision_recs.catalog.image_files import ImageFiles
 
     return ImageFiles(".").read(str(path))
 
@@ -229,12 +222,13 @@ def _search_ahead(retriever: Retriever, queries: Sequence[tuple[Query, Policy, l
         (fetch, vector.tobytes()): answer
         for fetch, vectors in wanted.items()
         if len(vectors) > 1
-        for vector, answer in zip(vectors, retriever.search(np.concatenate(vectors), fetch, None), strict=True)
+        for vector, answer in zip(vectors, retriever.search(SearchRequest(np.concatenate(vectors), fetch)), strict=True)
     }
 
-    def search(vectors: Vectors, k: int, where: Filter | None) -> list[list[Match]]:
-        answer = None if where is not None or len(vectors) > 1 else known.get((k, vectors.tobytes()))
-        return retriever.search(vectors, k, where) if answer is None else [answer]
+    def search(request: SearchRequest) -> list[list[Match]]:
+        is_plain = request.where is None and len(request.vectors) == 1
+        answer = known.get((request.k, request.vectors.tobytes())) if is_plain else None
+        return retriever.search(request) if answer is None else [answer]
 
     return retriever._replace(search=search)
 

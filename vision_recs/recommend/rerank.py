@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vision_recs.recommend.query import Policy, Query
-from vision_recs.recommend.retrieve import AttributesOf, Candidate, Eligibility, Retriever, Seen, SubQuery, group_of
+from vision_recs.recommend.retrieve import (
+    IN_STOCK,
+    AttributesOf,
+    Candidate,
+    Eligibility,
+    Group,
+    Retriever,
+    Seen,
+    SubQuery,
+    group_of,
+)
 from vision_recs.types import Attribute, Explanation, Match, RuleEffect, Vectors
 
 if TYPE_CHECKING:  # most policies have neither filters nor rules, and no diversity
     from vision_recs.filters import Filter
     from vision_recs.recommend.diversity import Pool
     from vision_recs.recommend.rules import ActiveRules, Pin
-
-_IN_STOCK = "in_stock"
-"""The attribute that is false for an item that is sold out; such an item is not pinned."""
 
 
 class RankedMatch(NamedTuple):
@@ -51,7 +58,11 @@ class Reranker:
         self._places = query.k
         self._where = policy.matching(query.where)
         self._rules = [self._active_rules(subquery) for subquery in subqueries]
-        self._seen = Seen(items=set(query.query_items).union(policy.exclude))
+        self._seen = Seen(
+            items=set(query.query_items).union(policy.exclude),
+            groups=self._groups_of(query.positives),
+            images_once=policy.shows_images_once(query.where),
+        )
         self._given = [0] * len(subqueries)
         self._ranked: list[RankedMatch] = []
         self._shown: list[Vectors] = []  # the vectors of all matches so far, where diversity needs them
@@ -82,6 +93,15 @@ class Reranker:
             effects=ranked.effects,
             relaxed=ranked.relaxed,
         )
+
+    def _groups_of(self, items: frozenset[str]) -> set[Group]:
+        """Return the groups of those of *items* that there are."""
+        if self._policy.one_per is None:
+            return set()
+        self._attributes_of.load(items)
+        known = (self._attributes_of.get(item) for item in items)
+        groups = (group_of(each, self._policy.one_per) for each in known if each is not None)
+        return {group for group in groups if group is not None}
 
     def _active_rules(self, subquery: SubQuery) -> ActiveRules | None:
         if self._policy.rules is None:
@@ -206,7 +226,7 @@ class Reranker:
         if attributes is None:
             return None
         group = group_of(attributes, self._policy.one_per)
-        is_sold_out = attributes.get(_IN_STOCK) is False
+        is_sold_out = attributes.get(IN_STOCK) is False
         if is_sold_out or group in self._seen.groups or not self._is_allowed(attributes):
             return None
         images = [each for each in self._retriever.items.images(pin.item) if each.digest not in self._seen.digests]
@@ -230,10 +250,10 @@ class Reranker:
 
 def _arranged(pinned: Mapping[int, RankedMatch], others: Sequence[RankedMatch]) -> list[RankedMatch]:
     """Return *others* in order, with *pinned* at their places, or at the end where those are beyond it."""
-    left = iter(others)
-    last = max(pinned, default=0)
-    arranged = [pinned.get(place) or next(left, None) for place in range(1, max(last, len(others)) + 1)]
-    return [match for match in (*arranged, *left) if match is not None]
+    arranged = list(others)
+    for place in sorted(pinned):
+        arranged.insert(min(place - 1, len(arranged)), pinned[place])
+    return arranged
 
 
 def _shared(own: Mapping[str, Attribute], others: Sequence[Mapping[str, Attribute]]) -> dict[str, Attribute]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import islice
+from itertools import groupby, islice
 from operator import and_
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.types import Attribute, ItemSource, Match, RuleEffect, TermScore, Vectors
+from vision_recs.types import Attribute, ItemSource, Match, RuleEffect, SearchRequest, TermScore, Vectors
 from vision_recs.vectors import exact_cosine
 
 if TYPE_CHECKING:  # a query without a filter imports no filters, and most policies have no rules
@@ -33,8 +33,11 @@ _NARROW = 4_096
 
 _AT_ONCE = 64  # items whose attributes are read together
 
-Search: TypeAlias = "Callable[[Vectors, int, Filter | None], list[list[Match]]]"
-"""Returns for each vector up to so many images, of items that match the filter alone: see `VectorIndex.search`."""
+IN_STOCK = "in_stock"
+"""The attribute that is true for an item that can be bought, and false for one that is sold out."""
+
+Search: TypeAlias = Callable[[SearchRequest], list[list[Match]]]
+"""`VectorIndex.search`, or a function that does the same."""
 
 Group: TypeAlias = tuple[bool, Attribute]
 """The value of the attribute that `Policy.one_per` names; the first part keeps true from being equal to 1."""
@@ -168,25 +171,30 @@ class Candidate(NamedTuple):
 
 @dataclass(slots=True)
 class Seen:
-    """What an answer shows already, or must never show: ids of items, digests of images, and groups."""
+    """What an answer shows already, or must never show: ids of items, groups, and digests of images.
 
-    items: set[str] = field(default_factory=set)
+    Without *images_once*, the images do not count: several items may show the same one.
+    """
+
+    items: set[str]
+    groups: set[Group]
+    images_once: bool
     digests: set[str] = field(default_factory=set)
-    groups: set[Group] = field(default_factory=set)
 
     def copy(self) -> Seen:
         """Return a copy that can be added to by itself."""
-        return Seen(set(self.items), set(self.digests), set(self.groups))
+        return Seen(set(self.items), set(self.groups), self.images_once, set(self.digests))
 
     def add(self, candidate: Candidate) -> None:
-        """Add the item, the image and the group of *candidate*."""
+        """Add the item, the group and the image of *candidate*."""
         self.items.add(candidate.match.id)
-        self.digests.add(candidate.match.digest)
         if candidate.group is not None:
             self.groups.add(candidate.group)
+        if self.images_once:
+            self.digests.add(candidate.match.digest)
 
     def shows(self, match: Match) -> bool:
-        """Whether the item of *match*, or an image with the same bytes, is seen."""
+        """Whether the item of *match* is seen, or its image, by the bytes."""
         return match.id in self.items or match.digest in self.digests
 
 
@@ -220,7 +228,7 @@ class Eligibility(NamedTuple):
         *ranked* are images by falling score, then by id, then by image.
         """
         seen = self.seen.copy()
-        for candidate in self._by_rank(ranked):
+        for candidate in self._in_order(ranked):
             match = candidate.match
             if seen.shows(match) or (self.min_score is not None and match.score < self.min_score):
                 continue
@@ -233,6 +241,28 @@ class Eligibility(NamedTuple):
             found = candidate if group is None else candidate._replace(group=group)
             seen.add(found)
             yield found
+
+    def _in_order(self, ranked: Sequence[Match]) -> Iterator[Candidate]:
+        """Yield all of *ranked* with their ranks, in the order in which they may become candidates.
+
+        Where images are shown once, those of equal rank that show one image come together, at the place of the first,
+        and those whose item is in stock before the others.
+        """
+        by_rank = self._by_rank(ranked)
+        if not self.seen.images_once or len({match.digest for match in ranked}) == len(ranked):
+            yield from by_rank
+            return
+        for _, run in groupby(by_rank, key=lambda candidate: candidate.rank):
+            showing: dict[str, list[Candidate]] = {}
+            for candidate in run:
+                if candidate.match.id not in self.seen.items:
+                    showing.setdefault(candidate.match.digest, []).append(candidate)
+            for same in showing.values():
+                yield from sorted(same, key=self.may_give_way) if len(same) > 1 else same
+
+    def may_give_way(self, candidate: Candidate) -> bool:
+        """Whether an item in stock that shows the same image would be shown in place of *candidate*."""
+        return self.seen.images_once and self.attributes_of(candidate.match.id).get(IN_STOCK) is not True
 
     def _by_rank(self, ranked: Sequence[Match]) -> Iterator[Candidate]:
         """Yield all of *ranked* with their ranks, the best first, when their attributes have been read."""
@@ -267,10 +297,11 @@ class Retriever(NamedTuple):
         self, subquery: SubQuery, eligibility: Eligibility, count: int, where: Filter | None
     ) -> list[Candidate]:
         """Return the best *count* candidates for *subquery*, of items that match *where*, the best first."""
+        count = min(count, self.items.item_count)  # of any size: the index counts in 64 bits
         vectors, searched = subquery.vectors, where
         fetch = self.first_fetch(subquery, count)
         while True:
-            found = self.search(vectors, fetch, searched)
+            found = self.search(SearchRequest(vectors, fetch, searched))
             ranked = found[0] if subquery.is_single else self._ranked(found, subquery)
             candidates = list(islice(eligibility.candidates(ranked), count))
             is_all = any(len(answer) < fetch for answer in found)
@@ -282,6 +313,7 @@ class Retriever(NamedTuple):
 
     def first_fetch(self, subquery: SubQuery, count: int) -> int:
         """Return how many images are fetched at first for *count* candidates."""
+        count = min(count, self.items.item_count)
         images_per_item = self.items.image_count / max(1, self.items.item_count)
         return round(min(_SLACK, 1 + images_per_item / 2) * (count + sum(len(term.vectors) for term in subquery.terms)))
 
@@ -315,6 +347,8 @@ def _is_settled(
         return True
     if len(candidates) < count:
         return False
-    if subquery.is_single and not eligibility.reorders:
-        return True  # what a single search did not reach comes after what it found, also where scores are equal
-    return candidates[-1].rank > bound + (0.0 if eligibility.rules is None else eligibility.rules.max_boost)
+    if candidates[-1].rank > bound + (0.0 if eligibility.rules is None else eligibility.rules.max_boost):
+        return True
+    # what a single search did not reach comes after what it found, also where scores are equal
+    is_in_order = subquery.is_single and not eligibility.reorders
+    return is_in_order and not any(each.rank == bound and eligibility.may_give_way(each) for each in candidates)
