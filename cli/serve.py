@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -70,6 +71,7 @@ def serve(
 
     Ctrl-C stops the server.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server does it: Linux ignores it for process 1
     from vision_recs.recommend import Policy, read_policy
     from vision_recs.serve import Address, ServeOptions
     from vision_recs.serve import serve as run

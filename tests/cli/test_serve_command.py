@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -55,6 +57,43 @@ def test_it_says_where_it_is_and_stops_when_it_is_told_to(sample_store, tmp_path
             assert process.wait(30) == 0
             assert process.stdout.read() == ""
         assert (tmp_path / "log").read_text() == ""
+
+
+def open_when_read(fifo):
+    """Open *fifo* for writing once a program reads it, and return the file descriptor."""
+    for _ in range(600):
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("nobody has read the file")
+
+
+UNSHARE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+
+
+def can_unshare():
+    return (
+        shutil.which("unshare") and subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not can_unshare(), reason="a process 1 needs user namespaces")
+def test_process_1_stops_while_it_starts(sample_store, tmp_path):
+    """Linux ignores SIGTERM for the first process of a container as long as the program does not handle it."""
+    rules = tmp_path / "rules.toml"
+    os.mkfifo(rules)  # the start takes until somebody writes the rules
+    program = Path(sys.executable).parent / "visrec"
+    process = subprocess.Popen([*UNSHARE, program, "serve", "--store", sample_store, "--port", "0", "--rules", rules])
+    try:
+        writer = open_when_read(rules)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        assert process.wait(30) == 0
+        os.close(writer)
+    finally:
+        process.kill()
+        process.wait(30)
 
 
 def test_workers_share_the_port_and_their_figures(sample_store, tmp_path):

@@ -1,6 +1,8 @@
 """Items, words, facets, thumbnails."""
 
+import contextlib
 import io
+import resource
 
 import pytest
 from fake_shop import FakeEncoder, Shop, image, index, png
@@ -141,3 +143,62 @@ def test_the_cache_of_thumbnails_has_a_bounded_size(tmp_path, monkeypatch, sampl
     assert kept() == sum(sizes) > 30_000
     thumbnails.sweep()
     assert 0 < kept() <= 27_000
+
+
+@contextlib.contextmanager
+def full_disk():
+    """No file can grow: a write fails with EFBIG, which Python raises as it raises ENOSPC."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_no_files_behind(tmp_path, monkeypatch, sample_store):
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
+    store = Store.open(sample_store)
+    digest = store.images("mug-01")[0].digest
+    with full_disk():
+        first = Thumbnails(max_pixels=10**7).get(store, digest, 320)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert Thumbnails(max_pixels=10**7).get(store, digest, 320) == first
+    assert len(list(tmp_path.rglob("*.jpg"))) == 1
+
+
+@pytest.mark.parametrize("kept", [0, 300])
+def test_a_cached_thumbnail_that_is_incomplete_is_made_again(tmp_path, monkeypatch, sample_store, kept):
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
+    store, thumbnails = Store.open(sample_store), Thumbnails(max_pixels=10**7)
+    digest = store.images("mug-01")[0].digest
+    whole = thumbnails.get(store, digest, 320)
+    (file,) = tmp_path.rglob("*.jpg")
+    file.write_bytes(whole[:kept])  # as after a loss of power
+    assert thumbnails.get(store, digest, 320) == whole
+    assert file.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_replaced_by_memory(
+    tmp_path, monkeypatch, sample_store, connect, client, caplog
+):
+    cache = tmp_path / "cache"
+    cache.write_text("a file, where a folder belongs")
+    monkeypatch.setenv("VISREC_CACHE", str(cache))
+    with connect(sample_store) as own:
+        assert own.get("/v1/facets").json() == client.get("/v1/facets").json()
+        assert listed(own, q="strip mug cor") == ["mug-02"]
+        assert own.get(own.get("/v1/items/mug-01").json()["images"][0]["thumbnail"]).status_code == 200
+    assert [record.event for record in caplog.records if record.name == "vision_recs.serve.item_search"] == ["no_cache"]
+
+
+def test_a_damaged_cache_is_built_again(tmp_path, monkeypatch, sample_store, connect):
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
+    with connect(sample_store) as client:
+        expected = client.get("/v1/facets").json()
+    (file,) = tmp_path.glob("item_search/*.sqlite")
+    for damaged in (b"", b"nonsense", file.read_bytes()[:5000]):
+        file.write_bytes(damaged)
+        with connect(sample_store) as client:
+            assert client.get("/v1/facets").json() == expected
+        assert len(file.read_bytes()) > 5000

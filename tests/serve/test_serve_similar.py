@@ -8,7 +8,7 @@ import pytest
 
 import vision_recs
 from vision_recs import Filter, Policy, Query, Weighted
-from vision_recs.encoders.text import reads_text
+from vision_recs.encoders.registry import supports_text
 from vision_recs.recommend import Event, History
 from vision_recs.recommend.query_encoder import QueryEncoder
 
@@ -182,4 +182,4 @@ def test_texts_are_answered_if_the_encoder_supports_text(connect, sample_store, 
     [("clip", True), ("siglip2", True), ("hf-hub:a/b", True), ("efficientnet-lite0", False), ("my own", False)],
 )
 def test_which_encoders_support_text(encoder, reads):
-    assert reads_text(encoder) is reads
+    assert supports_text(encoder) is reads

@@ -21,15 +21,14 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from filelock import FileLock
 
-from vision_recs.encoders.model_cache import cache_folder
-from vision_recs.errors import VisionRecsError
+from vision_recs.cache_dir import cache_dir
 from vision_recs.serve.schemas import Facet
 from vision_recs.store import Store
 from vision_recs.types import Attribute
@@ -51,12 +50,10 @@ _WORD = re.compile(r"\w+")
 class ItemSearch:
     """Finds items by words; safe to use from several threads."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file *path*, which `open_item_search` made."""
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Own the *connection* to a database that `_build` has filled; raises sqlite3.Error and MsgspecError."""
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
-        )
+        self._connection = connection
         self.facets = [msgspec.json.decode(text, type=Facet) for (text,) in self._all("SELECT facet FROM facets")]
 
     def search(self, text: str, limit: int) -> list[str]:
@@ -75,7 +72,7 @@ class ItemSearch:
         return [item for (item,) in found]
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the database."""
         self._connection.close()
 
     def _all(self, query: str, values: Iterable[object] = ()) -> list[tuple[Any, ...]]:
@@ -86,43 +83,59 @@ class ItemSearch:
 def open_item_search(store: Store) -> ItemSearch:
     """Return the item search of *store*; builds it if it is not in the cache.
 
-    Raises StoreDamaged, and VisionRecsError if the cache cannot be written.
+    If the cache cannot be written, the item search is built in memory, and a warning is logged. Raises StoreDamaged.
     """
-    folder = cache_folder() / "item_search"
+    folder = cache_dir() / "item_search"
     path = folder / f"{store.manifest.items_digest[:32]}-{_FORMAT}.sqlite"
     try:
-        with suppress(sqlite3.Error, OSError, msgspec.MsgspecError):  # made by another visrec, or damaged
-            if path.exists():
-                os.utime(path)
-                return ItemSearch(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                _build(store, path)
-        return ItemSearch(path)
+        return _open_cached(store, path)
     except (OSError, sqlite3.Error, msgspec.MsgspecError) as error:
-        raise VisionRecsError(
-            f"{path} cannot be made or read ({error}); delete it, or name another folder in VISREC_CACHE"
-        ) from error
+        log.warning(
+            "the cache %s cannot be used (%s), so the item search is kept in memory, and built anew at each start; "
+            "name a folder that can be written in VISREC_CACHE",
+            folder,
+            error,
+            extra={"event": "no_cache"},
+        )
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    _build(store, connection)
+    return ItemSearch(connection)
 
 
-def _build(store: Store, path: Path) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        connection = sqlite3.connect(temporary)
-        connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
-        counter = FacetCounter()
-        connection.executemany("INSERT INTO words VALUES (?, ?)", _texts(store, counter))
-        facets = ((msgspec.json.encode(facet).decode(),) for facet in counter.facets())
-        connection.executemany("INSERT INTO facets VALUES (?)", facets)
-        connection.commit()
-        connection.close()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _remove_oldest(path)
+def _open_cached(store: Store, path: Path) -> ItemSearch:
+    """Return the item search in the file *path*, which is built if it is missing or damaged."""
+    with suppress(OSError, sqlite3.Error, msgspec.MsgspecError):
+        os.utime(path)
+        return ItemSearch(_connect(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        with suppress(OSError, sqlite3.Error, msgspec.MsgspecError):  # another worker has built it meanwhile
+            return ItemSearch(_connect(path))
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            with closing(sqlite3.connect(temporary)) as connection:
+                _build(store, connection)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _remove_oldest(path)
+        return ItemSearch(_connect(path))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+
+
+def _build(store: Store, connection: sqlite3.Connection) -> None:
+    """Fill an empty database."""
+    connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
+    counter = FacetCounter()
+    connection.executemany("INSERT INTO words VALUES (?, ?)", _texts(store, counter))
+    facets = ((msgspec.json.encode(facet).decode(),) for facet in counter.facets())
+    connection.executemany("INSERT INTO facets VALUES (?)", facets)
+    connection.commit()
 
 
 def _texts(store: Store, counter: FacetCounter) -> Iterator[tuple[str, str]]:

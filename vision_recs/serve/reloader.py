@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 
 from vision_recs import indexes
-from vision_recs.errors import StoreDamaged, StoreError, VisionRecsError
+from vision_recs.errors import StoreDamaged, StoreError
 from vision_recs.recommend import Recommender
 from vision_recs.serve.cached_items import RememberedItems
 from vision_recs.serve.item_search import ItemSearch, open_item_search
@@ -43,7 +43,7 @@ class Snapshot:
         self.current = current
         self.version = f"{current[0]}-{current[1][:16]}"
         self.item_search: ItemSearch | None = None
-        self.item_search_error: VisionRecsError | None = None
+        self.item_search_error: Exception | None = None
         self._references = 1
         self._lock = threading.Lock()
 
@@ -66,9 +66,9 @@ class Snapshot:
         """Open the item search, which takes seconds the first time."""
         try:
             self.item_search = open_item_search(self.store)
-        except VisionRecsError as error:
+        except Exception as error:  # raised again where a request needs it
             self.item_search_error = error
-            log.error("the item search is not available: %s", error, extra={"event": "no_item_search"})  # noqa: TRY400 - a sentence for people
+            log.exception("the item search is not available", extra={"event": "no_item_search"})
 
 
 def open_snapshot(options: ServeOptions) -> Snapshot:

@@ -98,6 +98,8 @@ def _load(options: ServeOptions, configure: Callable[[], None], parent: int) -> 
     """Return the application; runs in a new worker."""
     from vision_recs.serve.app import create_app
 
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until granian handles it: a fork has the handler of the supervisor
+
     configure()
     threading.Thread(target=_stop_if_orphaned, args=(parent,), daemon=True).start()
     return create_app(options)

@@ -67,6 +67,7 @@ class Thumbnails:
                 file.write(data)
             Path(name).replace(path)
         except BaseException:
+            Path(name).unlink(missing_ok=True)
             raise
         self._written += 1
         if self._written % _SWEEP_INTERVAL == 0:

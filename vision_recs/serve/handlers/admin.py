@@ -11,7 +11,7 @@ from typing import Final
 from starlette.responses import Response
 
 from vision_recs._version import __version__
-from vision_recs.encoders.text import reads_text
+from vision_recs.encoders.registry import supports_text
 from vision_recs.errors import RequestError
 from vision_recs.serve import metrics as prometheus
 from vision_recs.serve.auth import COOKIE
@@ -45,7 +45,7 @@ async def info(context: Context, parameters: NoParameters) -> Info:  # noqa: ARG
         space=store.fingerprint,
         index_type=manifest.index_type,
         recall_at_10=manifest.recall_at_10,
-        supports_text=reads_text(manifest.encoder.name),
+        supports_text=supports_text(manifest.encoder.name),
         accepts_image_urls=options.allow_urls,
     )
 
