@@ -16,7 +16,7 @@ from vision_recs.batch.neighbors.retrieve import Retriever, TargetVectors, query
 from vision_recs.recommend.query import Policy, Query
 from vision_recs.recommend.recommender import Recommender
 from vision_recs.store import Store
-from vision_recs.types import Match, VectorIndex, Vectors
+from vision_recs.types import Match, SearchRequest, VectorIndex
 
 if TYPE_CHECKING:
     from vision_recs.filters import Filter
@@ -31,26 +31,32 @@ _ALL = 1 << 62
 """The depth of an answer that lacks nothing: more than there are images."""
 
 
-class PreparedRecommender(Recommender):
-    """Answers from matches that were found beforehand, as far as they reach; they are of items that match *where*."""
+class PreparedIndex:
+    """An index that answers from matches found beforehand, as far as they reach; their items match *where*."""
 
-    def __init__(self, store: Store, index: VectorIndex, *, where: Filter | None) -> None:
-        """Answer from *store*, by *index* where the prepared matches do not reach."""
-        super().__init__(store, index)
-        self.store = store
+    def __init__(self, index: VectorIndex, *, where: Filter | None) -> None:
+        """Answer by *index* where the prepared matches do not reach."""
+        self._index = index
         self._where = where
         self._answers: list[list[Match]] = []
         self._depth = 0
 
     def prepare(self, answers: list[list[Match]], depth: int) -> None:
-        """Answer the next query, of as many vectors, by *answers*, which hold the best *depth* matches or all."""
+        """Answer the next request, of as many vectors, by *answers*, which hold the best *depth* matches or all."""
         self._answers = answers
         self._depth = depth
 
-    def _search(self, vectors: Vectors, k: int, where: Filter | None) -> list[list[Match]]:
-        if where == self._where and len(vectors) == len(self._answers) and k <= self._depth:
-            return [answer[:k] for answer in self._answers]
-        return super()._search(vectors, k, where)
+    @property
+    def source(self) -> tuple[str, int]:
+        """The space and the generation that were indexed."""
+        return self._index.source
+
+    def search(self, request: SearchRequest) -> list[list[Match]]:
+        """Return up to `request.k` images for each query: see `VectorIndex`."""
+        is_prepared = request.where == self._where and len(request.vectors) == len(self._answers)
+        if is_prepared and request.k <= self._depth:
+            return [answer[: request.k] for answer in self._answers]
+        return self._index.search(request)
 
 
 class _Prepared(NamedTuple):
@@ -67,7 +73,8 @@ class RuledNeighbors:
     arrays: ItemArrays
     targets: TargetVectors
     retriever: Retriever
-    recommender: PreparedRecommender
+    store: Store
+    index: PreparedIndex
     k: int
     where: Filter | None
     policy: Policy
@@ -84,9 +91,13 @@ class RuledNeighbors:
         here = slice(self.arrays.starts[item], self.arrays.starts[item + 1])
         positions = dict.fromkeys(self.arrays.positions[here].tolist())  # in the order of the vectors of a query
         answers = [prepared[position] for position in positions]
-        self.recommender.prepare([answer.matches for answer in answers], min(answer.depth for answer in answers))
+        self.index.prepare([answer.matches for answer in answers], min(answer.depth for answer in answers))
         query = Query(items=(self.arrays.ids[item],), k=self.k, where=self.where)
-        return self.recommender.query(query, self.policy)
+        return self._recommender.query(query, self.policy)
+
+    @cached_property
+    def _recommender(self) -> Recommender:
+        return Recommender(self.store, self.index)
 
     def _prepared(self, positions: NDArray[np.int64]) -> Iterator[_Prepared]:
         """Yield the nearest matches for the vector at each of *positions*."""
@@ -116,7 +127,7 @@ class RuledNeighbors:
     @cached_property
     def _digest_at(self) -> Callable[[int], str]:
         """A function that returns the digest of the image whose vector is at a position."""
-        return cache(lambda position: self.recommender.store.rows([position], limit=1)[position][0].digest)
+        return cache(lambda position: self.store.rows([position], limit=1)[position][0].digest)
 
 
 def _candidate_lists(
