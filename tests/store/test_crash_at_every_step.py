@@ -204,6 +204,34 @@ def test_a_new_folder_is_itself_on_the_disk(tmp_path, old, monkeypatch):
     assert identity(tmp_path.stat()) in disk.flushed
 
 
+def test_new_folders_above_the_store_are_on_the_disk_too(tmp_path, old, monkeypatch):
+    disk = Disk(monkeypatch)
+    index(old, tmp_path / "a" / "b" / "index")
+    for folder in (tmp_path, tmp_path / "a", tmp_path / "a" / "b"):
+        assert identity(folder.stat()) in disk.flushed
+
+
+def test_the_names_of_the_folders_are_on_the_disk_before_anything_lies_in_them(tmp_path, old, monkeypatch):
+    disk = Disk(monkeypatch)
+    root, fsync, check = tmp_path / "index", os.fsync, disk.check
+    on_the_disk: set[str] = set()
+    root.mkdir()
+
+    def noted(descriptor):
+        fsync(descriptor)
+        if identity(os.fstat(descriptor)) == identity(root.stat()):
+            on_the_disk.update(path.name for path in root.iterdir())
+
+    def checked(source, target):
+        assert target.relative_to(root).parts[0] in {"CURRENT", "tmp"} | on_the_disk
+        check(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(disk, "check", checked)
+    index(old, root)
+    assert {"generations", "items", "shards", "CURRENT"} <= on_the_disk
+
+
 def test_a_reader_that_is_overtaken_opens_the_next_generation(tmp_path, old, new, monkeypatch):
     index(old, tmp_path)
     current = (tmp_path / "CURRENT").read_bytes()

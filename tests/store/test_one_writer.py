@@ -1,8 +1,10 @@
+import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import filelock
 import pytest
 from fake_shop import Shop, index, shop_of, snapshot
 
@@ -73,6 +75,42 @@ def test_who_is_refused_takes_nothing_away_from_the_one_who_writes(tmp_path, mon
         monkeypatch.undo()
         assert writer.layout.tmp.is_dir()
         assert writer.layout.shards.is_dir()
+
+
+def test_a_lock_whose_file_was_removed_is_not_held(tmp_path, monkeypatch):
+    """A failed first run removes its new folder, and LOCK with it, while we wait for the lock of that very file."""
+    store, others = tmp_path / "index", []
+    acquire = filelock.FileLock.acquire
+
+    def overtaken(lock, *args, **kwargs):
+        proxy = acquire(lock, *args, **kwargs)
+        if not others:
+            shutil.rmtree(store)
+            store.mkdir()
+            others.append(filelock.FileLock(store / "LOCK", timeout=0))
+            acquire(others[0])
+        return proxy
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", overtaken)
+    with pytest.raises(StoreLocked, match="another process is writing"):
+        index(shop_of(1), store)
+    others[0].release()
+    assert index(shop_of(1), store).generation == 1
+
+
+def test_a_folder_that_is_removed_while_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    store, times = tmp_path / "index", []
+    touch = Path.touch
+
+    def removed(path, *args, **kwargs):
+        if not times:
+            times.append(path)
+            store.rmdir()
+        touch(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "touch", removed)
+    assert index(shop_of(1), store).generation == 1
+    assert times == [store / "LOCK"]
 
 
 class Failing(Shop):

@@ -1,0 +1,89 @@
+"""Whatever opens a file of a store closes it again, without waiting for the garbage collector."""
+
+import gc
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_shop import Shop, index, shop_of
+
+from vision_recs.errors import EmptyCatalog, StoreDamaged
+from vision_recs.filters import Filter
+from vision_recs.jobs import retune, verify
+from vision_recs.store import Projection, Store, garbage_collect
+
+DIM = 12
+
+
+@pytest.fixture
+def connections(monkeypatch):
+    """The connections to SQLite files that are open."""
+    open_ones = []
+
+    class Counted(sqlite3.Connection):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            open_ones.append(self)
+
+        def close(self):
+            super().close()
+            if self in open_ones:
+                open_ones.remove(self)
+
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **kwargs: real(*args, factory=Counted, **kwargs))
+    return open_ones
+
+
+def test_a_run_closes_its_connections(tmp_path, connections):
+    shop = shop_of(6)
+    index(shop, tmp_path)
+    assert connections == []
+    index(shop, tmp_path)
+    assert connections == []
+    del shop.items["item001"]
+    index(shop, tmp_path)
+    assert connections == []
+    with pytest.raises(EmptyCatalog):
+        index(Shop(), tmp_path)
+    assert connections == []
+
+
+def test_garbage_collection_tuning_and_verification_close_theirs(tmp_path, connections):
+    index(shop_of(6), tmp_path)
+    retune(tmp_path, Projection(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32)))
+    garbage_collect(tmp_path)
+    assert list(verify(tmp_path)) == []
+    assert connections == []
+
+
+def test_a_store_whose_items_cannot_be_read_leaves_none_open(tmp_path, connections):
+    index(shop_of(3), tmp_path)
+    (tmp_path / "items/000001.sqlite").write_bytes(b"SQLite format 3\0" + bytes(100))
+    with pytest.raises(StoreDamaged):
+        Store.open(tmp_path)
+    assert connections == []
+
+
+def files_of(folder):
+    """Return which files of *folder* this process has open or mapped."""
+    opened = {str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+    mapped = {line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").read_text("utf-8").splitlines()}
+    return {Path(path).name for path in opened | mapped if path.startswith(str(folder))}
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list open files")
+def test_at_the_end_of_a_with_statement_no_file_is_open(tmp_path):
+    index(shop_of(6), tmp_path)
+    gc.disable()  # what is in a cycle would stay open
+    try:
+        with Store.open(tmp_path) as store:
+            store.pin()
+            assert store.vectors(store.positions()).shape == (6, DIM)
+            assert store.count(Filter.parse("price < 3")) == 3
+            assert files_of(tmp_path) == {"000001.sqlite", "000001.bin", "vectors.npy"}
+        assert files_of(tmp_path) == set()
+        store.close()  # a second time is no error
+    finally:
+        gc.enable()
