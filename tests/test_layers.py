@@ -13,7 +13,8 @@ PUBLIC = "__init__"
 """The file `vision_recs/__init__.py`, which names what is public, from wherever that lives."""
 
 LAYERS = [
-    {"errors", "types", "filters", "metrics", "checksummed_json", "npy", "vectors", "_version", "_lazy", "_native"},
+    {"errors", "types", "filters", "metrics", "cache_dir", "checksummed_json", "npy", "vectors"}
+    | {"_version", "_lazy", "_native"},
     {"catalog", "images", "store"},
     {"encoders", "indexes"},
     {"knn_join"},
@@ -24,7 +25,7 @@ LAYERS = [
     {"cli"},
 ]
 LIBRARIES = {
-    "torch": {"encoders", "knn_join", "tune"},
+    "torch": {"encoders", "knn_join"},
     "torchvision": {"encoders"},
     "open_clip": {"encoders"},
     "timm": {"encoders"},

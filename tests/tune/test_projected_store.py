@@ -21,15 +21,15 @@ SHOP = shop_of(9)
 def projection(seed=0, dim=5):
     random = np.random.default_rng(seed)
     mean, matrix = random.normal(size=DIM).astype(np.float32), random.normal(size=(DIM, dim)).astype(np.float32)
-    return Projection(mean, matrix, {"lesson": "of a test"})
+    return Projection(mean, matrix, {"learned_from": "a test"})
 
 
-def expected(vectors, learnt):
-    """Return what *learnt* makes of *vectors*, one number at a time."""
+def expected(vectors, learned):
+    """Return what *learned* makes of *vectors*, one number at a time."""
     found = []
     for vector in vectors.tolist():
-        moved = [value - middle for value, middle in zip(vector, learnt.mean.tolist(), strict=True)]
-        mapped = [sum(a * b for a, b in zip(moved, column, strict=True)) for column in learnt.matrix.T.tolist()]
+        moved = [value - middle for value, middle in zip(vector, learned.mean.tolist(), strict=True)]
+        mapped = [sum(a * b for a, b in zip(moved, column, strict=True)) for column in learned.matrix.T.tolist()]
         length = sum(value**2 for value in mapped) ** 0.5
         found.append([value / length for value in mapped])
     return np.array(found)
@@ -62,9 +62,9 @@ def test_a_vector_is_projected_alike_whoever_it_is_read_with(folder):
 
 
 def test_each_projection_is_a_space_of_its_own(folder):
-    spaces = [Store.open(folder).fingerprint, *(retune(folder, projection(seed)).fingerprint for seed in (0, 1))]
+    spaces = [Store.open(folder).fingerprint, *(retune(folder, projection(seed)).space for seed in (0, 1))]
     assert len(set(spaces)) == 3
-    assert retune(folder, projection(0)).fingerprint == spaces[1]
+    assert retune(folder, projection(0)).space == spaces[1]
     assert spaces[0] == Store.open(folder).manifest.encoder.fingerprint
 
 
@@ -120,10 +120,10 @@ def test_there_is_nothing_to_undo_without_one(folder):
 
 
 def test_it_is_refused_where_the_vectors_are_by_now_of_another_encoder(folder):
-    learnt_from = Store.open(folder).manifest.encoder.fingerprint
+    learned_from = Store.open(folder).manifest.encoder.fingerprint
     index(SHOP, folder, FakeEncoder(turn=1))
     with pytest.raises(SpaceMismatch, match="run `visrec tune` again"):
-        retune(folder, projection(), encoder=learnt_from)
+        retune(folder, projection(), encoder=learned_from)
 
 
 def test_garbage_is_every_projection_but_the_published_one(folder):
@@ -165,13 +165,13 @@ def test_damage_is_found_by_verify_and_never_answered_with(folder, damage):
 
 
 def test_the_file_is_readable_without_visrec_and_says_where_it_comes_from(folder):
-    learnt = projection()
-    retune(folder, learnt)
+    learned = projection()
+    retune(folder, learned)
     (path,) = Layout(folder).projections.iterdir()
     tensors = load_file(path)
-    assert tensors["matrix"].tolist() == learnt.matrix.tolist()
-    assert tensors["mean"].tolist() == learnt.mean.tolist()
-    assert Store.open(folder).projection.provenance == {"lesson": "of a test"}
+    assert tensors["matrix"].tolist() == learned.matrix.tolist()
+    assert tensors["mean"].tolist() == learned.mean.tolist()
+    assert Store.open(folder).projection.provenance == {"learned_from": "a test"}
 
 
 def test_a_store_without_one_says_nothing_of_it(folder):

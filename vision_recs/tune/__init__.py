@@ -1,9 +1,9 @@
-"""Tuning: a linear projection of the store's vectors, learnt from what the shop calls similar.
+"""Tuning: a linear projection of the vectors of a store, learned from what is similar in its catalog.
 
-lessons     what belongs together: labels, pairs, or the images of each item
-basis       the principal axes of the vectors, where learning starts
-learning    the contrastive loss
-trial       is it better on items that it has not seen?
+tuning         `tune`: from options to a projection, and whether it is better
+positives      which items are similar: by labels, by pairs, or by the images of each item
+learning       InfoNCE, and what it works with: principal axes, batches, hard negatives
+cross_fitting  whether a projection is better on items that it has not seen
 """
 
 from __future__ import annotations

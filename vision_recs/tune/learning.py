@@ -1,53 +1,122 @@
-"""Learning a linear map by contrast: what belongs together moves together, all else in a batch moves apart.
+"""Learning a linear map by contrast: similar items move together, all other items of a batch move apart.
 
-The loss is InfoNCE (van den Oord et al., 2018) with all partners in the batch as positives (Khosla et al., 2020), each
-by its weight. A batch is a number of items, a partner of each, and the wrong neighbors that some of them have by now.
+The loss is InfoNCE (van den Oord et al., 2018) with all similar items of a batch as positives (Khosla et al., 2020),
+each by its weight. Learning works with coordinates along the principal axes of the vectors. A batch has some items, an
+item that is similar to each of them, and hard negatives: items that are near to them by now, but not similar.
+
+The gradient and Adam are written out for NumPy: with torch, a step for such small matrices takes 1.5 to 3 times as
+long, and importing its optimizers takes another 3 seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.tune.positives import Lesson
+from vision_recs.store import Projection
+from vision_recs.tune.positives import Positives
+from vision_recs.types import Vectors
 
-Matrix = NDArray[np.float32]
-Check = Callable[[Matrix], float]
+Matrix: TypeAlias = NDArray[np.float32]
 
-_POOL = 4_096  # images among which wrong neighbors are looked for
-_WORTH_MORE = 0.005  # gain for which it pays to go on: what is learnt for less is paid for by what is not measured
-_HARDEST = 10  # of which one is drawn
-_FIRST_MOMENT, _SECOND_MOMENT, _EPSILON = 0.9, 0.999, 1e-8  # of Adam, as its authors advise
+Validate: TypeAlias = Callable[[Matrix], float]
+"""A function that returns how good a map is on items that were held out; higher is better."""
+
+_MOST_AXES = 512
+_KEPT = 0.999
+"""The share of the variance that the principal axes keep: the axes beyond hold noise."""
+
+_POOL = 4_096
+"""Images among which hard negatives are looked for."""
+
+_HARDEST = 10
+"""The nearest images that are not similar; one of them is drawn as a hard negative."""
+
+_MIN_GAIN = 0.005
+"""The gain for which it pays to continue: a smaller one fits the items that were held out, and no others."""
+
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
+"""The constants of Adam, as its authors recommend."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to learn: the columns of the result, and the rest as in the literature; see `trial` for who chooses."""
+class Hyperparameters:
+    """How to learn; the values that are chosen on held-out items are in `cross_fitting`.
+
+    *dim* is the dimension of the result. *whitening* is the exponent of `PrincipalAxes.initial_map`. *learning_rate* is
+    relative to the largest number of that map. A batch has *batch_items* items and *hard_negatives* hard negatives.
+    """
 
     dim: int = 128
     whitening: float = 0.0
     temperature: float = 0.2
-    rate: float = 0.003
-    batch: int = 128
-    hard: int = 64
+    learning_rate: float = 0.003
+    batch_items: int = 128
+    hard_negatives: int = 64
 
 
 @dataclass(frozen=True)
-class Material:
-    """Coordinates (n, r) of images, the item of each, ascending, what the items teach, and those to learn from."""
+class PrincipalAxes:
+    """The *mean* (dim,) of vectors, their principal *axes* (dim, r), and the *variances* (r,) of these, descending."""
+
+    mean: Matrix
+    axes: Matrix
+    variances: Matrix
+
+    @classmethod
+    def of(cls, vectors: Vectors) -> PrincipalAxes:
+        """Return the axes that hold nearly all of the variance of *vectors* (n, dim); n is 2 or more."""
+        mean = vectors.mean(axis=0, dtype=np.float64)
+        centered = (vectors - mean).astype(np.float32)
+        if len(centered) < centered.shape[1]:  # the axes of few vectors come from their products with each other
+            found, small = np.linalg.eigh((centered @ centered.T).astype(np.float64))
+            axes = centered.T @ small / np.sqrt(np.maximum(found, np.finfo(np.float64).tiny))
+        else:
+            found, axes = np.linalg.eigh((centered.T @ centered).astype(np.float64))
+        variances, axes = found[::-1] / len(centered), axes[:, ::-1]
+        kept = np.cumsum(np.maximum(variances, 0.0)) / max(float(np.maximum(variances, 0.0).sum()), 1e-300)
+        count = min(_MOST_AXES, int(np.searchsorted(kept, _KEPT)) + 1, len(variances))
+        return cls(mean.astype(np.float32), axes[:, :count].astype(np.float32), variances[:count].astype(np.float32))
+
+    def coordinates(self, vectors: Vectors) -> Matrix:
+        """Return the coordinates (n, r) of *vectors* (n, dim) along the axes."""
+        found: Matrix = ((vectors - self.mean) @ self.axes).astype(np.float32)
+        return found
+
+    def initial_map(self, dim: int, *, whitening: float) -> Matrix:
+        """Return the map (r, dim) that keeps the first *dim* axes and scales each by its variance ** (-whitening / 2).
+
+        With a *whitening* of 0 the axes keep their variances, with 1 all variances become equal.
+        """
+        scales = np.power(self.variances / self.variances[0], -whitening / 2)
+        initial: Matrix = np.diag(scales)[:, : min(dim, len(scales))].astype(np.float32)
+        return np.ascontiguousarray(initial)
+
+    def projection(self, learned: Matrix) -> Projection:
+        """Return the projection of vectors that maps their coordinates by *learned* (r, dim)."""
+        return Projection(self.mean, np.ascontiguousarray(self.axes @ learned))
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The coordinates (n, r) of images, the item that *owners* (n,) gives for each, ascending, and what is similar.
+
+    Only the items for which the mask *items* holds are learned from.
+    """
 
     coordinates: Matrix
     owners: NDArray[np.int64]
-    lesson: Lesson
+    positives: Positives
     items: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """A map (r, dim), after how many steps it was best, and how good it was then, by the check."""
+class Fit:
+    """A map (r, dim), the number of steps after which it was best, and its score on the held-out items."""
 
     map: Matrix
     steps: int
@@ -55,77 +124,83 @@ class Learnt:
 
 
 class Learner:
-    """Learns from one material by one recipe, always in the same way."""
+    """Learns a map from one training set; equal arguments give equal maps."""
 
-    def __init__(self, material: Material, start: Matrix, recipe: Recipe, *, seed: int = 0) -> None:
-        """Begin at the map *start* (r, dim)."""
-        self._material = material
-        self._recipe = recipe
-        self._random = np.random.default_rng(seed)
-        self._map = start.copy()
-        self._adam = _Adam(start.shape, recipe.rate * float(np.abs(start).max()))
-        self._rows = _Rows(material)
+    def __init__(self, training: TrainingSet, initial: Matrix, hyperparameters: Hyperparameters) -> None:
+        """Start at the map *initial* (r, dim)."""
+        self._training = training
+        self._hyperparameters = hyperparameters
+        self._random = np.random.default_rng(0)
+        self._batches = _Batches(training)
+        self._map = initial.copy()
+        self._adam = _Adam(initial.shape, hyperparameters.learning_rate * float(np.abs(initial).max()))
 
-    def learn(self, steps: int, *, every: int, check: Check | None = None, patience: int = 5) -> Learnt:
-        """Take at most *steps* steps, have *check* judge the map *every* so many, and return the best one.
+    def fit(self, steps: int, *, every: int, validate: Validate | None = None, patience: int = 5) -> Fit:
+        """Take at most *steps* steps, call *validate* after each *every* of them, and return the best map.
 
-        It ends early when *patience* checks in a row were no better to speak of. Without *check* it takes all steps.
+        Learning ends early when *patience* calls in a row found no better map. Without *validate* it takes all steps.
+        Where no item has a positive there is nothing to learn, and the initial map is the best one.
         """
-        best = Learnt(self._map.copy(), 0, check(self._map) if check else 0.0)
+        best = Fit(self._map.copy(), 0, validate(self._map) if validate else 0.0)
+        if not self._batches.can_learn:
+            return best
         worse = 0
         for step in range(1, steps + 1):
             if (step - 1) % every == 0:
-                self._rows.place(_unit(self._material.coordinates @ self._map)[0])
+                self._batches.embedded = _unit(self._training.coordinates @ self._map)[0]
             self._step()
-            if check and step % every == 0:
-                score = check(self._map)
-                worse = 0 if score > best.score + _WORTH_MORE else worse + 1
-                best = Learnt(self._map.copy(), step, score) if not worse else best
+            if validate and step % every == 0:
+                score = validate(self._map)
+                worse = 0 if score > best.score + _MIN_GAIN else worse + 1
+                best = Fit(self._map.copy(), step, score) if not worse else best
                 if worse == patience:
                     break
-        return best if check else Learnt(self._map.copy(), steps, 0.0)
+        return best if validate else Fit(self._map.copy(), steps, 0.0)
 
     def _step(self) -> None:
-        rows = self._rows.batch(self._recipe, self._random)
-        owners = self._material.owners[rows]
-        weights = self._material.lesson.weights(owners, owners)
-        coordinates = self._material.coordinates[rows]
-        self._map -= self._adam.step(loss_of_map(self._map, coordinates, weights, self._recipe.temperature)[1])
+        rows = self._batches.draw(self._hyperparameters, self._random)
+        owners = self._training.owners[rows]
+        similarity = self._training.positives.weights(owners, owners)
+        coordinates = self._training.coordinates[rows]
+        _, gradient = loss_of_map(self._map, coordinates, similarity, self._hyperparameters.temperature)
+        self._map -= self._adam.step(gradient)
 
 
-def loss_of_map(learnt: Matrix, coordinates: Matrix, weights: Matrix, temperature: float) -> tuple[float, Matrix]:
-    """Return the loss of *coordinates* (n, r) mapped by *learnt* (r, dim) to unit length, and its gradient by the map.
+def loss_of_map(learned: Matrix, coordinates: Matrix, similarity: Matrix, temperature: float) -> tuple[float, Matrix]:
+    """Return the loss of *coordinates* (n, r), mapped by *learned* (r, dim) to unit length, and its gradient.
 
-    *weights* and *temperature* are those of `contrast`.
+    The gradient (r, dim) is the derivative of the loss by *learned*. *similarity* and *temperature* are those of
+    `info_nce`.
     """
-    embedded, lengths = _unit(coordinates @ learnt)
-    loss, gradient = contrast(embedded, weights, temperature)
-    # A step along a unit vector itself changes its length, which is divided out.
+    embedded, lengths = _unit(coordinates @ learned)
+    loss, gradient = info_nce(embedded, similarity, temperature)
+    # The part of a gradient along its unit vector only changes the length, which is divided out.
     along = np.einsum("ij,ij->i", gradient, embedded)[:, None]
     return loss, coordinates.T @ ((gradient - along * embedded) / lengths)
 
 
-def contrast(embedded: Matrix, weights: Matrix, temperature: float) -> tuple[float, Matrix]:
-    """Return the loss of unit vectors *embedded* (n, dim), and its gradient by them, as if their length were free.
+def info_nce(embedded: Matrix, similarity: Matrix, temperature: float) -> tuple[float, Matrix]:
+    """Return the InfoNCE loss of the unit vectors *embedded* (n, dim), and its derivative (n, dim) by their numbers.
 
-    *weights* (n, n) says which rows belong together. For each row the loss is the cross-entropy between its partners,
-    by weight, and the softmax of its cosines with all other rows; rows without a partner count only as what others are
-    to keep away from.
+    *similarity* (n, n) says how similar two rows are; its diagonal does not count. The loss of a row is the
+    cross-entropy between its similarities, scaled to a sum of 1, and the softmax of its cosines with all other rows,
+    divided by *temperature*. The result is the mean over the rows that have a similar row; the others are negatives
+    only.
     """
-    wanted = weights.copy()
-    np.fill_diagonal(wanted, 0.0)
-    total = wanted.sum(axis=1, keepdims=True)
-    taught = total > 0
-    wanted /= np.where(taught, total, 1.0)
+    targets = similarity.copy()
+    np.fill_diagonal(targets, 0.0)
+    total = targets.sum(axis=1, keepdims=True)
+    has_target = total > 0
+    targets /= np.where(has_target, total, 1.0)
     logits = embedded @ embedded.T / temperature
     np.fill_diagonal(logits, -np.inf)
     logits -= logits.max(axis=1, keepdims=True)
     shares = np.exp(logits)
     sums = shares.sum(axis=1, keepdims=True)
-    np.fill_diagonal(logits, 0.0)  # times a wanted share of 0
-    count = max(1, int(taught.sum()))
-    losses = taught * (np.log(sums) - (wanted * logits).sum(axis=1, keepdims=True))
-    pull = taught * (shares / sums - wanted) / (temperature * count)
+    np.fill_diagonal(logits, 0.0)  # multiplied by a target of 0
+    count = max(1, int(has_target.sum()))
+    losses = has_target * (np.log(sums) - (targets * logits).sum(axis=1, keepdims=True))
+    pull = has_target * (shares / sums - targets) / (temperature * count)
     return float(losses.sum()) / count, (pull + pull.T) @ embedded
 
 
@@ -140,63 +215,64 @@ class _Adam:
 
     def step(self, gradient: Matrix) -> Matrix:
         self._steps += 1
-        self._mean += (1 - _FIRST_MOMENT) * (gradient - self._mean)
-        self._square += (1 - _SECOND_MOMENT) * (gradient**2 - self._square)
-        mean = self._mean / (1 - _FIRST_MOMENT**self._steps)
-        square = self._square / (1 - _SECOND_MOMENT**self._steps)
+        self._mean += (1 - _BETA_1) * (gradient - self._mean)
+        self._square += (1 - _BETA_2) * (gradient**2 - self._square)
+        mean = self._mean / (1 - _BETA_1**self._steps)
+        square = self._square / (1 - _BETA_2**self._steps)
         moved: Matrix = self._rate * mean / (np.sqrt(square) + _EPSILON)
         return moved
 
 
 def _unit(matrix: Matrix) -> tuple[Matrix, Matrix]:
-    """Return *matrix* with rows of unit length, and the lengths (n, 1) they had."""
+    """Return *matrix* with rows of unit length, and the lengths (n, 1) that the rows had."""
     lengths = np.maximum(np.sqrt(np.einsum("ij,ij->i", matrix, matrix)), np.float32(1e-12))[:, None]
     return matrix / lengths, lengths
 
 
-class _Rows:
-    """Draws the rows of a batch from a material."""
+class _Batches:
+    """Draws the rows of batches from a training set; *embedded* (n, dim) are the images as mapped by now."""
 
-    def __init__(self, material: Material) -> None:
-        self._lesson = material.lesson
-        self._owners = material.owners
-        self._items = material.items
-        count = len(material.items)
-        self._first = np.searchsorted(material.owners, np.arange(count))
-        self._images = np.searchsorted(material.owners, np.arange(count), side="right") - self._first
-        able = self._items & (self._lesson.has_partner(self._items) | (self._images > 1))
-        self.anchors = np.flatnonzero(able)
+    def __init__(self, training: TrainingSet) -> None:
+        self._positives = training.positives
+        self._owners = training.owners
+        self._items = training.items
+        count = len(training.items)
+        self._first = np.searchsorted(training.owners, np.arange(count))
+        self._images = np.searchsorted(training.owners, np.arange(count), side="right") - self._first
+        has_positive = self._positives.has_partner(self._items) | (self._images > 1)
+        self._anchors = np.flatnonzero(self._items & has_positive)
         self._rows = np.flatnonzero(self._items[self._owners])
-        self._embedded: NDArray[np.float32] = material.coordinates
+        self.embedded: Matrix = training.coordinates
 
-    def batch(self, recipe: Recipe, random: np.random.Generator) -> NDArray[np.int64]:
-        """Return the rows of items, of a partner of each, and of wrong neighbors; each row once."""
-        count = min(recipe.batch, len(self.anchors))
-        items = random.choice(self.anchors, count, replace=False)
-        own = self._images_of(items, random)
-        partners = self._lesson.partners(items, self._items, random)
-        others = self._images_of(partners, random)
+    @property
+    def can_learn(self) -> bool:
+        """Whether an item has a positive."""
+        return len(self._anchors) > 0
+
+    def draw(self, hyperparameters: Hyperparameters, random: np.random.Generator) -> NDArray[np.int64]:
+        """Return the rows of items, of a partner of each, and of hard negatives; each row once."""
+        count = min(hyperparameters.batch_items, len(self._anchors))
+        items = random.choice(self._anchors, count, replace=False)
+        own = self._random_images(items, random)
+        partners = self._positives.partners(items, self._items, random)
+        others = self._random_images(partners, random)
         again = others == own  # an item that is its own partner shows another image
         others[again] = self._next_image(own[again])
-        hard = self._wrong_of(own[: min(recipe.hard, count)], random)
-        return np.unique(np.concatenate([own, others, hard]))
+        negatives = self._hard_negatives(own[: min(hyperparameters.hard_negatives, count)], random)
+        return np.unique(np.concatenate([own, others, negatives]))
 
-    def place(self, embedded: NDArray[np.float32]) -> None:
-        """Take note of where the images are by now: unit vectors, a row each."""
-        self._embedded = embedded
-
-    def _wrong_of(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-        """Return, for each of *rows*, one of its nearest neighbors that do not belong to it."""
+    def _hard_negatives(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+        """Return, for each of *rows*, one of the nearest rows that are not similar to it."""
         pool = self._rows if len(self._rows) <= _POOL else random.choice(self._rows, _POOL, replace=False)
-        nearest = self._embedded[rows] @ self._embedded[pool].T
-        nearest[self._lesson.weights(self._owners[rows], self._owners[pool]) > 0] = -np.inf
+        nearest = self.embedded[rows] @ self.embedded[pool].T
+        nearest[self._positives.weights(self._owners[rows], self._owners[pool]) > 0] = -np.inf
         count = min(_HARDEST, nearest.shape[1])
         hardest = np.argpartition(-nearest, count - 1, axis=1)[:, :count]
         chosen = hardest[np.arange(len(rows)), random.integers(0, count, len(rows))]
         found: NDArray[np.int64] = pool[chosen[nearest[np.arange(len(rows)), chosen] > -np.inf]]
         return found
 
-    def _images_of(self, items: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+    def _random_images(self, items: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
         drawn: NDArray[np.int64] = self._first[items] + (random.random(len(items)) * self._images[items]).astype(int)
         return drawn
 

@@ -1,43 +1,43 @@
-"""What belongs together, by the ordinals of items: from this, learning draws what to pull together and push apart."""
+"""Positives: which items are similar, by their ordinals. Learning draws from this what to pull together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.types import Attribute
 
-Ordinals = NDArray[np.int64]
+Ordinals: TypeAlias = NDArray[np.int64]
 
 
-class Lesson(Protocol):
-    """Which items belong together. Every item belongs to itself, by its other images."""
+class Positives(Protocol):
+    """Which items are similar. Every item is similar to itself, by its other images."""
 
     def blocks(self) -> Ordinals:
-        """Return a number for each item; items of different numbers have nothing in common, as far as is known."""
+        """Return the block number of each item; items of different blocks are not similar."""
         ...
 
     def has_partner(self, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which items have a partner, other than themselves, in the set *among* (a truth value an item)."""
+        """Return which items are similar to another item for which the mask *among* holds."""
         ...
 
     def partners(self, items: Ordinals, among: NDArray[np.bool_], random: np.random.Generator) -> Ordinals:
-        """Return a partner in *among* for each of *items*, drawn by weight, or the item itself where there is none."""
+        """Return, for each of *items*, a similar item in *among*, drawn by weight, or itself where there is none."""
         ...
 
     def weights(self, items: Ordinals, others: Ordinals) -> NDArray[np.float32]:
-        """Return how much *items* (n,) and *others* (m,) belong together (n, m), 0 to 1; an item and itself: 1."""
+        """Return how similar *items* (n,) and *others* (m,) are (n, m), from 0 to 1; an item and itself: 1."""
         ...
 
 
-class Groups:
-    """Items with equal labels belong together; one without a label belongs to itself alone."""
+class LabelPositives:
+    """Items with equal labels are similar; an item without a label is similar to no other."""
 
     def __init__(self, labels: Sequence[Attribute]) -> None:
-        """Take the label of each item, in the order of their ordinals; None is no label."""
+        """Take the label of each item, in the order of their ordinals; None is not a label."""
         codes: dict[object, int] = {}
         keys = [(type(label), label) if label is not None else i for i, label in enumerate(labels)]
         self._codes = np.array([codes.setdefault(key, len(codes)) for key in keys], np.int64)
@@ -47,13 +47,13 @@ class Groups:
         return self._codes
 
     def has_partner(self, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which items share their label with another item in *among*."""
+        """Return which items have the label of another item in *among*."""
         sizes = np.bincount(self._codes[among], minlength=int(self._codes.max(initial=-1)) + 1)
         shared: NDArray[np.bool_] = sizes[self._codes] - among > 0
         return shared
 
     def partners(self, items: Ordinals, among: NDArray[np.bool_], random: np.random.Generator) -> Ordinals:
-        """Return, for each of *items*, another item of its label in *among*, each as likely as the others."""
+        """Return, for each of *items*, another item of its label in *among*; all of these are equally likely."""
         members = np.flatnonzero(among)
         members = members[np.argsort(self._codes[members], kind="stable")]
         codes = self._codes[members]
@@ -73,11 +73,11 @@ class Groups:
         return same
 
 
-class Links:
-    """Pairs of items belong together, the more the higher their weight; both ways, since closeness has no direction."""
+class PairPositives:
+    """Pairs of items are similar, in both directions; a pair with a higher weight is more similar."""
 
     def __init__(self, pairs: Iterable[tuple[int, int, float]], count: int) -> None:
-        """Take *pairs* (ordinal, ordinal, weight above 0) of *count* items; the heaviest pair weighs 1."""
+        """Take *pairs* (ordinal, ordinal, weight above 0) of *count* items; weights are scaled to at most 1."""
         heaviest: dict[tuple[int, int], float] = {}
         for one, other, weight in pairs:
             if one != other:
@@ -91,6 +91,17 @@ class Links:
         self._weights = weights / weights.max(initial=1e-300)
         self._keys = self._from * count + self._to
 
+    @classmethod
+    def of_ids(cls, pairs: Iterable[tuple[str, str, float]], items: Sequence[str]) -> PairPositives:
+        """Take *pairs* (id, id, weight) of *items*; pairs of other ids or with a weight of 0 or below are left out."""
+        ordinals = {item: ordinal for ordinal, item in enumerate(items)}
+        known = (
+            (ordinals[one], ordinals[other], weight)
+            for one, other, weight in pairs
+            if weight > 0 and one in ordinals and other in ordinals
+        )
+        return cls(known, len(items))
+
     def blocks(self) -> Ordinals:
         """Return the number of the connected component of each item."""
         block = np.arange(self._count)
@@ -103,13 +114,13 @@ class Links:
             block = smaller
 
     def has_partner(self, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which items a pair joins to an item in *among*."""
+        """Return which items are in a pair with an item in *among*."""
         found = np.zeros(self._count, np.bool_)
         found[self._from[among[self._to]]] = True
         return found
 
     def partners(self, items: Ordinals, among: NDArray[np.bool_], random: np.random.Generator) -> Ordinals:
-        """Return, for each of *items*, an item in *among* to which a pair joins it, as likely as the pair is heavy."""
+        """Return, for each of *items*, the other item, one in *among*, of one of its pairs, drawn by weight."""
         upto = np.concatenate([[0.0], np.cumsum(np.where(among[self._to], self._weights, 0.0))])
         low = upto[np.searchsorted(self._from, items)]
         high = upto[np.searchsorted(self._from, items, side="right")]
@@ -118,32 +129,11 @@ class Links:
         return np.where(high > low, self._to[place], items) if len(self._to) else items
 
     def weights(self, items: Ordinals, others: Ordinals) -> NDArray[np.float32]:
-        """Return the weight of the pair that joins *items* and *others*, 1 for an item with itself, else 0."""
+        """Return the weight of the pair of each of *items* and each of *others*, 1 for an item with itself, else 0."""
         wanted = items[:, None] * self._count + others
         found: NDArray[np.float32] = (items[:, None] == others).astype(np.float32)
         if len(self._keys):
             place = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-            joined = self._keys[place] == wanted
-            found[joined] = self._weights[place[joined]]
+            paired = self._keys[place] == wanted
+            found[paired] = self._weights[place[paired]]
         return found
-
-
-def of_labels(items: Sequence[str], labels: Mapping[str, Attribute]) -> Groups:
-    """Return the lesson that items with equal *labels*, given by id, belong together."""
-    return Groups([labels.get(item) for item in items])
-
-
-def of_pairs(items: Sequence[str], pairs: Iterable[tuple[str, str, float]]) -> Links:
-    """Return the lesson of *pairs* (id, id, weight), of which those count whose items are known and weight above 0."""
-    ordinals = {item: ordinal for ordinal, item in enumerate(items)}
-    known = (
-        (ordinals[one], ordinals[other], weight)
-        for one, other, weight in pairs
-        if weight > 0 and one in ordinals and other in ordinals
-    )
-    return Links(known, len(items))
-
-
-def of_images(items: Sequence[str]) -> Groups:
-    """Return the lesson that the images of an item belong together, and nothing else."""
-    return Groups([None] * len(items))

@@ -1,4 +1,4 @@
-"""`tune`: what a shop calls similar becomes a projection, if it is better on items that it has not seen."""
+"""`tune`: a projection learned from what is similar in a catalog, and whether it is better on items it has not seen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from vision_recs._version import __version__
@@ -28,8 +29,8 @@ from vision_recs.metrics import (
     intervals,
 )
 from vision_recs.store import Projection, Store, attributes_where, load_item_vectors
-from vision_recs.tune.positives import of_images, of_labels, of_pairs
-from vision_recs.tune.trial import EVERY, MEASURE, Classroom, Course, Trial, attempt, deal
+from vision_recs.tune.cross_fitting import EVERY, MEASURE, CrossFit, Trainer, TuningTask, assign_folds, cross_fit
+from vision_recs.tune.positives import LabelPositives, PairPositives
 from vision_recs.types import Attribute
 
 if TYPE_CHECKING:  # without a filter, its language is not needed
@@ -43,9 +44,9 @@ _MOST_ITEMS = 20_000
 class TuneOptions:
     """What to learn from: *labels*, an attribute whose equal values make items similar, or *pairs* with their weights.
 
-    Images of one item always belong together, and without labels or pairs that is all there is to learn. Where
-    *per_image*, unseen images ask one by one for the items of their label and for their own item, as a shopper's
-    photo would; without labels or pairs they always do. Items that do not match *where* have no part in it.
+    The images of one item are always similar; without labels or pairs, nothing else is learned. With *per_image*, each
+    image of an unseen item is a query of its own, as a shopper's photo would be, and its own item is relevant, too;
+    without labels or pairs this is always so. Items that do not match *where* have no part in it.
     """
 
     labels: str | None = None
@@ -54,26 +55,27 @@ class TuneOptions:
     where: Filter | None = None
 
     def __post_init__(self) -> None:
-        """Refuse two teachers with a ValueError."""
+        """Refuse both labels and pairs, and single images with pairs, with a ValueError."""
         if self.labels is not None and self.pairs is not None:
-            raise ValueError("labels and pairs teach different things; learn from one at a time")
+            raise ValueError("labels and pairs are two kinds of positives; learn from one at a time")
         if self.per_image and self.pairs is not None:
-            raise ValueError("pairs are of items, so images cannot ask; learn from labels, or let items ask")
+            raise ValueError("pairs are of items, so images cannot be queries; learn from labels, or evaluate by items")
 
     @property
-    def lesson(self) -> str:
-        """What is learnt from, in a few words."""
+    def learned_from(self) -> str:
+        """What is learned from, in a few words."""
         if self.labels is not None:
-            return f"equal {self.labels}" + (", asked by each image" if self.per_image else "")
+            return f"equal {self.labels}" + (", per image" if self.per_image else "")
         return "the images of each item" if self.pairs is None else f"{len(self.pairs):,} pairs"
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was learnt from *items* items, and how unseen ones fared with the plain vectors and with the projection.
+    """A projection learned from *items* items, and the measures of *queries* unseen queries without and with it.
 
-    *queries* unseen items asked. *is_better* says whether the difference of the measure *decided_by* is above 0 beyond
-    its bounds: only then is the projection worth using.
+    *before* is measured with the plain vectors, *after* with projections that were learned without the queries.
+    *is_better* says whether the difference of the measure *decided_by* is above 0 beyond its bounds: only then is the
+    projection worth using.
     """
 
     projection: Projection
@@ -84,15 +86,15 @@ class Tuned:
     is_better: bool
     items: int
     queries: int
-    lesson: str
+    learned_from: str
     seconds: float
 
 
 def tune(store: Store, options: TuneOptions) -> Tuned:
-    """Return the projection of the encoder's vectors in *store* that its items teach, whatever one it has by now.
+    """Return the projection that *options* teach, of the encoder's vectors in *store*.
 
-    Equal stores and options give equal projections. Raises FilterError, and VisionRecsError where there is too little
-    to learn from.
+    A projection that the store has already plays no part. Equal stores and options give equal projections. Raises
+    FilterError, and VisionRecsError where there is too little to learn from.
     """
     # The matrices are small and the steps many: threads would wait for each other, on a busy machine ten times as long.
     with threadpool_limits(1, user_api="blas"):
@@ -101,47 +103,52 @@ def tune(store: Store, options: TuneOptions) -> Tuned:
 
 def _tune(store: Store, options: TuneOptions) -> Tuned:
     started = perf_counter()
-    course = _course(store, options)
-    room = Classroom(course)
-    folds = deal(course.lesson, len(course.items.ids))
-    trial = attempt(room, folds)
+    task = _task(store, options)
+    trainer = Trainer(task)
+    folds = assign_folds(task.positives, len(task.items.ids))
+    trial = cross_fit(trainer, folds)
     if not trial.before.queries:
-        raise VisionRecsError(f"by {options.lesson} nothing is similar to anything; learn from other items")
-    learner = room.learner(np.ones(len(folds), np.bool_), trial.recipe)
-    learnt = learner.learn(trial.steps, every=EVERY)
+        raise VisionRecsError(_nothing_similar(options))
+    learner = trainer.learner(np.ones(len(folds), np.bool_), trial.hyperparameters)
+    projection = trainer.axes.projection(learner.fit(trial.steps, every=EVERY).map)
     clusters = np.unique(trial.before.queries, return_inverse=True)[1].astype(np.int64)
     differences = {name: compare(trial.before.of(name), trial.after.of(name), clusters) for name in MEASURES}
-    projection = room.basis.projection(learnt.map)
     return Tuned(
         projection=Projection(projection.mean, projection.matrix, _provenance(store, options, trial)),
-        before=_named(trial.before, clusters),
-        after=_named(trial.after, clusters),
+        before=_by_name(trial.before, clusters),
+        after=_by_name(trial.after, clusters),
         differences=differences,
         decided_by=MEASURE,
         is_better=differences[MEASURE].low > 0,
-        items=len(course.items.ids),
+        items=len(task.items.ids),
         queries=len(trial.before.queries),
-        lesson=options.lesson,
+        learned_from=options.learned_from,
         seconds=round(perf_counter() - started, 3),
     )
 
 
-def _course(store: Store, options: TuneOptions) -> Course:
-    known = attributes_where(store, options.where)
-    items = load_item_vectors(store, _chosen(known, options), projected=False)
+def _task(store: Store, options: TuneOptions) -> TuningTask:
+    attributes = attributes_where(store, options.where)
+    items = load_item_vectors(store, _chosen(attributes, options), projected=False)
     if len(items.ids) < _FEWEST_ITEMS:
         raise VisionRecsError(
             f"{len(items.ids)} items are too few to learn from; let {_FEWEST_ITEMS} or more match --where"
         )
     if options.labels is not None:
-        return _labeled(items, known, options.labels, per_image=options.per_image)
+        return _labeled(items, attributes, options.labels, per_image=options.per_image)
     if options.pairs is not None:
         return _paired(items, options.pairs)
-    return Course(items, of_images(items.ids), OwnItemJudgments(items.ids), per_image=True)
+    return TuningTask(items, LabelPositives([None] * len(items.ids)), OwnItemJudgments(items.ids), per_image=True)
+
+
+def _nothing_similar(options: TuneOptions) -> str:
+    if options.labels is None and options.pairs is None:
+        return "each item has one image, so there is nothing to learn from; name --labels or --pairs"
+    return f"by {options.learned_from} nothing is similar to anything; learn from other items"
 
 
 def _chosen(known: Mapping[str, Mapping[str, Attribute]], options: TuneOptions) -> list[str]:
-    """Return the items to learn from: those of which something is known first, at most _MOST_ITEMS of them."""
+    """Return the ids of the items to learn from, at most _MOST_ITEMS; those with a label or in a pair come first."""
     if len(known) <= _MOST_ITEMS:
         return list(known)
     ids = sorted(known)
@@ -154,39 +161,42 @@ def _chosen(known: Mapping[str, Mapping[str, Attribute]], options: TuneOptions) 
     return order[:_MOST_ITEMS]
 
 
-def _labeled(items: ItemVectors, known: Mapping[str, Mapping[str, Attribute]], name: str, *, per_image: bool) -> Course:
+def _labeled(
+    items: ItemVectors, known: Mapping[str, Mapping[str, Attribute]], name: str, *, per_image: bool
+) -> TuningTask:
     labels = {item: known[item].get(name) for item in items.ids}
     if all(label is None for label in labels.values()):
         names = sorted({attribute for attributes in known.values() for attribute in attributes})
         raise VisionRecsError(f"no item has the attribute {name!r}; name one of {', '.join(names) or 'none'}")
-    truth = LabelJudgments(labels, items.ids, include_self=per_image)
-    return Course(items, of_labels(items.ids, labels), truth, per_image=per_image)
+    judgments = LabelJudgments(labels, items.ids, include_self=per_image)
+    return TuningTask(items, LabelPositives(list(labels.values())), judgments, per_image=per_image)
 
 
-def _paired(items: ItemVectors, pairs: Sequence[Pair]) -> Course:
+def _paired(items: ItemVectors, pairs: Sequence[Pair]) -> TuningTask:
     plain = [(pair.query, pair.relevant, pair.grade) for pair in pairs]
     ids = frozenset(items.ids)
     if not any(one in ids and other in ids for one, other, _ in plain):
         raise VisionRecsError(
             f"none of the {len(pairs)} pairs, the first of them {pairs[0].query!r} and {pairs[0].relevant!r}, joins "
-            "two items that match; name the ids of the index"
+            "two items that match; name the ids of the store"
         )
-    return Course(items, of_pairs(items.ids, plain), PairJudgments(plain, items.ids), per_image=False)
+    positives = PairPositives.of_ids(plain, items.ids)
+    return TuningTask(items, positives, PairJudgments(plain, items.ids), per_image=False)
 
 
-def _named(judged: RankingResult, clusters: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, Interval]:
-    return dict(zip(MEASURES, intervals(judged.values, clusters), strict=True))
+def _by_name(result: RankingResult, clusters: NDArray[np.int64]) -> dict[str, Interval]:
+    return dict(zip(MEASURES, intervals(result.values, clusters), strict=True))
 
 
-def _provenance(store: Store, options: TuneOptions, trial: Trial) -> dict[str, str]:
+def _provenance(store: Store, options: TuneOptions, trial: CrossFit) -> dict[str, str]:
     return {
         "visrec": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "encoder": store.manifest.encoder.name,
         "fingerprint": store.manifest.encoder.fingerprint,
         "generation": str(store.generation),
-        "lesson": options.lesson,
+        "learned_from": options.learned_from,
         "where": "" if options.where is None else str(options.where),
-        "recipe": json.dumps(asdict(trial.recipe), sort_keys=True),
+        "hyperparameters": json.dumps(asdict(trial.hyperparameters), sort_keys=True),
         "steps": str(trial.steps),
     }
