@@ -1,6 +1,6 @@
-"""The functions in C (`_kernels.c`) that read and compare vectors, where a compiler was there to install them.
+"""The functions in C (`_kernels.c`) that read and compare vectors, where a compiler was there to build them.
 
-Where *kernels* is None, NumPy does the same, several times slower and with other last bits.
+Where `kernels` is None, NumPy does the same several times slower; the last bits of its results differ.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 
 class NativeKernels(Protocol):
-    """What `_kernels.c` offers; arrays are in C order, and raise ValueError where they do not fit together."""
+    """What `_kernels.c` offers. All arrays are in C order; raises ValueError where their sizes do not fit together."""
 
     def scale_half(
         self, half: NDArray[np.float16], units: NDArray[np.float32], alive: NDArray[np.bool_], dim: int, /
     ) -> None:
-        """Write the rows of *half* (n, dim), scaled to length 1, to *units*, and to *alive* which have a direction."""
+        """Write the rows of *half* (n, dim), scaled to length 1, to *units* (n, dim).
+
+        *alive* (n,) becomes False for each row without a direction, which becomes zeros.
+        """
         ...
 
     def gather_half(  # noqa: PLR0913, PLR0917 - it is called for every query, and an object for them takes its time
@@ -33,22 +36,27 @@ class NativeKernels(Protocol):
         dim: int,
         /,
     ) -> int:
-        """Do so with the vectors at *positions*, and return the first of them that is in no shard in memory, or -1.
+        """Write the vectors at *positions* (n,) to *units* and *alive*, as `scale_half` does.
 
-        Shards, ascending, hold the positions from *firsts* up to *ends*, at *addresses*, which are 0 for those not in
-        memory. They have to stay there meanwhile.
+        Shards hold the positions from *firsts* up to *ends*, both ascending; their float16 vectors lie in memory at
+        *addresses*, and 0 stands for a shard that is not in memory. Returns the index in *positions* of the first one
+        that is in no such shard, where it stopped, or -1. The shards must stay in memory meanwhile.
         """
         ...
 
     def cosines(
         self, vectors: NDArray[np.float32], queries: NDArray[np.float32], scores: NDArray[np.float32], dim: int, /
     ) -> None:
-        """Write to *scores* what each of *vectors* (n, dim) scores with its query of *queries* (m, dim): n / m each."""
+        """Write the cosine of each of *vectors* (n, dim) with its query to *scores* (n,).
+
+        The first n / m vectors belong to the first of the m *queries* (m, dim), the next n / m to the second, and so
+        on.
+        """
         ...
 
 
 def _load() -> NativeKernels | None:
-    if sys.byteorder != "little":  # as the vectors are kept
+    if sys.byteorder != "little":  # the vectors are stored so
         return None
     try:
         return cast("NativeKernels", import_module("vision_recs._kernels"))

@@ -134,8 +134,8 @@ class Row(NamedTuple):
     digest: str
 
 
-class VectorSource(Protocol):
-    """What an engine indexes: unit vectors by position, and the rows that show each of them."""
+class VectorReader(Protocol):
+    """Unit vectors by position: what an index is built from."""
 
     @property
     def fingerprint(self) -> str:
@@ -153,27 +153,55 @@ class VectorSource(Protocol):
         ...
 
     def positions(self) -> NDArray[np.int64]:
-        """Return the positions that are alive, ascending."""
+        """Return the positions of all vectors in use, ascending."""
         ...
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the unit vectors at *positions*, in that order."""
+        """Return the unit vectors (n, dim) at *positions* (n,), in that order."""
         ...
+
+
+class PositionSubset(Protocol):
+    """Some of the positions of a `VectorReader`."""
+
+    def positions(self) -> NDArray[np.int64]:
+        """Return the positions, ascending; not to be written to."""
+        ...
+
+    def count(self) -> int:
+        """Return how many positions there are."""
+        ...
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Return, for every position up to the largest of the source, whether it belongs; not to be written to."""
+        ...
+
+
+class FilteredSource(PositionSubset, Protocol):
+    """What a filter leaves of a `VectorSource`: fewer positions, and of each only the rows of items that match."""
 
     def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
         """Return, for each position, at most *limit* of its rows, ordered by id, then by image."""
         ...
 
 
-class Subset(VectorSource, Protocol):
-    """The part of a VectorSource that a filter selects: fewer positions, and of each only the rows that match."""
+class VectorSource(VectorReader, Protocol):
+    """What an index is searched with: vectors, the rows that show each of them, and the attributes of items.
 
-    def count(self) -> int:
-        """Return how many positions are selected."""
+    A `Store` is one. An index on this machine searches positions: `filtered` turns a filter into those that it leaves,
+    and `rows` turns positions into images of items.
+    """
+
+    def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
+        """Return, for each position, at most *limit* of its rows, ordered by id, then by image."""
         ...
 
-    def mask(self) -> NDArray[np.bool_]:
-        """Return which positions are selected, for each up to the last one there is; not to be written to."""
+    def filtered(self, where: Filter) -> FilteredSource:
+        """Return what *where* leaves of the source; raises FilterError where it does not fit the attributes."""
+        ...
+
+    def attributes_of(self, items: Sequence[str]) -> Mapping[str, Mapping[str, Attribute]]:
+        """Return the attributes of each of *items*, by id; an id that no item has is left out."""
         ...
 
 
@@ -336,13 +364,13 @@ class ItemSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SearchRequest:
-    """What an index is to find: for each row of *vectors* (n, dim), of unit length, up to *k* images.
+    """What an index is asked to find: up to *k* images for each row of *vectors* (n, dim), which has any length but 0.
 
-    Only images that an item shows which matches *where* are found, and only for such items. An item of *exclude* is
-    never found. *group_by* names an attribute: of the images of items with the same value for it, only the best one is
-    found; an item without the attribute is in no group.
+    *where* leaves only images that an item which matches it shows, and only such items. No item in *exclude* is found.
+    *group_by* names an attribute: of the images of all items with the same value, only the best one is found; an item
+    without the attribute belongs to no group.
     """
 
     vectors: Vectors
@@ -353,18 +381,21 @@ class SearchRequest:
 
 
 class VectorIndex(Protocol):
-    """A searchable projection of one store generation."""
+    """An opened index of one store generation."""
 
     @property
     def source(self) -> tuple[str, int]:
         """The space and the generation that were indexed."""
         ...
 
-    def search(self, vectors: Vectors, k: int, *, within: Subset | None = None) -> list[list[Match]]:
-        """Return up to *k* images for each row of *vectors* (n, dim), best first; only such as are *within*.
+    def search(self, request: SearchRequest) -> list[list[Match]]:
+        """Return, for each query of *request*, up to `request.k` images, best first.
 
-        Result i belongs to query i; scores descend, equal scores are ordered by id, then image. Never padding,
-        never NaN. The arguments are not modified. Safe to call from several threads. Raises ValueError for k < 1 or
-        another dim, ZeroVector for a query without a direction.
+        Result i belongs to query i. Scores are cosines in steps of 2^-24 (see `vectors.exact_cosine`); they descend,
+        and equal scores are ordered by id, then by image. A result is shorter where there are no more images; it is
+        never padded, and no score is NaN. The arrays of *request* are not modified. Safe to call from several threads.
+
+        Raises ValueError for k < 1 or another dim, ZeroVector for a query without a direction, and FilterError for a
+        filter that does not fit the attributes.
         """
         ...

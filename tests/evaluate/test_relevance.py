@@ -189,10 +189,10 @@ def test_recall_is_the_share_that_an_index_finds_without_the_query_image(store, 
     class Forgetful:
         """Forgets the nearest two of each answer: the query image, which does not count, and one more."""
 
-        def search(self, vectors, k):
-            return [answer[2:] for answer in ExactIndex(store).search(vectors, k)]
+        def search(self, request):
+            return [answer[2:] for answer in ExactIndex(store).search(request)]
 
-    monkeypatch.setattr(index_quality, "_own_index", lambda _: Forgetful())
+    monkeypatch.setattr(index_quality, "open_published", lambda _: Forgetful())
     (found,) = measure_index_quality(store)
     assert found.recall_at_1 == 0
     assert found.recall_at_10 == pytest.approx(0.9)

@@ -8,7 +8,7 @@ from fake_shop import BLACK, FakeEncoder, Shop, index, png, snapshot
 
 import vision_recs
 from vision_recs.errors import UnknownItem
-from vision_recs.indexes import open_index
+from vision_recs.indexes import ExactIndex, open_published
 from vision_recs.jobs import verify
 from vision_recs.recommend import Recommender
 from vision_recs.store import Store
@@ -67,10 +67,10 @@ def test_vectors_are_read(stored):
         assert vector == pytest.approx([part / length for part in color] * 4, abs=1e-3)
 
 
-@pytest.mark.parametrize("engine", ["flat", "exact"])
-def test_it_answers(stored, engine):
+@pytest.mark.parametrize("open_index", [open_published, ExactIndex])
+def test_it_answers(stored, open_index):
     store = Store.open(stored)
-    shop = Recommender(store, open_index(engine, store, store.layout.index_dir(engine, 2)))
+    shop = Recommender(store, open_index(store))
     assert [(m.id, m.image, round(m.score, 3)) for m in shop.similar("mug-red")] == [
         ("lamp", "rose.png", 1.0),
         ("mug-blue", "blue.png", 0.61),

@@ -1,38 +1,36 @@
 import numpy as np
 import pytest
+from vector_sources import Vectors
 
-from vision_recs.indexes import build_index
-from vision_recs.types import Row
+from vision_recs.indexes import IndexConfig, build_or_update
 from vision_recs.vectors import normalize_or_raise
 
 
-class RandomSource:
-    """Unit vectors at the positions 0, 2, 4 ..., each shown by one item."""
-
-    def __init__(self, count, dim, *, fingerprint="space", generation=1):
-        self.fingerprint = fingerprint
-        self.generation = generation
-        self.dim = dim
-        self.every = normalize_or_raise(np.random.default_rng(0).standard_normal((2 * count, dim)))
-
-    def positions(self):
-        return np.arange(0, len(self.every), 2)
-
-    def vectors(self, positions):
-        return self.every[positions]
-
-    def rows(self, positions, *, limit):
-        return {p: [Row(f"item{p}", f"{p}.jpg", "")][:limit] for p in positions}
+def _random_source(count, dim, *, fingerprint="space", generation=1):
+    """Return *count* unit vectors at the positions 0, 2, 4 ..., each shown by one item."""
+    every = normalize_or_raise(np.random.default_rng(0).standard_normal((2 * count, dim)))
+    source = Vectors(every, range(0, 2 * count, 2), is_normalized=True)
+    source.fingerprint, source.generation = fingerprint, generation
+    return source
 
 
 @pytest.fixture(scope="session")
 def random_source():
-    return RandomSource
+    return _random_source
 
 
 @pytest.fixture
-def flat_folder(tmp_path):
-    directory = tmp_path / "flat"
-    directory.mkdir()
-    build_index("flat", RandomSource(50, 8), directory)
-    return directory
+def build_flat():
+    """Build a flat index of a source into a folder, which is returned."""
+
+    def build_flat(source, folder):
+        folder.mkdir(exist_ok=True)
+        build_or_update(IndexConfig("flat"), source, folder)
+        return folder
+
+    return build_flat
+
+
+@pytest.fixture
+def flat_folder(tmp_path, build_flat):
+    return build_flat(_random_source(50, 8), tmp_path / "flat")

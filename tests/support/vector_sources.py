@@ -1,51 +1,89 @@
-"""Vectors in memory as a source of them, and parts of it, for tests of engines."""
+"""Vectors in memory as a `VectorSource`, for tests of indexes."""
 
 import numpy as np
 
+from vision_recs.filters import AttributeType, Filter
 from vision_recs.types import Row
 from vision_recs.vectors import normalize_or_raise
 
 
 class Vectors:
-    """Unit vectors by position, of which those *alive* are there; each is shown by the item of its position."""
+    """Unit vectors by position, each with the rows that show it; a vector without rows is deleted.
+
+    Unless *rows* are given, the item `item000007` shows the vector at position 7.
+    """
 
     fingerprint = "made"
     generation = 1
 
-    def __init__(self, every, alive=None, *, is_normalized=False):
+    def __init__(self, every, alive=None, *, rows=None, attributes=None, is_normalized=False):
         self.every = every if is_normalized else normalize_or_raise(np.asarray(every, dtype=np.float64))
         self.dim = self.every.shape[1]
-        self.alive = np.arange(len(self.every)) if alive is None else np.array(sorted(alive), dtype=np.int64)
+        kept = range(len(self.every)) if alive is None else {int(position) for position in alive}
+        if rows is None:
+            rows = [[Row(f"item{p:06}", f"{p}.jpg", "")] if p in kept else [] for p in range(len(self.every))]
+        self.shown_by = rows
+        self.attributes = {} if attributes is None else attributes
         self.read = []
 
     def positions(self):
-        return self.alive
+        return np.flatnonzero([bool(rows) for rows in self.shown_by]).astype(np.int64)
 
     def vectors(self, positions):
         self.read.append(len(positions))
         return self.every[positions]
 
     def rows(self, positions, *, limit):
-        return {p: [Row(f"item{p:06}", f"{p}.jpg", "")][:limit] for p in positions}
+        return {p: self.shown_by[p][:limit] for p in positions}
+
+    def attributes_of(self, items):
+        return {item: self.attributes.get(item, {}) for item in items}
+
+    def filtered(self, where):
+        return Filtered(self, where)
 
     def only(self, alive):
-        """Return a source of the same vectors, of which those *alive* are there."""
-        return Vectors(self.every, alive, is_normalized=True)
+        """Return a source of the same vectors, of which those at the positions *alive* are there."""
+        return Vectors(self.every, alive, attributes=self.attributes, is_normalized=True)
+
+    def choose(self, positions):
+        """Return a filter that leaves the items of *positions* alone."""
+        chosen = {int(position) for position in positions}
+        for position, rows in enumerate(self.shown_by):
+            for row in rows:
+                self.attributes[row.id] = {"chosen": position in chosen}
+        return Filter.parse("chosen")
 
 
-class Part(Vectors):
-    """The part of a source that a filter would select."""
+class Filtered:
+    """What a filter leaves of a source, by testing every item."""
 
-    def __init__(self, source, positions):
-        super().__init__(source.every, positions, is_normalized=True)  # twice may differ from once in the last bit
+    def __init__(self, source, where):
+        where.check(_attribute_types(source))
+        self.shown_by = [
+            [row for row in rows if where.matches(source.attributes.get(row.id, {}))] for rows in source.shown_by
+        ]
+
+    def positions(self):
+        return np.flatnonzero(self.mask()).astype(np.int64)
 
     def count(self):
-        return len(self.alive)
+        return int(self.mask().sum())
 
     def mask(self):
-        mask = np.zeros(len(self.every), bool)
-        mask[self.alive] = True
-        return mask
+        return np.array([bool(rows) for rows in self.shown_by], dtype=bool)
+
+    def rows(self, positions, *, limit):
+        return {p: self.shown_by[p][:limit] for p in positions}
+
+
+def _attribute_types(source):
+    types = {}
+    for attributes in source.attributes.values():
+        for name, value in attributes.items():
+            own = {str: AttributeType.TEXT, bool: AttributeType.TRUTH}.get(type(value), AttributeType.NUMBER)
+            types[name] = types.get(name, AttributeType(0)) | (AttributeType(0) if value is None else own)
+    return types
 
 
 def clustered(count, dim, *, clusters=50, seed=0):
@@ -57,5 +95,6 @@ def clustered(count, dim, *, clusters=50, seed=0):
 
 def nearest(source, query, k):
     """Return the positions of *source* with the highest cosine with *query*, by comparing with each."""
-    scores = source.every[source.alive].astype(np.float64) @ query.astype(np.float64)
-    return source.alive[np.lexsort((source.alive, -np.round(scores, 6)))[:k]]
+    alive = source.positions()
+    scores = source.every[alive].astype(np.float64) @ query.astype(np.float64)
+    return alive[np.lexsort((alive, -np.round(scores, 6)))[:k]]

@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vision_recs.indexes import IndexConfig, build_or_update, open_index
-from vision_recs.indexes.recall import TIE
+from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index, open_published
+from vision_recs.indexes.exact import recall_at, scores_of
 from vision_recs.store import Store
-from vision_recs.types import Match, VectorIndex, Vectors
+from vision_recs.types import Match, SearchRequest, VectorIndex, Vectors
 
 DEPTHS = (1, 10, 100)
 """How many neighbors recall is measured at."""
 
 _EXACT = "exact"
-"""The type of the index that needs no files."""
+"""The name of exact search, which needs no index."""
 
 _QUERIES = 200
 _TIMED_K = 10
@@ -50,11 +50,11 @@ class IndexQuality:
 
 
 class _Sample(NamedTuple):
-    """Query vectors, the digests of their images, and the exact neighbors of each."""
+    """Query vectors, the digests of their images, and the scores of the exact neighbors of each."""
 
     vectors: Vectors
     digests: Sequence[str]
-    exact: Sequence[Sequence[Match]]
+    exact: Sequence[Sequence[float]]
 
 
 def measure_index_quality(
@@ -62,44 +62,37 @@ def measure_index_quality(
 ) -> list[IndexQuality]:
     """Return the quality of the index of *store*, and that of indexes of *index_types*, which are built to compare.
 
-    *index_types* are names, or factory strings of FAISS. The query images are spread evenly over the store. Raises
-    VisionRecsError for an unknown index type.
+    *index_types* are names as in `IndexConfig`, or "exact". The query images are spread evenly over the store. Raises
+    UnknownIndexType.
     """
     positions = store.positions()
     chosen = positions[np.linspace(0, len(positions) - 1, min(queries, len(positions))).astype(np.int64)]
     vectors = store.vectors(chosen)
     digests = [store.rows([position], limit=1)[position][0].digest for position in chosen.tolist()]
-    exact = open_index(_EXACT, store, store.layout.indexes)
-    sample = _Sample(vectors, digests, _without_queries(exact.search(vectors, DEPTHS[-1] + 1), digests))
+    exact = ExactIndex(store).search(SearchRequest(vectors, DEPTHS[-1] + 1))
+    sample = _Sample(vectors, digests, scores_of(_without_queries(exact, digests)))
     own, stats = store.manifest.index_type, store.manifest.index_stats or {}
-    found = [_measure((own, stats.get("index_factory", own)), _own_index(store), None, sample)]
+    found = [_measure((own, stats.get("index_factory", own)), open_published(store), None, sample)]
     for name in dict.fromkeys(name for name in index_types if name not in {own, found[0].index_factory}):
         with tempfile.TemporaryDirectory(prefix="visrec-") as folder:
             started = perf_counter()
-            index_type, index_factory = _build(name, store, Path(folder))
-            seconds = perf_counter() - started
-            found.append(
-                _measure((index_type, index_factory), open_index(index_type, store, Path(folder)), seconds, sample)
-            )
+            names, index = _build(name, store, Path(folder))
+            found.append(_measure(names, index, perf_counter() - started, sample))
     return found
 
 
-def _build(name: str, store: Store, folder: Path) -> tuple[str, str]:
-    """Build the index *name* into *folder*, and return its type and its factory string."""
+def _build(name: str, store: Store, folder: Path) -> tuple[tuple[str, str], VectorIndex]:
+    """Build the index *name* into *folder*; return its type and its factory string, and the index."""
     if name == _EXACT:
-        return name, name
+        return (name, name), ExactIndex(store)
     index_type, stats = build_or_update(IndexConfig(index_type=name), store, folder)
-    return index_type, stats.index_factory
-
-
-def _own_index(store: Store) -> VectorIndex:
-    directory = store.layout.index_dir(store.manifest.index_type, store.generation)
-    return open_index(store.manifest.index_type if directory.is_dir() else _EXACT, store, directory)
+    return (index_type, stats.index_factory), open_index(index_type, store, folder)
 
 
 def _measure(names: tuple[str, str], index: VectorIndex, build_s: float | None, sample: _Sample) -> IndexQuality:
-    answers = _without_queries(index.search(sample.vectors, DEPTHS[-1] + 1), sample.digests)
-    at_1, at_10, at_100 = (_recall(answers, sample.exact, depth) for depth in DEPTHS)
+    answers = index.search(SearchRequest(sample.vectors, DEPTHS[-1] + 1))
+    scores = scores_of(_without_queries(answers, sample.digests))
+    at_1, at_10, at_100 = (recall_at(depth, scores, sample.exact) for depth in DEPTHS)
     latencies = np.percentile(_latencies_ms(index, sample.vectors), [50, 95, 99])
     p50, p95, p99 = (round(float(value), 3) for value in latencies)
     return IndexQuality(*names, len(sample.vectors), at_1, at_10, at_100, p50, p95, p99, build_s)
@@ -112,22 +105,12 @@ def _without_queries(answers: Sequence[Sequence[Match]], digests: Sequence[str])
     ]
 
 
-def _recall(answers: Sequence[Sequence[Match]], exact: Sequence[Sequence[Match]], depth: int) -> float:
-    wanted = found = 0
-    for answer, neighbors in zip(answers, exact, strict=True):
-        best = neighbors[:depth]
-        if best:
-            wanted += len(best)
-            found += sum(match.score >= best[-1].score - TIE for match in answer[:depth])
-    return found / wanted if wanted else 1.0
-
-
 def _latencies_ms(index: VectorIndex, vectors: Vectors) -> list[float]:
     for vector in vectors[:_WARM_UP]:
-        index.search(vector[None], _TIMED_K)
+        index.search(SearchRequest(vector[None], _TIMED_K))
     latencies = []
     for vector in vectors:
         started = perf_counter()
-        index.search(vector[None], _TIMED_K)
+        index.search(SearchRequest(vector[None], _TIMED_K))
         latencies.append((perf_counter() - started) * 1e3)
     return latencies

@@ -1,71 +1,76 @@
-"""Searchable projections of one store generation, each of which can be thrown away and built again.
+"""Indexes: derived from one store generation to search it on this machine, and built again at any time.
 
-exact    compares with every vector of the store, slowly and obviously; needs no files
-flat     compares with every vector too, through FAISS, memory-mapped
-ivf-pq   scans a part of the vectors as 4-bit codes, and scores the best of them exactly
-hnsw     walks a graph over 8 bits of each principal component, and scores the best of them exactly
-faiss    whatever a factory string of FAISS describes, scored exactly too
+A map of the room, from the door inwards:
 
-Nothing heavy is imported before an engine is built or opened.
+base            the `IndexType` protocol and the table of types; opening an index; from positions to matches
+index_dir       building, updating and verifying an index directory, which holds an index and its manifest
+config          `IndexConfig` (what is wanted), `IndexStats` (what was measured), `SearchProfile` (how to search)
+
+exact           exact search without an index, and recall measured against it
+flat            `flat`: compares with every vector through FAISS, memory-mapped; exact
+hnsw            `hnsw`: a graph over principal components of one byte each; `faiss`: what a factory string describes
+ivf_pq          `ivf-pq`: inverted lists of 4-bit codes
+
+rescoring       approximate search: a candidate source proposes, the vectors of the store decide
+faiss_search    candidates from one index of FAISS; hnsw_mmap keeps its graph in mapped files
+ivf_search      candidates from inverted lists; inverted_lists keeps them in segments
+
+autoselect      which index to build
+autotune        with what effort to search it
+holdout         the queries for that, and their exact answers
+
+An index type from outside the package is registered by `register_index_type`. FAISS is imported when an index is built
+or opened, not before.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from vision_recs._lazy import lazy_names
-from vision_recs.errors import VisionRecsError
-from vision_recs.indexes.index_dir import verify
-from vision_recs.types import VectorIndex, VectorSource
 
 if TYPE_CHECKING:
-    from vision_recs.indexes.autoselect import build_or_update
+    from vision_recs.indexes.base import (
+        INDEX_TYPES,
+        IndexType,
+        find_index_type,
+        open_index,
+        open_published,
+        register_index_type,
+        require_index_type,
+    )
     from vision_recs.indexes.config import IndexConfig, IndexStats
+    from vision_recs.indexes.exact import ExactIndex
+    from vision_recs.indexes.index_dir import build_or_update, verify
 
-__all__ = ["ENGINES", "IndexStats", "IndexConfig", "build_index", "build_or_update", "open_index", "verify"]
-
-__getattr__ = lazy_names(__name__, {"IndexStats": "config", "IndexConfig": "config", "build_or_update": "autoselect"})
-
-ENGINES = {
-    "exact": "vision_recs.indexes.exact:ExactIndex",
-    "faiss": "vision_recs.indexes.hnsw:GraphEngine",
-    "flat": "vision_recs.indexes.flat:FlatIndex",
-    "hnsw": "vision_recs.indexes.hnsw:HnswEngine",
-    "ivf-pq": "vision_recs.indexes.ivf_pq:InvertedEngine",
+_HOMES = {
+    "INDEX_TYPES": "base",
+    "ExactIndex": "exact",
+    "IndexConfig": "config",
+    "IndexStats": "config",
+    "IndexType": "base",
+    "build_or_update": "index_dir",
+    "find_index_type": "base",
+    "open_index": "base",
+    "open_published": "base",
+    "register_index_type": "base",
+    "require_index_type": "base",
+    "verify": "index_dir",
 }
-"""The engines by name, and where each is defined."""
 
+__all__ = [
+    "INDEX_TYPES",
+    "ExactIndex",
+    "IndexConfig",
+    "IndexStats",
+    "IndexType",
+    "build_or_update",
+    "find_index_type",
+    "open_index",
+    "open_published",
+    "register_index_type",
+    "require_index_type",
+    "verify",
+]
 
-class _Engine(Protocol):
-    def build(self, source: VectorSource, directory: Path) -> None: ...
-
-    def open(self, source: VectorSource, directory: Path) -> VectorIndex: ...
-
-
-def build_index(name: str, source: VectorSource, directory: Path) -> None:
-    """Write the files of engine *name* into *directory*, which exists and is empty.
-
-    The files are not flushed to the disk: publishing them is the caller's part. Raises VisionRecsError for a name that
-    no engine has, ZeroVector where *source* gives a vector that is not of unit length.
-    """
-    _engine(name).build(source, directory)
-
-
-def open_index(name: str, source: VectorSource, directory: Path) -> VectorIndex:
-    """Return the index that `build_index` wrote to *directory* for the same *source*.
-
-    It reads *source* for as long as it is used. Raises VisionRecsError for a name that no engine has, SpaceMismatch or
-    StoreDamaged where the files belong to another space or generation, or are missing or cut off. What they hold is
-    not read here: see `verify`.
-    """
-    return _engine(name).open(source, directory)
-
-
-def _engine(name: str) -> _Engine:
-    if name not in ENGINES:
-        raise VisionRecsError(f"there is no engine {name!r}; use one of {', '.join(sorted(ENGINES))}")
-    module, _, attribute = ENGINES[name].partition(":")
-    engine: _Engine = getattr(import_module(module), attribute)
-    return engine
+__getattr__ = lazy_names(__name__, _HOMES)

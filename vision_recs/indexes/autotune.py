@@ -1,8 +1,10 @@
-"""Finding out with what effort an index has to be searched, and what it then is worth."""
+"""Autotuning: with what effort an approximate index has to be searched to reach its recall, and what it is then worth.
+
+The cost of a search is what its `CandidateSource` says, not a time, so that equal vectors give the same profile.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple, Protocol
@@ -11,167 +13,164 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.indexes.base import Scored
-from vision_recs.indexes.config import Built, IndexConfig, IndexStats, Point, Tuning
-from vision_recs.indexes.holdout import DEPTHS, Questions, draw
-from vision_recs.indexes.index_dir import write_label
-from vision_recs.indexes.rescoring import ApproximateIndex, Proposer
-from vision_recs.types import Vectors, VectorSource
+from vision_recs.indexes.config import (
+    BuildRecord,
+    IndexConfig,
+    IndexStats,
+    SearchParams,
+    SearchProfile,
+    write_profile,
+)
+from vision_recs.indexes.holdout import DEPTHS, NO_SCORE, HoldoutQueries, sample_queries
+from vision_recs.indexes.rescoring import ApproximateSearch, CandidateSource
+from vision_recs.types import VectorReader, Vectors
 
-_QUESTIONS = 256
-_TUNED = (10, 20, 40, 100)  # matches: a shop asks for ten items, and so for some images more
-_FILTERED_QUESTIONS = 256  # one of which may miss all of its answers
+_QUERIES = 256
+_TUNED_K = (10, 20, 40, 100)  # a shop asks for ten items, and so for some more images
+_FILTERED_QUERIES = 256  # one of which may miss all of its answers
 _FILTERED_RECALL = 0.995
 _SHARES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-_FETCHES = (1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0)  # times k: how many candidates are scored exactly
+_FACTORS = (1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0)  # times k: how many candidates are rescored
 _SPARE = 0.1  # of the errors that are allowed: other queries than the measured ones come
 _TIMED = 64
+_SMALL = 1_000  # vectors: of so few, every search may rescore all
 
 
-_SMALL = 1_000  # vectors: of so few, every search may propose all
-
-
-class Told(NamedTuple):
-    """What is wanted of an index, and how it is searched and what to measure it with, where that is known."""
+class TuningInput(NamedTuple):
+    """What `autotune` is given: the configuration, how the index was built, and what an earlier run found out."""
 
     config: IndexConfig
-    tuning: Tuning | None = None
-    questions: Questions | None = None
+    build: BuildRecord
+    profile: SearchProfile | None = None
+    holdout: HoldoutQueries | None = None
 
 
-class Searched(Protocol):
-    """What has positions and exact scores to give; with *depth* the search is tuned for so many instead of *k*."""
+class NearestSearch(Protocol):
+    """What finds positions with exact scores; with *depth*, the search effort is that for *depth* matches."""
 
     def nearest(self, queries: Vectors, k: int, *, depth: int | None = None) -> list[Scored]:
-        """Return the *k* nearest to each of the unit *queries*."""
+        """Return the *k* nearest positions to each of the unit *queries*."""
         ...
 
 
-def finish(source: VectorSource, directory: Path, proposer: Proposer, *, built: Built, told: Told) -> IndexStats:
-    """Tune the index in *directory* unless it has a tuning, measure it, and write its label."""
-    vectors = len(source.positions())
-    config, tuning, questions = told
-    if vectors <= _SMALL:
-        tuning = _everything(proposer, vectors)
-    elif tuning is None:
-        tuning = tune(source, proposer, config)
-    index = ApproximateIndex(source, proposer, tuning, size=vectors)
-    questions = questions or questions_of(source, config)
-    questions.save(directory)
-    stats = stats_of(measure(index, questions), config, built)
-    facts = {"config": asdict(config), "built": asdict(built), "tuning": asdict(tuning), "stats": asdict(stats)}
-    write_label(directory, source, name=built.index_type, vectors=vectors, facts=facts)
-    return stats
+def autotune(source: VectorReader, directory: Path, candidates: CandidateSource, given: TuningInput) -> IndexStats:
+    """Find a search profile unless one is *given*, measure the index, write both into *directory*; return the stats."""
+    size = len(source.positions())
+    config, build, profile, holdout = given
+    if size <= _SMALL:
+        profile = _rescore_all(candidates, size)
+    elif profile is None:
+        profile = find_profile(source, candidates, config)
+    search = ApproximateSearch(source, candidates, profile, size=size)
+    holdout = holdout or stats_queries(source, config)
+    holdout.save(directory)
+    write_profile(directory, build, profile)
+    return stats_of(measure(search, holdout), config, build)
 
 
-def _everything(proposer: Proposer, vectors: int) -> Tuning:
-    return Tuning(tuple(Point(k, proposer.largest_effort, max(k, vectors)) for k in _TUNED), (), vectors)
+def find_profile(source: VectorReader, candidates: CandidateSource, config: IndexConfig) -> SearchProfile:
+    """Return the cheapest way to search *candidates* that reaches the target recall, or the best one there is."""
+    holdout = sample_queries(source, _QUERIES, seed=config.seed + 1)
+    params = tuple(_cheapest(source, candidates, holdout, k, config.target_recall) for k in _TUNED_K)
+    filtered = _filtered_efforts(source, candidates, config.seed + 2)
+    return SearchProfile(params, filtered, _rows_per_query(source, candidates, SearchProfile(params), holdout))
 
 
-def tune(source: VectorSource, proposer: Proposer, config: IndexConfig) -> Tuning:
-    """Return the cheapest way to search *proposer* with the recall that is wanted, or the best one there is.
-
-    The cost of a way is the work that *proposer* names, not a time, so that the same vectors give the same index.
-    """
-    questions = draw(source, _QUESTIONS, seed=config.seed + 1)
-    points = tuple(_point(source, proposer, questions, k, config.target_recall) for k in _TUNED)
-    tuning = Tuning(points)
-    filtered = _filtered(source, proposer, config.seed + 2)
-    return Tuning(points, filtered, _rows_for_a_query(source, proposer, tuning, questions))
+def stats_queries(source: VectorReader, config: IndexConfig) -> HoldoutQueries:
+    """Return the holdout queries with which an index of *source* is measured; it was not tuned with them."""
+    return sample_queries(source, _QUERIES, seed=config.seed + 3)
 
 
-def questions_of(source: VectorSource, config: IndexConfig) -> Questions:
-    """Return what an index of *source* is measured with; it was not tuned on them."""
-    return draw(source, _QUESTIONS, seed=config.seed + 3)
-
-
-def measure(index: Searched, questions: Questions) -> dict[str, float]:
+def measure(search: NearestSearch, holdout: HoldoutQueries) -> dict[str, float]:
     """Return recall@1, @10 and @100 and the rate of single queries, by the names that `IndexStats` has for them."""
     measured = {}
-    for depth in DEPTHS:  # one more, since the query itself may be in the index
-        found = index.nearest(questions.vectors, depth + 1, depth=depth)
-        measured[f"recall_at_{depth}"] = questions.recall([(each.positions, each.scores) for each in found], depth)
-    asked = questions.vectors[:_TIMED]
+    for k in DEPTHS:  # one more, since the query itself may be in the index
+        measured[f"recall_at_{k}"] = holdout.recall(search.nearest(holdout.vectors, k + 1, depth=k), k)
+    timed = holdout.vectors[:_TIMED]
     started = perf_counter()
-    for number in range(len(asked)):
-        index.nearest(asked[number : number + 1], 10)
-    measured["queries_per_second"] = len(asked) / (perf_counter() - started) if len(asked) else 0.0
+    for number in range(len(timed)):
+        search.nearest(timed[number : number + 1], 10)
+    measured["queries_per_second"] = len(timed) / (perf_counter() - started) if len(timed) else 0.0
     return measured
 
 
-def stats_of(measured: dict[str, float], config: IndexConfig, built: Built) -> IndexStats:
-    """Return what was *measured* together with what is known of the index."""
+def stats_of(measured: dict[str, float], config: IndexConfig, build: BuildRecord) -> IndexStats:
+    """Return what was *measured* together with how the index was built."""
     return IndexStats(
-        index_factory=built.index_factory,
+        index_factory=build.index_factory,
         recall_at_1=round(measured["recall_at_1"], 4),
         recall_at_10=round(measured["recall_at_10"], 4),
         recall_at_100=round(measured["recall_at_100"], 4),
         queries_per_second=round(measured["queries_per_second"], 1),
-        bytes_per_vector=round(built.bytes_per_vector, 1),
-        build_seconds=round(built.seconds, 3),
+        bytes_per_vector=round(build.bytes_per_vector, 1),
+        build_seconds=round(build.seconds, 3),
         target_recall_met=measured["recall_at_10"] >= config.target_recall,
     )
 
 
-class _Way(NamedTuple):
-    point: Point
+def _rescore_all(candidates: CandidateSource, size: int) -> SearchProfile:
+    params = tuple(SearchParams(k, candidates.largest_effort, max(k, size)) for k in _TUNED_K)
+    return SearchProfile(params, (), size)
+
+
+class _Trial(NamedTuple):
+    params: SearchParams
     recall: float
-    work: float
+    cost: float
 
 
-def _point(source: VectorSource, proposer: Proposer, questions: Questions, k: int, recall: float) -> Point:
-    """Return the point of least work whose recall@k is enough, else that of the highest recall."""
-    wanted = recall + _SPARE * (1 - recall)
-    fetches = [round((k + 1) * times) for times in _FETCHES]  # one more: the query itself may be in the index
-    highest = cheapest = _Way(Point(k, 1, fetches[0]), -1.0, float("inf"))
-    last = 0.0
+def _cheapest(
+    source: VectorReader, candidates: CandidateSource, holdout: HoldoutQueries, k: int, target: float
+) -> SearchParams:
+    """Return the parameters of the lowest cost whose recall@k is enough, else those of the highest recall."""
+    wanted = target + _SPARE * (1 - target)
+    counts = [round((k + 1) * factor) for factor in _FACTORS]  # one more: the query itself may be in the index
+    highest = cheapest = _Trial(SearchParams(k, 1, counts[0]), -1.0, float("inf"))
+    last_cost = 0.0
 
-    def way(effort: int, fetch: int) -> _Way:
-        proposed = proposer.propose(questions.vectors, fetch, effort)
-        found = list(zip(proposed, _scored(source, questions.vectors, proposed), strict=True))
-        return _Way(Point(k, effort, fetch), questions.recall(found, k), proposer.work(effort, fetch))
+    def trial(effort: int, count: int) -> _Trial:
+        found = _rescored(source, holdout.vectors, candidates.candidates(holdout.vectors, count, effort))
+        return _Trial(SearchParams(k, effort, count), holdout.recall(found, k), candidates.cost(effort, count))
 
-    for effort in _efforts(proposer):
-        least = proposer.work(effort, fetches[0])
-        if least >= cheapest.work:
+    for effort in _efforts(candidates):
+        least_cost = candidates.cost(effort, counts[0])
+        if least_cost >= cheapest.cost:
             break
-        if least == last:  # a graph looks at as many as it gives
+        if least_cost == last_cost:  # a graph looks at as many vectors as it gives
             continue
-        last = least
-        most = way(effort, fetches[-1])
-        highest = max(highest, most, key=lambda each: each.recall)
-        if most.recall < wanted:
+        last_cost = least_cost
+        best = trial(effort, counts[-1])
+        highest = max(highest, best, key=lambda each: each.recall)
+        if best.recall < wanted:
             continue
-        enough = next((each for each in (way(effort, fetch) for fetch in fetches) if each.recall >= wanted), most)
-        cheapest = min(cheapest, enough, key=lambda each: each.work)
-    return (cheapest if cheapest.recall >= wanted else highest).point
+        enough = next((each for each in (trial(effort, count) for count in counts) if each.recall >= wanted), best)
+        cheapest = min(cheapest, enough, key=lambda each: each.cost)
+    return (cheapest if cheapest.recall >= wanted else highest).params
 
 
-def _efforts(proposer: Proposer) -> list[int]:
-    """Return efforts from 1 to the largest, each about 1.4 times the one before."""
-    largest = proposer.largest_effort
+def _efforts(candidates: CandidateSource) -> list[int]:
+    """Return search efforts from 1 to the largest, each about 1.4 times the one before."""
+    largest = candidates.largest_effort
     steps = {min(largest, round(2 ** (half / 2))) for half in range(2 * largest.bit_length() + 1)}
     return sorted(steps)
 
 
-def _scored(source: VectorSource, queries: Vectors, proposed: NDArray[np.int64]) -> list[NDArray[np.float32]]:
-    """Return the scores of *proposed*, in its order, as float32 adds them up; -2 for nothing."""
+def _rescored(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64]) -> list[Scored]:
+    """Return *candidates* (n, m) with their scores as float32 adds them up, in the same order; -2 for nothing."""
     results = []
-    for query, own in zip(queries, proposed, strict=True):
-        scores = np.full(len(own), -2, np.float32)
+    for query, own in zip(queries, candidates, strict=True):
+        scores = np.full(len(own), NO_SCORE, np.float32)
         scores[own >= 0] = source.vectors(own[own >= 0]) @ query
-        results.append(scores)
+        results.append(Scored(own, scores))
     return results
 
 
-class _Random:
-    """A Subset of random positions: a filter that has nothing to do with what images look like."""
+class _RandomSubset:
+    """A `PositionSubset` of random positions: a filter that has nothing to do with what images look like."""
 
-    def __init__(self, source: VectorSource, share: float, seed: int) -> None:
-        self.fingerprint, self.generation, self.dim = source.fingerprint, source.generation, source.dim
-        self.vectors, self.rows = source.vectors, source.rows
+    def __init__(self, source: VectorReader, share: float, seed: int) -> None:
         alive = source.positions()
-        chosen = np.random.default_rng(seed).random(len(alive)) < share
-        self._positions = alive[chosen]
+        self._positions: NDArray[np.int64] = alive[np.random.default_rng(seed).random(len(alive)) < share]
         self._mask = np.zeros(int(alive.max(initial=-1)) + 1, np.bool_)
         self._mask[self._positions] = True
 
@@ -185,36 +184,38 @@ class _Random:
         return self._mask
 
 
-def _filtered(source: VectorSource, proposer: Proposer, seed: int) -> tuple[tuple[float, int], ...]:
-    """Return for each of some shares the least effort with which 99 of 100 are found among so many vectors."""
+def _filtered_efforts(source: VectorReader, candidates: CandidateSource, seed: int) -> tuple[tuple[float, int], ...]:
+    """Return, for some shares that a filter may leave, the least effort that finds 99 of 100 answers."""
     found: list[tuple[float, int]] = []
     for share in _SHARES:
-        subset = _Random(source, share, seed)
+        subset = _RandomSubset(source, share, seed)
         if subset.count() < DEPTHS[-1]:
             continue
-        questions = draw(source, _FILTERED_QUESTIONS, seed=seed, within=subset.positions(), depth=10)
-        for effort in _efforts(proposer):
-            proposed = proposer.propose(questions.vectors, proposer.filtered_fetch * 11, effort, subset)
-            scores = _scored(source, questions.vectors, proposed)
-            if questions.recall(list(zip(proposed, scores, strict=True)), 10) >= _FILTERED_RECALL:
+        holdout = sample_queries(source, _FILTERED_QUERIES, seed=seed, within=subset.positions(), depth=10)
+        for effort in _efforts(candidates):
+            positions = candidates.candidates(holdout.vectors, candidates.filtered_factor * 11, effort, subset)
+            if holdout.recall(_rescored(source, holdout.vectors, positions), 10) >= _FILTERED_RECALL:
                 found.append((share, effort))
                 break
     return tuple(found)
 
 
-def _rows_for_a_query(source: VectorSource, proposer: Proposer, tuning: Tuning, questions: Questions) -> int:
-    """Return how many vectors are scored exactly in the time of a query, both measured."""
-    point = tuning.point(10)
-    asked = questions.vectors[:_TIMED]
-    if not len(asked):
+def _rows_per_query(
+    source: VectorReader, candidates: CandidateSource, profile: SearchProfile, holdout: HoldoutQueries
+) -> int:
+    """Return how many vectors are scored exactly in the time of one query; both times are measured."""
+    params = profile.params_for(10)
+    effort, count = params.search_effort, params.num_candidates
+    timed = holdout.vectors[:_TIMED]
+    if not len(timed):
         return 0
-    proposer.propose(asked, point.fetch, point.effort)
+    candidates.candidates(timed, count, effort)
     started = perf_counter()
-    for number in range(len(asked)):
-        proposed = proposer.propose(asked[number : number + 1], point.fetch, point.effort)
-        _scored(source, asked[number : number + 1], proposed)
-    query = (perf_counter() - started) / len(asked)
+    for number in range(len(timed)):
+        query = timed[number : number + 1]
+        _rescored(source, query, candidates.candidates(query, count, effort))
+    seconds = (perf_counter() - started) / len(timed)
     rows = source.positions()[:4096]
     started = perf_counter()
-    _ = source.vectors(rows) @ asked[0]
-    return int(query / ((perf_counter() - started) / len(rows)))
+    _ = source.vectors(rows) @ timed[0]
+    return int(seconds / ((perf_counter() - started) / len(rows)))

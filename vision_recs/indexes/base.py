@@ -1,29 +1,301 @@
-"""From vectors to matches: what every engine does alike, so that all give the same answers to the last bit."""
+"""What all index types share: the table of types, the manifest of an index directory, and the way to matches.
+
+An index type writes its files into a directory, and opens them as a `VectorIndex`. `index_dir` adds `index.json`, the
+manifest, which names the store generation, the configuration and the digest of each file. `open_index` reads it, so
+that an index type need not.
+
+A search has three steps: `unit_queries` scales the queries, the index finds positions with their exact scores, and
+`matches` turns positions into images of items. `search_by_position` does all three, and `exclude` and `group_by` too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import ZeroVector
-from vision_recs.types import Match, Row, Vectors, VectorSource
+from vision_recs.checksummed_json import dump_checksummed, load_checksummed
+from vision_recs.errors import SpaceMismatch, StoreDamaged, UnknownFormat, UnknownIndexType, ZeroVector
+from vision_recs.types import (
+    FilteredSource,
+    Match,
+    Row,
+    SearchRequest,
+    VectorIndex,
+    VectorReader,
+    Vectors,
+    VectorSource,
+)
 from vision_recs.vectors import normalize_or_raise
 
-_LENGTH_TOLERANCE = 0.01  # vectors that were kept in float16 are that close to unit length, and much closer
+if TYPE_CHECKING:  # a query needs neither
+    from vision_recs.indexes.config import IndexConfig, IndexStats
+    from vision_recs.store import Store
+
+INDEX_TYPES = {
+    "faiss": "vision_recs.indexes.hnsw:FaissIndexType",
+    "flat": "vision_recs.indexes.flat:FlatIndexType",
+    "hnsw": "vision_recs.indexes.hnsw:HnswIndexType",
+    "ivf-pq": "vision_recs.indexes.ivf_pq:IvfPqIndexType",
+}
+"""The index types by name, and the class of each as "module:Class"."""
+
+ENTRY_POINTS = "visrec.index_types"
+"""The group of entry points by which an installed package offers index types."""
+
+FAISS_PREFIX = "faiss:"
+"""What stands before a factory string of FAISS where an index type is named: `faiss:IVF256,Flat`."""
+
+MANIFEST = "index.json"
+FORMAT = 1
+
+_UNIT_TOLERANCE = 0.01
+"""How far the length of a vector may be from 1. Vectors that were stored as float16 are much closer."""
+
+
+class IndexType(Protocol):
+    """A kind of index: how its files are built, updated, opened and verified.
+
+    A class that has these methods, and can be called without arguments, becomes usable by `register_index_type`.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in `INDEX_TYPES`."""
+        ...
+
+    def build(self, source: VectorSource, directory: Path, config: IndexConfig) -> IndexStats:
+        """Write the files of an index of all vectors of *source* into *directory*, and return what was measured.
+
+        *directory* exists and is empty. Write plain files only, not `index.json`; nothing has to be flushed to the
+        disk. Equal vectors and an equal *config* give the same index. Raises ZeroVector for a vector in *source* that
+        is not of unit length.
+        """
+        ...
+
+    def update(self, source: VectorSource, previous: Path, directory: Path, config: IndexConfig) -> IndexStats | None:
+        """Write into *directory* what the index in *previous* becomes for *source*, and return what was measured.
+
+        *previous* was made with an equal *config* from an earlier generation in the same space, and must stay as it
+        is. Returns None where the index has to be built anew; the files written so far are then removed. Raises
+        StoreDamaged where *previous* cannot be read, which leads to a new index, too.
+        """
+        ...
+
+    def open(self, source: VectorSource, directory: Path) -> VectorIndex:
+        """Return the index in *directory*, which was made from *source*, for as long as *source* is open.
+
+        The sizes of the files were checked, their contents were not. Raises StoreDamaged.
+        """
+        ...
+
+    def verify(self, directory: Path) -> list[str]:
+        """Return a sentence for each fault of the files in *directory* that their digests do not show."""
+        ...
+
+
+def register_index_type(name: str, location: str) -> None:
+    """Let `IndexConfig` and `--index-type` use *name* for the class at *location*, which is "module:Class".
+
+    The module is imported when the index type is first used. An installed package does the same for every program by an
+    entry point in the group `visrec.index_types`. Raises ValueError for a *name* that visrec uses itself.
+    """
+    if name in ("auto", "exact") or INDEX_TYPES.get(name, location) != location or ":" in name:
+        raise ValueError(f"the index type {name!r} cannot be registered: the name is taken or holds a colon")
+    INDEX_TYPES[name] = location
+
+
+def find_index_type(name: str) -> IndexType:
+    """Return the index type with that *name*, or the one of a factory string of FAISS; raises UnknownIndexType."""
+    location = require_index_type(name)
+    module, _, attribute = location.partition(":")
+    index_type: IndexType = getattr(import_module(module), attribute)()
+    if index_type.name != name.partition(":")[0]:
+        raise UnknownIndexType(f"{location} is named {index_type.name!r}, not {name!r}; register it by its own name")
+    return index_type
+
+
+def require_index_type(name: str) -> str:
+    """Return where the class of the index type *name* is, as "module:Class"; raises UnknownIndexType."""
+    found = INDEX_TYPES.get("faiss" if name.startswith(FAISS_PREFIX) else name)
+    if found is None:
+        from importlib.metadata import entry_points
+
+        others = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+        found = others.get(name)
+        if found is None:
+            names = ", ".join(sorted({"auto", *INDEX_TYPES, *others} - {"faiss"}))
+            raise UnknownIndexType(
+                f"there is no index type {name!r}; use {names}, or faiss: and a factory string of FAISS, as "
+                f"{FAISS_PREFIX}IVF256,Flat"
+            )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """The size of a file in bytes, and the SHA-256 of its contents in hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexManifest:
+    """What `index.json` says: what an index was made from, how, and its other files by name.
+
+    *type* is the name of the index type, *space* the fingerprint of the space, *vectors* the number of vectors and
+    *dim* that of their columns. *config* is the `IndexConfig` and *stats* are the `IndexStats`, both as dictionaries.
+    """
+
+    type: str
+    space: str
+    generation: int
+    vectors: int
+    dim: int
+    files: Mapping[str, FileEntry]
+    config: Mapping[str, Any]
+    stats: Mapping[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """Return the checksummed JSON text."""
+        return dump_checksummed({"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> IndexManifest:
+        """Return what `to_bytes` wrote; raises StoreDamaged, or UnknownFormat for the text of a newer visrec."""
+        value = load_checksummed(data)
+        if value.pop("format", None) != FORMAT:
+            raise UnknownFormat("it was written by a newer visrec; upgrade visrec, or rebuild it with `visrec index`")
+        return cls(**{**value, "files": {name: FileEntry(**entry) for name, entry in value["files"].items()}})
+
+
+def read_manifest(directory: Path) -> IndexManifest:
+    """Return the manifest of the index in *directory*; raises StoreDamaged or UnknownFormat."""
+    path = directory / MANIFEST
+    try:
+        return IndexManifest.from_bytes(path.read_bytes())
+    except OSError as error:
+        raise StoreDamaged(f"{path} cannot be read ({error.strerror}); rebuild it with `visrec index`") from error
+    except (StoreDamaged, UnknownFormat) as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def open_index(name: str, source: VectorSource, directory: Path) -> VectorIndex:
+    """Return the index of type *name* in *directory*, which was made from *source*, for as long as *source* is open.
+
+    Raises UnknownIndexType; SpaceMismatch for an index of another space; StoreDamaged for an index of another type or
+    generation, and where a file is missing or has another size. What the files hold is not read here: see
+    `index_dir.verify`.
+    """
+    index_type = find_index_type(name)
+    manifest = read_manifest(directory)
+    if manifest.type != name:
+        raise StoreDamaged(
+            f"{directory} holds an index of type {manifest.type!r}, not {name!r}; rebuild it with `visrec index`"
+        )
+    if (manifest.space, manifest.dim) != (source.fingerprint, source.dim):
+        raise SpaceMismatch(
+            f"{directory} holds vectors of the space {manifest.space} ({manifest.dim} columns), the store those of "
+            f"{source.fingerprint} ({source.dim} columns); rebuild it with `visrec index`"
+        )
+    if manifest.generation != source.generation:
+        raise StoreDamaged(
+            f"{directory} was built from generation {manifest.generation}, the store is at {source.generation}; "
+            "rebuild it with `visrec index`"
+        )
+    for problem in wrong_sizes(directory, manifest):
+        raise StoreDamaged(f"{problem}; rebuild it with `visrec index`")
+    return index_type.open(source, directory)
+
+
+def open_published(store: Store) -> VectorIndex:
+    """Return the published index of *store*, or exact search over its vectors where there is no index directory."""
+    directory = store.layout.index_dir(store.manifest.index_type, store.generation)
+    if directory.is_dir():
+        return open_index(store.manifest.index_type, store, directory)
+    from vision_recs.indexes.exact import ExactIndex
+
+    return ExactIndex(store)
+
+
+def wrong_sizes(directory: Path, manifest: IndexManifest) -> Iterator[str]:
+    """Yield a sentence for each file of *manifest* that is missing in *directory* or has another size."""
+    for name, entry in manifest.files.items():
+        path = directory / name
+        try:
+            size = path.stat().st_size
+        except OSError:
+            yield f"{path} is missing"
+            continue
+        if size != entry.size:
+            yield f"{path} has {size} bytes, not {entry.size}"
 
 
 class Scored(NamedTuple):
-    """Positions and the score of each, in the same order."""
+    """Positions (n,) and the score of each, in the same order."""
 
     positions: NDArray[np.int64]
     scores: NDArray[np.float32]
 
 
+NOTHING = Scored(np.empty(0, np.int64), np.empty(0, np.float32))
+"""No position at all."""
+
+Nearest: TypeAlias = Callable[[Vectors, int, FilteredSource | None], list[Scored]]
+"""(unit queries, k, filter) -> for each query its *k* nearest positions, and all whose score equals the k-th."""
+
+
+def search_by_position(source: VectorSource, request: SearchRequest, nearest: Nearest) -> list[list[Match]]:
+    """Return the matches of *request* in *source*, found by *nearest*: what `VectorIndex.search` promises."""
+    queries = unit_queries(request.vectors, request.k, dim=source.dim)
+    within = None if request.where is None else source.filtered(request.where)
+    shown = source if within is None else within
+    if not request.exclude and request.group_by is None:
+        return matches(shown, nearest(queries, request.k, within), request.k)
+    results: list[list[Match]] = [[] for _ in queries]
+    wanting = list(range(len(queries)))
+    count = request.k + len(request.exclude)
+    while wanting:
+        found = matches(shown, nearest(queries[wanting], count, within), count)
+        incomplete = []
+        for number, candidates in zip(wanting, found, strict=True):
+            results[number] = _allowed(candidates, source, request)
+            if len(results[number]) < request.k and len(candidates) == count:
+                incomplete.append(number)
+        wanting, count = incomplete, 4 * count
+    return results
+
+
+def _allowed(candidates: Sequence[Match], source: VectorSource, request: SearchRequest) -> list[Match]:
+    """Return the first `request.k` of *candidates* that are not excluded, the best one of each group."""
+    kept = [match for match in candidates if match.id not in request.exclude]
+    if request.group_by is None:
+        return kept[: request.k]
+    attributes = source.attributes_of(list({match.id: None for match in kept}))
+    seen: set[tuple[bool, object]] = set()
+    results: list[Match] = []
+    for match in kept:
+        value = attributes.get(match.id, {}).get(request.group_by)
+        group = (isinstance(value, bool), value)  # True is another value than 1
+        if value is None or group not in seen:
+            seen.add(group)
+            results.append(match)
+            if len(results) == request.k:
+                break
+    return results
+
+
 def unit_queries(vectors: NDArray[np.floating], k: int, *, dim: int) -> Vectors:
-    """Return the queries scaled to length 1; raises as `VectorIndex.search` promises."""
+    """Return the queries *vectors* (n, dim) scaled to length 1.
+
+    Raises ValueError for *k* below 1 and for another shape, ZeroVector for a query without a direction.
+    """
     if k < 1:
         raise ValueError(f"k is {k}; ask for at least 1 match")
     if vectors.shape[1:] != (dim,):
@@ -32,18 +304,18 @@ def unit_queries(vectors: NDArray[np.floating], k: int, *, dim: int) -> Vectors:
 
 
 def blocks(
-    source: VectorSource, size: int, positions: NDArray[np.int64] | None = None
+    source: VectorReader, size: int, positions: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
-    """Yield *positions*, or all positions of *source*, with their vectors, at most *size* at a time.
+    """Yield *positions*, or all positions of *source*, with their vectors (n, dim), at most *size* at a time.
 
-    Raises ZeroVector for one that is not of unit length: its inner product would be no cosine.
+    Raises ZeroVector for a vector that is not of unit length, since its inner products are not cosines.
     """
     alive = source.positions() if positions is None else positions
     for start in range(0, len(alive), size):
         positions = alive[start : start + size]
         vectors = np.ascontiguousarray(source.vectors(positions), dtype=np.float32)
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        wrong = ~(np.abs(lengths - 1) <= _LENGTH_TOLERANCE)  # also true for NaN
+        wrong = ~(np.abs(lengths - 1) <= _UNIT_TOLERANCE)  # also true for NaN
         if wrong.any():
             first = int(np.argmax(wrong))
             raise ZeroVector(
@@ -53,16 +325,16 @@ def blocks(
         yield positions, vectors
 
 
-def best(scored: Scored, k: int) -> Scored:
-    """Return the *k* highest scores, and all that equal the lowest of those, in the order they came in."""
+def top_k_with_ties(scored: Scored, k: int) -> Scored:
+    """Return the *k* highest scores of *scored*, and all that equal the lowest of those, in the given order."""
     if len(scored.scores) <= k:
         return scored
     keep = scored.scores >= np.partition(scored.scores, -k)[-k]
     return Scored(scored.positions[keep], scored.scores[keep])
 
 
-def matches(source: VectorSource, found: Sequence[Scored], k: int) -> list[list[Match]]:
-    """Return the *k* best rows for each of *found*, which holds every position that one of them may be at."""
+def matches(source: VectorSource | FilteredSource, found: Sequence[Scored], k: int) -> list[list[Match]]:
+    """Return the *k* best images for each of *found*, which are positions of *source* with all ties of the k-th."""
     if not found:
         return []
     positions = sorted({position for scored in found for position in scored.positions.tolist()})
@@ -70,8 +342,8 @@ def matches(source: VectorSource, found: Sequence[Scored], k: int) -> list[list[
     return [_ranked(scored, rows, k) for scored in found]
 
 
-def _ranked(scored: Scored, rows: dict[int, list[Row]], k: int) -> list[Match]:
+def _ranked(scored: Scored, rows: Mapping[int, list[Row]], k: int) -> list[Match]:
     pairs = zip(scored.positions.tolist(), scored.scores.tolist(), strict=True)
-    every = [Match(row.id, score, row.image, row.digest) for position, score in pairs for row in rows[position]]
-    every.sort(key=lambda match: (-match.score, match.id, match.image))
-    return every[:k]
+    images = [Match(row.id, score, row.image, row.digest) for position, score in pairs for row in rows[position]]
+    images.sort(key=lambda match: (-match.score, match.id, match.image))
+    return images[:k]

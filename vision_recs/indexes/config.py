@@ -1,19 +1,28 @@
-"""What is wanted of an index, and what it turned out to be."""
+"""What is wanted of an index, how it is searched, and what was measured of it.
+
+An approximate index keeps how it was built and how it is searched in `profile.json` of its directory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
+
+from vision_recs.checksummed_json import dump_checksummed, load_checksummed
+from vision_recs.errors import StoreDamaged
+
+_PROFILE = "profile.json"
 
 
 @dataclass(frozen=True, slots=True)
 class IndexConfig:
     """What is wanted of an index.
 
-    *index_type* is "auto", a name out of `INDEX_TYPES`, or a factory string of FAISS. *max_memory* is how many bytes the
-    index may take in memory, None for no bound. *target_recall* is the recall@10, against exact search, to reach. The
-    same *seed* and the same vectors give the same index.
+    *index_type* is "auto", a name in `INDEX_TYPES`, or "faiss:" and a factory string of FAISS. *max_memory* is how many
+    bytes the index may take in memory; None sets no bound. *target_recall* is the recall@10 to reach, against exact
+    search. Equal vectors and an equal *seed* give the same index.
     """
 
     index_type: str = "auto"
@@ -23,32 +32,12 @@ class IndexConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """With what *effort* an index is searched for up to *k* matches: how many *fetch* are scored exactly."""
-
-    k: int
-    effort: int
-    fetch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """How an index was built: *index_type* and *index_factory*, for how many vectors it was trained, in how many *seconds*."""
-
-    index_type: str
-    index_factory: str
-    trained_for: int
-    bytes_per_vector: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class IndexStats:
-    """What an index turned out to be, as measured when it was built or last changed.
+    """What was measured of an index when it was built or last updated.
 
-    *index_factory* describes it as a factory string of FAISS does. The recalls are those of the questions of `questions.draw`.
-    *queries_per_second* is for single queries of k = 10 with all cores, *bytes_per_vector* counts what has to be in
-    memory. *target_recall_met* says whether the recall is at least the target.
+    *index_factory* describes the index as a factory string of FAISS does. The recalls are measured with the holdout
+    queries of `holdout.sample_queries`. *queries_per_second* is the rate of single queries with k = 10 on all cores.
+    *bytes_per_vector* counts what has to be in memory. *target_recall_met* says whether recall@10 reaches the target.
     """
 
     index_factory: str
@@ -62,40 +51,79 @@ class IndexStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
-    """How an approximate index is searched.
+class BuildRecord:
+    """How an index was built: its factory string, for how many vectors it was trained, and how long that took."""
 
-    *points* are by ascending k. *filtered* says for a share of the vectors that a filter leaves, ascending, with what
-    effort the search then finds 99 of 100. *rows_for_a_query* is how many vectors can be scored exactly in the time of
-    a query without a filter.
+    index_factory: str
+    trained_for: int
+    bytes_per_vector: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParams:
+    """How an index is searched for up to *k* matches.
+
+    *search_effort* says how much of the index is looked at: `efSearch` of a graph, `nprobe` of inverted lists.
+    *num_candidates* is how many candidates are scored exactly.
     """
 
-    points: tuple[Point, ...]
+    k: int
+    search_effort: int
+    num_candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchProfile:
+    """How an approximate index is searched, as `autotune` found out.
+
+    *params* are by ascending k. *filtered* holds pairs (share, search effort), by ascending share: where a filter
+    leaves that share of the vectors, a search with that effort finds 99 of 100 answers. *rows_per_query* is how many
+    vectors can be scored exactly in the time of one query without a filter.
+    """
+
+    params: tuple[SearchParams, ...]
     filtered: tuple[tuple[float, int], ...] = ()
-    rows_for_a_query: int = 1000
+    rows_per_query: int = 1000
 
-    def point(self, k: int) -> Point:
-        """Return how to search for *k* matches."""
-        for point in self.points:
-            if k <= point.k:
-                return point if point.fetch >= k else replace(point, fetch=k)
-        last = self.points[-1]
+    def params_for(self, k: int) -> SearchParams:
+        """Return how to search for *k* matches; beyond the largest measured k, the effort grows with *k*."""
+        for params in self.params:
+            if k <= params.k:
+                return params if params.num_candidates >= k else replace(params, num_candidates=k)
+        last = self.params[-1]
         times = k / last.k
-        return Point(k, round(last.effort * times), round(last.fetch * times))
+        return SearchParams(k, round(last.search_effort * times), round(last.num_candidates * times))
 
-    def effort(self, share: float) -> int | None:
-        """Return the effort for a filter that leaves *share* of the vectors; None where only a scan finds them all.
+    def filtered_effort(self, share: float) -> int | None:
+        """Return the search effort for a filter that leaves *share* of the vectors.
 
-        Between two measured shares that of the smaller one counts.
+        Between two measured shares, the effort of the smaller one is returned; below the smallest one None, which says
+        that only a scan finds all answers.
         """
         efforts = [effort for measured, effort in self.filtered if measured <= share]
         return efforts[-1] if efforts else None
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Tuning:
-        """Return the tuning that `dataclasses.asdict` wrote, also after a round trip through JSON."""
+    def from_dict(cls, value: Mapping[str, Any]) -> SearchProfile:
+        """Return the profile that `dataclasses.asdict` wrote, also after a round trip through JSON."""
         return cls(
-            tuple(Point(**point) for point in value["points"]),
+            tuple(SearchParams(**params) for params in value["params"]),
             tuple((share, effort) for share, effort in value["filtered"]),
-            value["rows_for_a_query"],
+            value["rows_per_query"],
         )
+
+
+def write_profile(directory: Path, build: BuildRecord, profile: SearchProfile) -> None:
+    """Write `profile.json` into *directory*."""
+    (directory / _PROFILE).write_bytes(dump_checksummed({"build": asdict(build), "search": asdict(profile)}))
+
+
+def read_profile(directory: Path) -> tuple[BuildRecord, SearchProfile]:
+    """Return what `write_profile` wrote into *directory*; raises StoreDamaged."""
+    path = directory / _PROFILE
+    try:
+        value = load_checksummed(path.read_bytes())
+    except (OSError, StoreDamaged) as error:
+        raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
+    return BuildRecord(**value["build"]), SearchProfile.from_dict(value["search"])

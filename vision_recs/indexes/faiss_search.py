@@ -1,4 +1,4 @@
-"""Searching one index of FAISS, of whatever kind; GraphEngine writes it."""
+"""Searching one index of FAISS, of whatever kind; `hnsw` writes its files."""
 
 from __future__ import annotations
 
@@ -6,131 +6,140 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.indexes.filter_cache import Recent
-from vision_recs.indexes.hnsw_mmap import load_graph, look_at
-from vision_recs.indexes.inverted_lists import read_dead
-from vision_recs.indexes.rescoring import SCAN
-from vision_recs.indexes.rotation import Rotation
+from vision_recs.indexes.hnsw_mmap import load_graph, view_codes
+from vision_recs.indexes.inverted_lists import read_deleted
+from vision_recs.indexes.rescoring import SCAN, FilterCache
 from vision_recs.npy import mmap_array
-from vision_recs.types import Subset, Vectors
+from vision_recs.types import PositionSubset, Vectors
 
 INDEX = "index.faiss"
 POSITIONS = "positions.npy"
-_FILTERED_FETCH = 8
+_FILTERED_FACTOR = 8  # times k: a byte is close to the number that it stands for, but there are fewer numbers
 _LARGEST_EF = 4_096
-_IN_A_ROW = 4  # times as many bytes are read in a row as here and there, in the same time
+_SEQUENTIAL_SPEED = 4  # times as many bytes are read in a row as here and there, in the same time
 _NEIGHBORHOOD = 128  # vectors around a query, of which the share that a filter leaves is looked at
-_TELLING = 8  # of them that the filter must leave on average, for the share to say something
+_EXPECTED_IN_IT = 8  # vectors that the filter must leave of them on average, for that share to say something
+_LARGEST = 127  # the largest whole number of a byte with a sign
 
 
-class FaissFile:
-    """Proposes candidates out of one index of FAISS; effort is efSearch or nprobe, where it has one of them."""
+class FaissCandidates:
+    """A `CandidateSource` of one index of FAISS. The search effort is efSearch or nprobe, where it has one of them."""
 
     def __init__(self, directory: Path) -> None:
-        """Map the files of *directory*; raises StoreDamaged."""
+        """Map the files in *directory*; raises StoreDamaged."""
         path = directory / INDEX
         try:
             self._whole = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
-        self._rotation, self._index = peeled(self._whole)
+        self._rotation, self._index = split_rotation(self._whole)
         self._codes = None
         if has_graph(self._index):
-            self._codes = Codes(faiss.downcast_index(self._index.storage))
+            self._codes = _Codes(faiss.downcast_index(self._index.storage))
             load_graph(self._index, directory)
         self._positions: NDArray[np.int64] = mmap_array(directory / POSITIONS, np.int64)
         if len(self._positions) != self._index.ntotal:
             raise StoreDamaged(f"the files of {directory} do not fit together; rebuild it with `visrec index`")
-        self._dead = read_dead(directory)
-        self._largest_effort, self._parameters = _searched(self._index)
+        self._deleted = read_deleted(directory)
+        self._largest_effort, self._parameters = _search_parameters(self._index)
         self._parameters = cache(self._parameters)
-        self._alive: NDArray[np.uint8] | None = None
-        self._marked: Recent[NDArray[np.uint8]] = Recent()
-        self._chosen: Recent[tuple[faiss.Index, NDArray[np.int64]]] = Recent()
+        self._alive_bits: NDArray[np.uint8] | None = None
+        self._filter_bits: FilterCache[NDArray[np.uint8]] = FilterCache()
+        self._filtered_codes: FilterCache[tuple[faiss.Index, NDArray[np.int64]]] = FilterCache()
+
+    @property
+    def size(self) -> int:
+        """How many vectors it has that are not deleted."""
+        return len(self._positions) - len(self._deleted)
 
     @property
     def largest_effort(self) -> int:
-        """The effort with which it does all that it can."""
+        """The search effort with which it does all that it can."""
         return self._largest_effort
 
     @property
-    def filtered_fetch(self) -> int:
-        """Several: a byte is close to the number, but there are fewer numbers."""
-        return _FILTERED_FETCH
+    def filtered_factor(self) -> int:
+        """Times k: how many candidates are rescored under a filter."""
+        return _FILTERED_FACTOR
 
     @property
-    def scanned_if_far(self) -> int:
-        """All of them: a graph is walked from the query outwards, and gives up before it is there."""
+    def most_scanned_if_far(self) -> int:
+        """All vectors: a graph is walked from the query outwards, and gives up before it is there."""
         return len(self._positions)
 
-    def work(self, effort: int, fetch: int) -> float:
+    def cost(self, search_effort: int, num_candidates: int) -> float:
         """Return about how many bytes a query reads."""
-        steps = max(effort, fetch) if isinstance(self._index, faiss.IndexHNSW) else effort
-        return float(steps * _bytes_per_step(self._index) + 8 * fetch * self._whole.d)
+        steps = max(search_effort, num_candidates) if isinstance(self._index, faiss.IndexHNSW) else search_effort
+        return float(steps * _bytes_per_step(self._index) + 8 * num_candidates * self._whole.d)
 
-    def scans(self, count: int, effort: int | None) -> bool:
-        """Whether the codes of *count* vectors are scanned sooner than a graph is walked with *effort*."""
+    def prefers_scan(self, count: int, search_effort: int | None) -> bool:
+        """Return whether the codes of *count* vectors are scanned sooner than a graph is walked."""
         if self._codes is None:
             return False
-        walked = float("inf") if effort is None else _IN_A_ROW * effort * _bytes_per_step(self._index)
-        return bool(count * self._codes.size <= walked)
+        if search_effort is None:
+            return True
+        return bool(count * self._codes.size <= _SEQUENTIAL_SPEED * search_effort * _bytes_per_step(self._index))
 
-    def misses(self, queries: Vectors, within: Subset) -> bool:
-        """Whether fewer of the nearest vectors of a query are *within* than half of what chance would have it."""
+    def is_far(self, queries: Vectors, within: PositionSubset) -> bool:
+        """Return whether *within* has less than half of its expected share in the neighborhood of one of *queries*."""
         mask, count = within.mask(), within.count()
-        if count >= len(self._positions) - len(self._dead):
+        if count >= self.size:
             return False
         share = count / len(self._positions)
-        if share * _NEIGHBORHOOD < _TELLING:
+        if share * _NEIGHBORHOOD < _EXPECTED_IN_IT:
             return True
-        near = self.propose(queries, _NEIGHBORHOOD, _NEIGHBORHOOD)
+        near = self.candidates(queries, _NEIGHBORHOOD, _NEIGHBORHOOD)
         return bool(((mask[near] & (near >= 0)).mean(axis=1) < share / 2).any())
 
-    def propose(self, queries: Vectors, count: int, effort: int, within: Subset | None = None) -> NDArray[np.int64]:
-        """Return (n, *count*) positions for *queries*, -1 where there are no more."""
+    def candidates(
+        self, queries: Vectors, count: int, search_effort: int, within: PositionSubset | None = None
+    ) -> NDArray[np.int64]:
+        """Return the positions (n, *count*) of candidates for unit *queries* (n, dim), -1 where there are no more."""
         if count >= len(self._positions):  # a graph does not reach every one of many equal vectors
             return np.tile(self._every(within), (len(queries), 1))
         if self._rotation is not None:
             queries = self._rotation.apply(queries)
-        if within is not None and effort == SCAN:
-            index, positions = self._chosen.of(within.mask(), self._chosen_by)
+        if within is not None and search_effort == SCAN:
+            index, positions = self._filtered_codes.get(within.mask(), self._codes_of)
             with _threads(len(queries)):
-                return _found(index, queries, count, positions)
+                return _search(index, queries, count, positions)
         bits = self._bits(within)
         if bits is None:
-            parameters = self._parameters(effort)
-        else:  # not kept: it refers to the bits
-            parameters = _searched(self._index)[1](effort, faiss.IDSelectorBitmap(bits))
-        return _found(self._index, queries, count, self._positions, parameters)
+            parameters = self._parameters(search_effort)
+        else:  # not cached: they refer to the bits
+            parameters = _search_parameters(self._index)[1](search_effort, faiss.IDSelectorBitmap(bits))
+        return _search(self._index, queries, count, self._positions, parameters)
 
-    def _chosen_by(self, mask: NDArray[np.bool_]) -> tuple[faiss.Index, NDArray[np.int64]]:
-        """Return an index of the codes that *mask* marks by position, and their positions."""
+    def _codes_of(self, mask: NDArray[np.bool_]) -> tuple[faiss.Index, NDArray[np.int64]]:
+        """Return an index of the codes at the positions that *mask* marks, and these positions."""
         ordinals = np.flatnonzero(mask[self._positions])
-        return cast("Codes", self._codes).of(self._index, ordinals), self._positions[ordinals]
+        return cast("_Codes", self._codes).of(self._index, ordinals), self._positions[ordinals]
 
-    def _every(self, within: Subset | None) -> NDArray[np.int64]:
-        """Return all positions that may be proposed, ascending."""
-        return within.positions() if within is not None else np.sort(np.delete(self._positions, self._dead))
+    def _every(self, within: PositionSubset | None) -> NDArray[np.int64]:
+        """Return all positions that may be candidates, ascending."""
+        return within.positions() if within is not None else np.sort(np.delete(self._positions, self._deleted))
 
-    def _bits(self, within: Subset | None) -> NDArray[np.uint8] | None:
-        """Return a bit for each ordinal that may be proposed, or None for all of them."""
+    def _bits(self, within: PositionSubset | None) -> NDArray[np.uint8] | None:
+        """Return a bit for each ordinal that may be a candidate, or None for all of them."""
         if within is not None:
-            return self._marked.of(within.mask(), lambda mask: np.packbits(mask[self._positions], bitorder="little"))
-        if self._alive is None and len(self._dead):
+            return self._filter_bits.get(
+                within.mask(), lambda mask: np.packbits(mask[self._positions], bitorder="little")
+            )
+        if self._alive_bits is None and len(self._deleted):
             bits = np.full(-(-len(self._positions) // 8), 255, np.uint8)
-            np.bitwise_and.at(bits, self._dead >> 3, ~(1 << (self._dead & 7)).astype(np.uint8))
-            self._alive = bits
-        return self._alive
+            np.bitwise_and.at(bits, self._deleted >> 3, ~(1 << (self._deleted & 7)).astype(np.uint8))
+            self._alive_bits = bits
+        return self._alive_bits
 
 
-class Codes:
+class _Codes:
     """The codes of the vectors in a graph, to be compared with one after the other; *size* bytes each."""
 
     def __init__(self, storage: faiss.IndexFlatCodes) -> None:
@@ -142,45 +151,78 @@ class Codes:
         """Return an index of the codes at *ordinals* in *graph* alone."""
         whole = faiss.clone_index(self._empty)
         chosen = faiss.downcast_index(whole)
-        every = faiss.rev_swig_ptr(faiss.downcast_index(graph.storage).codes.data(), graph.ntotal * self.size)
-        look_at(chosen, np.ascontiguousarray(every.reshape(-1, self.size)[ordinals]).ravel())
+        codes = faiss.rev_swig_ptr(faiss.downcast_index(graph.storage).codes.data(), graph.ntotal * self.size)
+        view_codes(chosen, np.ascontiguousarray(codes.reshape(-1, self.size)[ordinals]).ravel())
         chosen.referenced_objects = [whole, *chosen.referenced_objects]  # which owns it
         return chosen
 
 
-Parameters = Callable[..., faiss.SearchParameters]
-"""(effort, selector = None) -> what tells FAISS both."""
+class Rotation(NamedTuple):
+    """The linear transform in front of an index: vectors (n, dim) become `vectors @ matrix + offset`.
+
+    *transform* is the transform of FAISS, which has to stay alive. For a single query, FAISS wakes all threads, which
+    takes fifty times as long as NumPy; for many, NumPy's BLAS has threads of its own, which keep cores from FAISS.
+    Where the index stores whole numbers of one byte, *is_rounded* says that the result is rounded to such numbers.
+    """
+
+    transform: faiss.LinearTransform
+    matrix: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    is_rounded: bool = False
+
+    @classmethod
+    def of(cls, transform: faiss.LinearTransform, *, is_rounded: bool = False) -> Rotation:
+        """Return the rotation that *transform* was trained to."""
+        matrix = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
+        offset = faiss.vector_to_array(transform.b) if transform.have_bias else np.zeros(transform.d_out, np.float32)
+        return cls(transform, np.ascontiguousarray(matrix.T), offset, is_rounded)
+
+    def apply(self, vectors: Vectors) -> Vectors:
+        """Return *vectors* (n, dim) in the space of the index (n, d_out)."""
+        rotated: Vectors = vectors @ self.matrix + self.offset if len(vectors) == 1 else self.transform.apply(vectors)
+        if self.is_rounded:
+            np.rint(rotated, out=rotated)
+            np.clip(rotated, -_LARGEST, _LARGEST, out=rotated)
+        return rotated
 
 
-def behind(index: faiss.Index) -> faiss.Index:
-    """Return the index behind what is done to the vectors first."""
+def stretch(transform: faiss.LinearTransform, vectors: Vectors) -> None:
+    """Scale *transform* so that the numbers that it gives for *vectors* fill the range of a byte with a sign."""
+    largest = np.abs(Rotation.of(transform).apply(vectors)).max(initial=0.0)
+    scale = _LARGEST / largest if largest > 0 else 1.0
+    for numbers in (transform.A, transform.b):
+        faiss.copy_array_to_vector(faiss.vector_to_array(numbers) * np.float32(scale), numbers)
+
+
+def inner_index(index: faiss.Index) -> faiss.Index:
+    """Return the index behind the transforms of *index*, or *index* itself."""
     return faiss.downcast_index(index.index if isinstance(index, faiss.IndexPreTransform) else index)
 
 
-def peeled(index: faiss.Index) -> tuple[Rotation | None, faiss.Index]:
-    """Return what *index* does first, if that is one linear map, and the index behind it."""
+def split_rotation(index: faiss.Index) -> tuple[Rotation | None, faiss.Index]:
+    """Return the transform of *index*, if it has exactly one and that is linear, and the index behind it."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform) and index.chain.size() == 1:
         transform = faiss.downcast_VectorTransform(index.chain.at(0))
         if isinstance(transform, faiss.LinearTransform):
-            return Rotation.of(transform, whole=keeps_whole_numbers(index)), behind(index)
+            return Rotation.of(transform, is_rounded=_stores_whole_numbers(index)), inner_index(index)
     return None, index
 
 
-def keeps_whole_numbers(index: faiss.Index) -> bool:
-    """Return whether *index* keeps numbers as they are in a byte each, which FAISS compares without a fraction."""
-    inner = behind(index)
-    kept = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else inner
-    whole = faiss.ScalarQuantizer.QT_8bit_direct_signed
-    return isinstance(kept, faiss.IndexScalarQuantizer) and bool(kept.sq.qtype == whole)
-
-
 def has_graph(index: faiss.Index) -> bool:
-    """Return whether *index* is a graph whose vectors are codes, which `mapped_graph` can keep."""
+    """Return whether *index* is a graph whose vectors are codes, which `hnsw_mmap` can save."""
     return isinstance(index, faiss.IndexHNSW) and isinstance(faiss.downcast_index(index.storage), faiss.IndexFlatCodes)
 
 
-def _found(
+def _stores_whole_numbers(index: faiss.Index) -> bool:
+    """Return whether *index* stores each number as a whole number in one byte, which FAISS compares as it is."""
+    inner = inner_index(index)
+    storage = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else inner
+    direct = faiss.ScalarQuantizer.QT_8bit_direct_signed
+    return isinstance(storage, faiss.IndexScalarQuantizer) and bool(storage.sq.qtype == direct)
+
+
+def _search(
     index: faiss.Index,
     queries: Vectors,
     count: int,
@@ -199,7 +241,7 @@ def _found(
 
 @contextmanager
 def _threads(queries: int) -> Iterator[None]:
-    """Have FAISS wake no more threads than there are *queries*: one that has to be waited for takes milliseconds."""
+    """Let FAISS use at most as many threads as there are *queries*: to wait for an idle one takes milliseconds."""
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(max(1, min(threads, queries)))
     try:
@@ -208,14 +250,18 @@ def _threads(queries: int) -> Iterator[None]:
         faiss.omp_set_num_threads(threads)
 
 
-def _searched(index: faiss.Index) -> tuple[int, Parameters]:
-    """Return the largest effort with which *index* can be searched, and what tells it an effort and a selection."""
+_Parameters = Callable[..., faiss.SearchParameters]
+"""(search effort, selector = None) -> the search parameters of FAISS."""
+
+
+def _search_parameters(index: faiss.Index) -> tuple[int, _Parameters]:
+    """Return the largest search effort of *index*, and what makes its search parameters."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
-        largest, inner = _searched(index.index)
+        largest, inner = _search_parameters(index.index)
         return largest, lambda effort, sel=None: faiss.SearchParametersPreTransform(index_params=inner(effort, sel))
     if isinstance(index, faiss.IndexRefine):
-        largest, inner = _searched(index.base_index)
+        largest, inner = _search_parameters(index.base_index)
         return largest, lambda effort, sel=None: faiss.IndexRefineSearchParameters(
             k_factor=4.0, base_index_params=inner(effort, sel), sel=sel
         )
@@ -227,7 +273,7 @@ def _searched(index: faiss.Index) -> tuple[int, Parameters]:
 
 
 def _bytes_per_step(index: faiss.Index) -> float:
-    """Return about how many bytes an effort of 1 more reads."""
+    """Return about how many bytes more are read for a search effort that is greater by 1."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
         return _bytes_per_step(index.index)

@@ -1,143 +1,168 @@
-"""An index of FAISS in one file: the HNSW graph, or whatever a factory string describes.
+"""The index types `hnsw` (a graph) and `faiss` (whatever a factory string describes): one index of FAISS in a file.
 
-The folder holds `index.faiss`, beside it the files of `mapped_graph` where there is a graph, `positions.npy` (int64:
-ordinal of FAISS -> position of the store) and `dead.npy`, the ordinals that are gone. FAISS compares by L2, which
-orders unit vectors as their cosine does, also behind a PCA.
+The directory holds `index.faiss`, beside it the files of `hnsw_mmap` where the index is a graph, `positions.npy`
+(int64: the position in the store of each ordinal of FAISS), `deleted.npy` (the ordinals that are gone), `profile.json`
+and `holdout.npz`. FAISS compares by L2, which orders unit vectors as their cosine does, also behind a PCA.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import VisionRecsError
-from vision_recs.indexes.autotune import Told, finish
-from vision_recs.indexes.base import blocks
-from vision_recs.indexes.config import Built, IndexConfig, IndexStats, Tuning
+from vision_recs.errors import UnknownIndexType, VisionRecsError
+from vision_recs.indexes.autotune import TuningInput, autotune
+from vision_recs.indexes.base import FAISS_PREFIX, blocks
+from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile
 from vision_recs.indexes.faiss_search import (
     INDEX,
     POSITIONS,
-    FaissFile,
-    behind,
+    FaissCandidates,
     has_graph,
-    peeled,
+    inner_index,
+    split_rotation,
+    stretch,
 )
-from vision_recs.indexes.hnsw_mmap import load_graph, put_neighbors_together, save_graph
-from vision_recs.indexes.holdout import Questions
-from vision_recs.indexes.inverted_lists import among, missing, save_dead
-from vision_recs.indexes.rescoring import ApproximateIndex, open_approximate
-from vision_recs.indexes.rotation import stretch
+from vision_recs.indexes.hnsw_mmap import load_graph, reorder_by_proximity, save_graph
+from vision_recs.indexes.holdout import HoldoutQueries
+from vision_recs.indexes.inverted_lists import is_in_sorted, not_in_sorted, save_deleted
+from vision_recs.indexes.rescoring import ApproximateIndex, ApproximateSearch
 from vision_recs.npy import mmap_array
-from vision_recs.types import Vectors, VectorSource
+from vision_recs.types import VectorReader, Vectors, VectorSource
+from vision_recs.vectors import principal_axes
 
 _COMPONENTS = (128, 256, 512)
-_HELD = 0.7  # of the variance: with less, so many candidates need exact scores that more components are faster
-_LOOKED_AT = 10_000  # vectors
+_LEAST_VARIANCE = 0.7  # that components have to hold: with less, so many candidates are rescored that more are faster
+_SAMPLE = 10_000  # vectors whose variance is measured
 _BLOCK = 16_384
 _TRAINING = 100_000  # vectors at most
 _EF_CONSTRUCTION = 100
-_DEAD_SHARE = 0.2  # from which on the index is built anew
-_GROWTH = 2.0
+_MOST_DELETED = 0.2  # share of the vectors from which on the index is built anew
+_MOST_GROWTH = 2.0  # times as many vectors as it was trained for, from which on it is built anew
+_LINK_BYTES = 2 * 16 * 4 + 16 + 8  # a vector: neighbors on the lowest level, a little above, and the position
 
 
-def graph_recipe(vectors: int, dim: int, components: int) -> str:
-    """Return the factory string that `hnsw` stands for: a graph over so many principal *components* of a byte each."""
-    if vectors < dim:  # of which there are no principal components
+class _OneFile:
+    """What index types do alike that keep one index of FAISS in a file."""
+
+    def update(self, source: VectorReader, previous: Path, directory: Path, config: IndexConfig) -> IndexStats | None:
+        """Write the index in *previous* with the new vectors added and the old ones marked as deleted."""
+        record, profile = read_profile(previous)
+        alive = source.positions()
+        known: NDArray[np.int64] = mmap_array(previous / POSITIONS, np.int64)
+        ordered = np.sort(known)
+        added, deleted = not_in_sorted(alive, ordered), not_in_sorted(ordered, alive)
+        if len(deleted) > _MOST_DELETED * len(known) or len(alive) > _MOST_GROWTH * record.trained_for:
+            return None
+        index = faiss.read_index(str(previous / INDEX))
+        if has_graph(inner_index(index)):
+            load_graph(inner_index(index), previous, is_writable=True)
+        _add(index, source, added)
+        _write(directory, index, np.concatenate([known, added]), np.flatnonzero(is_in_sorted(known, deleted)))
+        holdout = HoldoutQueries.load(previous).updated(source, added, deleted)
+        return autotune(source, directory, FaissCandidates(directory), TuningInput(config, record, profile, holdout))
+
+    def open(self, source: VectorSource, directory: Path) -> ApproximateIndex:
+        """Map the files of *directory*."""
+        _, profile = read_profile(directory)
+        candidates = FaissCandidates(directory)
+        return ApproximateIndex(source, ApproximateSearch(source, candidates, profile, size=candidates.size))
+
+    def verify(self, directory: Path) -> list[str]:  # noqa: ARG002 - an IndexType
+        """Return nothing: the digests of the files say it all."""
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class HnswIndexType(_OneFile):
+    """Builds, updates and opens graphs over principal components, one byte each; see `IndexType`.
+
+    *components* is how many are compared; None chooses as many as hold most of the variance.
+    """
+
+    components: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name in `INDEX_TYPES`."""
+        return "hnsw"
+
+    def build(self, source: VectorReader, directory: Path, config: IndexConfig) -> IndexStats:
+        """Write a graph of all vectors of *source*, tune it and measure it."""
+        positions = source.positions()
+        components = self.components or usual_components(source, positions, seed=config.seed)
+        return _build(source, directory, config, graph_factory(len(positions), source.dim, components))
+
+
+class FaissIndexType(_OneFile):
+    """Builds, updates and opens the index that a factory string of FAISS describes; see `IndexType`."""
+
+    name = "faiss"
+
+    def build(self, source: VectorReader, directory: Path, config: IndexConfig) -> IndexStats:
+        """Write the index that `config.index_type` describes, tune it and measure it.
+
+        Raises UnknownIndexType without a factory string, VisionRecsError where FAISS cannot build the index.
+        """
+        factory = config.index_type.removeprefix(FAISS_PREFIX)
+        if factory in ("", config.index_type):
+            raise UnknownIndexType(
+                f"the index type faiss takes a factory string; write it as {FAISS_PREFIX}IVF256,Flat"
+            )
+        return _build(source, directory, config, factory)
+
+
+def graph_factory(vectors: int, dim: int, components: int) -> str:
+    """Return the factory string of a graph over principal *components* of one byte each."""
+    if vectors < dim:  # too few to have principal components
         return "HNSW16,SQ8"
     return f"PCAR{min(components, dim)},HNSW16,SQ8_direct_signed"
 
 
-def usual_components(source: VectorSource, positions: NDArray[np.int64], *, seed: int) -> int:
+def graph_bytes(components: int) -> float:
+    """Return how many bytes a vector takes in a graph over *components*: its code, its links and its position."""
+    return float(components + _LINK_BYTES)
+
+
+def usual_components(source: VectorReader, positions: NDArray[np.int64], *, seed: int) -> int:
     """Return how many principal components a graph of the vectors at *positions* best compares.
 
-    Fewer are walked faster and take less memory; what they lose, exact scores of more candidates make good, as long as
-    they hold most of what tells the vectors apart.
+    Fewer are walked faster and take less memory. Rescoring more candidates makes up for what they lose, as long as they
+    hold most of what tells the vectors apart.
     """
-    every = [min(source.dim, components) for components in _COMPONENTS]
+    choices = [min(source.dim, components) for components in _COMPONENTS]
     if len(positions) < source.dim:
-        return every[0]
-    sample = np.random.default_rng(seed).choice(positions, min(len(positions), _LOOKED_AT), replace=False)
-    vectors = source.vectors(np.sort(sample))
-    vectors = vectors - vectors.mean(axis=0)
-    variances = np.linalg.eigvalsh((vectors.T @ vectors).astype(np.float64))[::-1]
-    held = np.cumsum(variances)
-    return next((each for each in every if held[each - 1] >= _HELD * held[-1]), every[-1])
+        return choices[0]
+    sample = np.random.default_rng(seed).choice(positions, min(len(positions), _SAMPLE), replace=False)
+    held = np.cumsum(principal_axes(source.vectors(np.sort(sample))).variances)
+    return next((each for each in choices if held[each - 1] >= _LEAST_VARIANCE * held[-1]), choices[-1])
 
 
-class GraphEngine:
-    """Builds, changes and opens `faiss`, an index that a factory string describes."""
-
-    name = "faiss"
-
-    @classmethod
-    def build(cls, source: VectorSource, directory: Path) -> None:
-        """Build the graph, for the recall that is usual."""
-        config, positions = IndexConfig(), source.positions()
-        components = usual_components(source, positions, seed=config.seed)
-        cls.make(source, directory, config, graph_recipe(len(positions), source.dim, components))
-
-    @classmethod
-    def make(cls, source: VectorSource, directory: Path, config: IndexConfig, recipe: str) -> IndexStats:
-        """Write the index that the factory string *recipe* describes, over all vectors of *source*.
-
-        Raises VisionRecsError where FAISS cannot.
-        """
-        started = perf_counter()
-        positions = source.positions()
-        try:
-            index = _filled(source, positions, recipe, config.seed)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise VisionRecsError(
-                f"FAISS cannot build the index {recipe!r} ({reason}); use another --index-type"
-            ) from error
-        if has_graph(behind(index)):
-            positions = positions[put_neighbors_together(behind(index))]
-        _write(directory, index, positions, positions[:0])
-        seconds = perf_counter() - started
-        built = Built(cls.name, recipe, len(positions), _bytes_per_vector(directory), seconds)
-        return finish(source, directory, FaissFile(directory), built=built, told=Told(config))
-
-    @classmethod
-    def update(cls, source: VectorSource, old: Path, directory: Path, facts: Mapping[str, Any]) -> IndexStats | None:
-        """Write into *directory* what the index in *old* becomes for *source*; None where it has to be built anew."""
-        built, config = Built(**facts["built"]), IndexConfig(**facts["config"])
-        alive = source.positions()
-        known: NDArray[np.int64] = mmap_array(old / POSITIONS, np.int64)
-        ordered = np.sort(known)
-        fresh, dead = missing(alive, ordered), missing(ordered, alive)
-        if len(dead) > _DEAD_SHARE * len(known) or len(alive) > _GROWTH * built.trained_for:
-            return None
-        index = faiss.read_index(str(old / INDEX))
-        if has_graph(behind(index)):
-            load_graph(behind(index), old, to_change=True)
-        _add(index, source, fresh)
-        _write(directory, index, np.concatenate([known, fresh]), np.flatnonzero(among(known, dead)))
-        told = Told(config, Tuning.from_dict(facts["tuning"]), Questions.load(old).after(source, fresh, dead))
-        stats = finish(source, directory, FaissFile(directory), built=built, told=told)
-        return stats if stats.target_recall_met or not facts["stats"]["target_recall_met"] else None
-
-    @classmethod
-    def open(cls, source: VectorSource, directory: Path) -> ApproximateIndex:
-        """Map the files of *directory*."""
-        return open_approximate(source, directory, name=cls.name, proposer=FaissFile)
+def _build(source: VectorReader, directory: Path, config: IndexConfig, factory: str) -> IndexStats:
+    started = perf_counter()
+    positions = source.positions()
+    try:
+        index = _filled(source, positions, factory, config.seed)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise VisionRecsError(
+            f"FAISS cannot build the index {factory!r} ({reason}); use another --index-type"
+        ) from error
+    if has_graph(inner_index(index)):
+        positions = positions[reorder_by_proximity(inner_index(index))]
+    _write(directory, index, positions, positions[:0])
+    record = BuildRecord(factory, len(positions), _bytes_per_vector(directory), perf_counter() - started)
+    return autotune(source, directory, FaissCandidates(directory), TuningInput(config, record))
 
 
-class HnswEngine(GraphEngine):
-    """Builds, changes and opens `hnsw`."""
-
-    name = "hnsw"
-
-
-def _filled(source: VectorSource, positions: NDArray[np.int64], recipe: str, seed: int) -> faiss.Index:
-    index = faiss.index_factory(source.dim, recipe, faiss.METRIC_L2)
-    inner = behind(index)
+def _filled(source: VectorReader, positions: NDArray[np.int64], factory: str, seed: int) -> faiss.Index:
+    index = faiss.index_factory(source.dim, factory, faiss.METRIC_L2)
+    inner = inner_index(index)
     if isinstance(inner, faiss.IndexHNSW):
         inner.hnsw.efConstruction = _EF_CONSTRUCTION
     lists = faiss.try_extract_index_ivf(index)
@@ -154,29 +179,29 @@ def _filled(source: VectorSource, positions: NDArray[np.int64], recipe: str, see
 
 def _train(index: faiss.Index, vectors: Vectors) -> None:
     index.train(vectors)
-    rotation, _ = peeled(index)
-    if rotation is not None and rotation.whole:
+    rotation, _ = split_rotation(index)
+    if rotation is not None and rotation.is_rounded:
         stretch(rotation.transform, vectors)
 
 
-def _add(index: faiss.Index, source: VectorSource, positions: NDArray[np.int64]) -> None:
-    rotation, inner = peeled(index)
+def _add(index: faiss.Index, source: VectorReader, positions: NDArray[np.int64]) -> None:
+    rotation, inner = split_rotation(index)
     for _, vectors in blocks(source, _BLOCK, positions):
         inner.add(vectors if rotation is None else rotation.apply(vectors))
     index.ntotal = inner.ntotal
 
 
-def _write(directory: Path, index: faiss.Index, positions: NDArray[np.int64], dead: NDArray[np.int64]) -> None:
-    inner = behind(index)
+def _write(directory: Path, index: faiss.Index, positions: NDArray[np.int64], deleted: NDArray[np.int64]) -> None:
+    inner = inner_index(index)
     if has_graph(inner):
         save_graph(inner, directory)
         index.reset()
     faiss.write_index(index, str(directory / INDEX))
     np.save(directory / POSITIONS, positions)
-    save_dead(directory, dead)
+    save_deleted(directory, deleted)
 
 
 def _bytes_per_vector(directory: Path) -> float:
-    """Return how large the files of the index are for each of its vectors."""
+    """Return how many bytes the files of the index have for each of its vectors."""
     count = len(mmap_array(directory / POSITIONS, np.int64))
     return sum(file.stat().st_size for file in directory.iterdir()) / max(1, count)

@@ -1,7 +1,7 @@
-"""The graph of an HNSW index in files that are mapped, so that opening it does not depend on how large it is.
+"""The graph of an HNSW index in files that are mapped, so that opening it takes the same time at any size.
 
-FAISS, too, maps a file of its own, and then looks at every link of it: 50 ms for a million vectors. Here the vectors'
-codes, their links and levels lie in NumPy files, beside an index of FAISS without vectors that knows all else.
+FAISS can map a file of its own, too, but then reads every link in it: 50 ms for a million vectors. Here the codes of
+the vectors, their links and their levels are NumPy files, beside an index of FAISS without vectors that knows all else.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ _CODES, _LINKS, _OFFSETS, _LEVELS, _ENTRY = (
     f"graph.{part}.npy" for part in ("codes", "links", "offsets", "levels", "entry")
 )
 
+_WITHOUT_OWNER = faiss.MaybeOwnedVectorInt32()
+_OWNER = _WITHOUT_OWNER.owner  # a null pointer, which is a part of that object: the index keeps the arrays alive
 
-_NOBODY = faiss.MaybeOwnedVectorInt32()
-_OWNER = _NOBODY.owner  # a null pointer, which is a part of that one: the arrays are kept alive by the index
 
+def reorder_by_proximity(index: faiss.IndexHNSW) -> NDArray[np.int64]:
+    """Renumber the vectors of *index* in the order of a walk from its entry, and return the numbers that they had.
 
-def put_neighbors_together(index: faiss.IndexHNSW) -> NDArray[np.int64]:
-    """Renumber the vectors of *index* as they are met walking from its entry, and return the numbers they had.
-
-    A search reads a vector's neighbors one after the other: it takes a quarter less time where they lie side by side.
+    A search reads the neighbors of a vector one after the other: it takes a quarter less time where they lie side by
+    side.
     """
     links = _array(index.hnsw.neighbors, np.int32)
     firsts = faiss.vector_to_array(index.hnsw.offsets)[:-1].astype(np.int64)
     neighbors = np.stack([links[firsts + number] for number in range(index.hnsw.nb_neighbors(0))], axis=1)
-    met = np.zeros(index.ntotal, np.bool_)
+    is_met = np.zeros(index.ntotal, np.bool_)
     order = [np.arange(0)]
     front = np.array([index.hnsw.entry_point] if index.ntotal else [], np.int64)
     while len(front):
-        met[front] = True
+        is_met[front] = True
         order.append(front)
         near = neighbors[front].ravel()
         near = near[near >= 0]
-        near = near[~met[near]]
+        near = near[~is_met[near]]
         _, first = np.unique(near, return_index=True)
         front = near[np.sort(first)]
-    walked = np.concatenate([*order, np.flatnonzero(~met)]).astype(np.int64)
+    walked = np.concatenate([*order, np.flatnonzero(~is_met)]).astype(np.int64)
     index.permute_entries(walked)
     return walked
 
 
 def save_graph(index: faiss.IndexHNSW, directory: Path) -> None:
-    """Write the vectors and links of *index* into *directory* and take them out of it."""
+    """Write the codes and links of *index* into *directory*, and remove them from *index*."""
     storage = faiss.downcast_index(index.storage)
     np.save(directory / _CODES, _array(storage.codes, np.uint8))
     np.save(directory / _LINKS, _array(index.hnsw.neighbors, np.int32))
@@ -59,10 +59,10 @@ def save_graph(index: faiss.IndexHNSW, directory: Path) -> None:
     index.reset()
 
 
-def load_graph(index: faiss.IndexHNSW, directory: Path, *, to_change: bool = False) -> None:
-    """Put what `save_graph` wrote into the empty *index*: mapped, or in memory, where it can be added to.
+def load_graph(index: faiss.IndexHNSW, directory: Path, *, is_writable: bool = False) -> None:
+    """Put what `save_graph` wrote into the empty *index*: mapped, or where it *is_writable*, in memory.
 
-    Raises StoreDamaged where the files do not fit together. What they hold is not looked at.
+    Raises StoreDamaged where the files do not fit together. The links themselves are not read.
     """
     codes, links = mmap_array(directory / _CODES, np.uint8), mmap_array(directory / _LINKS, np.int32)
     offsets, levels = mmap_array(directory / _OFFSETS, np.int64), mmap_array(directory / _LEVELS, np.int32)
@@ -75,25 +75,25 @@ def load_graph(index: faiss.IndexHNSW, directory: Path, *, to_change: bool = Fal
     faiss.copy_array_to_vector(offsets.view(np.uint64), index.hnsw.offsets)
     faiss.copy_array_to_vector(np.ascontiguousarray(levels), index.hnsw.levels)
     index.hnsw.entry_point, index.hnsw.max_level = map(int, entry)
-    if to_change:
+    if is_writable:
         _fill(index.hnsw.neighbors, links)
         _fill(storage.codes, codes)
     else:
-        look_at(storage, codes)
+        view_codes(storage, codes)
         index.hnsw.neighbors = faiss.MaybeOwnedVectorInt32.create_view(faiss.swig_ptr(links), len(links), _OWNER)
         index.referenced_objects = [links, codes]  # FAISS reads them where they are
     index.ntotal = storage.ntotal = count
 
 
-def look_at(storage: faiss.IndexFlatCodes, codes: NDArray[np.uint8]) -> None:
-    """Let *storage* hold the vectors of *codes* (number x size,) where they are; it keeps them alive."""
+def view_codes(storage: faiss.IndexFlatCodes, codes: NDArray[np.uint8]) -> None:
+    """Let *storage* hold the *codes* (number x size,) of vectors without a copy; it keeps the array alive."""
     storage.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(codes), len(codes), _OWNER)
     storage.ntotal = len(codes) // storage.sa_code_size()
     storage.referenced_objects = [codes]
 
 
 def _array(vector: faiss.MaybeOwnedVectorUInt8, dtype: type[np.generic]) -> NDArray[np.generic]:
-    if not vector.size():  # of which FAISS does not know the type
+    if not vector.size():  # FAISS does not know the type of an empty one
         return np.empty(0, dtype)
     found: NDArray[np.generic] = faiss.rev_swig_ptr(vector.data(), vector.size())
     return found

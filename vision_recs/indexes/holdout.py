@@ -1,4 +1,4 @@
-"""What an index is measured with: queries that are not in it, and what exact search answers."""
+"""Holdout queries: what an index is tuned and measured with, and what exact search answers to them."""
 
 from __future__ import annotations
 
@@ -12,118 +12,116 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.indexes.base import blocks
-from vision_recs.indexes.inverted_lists import among
-from vision_recs.types import Vectors, VectorSource
+from vision_recs.indexes.base import Scored, blocks
+from vision_recs.indexes.exact import recall_at
+from vision_recs.indexes.inverted_lists import is_in_sorted
+from vision_recs.types import VectorReader, Vectors
 from vision_recs.vectors import normalize_or_raise
 
 DEPTHS = (1, 10, 100)
-"""The numbers of answers at which recall is measured."""
+"""The values of k at which recall is measured."""
 
-_NOTHING = np.float32(-2)
-"""The score of an answer that there is not: below any cosine."""
+NO_SCORE = np.float32(-2)
+"""Stands for an answer that does not exist: it is below every cosine."""
+
 _BLOCK = 16_384
-_FILE = "questions.npz"
-_DEPTH = DEPTHS[-1] + 40  # of answers that are kept: some are deleted with time
-_TIE = 1e-5  # the exact answers come out of float32, which errs by less
-_PERTURBED_COSINE = 0.95
-"""How near a perturbed query stays to the vector that it comes from."""
+_FILE = "holdout.npz"
+_DEPTH = DEPTHS[-1] + 40  # exact answers that are kept: some of them are deleted with time
+_PERTURBED_COSINE = 0.95  # of a perturbed query with the vector that it comes from
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """Queries (n, dim), and the scores and positions (n, depth) of their exact answers, best first; -2 for no more.
+class HoldoutQueries:
+    """Queries, and what exact search answers to them.
 
-    *left_out* is the position of the vector that a query is, or -1: such a query is asked as if the index were without
-    that vector, since a shopper's image is not in the catalog either.
+    *vectors* (n, dim) are the queries. *scores* and *positions* (n, depth) are their exact answers, best first; the
+    score -2 stands for an answer that does not exist. *excluded* (n,) is the position of the vector that a query was
+    taken from, or -1: that vector is left out of the answers, since a shopper's image is not in the catalog either.
     """
 
     vectors: Vectors
-    left_out: NDArray[np.int64]
+    excluded: NDArray[np.int64]
     scores: NDArray[np.float32]
     positions: NDArray[np.int64]
 
     def save(self, directory: Path) -> None:
-        """Keep them in *directory*, with their answers."""
+        """Write the queries and their answers into *directory*."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         np.savez(directory / _FILE, **arrays)
 
     @classmethod
-    def load(cls, directory: Path) -> Questions:
-        """Return what `save` kept in *directory*; raises StoreDamaged."""
+    def load(cls, directory: Path) -> HoldoutQueries:
+        """Return what `save` wrote into *directory*; raises StoreDamaged."""
         path = directory / _FILE
         try:
-            with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as kept:
-                return cls(**{field.name: kept[field.name] for field in fields(cls)})
+            with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+                return cls(**{field.name: arrays[field.name] for field in fields(cls)})
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
 
-    def after(self, source: VectorSource, fresh: NDArray[np.int64], dead: NDArray[np.int64]) -> Questions | None:
-        """Return the questions with the answers that they have once *fresh* positions came and *dead* ones went.
+    def updated(
+        self, source: VectorReader, added: NDArray[np.int64], deleted: NDArray[np.int64]
+    ) -> HoldoutQueries | None:
+        """Return the queries with their answers after the positions *added* came and the positions *deleted* went.
 
-        Only the fresh vectors of *source* are read. None where too many answers are dead to know all of the others.
+        Only the added vectors of *source* are read. Returns None where too many answers were deleted to know all that
+        are left.
         """
         depth = self.scores.shape[1]
-        complete_to = self.scores[:, -1:].copy()  # no position was left out that scores more
+        complete_to = self.scores[:, -1:].copy()  # every vector with a higher score is among the answers
         left = self.scores.copy()
-        left[among(self.positions.ravel(), np.sort(dead)).reshape(left.shape)] = _NOTHING
-        scores, positions = _exact(source, self.vectors, self.left_out, fresh, depth)
+        left[is_in_sorted(self.positions.ravel(), np.sort(deleted)).reshape(left.shape)] = NO_SCORE
+        scores, positions = _exact_answers(source, self.vectors, self.excluded, added, depth)
         merged = _best_of(np.hstack([left, scores]), np.hstack([self.positions, positions]), depth)
-        known = (merged[0] >= complete_to) & (merged[0] > _NOTHING)
-        if ((known.sum(axis=1) < DEPTHS[-1]) & (complete_to[:, 0] > _NOTHING)).any():
+        is_known = (merged[0] >= complete_to) & (merged[0] > NO_SCORE)
+        if ((is_known.sum(axis=1) < DEPTHS[-1]) & (complete_to[:, 0] > NO_SCORE)).any():
             return None
-        merged[0][~known] = _NOTHING
-        return Questions(self.vectors, self.left_out, *merged)
+        merged[0][~is_known] = NO_SCORE
+        return HoldoutQueries(self.vectors, self.excluded, *merged)
 
-    def recall(self, answers: list[tuple[NDArray[np.int64], NDArray[np.float32]]], depth: int) -> float:
-        """Return recall@*depth* of *answers*, the positions and exact scores that an index gave for each query.
-
-        Whatever scores as much as the last of the exact answers is right: which of the tied ones it is does not matter.
-        """
-        found = wanted = 0
-        for (positions, scores), left_out, exact in zip(answers, self.left_out, self.scores, strict=True):
-            right = exact[:depth][exact[:depth] > _NOTHING]
-            if len(right):
-                kept = np.sort(scores[positions != left_out])[::-1][:depth]
-                found += min(len(right), int((kept >= right[-1] - _TIE).sum()))
-                wanted += len(right)
-        return found / wanted if wanted else 1.0
+    def recall(self, answers: list[Scored], k: int) -> float:
+        """Return recall@*k* of *answers*, the positions that an index found for each query, with their scores."""
+        found = [
+            np.sort(scores[positions != excluded])[::-1]
+            for (positions, scores), excluded in zip(answers, self.excluded, strict=True)
+        ]
+        return recall_at(k, found, [exact[exact > NO_SCORE] for exact in self.scores])
 
 
-def draw(
-    source: VectorSource, count: int, *, seed: int, within: NDArray[np.int64] | None = None, depth: int = _DEPTH
-) -> Questions:
-    """Return about *count* questions: half of them vectors of *source*, half such vectors moved in a random direction.
+def sample_queries(
+    source: VectorReader, count: int, *, seed: int, within: NDArray[np.int64] | None = None, depth: int = _DEPTH
+) -> HoldoutQueries:
+    """Return about *count* holdout queries: half are vectors of *source*, half such vectors moved at random.
 
-    The exact answers are among all positions, or among those of *within*.
+    The *depth* exact answers are among all positions of *source*, or among the positions *within*.
     """
     random = np.random.default_rng(seed)
     alive = source.positions()
     chosen = np.sort(random.choice(alive, min(len(alive), count), replace=False))
     vectors = source.vectors(chosen)
-    moved = np.arange(len(chosen)) % 2 == 1
+    is_moved = np.arange(len(chosen)) % 2 == 1
     noise = normalize_or_raise(random.standard_normal(vectors.shape))
     sine = np.sqrt(1 - _PERTURBED_COSINE**2)
-    vectors[moved] = normalize_or_raise(_PERTURBED_COSINE * vectors[moved] + sine * noise[moved])
-    left_out = np.where(moved, -1, chosen)
-    return Questions(vectors, left_out, *_exact(source, vectors, left_out, within, depth))
+    vectors[is_moved] = normalize_or_raise(_PERTURBED_COSINE * vectors[is_moved] + sine * noise[is_moved])
+    excluded = np.where(is_moved, -1, chosen)
+    return HoldoutQueries(vectors, excluded, *_exact_answers(source, vectors, excluded, within, depth))
 
 
-def _exact(
-    source: VectorSource,
+def _exact_answers(
+    source: VectorReader,
     queries: Vectors,
-    left_out: NDArray[np.int64],
+    excluded: NDArray[np.int64],
     within: NDArray[np.int64] | None,
     depth: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return scores and positions (n, depth), best first, of the vectors nearest to each of *queries*."""
-    scores = np.full((len(queries), depth + 1), _NOTHING, np.float32)
+    scores = np.full((len(queries), depth + 1), NO_SCORE, np.float32)
     found = np.full((len(queries), depth + 1), -1, np.int64)
     for positions, vectors in blocks(source, _BLOCK, within):
         near, ordinals = faiss.knn(queries, vectors, min(depth + 1, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
         scores, found = _best_of(np.hstack([scores, near]), np.hstack([found, positions[ordinals]]), depth + 1)
-    own = (found == left_out[:, None]) & (left_out[:, None] >= 0)
-    scores[own] = _NOTHING
+    is_excluded = (found == excluded[:, None]) & (excluded[:, None] >= 0)
+    scores[is_excluded] = NO_SCORE
     return _best_of(scores, found, depth)
 
 

@@ -1,144 +1,108 @@
-"""The folder of an engine: its files, and the checksummed `index.json` that says what they are made from."""
+"""Building, updating and verifying an index directory: the files of an index type, and their manifest `index.json`."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from vision_recs.checksummed_json import dump_checksummed, load_checksummed
-from vision_recs.errors import SpaceMismatch, StoreDamaged, UnknownFormat
+from vision_recs.errors import StoreDamaged, UnknownFormat, UnknownIndexType
+from vision_recs.indexes import autoselect
+from vision_recs.indexes.base import MANIFEST, FileEntry, IndexManifest, find_index_type, read_manifest, wrong_sizes
+from vision_recs.indexes.config import IndexConfig, IndexStats
+from vision_recs.store.atomic_files import sha256_file
 from vision_recs.types import VectorSource
 
-LABEL = "index.json"
-FORMAT = 1
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """The size of a file in bytes and the SHA-256 of what it holds, in hexadecimal."""
+def build_or_update(
+    config: IndexConfig, source: VectorSource, directory: Path, *, previous: Path | None = None
+) -> tuple[str, IndexStats]:
+    """Write an index of *source* into the empty *directory*; return the name of its type, and what was measured.
 
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What `index.json` says: the engine, the space and generation it was built from, and its other files by name.
-
-    *facts* are for the engine itself: how it is searched, what was wanted, what it turned out to be.
+    *previous* is the directory of the index of an earlier generation. Where it was made with an equal *config*, it is
+    updated rather than built anew, unless too much has changed or it no longer reaches its recall. The files are not
+    flushed to the disk: publishing them is left to the caller. Raises UnknownIndexType, VisionRecsError where FAISS
+    cannot build the index, and ZeroVector for a vector that is not of unit length.
     """
+    if previous is not None:
+        updated = _update(config, source, previous, directory)
+        if updated is not None:
+            return updated
+    chosen = autoselect.choose(config, source)
+    stats = chosen.build(source, directory, config)
+    _write_manifest(directory, source, chosen.name, config, stats)
+    return chosen.name, stats
 
-    name: str
-    fingerprint: str
-    generation: int
-    vectors: int
-    dim: int
-    files: Mapping[str, FileEntry]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+
+def _update(
+    config: IndexConfig, source: VectorSource, previous: Path, directory: Path
+) -> tuple[str, IndexStats] | None:
+    """Return what `build_or_update` does after updating the index in *previous*, or None where that cannot be done."""
+    try:
+        before = read_manifest(previous)
+        is_same = (before.space, before.dim) == (source.fingerprint, source.dim)
+        if not is_same or IndexConfig(**before.config) != config or autoselect.prefers_flat(config, source):
+            return None
+        _require_sound(previous)
+        stats = find_index_type(before.type).update(source, previous, directory, config)
+    except (StoreDamaged, UnknownFormat, UnknownIndexType) as error:
+        log.warning("the index in %s cannot be updated, so that it is built anew: %s", previous, error)
+        stats = None
+    if stats is None or (before.stats["target_recall_met"] and not stats.target_recall_met):
+        for path in directory.iterdir():
+            path.unlink()
+        return None
+    _write_manifest(directory, source, before.type, config, stats)
+    return before.type, stats
 
 
-def write_label(
-    directory: Path, source: VectorSource, *, name: str, vectors: int, facts: Mapping[str, Any] | None = None
-) -> None:
-    """Describe every file that lies in *directory* as made by engine *name* from *vectors* vectors of *source*."""
-    label = Label(
-        name=name,
-        fingerprint=source.fingerprint,
+def _require_sound(directory: Path) -> None:
+    """Raise StoreDamaged where the index in *directory* is not what was written: an update would copy the damage."""
+    for problem in verify(directory):
+        raise StoreDamaged(problem)
+
+
+def _write_manifest(directory: Path, source: VectorSource, name: str, config: IndexConfig, stats: IndexStats) -> None:
+    """Write `index.json` for the files in *directory*: an index of type *name* that was made from *source*."""
+    files = {path.name: FileEntry(path.stat().st_size, sha256_file(path)) for path in directory.iterdir()}
+    manifest = IndexManifest(
+        type=name,
+        space=source.fingerprint,
         generation=source.generation,
-        vectors=vectors,
+        vectors=len(source.positions()),
         dim=source.dim,
-        files={
-            path.name: FileEntry(path.stat().st_size, _sha256(path))
-            for path in directory.iterdir()
-            if path.name != LABEL
-        },
-        facts=dict(facts or {}),
+        files=files,
+        config=asdict(config),
+        stats=asdict(stats),
     )
-    (directory / LABEL).write_bytes(dump_checksummed({"format": FORMAT, **asdict(label)}))
-
-
-def open_label(directory: Path, source: VectorSource, *, name: str) -> Label:
-    """Return the label of *directory*, which must be of engine *name* and made from *source*.
-
-    Raises SpaceMismatch for another space, StoreDamaged for another engine or generation, or for a file that is
-    missing or of another size. What the files hold is not read.
-    """
-    label = read_label(directory)
-    if label.name != name:
-        raise StoreDamaged(f"{directory} holds the engine {label.name!r}, not {name!r}; rebuild it with `visrec index`")
-    if (label.fingerprint, label.dim) != (source.fingerprint, source.dim):
-        raise SpaceMismatch(
-            f"{directory} holds vectors of the space {label.fingerprint} ({label.dim} columns), the store those of "
-            f"{source.fingerprint} ({source.dim} columns); rebuild it with `visrec index`"
-        )
-    if label.generation != source.generation:
-        raise StoreDamaged(
-            f"{directory} was built from generation {label.generation}, the store is at {source.generation}; "
-            "rebuild it with `visrec index`"
-        )
-    for problem in _wrong_sizes(directory, label):
-        raise StoreDamaged(f"{problem}; rebuild it with `visrec index`")
-    return label
+    (directory / MANIFEST).write_bytes(manifest.to_bytes())
 
 
 def verify(directory: Path) -> list[str]:
-    """Return what is wrong with the files of the engine in *directory*, a sentence each; none where all is well.
+    """Return a sentence for each fault of the index in *directory*; an empty list says that there is none.
 
-    Every byte is read: a single one that changed since the engine was built is noticed.
+    Every byte is read, and compared with the digest that was taken when the index was built.
     """
     try:
-        label = read_label(directory)
-    except (StoreDamaged, UnknownFormat) as error:
+        manifest = read_manifest(directory)
+        index_type = find_index_type(manifest.type)
+    except (StoreDamaged, UnknownFormat, UnknownIndexType) as error:
         return [str(error)]
-    problems = list(_wrong_sizes(directory, label))
-    problems += _strangers(directory, label)
-    if not problems:
-        problems += _altered(directory, label)
-    return problems
+    problems = [*wrong_sizes(directory, manifest), *_unknown_files(directory, manifest)]
+    problems = problems or list(_altered_files(directory, manifest))
+    return problems or index_type.verify(directory)
 
 
-def read_label(directory: Path) -> Label:
-    """Return what `index.json` of *directory* says; raises StoreDamaged or UnknownFormat."""
-    path = directory / LABEL
-    try:
-        value = load_checksummed(path.read_bytes())
-    except OSError as error:
-        raise StoreDamaged(f"{path} cannot be read ({error.strerror}); rebuild it with `visrec index`") from error
-    except StoreDamaged as error:
-        raise StoreDamaged(f"{path}: {error}") from error
-    if value.pop("format", None) != FORMAT:
-        raise UnknownFormat(f"{path} was written by a newer visrec; upgrade visrec, or rebuild it with `visrec index`")
-    return _label(value)
-
-
-def _label(value: Mapping[str, Any]) -> Label:
-    return Label(**{**value, "files": {name: FileEntry(**entry) for name, entry in value["files"].items()}})
-
-
-def _wrong_sizes(directory: Path, label: Label) -> Iterator[str]:
-    for name, entry in label.files.items():
-        path = directory / name
-        if not path.is_file():
-            yield f"{path} is missing"
-        elif path.stat().st_size != entry.size:
-            yield f"{path} has {path.stat().st_size} bytes, not {entry.size}"
-
-
-def _strangers(directory: Path, label: Label) -> Iterator[str]:
+def _unknown_files(directory: Path, manifest: IndexManifest) -> Iterator[str]:
     for name in sorted(path.name for path in directory.iterdir()):
-        if name not in label.files and name != LABEL:
-            yield f"{directory / name} is no file of the engine {label.name!r}"
+        if name not in manifest.files and name != MANIFEST:
+            yield f"{directory / name} does not belong to the index"
 
 
-def _altered(directory: Path, label: Label) -> Iterator[str]:
-    for name, entry in label.files.items():
-        if _sha256(directory / name) != entry.sha256:
+def _altered_files(directory: Path, manifest: IndexManifest) -> Iterator[str]:
+    for name, entry in manifest.files.items():
+        if sha256_file(directory / name) != entry.sha256:
             yield f"{directory / name} was altered after it was written"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

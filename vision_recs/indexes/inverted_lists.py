@@ -2,7 +2,8 @@
 
 A segment is three NumPy files: `<name>.codes.npy` (n, code size), list after list; `<name>.positions.npy` (n,), the
 positions of these codes in the store; `<name>.offsets.npy` (lists + 1,), where each list begins. Segments are never
-changed, so that a generation shares those of the one before. `dead.npy` holds the positions that are gone, ascending.
+changed, so that a generation shares those of the generation before it. `deleted.npy` holds the positions that are gone,
+ascending.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from vision_recs.npy import mmap_array
 
-_DEAD = "dead.npy"
+_DELETED = "deleted.npy"
 _PARTS = ("codes", "positions", "offsets")
 
 
@@ -35,14 +36,14 @@ class Segment(NamedTuple):
     def of(
         cls, codes: NDArray[np.uint8], positions: NDArray[np.int64], lists: NDArray[np.int64], *, count: int
     ) -> Segment:
-        """Return the segment of *codes* whose vectors belong to *lists*, of which there are *count*."""
+        """Return the segment of *codes*, whose vectors belong to *lists*; there are *count* lists."""
         order = np.argsort(lists, kind="stable")
         offsets = np.concatenate(([0], np.cumsum(np.bincount(lists, minlength=count))))
         return cls(codes[order], positions[order], offsets)
 
-    def without(self, dead: NDArray[np.int64]) -> Segment:
-        """Return the segment without the positions *dead*."""
-        kept = ~among(self.positions, dead)
+    def without(self, deleted: NDArray[np.int64]) -> Segment:
+        """Return the segment without the positions *deleted*."""
+        kept = ~is_in_sorted(self.positions, deleted)
         counts = np.concatenate(([0], np.cumsum(kept)))
         return Segment(self.codes[kept], self.positions[kept], counts[self.offsets])
 
@@ -53,67 +54,69 @@ class Segment(NamedTuple):
 
     @classmethod
     def map(cls, directory: Path, name: str) -> Segment:
-        """Map the files of the segment *name*; raises StoreDamaged where they are none or do not fit together."""
+        """Map the files of the segment *name*; raises StoreDamaged where a file is not such an array."""
         codes = mmap_array(directory / f"{name}.codes.npy", np.uint8, columns=True)
         positions = mmap_array(directory / f"{name}.positions.npy", np.int64)
         return cls(codes, positions, mmap_array(directory / f"{name}.offsets.npy", np.int64))
 
 
-def share(old: Path, directory: Path, name: str) -> None:
-    """Let *directory* have the segment *name* of *old*, too: as the same files where the file system allows it."""
+def link_segment(previous: Path, directory: Path, name: str) -> None:
+    """Add the segment *name* of *previous* to *directory*: as hard links, or as copies where there are no links."""
     for part in _PARTS:
         file = f"{name}.{part}.npy"
         try:
-            os.link(old / file, directory / file)
+            os.link(previous / file, directory / file)
         except OSError:
-            shutil.copyfile(old / file, directory / file)
+            shutil.copyfile(previous / file, directory / file)
 
 
-def merged(segments: Sequence[Segment], dead: NDArray[np.int64]) -> Segment:
-    """Return one segment that holds all of *segments* but the positions *dead*."""
+def merged(segments: Sequence[Segment], deleted: NDArray[np.int64]) -> Segment:
+    """Return one segment that holds all of *segments* except the positions *deleted*."""
     count = len(segments[0].offsets) - 1
     lists = [np.repeat(np.arange(count), np.diff(segment.offsets)) for segment in segments]
     positions = np.concatenate([segment.positions for segment in segments])
     codes = np.concatenate([segment.codes for segment in segments])
-    return Segment.of(codes, positions, np.concatenate(lists), count=count).without(dead)
+    return Segment.of(codes, positions, np.concatenate(lists), count=count).without(deleted)
 
 
-def save_dead(directory: Path, dead: NDArray[np.int64]) -> None:
-    """Write which positions of the segments are gone."""
-    np.save(directory / _DEAD, np.sort(dead))
+def save_deleted(directory: Path, deleted: NDArray[np.int64]) -> None:
+    """Write which positions of an index are gone."""
+    np.save(directory / _DELETED, np.sort(deleted))
 
 
-def read_dead(directory: Path) -> NDArray[np.int64]:
-    """Return the positions of the segments that are gone, ascending."""
-    return mmap_array(directory / _DEAD, np.int64)
+def read_deleted(directory: Path) -> NDArray[np.int64]:
+    """Return the positions of an index that are gone, ascending."""
+    return mmap_array(directory / _DELETED, np.int64)
 
 
-class Lists:
-    """Gives FAISS each list when it is first needed. Safe to use from several threads."""
+class InvertedLists:
+    """Reads each inverted list into an index of FAISS when it is first needed. Safe to use from several threads."""
 
-    def __init__(self, index: faiss.IndexIVFPQFastScan, segments: Sequence[Segment], dead: NDArray[np.int64]) -> None:
-        """Fill the empty *index* from *segments*, but for the positions *dead*."""
+    def __init__(
+        self, index: faiss.IndexIVFPQFastScan, segments: Sequence[Segment], deleted: NDArray[np.int64]
+    ) -> None:
+        """Fill the empty *index* from *segments*, except for the positions *deleted*."""
         self._lists = faiss.downcast_InvertedLists(index.invlists)
         self._packer = index.get_CodePacker()
         self._segments = segments
-        self._dead = dead
-        self._read = np.zeros(index.nlist, dtype=np.bool_)
+        self._deleted = deleted
+        self._is_read = np.zeros(index.nlist, dtype=np.bool_)
         self._lock = threading.Lock()
-        index.ntotal = self.total = sum(len(segment.positions) for segment in segments) - len(dead)
+        index.ntotal = self.total = sum(len(segment.positions) for segment in segments) - len(deleted)
 
-    def need(self, lists: NDArray[np.int64]) -> None:
-        """Have all of *lists* there; a negative number is none."""
-        wanted = lists[lists >= 0]
-        if self._read[wanted].all():
+    def load(self, lists: NDArray[np.int64]) -> None:
+        """Read those of *lists* that were not read yet; a negative number stands for no list."""
+        needed = lists[lists >= 0]
+        if self._is_read[needed].all():
             return
         with self._lock:
-            for number in sorted(set(wanted[~self._read[wanted]].tolist())):
+            for number in sorted(set(needed[~self._is_read[needed]].tolist())):
                 self._fill(number)
-                self._read[number] = True
+                self._is_read[number] = True
 
     def sizes(self, mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-        """Return how many vectors each list holds, or how many of those that *mask* marks by position."""
-        sizes = np.zeros(len(self._read), np.int64)
+        """Return how many vectors each list holds, or how many of the vectors at the positions that *mask* marks."""
+        sizes = np.zeros(len(self._is_read), np.int64)
         for segment in self._segments:
             if mask is None:
                 sizes += np.diff(segment.offsets)
@@ -137,13 +140,13 @@ class Lists:
         self._lists.add_entries(number, len(positions), faiss.swig_ptr(positions), faiss.swig_ptr(packed))
 
     def _entries(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Return what list *number* holds, all segments together."""
+        """Return the positions and codes in list *number*, of all segments."""
         places = [segment.offsets[number : number + 2].tolist() for segment in self._segments]
         pairs = list(zip(self._segments, places, strict=True))
         positions = np.concatenate([segment.positions[begin:end] for segment, (begin, end) in pairs])
         codes = np.concatenate([segment.codes[begin:end] for segment, (begin, end) in pairs])
-        if len(self._dead):
-            kept = ~among(positions, self._dead)
+        if len(self._deleted):
+            kept = ~is_in_sorted(positions, self._deleted)
             positions, codes = positions[kept], codes[kept]
         return positions, codes
 
@@ -153,8 +156,8 @@ def positions_of(segments: Iterable[Segment]) -> NDArray[np.int64]:
     return np.sort(np.concatenate([np.empty(0, np.int64), *(segment.positions for segment in segments)]))
 
 
-def among(positions: NDArray[np.int64], ordered: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which of *positions* are among the ascending *ordered* (np.isin would load numpy.ma)."""
+def is_in_sorted(positions: NDArray[np.int64], ordered: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which of *positions* are in *ordered*, which ascends (`np.isin` would load numpy.ma)."""
     if not len(ordered):
         return np.zeros(len(positions), np.bool_)
     places = np.minimum(np.searchsorted(ordered, positions), len(ordered) - 1)
@@ -162,6 +165,6 @@ def among(positions: NDArray[np.int64], ordered: NDArray[np.int64]) -> NDArray[n
     return found
 
 
-def missing(some: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return which of *some* are not among the ascending *others*."""
-    return some[~among(some, others)]
+def not_in_sorted(positions: NDArray[np.int64], ordered: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of *positions* that are not in *ordered*, which ascends."""
+    return positions[~is_in_sorted(positions, ordered)]

@@ -1,54 +1,61 @@
-"""Inverted lists of product-quantized codes, scanned by FAISS's fast scan: small, quick to build and to change.
+"""The index type `ivf-pq`: inverted lists of product-quantized codes, small, quick to build and to update.
 
-A vector is reduced to its principal components, rotated, and cut into pairs of numbers of 4 bits each. The folder holds
-`trained.faiss` (the rotation, the centroids of the lists and the codebooks; no vectors) and the segments of `lists`.
-What the codes propose is scored exactly with the vectors of the store.
+A vector is reduced to its principal components, rotated, and cut into pairs of numbers of 4 bits each, which FAISS's
+fast scan compares. The directory holds `trained.faiss` (the rotation, the centroids of the lists and the codebooks; no
+vectors), the segments of `inverted_lists`, `profile.json` and `holdout.npz`. The candidates are rescored with the
+vectors of the store.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.indexes.autotune import Told, finish
+from vision_recs.indexes.autotune import TuningInput, autotune
 from vision_recs.indexes.base import blocks
-from vision_recs.indexes.config import Built, IndexConfig, IndexStats, Tuning
-from vision_recs.indexes.holdout import Questions
-from vision_recs.indexes.inverted_lists import Segment, merged, missing, positions_of, save_dead, share
-from vision_recs.indexes.ivf_search import NEIGHBORS, TRAINED, InvertedIndex, segment_names
-from vision_recs.indexes.rescoring import ApproximateIndex, open_approximate
-from vision_recs.types import VectorSource
+from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile
+from vision_recs.indexes.holdout import HoldoutQueries
+from vision_recs.indexes.inverted_lists import (
+    Segment,
+    link_segment,
+    merged,
+    not_in_sorted,
+    positions_of,
+    save_deleted,
+)
+from vision_recs.indexes.ivf_search import NEIGHBORS, TRAINED, IvfCandidates, segment_names
+from vision_recs.indexes.rescoring import ApproximateIndex, ApproximateSearch
+from vision_recs.types import VectorReader, VectorSource
 
 _BLOCK = 16_384
 _TRAINING_NUMBERS = 1 << 26  # of vectors in memory while the principal components are found
 _POINTS_PER_LIST = 39  # with which FAISS finds k-means well founded
 _ITERATIONS = 10
-_SEGMENTS = 8  # more are merged into one
-_DEAD_SHARE = 0.1  # from which on segments are written anew without them
-_GROWTH = 2.0  # against what it was trained for, from which on it is trained anew
+_MOST_SEGMENTS = 8  # more are merged into one
+_MOST_DELETED = 0.1  # share of the vectors from which on segments are written anew without them
+_MOST_GROWTH = 2.0  # times as many vectors as it was trained for, from which on it is trained anew
 _LISTS = 4  # times the square root of the number of vectors
 _FEWEST_PER_LIST = 32  # vectors: FAISS scans so many at once
 _FEWEST_TO_TRAIN = 64  # vectors, which 16 codewords need; fewer are taken several times
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How large an inverted index is: *lists*, *dim* principal components, *codes* of 4 bits for each vector."""
+class IvfPqParams:
+    """How large an inverted index is: *lists*, *dim* principal components, and *codes* of 4 bits for each vector."""
 
     lists: int
     dim: int
     codes: int
 
-    def __str__(self) -> str:
-        """Return the factory string of FAISS."""
+    @property
+    def factory(self) -> str:
+        """The factory string of FAISS."""
         return f"PCAR{self.dim},IVF{self.lists},PQ{self.codes}x4fs,Refine(store)"
 
     @property
@@ -57,111 +64,119 @@ class Recipe:
         return self.codes / 2 + 8
 
 
-class InvertedEngine:
-    """Builds, changes and opens `ivf-pq`."""
+@dataclass(frozen=True, slots=True)
+class IvfPqIndexType:
+    """Builds, updates and opens inverted lists; see `IndexType`.
 
-    name = "ivf-pq"
+    A vector is reduced to *components* principal components, which take *bits* each.
+    """
 
-    @classmethod
-    def build(cls, source: VectorSource, directory: Path) -> None:
-        """Build it as `recipe_for` says, for the recall that is usual."""
-        cls.make(source, directory, IndexConfig(), recipe_for(len(source.positions()), source.dim))
+    components: int = 256
+    bits: int = 2
 
-    @classmethod
-    def make(cls, source: VectorSource, directory: Path, config: IndexConfig, recipe: Recipe) -> IndexStats:
+    @property
+    def name(self) -> str:
+        """The name in `INDEX_TYPES`."""
+        return "ivf-pq"
+
+    def params(self, vectors: int, dim: int) -> IvfPqParams:
+        """Return how large the index of so many *vectors* of *dim* columns is."""
+        components = max(1, min(dim, self.components, vectors))
+        codes = max(1, components * self.bits // 4)
+        components -= components % codes
+        lists = max(1, min(vectors // _FEWEST_PER_LIST, round(_LISTS * vectors**0.5)))
+        return IvfPqParams(lists, components, codes)
+
+    def build(self, source: VectorReader, directory: Path, config: IndexConfig) -> IndexStats:
         """Train on a sample of *source*, write the codes of all its vectors, tune and measure."""
         started = perf_counter()
         positions = source.positions()
-        rotation, inverted = _train(source, positions, recipe, config.seed)
+        params = self.params(len(positions), source.dim)
+        rotation, inverted = _train(source, positions, params, config.seed)
         _encode(source, positions, rotation, inverted).save(directory, "0")
         graph = _with_graph(inverted)
         faiss.write_index(faiss.IndexPreTransform(rotation, inverted), str(directory / TRAINED))
         del graph
-        save_dead(directory, positions[:0])
-        seconds = perf_counter() - started
-        built = Built(cls.name, str(recipe), len(positions), recipe.bytes_per_vector, seconds)
-        return finish(source, directory, InvertedIndex(directory), built=built, told=Told(config))
+        save_deleted(directory, positions[:0])
+        record = BuildRecord(params.factory, len(positions), params.bytes_per_vector, perf_counter() - started)
+        return autotune(source, directory, IvfCandidates(directory), TuningInput(config, record))
 
-    @classmethod
-    def update(cls, source: VectorSource, old: Path, directory: Path, facts: Mapping[str, Any]) -> IndexStats | None:
-        """Write into *directory* what the index in *old* becomes for *source*; None where it has to be built anew.
+    def update(self, source: VectorReader, previous: Path, directory: Path, config: IndexConfig) -> IndexStats | None:
+        """Write the segments of *previous* and one with the new vectors, or all of them merged.
 
-        Only vectors that are new are read, and a few to measure with.
+        Only new vectors are read, and a few to measure with.
         """
-        built, config = Built(**facts["built"]), IndexConfig(**facts["config"])
+        record, profile = read_profile(previous)
         alive = source.positions()
-        if not len(alive) / _GROWTH <= built.trained_for <= len(alive) * _GROWTH:
+        if not len(alive) / _MOST_GROWTH <= record.trained_for <= len(alive) * _MOST_GROWTH:
             return None
-        fresh, dead = _change(source, alive, old, directory)
-        told = Told(config, Tuning.from_dict(facts["tuning"]), Questions.load(old).after(source, fresh, dead))
-        stats = finish(source, directory, InvertedIndex(directory), built=built, told=told)
-        return stats if stats.target_recall_met or not facts["stats"]["target_recall_met"] else None
+        added, deleted = _write_segments(source, alive, previous, directory)
+        holdout = HoldoutQueries.load(previous).updated(source, added, deleted)
+        return autotune(source, directory, IvfCandidates(directory), TuningInput(config, record, profile, holdout))
 
-    @classmethod
-    def open(cls, source: VectorSource, directory: Path) -> ApproximateIndex:
-        """Map the files of *directory*."""
-        return open_approximate(source, directory, name=cls.name, proposer=InvertedIndex)
+    def open(self, source: VectorSource, directory: Path) -> ApproximateIndex:
+        """Map the files of *directory*; a list is read when a search first needs it."""
+        _, profile = read_profile(directory)
+        candidates = IvfCandidates(directory)
+        return ApproximateIndex(source, ApproximateSearch(source, candidates, profile, size=candidates.size))
 
-
-def recipe_for(vectors: int, dim: int, *, components: int = 256, bits: int = 2) -> Recipe:
-    """Return the recipe for so many *vectors* of *dim* numbers: *components* of them, *bits* for each component."""
-    components = max(1, min(dim, components, vectors))
-    codes = max(1, components * bits // 4)
-    components -= components % codes
-    lists = max(1, min(vectors // _FEWEST_PER_LIST, round(_LISTS * vectors**0.5)))
-    return Recipe(lists, components, codes)
+    def verify(self, directory: Path) -> list[str]:  # noqa: ARG002 - an IndexType
+        """Return nothing: the digests of the files say it all."""
+        return []
 
 
-def _change(
-    source: VectorSource, alive: NDArray[np.int64], old: Path, directory: Path
+def _write_segments(
+    source: VectorReader, alive: NDArray[np.int64], previous: Path, directory: Path
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Write the segments of *old* and one with what is new, or all merged; return what came and what went."""
-    names = segment_names(old)
-    segments = [Segment.map(old, name) for name in names]
+    """Write the segments of the updated index; return which positions were added, and which were deleted."""
+    names = segment_names(previous)
+    segments = [Segment.map(previous, name) for name in names]
     known = positions_of(segments)
-    fresh, gone = missing(alive, known), missing(known, alive)
-    dead = gone
-    shutil.copyfile(old / TRAINED, directory / TRAINED)
-    whole = faiss.read_index(str(old / TRAINED))
+    added, gone = not_in_sorted(alive, known), not_in_sorted(known, alive)
+    deleted = gone
+    shutil.copyfile(previous / TRAINED, directory / TRAINED)
+    whole = faiss.read_index(str(previous / TRAINED))
     rotation, inverted = faiss.downcast_VectorTransform(whole.chain.at(0)), faiss.downcast_index(whole.index)
-    if len(fresh):
-        segments.append(_encode(source, fresh, rotation, inverted))
+    if len(added):
+        segments.append(_encode(source, added, rotation, inverted))
     following = str(max(map(int, names)) + 1)
-    if len(segments) > _SEGMENTS or len(dead) > _DEAD_SHARE * len(known):
-        merged(segments, dead).save(directory, following)
-        dead = dead[:0]
+    if len(segments) > _MOST_SEGMENTS or len(deleted) > _MOST_DELETED * len(known):
+        merged(segments, deleted).save(directory, following)
+        deleted = deleted[:0]
     else:
         for name in names:
-            share(old, directory, name)
-        if len(fresh):
+            link_segment(previous, directory, name)
+        if len(added):
             segments[-1].save(directory, following)
-    save_dead(directory, dead)
-    return fresh, gone
+    save_deleted(directory, deleted)
+    return added, gone
 
 
 def _train(
-    source: VectorSource, positions: NDArray[np.int64], recipe: Recipe, seed: int
+    source: VectorReader, positions: NDArray[np.int64], params: IvfPqParams, seed: int
 ) -> tuple[faiss.LinearTransform, faiss.IndexIVFPQFastScan]:
     random = np.random.default_rng(seed)
-    wanted = min(len(positions), max(_POINTS_PER_LIST * recipe.lists, 2 * 10_000))
-    sample = np.sort(random.choice(positions, wanted, replace=False)) if wanted else positions
-    read = (vectors for _, vectors in blocks(source, _BLOCK, sample))
-    rotation = _rotation(source, sample, recipe, random)
-    reduced = np.concatenate([np.empty((0, recipe.dim), np.float32), *(rotation.apply(vectors) for vectors in read)])
-    if len(reduced) < _FEWEST_TO_TRAIN:
-        reduced = (
-            np.resize(reduced, (_FEWEST_TO_TRAIN, recipe.dim))
-            if len(reduced)
-            else random.standard_normal((_FEWEST_TO_TRAIN, recipe.dim), np.float32)
-        )
-    quantizer = faiss.IndexFlatL2(recipe.dim)
-    inverted = faiss.IndexIVFPQFastScan(quantizer, recipe.dim, recipe.lists, recipe.codes, 4, faiss.METRIC_L2)
+    count = min(len(positions), max(_POINTS_PER_LIST * params.lists, 2 * 10_000))
+    sample = np.sort(random.choice(positions, count, replace=False)) if count else positions
+    rotation = _rotation(source, sample, params, random)
+    reduced = [rotation.apply(vectors) for _, vectors in blocks(source, _BLOCK, sample)]
+    inverted = faiss.IndexIVFPQFastScan(
+        faiss.IndexFlatL2(params.dim), params.dim, params.lists, params.codes, 4, faiss.METRIC_L2
+    )
     inverted.by_residual = False  # one table for a query, not one for each list that it scans
     inverted.cp.niter = _ITERATIONS
     inverted.cp.seed = inverted.pq.cp.seed = seed + 1
     inverted.cp.min_points_per_centroid = inverted.pq.cp.min_points_per_centroid = 1
-    inverted.train(reduced)
+    inverted.train(_enough_to_train(np.concatenate([np.empty((0, params.dim), np.float32), *reduced]), random))
     return rotation, inverted
+
+
+def _enough_to_train(reduced: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
+    """Return *reduced* (n, dim), repeated where it has too few rows; random rows where it has none."""
+    shape = (_FEWEST_TO_TRAIN, reduced.shape[1])
+    if not len(reduced):
+        return random.standard_normal(shape, np.float32)
+    return reduced if len(reduced) >= _FEWEST_TO_TRAIN else np.resize(reduced, shape)
 
 
 def _with_graph(inverted: faiss.IndexIVFPQFastScan) -> faiss.IndexHNSWFlat:
@@ -173,28 +188,29 @@ def _with_graph(inverted: faiss.IndexIVFPQFastScan) -> faiss.IndexHNSWFlat:
 
 
 def _rotation(
-    source: VectorSource, sample: NDArray[np.int64], recipe: Recipe, random: np.random.Generator
+    source: VectorReader, sample: NDArray[np.int64], params: IvfPqParams, random: np.random.Generator
 ) -> faiss.LinearTransform:
-    """Return the projection onto the principal components of *sample*, rotated so that all carry as much."""
+    """Return the projection onto the principal components of *sample*, rotated so that all have the same variance."""
     few = _TRAINING_NUMBERS // source.dim
     chosen = sample if len(sample) <= few else np.sort(random.choice(sample, few, replace=False))
     if len(chosen) < source.dim:  # too few to have principal components: a random projection keeps distances, too
-        random_one = faiss.RandomRotationMatrix(source.dim, recipe.dim)
+        random_one = faiss.RandomRotationMatrix(source.dim, params.dim)
         random_one.init(int(random.integers(1, 2**31)))
         return random_one
     vectors = source.vectors(chosen)
-    rotation = faiss.PCAMatrix(source.dim, recipe.dim)
+    rotation = faiss.PCAMatrix(source.dim, params.dim)
     rotation.random_rotation = True
     rotation.train(np.ascontiguousarray(vectors))
     return rotation
 
 
 def _encode(
-    source: VectorSource,
+    source: VectorReader,
     positions: NDArray[np.int64],
     rotation: faiss.LinearTransform,
     inverted: faiss.IndexIVFPQFastScan,
 ) -> Segment:
+    """Return the segment of the vectors at *positions*."""
     codes = np.empty((len(positions), inverted.pq.code_size), np.uint8)
     lists = np.empty(len(positions), np.int64)
     centroids = faiss.downcast_index(inverted.quantizer)

@@ -1,151 +1,251 @@
-"""Searching with candidates: an approximate index proposes, the vectors of the store decide."""
+"""Approximate search: a candidate source proposes positions quickly, and the vectors of the store decide.
+
+`ApproximateSearch` finds candidates as its `SearchProfile` says and rescores them: the scores are those of exact
+search. Where a filter leaves few vectors, it scores all of them. `ApproximateIndex` turns positions into images.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.indexes.base import Scored, matches, unit_queries
-from vision_recs.indexes.config import Point, Tuning
-from vision_recs.indexes.index_dir import open_label
-from vision_recs.indexes.rescore import refine, scan
-from vision_recs.types import Match, Subset, Vectors, VectorSource
+from vision_recs.indexes.base import NOTHING, Scored, search_by_position, top_k_with_ties
+from vision_recs.indexes.config import SearchParams, SearchProfile
+from vision_recs.types import Match, PositionSubset, SearchRequest, VectorReader, Vectors, VectorSource
+from vision_recs.vectors import exact_cosine
 
-_TOGETHER = 64  # queries: more keep cores waiting for the last ones
-_AT_ONCE = 1 << 20  # numbers of vectors in memory
-_FAR = 32  # times k: how many candidates are scored exactly where all that a filter leaves is far away, and alike
-_CERTAIN = 2  # times the effort that was measured with random filters: real ones may select what is far away
-
-_SURE = 5  # times the effort without a filter: of what is asked under one, 99 of 100 are to be found
+_QUERIES_AT_ONCE = 64  # of more, cores would wait for the last ones
+_NUMBERS_AT_ONCE = 1 << 20  # of vectors in memory
+_FAR_FACTOR = 32  # times k: how many candidates are rescored where all that a filter leaves is far away, and alike
+_FILTER_MARGIN = 2  # times the effort that was measured with random filters: real ones may leave what is far away
+_LEAST_FILTERED = 5  # times the effort without a filter at least: under a filter, 99 of 100 answers are to be found
+_READ_AT_ONCE = 1 << 24  # numbers of vectors in memory during a scan
+_FEW = 64  # vectors: of fewer, finding out which can be among the best takes as long as scoring them
+_CACHED_FILTERS = 8
 
 SCAN = 0
-"""The effort that stands for comparing with the codes of all that a filter leaves."""
+"""The search effort that stands for comparing with the codes of all vectors that a filter leaves."""
+
+T = TypeVar("T")
 
 
-class Proposer(Protocol):
-    """What finds candidates quickly."""
+class CandidateSource(Protocol):
+    """What proposes candidates quickly: a graph, inverted lists, or any other index over codes."""
 
     @property
     def largest_effort(self) -> int:
-        """The effort with which it does all that it can."""
+        """The search effort with which it does all that it can."""
         ...
 
     @property
-    def scanned_if_far(self) -> int:
-        """How many vectors at most are better scanned where a filter leaves only what is far from the query."""
+    def most_scanned_if_far(self) -> int:
+        """Up to how many vectors are better scanned where a filter leaves only vectors far from the query."""
         ...
 
     @property
-    def filtered_fetch(self) -> int:
-        """Times k: how many candidates are scored exactly under a filter, whose answers may be farther away."""
+    def filtered_factor(self) -> int:
+        """Times k: how many candidates are rescored under a filter, whose answers may be farther away."""
         ...
 
-    def work(self, effort: int, fetch: int) -> float:
+    def cost(self, search_effort: int, num_candidates: int) -> float:
         """Return about how many bytes a query reads."""
         ...
 
-    def scans(self, count: int, effort: int | None) -> bool:
-        """Whether it knows the effort SCAN, and that takes less for *count* vectors than *effort*; None is endless."""
+    def prefers_scan(self, count: int, search_effort: int | None) -> bool:
+        """Return whether it knows the effort SCAN, and a scan of *count* vectors reads less than *search_effort* does.
+
+        None stands for an endless effort.
+        """
         ...
 
-    def misses(self, queries: Vectors, within: Subset) -> bool:
-        """Whether *within* is far from one of *queries*: around it there is less of it than chance would have."""
+    def is_far(self, queries: Vectors, within: PositionSubset) -> bool:
+        """Return whether fewer vectors of *within* than a random filter would leave are around one of *queries*."""
         ...
 
-    def propose(self, queries: Vectors, count: int, effort: int, within: Subset | None = None) -> NDArray[np.int64]:
-        """Return (n, *count*) positions for unit *queries* (n, dim), -1 where there are no more."""
+    def candidates(
+        self, queries: Vectors, count: int, search_effort: int, within: PositionSubset | None = None
+    ) -> NDArray[np.int64]:
+        """Return the positions (n, *count*) of candidates for unit *queries* (n, dim), -1 where there are no more."""
         ...
+
+
+class ApproximateSearch:
+    """Finds the nearest positions: candidates first, then their exact scores."""
+
+    def __init__(self, source: VectorReader, candidates: CandidateSource, profile: SearchProfile, *, size: int) -> None:
+        """Search the *size* vectors of *source* by *candidates*, as *profile* says."""
+        self.candidates = candidates
+        self._size = size
+        self._source = source
+        self._profile = profile
+
+    def with_profile(self, profile: SearchProfile) -> ApproximateSearch:
+        """Return the same search, done as *profile* says."""
+        return ApproximateSearch(self._source, self.candidates, profile, size=self._size)
+
+    def nearest(
+        self, queries: Vectors, k: int, within: PositionSubset | None = None, *, depth: int | None = None
+    ) -> list[Scored]:
+        """Return the *k* nearest positions to each unit query, and all whose score equals the k-th.
+
+        With *depth*, the search effort is that for *depth* matches.
+        """
+        params = self._profile.params_for(depth or k)
+        effort, count = min(params.search_effort, self.candidates.largest_effort), max(k, params.num_candidates)
+        if within is not None:
+            is_few = within.count() <= max(k, self._profile.rows_per_query)
+            filtered = None if is_few else self._filtered(queries, k, within)
+            if filtered is None:
+                return scan(self._source, within.positions(), queries, k)
+            needed, least = filtered
+            count = max(count, least)
+            if needed == SCAN:
+                effort = SCAN
+            else:
+                effort = min(max(_LEAST_FILTERED * effort, needed), self.candidates.largest_effort)
+        return self._search(queries, SearchParams(k, effort, count), within)
+
+    def _search(self, queries: Vectors, params: SearchParams, within: PositionSubset | None) -> list[Scored]:
+        """Return what `nearest` does, by a search as *params* say."""
+        step = max(1, min(_QUERIES_AT_ONCE, _NUMBERS_AT_ONCE // (params.num_candidates * self._source.dim)))
+
+        def search(start: int) -> list[Scored]:
+            some = queries[start : start + step]
+            found = self.candidates.candidates(some, params.num_candidates, params.search_effort, within)
+            return rescore(self._source, some, found, params.k)
+
+        if len(queries) <= step:
+            return search(0)
+        return _on_all_cores(search, range(0, len(queries), step))
+
+    def _filtered(self, queries: Vectors, k: int, within: PositionSubset) -> tuple[int, int] | None:
+        """Return the search effort and the number of candidates for *k* matches within *within*.
+
+        None says that all vectors of *within* are to be scored.
+        """
+        count = within.count()
+        needed = self._profile.filtered_effort(count / max(1, self._size))
+        num_candidates = self.candidates.filtered_factor * k
+        if self.candidates.prefers_scan(count, needed):
+            return SCAN, num_candidates
+        if needed is None:
+            return None
+        if not self.candidates.is_far(queries, within):
+            return _FILTER_MARGIN * needed, num_candidates
+        if self.candidates.prefers_scan(count, None):
+            return SCAN, _FAR_FACTOR * k
+        is_scanned = count <= self.candidates.most_scanned_if_far
+        return None if is_scanned else (_FILTER_MARGIN * needed, _FAR_FACTOR * k)
 
 
 class ApproximateIndex:
-    """A VectorIndex that scores exactly what a Proposer proposes, and scans where a filter leaves few vectors."""
+    """A `VectorIndex` by an approximate search."""
 
-    def __init__(self, source: VectorSource, proposer: Proposer, tuning: Tuning, *, size: int) -> None:
-        """Search the *size* vectors of *source* by *proposer*, as *tuning* says."""
-        self.proposer = proposer
-        self._size = size
+    def __init__(self, source: VectorSource, search: ApproximateSearch) -> None:
+        """Answer with the images of *source* at the positions that *search* finds."""
         self._source = source
-        self._tuning = tuning
-
-    def tuned(self, tuning: Tuning) -> ApproximateIndex:
-        """Return the same index, searched as *tuning* says."""
-        return ApproximateIndex(self._source, self.proposer, tuning, size=self._size)
+        self.approximate = search
 
     @property
     def source(self) -> tuple[str, int]:
         """The space and the generation that were indexed."""
         return self._source.fingerprint, self._source.generation
 
-    def search(self, vectors: Vectors, k: int, *, within: Subset | None = None) -> list[list[Match]]:
-        """Return up to *k* images for each row of *vectors*: see `VectorIndex`."""
-        queries = unit_queries(vectors, k, dim=self._source.dim)
-        return matches(within or self._source, self.nearest(queries, k, within=within), k)
-
-    def nearest(
-        self, queries: Vectors, k: int, *, within: Subset | None = None, depth: int | None = None
-    ) -> list[Scored]:
-        """Return positions and exact scores of the *k* nearest to each unit query, and of what ties with the k-th.
-
-        The effort is that for *depth* matches, if it is given.
-        """
-        point = self._tuning.point(depth or k)
-        effort, fetch = min(point.effort, self.proposer.largest_effort), max(k, point.fetch)
-        if within is not None:
-            is_few = within.count() <= max(k, self._tuning.rows_for_a_query)
-            way = None if is_few else self._filtered(queries, k, within)
-            if way is None:
-                return scan(self._source, within.positions(), queries, k)
-            needed, candidates = way
-            fetch = max(fetch, candidates)
-            effort = SCAN if needed == SCAN else min(max(_SURE * effort, needed), self.proposer.largest_effort)
-        return self._found(queries, k, Point(k, effort, fetch), within)
-
-    def _found(self, queries: Vectors, k: int, point: Point, within: Subset | None) -> list[Scored]:
-        """Return what `nearest` does, by a search as *point* says."""
-        step = max(1, min(_TOGETHER, _AT_ONCE // (point.fetch * self._source.dim)))
-
-        def answer(start: int) -> list[Scored]:
-            some = queries[start : start + step]
-            proposed = self.proposer.propose(some, point.fetch, point.effort, within)
-            return refine(self._source, some, proposed, k)
-
-        if len(queries) <= step:
-            return answer(0)
-        return _on_all_cores(answer, range(0, len(queries), step))
-
-    def _filtered(self, queries: Vectors, k: int, within: Subset) -> tuple[int, int] | None:
-        """Return the effort and how many to score exactly for matches *within*; None if all are to be scored."""
-        count = within.count()
-        needed = self._tuning.effort(count / max(1, self._size))
-        fetch = self.proposer.filtered_fetch * k
-        if self.proposer.scans(count, needed):
-            return SCAN, fetch
-        if needed is None:
-            return None
-        if not self.proposer.misses(queries, within):
-            return _CERTAIN * needed, fetch
-        if self.proposer.scans(count, None):
-            return SCAN, _FAR * k
-        return None if count <= self.proposer.scanned_if_far else (_CERTAIN * needed, _FAR * k)
+    def search(self, request: SearchRequest) -> list[list[Match]]:
+        """Return up to `request.k` images for each query: see `VectorIndex`."""
+        return search_by_position(self._source, request, self.approximate.nearest)
 
 
-def open_approximate(
-    source: VectorSource, directory: Path, *, name: str, proposer: Callable[[Path], Proposer]
-) -> ApproximateIndex:
-    """Return the index of engine *name* in *directory*, whose files *proposer* opens."""
-    label = open_label(directory, source, name=name)
-    return ApproximateIndex(source, proposer(directory), Tuning.from_dict(label.facts["tuning"]), size=label.vectors)
+class FilterCache(Generic[T]):
+    """Keeps what was computed for the last filters. A filter is known by its mask, which has to be the same object.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._cached: dict[int, tuple[NDArray[np.bool_], T]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, mask: NDArray[np.bool_], compute: Callable[[NDArray[np.bool_]], T]) -> T:
+        """Return what *compute* returns for *mask*, which must not change."""
+        known = self._cached.get(id(mask))
+        if known is None:
+            known = mask, compute(mask)  # the mask is kept, too, so that no other one gets its id
+            with self._lock:
+                while len(self._cached) >= _CACHED_FILTERS:
+                    self._cached.pop(next(iter(self._cached)))
+                self._cached[id(mask)] = known
+        return known[1]
 
 
-def _on_all_cores(work: Callable[[int], list[Scored]], starts: Sequence[int]) -> list[Scored]:
-    """Return what *work* gives for all *starts*, each done by one thread, and FAISS in it by that thread alone."""
+def rescore(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64], k: int) -> list[Scored]:
+    """Return the *k* best of *candidates* (n, m) for each query, and all whose exact score equals the k-th.
+
+    *candidates* are positions, each at most once for a query; negative numbers stand for nothing.
+    """
+    if len(queries) == 1:
+        own = candidates[0]
+        own = own if own.min(initial=0) >= 0 else own[own >= 0]
+        return [_best(own, source.vectors(own), queries[0], k)]
+    keep = candidates >= 0
+    if not keep.any():
+        return [NOTHING for _ in queries]
+    every = np.where(keep, candidates, candidates.max())
+    vectors = source.vectors(every.ravel()).reshape(*candidates.shape, source.dim)
+    scores = exact_cosine(vectors, queries[:, None, :])
+    scores[~keep] = -2
+    if candidates.shape[1] > k:
+        keep &= scores >= np.partition(scores, -k, axis=1)[:, -k, None]
+    ends = np.cumsum(keep.sum(axis=1))[:-1]
+    parts = zip(np.split(candidates[keep], ends), np.split(scores[keep], ends), strict=True)
+    return [Scored(*part) for part in parts]
+
+
+def scan(source: VectorReader, positions: NDArray[np.int64], queries: Vectors, k: int) -> list[Scored]:
+    """Return the *k* best of *positions* for each query, and all that equal the k-th, by comparing with all of them."""
+    found = [NOTHING for _ in queries]
+    step = max(1, _READ_AT_ONCE // source.dim)
+    for start in range(0, len(positions), step):
+        some = positions[start : start + step]
+        vectors = source.vectors(some)
+        found = [
+            top_k_with_ties(_joined([known, _best(some, vectors, query, k)]), k)
+            for known, query in zip(found, queries, strict=True)
+        ]
+    return found
+
+
+def _best(positions: NDArray[np.int64], vectors: Vectors, query: Vectors, k: int) -> Scored:
+    """Return the *k* best of *vectors* exactly: float32 says which ones can be, `exact_cosine` which ones are."""
+    if len(positions) > max(k, _FEW):
+        rough = vectors @ query
+        keep = rough >= np.partition(rough, -k)[-k] - _largest_difference(len(query))
+        positions, vectors = positions[keep], vectors[keep]
+    return top_k_with_ties(Scored(positions, exact_cosine(vectors, query)), k)
+
+
+def _largest_difference(dim: int) -> float:
+    """Return how far two float32 sums of *dim* products can be apart whose exact scores are equal.
+
+    Each sum errs by less than dim * 2^-24.
+    """
+    return dim * 2.0**-22
+
+
+def _joined(parts: Sequence[Scored]) -> Scored:
+    return Scored(np.concatenate([part.positions for part in parts]), np.concatenate([part.scores for part in parts]))
+
+
+def _on_all_cores(search: Callable[[int], list[Scored]], starts: Sequence[int]) -> list[Scored]:
+    """Return what *search* returns for all *starts*, each done by one thread, in which FAISS uses one thread too."""
     from concurrent.futures import ThreadPoolExecutor  # a single query does without it
 
     threads = min(len(starts), faiss.omp_get_max_threads())
     with ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
-        return [scored for part in pool.map(work, starts) for scored in part]
+        return [scored for part in pool.map(search, starts) for scored in part]

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.batch.item_arrays import ItemArrays
 from vision_recs.knn_join import ROUGH, AllPairs, Kinds
-from vision_recs.types import Match, Subset, VectorIndex, Vectors, VectorSource
+from vision_recs.types import Match, SearchRequest, VectorIndex, VectorReader, Vectors
 from vision_recs.vectors import exact_cosine
+
+if TYPE_CHECKING:  # most jobs have no filter
+    from vision_recs.filters import Filter
 
 _BATCH = 1_024
 """Query vectors that an index searches for at a time."""
@@ -175,7 +178,7 @@ class ExactRetriever:
     """Compares every query vector with every target vector, in memory."""
 
     def __init__(
-        self, source: VectorSource, queries: QueryVectors, targets: TargetVectors, *, device: str = "auto"
+        self, source: VectorReader, queries: QueryVectors, targets: TargetVectors, *, device: str = "auto"
     ) -> None:
         """Read the vectors of *source*. A search is fastest where it is for all *queries* at once."""
         self._queries = queries.positions
@@ -207,15 +210,15 @@ class IndexRetriever:
 
     def __init__(
         self,
-        source: VectorSource,
+        source: VectorReader,
         index: VectorIndex,
         arrays: ItemArrays,
         targets: TargetVectors,
         *,
-        within: Subset | None = None,
+        where: Filter | None = None,
     ) -> None:
-        """Search *index* of *source* for *targets*, which show rows of *arrays*; all targets are *within*."""
-        self._within = within
+        """Search *index* of *source* for *targets*, which show rows of *arrays*; all targets match *where*."""
+        self._where = where
         self._vectors_per_group = targets.vectors_per_group
         self._source = source
         self._index = index
@@ -228,7 +231,7 @@ class IndexRetriever:
         k = ceil(k * self._vectors_per_group)
         for start in range(0, len(positions), _BATCH):
             vectors = self._source.vectors(positions[start : start + _BATCH])
-            yield self._hits(self._index.search(vectors, k, within=self._within), k)
+            yield self._hits(self._index.search(SearchRequest(vectors, k, self._where)), k)
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
         """Return the vectors at *positions*, read from the source."""

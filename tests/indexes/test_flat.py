@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from vision_recs.errors import StoreDamaged, ZeroVector
-from vision_recs.indexes import build_index, open_index
+from vision_recs.indexes import ExactIndex, open_index
+from vision_recs.types import SearchRequest
 from vision_recs.vectors import exact_cosine
 
 MAPPED = """
@@ -26,23 +27,9 @@ print(resident() - before)
 """
 
 
-class OneDirection:
-    """64 MB of one vector."""
-
-    fingerprint, generation, dim = "space", 1, 512
-
-    def positions(self):
-        return np.arange(32_768)
-
-    def vectors(self, positions):
-        vectors = np.zeros((len(positions), self.dim), np.float32)
-        vectors[:, 3] = 1
-        return vectors
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_opening_reads_no_vectors(tmp_path):
-    build_index("flat", OneDirection(), tmp_path)
+def test_opening_reads_no_vectors(tmp_path, random_source, build_flat):
+    build_flat(random_source(32_768, 512), tmp_path)
     assert (tmp_path / "flat.faiss").stat().st_size > 64_000_000
     grown = subprocess.check_output([sys.executable, "-c", MAPPED, str(tmp_path)], text=True)
     assert int(grown) < 8_000_000
@@ -56,9 +43,9 @@ def test_the_files_hold_the_vectors_as_inner_products_and_their_positions(flat_f
     assert np.load(flat_folder / "positions.npy").tolist() == list(range(0, 100, 2))
 
 
-def test_an_index_of_more_than_one_block_holds_every_vector(tmp_path, random_source):
+def test_an_index_of_more_than_one_block_holds_every_vector(tmp_path, random_source, build_flat):
     source = random_source(20_000, 4)
-    build_index("flat", source, tmp_path)
+    build_flat(source, tmp_path)
     index = faiss.read_index(str(tmp_path / "flat.faiss"))
     assert np.array_equal(index.reconstruct_n(0, 20_000), source.every[::2])
 
@@ -67,8 +54,8 @@ def test_many_queries_are_answered_as_one_by_one(flat_folder, random_source):
     source = random_source(50, 8)
     index = open_index("flat", source, flat_folder)
     queries = np.tile(source.every[::2], (50, 1))
-    one_by_one = [index.search(query[None], 3)[0] for query in queries[:50]]
-    assert index.search(queries, 3) == one_by_one * 50
+    one_by_one = [index.search(SearchRequest(query[None], 3))[0] for query in queries[:50]]
+    assert index.search(SearchRequest(queries, 3)) == one_by_one * 50
 
 
 def test_the_index_still_answers_after_its_folder_was_deleted(flat_folder, random_source):
@@ -76,18 +63,18 @@ def test_the_index_still_answers_after_its_folder_was_deleted(flat_folder, rando
     index = open_index("flat", source, flat_folder)
     for path in flat_folder.iterdir():
         path.unlink()
-    assert index.search(source.every[4:5], 1)[0][0].id == "item4"
+    assert index.search(SearchRequest(source.every[4:5], 1))[0][0].id == "item000004"
 
 
 @pytest.mark.parametrize("length", [0.0, 2.0, np.nan, np.inf])
-def test_a_source_whose_vectors_are_not_of_unit_length_is_refused(length, random_source, tmp_path):
+def test_a_source_whose_vectors_are_not_of_unit_length_is_refused(length, random_source, tmp_path, build_flat):
     source = random_source(5, 4)
     query = source.every[:1].copy()
     source.every[6] *= length
     with pytest.raises(ZeroVector, match="position 6 has the length"):
-        build_index("flat", source, tmp_path)
+        build_flat(source, tmp_path)
     with pytest.raises(ZeroVector, match="position 6 has the length"):
-        open_index("exact", source, tmp_path).search(query, 1)
+        ExactIndex(source).search(SearchRequest(query, 1))
 
 
 def test_vectors_that_were_altered_to_nan_are_refused_not_taken_for_the_last_item(flat_folder, random_source):
@@ -96,7 +83,7 @@ def test_vectors_that_were_altered_to_nan_are_refused_not_taken_for_the_last_ite
     path.write_bytes(data[: -8 * 4] + b"\xff" * 8 * 4)
     index = open_index("flat", random_source(50, 8), flat_folder)
     with pytest.raises(StoreDamaged, match="not numbers"):
-        index.search(np.ones((1, 8), np.float32), 50)
+        index.search(SearchRequest(np.ones((1, 8), np.float32), 50))
 
 
 @pytest.mark.parametrize("name", ["flat.faiss", "positions.npy"])
@@ -108,7 +95,7 @@ def test_an_altered_header_is_refused_or_harmless(name, flat_folder, random_sour
     for offset in range(45 if name == "flat.faiss" else 128):
         path.write_bytes(data[:offset] + b"\x03" + data[offset + 1 :])
         try:
-            open_index("flat", source, flat_folder).search(source.every[:1], 3)
+            open_index("flat", source, flat_folder).search(SearchRequest(source.every[:1], 3))
         except StoreDamaged:
             refused += 1
     assert refused > 20
@@ -128,19 +115,20 @@ def test_files_of_the_right_size_that_hold_something_else_are_refused(flat_folde
 def test_positions_of_another_type_are_refused(flat_folder, random_source):
     path = flat_folder / "positions.npy"
     path.write_bytes(path.read_bytes().replace(b"<i8", b"<f8"))
-    with pytest.raises(StoreDamaged, match="do not fit together"):
+    with pytest.raises(StoreDamaged, match=r"positions\.npy cannot be read"):
         open_index("flat", random_source(50, 8), flat_folder)
 
 
-def test_scores_that_are_cut_to_minus_one_tie_though_their_vectors_are_a_little_too_long(tmp_path, random_source):
+def test_scores_that_are_cut_to_minus_one_tie_though_their_vectors_are_a_little_too_long(
+    tmp_path, random_source, build_flat
+):
     source = random_source(60, 8)
     query = source.every[:1].copy()
     source.every[:] = -query * np.linspace(1.002, 1.0005, 120, dtype=np.float32)[:, None]
-    build_index("flat", source, tmp_path)
-    flat, exact = (open_index(name, source, tmp_path) for name in ("flat", "exact"))
-    (found,) = flat.search(query, 3)
-    assert [(match.id, match.score) for match in found] == [("item0", -1.0), ("item10", -1.0), ("item100", -1.0)]
-    assert exact.search(query, 3) == [found]
+    request = SearchRequest(query, 3)
+    (found,) = open_index("flat", source, build_flat(source, tmp_path)).search(request)
+    assert [(match.id, match.score) for match in found] == [(f"item00000{n}", -1.0) for n in (0, 2, 4)]
+    assert ExactIndex(source).search(request) == [found]
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7, 8, 9, 127, 129, 512, 1280, 4097])

@@ -4,8 +4,8 @@ import faiss
 import numpy as np
 import pytest
 
-from vision_recs.indexes.hnsw_mmap import put_neighbors_together
-from vision_recs.indexes.rotation import Rotation, stretch
+from vision_recs.indexes.faiss_search import Rotation, stretch
+from vision_recs.indexes.hnsw_mmap import reorder_by_proximity
 
 
 def graph_of(vectors):
@@ -32,7 +32,7 @@ def vectors():
 def test_a_graph_that_is_numbered_anew_finds_the_same(vectors):
     index, queries = graph_of(vectors), vectors[::7] + 0.4
     distances, before = index.search(queries, 9)
-    order = put_neighbors_together(index)
+    order = reorder_by_proximity(index)
     assert sorted(order.tolist()) == list(range(400))
     again, after = index.search(queries, 9)
     np.testing.assert_array_equal(again, distances)
@@ -47,21 +47,21 @@ def test_neighbors_get_numbers_that_are_near(vectors):
         return np.mean([abs(number - link) for number, links in enumerate(links_of(index)) for link in links])
 
     before = apart()
-    put_neighbors_together(index)
+    reorder_by_proximity(index)
     assert apart() < before
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_graph_of_next_to_nothing_is_numbered_too(vectors, count):
     index = graph_of(vectors[:count])
-    assert sorted(put_neighbors_together(index).tolist()) == list(range(count))
+    assert sorted(reorder_by_proximity(index).tolist()) == list(range(count))
 
 
 def test_vectors_that_nobody_links_to_keep_a_number(vectors):
     index = graph_of(vectors[:30])
     links = faiss.rev_swig_ptr(index.hnsw.neighbors.data(), index.hnsw.neighbors.size())
     links[:] = -1
-    order = put_neighbors_together(index)
+    order = reorder_by_proximity(index)
     assert sorted(order.tolist()) == list(range(30))
 
 
@@ -69,32 +69,32 @@ def rotation_of(vectors):
     """Return a transform, what it gave for *vectors* before it was stretched, and the rotation it then is."""
     transform = faiss.PCAMatrix(vectors.shape[1], 8)
     transform.train(vectors)
-    turned = transform.apply(vectors)
+    rotated = transform.apply(vectors)
     stretch(transform, vectors)
-    return transform, turned, Rotation.of(transform, whole=True)
+    return transform, rotated, Rotation.of(transform, is_rounded=True)
 
 
 def test_what_is_stretched_fills_a_byte_and_keeps_its_shape(vectors):
     small = vectors / 1000
-    _, turned, whole = rotation_of(small)
-    kept = whole.apply(small)
+    _, rotated, rounding = rotation_of(small)
+    kept = rounding.apply(small)
     assert np.abs(kept).max() == 127
     assert (kept == np.rint(kept)).all()
-    np.testing.assert_allclose(kept / 127, turned / np.abs(turned).max(), atol=0.5 / 127 + 1e-5)
+    np.testing.assert_allclose(kept / 127, rotated / np.abs(rotated).max(), atol=0.5 / 127 + 1e-5)
 
 
 def test_what_is_larger_than_all_before_is_cut_to_a_byte(vectors):
-    transform, _, whole = rotation_of(vectors / 1000)
-    assert np.abs(whole.apply(vectors)).max() == 127
+    transform, _, rounding = rotation_of(vectors / 1000)
+    assert np.abs(rounding.apply(vectors)).max() == 127
     assert np.abs(transform.apply(vectors)).max() > 127
 
 
-def test_one_vector_is_turned_as_many_are(vectors):
+def test_one_vector_is_rotated_as_many_are(vectors):
     small = vectors / 1000
-    transform, _, whole = rotation_of(small)
+    transform, _, rounding = rotation_of(small)
     plain = Rotation.of(transform)
     np.testing.assert_allclose(plain.apply(small[:1]), plain.apply(small[:5])[:1], atol=1e-3)
-    assert np.abs(whole.apply(small[:1]) - whole.apply(small[:5])[:1]).max() <= 1
+    assert np.abs(rounding.apply(small[:1]) - rounding.apply(small[:5])[:1]).max() <= 1
 
 
 def test_vectors_that_are_all_alike_can_be_stretched():
@@ -103,4 +103,4 @@ def test_vectors_that_are_all_alike_can_be_stretched():
     faiss.copy_array_to_vector(np.zeros(4, np.float32), transform.b)
     transform.is_trained = True
     stretch(transform, np.ones((3, 4), np.float32))
-    assert not Rotation.of(transform, whole=True).apply(np.ones((2, 4), np.float32)).any()
+    assert not Rotation.of(transform, is_rounded=True).apply(np.ones((2, 4), np.float32)).any()

@@ -11,27 +11,29 @@ from vision_recs.indexes import open_index, verify
 FILES = ["index.json", "flat.faiss", "positions.npy"]
 
 
-def relabel(directory, **changes):
-    label = directory / "index.json"
-    label.write_bytes(dump_checksummed({**load_checksummed(label.read_bytes()), **changes}))
+def rewrite_manifest(directory, **changes):
+    manifest = directory / "index.json"
+    manifest.write_bytes(dump_checksummed({**load_checksummed(manifest.read_bytes()), **changes}))
 
 
-def test_the_label_says_what_the_index_was_built_from(flat_folder):
-    label = json.loads((flat_folder / "index.json").read_text())
-    assert {key: label[key] for key in ("format", "name", "fingerprint", "generation", "vectors", "dim")} == {
+def test_the_manifest_says_what_the_index_was_built_from(flat_folder):
+    manifest = json.loads((flat_folder / "index.json").read_text())
+    assert {key: manifest[key] for key in ("format", "type", "space", "generation", "vectors", "dim")} == {
         "format": 1,
-        "name": "flat",
-        "fingerprint": "space",
+        "type": "flat",
+        "space": "space",
         "generation": 1,
         "vectors": 50,
         "dim": 8,
     }
+    assert manifest["config"] == {"index_type": "flat", "max_memory": None, "target_recall": 0.95, "seed": 0}
+    assert manifest["stats"]["index_factory"] == "Flat"
     sizes = {path.name: path.stat().st_size for path in flat_folder.iterdir() if path.name != "index.json"}
-    assert {name: entry["size"] for name, entry in label["files"].items()} == sizes
+    assert {name: entry["size"] for name, entry in manifest["files"].items()} == sizes
 
 
 def test_the_folder_holds_three_files_and_all_is_well(flat_folder):
-    assert sorted(path.name for path in flat_folder.iterdir()) == FILES
+    assert sorted(path.name for path in flat_folder.iterdir()) == sorted(FILES)
     assert verify(flat_folder) == []
 
 
@@ -61,7 +63,7 @@ def test_verify_names_a_missing_file_and_opening_refuses(name, flat_folder, rand
 
 def test_verify_names_a_file_that_does_not_belong_there(flat_folder):
     (flat_folder / "notes.txt").write_text("hello")
-    assert verify(flat_folder) == [f"{flat_folder / 'notes.txt'} is no file of the engine 'flat'"]
+    assert verify(flat_folder) == [f"{flat_folder / 'notes.txt'} does not belong to the index"]
 
 
 @pytest.mark.parametrize("name", FILES[1:])
@@ -87,14 +89,14 @@ def test_an_index_of_another_generation_is_refused_naming_both(flat_folder, rand
         open_index("flat", random_source(50, 8, generation=2), flat_folder)
 
 
-def test_the_folder_of_another_engine_is_refused(flat_folder, random_source):
-    relabel(flat_folder, name="hnsw")
-    with pytest.raises(StoreDamaged, match="holds the engine 'hnsw', not 'flat'"):
+def test_the_folder_of_another_index_type_is_refused(flat_folder, random_source):
+    rewrite_manifest(flat_folder, type="hnsw")
+    with pytest.raises(StoreDamaged, match="holds an index of type 'hnsw', not 'flat'"):
         open_index("flat", random_source(50, 8), flat_folder)
 
 
 def test_a_folder_of_a_newer_visrec_is_refused(flat_folder, random_source):
-    relabel(flat_folder, format=2)
+    rewrite_manifest(flat_folder, format=2)
     with pytest.raises(UnknownFormat, match="newer visrec"):
         open_index("flat", random_source(50, 8), flat_folder)
     assert len(verify(flat_folder)) == 1

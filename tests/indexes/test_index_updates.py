@@ -9,10 +9,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from vector_sources import Part, Vectors
+from vector_sources import Vectors
 
-from vision_recs.indexes import IndexConfig, build_or_update, open_index
-from vision_recs.indexes.exact import ExactIndex
+from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index
+from vision_recs.types import SearchRequest
 
 DIM, MOST = 6, 400
 EVERY = np.random.default_rng(0).standard_normal((MOST, DIM))
@@ -21,7 +21,7 @@ EVERY = np.random.default_rng(0).standard_normal((MOST, DIM))
 class ChangingIndex(RuleBasedStateMachine):
     """An index that follows a catalog from generation to generation; of so few vectors it finds all."""
 
-    wish = IndexConfig("flat")
+    config = IndexConfig("flat")
 
     @initialize(count=st.integers(1, 60))
     def begin(self, count):
@@ -34,9 +34,9 @@ class ChangingIndex(RuleBasedStateMachine):
         self.source = Vectors(EVERY, self.alive)
         target = self.root / str(self.number)
         target.mkdir()
-        self.engine, _ = build_or_update(self.wish, self.source, target, previous=self.folder)
+        name, _ = build_or_update(self.config, self.source, target, previous=self.folder)
         self.folder, self.number = target, self.number + 1
-        self.index = open_index(self.engine, self.source, target)
+        self.index = open_index(name, self.source, target)
 
     @rule(count=st.integers(1, 40))
     def add(self, count):
@@ -51,26 +51,25 @@ class ChangingIndex(RuleBasedStateMachine):
         self.publish()
 
     @rule(seed=st.integers(0, 99), share=st.sampled_from([0.0, 0.05, 0.5, 1.0]), k=st.integers(1, 30))
-    def search_within(self, seed, share, k):
+    def search_with_a_filter(self, seed, share, k):
         random = np.random.default_rng(seed)
         chosen = [position for position in sorted(self.alive) if random.random() < share]
-        part = Part(self.source, chosen)
-        asked = Vectors(random.standard_normal((3, DIM))).every
-        assert self.index.search(asked, k, within=part) == ExactIndex(part).search(asked, k)
+        request = SearchRequest(Vectors(random.standard_normal((3, DIM))).every, k, self.source.choose(chosen))
+        assert self.index.search(request) == ExactIndex(self.source).search(request)
 
     @invariant()
     def answers_are_those_of_exact_search(self):
-        asked = Vectors(EVERY[:5] + 0.3).every
         for k in (1, 7):
-            assert self.index.search(asked, k) == ExactIndex(self.source).search(asked, k)
+            request = SearchRequest(Vectors(EVERY[:5] + 0.3).every, k)
+            assert self.index.search(request) == ExactIndex(self.source).search(request)
 
     def teardown(self):
         shutil.rmtree(self.root)
 
 
-@pytest.mark.parametrize("engine", ["flat", "ivf-pq", "hnsw", "SQ8"])
-def test_an_index_follows_its_catalog(engine):
-    machine = type("Machine", (ChangingIndex,), {"wish": IndexConfig(engine)})
+@pytest.mark.parametrize("name", ["flat", "ivf-pq", "hnsw", "faiss:SQ8"])
+def test_an_index_follows_its_catalog(name):
+    machine = type("Machine", (ChangingIndex,), {"config": IndexConfig(name)})
     case = machine.TestCase
     case.settings = settings(max_examples=6, stateful_step_count=12, deadline=None)
     case().runTest()

@@ -1,0 +1,240 @@
+import numpy as np
+import pytest
+from vector_sources import Vectors, clustered, nearest
+
+from vision_recs.errors import UnknownIndexType, VisionRecsError
+from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index
+from vision_recs.indexes.config import read_profile
+from vision_recs.indexes.hnsw import usual_components
+from vision_recs.types import SearchRequest
+from vision_recs.vectors import normalize_or_raise
+
+INDEX_TYPES = ["ivf-pq", "hnsw", "faiss:PCA16,IVF32,SQ8"]
+COUNT = 6_000
+
+
+@pytest.fixture(scope="module")
+def source():
+    return Vectors(clustered(COUNT, 32))
+
+
+@pytest.fixture(scope="module", params=INDEX_TYPES)
+def made(request, source, tmp_path_factory):
+    """Return what was configured, the name of the index type, its stats and its directory."""
+    folder = tmp_path_factory.mktemp("index")
+    name, stats = build_or_update(IndexConfig(request.param), source, folder)
+    return request.param, name, stats, folder
+
+
+def near(source, count=40, seed=5):
+    """Return vectors near those of *source*, which are not in it."""
+    random = np.random.default_rng(seed)
+    chosen = source.every[random.integers(0, len(source.every), count)]
+    return normalize_or_raise(chosen + 0.05 * random.standard_normal(chosen.shape))
+
+
+def recall(source, index, queries, *, where=None, chosen=None):
+    """Return the share of the ten nearest of *source*, or of its positions *chosen*, that *index* finds."""
+    found = wanted = 0
+    among = source if chosen is None else source.only(chosen)
+    for query, matches in zip(queries, index.search(SearchRequest(queries, 10, where)), strict=True):
+        expected = {f"item{p:06}" for p in nearest(among, query, 10)}
+        found += len(expected & {match.id for match in matches})
+        wanted += len(expected)
+    return found / wanted
+
+
+def test_it_finds_what_was_wanted_of_it(made, source):
+    _, name, stats, folder = made
+    assert stats.target_recall_met
+    assert stats.recall_at_10 >= 0.95
+    assert recall(source, open_index(name, source, folder), near(source)) >= 0.94
+
+
+def test_scores_are_those_of_exact_search(made, source):
+    _, name, _, folder = made
+    queries = near(source, 8)
+    exact = ExactIndex(source).search(SearchRequest(queries, COUNT))
+    found = open_index(name, source, folder).search(SearchRequest(queries, 20))
+    for every, matches in zip(exact, found, strict=True):
+        scores = {match.id: match.score for match in every}
+        assert [match.score for match in matches] == [scores[match.id] for match in matches]
+        assert matches == sorted(matches, key=lambda match: (-match.score, match.id))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3, 0.1, 0.03, 0.01, 0.001])
+def test_a_filter_loses_nothing_at_any_share(made, source, share):
+    _, name, _, folder = made
+    chosen = np.flatnonzero(np.random.default_rng(9).random(COUNT) < share)
+    where = source.choose(chosen)
+    index = open_index(name, source, folder)
+    queries = near(source, 20)
+    for matches in index.search(SearchRequest(queries, 10, where)):
+        assert {int(match.id[4:]) for match in matches} <= set(chosen.tolist())
+        assert len(matches) == min(10, len(chosen))
+    assert recall(source, index, queries, where=where, chosen=chosen) >= 0.99
+
+
+def test_a_filter_that_leaves_only_what_is_far_away_loses_nothing(made, source):
+    _, name, _, folder = made
+    query = source.every[:1]
+    cosines = source.every @ query[0]
+    far = np.argsort(cosines)[: COUNT // 5]
+    where = source.choose(far)
+    assert recall(source, open_index(name, source, folder), query, where=where, chosen=far) >= 0.9
+
+
+def test_the_same_seed_gives_the_same_answers(made, source, tmp_path):
+    configured, name, _, folder = made
+    build_or_update(IndexConfig(configured), source, tmp_path)
+    request = SearchRequest(near(source), 10)
+    one, other = (open_index(name, source, where).search(request) for where in (folder, tmp_path))
+    assert one == other
+
+
+def update(source, folder, target, config):
+    target.mkdir()
+    return build_or_update(config, source, target, previous=folder)
+
+
+def trained_for(folder):
+    return read_profile(folder)[0].trained_for
+
+
+def test_a_change_costs_no_more_than_what_changed(made, source, tmp_path):
+    configured, name, _, folder = made
+    more = Vectors(np.concatenate([source.every, clustered(60, 32, seed=3)]))
+    now = more.only(set(range(COUNT + 60)) - set(range(0, 600, 10)))
+    _, stats = update(now, folder, tmp_path / "next", IndexConfig(configured))
+    assert stats.target_recall_met
+    assert read_profile(tmp_path / "next") == read_profile(folder)  # it was neither built nor tuned anew
+    index = open_index(name, now, tmp_path / "next")
+    fresh = now.every[COUNT:]
+    first = [matches[0].id for matches in index.search(SearchRequest(fresh, 1))]
+    assert sum(one == f"item{COUNT + number:06}" for number, one in enumerate(first)) >= 57
+    gone = source.every[0:600:10]
+    assert not {match.id for matches in index.search(SearchRequest(gone, 20)) for match in matches} & {
+        f"item{p:06}" for p in range(0, 600, 10)
+    }
+    assert recall(now, index, near(now)) >= 0.94
+
+
+def test_generations_share_what_did_not_change(source, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    build_or_update(IndexConfig("ivf-pq"), source, first)
+    update(source.only(range(5, COUNT)), first, second, IndexConfig("ivf-pq"))
+    assert (first / "0.codes.npy").stat().st_ino == (second / "0.codes.npy").stat().st_ino
+    assert np.load(second / "deleted.npy").tolist() == [0, 1, 2, 3, 4]
+
+
+def test_many_small_changes_are_merged(source, tmp_path):
+    folder = tmp_path / "0"
+    folder.mkdir()
+    build_or_update(IndexConfig("ivf-pq"), source.only(range(COUNT - 100)), folder)
+    for step in range(1, 11):
+        now = source.only(range(step * 5, COUNT - 100 + step * 10))
+        target = tmp_path / str(step)
+        update(now, folder, target, IndexConfig("ivf-pq"))
+        folder = target
+    assert len(list(folder.glob("*.codes.npy"))) < 8
+    assert recall(now, open_index("ivf-pq", now, folder), near(now)) >= 0.94
+
+
+def test_many_deletions_give_their_space_back(source, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    build_or_update(IndexConfig("ivf-pq"), source, first)
+    now = source.only(range(0, COUNT, 2))
+    update(now, first, second, IndexConfig("ivf-pq"))
+    (codes,) = second.glob("*.codes.npy")
+    assert len(np.load(codes)) == COUNT // 2
+    assert recall(now, open_index("ivf-pq", now, second), near(now)) >= 0.94
+
+
+@pytest.mark.parametrize("name", INDEX_TYPES)
+def test_a_catalog_that_has_more_than_doubled_gets_a_new_index(source, tmp_path, name):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    build_or_update(IndexConfig(name), source.only(range(COUNT // 3)), first)
+    update(source, first, second, IndexConfig(name))
+    assert trained_for(second) == COUNT
+
+
+def test_another_configuration_or_another_space_is_built_anew(source, tmp_path):
+    first = tmp_path / "first"
+    first.mkdir()
+    build_or_update(IndexConfig("ivf-pq"), source, first)
+    for number, (now, config) in enumerate(
+        [(source, IndexConfig("ivf-pq", seed=1)), (Vectors(clustered(COUNT, 16)), IndexConfig("ivf-pq"))]
+    ):
+        target = tmp_path / f"next{number}"
+        update(now, first, target, config)
+        assert read_profile(target)[0] != read_profile(first)[0]
+
+
+def test_opening_reads_no_list(source, tmp_path):
+    build_or_update(IndexConfig("ivf-pq"), source, tmp_path)
+    source.read.clear()
+    index = open_index("ivf-pq", source, tmp_path)
+    assert source.read == []
+    is_read = index.approximate.candidates.lists._is_read
+    assert not is_read.any()
+    index.search(SearchRequest(source.every[:1], 10))
+    assert 0 < is_read.sum() < len(is_read)
+
+
+def test_a_memory_that_fits_no_good_index_gets_the_smallest_one_and_hears_what_it_finds(monkeypatch, tmp_path):
+    monkeypatch.setattr("vision_recs.indexes.autoselect._FLAT_NUMBERS", 1000)
+    noise = Vectors(np.random.default_rng(0).standard_normal((3_000, 48)))
+    name, stats = build_or_update(IndexConfig(max_memory=1_000, target_recall=0.9999), noise, tmp_path)
+    assert name == "ivf-pq"
+    assert stats.bytes_per_vector < 48 / 2
+    assert not stats.target_recall_met
+    assert 0.2 < stats.recall_at_10 < 0.9999
+
+
+def test_the_fastest_that_reaches_the_recall_is_chosen(monkeypatch, source, tmp_path):
+    monkeypatch.setattr("vision_recs.indexes.autoselect._FLAT_NUMBERS", 1000)
+    name, stats = build_or_update(IndexConfig(), source, tmp_path)
+    assert name in {"ivf-pq", "hnsw"}
+    assert stats.target_recall_met
+
+
+@pytest.mark.parametrize(
+    ("dim", "rank", "count", "components"),
+    [
+        (600, 100, 9000, 128),  # all of the variance
+        (600, 240, 9000, 256),
+        (600, 600, 9000, 512),
+        (250, 250, 9000, 250),  # not more than there are
+        (600, 600, 100, 128),  # of which there are too few to tell
+    ],
+)
+def test_a_graph_compares_as_many_components_as_hold_most_of_the_variance(dim, rank, count, components):
+    random = np.random.default_rng(0)
+    source = Vectors(np.pad(random.standard_normal((count, rank)), ((0, 0), (0, dim - rank))))
+    assert usual_components(source, source.positions(), seed=0) == components
+
+
+def test_few_vectors_are_compared_with_whole(source, tmp_path):
+    name, stats = build_or_update(IndexConfig(), source, tmp_path)
+    assert (name, stats.index_factory, stats.recall_at_100) == ("flat", "Flat", 1.0)
+
+
+def test_a_factory_string_that_faiss_does_not_know_is_refused(source, tmp_path):
+    message = r"FAISS cannot build the index 'IVF16,Nonsense8' \(.*\); use another --index-type"
+    with pytest.raises(VisionRecsError, match=message):
+        build_or_update(IndexConfig("faiss:IVF16,Nonsense8"), source, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["faiss", "faiss:"])
+def test_faiss_without_a_factory_string_is_refused(source, tmp_path, name):
+    with pytest.raises(UnknownIndexType, match="takes a factory string; write it as faiss:IVF256,Flat"):
+        build_or_update(IndexConfig(name), source, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["annoy", "IVF16,Flat", "", "flat:", "HNSW"])
+def test_a_type_that_does_not_exist_is_refused(source, tmp_path, name):
+    with pytest.raises(UnknownIndexType, match=f"there is no index type '{name}'; use auto, flat, hnsw, ivf-pq"):
+        build_or_update(IndexConfig(name), source, tmp_path)
