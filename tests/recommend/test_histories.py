@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 
 import numpy as np
 import pytest
@@ -40,6 +41,22 @@ def test_json_lines_are_read_with_their_times_and_weights(write):
         (Event("mug-01", noon), Event("mug-02", noon, 3.0), Event("mug-03", noon), Event("mug-04", noon - DAY / 2)),
         half_life_days=7,
     )
+
+
+@pytest.fixture
+def _fourteen_hours_ahead(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC-14")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_fourteen_hours_ahead")
+def test_a_time_without_a_zone_is_utc_wherever_it_is_read(write):
+    assert time.timezone == -14 * 3600
+    (event,) = read_history(write('{"id": "mug-01", "time": "2026-05-01T12:00:00"}')).events
+    assert event.time == 1_777_636_800.0
 
 
 def test_a_list_of_ids_counts_all_alike(write):
