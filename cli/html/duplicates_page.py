@@ -46,7 +46,7 @@ class PlaceholderCard:
 
 def write_page(path: Path, store: Store, found: Duplicates) -> None:
     """Write to *path* a page that shows the first groups and placeholders of *found*."""
-    images = ImageFiles(store.manifest.catalog.root)
+    images = ImageFiles(store.image_root)
     render(
         path,
         "duplicates.html",

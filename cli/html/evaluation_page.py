@@ -67,7 +67,7 @@ def _worst_queries(store: Store, relevance: Relevance) -> list[WorstQuery]:
     result = relevance.result
     ndcg = result.of("ndcg_at_10").tolist()
     nearest = result.scores[:, 0].tolist()
-    images = ImageFiles(store.manifest.catalog.root)
+    images = ImageFiles(store.image_root)
     worst: dict[str, WorstQuery] = {}
     for row in sorted(range(len(ndcg)), key=lambda row: (ndcg[row], -nearest[row])):
         if len(worst) == _WORST:

@@ -18,7 +18,7 @@ _QUERY_IMAGES = 6
 
 def write_page(path: Path, store: Store, parts: Sequence[QueryPart], matches: Sequence[Match]) -> None:
     """Write to *path* a page that shows the *parts* of the query and its *matches*."""
-    images = ImageFiles(store.manifest.catalog.root)
+    images = ImageFiles(store.image_root)
     query = [_query_card(store, images, part) for part in parts]
     render(
         path,

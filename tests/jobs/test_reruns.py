@@ -8,7 +8,7 @@ import pytest
 from fake_shop import FakeEncoder, Unused, content, image, index, shop_of, snapshot, wanted
 
 import vision_recs
-from vision_recs.catalog import files
+from vision_recs.catalog import image_files
 from vision_recs.errors import SpaceMismatch
 from vision_recs.jobs import IndexOptions
 from vision_recs.store import Store
@@ -259,7 +259,7 @@ def test_a_checkpoint_that_moved_is_noted(shop, tmp_path, monkeypatch):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder of seven images, whose files count as settled at once."""
-    monkeypatch.setattr(files, "_RACY_NS", 0)
+    monkeypatch.setattr(image_files, "_RACY_NS", 0)
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(7):
@@ -271,8 +271,8 @@ def folder(tmp_path, monkeypatch):
 def read(monkeypatch):
     """Collect which files are read."""
     names = []
-    real = files.ImageFiles.read
-    monkeypatch.setattr(files.ImageFiles, "read", lambda self, name: names.append(name) or real(self, name))
+    real = image_files.ImageFiles.read
+    monkeypatch.setattr(image_files.ImageFiles, "read", lambda self, name: names.append(name) or real(self, name))
     return names
 
 
@@ -323,7 +323,7 @@ def _until_the_clock_moves(path):
 
 
 def test_files_that_changed_a_moment_ago_are_read_again(folder, tmp_path, read, monkeypatch):
-    monkeypatch.setattr(files, "_RACY_NS", 10**19)
+    monkeypatch.setattr(image_files, "_RACY_NS", 10**19)
     run(folder, tmp_path)
     read.clear()
     assert run(folder, tmp_path, Unused()).generation == 1

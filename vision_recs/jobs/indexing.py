@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,13 +64,13 @@ def index(
                 writer.compact(staging, chosen.spec)
             counts = _finish(staging) if embedding.complete else None
             config = None if options.index_type == NO_INDEX else config_for(options, writer.base)
-            anew = _says_otherwise(writer.base, catalog, chosen) or bool(config and wants_index(writer.base, config))
+            anew = _says_otherwise(writer, catalog, chosen) or bool(config and wants_index(writer.base, config))
             draft = writer.draft(staging, counts, force=anew) if counts else None
         finally:
             staging.close()
         published = writer.base.manifest if writer.base else None
         if draft is not None:
-            published = publish(writer, _describe(draft, catalog, chosen, writer.base), config, progress)
+            published = publish(writer, _describe(draft, catalog, chosen, writer), config, progress)
         elif counts is not None and writer.base is not None:
             mend(writer, writer.base)
         report = _report(writer, published, counts, chosen, embedding)
@@ -129,16 +130,17 @@ def _finish(staging: Staging) -> Counts:
     return counts
 
 
-def _says_otherwise(base: Store | None, catalog: Catalog, encoder: StoreEncoder) -> bool:
-    """Whether the catalog or the checkpoint, unchanged as they may be, lie where *base* does not say."""
-    return base is not None and (base.manifest.catalog, base.manifest.weights_file) != (
-        _entry(catalog),
-        _weights_file(encoder),
-    )
+def _says_otherwise(writer: Writer, catalog: Catalog, encoder: StoreEncoder) -> bool:
+    """Whether the catalog or the checkpoint, unchanged as they may be, lie where the last generation does not say."""
+    if writer.base is None:
+        return False
+    manifest = writer.base.manifest
+    return (manifest.catalog, manifest.weights_file) != (_entry(writer, catalog), _weights_file(encoder))
 
 
-def _entry(catalog: Catalog) -> CatalogEntry:
-    return CatalogEntry(catalog.location, catalog.root)
+def _entry(writer: Writer, catalog: Catalog) -> CatalogEntry:
+    relative = os.path.relpath(catalog.root, writer.layout.root.absolute()) if catalog.root else ""
+    return CatalogEntry(catalog.location, catalog.root, relative)
 
 
 def _weights_file(encoder: StoreEncoder) -> str | None:
@@ -151,8 +153,9 @@ def _canary(encoder: StoreEncoder, base: Store | None) -> str:
     return canary_text(encoder.canary())
 
 
-def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, base: Store | None) -> Manifest:
+def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Writer) -> Manifest:
     """Return the manifest of *draft*, as yet without an index."""
+    base = writer.base
     projection = base.manifest.projection if base is not None and base.manifest.encoder == encoder.spec else None
     return Manifest(
         generation=draft.generation,
@@ -161,7 +164,7 @@ def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, base: Store
         space=space_of(encoder.spec, projection),
         encoder=encoder.spec,
         weights_file=_weights_file(encoder),
-        catalog=_entry(catalog),
+        catalog=_entry(writer, catalog),
         items=draft.counts.items,
         images=draft.counts.images,
         skipped=draft.counts.skipped,

@@ -21,7 +21,7 @@ class StoredItems:
     def __init__(self, store: Store) -> None:
         """Take the items of *store*; its images are read from where its catalog has them."""
         self.location = store.manifest.catalog.location
-        self.root = store.manifest.catalog.root
+        self.root = store.image_root
         self._store = store
         self._files = ImageFiles(self.root)
 

@@ -54,7 +54,7 @@ class Thumbnails:
     def _make(self, store: Store, reference: str, digest: str, side: int) -> bytes:
         from vision_recs import images
 
-        data = ImageFiles(store.manifest.catalog.root).read(reference)
+        data = ImageFiles(store.image_root).read(reference)
         if hashlib.sha256(data).hexdigest() != digest:
             raise ImageError("missing", "the image has changed since it was indexed; run `visrec index`")
         return images.thumbnail(images.decode(data, max_pixels=self._max_pixels), max_side=side)

@@ -146,10 +146,15 @@ class ShardEntry:
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """Where the items came from, so that images can be shown and a rerun can compare."""
+    """Where the items came from, so that images can be shown and a rerun can compare.
+
+    *relative_root* is the path of *root* from the folder of the store: the images are found there where they were moved
+    together with the store.
+    """
 
     location: str
     root: str
+    relative_root: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -105,6 +106,15 @@ class Store:
     def canary(self) -> Vectors:
         """The vector (dim of the encoder,) that the encoder gave the canary image."""
         return canary_vector(self.manifest.canary)
+
+    @property
+    def image_root(self) -> str:
+        """The folder to which references of images are relative; it may have moved together with the store."""
+        catalog = self.manifest.catalog
+        if not catalog.relative_root or Path(catalog.root).is_dir():
+            return catalog.root
+        moved = os.path.normpath(self.layout.root.absolute() / catalog.relative_root)
+        return moved if Path(moved).is_dir() else catalog.root
 
     @property
     def projection(self) -> Projection | None:
