@@ -73,7 +73,7 @@ def test_each_list_is_the_answer_to_a_query_for_the_item(shop, options, at_once,
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "_ITEMS", at_once)
         if wide:
-            patch.setattr("vision_recs.batch.neighbors.plan._MORE", 1 - options.k)
+            patch.setattr("vision_recs.batch.neighbors.plan._MORE", 1 - min(options.k, len(shop.items)))
             patch.setattr("vision_recs.batch.neighbors.retrieve._MANY_GROUPS", 1)
         index(shop, Path(folder, "store"), FakeEncoder())
         report = write_neighbors(Path(folder, "store"), Path(folder, "t.parquet"), options)

@@ -226,9 +226,13 @@ class SlowShop:
         nearest = max((float(np.float32(cosine(row.vector, other))) for other in self.shown_vectors), default=0.0)
         return (1 - diversity) * self.rank(row, subquery) - diversity * nearest
 
-    def ordered(self, subquery):
-        """Return all rows by rank, then by id; of those that show one image, one in stock comes before the others."""
-        rows = [row for row in self.rows if row.item not in self.items]
+    def is_eligible(self, row, subquery, relaxed):
+        if self.taken(row) or (self.group(row.facts) in self.groups and "one_per" not in relaxed):
+            return False
+        return not self.forbidden(row.facts, subquery.items) and not self.broken(row, subquery) - set(relaxed)
+
+    def ordered(self, rows, subquery):
+        """Return *rows* by rank, then by id; of those that show one image, one in stock comes before the others."""
         ranks = {row: self.rank(row, subquery) for row in rows}
 
         def place(row):
@@ -241,14 +245,13 @@ class SlowShop:
 
     def pool(self, subquery, count, relaxed):
         """Return the best image of each item that is let through, each group and each image once."""
-        pool, items, digests, groups = [], set(), set(), set(self.groups)
-        for row in self.ordered(subquery):
+        pool, items, digests, groups = [], set(), set(), set()
+        eligible = [row for row in self.rows if self.is_eligible(row, subquery, relaxed)]
+        for row in self.ordered(eligible, subquery):
             group = self.group(row.facts)
-            if self.taken(row) or row.item in items or (self.shows_images_once and row.digest in digests):
+            if row.item in items or (self.shows_images_once and row.digest in digests):
                 continue
             if group is not None and group in groups and "one_per" not in relaxed:
-                continue
-            if self.forbidden(row.facts, subquery.items) or self.broken(row, subquery) - set(relaxed):
                 continue
             items.add(row.item)
             digests.add(row.digest)

@@ -225,44 +225,42 @@ class Eligibility(NamedTuple):
     def candidates(self, ranked: Sequence[Match]) -> Iterator[Candidate]:
         """Yield the candidates among *ranked*, the best rank first.
 
-        *ranked* are images by falling score, then by id, then by image.
+        *ranked* are images by falling score, then by id, then by image. Where images are shown once, those of equal
+        rank that show one image come together, at the place of the first, and items in stock before the others.
         """
+        eligible = self._eligible(ranked)
+        if self.seen.images_once and len({match.digest for match in ranked}) < len(ranked):
+            eligible = self._in_stock_first(eligible)
         seen = self.seen.copy()
-        for candidate in self._in_order(ranked):
+        for candidate in eligible:
+            if not seen.shows(candidate.match) and (self.with_variants or candidate.group not in seen.groups):
+                seen.add(candidate)
+                yield candidate
+
+    def _eligible(self, ranked: Sequence[Match]) -> Iterator[Candidate]:
+        """Yield those of *ranked* that may be shown if nothing else is, the best rank first."""
+        refused: set[str] = set()  # whose other images need not be looked at
+        for candidate in self._by_rank(ranked):
             match = candidate.match
-            if seen.shows(match) or (self.min_score is not None and match.score < self.min_score):
+            if self.seen.shows(match) or match.id in refused:
+                continue
+            if self.min_score is not None and match.score < self.min_score:
                 continue
             attributes = self.attributes_of(match.id) if self.one_per is not None or self.filters else {}
             group = group_of(attributes, self.one_per)
-            is_shown = group in seen.groups and not self.with_variants
+            is_shown = group in self.seen.groups and not self.with_variants
             if is_shown or not all(each.matches(attributes) for each in self.filters):
-                seen.items.add(match.id)  # so that its other images are not looked at again
+                refused.add(match.id)
                 continue
-            found = candidate if group is None else candidate._replace(group=group)
-            seen.add(found)
-            yield found
+            yield candidate if group is None else candidate._replace(group=group)
 
-    def _in_order(self, ranked: Sequence[Match]) -> Iterator[Candidate]:
-        """Yield all of *ranked* with their ranks, in the order in which they may become candidates.
-
-        Where images are shown once, those of equal rank that show one image come together, at the place of the first,
-        and those whose item is in stock before the others.
-        """
-        by_rank = self._by_rank(ranked)
-        if not self.seen.images_once or len({match.digest for match in ranked}) == len(ranked):
-            yield from by_rank
-            return
-        for _, run in groupby(by_rank, key=lambda candidate: candidate.rank):
+    def _in_stock_first(self, eligible: Iterable[Candidate]) -> Iterator[Candidate]:
+        for _, run in groupby(eligible, key=lambda candidate: candidate.rank):
             showing: dict[str, list[Candidate]] = {}
             for candidate in run:
-                if candidate.match.id not in self.seen.items:
-                    showing.setdefault(candidate.match.digest, []).append(candidate)
+                showing.setdefault(candidate.match.digest, []).append(candidate)
             for same in showing.values():
                 yield from sorted(same, key=self.may_give_way) if len(same) > 1 else same
-
-    def may_give_way(self, candidate: Candidate) -> bool:
-        """Whether an item in stock that shows the same image would be shown in place of *candidate*."""
-        return self.seen.images_once and self.attributes_of(candidate.match.id).get(IN_STOCK) is not True
 
     def _by_rank(self, ranked: Sequence[Match]) -> Iterator[Candidate]:
         """Yield all of *ranked* with their ranks, the best first, when their attributes have been read."""
@@ -277,6 +275,10 @@ class Eligibility(NamedTuple):
             if needs_attributes:
                 self.attributes_of.load(match.id for match in some)
             yield from (Candidate(match, match.score) for match in some)
+
+    def may_give_way(self, candidate: Candidate) -> bool:
+        """Whether an item in stock that shows the same image would be shown in place of *candidate*."""
+        return self.seen.images_once and self.attributes_of(candidate.match.id).get(IN_STOCK) is not True
 
     def _moved(self, match: Match, rules: ActiveRules) -> Candidate:
         effects = rules.effects(self.attributes_of(match.id))

@@ -1,7 +1,8 @@
 """Candidate generation: from the hits of query vectors to the best rows for each item.
 
-This is what `recommend.candidates` does for one query, done for many items at once: rows by falling score, then by id
-and image; no row of the query item; each item and each group of variants once; the bytes of an image once.
+This is what `recommend.retrieve` does for one query, done for many items at once: rows by falling score, then by id
+and image; no row of the query item or of a variant of it; each item and each group of variants once; the bytes of an
+image once, unless there is a filter.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class CandidateLists:
 class CandidateGenerator:
     """Finds up to *count* candidates for each item, at most one of each group and none with a score below *min_score*.
 
-    `groups[i]` is the group of item i. The score of a candidate is that of the best pair of images.
+    `groups[i]` is the group of item i, which has no candidate of this group. The score of a candidate is that of the
+    best pair of images. With *in_stock*, which says for each item whether it is in stock, an image that several items
+    show is shown once: with an item in stock, or else with the first, at the place of the first.
     """
 
     arrays: ItemArrays
@@ -62,6 +65,7 @@ class CandidateGenerator:
     groups: NDArray[np.int64]
     count: int
     min_score: float | None = None
+    in_stock: NDArray[np.bool_] | None = None
 
     def generate(self, items: NDArray[np.int64], width: int) -> Iterator[CandidateLists]:
         """Yield the candidates of *items*, some items at a time, in their order.
@@ -99,7 +103,8 @@ class CandidateGenerator:
             keys = self._with_exact_ties(keys, items)
         asking, _, numbers = _parts(keys)
         shares = np.zeros(len(items), dtype=np.bool_)
-        shares[asking[~self.targets.is_alone[numbers]]] = True
+        if self.in_stock is not None:
+            shares[asking[~self.targets.is_alone[numbers]]] = True
         found = self._best_rows(items, keys, shares)
         is_wanting = ~self._is_final(found, bounds, in_order=(image_counts == 1) & ~shares)
         if not is_wanting.any():
@@ -136,7 +141,8 @@ class CandidateGenerator:
         For the items for which *in_order* holds, a vector outside the hits comes after a hit with the same score.
         """
         lasts = np.full(len(bounds), -np.inf, dtype=np.float32)
-        is_full = (found.counts >= min(self.count, self.targets.group_count)) & (found.counts > 0)
+        possible = self.targets.group_count - self.targets.has_group[self.groups[found.items]]
+        is_full = (found.counts >= np.minimum(self.count, possible)) & (found.counts > 0)
         lasts[is_full] = found.scores[found.starts[1:][is_full] - 1]
         is_final: NDArray[np.bool_] = (lasts > bounds) | ((lasts == bounds) & in_order) | np.isneginf(bounds)
         if self.min_score is not None:
@@ -150,16 +156,36 @@ class CandidateGenerator:
         times = stops - starts
         rows = self.targets.rows[ranges(starts, stops)]
         who, scores, rows = _parts(np.sort(_keys(np.repeat(who, times), np.repeat(scores, times), rows)))
-        passes = self.arrays.item_of[rows] != items[who]
+        passes = self.groups[self.arrays.item_of[rows]] != self.groups[items[who]]
         if self.min_score is not None:
             passes &= scores.astype(np.float64) >= self.min_score
         who, scores, rows = who[passes], scores[passes], rows[passes]
+        for item in np.flatnonzero(shares).tolist():
+            here = slice(*np.searchsorted(who, [item, item + 1]))
+            rows[here] = self._stock_first(rows[here], scores[here])
         is_kept = self._is_new(who, rows, shares)
         who, scores, rows = who[is_kept], scores[is_kept], rows[is_kept]
         starts = np.searchsorted(who, np.arange(len(items)))
         is_kept = np.arange(len(who)) - starts[who] < self.count
         ends = np.searchsorted(who[is_kept], np.arange(len(items) + 1))
         return CandidateLists(items, ends, rows[is_kept], scores[is_kept])
+
+    def _stock_first(self, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> list[int]:
+        """Return the *rows* of one list in the order in which they are chosen, given their *scores*, which descend.
+
+        Rows with the same score that show one image come together, at the place of the first of them, and those in
+        stock before the others.
+        """
+        assert self.in_stock is not None
+        positions = self.arrays.positions[rows].tolist()
+        is_behind = (~self.in_stock[self.arrays.item_of[rows]]).tolist()
+        showing: dict[tuple[float, int], list[tuple[bool, int]]] = {}
+        for score, position, behind, row in zip(scores.tolist(), positions, is_behind, rows.tolist(), strict=True):
+            showing.setdefault((score, position), []).append((behind, row))
+        place: dict[float, list[list[tuple[bool, int]]]] = {}
+        for (score, _), same in showing.items():
+            place.setdefault(score, []).append(sorted(same))
+        return [row for runs in place.values() for same in runs for _, row in same]
 
     def _is_new(self, who: NDArray[np.int64], rows: NDArray[np.int64], shares: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return which of *rows* have a group and an image that no earlier row of the same list has.

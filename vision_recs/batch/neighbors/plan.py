@@ -16,9 +16,12 @@ from vision_recs.batch.neighbors.diversity import DiversityReranker
 from vision_recs.batch.neighbors.options import NeighborsOptions
 from vision_recs.batch.neighbors.retrieve import ExactRetriever, IndexRetriever, QueryVectors, Retriever, TargetVectors
 from vision_recs.batch.neighbors.with_rules import DEPTH, PreparedIndex, RuledNeighbors
+from vision_recs.filters import AttributeType, Filter
+from vision_recs.filters.ast import IsTrue, Name
 from vision_recs.indexes import open_published
 from vision_recs.indexes.exact import measure_recall
 from vision_recs.knn_join.matmul import workers
+from vision_recs.recommend.retrieve import IN_STOCK
 from vision_recs.store import Store
 
 _EXACT_UP_TO = 300_000
@@ -32,7 +35,7 @@ _MORE = 3
 class Plan:
     """How the lists of the *items* of one generation are made; *method* is "exact" or the type of an index.
 
-    `groups[i]` is the group of item i. *recall* is that of the index, or 1.
+    `groups[i]` is the group of item i. *in_stock* is that of `CandidateGenerator`. *recall* is that of the index, or 1.
     """
 
     store: Store
@@ -40,6 +43,7 @@ class Plan:
     items: NDArray[np.int64]
     targets: TargetVectors
     groups: NDArray[np.int64]
+    in_stock: NDArray[np.bool_] | None
     options: NeighborsOptions
     method: str
     recall: float
@@ -54,14 +58,21 @@ class Plan:
         if policy.names_attributes:
             policy.check(store.attribute_types())
         arrays = ItemArrays.of(store)
-        filters = [options.where, policy.where, options.query_filter]
-        (by_options, by_policy, is_query), groups = masks_and_groups(store, arrays, filters, policy.one_per)
+        images_once = policy.shows_images_once(options.where)
+        filters = [
+            options.where,
+            policy.where,
+            options.query_filter,
+            _stock_filter(store, arrays) if images_once else None,
+        ]
+        (by_options, by_policy, is_query, stock), groups = masks_and_groups(store, arrays, filters, policy.one_per)
+        in_stock = stock if images_once else None
         is_target = by_options & by_policy
         is_target &= np.array([item not in policy.exclude for item in arrays.ids], dtype=np.bool_)
-        targets = _targets(arrays, is_target, groups, options)
+        targets = _targets(arrays, is_target, groups, in_stock, options)
         items = np.flatnonzero(is_query)
         method, recall = _method(store, options, len(arrays.rows_of(items)) * len(targets.positions))
-        return cls(store, arrays, items, targets, groups, options, method, recall)
+        return cls(store, arrays, items, targets, groups, in_stock, options, method, recall)
 
     @property
     def k(self) -> int:
@@ -97,7 +108,7 @@ class Plan:
             yield from self._with_rules(retriever).lists(items)
             return
         generator = CandidateGenerator(
-            self.arrays, self.targets, retriever, self.groups, self._candidate_count, policy.min_score
+            self.arrays, self.targets, retriever, self.groups, self._candidate_count, policy.min_score, self.in_stock
         )
         reranker = DiversityReranker(self.arrays, retriever.vectors, self.k, policy.diversity)
         with workers() as pool:
@@ -136,11 +147,22 @@ def _method(store: Store, options: NeighborsOptions, pairs: int) -> tuple[str, f
     return store.manifest.index_type, measure_recall(open_published(store), store, k=options.k)
 
 
+def _stock_filter(store: Store, arrays: ItemArrays) -> Filter | None:
+    """Return the filter that items in stock match, or None where that makes no difference to the lists."""
+    is_shared = len(np.unique(arrays.positions)) < len(arrays.positions)
+    has_stock = AttributeType.BOOLEAN in store.attribute_types().get(IN_STOCK, AttributeType(0))
+    return Filter(IsTrue(Name(IN_STOCK))) if is_shared and has_stock else None
+
+
 def _targets(
-    arrays: ItemArrays, is_target: NDArray[np.bool_], groups: NDArray[np.int64], options: NeighborsOptions
+    arrays: ItemArrays,
+    is_target: NDArray[np.bool_],
+    groups: NDArray[np.int64],
+    in_stock: NDArray[np.bool_] | None,
+    options: NeighborsOptions,
 ) -> TargetVectors:
     count = options.policy.pool(options.k)
     if options.policy.rules is None:
-        return TargetVectors.of(arrays, is_target, groups, count=count)
+        return TargetVectors.of(arrays, is_target, groups, count=count, in_stock=in_stock)
     # rules may leave out any item, so that those of a group do not stand for one another
-    return TargetVectors.of(arrays, is_target, np.arange(len(groups)), count=DEPTH * count)
+    return TargetVectors.of(arrays, is_target, np.arange(len(groups)), count=DEPTH * count, in_stock=in_stock)

@@ -87,8 +87,8 @@ class TargetVectors:
 
     Vector a is at `positions[a]` of the store, and the rows `rows[starts[a]:starts[a + 1]]` show it, ascending. Rows
     that can never be chosen are left out; `is_alone[a]` says that only one row shows vector a, with those that are left
-    out. `item[a]` and `group[a]` are the item and the group of the first row. *group_count* is how many groups all rows
-    have.
+    out. `item[a]` and `group[a]` are the item and the group of the first row. `has_group[g]` says that a row is of an
+    item of group g.
     """
 
     positions: NDArray[np.int64]
@@ -97,13 +97,22 @@ class TargetVectors:
     is_alone: NDArray[np.bool_]
     item: NDArray[np.int64]
     group: NDArray[np.int64]
-    group_count: int
+    has_group: NDArray[np.bool_]
 
     @classmethod
     def of(
-        cls, arrays: ItemArrays, is_target: NDArray[np.bool_], groups: NDArray[np.int64], *, count: int
+        cls,
+        arrays: ItemArrays,
+        is_target: NDArray[np.bool_],
+        groups: NDArray[np.int64],
+        *,
+        count: int,
+        in_stock: NDArray[np.bool_] | None = None,
     ) -> TargetVectors:
-        """Return the vectors of the items for which *is_target* holds; a list has at most *count* items."""
+        """Return the vectors of the items for which *is_target* holds; a list has at most *count* items.
+
+        `groups[i]` is the group of item i. With *in_stock*, a list shows an image once: see `CandidateGenerator`.
+        """
         rows = np.flatnonzero(is_target[arrays.item_of])
         _, firsts, which = np.unique(arrays.positions[rows], return_index=True, return_inverse=True)
         order = np.argsort(firsts)
@@ -117,12 +126,18 @@ class TargetVectors:
         for number in np.flatnonzero(counts > count).tolist():
             here = slice(starts[number], starts[number + 1])
             items = arrays.item_of[rows[here]]
-            kept[here] = _choosable(items.tolist(), groups[items].tolist(), count)
+            kept[here] = _choosable(groups[items], count, None if in_stock is None else in_stock[items])
         first = rows[starts[:-1]]
         item = arrays.item_of[first]
         starts = np.concatenate([[0], np.cumsum(kept)])[starts]
-        group_count = len(np.unique(groups[arrays.item_of[rows]]))
-        return cls(arrays.positions[first], starts, rows[kept], counts == 1, item, groups[item], group_count)
+        has_group = np.zeros(len(groups), dtype=np.bool_)
+        has_group[groups[arrays.item_of[rows]]] = True
+        return cls(arrays.positions[first], starts, rows[kept], counts == 1, item, groups[item], has_group)
+
+    @property
+    def group_count(self) -> int:
+        """How many groups the rows have."""
+        return int(np.count_nonzero(self.has_group))
 
     @property
     def vectors_per_group(self) -> float:
@@ -276,19 +291,20 @@ def max_sim(
     return best
 
 
-def _choosable(items: Sequence[int], groups: Sequence[int], count: int) -> list[bool]:
-    """Return which rows of one image can stand in a list of *count* items; *items* and *groups* are those of all rows.
+def _choosable(groups: NDArray[np.int64], count: int, in_stock: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Return which rows of one image can matter to a list of *count* items; *groups* are those of all its rows.
 
-    A list shows the image once, by its first row that is not of the query item and whose group the list does not have
-    yet. A list has at most *count* groups, so two items of each of the first count + 2 groups are enough.
+    A list has one item of a group, and none of the group of the query item. So the first row of each of count + 1
+    groups is enough. With *in_stock*, the rows in stock come first. The place of the image is then that of the first
+    row that is not of the group of the query item, which is one of two.
     """
-    items_of: dict[int, set[int]] = {}
-    kept = []
-    for item, group in zip(items, groups, strict=True):
-        known = items_of.setdefault(group, set()) if group in items_of or len(items_of) < count + 2 else None
-        kept.append(known is not None and item not in known and len(known) < 2)  # noqa: PLR2004 - one may be the query
-        if kept[-1] and known is not None:
-            known.add(item)
+    order = np.arange(len(groups)) if in_stock is None else np.argsort(~in_stock, kind="stable")
+    _, firsts = np.unique(groups[order], return_index=True)
+    kept = np.zeros(len(groups), dtype=np.bool_)
+    kept[order[np.sort(firsts)[: count + 1]]] = True
+    if in_stock is not None:
+        kept[0] = True
+        kept[np.argmax(groups != groups[0])] = True
     return kept
 
 
