@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_shop import FakeEncoder, image, index, shop_of
 from filelock import FileLock
 
 import vision_recs
-from vision_recs.batch.neighbors import NeighborsOptions, candidates, checkpoints, write_neighbors
-from vision_recs.errors import FilterError, SpaceMismatch, StoreError, StoreLocked, StoreNotFound, VisionRecsError
+from vision_recs.batch.neighbors import NeighborsOptions, candidates, checkpoints, formats, write_neighbors
+from vision_recs.errors import FilterError, OutputFormatError, SpaceMismatch, StoreError, StoreLocked, StoreNotFound
 from vision_recs.filters import Filter
 from vision_recs.recommend import Policy
 
@@ -131,14 +133,14 @@ def test_ids_with_commas_quotes_and_line_ends_come_through(tmp_path):
     ],
 )
 def test_a_file_that_cannot_hold_the_lists_is_refused(store, tmp_path, name, options, sentence):
-    with pytest.raises(VisionRecsError, match=sentence):
+    with pytest.raises(OutputFormatError, match=sentence):
         write_neighbors(store, tmp_path / name, NeighborsOptions(**options))
 
 
 def test_mistakes_are_found_before_anything_is_written(store, tmp_path):
     with pytest.raises(FilterError, match="no item has the attribute 'prise'"):
         write_neighbors(store, tmp_path / "t.csv", NeighborsOptions(where=Filter.parse("prise < 3")))
-    with pytest.raises(VisionRecsError, match="no item has the attribute 'color'"):
+    with pytest.raises(OutputFormatError, match="no item has the attribute 'color'"):
         write_neighbors(store, tmp_path / "t.csv", NeighborsOptions(policy=Policy(one_per="color")))
     with pytest.raises(StoreNotFound):
         write_neighbors(tmp_path / "none", tmp_path / "t.csv")
@@ -203,6 +205,20 @@ def test_checkpoints_of_other_options_are_not_used(store, tmp_path, monkeypatch)
     assert rows(tmp_path / "t.parquet") == wanted(store, k=4)
 
 
+@pytest.mark.parametrize("step", ["atomic_remove", "atomic_move_file", "atomic_write"])
+def test_a_file_is_never_described_as_another_one_is(store, tmp_path, monkeypatch, step):
+    out, description = tmp_path / "t.csv", tmp_path / "t.csv.about.json"
+    write_neighbors(store, out, NeighborsOptions(k=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(f"vision_recs.batch.neighbors.writing.{step}", killed)
+        with pytest.raises(Killed):
+            write_neighbors(store, out, NeighborsOptions(k=3))
+    longest = max(int(row["rank"]) for row in csv.DictReader(out.read_text("utf-8").splitlines()))
+    assert not description.exists() or json.loads(description.read_text("utf-8"))["k"] == longest
+    write_neighbors(store, out, NeighborsOptions(k=3))
+    assert json.loads(description.read_text("utf-8"))["k"] == 3
+
+
 def test_two_runs_do_not_write_one_file(store, tmp_path):
     (tmp_path / "t.csv.checkpoints").mkdir()
     with (
@@ -232,6 +248,51 @@ def test_changed_since_gives_the_items_whose_list_has_changed(shop, store, tmp_p
     values = {line["item_id"]: line["neighbors"] for line in lines(tmp_path / "t.jsonl")}
     assert set(values) == changed
     assert values["item005"] == []
+
+
+def table(found):
+    rows = []
+    for item, neighbors in found.items():
+        rows += [(item, rank, neighbor, score) for rank, (neighbor, score) in enumerate(neighbors, 1)]
+        rows += [] if neighbors else [(item, None, None, None)]
+    return pa.table([list(column) for column in zip(*rows, strict=True)], names=formats.COLUMNS)
+
+
+def test_the_delta_has_what_is_new_gone_or_has_other_neighbors_or_scores():
+    before = {"a": [("b", 0.5)], "c": [], "d": [("a", 0.5)], "e": [("a", 0.5)], "g": [("a", 0.5), ("b", 0.5)]}
+    after = {"a": [("b", 0.5)], "b": [("a", 0.5)], "d": [("a", 0.25)], "g": [("b", 0.5), ("a", 0.5)], "h": []}
+    (found,) = formats.delta([table(before)], [table(after)])
+    assert [tuple(row.values()) for row in found.to_pylist()] == [
+        ("b", 1, "a", 0.5),
+        ("d", 1, "a", 0.25),
+        ("e", None, None, None),
+        ("g", 1, "b", 0.5),
+        ("g", 2, "a", 0.5),
+        ("h", None, None, None),
+    ]
+
+
+@pytest.mark.parametrize("method", ["exact", "index"])
+@pytest.mark.parametrize("diversity", [0.0, 0.5])
+def test_a_score_of_exactly_the_minimum_is_high_enough(store, tmp_path, method, diversity):
+    score = wanted(store, k=3)[2][3]
+    for minimum, count in ((score, 3), (np.nextafter(score, 1.0), 2)):
+        policy = Policy(min_score=float(minimum), diversity=diversity)
+        options = NeighborsOptions(k=11, policy=policy, method=method, query_filter=Filter.parse("price == 0"))
+        write_neighbors(store, tmp_path / "t.parquet", options)
+        assert {row[0] for row in rows(tmp_path / "t.parquet")} == {"item000"}
+        assert len(rows(tmp_path / "t.parquet")) == count
+
+
+def test_a_bound_of_exactly_the_minimum_says_that_there_may_be_more(shop, store, tmp_path, monkeypatch):
+    nearest, score = wanted(store, k=1)[0][2:]
+    shop.files["copy.png"] = shop.files[shop.items[nearest].images[0]] + b"\0"  # other bytes, the same vector
+    shop.put("twin", "copy.png", price=99)
+    index(shop, store)
+    monkeypatch.setattr("vision_recs.batch.neighbors.plan._MORE", 2 - 11)  # its own image and one more at first
+    options = NeighborsOptions(k=11, policy=Policy(min_score=score), query_filter=Filter.parse("price == 0"))
+    write_neighbors(store, tmp_path / "t.parquet", options)
+    assert [row[2:] for row in rows(tmp_path / "t.parquet")] == [(nearest, score), ("twin", score)]
 
 
 def lists(found):

@@ -76,3 +76,12 @@ def test_a_ranking_by_hand():
     assert measured["mrr"] == pytest.approx(1 / 2)
     gained, best = 1 / np.log2(3) + 3 / np.log2(5), 3 + 1 / np.log2(3)
     assert measured["ndcg_at_10"] == pytest.approx(gained / best)
+
+
+@pytest.mark.parametrize(("rank", "is_hit"), [(1, True), (10, True), (11, False)])
+def test_rank_10_is_among_the_first_ten_and_rank_11_is_not(rank, is_hit):
+    measured = ours([0] * 20, [1 if place == rank else 0 for place in range(1, 21)])
+    assert measured["hit_at_10"] == is_hit
+    assert measured["precision_at_10"] == pytest.approx(0.1 * is_hit)
+    assert measured["recall_at_10"] == is_hit
+    assert (measured["ndcg_at_10"] > 0) == is_hit
