@@ -52,7 +52,7 @@ def test_it_says_where_it_is_and_stops_when_it_is_told_to(sample_store, tmp_path
     for number in (signal.SIGINT, signal.SIGTERM):
         with started(sample_store, tmp_path / "log") as (process, url):
             assert url.startswith("http://127.0.0.1:")
-            assert json.loads(get(f"{url}/v1/similar?id=mug-01&k=1")[1])["matches"][0]["id"] == "mug-02"
+            assert json.loads(get(f"{url}/v1/similar?id=mug-01&k=1")[1])["matches"][0]["id"] == "mug-04"
             process.send_signal(number)
             assert process.wait(30) == 0
             assert process.stdout.read() == ""
@@ -138,6 +138,22 @@ def test_a_token_is_asked_for(sample_store, tmp_path, way):
         refused.value.close()
         assert get(f"{url}/v1/items", Authorization=f"Bearer {TOKEN}")[0] == 200
         assert TOKEN.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+
+
+def status_of(url, host):
+    try:
+        return get(url, Host=host)[0]
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_a_local_server_answers_for_local_hosts_unless_others_are_allowed(sample_store, tmp_path):
+    hosts = ("localhost", "127.0.0.1:80", "[::1]", "shop.example", "evil.example")
+    with started(sample_store, tmp_path / "log") as (_, url):
+        assert [status_of(f"{url}/v1/info", host) for host in hosts] == [200, 200, 200, 421, 421]
+    with started(sample_store, tmp_path / "log", "--allowed-hosts", "shop.example") as (_, url):
+        assert [status_of(f"{url}/v1/info", host) for host in hosts] == [421, 421, 421, 200, 421]
 
 
 def test_every_request_is_logged_where_that_is_asked_for(sample_store, tmp_path):

@@ -179,16 +179,15 @@ def test_a_cached_thumbnail_that_is_incomplete_is_made_again(tmp_path, monkeypat
     assert file.read_bytes() == whole
 
 
-def test_a_cache_that_cannot_be_written_is_replaced_by_memory(
-    tmp_path, monkeypatch, sample_store, connect, client, caplog
-):
-    cache = tmp_path / "cache"
-    cache.write_text("a file, where a folder belongs")
-    monkeypatch.setenv("VISREC_CACHE", str(cache))
-    with connect(sample_store) as own:
-        assert own.get("/v1/facets").json() == client.get("/v1/facets").json()
-        assert listed(own, q="strip mug cor") == ["mug-02"]
-        assert own.get(own.get("/v1/items/mug-01").json()["images"][0]["thumbnail"]).status_code == 200
+def test_a_cache_that_cannot_be_written_is_replaced_by_memory(tmp_path, monkeypatch, sample_store, connect, caplog):
+    with connect(sample_store) as client:
+        expected = client.get("/v1/facets").json()
+    (tmp_path / "cache").write_text("a file, where a folder belongs")
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path / "cache"))
+    with connect(sample_store) as client:
+        assert client.get("/v1/facets").json() == expected
+        assert listed(client, q="strip mug cor") == ["mug-02"]
+        assert client.get(client.get("/v1/items/mug-01").json()["images"][0]["thumbnail"]).status_code == 200
     assert [record.event for record in caplog.records if record.name == "vision_recs.serve.item_search"] == ["no_cache"]
 
 

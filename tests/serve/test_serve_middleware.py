@@ -1,14 +1,18 @@
 """Tokens, origins, limits, and what every response has."""
 
+import asyncio
 import io
 import json
 import logging
 import threading
+from types import SimpleNamespace
 
+import pytest
 from PIL import Image
 
 from vision_recs.errors import RequestError
 from vision_recs.serve import Limits, auth, convert
+from vision_recs.serve.auth import TokenAuth
 from vision_recs.serve.logs import JsonFormatter
 
 TOKEN = "correct horse battery staple"
@@ -52,6 +56,85 @@ def test_the_token_is_in_no_log_and_no_repr(connect, sample_store, caplog, monke
     lines = [JsonFormatter().format(record) for record in caplog.records if record.name.startswith("vision_recs")]
     assert len(lines) == 3
     assert TOKEN not in "".join(lines)
+
+
+def test_wrong_tokens_are_logged_and_delayed_and_missing_ones_are_not(connect, sample_store, monkeypatch, caplog):
+    delays = []
+
+    async def sleep(seconds):
+        delays.append(seconds)
+
+    monkeypatch.setattr(auth, "asyncio", SimpleNamespace(sleep=sleep))
+    with connect(sample_store, token=TOKEN) as client:
+        assert client.get("/v1/items").status_code == 401
+        assert delays == []
+        assert client.get("/v1/items", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+        assert delays == []
+        assert client.get("/v1/items", headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert client.get("/v1/items", headers={"cookie": "visrec=wrong"}).status_code == 401
+        assert client.post("/v1/session", json={"token": "wrong"}).status_code == 401
+    assert delays == [0.5] * 3
+    records = [record for record in caplog.records if record.name == "vision_recs.serve.auth"]
+    assert [(record.event, record.client) for record in records] == [("wrong_token", "testclient")] * 3
+
+
+def test_delayed_requests_are_bounded():
+    async def guess():
+        check, scope = TokenAuth(TOKEN), {"client": ("192.0.2.1", 1)}
+        tasks = [asyncio.create_task(check.reject(scope)) for _ in range(64)]
+        await asyncio.sleep(0)
+        with pytest.raises(RequestError) as too_many:
+            await check.reject(scope)
+        assert (too_many.value.status, too_many.value.retry_after_s) == (429, 1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(guess())
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("shop.example", 200),
+        ("SHOP.example:8000", 200),
+        ("a.b.shops.example", 200),
+        ("[::1]:80", 200),
+        ("[::1]", 200),
+        ("evil.example", 421),
+        ("shop.example.evil.example", 421),
+        ("evilshops.example", 421),
+        ("shops.example", 421),
+        ("[::2]", 421),
+        ("", 421),
+    ],
+)
+def test_a_host_has_to_be_allowed(connect, sample_store, host, status):
+    allowed = ("shop.example", "*.shops.example", "::1")
+    with connect(sample_store, allowed_hosts=allowed) as client:
+        response = client.get("/v1/info", headers={"host": host})
+        assert response.status_code == status
+        assert client.get("/healthz", headers={"host": host}).status_code == 200
+        assert client.get("/readyz", headers={"host": host}).status_code == 200
+        if status != 200:
+            assert "--allowed-hosts" in response.json()["detail"]
+
+
+def test_every_host_is_allowed_unless_some_are_named(connect, client, sample_store):
+    assert client.get("/v1/info", headers={"host": "evil.example"}).status_code == 200
+    with connect(sample_store, allowed_hosts=("*",)) as any_host:
+        assert any_host.get("/v1/info", headers={"host": "evil.example"}).status_code == 200
+
+
+def test_without_the_token_a_server_says_little_about_itself(connect, sample_store, client):
+    assert client.get("/v1/info").json()["items"] == 60
+    with connect(sample_store, token=TOKEN) as guarded:
+        assert guarded.get("/v1/info").json() == {"auth_required": True}
+        assert guarded.get("/readyz").json() == {"status": "ready"}
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        info = guarded.get("/v1/info", headers=headers).json()
+        assert info == {**client.get("/v1/info").json(), "auth_required": True}
+        assert guarded.get("/readyz", headers=headers).json() == {"status": "ready", "generation": 1}
 
 
 def test_other_web_sites_may_call_the_api_only_if_they_are_named(connect, sample_store, client):
@@ -141,3 +224,11 @@ def test_images_with_many_pixels_are_refused_before_they_are_decoded(connect, sa
         response = client.post("/v1/similar/image", content=file.getvalue(), headers={"content-type": "image/png"})
         assert response.status_code == 413
         assert "4000 x 4000" in response.json()["detail"]
+
+
+def test_a_line_of_the_log_cannot_control_a_terminal():
+    record = logging.makeLogRecord({"msg": "a\x1b[2Jb\x9bc\nd\u202e", "title": "\x07\u2028"})
+    line = JsonFormatter().format(record)
+    assert line.isprintable()
+    assert json.loads(line)["message"] == record.msg
+    assert json.loads(line)["title"] == record.title
