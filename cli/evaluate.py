@@ -59,7 +59,7 @@ def evaluate(
         typer.Option(
             "--index-type",
             metavar="NAME",
-            help="Measure an index of this type, too: hnsw, ivf-pq, or a factory string of FAISS. May be repeated.",
+            help="Measure an index of this type, too: hnsw, ivf-pq, faiss:FACTORY. May be repeated.",
         ),
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots and images.")] = None,

@@ -27,7 +27,8 @@ def index(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="auto, flat, hnsw, ivf-pq, or a factory string of FAISS. [default: as before, at first auto]",
+            help="auto, flat, hnsw, ivf-pq, or a factory string of FAISS, as faiss:IVF256,Flat. "
+            "[default: as before, at first auto]",
         ),
     ] = None,
     max_memory: Annotated[

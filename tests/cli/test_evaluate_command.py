@@ -136,7 +136,7 @@ def test_the_page_escapes_the_text_of_a_catalog(visrec, tmp_path, sample_images)
         (("--query-filter", "price < 20"), 2, "--query-filter: needs --labels, --pairs or --per-image"),
         (("--labels", "kind"), 1, "no query has the attribute 'kind'; name one of category, color"),
         (("--pairs", "nowhere.csv"), 1, "nowhere.csv: the file does not exist; name the table of pairs"),
-        (("--index-type", "fast"), 1, "there is no engine 'fast'"),
+        (("--index-type", "fast"), 1, "there is no index type 'fast'"),
     ],
 )
 def test_what_cannot_be_measured_is_a_sentence(visrec, sample_store, arguments, status, sentence):

@@ -81,7 +81,7 @@ def test_a_changed_price_touches_no_vector(visrec, own_sample_store, sample_imag
     report = result(visrec("index", table, "--store", own_sample_store, "--json"))
     assert (report["embedded"], report["reused"], report["generation"]) == (0, 240, 2)
     assert sorted(path.name for path in (own_sample_store / "shards").iterdir()) == before
-    done = visrec("similar", "mug-03", "-k", "2", "--store", own_sample_store, "--json")
+    done = visrec("similar", "mug-03", "-k", "2", "--one-per", "item", "--store", own_sample_store, "--json")
     assert 9.9 in [json.loads(line)["attributes"]["price"] for line in done.stdout.splitlines()]
 
 

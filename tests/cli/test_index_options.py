@@ -36,7 +36,7 @@ def info(visrec, store):
 
 @pytest.mark.parametrize(
     ("index_type", "name", "factory"),
-    [("hnsw", "hnsw", "HNSW16,SQ8"), ("ivf-pq", "ivf-pq", "PCAR240,IVF7,"), ("IVF4,SQ8", "faiss", "IVF4,SQ8")],
+    [("hnsw", "hnsw", "HNSW16,SQ8"), ("ivf-pq", "ivf-pq", "PCAR240,IVF7,"), ("faiss:IVF4,SQ8", "faiss", "IVF4,SQ8")],
 )
 def test_an_index_of_a_named_type_is_built_and_described_and_kept(visrec, store, index_type, name, factory):
     before = visrec("similar", "mug-01", "-k", "5", "--json", "--store", store).stdout
@@ -68,9 +68,9 @@ def test_the_options_hold_for_the_next_generation(visrec, store):
         (
             ["--index-type", "annoy"],
             1,
-            "visrec: there is no engine 'annoy'; use auto, flat, hnsw, ivf-pq, or a factory",
+            "visrec: there is no index type 'annoy'; use auto, flat, hnsw, ivf-pq, or faiss: and a factory",
         ),
-        (["--index-type", "IVF999,Flat"], 1, "visrec: FAISS cannot build the index 'IVF999,Flat'"),
+        (["--index-type", "faiss:IVF999,Flat"], 1, "visrec: FAISS cannot build the index 'IVF999,Flat'"),
         (["--max-memory", "much"], 2, "'much' is not a size; write 500MB or 4GB"),
         (["--target-recall", "7"], 2, "7.0 is not in the range 0.5<=x<=1.0"),
     ],

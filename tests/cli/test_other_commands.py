@@ -75,7 +75,7 @@ def test_gc_frees_what_the_last_generation_does_not_use(visrec, own_sample_store
     assert reclaimed["generations"] == 1
     assert reclaimed["bytes"] > 0
     assert visrec("verify", "--store", own_sample_store).returncode == 0
-    found = visrec("similar", "mug-01", "--store", own_sample_store, "--json").stdout.splitlines()
+    found = visrec("similar", "mug-01", "--one-per", "item", "--store", own_sample_store, "--json").stdout.splitlines()
     assert [json.loads(line)["id"] for line in found] == ["mug-02"]
     assert visrec("gc", "--store", own_sample_store).stdout.startswith("reclaimed 0.0 MB")
 
