@@ -103,11 +103,11 @@ def test_the_export_reads_as_parquet_and_holds_the_vectors(visrec, catalog, tmp_
     done = visrec("embed", catalog, "--store", store, "--export", folder)
     assert f"wrote 38 vectors to {folder}" in done.stderr
     table = pq.read_table(folder)
-    assert table.schema.names == ["id", "image", "vector"]
+    assert table.schema.names == ["item_id", "image", "vector"]
     assert table.schema.field("vector").type == pa.list_(pa.field("element", pa.float32()), 1280)
     rows = table.to_pylist()
-    assert {row["id"]: np.array(row["vector"], np.float32).tobytes() for row in rows} == vectors(undisturbed)
-    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    assert {row["item_id"]: np.array(row["vector"], np.float32).tobytes() for row in rows} == vectors(undisturbed)
+    assert [row["item_id"] for row in rows] == sorted(row["item_id"] for row in rows)
     again = visrec("embed", catalog, "--store", store, "--export", folder)
     assert again.returncode == 0
     (folder / "notes.txt").write_text("mine")

@@ -21,7 +21,7 @@ def test_what_is_left_of_a_shard_is_copied_when_most_of_it_is_gone(tmp_path):
     report = index(shop, tmp_path / "index", Unused())
     (new,) = Store.open(tmp_path / "index").manifest.shards
     assert (report.reused, report.removed) == (4, 6)
-    assert (new.rows, new.deleted, new.first) == (4, (), 10)
+    assert (new.rows, new.deleted, new.first_position) == (4, (), 10)
     assert new.name != old.name
     assert content(Store.open(tmp_path / "index")) == wanted(shop)
     assert garbage_collect(tmp_path / "index").shards == 1

@@ -16,7 +16,7 @@ def store(tmp_path):
 
 def exported(folder):
     rows = [row for path in sorted(folder.iterdir()) for row in pq.read_table(path).to_pylist()]
-    return [(row["id"], row["image"], tuple(row["vector"])) for row in rows]
+    return [(row["item_id"], row["image"], tuple(row["vector"])) for row in rows]
 
 
 def held(store):

@@ -1,5 +1,6 @@
 """SIGKILL at random moments: whatever was published is whole, and what was finished is not done again."""
 
+import json
 import random
 import shutil
 import signal
@@ -9,7 +10,7 @@ import pytest
 from fake_shop import FakeEncoder, content, index, wanted
 from nursery import SHARD_SIZE, Nursery, states
 
-from vision_recs.errors import StoreNotFound
+from vision_recs.errors import StoreDamaged, StoreNotFound
 from vision_recs.jobs import verify
 from vision_recs.store import Store, garbage_collect
 
@@ -36,9 +37,10 @@ def known(store, fingerprint):
         if opened.fingerprint == fingerprint:
             digests |= content(opened).digests
     for folder in (store / "shards").glob("*"):
-        table = pq.read_table(folder / "rows.parquet")
-        if table.schema.metadata[b"visrec.fingerprint"].decode() == fingerprint and folder.name not in used:
-            digests |= {row["digest"].hex() for row in table.to_pylist() if row["vector"] is not None}
+        space = json.loads((folder / "shard.json").read_bytes())["space"]
+        if space == fingerprint and folder.name not in used:
+            images = pq.read_table(folder / "images.parquet").to_pylist()
+            digests |= {row["digest"].hex() for row in images if row["row"] is not None}
     return digests
 
 
@@ -84,7 +86,7 @@ def test_a_killed_first_run_leaves_no_store_or_the_whole_one(tmp_path, nursery, 
         if (tmp_path / "index" / "CURRENT").exists():
             assert content(tmp_path / "index") == expected
         else:
-            with pytest.raises(StoreNotFound):
+            with pytest.raises((StoreNotFound, StoreDamaged)):  # killed just before CURRENT, it is the latter
                 Store.open(tmp_path / "index")
         finish(tmp_path / "index", shop, turn, expected)
 

@@ -81,9 +81,9 @@ def test_every_reason_is_listed_with_id_image_and_a_sentence_and_the_run_goes_on
     assert (report.items, report.images, report.embedded, report.skipped) == (3, 3, 3, 8)
     assert report.skipped_reasons == dict.fromkeys(REASONS, 1)
     lines = listed(tmp_path)
-    assert {(line["id"], line["image"]): line["reason"] for line in lines} == EXPECTED
+    assert {(line["item_id"], line["image"]): line["reason"] for line in lines} == EXPECTED
     for line in lines:
-        assert line.keys() == {"id", "image", "reason", "message"}
+        assert line.keys() == {"item_id", "image", "reason", "message"}
         assert line["message"]
         assert "\n" not in line["message"]
     assert content(tmp_path).skipped == EXPECTED
@@ -146,7 +146,7 @@ def test_an_item_whose_only_image_went_bad_is_gone_and_says_why(tmp_path):
     assert {match.id for match in opened.similar("item000")} == {"item001", "item003"}
     with pytest.raises(UnknownItem, match=r"'item002' is not in the index: its image 2\.png was skipped \("):
         opened.similar("item002")
-    assert [(line["id"], line["reason"]) for line in listed(tmp_path, 2)] == [("item002", "truncated")]
+    assert [(line["item_id"], line["reason"]) for line in listed(tmp_path, 2)] == [("item002", "truncated")]
 
 
 def test_a_bad_image_that_many_items_share_is_skipped_for_each(tmp_path):
@@ -189,7 +189,7 @@ def test_a_folder_in_place_of_an_image_is_unreadable_and_a_missing_one_missing(t
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "catalog.csv").write_text("id,image\na,good.png\nb,folder.png\nc,gone.png\n")
     vision_recs.index(tmp_path / "catalog.csv", tmp_path / "index", encoder=FakeEncoder())
-    assert [(line["id"], line["reason"]) for line in listed(tmp_path / "index")] == [
+    assert [(line["item_id"], line["reason"]) for line in listed(tmp_path / "index")] == [
         ("b", "unreadable"),
         ("c", "missing"),
     ]

@@ -17,9 +17,9 @@ _ROWS_PER_FILE = 65_536
 def export(store: str | Path, directory: str | Path) -> int:
     """Write every row of *store* to *directory* and return how many there are.
 
-    The files `part-00000.parquet` ... have the columns id (string), image (string) and vector (a fixed-size list of
-    float32, of unit length), ordered by id. The folder is made, or holds an earlier export, which is replaced; raises
-    StoreError where it holds anything else or cannot be written.
+    The files `part-00000.parquet` ... have the columns item_id (string), image (string) and vector (a fixed-size list
+    of float32, of unit length), ordered by item_id. The folder is made, or holds an earlier export, which is replaced;
+    raises StoreError where it holds anything else or cannot be written.
     """
     opened = Store.open(store)
     folder = Path(directory)
@@ -58,7 +58,7 @@ def _write(path: Path, store: Store, rows: list[StoredRow]) -> None:
 
     vectors = store.vectors(np.array([row.position for row in rows], dtype=np.int64))
     columns = {
-        "id": pa.array([row.id for row in rows], pa.string()),
+        "item_id": pa.array([row.id for row in rows], pa.string()),
         "image": pa.array([row.image for row in rows], pa.string()),
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), store.dim),
     }

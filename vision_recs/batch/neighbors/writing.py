@@ -15,7 +15,7 @@ from vision_recs.batch.neighbors.options import NeighborsOptions, NeighborsRepor
 from vision_recs.batch.neighbors.plan import Plan
 from vision_recs.errors import SpaceMismatch, StoreNotFound
 from vision_recs.store import Store
-from vision_recs.store.atomic_files import atomic_move_file, atomic_write, disk_errors
+from vision_recs.store.atomic_files import atomic_move_file, atomic_remove, atomic_write, disk_errors, fsync_path
 from vision_recs.store.layout import read_manifest
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write_neighbors(
     With `changed_since`, an item that is gone, or whose list is now empty, has one row in which all but the item is
     null.
 
-    Raises VisionRecsError for another suffix, StoreError, FilterError, PolicyError, and SpaceMismatch where the older
+    Raises OutputFormatError for another suffix, StoreError, FilterError, PolicyError, and SpaceMismatch where the older
     generation is of another space.
     """
     started = perf_counter()
@@ -109,14 +109,20 @@ def _finish(plans: Sequence[Plan], finished: Sequence[Checkpoints], progress: Pr
 
 
 def _publish(tables: Iterable[pa.Table], out: Path, folder: Path, plan: Plan) -> Written:
-    """Write *tables* to *out*, durably and at once; beside a text file, write how it was made."""
+    """Write *tables* to *out*, durably and at once; beside a text file, write how it was made.
+
+    The description of an older file is removed first: no description is better than a wrong one.
+    """
     options = plan.options
     about = {**plan.describe(), "changed_since": options.changed_since}
     style = Style(out.suffix, nested=options.nested, keep_empty=options.changed_since is not None)
     made = folder / out.name
     written = write(made, tables, about, style=style)
+    description = out.with_name(out.name + ABOUT)
+    atomic_remove(description, folder)
+    fsync_path(out.parent)
+    atomic_move_file(made, out)
     if out.suffix != ".parquet":
         text = json.dumps({**about, "items": written.items, "rows": written.rows}, indent=1, ensure_ascii=False)
-        atomic_write(text.encode() + b"\n", out.with_name(out.name + ABOUT), folder)
-    atomic_move_file(made, out)
+        atomic_write(text.encode() + b"\n", description, folder)
     return written
