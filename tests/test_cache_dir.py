@@ -8,7 +8,7 @@ import pytest
 
 from vision_recs.cache_dir import cache_dir
 from vision_recs.encoders import list_encoders
-from vision_recs.errors import VisionRecsError
+from vision_recs.errors import CacheError
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_folder_that_others_can_write_is_not_trusted(homeless, taken):
     else:
         path.mkdir()
         path.chmod(0o777)
-    with pytest.raises(VisionRecsError, match="name a folder for the cache in VISREC_CACHE"):
+    with pytest.raises(CacheError, match="name a folder for the cache in VISREC_CACHE"):
         cache_dir()
 
 

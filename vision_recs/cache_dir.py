@@ -8,14 +8,14 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from vision_recs.errors import VisionRecsError
+from vision_recs.errors import CacheError
 
 
 def cache_dir() -> Path:
     """Return $VISREC_CACHE, or visrec in $XDG_CACHE_HOME, or ~/.cache/visrec; the folder need not exist.
 
     A user without a home, as in a container, gets a folder of their own among the temporary files. Raises
-    VisionRecsError where others could write to that one.
+    CacheError where others could write to that one.
     """
     if named := os.environ.get("VISREC_CACHE"):
         return Path(named)
@@ -33,5 +33,5 @@ def _temporary() -> Path:
         path.mkdir(mode=0o700)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise VisionRecsError(f"{path} belongs to somebody else; name a folder for the cache in VISREC_CACHE")
+        raise CacheError(f"{path} belongs to somebody else; name a folder for the cache in VISREC_CACHE")
     return path

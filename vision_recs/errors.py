@@ -16,17 +16,22 @@ VisionRecsError
 │   ├── StoreUnavailable    the machine cannot read or write it now: no room, memory, open files, permission or locks
 │   └── UnknownFormat       written by a newer visrec
 ├── UnknownIndexType        no index type has that name
+├── IndexBuildError         FAISS cannot build the index that its factory string describes
 ├── TooManyVectors          more vectors than one run can compare
+├── TooManyPairs            more pairs of similar items than one run can report
 ├── SpaceMismatch           vectors of two encoders were about to meet
-├── ZeroVector        a vector without a direction: zeros, NaN or infinity
+├── ZeroVector              a vector without a direction: zeros, NaN or infinity
 ├── FilterError             a filter that cannot be used: `position` is the column, counted from 1
 ├── PolicyError             a rule that cannot be used: `path` and `key` say where it is written
 ├── HistoryError            a shopper's history that cannot be used: `path` and `line` say where
 ├── UnknownItem             no item has that id; `nearest` holds the ids most like it
-├── EmptyCatalog          no image of the catalog could be used
+├── EvaluationError         items, labels or pairs that leave nothing to measure or to learn from
+├── EmptyCatalog            no image of the catalog could be used
+├── ImagesSkipped           a strict run met images that could not be used
+├── OutputFormatError       a file name that does not say how to write the file
+├── CacheError              a folder for derived files that is not safe to use
 ├── RequestError            a request that the server turns down: `status` is that of HTTP
-├── AddressUnavailable      the server cannot listen on `host` and `port`: the port is taken or not permitted
-└── ImagesSkipped         a strict run met images that could not be used
+└── AddressUnavailable      the server cannot listen on `host` and `port`: the port is taken or not permitted
 
 A message says what happened, the value, and what to do. Attributes are typed fields.
 """
@@ -129,8 +134,16 @@ class UnknownIndexType(VisionRecsError):
     """No index type has that name."""
 
 
+class IndexBuildError(VisionRecsError):
+    """FAISS cannot build the index that its factory string describes."""
+
+
 class TooManyVectors(VisionRecsError):
     """More vectors than one run can compare."""
+
+
+class TooManyPairs(VisionRecsError):
+    """More pairs of similar items than one run can report."""
 
 
 class SpaceMismatch(VisionRecsError):
@@ -182,8 +195,24 @@ class UnknownItem(VisionRecsError):
         self.nearest = nearest
 
 
+class EvaluationError(VisionRecsError):
+    """The items, labels or pairs leave nothing to measure or to learn from."""
+
+
 class EmptyCatalog(VisionRecsError):
     """No image of the catalog could be used."""
+
+
+class ImagesSkipped(VisionRecsError):
+    """A strict run met images that could not be used."""
+
+
+class OutputFormatError(VisionRecsError):
+    """The name of a file does not say how to write it."""
+
+
+class CacheError(VisionRecsError):
+    """A folder for derived files is not safe to use."""
 
 
 class RequestError(VisionRecsError):
@@ -204,10 +233,6 @@ class AddressUnavailable(VisionRecsError):
         super().__init__(message)
         self.host = host
         self.port = port
-
-
-class ImagesSkipped(VisionRecsError):
-    """A strict run met images that could not be used."""
 
 
 _REMEDIES = {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from vector_sources import Vectors, clustered, nearest
 
-from vision_recs.errors import UnknownIndexType, VisionRecsError
+from vision_recs.errors import IndexBuildError, UnknownIndexType
 from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index
 from vision_recs.indexes.config import read_profile
 from vision_recs.indexes.hnsw import usual_components
@@ -224,7 +224,7 @@ def test_few_vectors_are_compared_with_whole(source, tmp_path):
 
 def test_a_factory_string_that_faiss_does_not_know_is_refused(source, tmp_path):
     message = r"FAISS cannot build the index 'IVF16,Nonsense8' \(.*\); use another --index-type"
-    with pytest.raises(VisionRecsError, match=message):
+    with pytest.raises(IndexBuildError, match=message):
         build_or_update(IndexConfig("faiss:IVF16,Nonsense8"), source, tmp_path)
 
 

@@ -9,7 +9,7 @@ from fake_shop import FakeEncoder, content, image, index, shop_of, snapshot, wan
 from safetensors.numpy import load_file
 
 import vision_recs
-from vision_recs.errors import SpaceMismatch, StoreDamaged, VisionRecsError
+from vision_recs.errors import SpaceMismatch, StoreDamaged, StoreError
 from vision_recs.jobs import retune, verify
 from vision_recs.recommend import Query
 from vision_recs.store import Layout, Projection, Store, garbage_collect
@@ -114,7 +114,7 @@ def test_undoing_brings_the_old_answers_back(folder):
 
 def test_there_is_nothing_to_undo_without_one(folder):
     before = snapshot(folder)
-    with pytest.raises(VisionRecsError, match="has no projection; there is nothing to undo"):
+    with pytest.raises(StoreError, match="has no projection; there is nothing to undo"):
         retune(folder, None)
     assert snapshot(folder) == before
 

@@ -8,7 +8,7 @@ import pytest
 from fake_shop import Shop, index, png
 
 from vision_recs.catalog.judgments import Pair
-from vision_recs.errors import VisionRecsError
+from vision_recs.errors import EvaluationError
 from vision_recs.filters import Filter
 from vision_recs.store import Store
 from vision_recs.tune import TuneOptions, tune
@@ -137,7 +137,7 @@ def test_it_learns_from_the_vectors_of_the_encoder_even_if_they_are_projected_by
     ],
 )
 def test_too_little_to_learn_from_is_one_sentence(store, options, sentence):
-    with pytest.raises(VisionRecsError, match=sentence):
+    with pytest.raises(EvaluationError, match=sentence):
         tune(store, options)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import VisionRecsError
+from vision_recs.errors import EvaluationError
 from vision_recs.evaluate.provenance import Provenance
 from vision_recs.evaluate.task import EvaluationTask, ResolvedTask, resolve
 from vision_recs.metrics import (
@@ -81,7 +81,7 @@ def measure_relevance(store: Store, task: EvaluationTask, *, group_by: str | Non
     """Return how relevant the neighbors in *store* are by *task*, also for each value of the attribute *group_by*.
 
     Without *group_by*, the queries are grouped by the labels of the task, if it has any. Raises FilterError, and
-    VisionRecsError where there is no query, no target, or nothing relevant.
+    EvaluationError where there is no query, no target, or nothing relevant.
     """
     return _measure(store, task, resolve(store, task), group_by or task.labels)
 
@@ -91,18 +91,18 @@ def compare_stores(
 ) -> Comparison:
     """Return how much better *candidate* is than *baseline* by *task*, query by query; attributes are of *baseline*.
 
-    Raises as `measure_relevance` does, and VisionRecsError where the two stores have no items in common.
+    Raises as `measure_relevance` does, and EvaluationError where the two stores have no items in common.
     """
     common = frozenset(baseline.items.ids()) & frozenset(candidate.items.ids())
     if not common:
-        raise VisionRecsError(
+        raise EvaluationError(
             f"{baseline.layout.root} and {candidate.layout.root} have no item in common; index the same catalog in both"
         )
     task = replace(task, among=common)
     before = measure_relevance(baseline, task, group_by=group_by)
     after = measure_relevance(candidate, task, group_by=group_by)
     if list(before.result.queries) != list(after.result.queries):
-        raise VisionRecsError(
+        raise EvaluationError(
             f"{baseline.layout.root} and {candidate.layout.root} do not agree on the attributes or images of their "
             "items; index the same catalog in both"
         )
@@ -117,7 +117,7 @@ def _measure(store: Store, task: EvaluationTask, resolved: ResolvedTask, group_b
     queries = load_item_vectors(store, resolved.queries)
     result = evaluate_rankings(queries, targets, resolved.judgments, per_image=task.per_image)
     if not result.queries:
-        raise VisionRecsError(
+        raise EvaluationError(
             f"nothing is relevant to any of the {len(resolved.queries)} queries by {task.judged_by}; "
             "the judgments have to name targets"
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from vision_recs.catalog.judgments import Pair
-from vision_recs.errors import VisionRecsError
+from vision_recs.errors import EvaluationError
 from vision_recs.metrics import Judgments, LabelJudgments, OwnItemJudgments, PairJudgments
 from vision_recs.store import Store, attributes_where
 from vision_recs.types import Attribute
@@ -79,7 +79,7 @@ class ResolvedTask:
 def resolve(store: Store, task: EvaluationTask) -> ResolvedTask:
     """Return the queries, targets and judgments of *task* in *store*.
 
-    Raises FilterError, and VisionRecsError where there is no query, no target, or no item with the label.
+    Raises FilterError, and EvaluationError where there is no query, no target, or no item with the label.
     """
     target_items = _among(task.among, attributes_where(store, task.target_filter))
     query_items = target_items
@@ -94,7 +94,7 @@ def resolve(store: Store, task: EvaluationTask) -> ResolvedTask:
         eligible = _paired(query_items, task.pairs)
     for ids, role in ((eligible, "query"), (targets, "target")):
         if not ids:
-            raise VisionRecsError(f"no item is a {role}; select others with --query-filter and --target-filter")
+            raise EvaluationError(f"no item is a {role}; select others with --query-filter and --target-filter")
     judgments = _judgments(task, attributes, targets)
     return ResolvedTask(_sample(eligible, task.sample), targets, judgments, attributes, len(eligible))
 
@@ -117,7 +117,7 @@ def _labeled(items: Mapping[str, Attributes], name: str) -> list[str]:
     labeled = [item for item, attributes in items.items() if attributes.get(name) is not None]
     if items and not labeled:
         names = sorted({attribute for attributes in items.values() for attribute in attributes})
-        raise VisionRecsError(f"no query has the attribute {name!r}; name one of {', '.join(names) or 'none'}")
+        raise EvaluationError(f"no query has the attribute {name!r}; name one of {', '.join(names) or 'none'}")
     return labeled
 
 
@@ -126,7 +126,7 @@ def _paired(items: Mapping[str, Attributes], pairs: Sequence[Pair]) -> list[str]
     named = {pair.query for pair in pairs}
     found = [item for item in items if item in named]
     if items and not found:
-        raise VisionRecsError(
+        raise EvaluationError(
             f"none of the {len(named)} queries of the pairs, the first of them {pairs[0].query!r}, is among the items; "
             "name the ids of the store"
         )

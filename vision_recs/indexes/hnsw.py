@@ -15,10 +15,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import UnknownIndexType, VisionRecsError
+from vision_recs.errors import IndexBuildError, UnknownIndexType
 from vision_recs.indexes.autotune import TuningInput, autotune
 from vision_recs.indexes.base import FAISS_PREFIX, blocks
 from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile
+from vision_recs.indexes.faiss_files import read_faiss, write_faiss
 from vision_recs.indexes.faiss_search import (
     INDEX,
     POSITIONS,
@@ -32,7 +33,7 @@ from vision_recs.indexes.hnsw_mmap import load_graph, reorder_by_proximity, save
 from vision_recs.indexes.holdout import HoldoutQueries
 from vision_recs.indexes.inverted_lists import is_in_sorted, not_in_sorted, save_deleted
 from vision_recs.indexes.rescoring import ApproximateIndex, ApproximateSearch
-from vision_recs.npy import mmap_array
+from vision_recs.npy import mmap_array, save_npy
 from vision_recs.types import VectorReader, Vectors, VectorSource
 from vision_recs.vectors import principal_axes
 
@@ -59,7 +60,7 @@ class _OneFile:
         added, deleted = not_in_sorted(alive, ordered), not_in_sorted(ordered, alive)
         if len(deleted) > _MOST_DELETED * len(known) or len(alive) > _MOST_GROWTH * record.trained_for:
             return None
-        index = faiss.read_index(str(previous / INDEX))
+        index = read_faiss(previous / INDEX, mapped=False)
         if has_graph(inner_index(index)):
             load_graph(inner_index(index), previous, is_writable=True)
         _add(index, source, added)
@@ -107,7 +108,7 @@ class FaissIndexType(_OneFile):
     def build(self, source: VectorReader, directory: Path, config: IndexConfig) -> IndexStats:
         """Write the index that `config.index_type` describes, tune it and measure it.
 
-        Raises UnknownIndexType without a factory string, VisionRecsError where FAISS cannot build the index.
+        Raises UnknownIndexType without a factory string, IndexBuildError where FAISS cannot build the index.
         """
         factory = config.index_type.removeprefix(FAISS_PREFIX)
         if factory in ("", config.index_type):
@@ -150,7 +151,7 @@ def _build(source: VectorReader, directory: Path, config: IndexConfig, factory: 
         index = _filled(source, positions, factory, config.seed)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise VisionRecsError(
+        raise IndexBuildError(
             f"FAISS cannot build the index {factory!r} ({reason}); use another --index-type"
         ) from error
     if has_graph(inner_index(index)):
@@ -196,8 +197,8 @@ def _write(directory: Path, index: faiss.Index, positions: NDArray[np.int64], de
     if has_graph(inner):
         save_graph(inner, directory)
         index.reset()
-    faiss.write_index(index, str(directory / INDEX))
-    np.save(directory / POSITIONS, positions)
+    write_faiss(index, directory / INDEX)
+    save_npy(directory / POSITIONS, positions)
     save_deleted(directory, deleted)
 
 

@@ -11,7 +11,7 @@ from vision_recs.errors import StoreDamaged, UnknownFormat, UnknownIndexType
 from vision_recs.indexes import autoselect
 from vision_recs.indexes.base import MANIFEST, FileEntry, IndexManifest, find_index_type, read_manifest, wrong_sizes
 from vision_recs.indexes.config import IndexConfig, IndexStats
-from vision_recs.store.atomic_files import sha256_file
+from vision_recs.store.atomic_files import digest_problem, sha256_file
 from vision_recs.types import VectorSource
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def build_or_update(
 
     *previous* is the directory of the index of an earlier generation. Where it was made with an equal *config*, it is
     updated rather than built anew, unless too much has changed or it no longer reaches its recall. The files are not
-    flushed to the disk: publishing them is left to the caller. Raises UnknownIndexType, VisionRecsError where FAISS
+    flushed to the disk: publishing them is left to the caller. Raises UnknownIndexType, IndexBuildError where FAISS
     cannot build the index, and ZeroVector for a vector that is not of unit length.
     """
     if previous is not None:
@@ -104,5 +104,6 @@ def _unknown_files(directory: Path, manifest: IndexManifest) -> Iterator[str]:
 
 def _altered_files(directory: Path, manifest: IndexManifest) -> Iterator[str]:
     for name, entry in manifest.files.items():
-        if sha256_file(directory / name) != entry.sha256:
-            yield f"{directory / name} was altered after it was written"
+        problem = digest_problem(directory / name, entry.sha256)
+        if problem is not None:
+            yield problem

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vision_recs._version import __version__
-from vision_recs.errors import SpaceMismatch, StoreNotFound, VisionRecsError
+from vision_recs.errors import SpaceMismatch, StoreError, StoreNotFound
 from vision_recs.jobs.progress import Report, silent
 from vision_recs.jobs.publish import NO_INDEX, config_of, publish
 from vision_recs.store import Manifest, Projection, Store, Writer, open_writer, space_of
@@ -19,8 +19,8 @@ def retune(
     """Publish a generation of the store in the folder *store* with *projection*, or None for the encoder's vectors.
 
     Nothing is embedded; the index is built anew. *encoder* is the fingerprint of the encoder from whose vectors the
-    projection was learnt. Raises StoreError, SpaceMismatch where the store has by now vectors of another encoder, and
-    VisionRecsError where there is no projection to take away.
+    projection was learnt. Raises StoreError, also where there is no projection to take away, and SpaceMismatch where
+    the store has vectors of another encoder by now.
     """
     with open_writer(store) as writer:
         base = _base(writer)
@@ -31,7 +31,7 @@ def retune(
                 f"{base.manifest.encoder.name} [{current}] by now; run `visrec tune` again"
             )
         if projection is None is base.manifest.projection:
-            raise VisionRecsError(f"{writer.layout.root} has no projection; there is nothing to undo")
+            raise StoreError(f"{writer.layout.root} has no projection; there is nothing to undo")
         entry = None if projection is None else writer.add_projection(projection)
         manifest = replace(
             base.manifest,

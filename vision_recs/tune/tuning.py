@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from vision_recs._version import __version__
 from vision_recs.catalog.judgments import Pair
-from vision_recs.errors import VisionRecsError
+from vision_recs.errors import EvaluationError
 from vision_recs.metrics import (
     MEASURES,
     Difference,
@@ -94,7 +94,7 @@ def tune(store: Store, options: TuneOptions) -> Tuned:
     """Return the projection that *options* teach, of the encoder's vectors in *store*.
 
     A projection that the store has already plays no part. Equal stores and options give equal projections. Raises
-    FilterError, and VisionRecsError where there is too little to learn from.
+    FilterError, and EvaluationError where there is too little to learn from.
     """
     # The matrices are small and the steps many: threads would wait for each other, on a busy machine ten times as long.
     with threadpool_limits(1, user_api="blas"):
@@ -108,7 +108,7 @@ def _tune(store: Store, options: TuneOptions) -> Tuned:
     folds = assign_folds(task.positives, len(task.items.ids))
     trial = cross_fit(trainer, folds)
     if not trial.before.queries:
-        raise VisionRecsError(_nothing_similar(options))
+        raise EvaluationError(_nothing_similar(options))
     learner = trainer.learner(np.ones(len(folds), np.bool_), trial.hyperparameters)
     projection = trainer.axes.projection(learner.fit(trial.steps, every=EVERY).map)
     clusters = np.unique(trial.before.queries, return_inverse=True)[1].astype(np.int64)
@@ -131,7 +131,7 @@ def _task(store: Store, options: TuneOptions) -> TuningTask:
     attributes = attributes_where(store, options.where)
     items = load_item_vectors(store, _chosen(attributes, options), projected=False)
     if len(items.ids) < _FEWEST_ITEMS:
-        raise VisionRecsError(
+        raise EvaluationError(
             f"{len(items.ids)} items are too few to learn from; let {_FEWEST_ITEMS} or more match --where"
         )
     if options.labels is not None:
@@ -167,7 +167,7 @@ def _labeled(
     labels = {item: known[item].get(name) for item in items.ids}
     if all(label is None for label in labels.values()):
         names = sorted({attribute for attributes in known.values() for attribute in attributes})
-        raise VisionRecsError(f"no item has the attribute {name!r}; name one of {', '.join(names) or 'none'}")
+        raise EvaluationError(f"no item has the attribute {name!r}; name one of {', '.join(names) or 'none'}")
     judgments = LabelJudgments(labels, items.ids, include_self=per_image)
     return TuningTask(items, LabelPositives(list(labels.values())), judgments, per_image=per_image)
 
@@ -176,7 +176,7 @@ def _paired(items: ItemVectors, pairs: Sequence[Pair]) -> TuningTask:
     plain = [(pair.query, pair.relevant, pair.grade) for pair in pairs]
     ids = frozenset(items.ids)
     if not any(one in ids and other in ids for one, other, _ in plain):
-        raise VisionRecsError(
+        raise EvaluationError(
             f"none of the {len(pairs)} pairs, the first of them {pairs[0].query!r} and {pairs[0].relevant!r}, joins "
             "two items that match; name the ids of the store"
         )

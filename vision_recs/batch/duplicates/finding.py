@@ -28,7 +28,7 @@ def find_duplicates(
 
     All images are compared with all, exactly; the time grows with the square of their number. Groups are made by
     complete linkage, so that every two items of a group are alike: see `complete_linkage`. An item is in at most one
-    group. Raises StoreError, PolicyError for an attribute that no item has, and VisionRecsError where too many items
+    group. Raises StoreError, PolicyError for an attribute that no item has, and TooManyPairs where too many items
     are alike.
     """
     options = options or DuplicateOptions()

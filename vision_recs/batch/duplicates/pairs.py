@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vision_recs.batch.duplicates.report import Placeholder, Progress
 from vision_recs.batch.item_arrays import ItemArrays, ranges
-from vision_recs.errors import VisionRecsError
+from vision_recs.errors import TooManyPairs
 from vision_recs.knn_join import Pairs, pairs_above
 from vision_recs.store import Store
 
@@ -104,7 +104,7 @@ def alike_items(
 ) -> ItemPairs:
     """Return the pairs of items with a score of at least *threshold*, and those that show the same bytes.
 
-    Two items of one group are a pair by the same bytes only. Raises VisionRecsError for more than 20,000,000 pairs.
+    Two items of one group are a pair by the same bytes only. Raises TooManyPairs for more than 20,000,000 pairs.
     """
     found = [_same_bytes(usage)]
     count = len(found[0].one)
@@ -112,9 +112,7 @@ def alike_items(
         found.append(_alike_images(usage, pairs))
         count += len(found[-1].one)
         if count > _MOST:
-            raise VisionRecsError(
-                f"more than {_MOST:,} pairs of items are alike at a threshold of {threshold}; raise it"
-            )
+            raise TooManyPairs(f"more than {_MOST:,} pairs of items are alike at a threshold of {threshold}; raise it")
         progress(pairs.done, len(usage.positions))
     return _best(ItemPairs(*(np.concatenate(part) for part in zip(*found, strict=True))))
 

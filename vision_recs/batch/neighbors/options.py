@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from vision_recs.errors import VisionRecsError
+from vision_recs.errors import OutputFormatError
 from vision_recs.recommend.query import Policy
 
 if TYPE_CHECKING:  # most neighbors files have no filter
@@ -47,11 +47,13 @@ class NeighborsOptions:
             raise ValueError(f"k is {self.k}; ask for 1 or more neighbors of each item")
 
     def check(self, out: Path) -> None:
-        """Raise VisionRecsError where *out* has a suffix that does not fit these options."""
+        """Raise OutputFormatError where *out* has a suffix that does not fit these options."""
         if out.suffix not in SUFFIXES:
-            raise VisionRecsError(f"{out} ends in none of {', '.join(SUFFIXES)}, which say how to write it; name it so")
+            raise OutputFormatError(
+                f"{out} ends in none of {', '.join(SUFFIXES)}, which say how to write it; name it so"
+            )
         if self.nested and out.suffix != ".jsonl":
-            raise VisionRecsError(f"{out} cannot hold one JSON value an item; name a file that ends in .jsonl")
+            raise OutputFormatError(f"{out} cannot hold one JSON value an item; name a file that ends in .jsonl")
 
     def describe(self) -> dict[str, Any]:
         """Return the options that decide the lists, as values of JSON."""
