@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from random_shops import cells
 
+from vision_recs.filters import Filter
 from vision_recs.store import Store
 
 NAMES = ["a", "Z", "mug-01", 'quo"te', "o'clock", "ümlaut", "日本", "😀", "tab\there", "[1]", "\\n", "%_"]
@@ -55,3 +56,18 @@ def test_rows_and_what_they_show_are_those_of_the_catalog(shown, asked, limit):
         ]
         assert store.items.match_attributes(pairs) == expected
         store.close()
+
+
+def test_positions_may_be_integers_of_numpy(tmp_path):
+    index(shop_of({"a": [0, 1], "b": [1, 2]}), tmp_path, FakeEncoder())
+    store = Store.open(tmp_path)
+    positions = store.positions()
+    for source in (store, store.filtered(Filter.parse("price < 2"))):
+        rows = source.rows(positions, limit=1)
+        assert {int(position): [row.id for row in found] for position, found in rows.items()} == {
+            0: ["a"],
+            1: ["a"],
+            2: ["b"],
+        }
+    some = store.filtered(Filter.parse("price == 1")).rows(positions, limit=2)
+    assert [[row.id for row in some[position]] for position in positions] == [[], ["b"], ["b"]]
