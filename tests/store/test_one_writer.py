@@ -195,7 +195,7 @@ def test_hidden_files_that_a_desktop_leaves_do_not_make_an_index_foreign(tmp_pat
     assert index(shop_of(2), tmp_path).generation == 2
 
 
-@pytest.mark.parametrize("step", ["numpy.save", "os.fsync", "os.replace", "os.rename", "os.mkdir"])
+@pytest.mark.parametrize("step", ["vision_recs.store.shards.save_npy", "os.fsync", "os.replace", "os.rename", "os.mkdir"])
 def test_a_full_disk_is_one_sentence_and_leaves_the_store_as_it_was(tmp_path, monkeypatch, step):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")

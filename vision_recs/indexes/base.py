@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.checksummed_json import dump_checksummed, load_checksummed
-from vision_recs.errors import SpaceMismatch, StoreDamaged, UnknownFormat, UnknownIndexType, ZeroVector
+from vision_recs.errors import SpaceMismatch, StoreDamaged, UnknownFormat, UnknownIndexType, ZeroVector, read_error
 from vision_recs.types import (
     FilteredSource,
     Match,
@@ -181,7 +181,7 @@ def read_manifest(directory: Path) -> IndexManifest:
     try:
         return IndexManifest.from_bytes(path.read_bytes())
     except OSError as error:
-        raise StoreDamaged(f"{path} cannot be read ({error.strerror}); rebuild it with `visrec index`") from error
+        raise read_error(path, error, "rebuild it with `visrec index`") from error
     except (StoreDamaged, UnknownFormat) as error:
         raise type(error)(f"{path}: {error}") from error
 
@@ -230,9 +230,11 @@ def wrong_sizes(directory: Path, manifest: IndexManifest) -> Iterator[str]:
         path = directory / name
         try:
             size = path.stat().st_size
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             yield f"{path} is missing"
             continue
+        except OSError as error:
+            raise read_error(path, error, "rebuild it with `visrec index`") from error
         if size != entry.size:
             yield f"{path} has {size} bytes, not {entry.size}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_recs.checksummed_json import dump_checksummed, load_checksummed
-from vision_recs.errors import StoreDamaged
+from vision_recs.errors import StoreDamaged, read_error
 
 _PROFILE = "profile.json"
 
@@ -125,5 +125,5 @@ def read_profile(directory: Path) -> tuple[BuildRecord, SearchProfile]:
     try:
         value = load_checksummed(path.read_bytes())
     except (OSError, StoreDamaged) as error:
-        raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
+        raise read_error(path, error, "rebuild it with `visrec index`") from error
     return BuildRecord(**value["build"]), SearchProfile.from_dict(value["search"])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
+from vision_recs.indexes.faiss_files import read_faiss
 from vision_recs.indexes.hnsw_mmap import load_graph, view_codes
 from vision_recs.indexes.inverted_lists import read_deleted
 from vision_recs.indexes.rescoring import SCAN, FilterCache
@@ -34,11 +35,7 @@ class FaissCandidates:
 
     def __init__(self, directory: Path) -> None:
         """Map the files in *directory*; raises StoreDamaged."""
-        path = directory / INDEX
-        try:
-            self._whole = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
+        self._whole = read_faiss(directory / INDEX, mapped=True)
         self._rotation, self._index = split_rotation(self._whole)
         self._codes = None
         if has_graph(self._index):

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.base import NOTHING, Scored, blocks, search_by_position, top_k_with_ties
-from vision_recs.npy import mmap_array
+from vision_recs.indexes.faiss_files import read_faiss, write_faiss
+from vision_recs.npy import mmap_array, save_npy
 from vision_recs.types import FilteredSource, Match, SearchRequest, VectorReader, Vectors, VectorSource
 from vision_recs.vectors import exact_cosine
 
@@ -47,8 +48,8 @@ class FlatIndexType:
 
         started = perf_counter()
         positions = source.positions()
-        faiss.write_index(_filled(source, positions), str(directory / _VECTORS))
-        np.save(directory / _POSITIONS, positions.astype(np.int64, copy=False))
+        write_faiss(_filled(source, positions), directory / _VECTORS)
+        save_npy(directory / _POSITIONS, positions.astype(np.int64, copy=False))
         record = BuildRecord("Flat", len(positions), flat_bytes(source.dim), perf_counter() - started)
         measured = autotune.measure(self.open(source, directory), autotune.stats_queries(source, config))
         return autotune.stats_of(measured, config, record)
@@ -61,10 +62,7 @@ class FlatIndexType:
         """Map the files of *directory*; the vectors are not read."""
         path = directory / _VECTORS
         positions = mmap_array(directory / _POSITIONS, np.int64)
-        try:
-            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
+        index = read_faiss(path, mapped=True)
         is_flat = isinstance(index, faiss.IndexFlat) and index.metric_type == faiss.METRIC_INNER_PRODUCT
         if not is_flat or (index.ntotal, index.d) != (len(positions), source.dim):
             raise StoreDamaged(f"the files of {directory} do not fit together; rebuild it with `visrec index`")

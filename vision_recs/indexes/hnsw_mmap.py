@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.npy import mmap_array
+from vision_recs.npy import mmap_array, save_npy
 
 _CODES, _LINKS, _OFFSETS, _LEVELS, _ENTRY = (
     f"graph.{part}.npy" for part in ("codes", "links", "offsets", "levels", "entry")
@@ -51,11 +51,11 @@ def reorder_by_proximity(index: faiss.IndexHNSW) -> NDArray[np.int64]:
 def save_graph(index: faiss.IndexHNSW, directory: Path) -> None:
     """Write the codes and links of *index* into *directory*, and remove them from *index*."""
     storage = faiss.downcast_index(index.storage)
-    np.save(directory / _CODES, _array(storage.codes, np.uint8))
-    np.save(directory / _LINKS, _array(index.hnsw.neighbors, np.int32))
-    np.save(directory / _OFFSETS, faiss.vector_to_array(index.hnsw.offsets).astype(np.int64))
-    np.save(directory / _LEVELS, faiss.vector_to_array(index.hnsw.levels))
-    np.save(directory / _ENTRY, np.array([index.hnsw.entry_point, index.hnsw.max_level]))
+    save_npy(directory / _CODES, _array(storage.codes, np.uint8))
+    save_npy(directory / _LINKS, _array(index.hnsw.neighbors, np.int32))
+    save_npy(directory / _OFFSETS, faiss.vector_to_array(index.hnsw.offsets).astype(np.int64))
+    save_npy(directory / _LEVELS, faiss.vector_to_array(index.hnsw.levels))
+    save_npy(directory / _ENTRY, np.array([index.hnsw.entry_point, index.hnsw.max_level]))
     index.reset()
 
 

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import StoreDamaged
+from vision_recs.errors import read_error
 from vision_recs.indexes.base import Scored, blocks
 from vision_recs.indexes.exact import recall_at
 from vision_recs.indexes.inverted_lists import is_in_sorted
@@ -57,7 +57,7 @@ class HoldoutQueries:
             with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise StoreDamaged(f"{path} cannot be read ({error}); rebuild it with `visrec index`") from error
+            raise read_error(path, error, "rebuild it with `visrec index`") from error
 
     def updated(
         self, source: VectorReader, added: NDArray[np.int64], deleted: NDArray[np.int64]

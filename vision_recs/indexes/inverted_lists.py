@@ -19,7 +19,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.npy import mmap_array
+from vision_recs.npy import mmap_array, save_npy
 
 _DELETED = "deleted.npy"
 _PARTS = ("codes", "positions", "offsets")
@@ -50,7 +50,7 @@ class Segment(NamedTuple):
     def save(self, directory: Path, name: str) -> None:
         """Write the files of the segment *name*."""
         for part in _PARTS:
-            np.save(directory / f"{name}.{part}.npy", np.ascontiguousarray(getattr(self, part)))
+            save_npy(directory / f"{name}.{part}.npy", getattr(self, part))
 
     @classmethod
     def map(cls, directory: Path, name: str) -> Segment:
@@ -81,7 +81,7 @@ def merged(segments: Sequence[Segment], deleted: NDArray[np.int64]) -> Segment:
 
 def save_deleted(directory: Path, deleted: NDArray[np.int64]) -> None:
     """Write which positions of an index are gone."""
-    np.save(directory / _DELETED, np.sort(deleted))
+    save_npy(directory / _DELETED, np.sort(deleted))
 
 
 def read_deleted(directory: Path) -> NDArray[np.int64]:

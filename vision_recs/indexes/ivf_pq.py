@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vision_recs.indexes.autotune import TuningInput, autotune
 from vision_recs.indexes.base import blocks
 from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile
+from vision_recs.indexes.faiss_files import read_faiss, write_faiss
 from vision_recs.indexes.holdout import HoldoutQueries
 from vision_recs.indexes.inverted_lists import (
     Segment,
@@ -95,7 +96,7 @@ class IvfPqIndexType:
         rotation, inverted = _train(source, positions, params, config.seed)
         _encode(source, positions, rotation, inverted).save(directory, "0")
         graph = _with_graph(inverted)
-        faiss.write_index(faiss.IndexPreTransform(rotation, inverted), str(directory / TRAINED))
+        write_faiss(faiss.IndexPreTransform(rotation, inverted), directory / TRAINED)
         del graph
         save_deleted(directory, positions[:0])
         record = BuildRecord(params.factory, len(positions), params.bytes_per_vector, perf_counter() - started)
@@ -135,7 +136,7 @@ def _write_segments(
     added, gone = not_in_sorted(alive, known), not_in_sorted(known, alive)
     deleted = gone
     shutil.copyfile(previous / TRAINED, directory / TRAINED)
-    whole = faiss.read_index(str(previous / TRAINED))
+    whole = read_faiss(previous / TRAINED, mapped=False)
     rotation, inverted = faiss.downcast_VectorTransform(whole.chain.at(0)), faiss.downcast_index(whole.index)
     if len(added):
         segments.append(_encode(source, added, rotation, inverted))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
+from vision_recs.indexes.faiss_files import read_faiss
 from vision_recs.indexes.faiss_search import Rotation
 from vision_recs.indexes.inverted_lists import InvertedLists, Segment, read_deleted
 from vision_recs.indexes.rescoring import FilterCache
@@ -62,7 +63,7 @@ class IvfCandidates:
     def __init__(self, directory: Path) -> None:
         """Map the files in *directory*; raises StoreDamaged."""
         try:
-            self._whole = faiss.read_index(str(directory / TRAINED))
+            self._whole = read_faiss(directory / TRAINED, mapped=False)
             self._rotation = Rotation.of(faiss.downcast_VectorTransform(self._whole.chain.at(0)))
             self._inverted = faiss.downcast_index(self._whole.index)
             segments = [Segment.map(directory, name) for name in segment_names(directory)]

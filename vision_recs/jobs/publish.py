@@ -6,11 +6,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from vision_recs.errors import SpaceMismatch, StoreError
+from vision_recs.errors import SpaceMismatch, StoreError, StoreUnavailable
 from vision_recs.indexes import IndexConfig, build_or_update, open_index
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import Progress, Report
 from vision_recs.store import Manifest, Store, Writer
+from vision_recs.store.atomic_files import disk_errors
 
 NO_INDEX = "exact"
 """What answers from a generation for which no index was built; it has no files."""
@@ -46,7 +47,7 @@ def publish(writer: Writer, manifest: Manifest, config: IndexConfig | None, prog
     if config is None:
         return writer.publish(replace(manifest, index_config=asdict(config_of(writer.base))), None)
     progress(Progress("building the index", 0, manifest.images))
-    with Store(writer.layout, manifest) as source:
+    with disk_errors(writer.layout.root), Store(writer.layout, manifest) as source:
         index_type, stats, folder = _make(writer, source, config, previous=_folder_of(writer.base))
     progress(Progress("building the index", manifest.images, manifest.images))
     manifest = replace(manifest, index_type=index_type, index_config=asdict(config), index_stats=stats)
@@ -61,8 +62,11 @@ def mend(writer: Writer, base: Store) -> None:
     target = writer.layout.index_dir(index_type, base.generation)
     try:
         open_index(index_type, base, target)
+    except StoreUnavailable:
+        raise
     except (StoreError, SpaceMismatch):
-        _, _, folder = _make(writer, base, _config_again(base), previous=None)
+        with disk_errors(writer.layout.root):
+            _, _, folder = _make(writer, base, _config_again(base), previous=None)
         writer.place_index(folder, target)
 
 

@@ -27,9 +27,9 @@ def locked_folder(layout: Layout) -> Iterator[None]:
     A folder that is new is removed at the end, unless a shard or a generation was written. Raises StoreLocked where
     another process holds the lock, StoreError where the folder holds something else or cannot be written.
     """
-    _refuse_foreign(layout)
-    is_new = not layout.root.exists()
     with disk_errors(layout.root):
+        _refuse_foreign(layout)
+        is_new = not layout.root.exists()
         lock = _acquire(layout)
     try:
         with disk_errors(layout.root):
@@ -41,7 +41,8 @@ def locked_folder(layout: Layout) -> Iterator[None]:
         yield
     finally:
         try:  # while the lock is held: once it is free, the folder may be another process's
-            _tidy(layout, is_new=is_new)
+            with disk_errors(layout.root):
+                _tidy(layout, is_new=is_new)
         finally:
             lock.release()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_recs.errors import StoreDamaged, StoreError, read_error
+from vision_recs.errors import StoreDamaged, StoreError, StoreUnavailable, read_error
 from vision_recs.store.atomic_files import (
     atomic_move_file,
     atomic_move_folder,
@@ -86,8 +86,10 @@ class Writer:
             self._next_position = self.base.manifest.next_position
             if self._trusts_base_items:
                 self._use_base(staging, self.base.manifest.shards)
-        for folder in sorted(self.layout.shards.iterdir()):
-            if folder.name in self._shards or folder.name in self._distrusted or not folder.is_dir():
+        with disk_errors(self.layout.root):
+            folders = sorted(folder for folder in self.layout.shards.iterdir() if folder.is_dir())
+        for folder in folders:
+            if folder.name in self._shards or folder.name in self._distrusted:
                 continue
             try:
                 info = read_shard_info(folder)
@@ -134,10 +136,10 @@ class Writer:
                 continue
             folder = self.layout.shard(shard.name)
             rows = staging.vectors_between(shard.first_position, shard.stop_position)
-            vectors = map_vectors(folder, rows=shard.rows, dim=spec.dim)
-            copied = vectors[[position - shard.first_position for position, *_ in rows]]
             embedded = [Embedded(item, image, digest, row) for row, (_, digest, item, image) in enumerate(rows)]
             with disk_errors(self.layout.root):
+                vectors = map_vectors(folder, rows=shard.rows, dim=spec.dim)
+                copied = vectors[[position - shard.first_position for position, *_ in rows]]
                 name = write_shard(self.layout, spec.fingerprint, embedded, copied)
             first = self._first_position(name, len(rows))
             for row, (_, digest, *_) in enumerate(rows):
@@ -245,6 +247,8 @@ class Writer:
         """Write the attribute columns of *base* again where they are gone or cannot be opened."""
         try:
             AttributeColumns(self.layout.attributes(base.generation), items_digest=base.manifest.items_digest).check()
+        except StoreUnavailable:
+            raise
         except (FileNotFoundError, StoreError):
             with disk_errors(self.layout.root):
                 self._place_attributes(base.generation, base.manifest.items_digest)
@@ -282,8 +286,9 @@ def open_writer(path: str | Path) -> Iterator[Writer]:
     """
     layout = Layout(Path(path))
     with locked_folder(layout):
-        restore_current(layout)
-        base = Store.open(layout.root) if layout.current.exists() else None
+        with disk_errors(layout.root):
+            restore_current(layout)
+            base = Store.open(layout.root) if layout.current.exists() else None
         try:
             yield Writer(layout, base)
         except sqlite3.Error as error:  # a catalog reports its own
