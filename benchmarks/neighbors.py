@@ -123,19 +123,19 @@ def _faiss(work: Path) -> dict[str, Any]:
 
 
 def _pairs(work: Path) -> dict[str, Any]:
-    from vision_recs.knn_join import AllPairs
+    from vision_recs.knn_join import KnnJoin
     from vision_recs.store import Store
 
     started = perf_counter()
     store = Store.open(work / "store")
     positions = store.positions()
-    pairs = AllPairs(store, positions, positions)
+    pairs = KnnJoin(store, positions, positions)
     found = list(pairs.nearest(_K))
     seconds = perf_counter() - started
     scores = np.concatenate([each.scores for each in found])
     lowest = np.load(work / "faiss.npy")[:, -1:]
     recall = float((scores >= lowest - _TIE).mean())
-    return {"seconds": seconds, "kept_as": pairs.kept_as, "recall": recall}
+    return {"seconds": seconds, "number_format": pairs.number_format, "recall": recall}
 
 
 def _neighbors(work: Path) -> dict[str, Any]:

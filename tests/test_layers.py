@@ -13,7 +13,7 @@ PUBLIC = "__init__"
 """The file `vision_recs/__init__.py`, which names what is public, from wherever that lives."""
 
 LAYERS = [
-    {"errors", "types", "filters", "metrics", "cache_dir", "checksummed_json", "npy", "vectors"}
+    {"errors", "types", "filters", "metrics", "cache_dir", "checksummed_json", "npy", "ordered_map", "vectors"}
     | {"_version", "_lazy", "_native"},
     {"catalog", "images", "store"},
     {"encoders", "indexes"},

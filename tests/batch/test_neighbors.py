@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from fake_shop import FakeEncoder, index
+from fake_shop import FakeEncoder, index, shop_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_shops import shops
 
 import vision_recs
 from vision_recs.batch.neighbors import NeighborsOptions, candidates, checkpoints, diversity, write_neighbors
+from vision_recs.errors import TooManyVectors
 from vision_recs.filters import Filter
 from vision_recs.recommend import Policy, read_policy
 from vision_recs.vectors import exact_cosine, normalize_or_raise
@@ -167,6 +168,34 @@ def test_under_rules_too_each_list_is_the_answer_to_a_query(shop, options, diver
     assert found == expected
 
 
+def test_of_equal_scores_the_first_items_are_chosen_though_several_show_one_image(tmp_path, monkeypatch):
+    shop = shop_of(2)
+    shop.files["again.png"] = shop.files["1.png"] + b"\0"  # other bytes, the same vector
+    for item, name in {"a": "1.png", "m": "again.png", "z": "1.png", "item001": "1.png"}.items():
+        shop.put(item, name, price=1)
+    del shop.items["item001"]
+    index(shop, tmp_path / "store")
+    monkeypatch.setattr("vision_recs.batch.neighbors.plan._MORE", 0)
+    write_neighbors(tmp_path / "store", tmp_path / "t.parquet", NeighborsOptions(k=2, policy=Policy(one_per=None)))
+    assert [neighbor for _, neighbor, _ in read(tmp_path / "t.parquet")["item000"]] == ["a", "m"]
+
+
+def test_with_rules_the_only_eligible_one_of_very_many_items_that_show_one_image_is_found(tmp_path):
+    shop, store = shop_of(400), tmp_path / "store"
+    index(shop, store, shard_size=400)
+    first, second = (match.id for match in vision_recs.open(store).similar("item000", k=2))
+    for number in range(500):
+        shop.put(f"{first}-{number:03}", *shop.items[first].images, price=1 if number == 499 else -1)
+        shop.put(f"{second}-{number:03}", *shop.items[second].images, price=1)
+    shop.put(first, *shop.items[first].images, price=-1)
+    index(shop, store, shard_size=400)
+    (tmp_path / "rules.toml").write_text('[[exclude]]\nwhere = "price < 0"\n')
+    policy = replace(read_policy(tmp_path / "rules.toml"), one_per=None)
+    options = NeighborsOptions(k=1, policy=policy, query_filter=Filter.parse("price == 0"))
+    write_neighbors(store, tmp_path / "t.parquet", options)
+    assert [neighbor for _, neighbor, _ in read(tmp_path / "t.parquet")["item000"]] == [f"{first}-499"]
+
+
 def marginal_order(store, pool, diversity, chosen):
     """Whether each of *chosen* has the highest marginal relevance of the pool when its turn comes."""
     positions = store.positions_of({match.digest for match in pool})
@@ -216,3 +245,11 @@ def test_the_delta_makes_the_old_lists_the_new_ones_even_if_stopped_between(befo
     changed = {item: [row for row in found if row[0] is not None] for item, found in changes.items()}
     assert {item: found for item, found in (old | changed).items() if found} == new
     assert all(old.get(item) != found for item, found in changed.items())
+
+
+def test_more_images_than_can_be_numbered_are_one_sentence(monkeypatch, tmp_path):
+    index(shop_of(6), tmp_path / "store", FakeEncoder())
+    monkeypatch.setattr("vision_recs.knn_join.keys.MOST_CANDIDATES", 5)
+    for method in ("exact", "index"):
+        with pytest.raises(TooManyVectors, match="6 images are more than the 5 that one run can compare"):
+            write_neighbors(tmp_path / "store", tmp_path / "n.csv", NeighborsOptions(k=2, method=method))

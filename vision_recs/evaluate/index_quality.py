@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index, open_published
+from vision_recs.indexes.base import FAISS_PREFIX
 from vision_recs.indexes.exact import recall_at, scores_of
 from vision_recs.store import Store
 from vision_recs.types import Match, SearchRequest, VectorIndex, Vectors
@@ -73,7 +74,9 @@ def measure_index_quality(
     sample = _Sample(vectors, digests, scores_of(_without_queries(exact, digests)))
     own, stats = store.manifest.index_type, store.manifest.index_stats or {}
     found = [_measure((own, stats.get("index_factory", own)), open_published(store), None, sample)]
-    for name in dict.fromkeys(name for name in index_types if name not in {own, found[0].index_factory}):
+    for name in dict.fromkeys(
+        name for name in index_types if name not in {own, f"{FAISS_PREFIX}{found[0].index_factory}"}
+    ):
         with tempfile.TemporaryDirectory(prefix="visrec-") as folder:
             started = perf_counter()
             names, index = _build(name, store, Path(folder))

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs import images
-from vision_recs.encoders.store_encoder import Space
+from vision_recs.encoders import StoreEncoder
 from vision_recs.errors import EncoderError, ImageError, StoreDamaged
 from vision_recs.jobs.options import IndexOptions
-from vision_recs.jobs.prefetch import ahead
 from vision_recs.jobs.progress import Progress, Report
 from vision_recs.jobs.stopwatch import Stopwatch
+from vision_recs.ordered_map import ordered_map
 from vision_recs.store import Embedded, Staged, Staging, Writer
 from vision_recs.types import Catalog, Vectors
 from vision_recs.vectors import normalize_rows
@@ -65,12 +65,14 @@ class Embedding:
     Reading and preparing run ahead of encoding, and encoding ahead of writing, each by a bounded number of images.
     """
 
-    def __init__(self, catalog: Catalog, writer: Writer, staging: Staging, space: Space, options: IndexOptions) -> None:
+    def __init__(
+        self, catalog: Catalog, writer: Writer, staging: Staging, encoder: StoreEncoder, options: IndexOptions
+    ) -> None:
         """Read from *catalog*, write shards with *writer*, say in *staging* what became of each image."""
         self._catalog = catalog
         self._writer = writer
         self._staging = staging
-        self._space = space
+        self._encoder = encoder
         self._options = options
         self._planned: list[Embedded] = []
         self._vectors: list[Vectors] = []
@@ -87,17 +89,17 @@ class Embedding:
         window = _WINDOWS_AHEAD * self._batch_size()
         started = perf_counter()
         with ThreadPoolExecutor(options.workers) as pool, ThreadPoolExecutor(1) as encoding:
-            read = ahead(pool, self._read, self._staging.images(), window=window)
+            read = ordered_map(pool, self._read, self._staging.images(), window=window)
             counted = _counted(read, total, report)
-            prepared = ahead(pool, self._prepare, self._unknown(counted), window=window)
+            prepared = ordered_map(pool, self._prepare, self._unknown(counted), window=window)
             batches = _batches(prepared, self._batch_size)
-            for encoded in ahead(encoding, self._encode, batches, window=_BATCHES_AHEAD):
+            for encoded in ordered_map(encoding, self._encode, batches, window=_BATCHES_AHEAD):
                 self._take(encoded)
         self._write()
         self.seconds = perf_counter() - started
 
     def _batch_size(self) -> int:
-        return min(self._options.batch_size or self._space.batch_size, self._options.shard_size)
+        return min(self._options.batch_size or self._encoder.batch_size, self._options.shard_size)
 
     def _read(self, staged: Staged) -> Read:
         with self.stages["reading"]:
@@ -134,22 +136,22 @@ class Embedding:
         assert read.data is not None
         with self.stages["decoding"]:
             try:
-                pixels = images.load(read.data, self._space.spec.preprocess)
+                pixels = images.load(read.data, self._encoder.spec.preprocess)
             except ImageError as error:
                 return Prepared(read.staged, read.digest, None, error)
         return Prepared(read.staged, read.digest, pixels)
 
     def _encode(self, batch: list[Prepared]) -> Encoded:
         pixels = [image.pixels for image in batch if image.pixels is not None]
-        dim = self._space.spec.dim
+        dim = self._encoder.spec.dim
         if not pixels:
             return Encoded(batch, np.empty((0, dim), np.float32), np.empty(0, np.bool_))
-        encoder = self._space.encoder()
+        encoder = self._encoder.image_encoder()
         with self.stages["encoding"]:
             vectors = encoder.encode(np.stack(pixels))
         if vectors.shape != (len(pixels), dim):
             raise EncoderError(
-                f"the encoder {self._space.spec.name} gave {len(pixels)} images vectors of the shape "
+                f"the encoder {self._encoder.spec.name} gave {len(pixels)} images vectors of the shape "
                 f"{vectors.shape}; it must give {(len(pixels), dim)}, as its spec says"
             )
         return Encoded(batch, *normalize_rows(vectors))
@@ -167,7 +169,7 @@ class Embedding:
             return
         with self.stages["writing"]:
             vectors = np.concatenate(self._vectors)
-            self._writer.add_shard(self._staging, self._space.spec.fingerprint, self._planned, vectors)
+            self._writer.add_shard(self._staging, self._encoder.spec.fingerprint, self._planned, vectors)
         self.embedded += len(vectors)
         self._pending.difference_update(image.digest for image in self._planned)
         self._planned, self._vectors = [], []

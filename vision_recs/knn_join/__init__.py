@@ -1,17 +1,17 @@
-"""The nearest of many vectors for each of many vectors: exactly those of exact search, in a fraction of its time.
+"""The k-nearest-neighbor join: the nearest of many vectors for each of many vectors, exactly and fast.
 
-Blocks of fast products (see `products`) are compared with a threshold for each vector that none of its k nearest can
-miss: what k vectors of a sample reach. The block of some vectors with others serves both sides, since the products of
-the others with them are the same. What passes is pruned to what may be among the k best of all that passed, and that is
-computed exactly, as `ranking.cosines` does.
+Blocks of fast matrix products are compared with a threshold for each query vector that none of its k nearest can miss:
+what k vectors of a sample reach. The block of some vectors with others serves both sides, since the products of the
+others with them are the same. The products that pass are pruned to those that may be among the k best of the query, and
+these are scored exactly, as `vectors.exact_cosine` does.
 
-products    fast products with a bound on their error
-candidates  what may be among the nearest, pruned and computed exactly
-sides       the vectors that ask and those that answer
-kinds       vectors that stand for one another
-scan        the products of some rows with all columns
-join        the k nearest of all
-pairs       all pairs that are near enough
+operands     the query vectors and the corpus vectors
+groups       corpus vectors of which only the nearest counts
+matmul       fast matrix products with a bound on their error
+blocks       the products of some rows with all columns
+candidates   what may be among the nearest, pruned and scored exactly; keys packs them into sortable numbers
+join         the k nearest of all
+range_join   all pairs that are near enough
 """
 
 from __future__ import annotations
@@ -24,98 +24,100 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.knn_join.blocks import EXACT, ROUGH
-from vision_recs.knn_join.groups import Kinds
-from vision_recs.knn_join.join import Join, Nearest
-from vision_recs.knn_join.matmul import Products, taken, workers
-from vision_recs.knn_join.operands import Place, Sides, place_in, read
+from vision_recs.knn_join.groups import Groups
+from vision_recs.knn_join.join import BlockedJoin, Nearest
+from vision_recs.knn_join.matmul import Matmul, take, workers
+from vision_recs.knn_join.operands import Operands, Places, places_in, read_vectors
 from vision_recs.knn_join.range_join import Pairs, pairs_above
-from vision_recs.types import Vectors, VectorSource
+from vision_recs.types import VectorReader, Vectors
 
-__all__ = ["ROUGH", "AllPairs", "Kinds", "Nearest", "Pairs", "pairs_above"]
+__all__ = ["ROUGH", "Groups", "KnnJoin", "Nearest", "Pairs", "pairs_above"]
 
 
-class AllPairs:
-    """Some vectors of a source that ask, and some that answer.
+class KnnJoin:
+    """The join of some query vectors of a source with some corpus vectors of the same source.
 
-    In memory are the vectors, in float32 and in a shorter format, once if both sides are the same and twice otherwise.
+    The vectors are in memory, in float32 and in a shorter format: once if both sides are the same, and twice otherwise.
     """
 
     def __init__(
         self,
-        source: VectorSource,
-        asking: NDArray[np.int64],
-        answering: NDArray[np.int64],
+        source: VectorReader,
+        queries: NDArray[np.int64],
+        corpus: NDArray[np.int64],
         *,
-        kinds: Kinds | None = None,
+        groups: Groups | None = None,
         device: str = "auto",
     ) -> None:
-        """Read the vectors of *source* at the positions *asking* and *answering*, each distinct.
+        """Read the vectors of *source* at the positions *queries* and *corpus*, each of which are distinct.
 
-        With *kinds*, only the nearest vector of a kind is an answer: see there. *device* is "cpu", "cuda", "cuda:N", or
-        "auto", which is CUDA where there is one. Raises ZeroVector for a vector that is not of unit length.
+        With *groups*, of each group only the nearest corpus vector is a result: see `Groups`. *device* is "cpu",
+        "cuda", "cuda:N", or "auto", which is CUDA where there is one. Raises ZeroVector for a vector that is not of
+        unit length, and TooManyVectors.
         """
         self._source = source
-        self._positions = asking, answering
-        self._sides = Sides.of(source, asking, answering, kinds)
-        columns = Products.of(self._sides.columns, device=device)
-        same = self._sides.rows is self._sides.columns
-        self._products = columns if same else columns.with_rows(self._sides.rows)
+        self._positions = queries, corpus
+        self._operands = Operands.read(source, queries, corpus, groups)
+        columns = Matmul.of(self._operands.corpus, device=device)
+        is_same = self._operands.queries is self._operands.corpus
+        self._matmul = columns if is_same else columns.with_rows(self._operands.queries)
 
     @property
-    def kept_as(self) -> str:
-        """The format in which products are made: "bfloat16", "float16" or "float32", whichever is the fastest here."""
-        return str(self._products.kept_as.dtype).removeprefix("torch.")
+    def number_format(self) -> str:
+        """The format of the fast products: "bfloat16", "float16" or "float32", whichever is the fastest here."""
+        return str(self._matmul.number_format.dtype).removeprefix("torch.")
 
-    def nearest(self, k: int, *, rough: bool = False, by_kind: bool = True) -> Iterator[Nearest]:
-        """Yield the *k* answering vectors that are nearest to each asking one, all where there are fewer.
+    def nearest(self, k: int, *, rough: bool = False, by_group: bool = True) -> Iterator[Nearest]:
+        """Yield the *k* nearest corpus vectors of each query vector, or all where there are fewer.
 
-        A vector on both sides is found by itself. Results come in the order of the asking vectors, some thousands at a
-        time. Scores are those of `ranking.cosines` to the last bit; or *rough*, made in float32, which takes less time
-        where many are needed to choose from, and where two scores that differ by 1e-6 may come in either order. If not
-        *by_kind*, every vector counts, else *k* has to be less than there are kinds. Raises ValueError for another k.
+        A vector on both sides finds itself. Results come in the order of the query vectors, some thousands at a time.
+        The scores are those of `vectors.exact_cosine` to the last bit. *rough* scores are computed in float32, which
+        takes less time where many results are needed to choose from; two of them that differ by 1e-6 may come in either
+        order. Without *by_group*, every corpus vector counts; with it, *k* has to be less than the number of groups.
+        Raises ValueError for another *k*.
         """
-        sides = self._sides if by_kind else replace(self._sides, kinds=None)
-        yield from self._join(sides, self._products, k, rough=rough)
+        operands = self._operands if by_group else replace(self._operands, groups=None)
+        yield from self._join(operands, self._matmul, k, rough=rough)
 
     def nearest_to(
-        self, positions: NDArray[np.int64], k: int, *, rough: bool = False, by_kind: bool = True
+        self, positions: NDArray[np.int64], k: int, *, rough: bool = False, by_group: bool = True
     ) -> Iterator[Nearest]:
-        """Yield as `nearest` does, but for other asking vectors, which should be few: those at *positions*.
+        """Yield as `nearest` does, but for the query vectors at *positions*, which should be few.
 
-        With kinds, they are some of those that ask.
+        With groups, they have to be among the query vectors of the join.
         """
-        kinds = self._sides.kinds if by_kind else None
-        asker = None if kinds is None else kinds.asker[self._places[0](positions)]
-        sides = self._sides.asked_by(read(self._source, positions), asker)
-        yield from self._join(sides, self._products.with_rows(sides.rows), k, rough=rough)
+        groups = self._operands.groups if by_group else None
+        owner = None if groups is None else groups.query_owner[self._places[0](positions)]
+        operands = self._operands.for_queries(read_vectors(self._source, positions), owner)
+        yield from self._join(operands, self._matmul.with_rows(operands.queries), k, rough=rough)
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the vectors at *positions*, of which each asks or answers."""
-        row, column = (place(positions) for place in self._places)
+        """Return the vectors at *positions*; each is a query vector or a corpus vector."""
+        row, column = (places(positions) for places in self._places)
         if (column >= 0).all():
-            return taken(self._sides.columns, column)
+            return take(self._operands.corpus, column)
         if (row >= 0).all():
-            return taken(self._sides.rows, row)
+            return take(self._operands.queries, row)
         is_row = row >= 0
-        found = np.empty((len(positions), self._sides.rows.shape[1]), dtype=np.float32)
-        found[is_row] = self._sides.rows[row[is_row]]
-        found[~is_row] = self._sides.columns[column[~is_row]]
+        found = np.empty((len(positions), self._operands.queries.shape[1]), dtype=np.float32)
+        found[is_row] = self._operands.queries[row[is_row]]
+        found[~is_row] = self._operands.corpus[column[~is_row]]
         return found
 
     @cached_property
-    def _places(self) -> tuple[Place, Place]:
-        asking, answering = self._positions
-        return place_in(asking), place_in(answering[self._sides.rank])
+    def _places(self) -> tuple[Places, Places]:
+        queries, corpus = self._positions
+        return places_in(queries), places_in(corpus[self._operands.number])
 
-    def _join(self, sides: Sides, products: Products, k: int, *, rough: bool) -> Iterator[Nearest]:
+    def _join(self, operands: Operands, matmul: Matmul, k: int, *, rough: bool) -> Iterator[Nearest]:
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least 1 vector")
-        if sides.kinds is not None and k >= sides.kinds.count:
-            raise ValueError(f"k is {k}, and there are {sides.kinds.count} kinds; ask for less")
-        count = min(k, len(sides.columns))
-        if not count or not len(sides.rows):
-            empty = np.empty((len(sides.rows), 0))
+        if operands.groups is not None and k >= operands.groups.count:
+            raise ValueError(f"k is {k}, and there are {operands.groups.count} groups; ask for less")
+        count = min(k, len(operands.corpus))
+        if not count or not len(operands.queries):
+            empty = np.empty((len(operands.queries), 0))
             yield Nearest(0, empty.astype(np.int64), empty.astype(np.float32))
             return
-        with workers(products.device) as pool:
-            yield from Join(sides, products, count, pool, ROUGH if rough else EXACT).bands()
+        with workers(matmul.device) as pool:
+            yield from BlockedJoin(operands, matmul, count, pool, ROUGH if rough else EXACT).bands()

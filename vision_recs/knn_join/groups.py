@@ -1,4 +1,4 @@
-"""Vectors that stand for one another, as the images of one item or of its variants do: only the nearest counts."""
+"""Groups of corpus vectors, such as the images of one item or of its variants: only the nearest of a group counts."""
 
 from __future__ import annotations
 
@@ -7,60 +7,70 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-# 10 bits for the row, 25 for the kind, 29 for the place, so that plain sorting puts those of a kind together
-_ROW, _KIND = np.uint64(54), np.uint64(29)
-_PLACE_BITS = np.uint64((1 << 29) - 1)
-
-MOST_ROWS = 1 << 10
+_KEY_BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Kinds:
-    """The answering vector a is of the kind of[a], from 0 on, and owner[a] shows it; asker[r] asks with the vector r.
+class Groups:
+    """The groups of corpus vectors, and who owns the vectors of both sides.
 
-    Of the vectors of a kind only the nearest is an answer, and none is that its asker owns. All that an owner has is of
-    one kind, but for an owner of -2, who asks nothing. For an asker of -1 each vector is of a kind of its own.
+    Corpus vector c belongs to the group `group[c]`, counted from 0, and to the owner `owner[c]`. Query vector q belongs
+    to the owner `query_owner[q]`. Of a group, only the corpus vector nearest to q is a result, and a vector of the
+    owner of q never is. All vectors of an owner are of the same group, except for the owner -2, who has no query
+    vectors. Where `query_owner[q]` is -1, each corpus vector is a group of its own for q.
     """
 
-    of: NDArray[np.int64]
+    group: NDArray[np.int64]
     owner: NDArray[np.int64]
-    asker: NDArray[np.int64]
+    query_owner: NDArray[np.int64]
 
     @property
     def count(self) -> int:
-        """How many kinds there are."""
-        return int(self.of.max(initial=-1)) + 1
+        """How many groups there are."""
+        return int(self.group.max(initial=-1)) + 1
 
-    def in_order(self, answering: NDArray[np.int64]) -> Kinds:
-        """Return the kinds of the answering vectors in another order, of which *answering* are the numbers."""
-        return replace(self, of=self.of[answering], owner=self.owner[answering])
+    def reordered(self, numbers: NDArray[np.int64]) -> Groups:
+        """Return the groups of the corpus vectors with these *numbers*, in that order."""
+        return replace(self, group=self.group[numbers], owner=self.owner[numbers])
 
-    def asked_by(self, asker: NDArray[np.int64]) -> Kinds:
-        """Return the kinds for other vectors that ask."""
-        return replace(self, asker=asker)
+    def for_queries(self, query_owner: NDArray[np.int64]) -> Groups:
+        """Return the same groups for other query vectors."""
+        return replace(self, query_owner=query_owner)
 
-    def one_each(self, random: np.random.Generator, most: int) -> NDArray[np.int64]:
-        """Return a vector of each of *most* kinds, at random, ascending."""
-        order = random.permutation(len(self.of))
-        _, firsts = np.unique(self.of[order], return_index=True)
+    def sample_one_each(self, random: np.random.Generator, most: int) -> NDArray[np.int64]:
+        """Return one random corpus vector of each group, at most *most* of them, ascending."""
+        order = random.permutation(len(self.group))
+        _, firsts = np.unique(self.group[order], return_index=True)
         return np.sort(random.permutation(order[firsts])[:most])
 
-    def are_answers(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which of *columns* are no vectors of who asks with the one of *rows* in the same place."""
-        are_answers: NDArray[np.bool_] = self.owner[columns] != self.asker[rows]
-        return are_answers
+    def may_be_results(self, queries: NDArray[np.int64], corpus: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return, for each pair of a query vector and a corpus vector, whether two owners have them."""
+        may_be: NDArray[np.bool_] = self.owner[corpus] != self.query_owner[queries]
+        return may_be
 
-    def together(
-        self, rows: NDArray[np.int64], columns: NDArray[np.int64]
+    def grouped(
+        self, queries: NDArray[np.int64], corpus: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the places of *columns* by row and kind, those of one kind in their order, and which begin a kind.
+        """Return the order (n,) of n pairs by query and group, and which places in that order begin a group.
 
-        The *rows*, one for each column, are less than `MOST_ROWS`.
+        *queries* and *corpus* (n,) are the vectors of the pairs; the pairs of a group keep their order.
         """
-        kinds = np.where(self.asker[rows] < 0, len(self.of) + columns, self.of[columns])
-        packed = (rows.astype(np.uint64) << _ROW) | (kinds.astype(np.uint64) << _KIND)
-        packed |= np.arange(len(rows), dtype=np.uint64)
-        packed.sort()
-        whose = packed >> _KIND
-        begins = np.append(True, whose[1:] != whose[:-1])[: len(packed)]
-        return (packed & _PLACE_BITS).astype(np.int64), begins
+        groups = np.where(self.query_owner[queries] < 0, len(self.group) + corpus, self.group[corpus])
+        order, whose = _sorted_by(queries, groups)
+        return order, np.append(True, whose[1:] != whose[:-1])[: len(order)]
+
+
+def _sorted_by(queries: NDArray[np.int64], groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Return the stable order of *queries* and *groups* (n,), and in that order one number for each query and group.
+
+    Where query, group and place fit into one key, sorting keys is several times as fast.
+    """
+    group_bits = int(groups.max(initial=0)).bit_length()
+    place_bits = len(groups).bit_length()
+    whose = (queries.astype(np.uint64) << np.uint64(group_bits)) | groups.astype(np.uint64)
+    if int(queries.max(initial=0)).bit_length() + group_bits + place_bits > _KEY_BITS:
+        order = np.argsort(whose, kind="stable")
+        return order, whose[order]
+    keys = (whose << np.uint64(place_bits)) | np.arange(len(groups), dtype=np.uint64)
+    keys.sort()
+    return (keys & np.uint64((1 << place_bits) - 1)).astype(np.int64), keys >> np.uint64(place_bits)

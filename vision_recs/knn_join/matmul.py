@@ -1,11 +1,11 @@
-"""Inner products of many vectors with many, fast and to within a known error.
+"""Matrix products of many vectors with many, fast and with a known bound on their error.
 
-The vectors are rounded to the format in which the device multiplies fastest. How far that moves each of them is
-measured, which bounds the error of every product, whatever the data (Cauchy and Schwarz):
+The vectors are quantized: rounded to the number format in which the device multiplies fastest. How far each vector x is
+moved to x' is measured, which bounds the error of every product, whatever the data (Cauchy and Schwarz):
 
     | <x, y> - <x', y'> |  <=  |x - x'| |y| + |x'| |y - y'|
 
-What reaches a threshold less that bound is then few enough to be computed exactly.
+The products that reach a threshold less that bound are few enough to be computed exactly.
 """
 
 from __future__ import annotations
@@ -25,45 +25,48 @@ from torch import Tensor
 
 from vision_recs.types import Vectors
 
-_LONGEST = 1.01  # of a vector of a store: see `ranking.blocks`
-_TRIAL, _TRIALS = 1_024, 10  # the best of so many is seldom that of a moment in which another process ran
-_AT_ONCE = 8_192  # vectors that are rounded at once
-_SPREAD = 16  # groups of columns for each of the k best: with so many, two of these are seldom in one group
+_LONGEST = 1.01  # the length of a vector of a store at most: see `indexes.base.blocks`
+_TRIAL, _TRIALS = 1_024, 10  # vectors and trials: the best of ten is seldom one in which another process ran
+_BLOCK = 8_192  # vectors that are quantized at once
+_SPREAD = 16  # parts of the columns for each of the k best: of so many, two of the best are seldom in the same part
 
 
 Rows: TypeAlias = slice | NDArray[np.int64]
 """Some rows of a matrix."""
 
 
-class Format(NamedTuple):
-    """How numbers are kept; *unit* is the greatest relative error of rounding to it."""
+class NumberFormat(NamedTuple):
+    """A number format; *unit* is the greatest relative error of rounding to it."""
 
     dtype: torch.dtype
     unit: float
 
 
-BFLOAT16 = Format(torch.bfloat16, 2.0**-8)
-FLOAT16 = Format(torch.float16, 2.0**-11)
-FLOAT32 = Format(torch.float32, 2.0**-24)
+BFLOAT16 = NumberFormat(torch.bfloat16, 2.0**-8)
+FLOAT16 = NumberFormat(torch.float16, 2.0**-11)
+FLOAT32 = NumberFormat(torch.float32, 2.0**-24)
 
 
-class Errors(NamedTuple):
-    """By how much a product of each of some rows may be wrong: *fixed*, and the rounding of its sum, *unit* of it."""
+class ErrorBound(NamedTuple):
+    """How far the products of some rows may be from the exact scores.
+
+    `fixed[r]` bounds the error of row r, and *unit* the relative error of rounding the sum.
+    """
 
     fixed: NDArray[np.float64]
     unit: float
 
-    def below(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return, for a value of each row, what the exact score of such a product reaches.
+    def lower(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return, for one of *values* in each row, a number that the exact score of a product of that value reaches.
 
-        Likewise it is what the product reaches whose exact score is such a value.
+        Likewise, a product whose exact score is that value reaches the number.
         """
         sizes = np.abs(values.astype(np.float64)) + self.fixed
         lowered = values - self.fixed - 1.01 * self.unit * sizes
         return np.nextafter(lowered.astype(np.float32), np.float32(-np.inf))
 
 
-class Hits(NamedTuple):
+class ThresholdHits(NamedTuple):
     """Products that reach a threshold: the row and the column of each in its block, and its value."""
 
     rows: NDArray[np.int64]
@@ -71,66 +74,69 @@ class Hits(NamedTuple):
     values: NDArray[np.float32]
 
 
-class Rounded(NamedTuple):
-    """Vectors after rounding, and how far each was *moved* by it."""
+class Quantized(NamedTuple):
+    """Vectors (n, dim) after rounding, and how far each was *moved* by it (n,)."""
 
     vectors: Tensor
     moved: NDArray[np.float64]
 
     @property
-    def most(self) -> float:
-        """How far the one that was moved most is from where it was."""
+    def most_moved(self) -> float:
+        """The greatest distance by which a vector was moved."""
         return float(self.moved.max(initial=0.0))
 
 
 @dataclass(frozen=True, slots=True)
-class Products:
-    """Multiplies *rows* with *columns*, which both are rounded to *kept_as* and lie on *device*."""
+class Matmul:
+    """The matrix of products of *rows* with *columns*, both quantized to *number_format* and on *device*.
+
+    It is computed block by block.
+    """
 
     device: torch.device
-    kept_as: Format
-    rows: Rounded
-    columns: Rounded
+    number_format: NumberFormat
+    rows: Quantized
+    columns: Quantized
 
     @classmethod
-    def of(cls, vectors: Vectors, *, device: str = "auto") -> Products:
+    def of(cls, vectors: Vectors, *, device: str = "auto") -> Matmul:
         """Return the products of *vectors* (n, dim) with themselves.
 
         *device* is "cpu", "cuda", "cuda:N", or "auto", which is CUDA where there is one.
         """
         found = "cuda" if torch.cuda.is_available() else "cpu"
         place = torch.device(found if device == "auto" else device)
-        kept_as = _fastest(vectors, place)
-        rounded = _rounded(vectors, kept_as, place)
-        return cls(place, kept_as, rounded, rounded)
+        number_format = _fastest_format(vectors, place)
+        quantized = _quantize(vectors, number_format, place)
+        return cls(place, number_format, quantized, quantized)
 
-    def with_rows(self, rows: Vectors) -> Products:
+    def with_rows(self, rows: Vectors) -> Matmul:
         """Return the products of *rows* (n, dim) with the same columns."""
-        return replace(self, rows=_rounded(rows, self.kept_as, self.device))
+        return replace(self, rows=_quantize(rows, self.number_format, self.device))
 
     @property
-    def of_columns(self) -> Products:
+    def of_columns(self) -> Matmul:
         """The products of the columns with themselves."""
         return replace(self, rows=self.columns)
 
-    def errors(self, rows: Rows) -> Errors:
-        """Return by how much the products of *rows* with any column may be wrong."""
-        moved = _LONGEST * self.rows.moved[rows] + (_LONGEST + self.rows.most) * self.columns.most
+    def error_bound(self, rows: Rows) -> ErrorBound:
+        """Return how far the products of *rows* with any column may be from the exact scores."""
+        moved = _LONGEST * self.rows.moved[rows] + (_LONGEST + self.rows.most_moved) * self.columns.most_moved
         # The sum is made in float32, in whatever order: its error is below dim * 2^-24 (Higham, Accuracy and Stability
         # of Numerical Algorithms, 3.1), doubled here for hardware that truncates.
         summing = _LONGEST**2 * self.columns.vectors.shape[1] * 2.0**-23
-        return Errors(moved + summing, self.kept_as.unit)
+        return ErrorBound(moved + summing, self.number_format.unit)
 
-    def reached(self, rows: Rows, columns: NDArray[np.int64], k: int) -> NDArray[np.float32]:
+    def kth_best(self, rows: Rows, columns: NDArray[np.int64], k: int) -> NDArray[np.float32]:
         """Return, for each of *rows*, a value that at least *k* of its products with *columns* reach.
 
-        It is at most the k-th best and close to it: the best of each of many groups of columns is looked at.
+        It is at most the k-th best product, and close to it: only the best of each of many parts is looked at.
         """
         chosen = self.columns.vectors[torch.from_numpy(columns).to(self.device)]
         products = torch.mm(self._chosen(rows), chosen.T)
         size = max(1, len(columns) // (_SPREAD * k))
-        grouped = products[:, : len(columns) // size * size].view(len(products), size, -1).amax(dim=1)
-        lowest: NDArray[np.float32] = grouped.float().topk(k, dim=1).values[:, -1].cpu().numpy()
+        parts = products[:, : len(columns) // size * size].view(len(products), size, -1).amax(dim=1)
+        lowest: NDArray[np.float32] = parts.float().topk(k, dim=1).values[:, -1].cpu().numpy()
         return lowest
 
     def hits(
@@ -139,10 +145,10 @@ class Products:
         columns: slice,
         low: NDArray[np.float32],
         column_low: NDArray[np.float32] | None = None,
-    ) -> Hits:
+    ) -> ThresholdHits:
         """Return the products of *rows* with *columns* that reach *low* of their row or *column_low* of their column.
 
-        Where that is below 0, some may be there that do not reach it.
+        Where such a threshold is below 0, products that do not reach it may be among them.
         """
         products = torch.mm(self._chosen(rows), self.columns.vectors[columns].T)
         if self.device.type != "cpu":
@@ -153,7 +159,7 @@ class Products:
             found |= values >= as_values(column_low)
         flat = _true(found.reshape(-1))
         row, column = np.divmod(flat, found.shape[1])
-        return Hits(row, column, products.view(-1)[torch.from_numpy(flat)].float().numpy())
+        return ThresholdHits(row, column, products.view(-1)[torch.from_numpy(flat)].float().numpy())
 
     def _chosen(self, rows: Rows) -> Tensor:
         if isinstance(rows, slice):
@@ -164,7 +170,7 @@ class Products:
 def rough_scores(
     rows: Vectors, row: NDArray[np.int64], columns: Vectors, column: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return the cosine of each of *rows* numbered *row*, ascending, with the one of *columns* in the same place.
+    """Return the cosines (n,) of rows[row[i]] with columns[column[i]]; *row* (n,) ascends.
 
     They are added up in float32, so that their last digits may be wrong.
     """
@@ -175,28 +181,29 @@ def rough_scores(
     gathered = torch.empty(int(np.diff(bounds).max()), columns.shape[1])  # used again and again: it stays in the cache
     for start, stop in pairwise(bounds.tolist()):
         if start < stop:
-            theirs = torch.index_select(every, 0, chosen[start:stop], out=gathered[: stop - start])
-            torch.mv(theirs, some[row[start]], out=scores[start:stop])
+            others = torch.index_select(every, 0, chosen[start:stop], out=gathered[: stop - start])
+            torch.mv(others, some[row[start]], out=scores[start:stop])
     return scores.clamp_(-1.0, 1.0).numpy()
 
 
-def taken(vectors: Vectors, places: NDArray[np.int64]) -> Vectors:
+def take(vectors: Vectors, places: NDArray[np.int64]) -> Vectors:
     """Return the *vectors* at *places*, in less than half of the time that NumPy takes."""
     found: Vectors = torch.from_numpy(vectors).index_select(0, torch.from_numpy(places)).numpy()
     return found
 
 
 def cosines_between(some: Vectors, others: Vectors) -> NDArray[np.float32]:
-    """Return the cosines (n, m, p) of *some* vectors (n, m, dim) with *others* (n, p, dim), n by n, in float32."""
+    """Return the cosines (n, m, p) of *some* (n, m, dim) with *others* (n, p, dim), for each of n apart, in float32."""
     found: NDArray[np.float32] = torch.bmm(torch.from_numpy(some), torch.from_numpy(others).transpose(1, 2)).numpy()
     return found
 
 
 @contextmanager
 def workers(device: torch.device | None = None) -> Iterator[Executor]:
-    """Run products of *device* side by side: on a CPU, where there is none, one for each thread of torch.
+    """Run tasks with products on *device* side by side: on a CPU, one for each thread of torch.
 
-    Its block of products is then in the cache of its core, where comparing it takes no longer than making it.
+    Without a *device*, that is a CPU. The block of products of a task then stays in the cache of its core, where
+    comparing takes no longer than multiplying.
     """
     threads = torch.get_num_threads()
     flags = torch.backends.cuda.matmul
@@ -206,27 +213,27 @@ def workers(device: torch.device | None = None) -> Iterator[Executor]:
         if device is None or device.type == "cpu":
             pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
         else:
-            pool = ThreadPoolExecutor(2)  # one makes products while what came of the other's is taken away
+            pool = ThreadPoolExecutor(2)  # one multiplies while the results of the other are taken away
         with pool:
             yield pool
     finally:
         flags.allow_fp16_reduced_precision_reduction = half_sums
-        torch.set_num_threads(threads)  # what threads that begin later than the workers go by
+        torch.set_num_threads(threads)  # threads that begin later than the workers use this number
 
 
-def _rounded(vectors: Vectors, wanted: Format, device: torch.device) -> Rounded:
-    result = torch.empty(vectors.shape, dtype=wanted.dtype, device=device)
+def _quantize(vectors: Vectors, number_format: NumberFormat, device: torch.device) -> Quantized:
+    result = torch.empty(vectors.shape, dtype=number_format.dtype, device=device)
     moved = np.empty(len(vectors))
-    for start in range(0, len(vectors), _AT_ONCE):
-        here = slice(start, start + _AT_ONCE)
+    for start in range(0, len(vectors), _BLOCK):
+        here = slice(start, start + _BLOCK)
         exact = torch.from_numpy(vectors[here]).to(device)
-        result[here] = exact.to(wanted.dtype)
+        result[here] = exact.to(number_format.dtype)
         moved[here] = (exact - result[here].float()).double().norm(dim=1).cpu().numpy()
-    return Rounded(result, moved)
+    return Quantized(result, moved)
 
 
-def _fastest(vectors: Vectors, device: torch.device) -> Format:
-    """Return the format in which *device* multiplies fastest: on a CPU that depends on its model, so it is tried."""
+def _fastest_format(vectors: Vectors, device: torch.device) -> NumberFormat:
+    """Return the format in which *device* multiplies fastest; on a CPU it depends on the model, and is measured."""
     if device.type != "cpu":
         return FLOAT16
     some = torch.from_numpy(vectors[:_TRIAL])
@@ -243,10 +250,10 @@ def _seconds(vectors: Tensor) -> float:
 
 
 def _comparable(products: Tensor) -> tuple[NDArray[Any], Callable[[NDArray[np.float32]], NDArray[Any]]]:
-    """Return *products* as NumPy can compare them, and what makes thresholds comparable with them.
+    """Return *products* as an array that NumPy can compare, and a function that makes thresholds comparable with it.
 
-    NumPy has no bfloat16, but those from 0 on are ordered as the integers of the same bits are, and any that is below 0
-    is less than those. So a threshold below 0 becomes the least integer, which all reach.
+    NumPy has no bfloat16. But bfloat16 numbers from 0 on are ordered as the integers of the same bits are, and those
+    below 0 are negative integers. So a threshold below 0 becomes the least integer, which all products reach.
     """
     if products.dtype != torch.bfloat16:
         return products.numpy(), lambda low: low
@@ -254,13 +261,13 @@ def _comparable(products: Tensor) -> tuple[NDArray[Any], Callable[[NDArray[np.fl
 
 
 def _bits(low: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Return the upper halves of *low*: those of the next lower bfloat16, the least integer for what is below 0."""
+    """Return the bits of the bfloat16 numbers at or just below *low*; the least integer for numbers below 0."""
     upper = (low.view(np.uint32) >> np.uint32(16)).astype(np.int16)
     return np.where(np.signbit(low), np.int16(np.iinfo(np.int16).min), upper)
 
 
 def _true(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return where *mask* (n,) is true, which is seldom: eight are looked at at a time."""
+    """Return where *mask* (n,) is true; since that is seldom, eight places are looked at at a time."""
     if len(mask) % 8:
         return np.flatnonzero(mask)
     words = np.flatnonzero(mask.view(np.uint64) != 0)
@@ -268,9 +275,11 @@ def _true(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return words[word] * 8 + byte
 
 
-def _hits_of_device(products: Tensor, low: NDArray[np.float32], column_low: NDArray[np.float32] | None) -> Hits:
+def _hits_of_device(
+    products: Tensor, low: NDArray[np.float32], column_low: NDArray[np.float32] | None
+) -> ThresholdHits:
     found = products >= torch.from_numpy(low).to(products.device)[:, None]
     if column_low is not None:
         found |= products >= torch.from_numpy(column_low).to(products.device)
     row, column = found.nonzero(as_tuple=True)
-    return Hits(row.cpu().numpy(), column.cpu().numpy(), products[row, column].float().cpu().numpy())
+    return ThresholdHits(row.cpu().numpy(), column.cpu().numpy(), products[row, column].float().cpu().numpy())

@@ -1,4 +1,4 @@
-"""The vectors that ask and those that answer."""
+"""The operands of a join: the query vectors and the corpus vectors, in memory."""
 
 from __future__ import annotations
 
@@ -11,71 +11,78 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.indexes.base import blocks
-from vision_recs.knn_join.groups import Kinds
-from vision_recs.types import Vectors, VectorSource
+from vision_recs.knn_join.groups import Groups
+from vision_recs.knn_join.keys import require_countable
+from vision_recs.types import VectorReader, Vectors
 
-_AT_ONCE = 16_384  # vectors that are read at once
+_BLOCK = 16_384  # vectors that are read at once
 
-Place: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+Places: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""Returns the place of each of some positions in a list of positions, or -1."""
 
 
 @dataclass(frozen=True)
-class Sides:
-    """The vectors that ask and those that answer; what is on both sides comes first among the *columns*.
+class Operands:
+    """The vectors of both sides, as rows and columns of a matrix of scores: *queries* (n, dim) and *corpus* (m, dim).
 
-    Column c is number rank[c] of those that answer. The first len(row_of) columns are the rows row_of[c], ascending.
-    *kinds* are those of the columns.
+    A vector on both sides comes first in *corpus*: columns 0 to len(row_of) - 1 are the rows `row_of[column]`,
+    ascending. The caller numbers the corpus in another order: column c has the number `number[c]`. *groups* are those
+    of the columns.
     """
 
-    rows: Vectors
-    columns: Vectors
-    rank: NDArray[np.int64]
+    queries: Vectors
+    corpus: Vectors
+    number: NDArray[np.int64]
     row_of: NDArray[np.int64]
-    kinds: Kinds | None
+    groups: Groups | None
 
     @cached_property
-    def column_of_rank(self) -> NDArray[np.int64]:
-        """The column of each number of those that answer."""
-        columns = np.empty_like(self.rank)
-        columns[self.rank] = np.arange(len(self.rank))
+    def column_of(self) -> NDArray[np.int64]:
+        """The column of each corpus number."""
+        columns = np.empty_like(self.number)
+        columns[self.number] = np.arange(len(self.number))
         return columns
 
-    def asked_by(self, rows: Vectors, asker: NDArray[np.int64] | None) -> Sides:
-        """Return other *rows*, by *asker* where there are kinds, that ask the same columns."""
-        kinds = None if self.kinds is None or asker is None else self.kinds.asked_by(asker)
-        return replace(self, rows=rows, row_of=np.empty(0, np.int64), kinds=kinds)
+    def for_queries(self, queries: Vectors, owner: NDArray[np.int64] | None) -> Operands:
+        """Return other *queries*, with their owners where there are groups, and the same corpus."""
+        groups = None if self.groups is None or owner is None else self.groups.for_queries(owner)
+        return replace(self, queries=queries, row_of=np.empty(0, np.int64), groups=groups)
 
     @classmethod
-    def of(
-        cls, source: VectorSource, asking: NDArray[np.int64], answering: NDArray[np.int64], kinds: Kinds | None
-    ) -> Sides:
-        """Read the vectors of *source*; *kinds* are those of *answering*."""
-        found = place_in(answering)(asking)
-        is_shared = found >= 0
-        row_of = np.flatnonzero(is_shared)
-        is_left = np.ones(len(answering), dtype=np.bool_)
+    def read(
+        cls, source: VectorReader, queries: NDArray[np.int64], corpus: NDArray[np.int64], groups: Groups | None
+    ) -> Operands:
+        """Return the vectors of *source* at the positions *queries* and *corpus*; *groups* are those of *corpus*.
+
+        A vector on both sides is read once. Raises TooManyVectors, and ZeroVector for a vector that is not of unit
+        length.
+        """
+        require_countable(len(corpus))
+        found = places_in(corpus)(queries)
+        row_of = np.flatnonzero(found >= 0)
+        is_left = np.ones(len(corpus), dtype=np.bool_)
         is_left[found[row_of]] = False
-        rank = np.concatenate([found[row_of], np.flatnonzero(is_left)])
-        kinds = None if kinds is None else kinds.in_order(rank)
-        rows = read(source, asking)
-        if len(row_of) == len(rank) == len(asking):
-            return cls(rows, rows, rank, row_of, kinds)
-        columns = np.concatenate([rows[row_of], read(source, answering[rank[len(row_of) :]])])
-        return cls(rows, columns, rank, row_of, kinds)
+        number = np.concatenate([found[row_of], np.flatnonzero(is_left)])
+        groups = None if groups is None else groups.reordered(number)
+        rows = read_vectors(source, queries)
+        if len(row_of) == len(number) == len(queries):
+            return cls(rows, rows, number, row_of, groups)
+        columns = np.concatenate([rows[row_of], read_vectors(source, corpus[number[len(row_of) :]])])
+        return cls(rows, columns, number, row_of, groups)
 
 
-def read(source: VectorSource, positions: NDArray[np.int64]) -> Vectors:
-    """Return the vectors of *source* at *positions*; raises ZeroVector for one that is not of unit length."""
+def read_vectors(source: VectorReader, positions: NDArray[np.int64]) -> Vectors:
+    """Return the vectors (n, dim) of *source* at *positions*; raises ZeroVector for one that is not of unit length."""
     vectors = np.empty((len(positions), source.dim), dtype=np.float32)
     start = 0
-    for _, block in blocks(source, _AT_ONCE, positions):
+    for _, block in blocks(source, _BLOCK, positions):
         vectors[start : start + len(block)] = block
         start += len(block)
     return vectors
 
 
-def place_in(positions: NDArray[np.int64]) -> Place:
-    """Return what finds the place in *positions* of each of others, -1 for one that is not there."""
+def places_in(positions: NDArray[np.int64]) -> Places:
+    """Return a function that finds the place in *positions* of each of some positions, -1 for one that is not there."""
     places = np.full(int(positions.max(initial=-1)) + 2, -1, dtype=np.int64)
     places[positions] = np.arange(len(positions))
     return lambda others: places[np.minimum(others, len(places) - 1)]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.batch.duplicates.pairs import ImageUsage
-from vision_recs.knn_join import AllPairs
+from vision_recs.knn_join import KnnJoin
 from vision_recs.store import Store
 
 LOWEST, HIGHEST = 0.9, 0.985
@@ -46,7 +46,7 @@ def background_scores(store: Store, usage: ImageUsage, *, device: str = "auto") 
     owners = arrays.item_of[usage.rows[is_query]]
     queries, places = np.unique(images, return_inverse=True)
     count = _DEPTH * (1 + len(usage.rows) // max(1, len(arrays.ids)))
-    pairs = AllPairs(store, usage.positions[queries], usage.positions, device=device)
+    pairs = KnnJoin(store, usage.positions[queries], usage.positions, device=device)
     nearest = list(pairs.nearest(count))
     columns, scores = (np.concatenate([each[part] for each in nearest])[places] for part in (1, 2))
     group_of = usage.groups[arrays.item_of[usage.rows[usage.starts[columns]]]]

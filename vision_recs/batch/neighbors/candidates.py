@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.batch.item_arrays import ItemArrays, ranges
 from vision_recs.batch.neighbors.retrieve import Hits, Retriever, TargetVectors, max_sim, query_positions
+from vision_recs.knn_join.keys import Keys, best_of_each, pack, require_countable, unpack
 
 _ITEMS = 4_096
 """Items that are worked on at once."""
@@ -25,14 +25,6 @@ _WIDER = 4
 
 _CELLS = 1 << 24
 """Hits in memory at a time for items that need a wider search."""
-
-# A candidate is one integer, so that sorting puts those of an item together, the best of them first: 14 bits for the
-# item, 26 for how far its score is below 1, in steps of 2^-24, and 24 for the row, or for the number of its vector.
-_ITEM, _STEP, _TURNED = np.uint64(50), np.uint64(24), np.uint64(26)
-_LOW_BITS, _STEP_BITS = np.uint64((1 << 24) - 1), np.uint64((1 << 26) - 1)
-_STEPS = 2.0**24
-
-_Keys: TypeAlias = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +63,9 @@ class CandidateGenerator:
         """Yield the candidates of *items*, some items at a time, in their order.
 
         The first search is for the vectors of about *width* groups; it is made wider for items that need more.
+        Raises TooManyVectors.
         """
+        require_countable(len(self.arrays.positions), _ITEMS)
         positions, places, starts = query_positions(self.arrays, items)
         ready = np.maximum.accumulate(np.maximum.reduceat(places, starts[:-1])) if len(items) else places
         needed_by = np.zeros(len(positions), dtype=np.int64)
@@ -95,13 +89,12 @@ class CandidateGenerator:
         """Return the candidates of *items*; the first image_counts[0] query vectors of *hits* are of the first item."""
         who = np.repeat(np.arange(len(items)), image_counts)
         bounds = np.maximum.reduceat(hits.bounds, np.cumsum(image_counts) - image_counts)
-        is_single = len(who) == len(items)
-        keys = _by_best_image(
-            _keys(np.repeat(who, np.diff(hits.starts)), hits.scores, hits.numbers), is_single=is_single
-        )
+        keys = pack(np.repeat(who, np.diff(hits.starts)), hits.scores, hits.numbers)
+        if len(who) > len(items):  # several images of an item may hit the same vector
+            keys = best_of_each(keys)
         if self.retriever.margin:
             keys = self._with_exact_ties(keys, items)
-        asking, _, numbers = _parts(keys)
+        asking, _, numbers = unpack(keys)
         shares = np.zeros(len(items), dtype=np.bool_)
         if self.in_stock is not None:
             shares[asking[~self.targets.is_alone[numbers]]] = True
@@ -118,9 +111,9 @@ class CandidateGenerator:
         ]
         return _merged(items, [_subset(found, ~is_wanting), *wider])
 
-    def _with_exact_ties(self, keys: _Keys, items: NDArray[np.int64]) -> _Keys:
+    def _with_exact_ties(self, keys: Keys, items: NDArray[np.int64]) -> Keys:
         """Return *keys* with exact scores where the rough ones may be in the wrong order or pass min_score wrongly."""
-        who, scores, numbers = _parts(np.sort(keys))
+        who, scores, numbers = unpack(np.sort(keys))
         is_close = (np.diff(who) == 0) & (np.diff(scores) > -self.retriever.margin)
         is_unsure = np.zeros(len(keys), dtype=np.bool_)
         is_unsure[:-1] |= is_close
@@ -131,7 +124,7 @@ class CandidateGenerator:
         scores[unsure] = max_sim(
             self.arrays, self.retriever.vectors, items[who[unsure]], self.targets.positions[numbers[unsure]]
         )
-        return _keys(who, scores, numbers)
+        return pack(who, scores, numbers)
 
     def _is_final(
         self, found: CandidateLists, bounds: NDArray[np.float32], *, in_order: NDArray[np.bool_]
@@ -149,13 +142,13 @@ class CandidateGenerator:
             is_final |= bounds.astype(np.float64) < self.min_score
         return is_final
 
-    def _best_rows(self, items: NDArray[np.int64], keys: _Keys, shares: NDArray[np.bool_]) -> CandidateLists:
+    def _best_rows(self, items: NDArray[np.int64], keys: Keys, shares: NDArray[np.bool_]) -> CandidateLists:
         """Return the best rows for each of *items*, out of those that show the target vectors of *keys*."""
-        who, scores, numbers = _parts(keys)
+        who, scores, numbers = unpack(keys)
         starts, stops = self.targets.starts[numbers], self.targets.starts[numbers + 1]
         times = stops - starts
         rows = self.targets.rows[ranges(starts, stops)]
-        who, scores, rows = _parts(np.sort(_keys(np.repeat(who, times), np.repeat(scores, times), rows)))
+        who, scores, rows = unpack(np.sort(pack(np.repeat(who, times), np.repeat(scores, times), rows)))
         passes = self.groups[self.arrays.item_of[rows]] != self.groups[items[who]]
         if self.min_score is not None:
             passes &= scores.astype(np.float64) >= self.min_score
@@ -248,31 +241,6 @@ def _first_of_each(groups: Sequence[int], positions: Sequence[int]) -> list[bool
             taken_groups.add(group)
             taken_positions.add(position)
     return taken
-
-
-def _by_best_image(keys: _Keys, *, is_single: bool) -> _Keys:
-    """Return, of the *keys* of an item with the same number, the one of the highest score."""
-    if is_single:
-        return keys
-    turned: _Keys = ((keys >> _ITEM) << _ITEM) | ((keys & _LOW_BITS) << _TURNED) | ((keys >> _STEP) & _STEP_BITS)
-    turned.sort()
-    whose = turned >> _TURNED
-    best: _Keys = turned[np.append(True, whose[1:] != whose[:-1])[: len(turned)]]
-    numbers, steps = (best >> _TURNED) & _LOW_BITS, best & _STEP_BITS
-    found: _Keys = ((best >> _ITEM) << _ITEM) | (steps << _STEP) | numbers
-    return found
-
-
-def _keys(who: NDArray[np.int64], scores: NDArray[np.float32], low: NDArray[np.int64]) -> _Keys:
-    steps: _Keys = np.rint((1.0 - scores.astype(np.float64)) * _STEPS).astype(np.uint64)
-    high: _Keys = (who.astype(np.uint64) << _ITEM) | (steps << _STEP)
-    return high | low.astype(np.uint64)
-
-
-def _parts(keys: _Keys) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-    steps = (keys >> _STEP) & _STEP_BITS
-    scores = (1.0 - steps.astype(np.float64) / _STEPS).astype(np.float32)
-    return (keys >> _ITEM).astype(np.int64), scores, (keys & _LOW_BITS).astype(np.int64)
 
 
 def _subset(lists: CandidateLists, chosen: NDArray[np.bool_]) -> CandidateLists:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.batch.item_arrays import ItemArrays
-from vision_recs.knn_join import ROUGH, AllPairs, Kinds
+from vision_recs.knn_join import ROUGH, Groups, KnnJoin
 from vision_recs.types import Match, SearchRequest, VectorIndex, VectorReader, Vectors
 from vision_recs.vectors import exact_cosine
 
@@ -144,14 +144,14 @@ class TargetVectors:
         """The mean number of vectors of a group."""
         return len(self.positions) / self.group_count if self.group_count else 1.0
 
-    def kinds(self, queries: QueryVectors) -> Kinds:
+    def join_groups(self, queries: QueryVectors) -> Groups:
         """Return the groups for the exact join: of each group, only the nearest vector can stand in a list.
 
         A vector that several rows show is a group of its own.
         """
         apart = np.where(self.is_alone, self.group, self.group.max(initial=-1) + 1 + np.arange(len(self.group)))
-        _, of = np.unique(apart, return_inverse=True)
-        return Kinds(of, np.where(self.is_alone, self.item, _NO_OWNER), queries.item)
+        _, group = np.unique(apart, return_inverse=True)
+        return Groups(group, np.where(self.is_alone, self.item, _NO_OWNER), queries.item)
 
 
 class Hits(NamedTuple):
@@ -197,23 +197,23 @@ class ExactRetriever:
     ) -> None:
         """Read the vectors of *source*. A search is fastest where it is for all *queries* at once."""
         self._queries = queries.positions
-        kinds = targets.kinds(queries)
-        self._pairs = AllPairs(source, queries.positions, targets.positions, kinds=kinds, device=device)
-        self._target_count, self._kinds = len(targets.positions), kinds.count
+        groups = targets.join_groups(queries)
+        self._pairs = KnnJoin(source, queries.positions, targets.positions, groups=groups, device=device)
+        self._target_count, self._group_count = len(targets.positions), groups.count
         self._vectors_per_group = targets.vectors_per_group
         self._rough = queries.rough
         self.margin = ROUGH.margin if queries.rough else 0.0
 
     def nearest(self, positions: NDArray[np.int64], k: int) -> Iterator[Hits]:
         """Yield the nearest vector of each of the *k* nearest groups; or the nearest vectors, where groups are few."""
-        by_kind = _MANY_GROUPS * (k + 1) <= self._kinds < self._target_count
-        count = k if by_kind else ceil(k * self._vectors_per_group)
+        by_group = _MANY_GROUPS * (k + 1) <= self._group_count < self._target_count
+        count = k if by_group else ceil(k * self._vectors_per_group)
         is_all = np.array_equal(positions, self._queries)
         find = self._pairs.nearest if is_all else partial(self._pairs.nearest_to, positions)
-        for _, columns, scores in find(count, rough=self._rough, by_kind=by_kind):
-            starts = np.arange(len(columns) + 1) * columns.shape[1]
+        for _, numbers, scores in find(count, rough=self._rough, by_group=by_group):
+            starts = np.arange(len(numbers) + 1) * numbers.shape[1]
             last = np.float32(-np.inf) if count >= self._target_count else scores[:, -1] + np.float32(self.margin)
-            yield Hits(starts, columns.ravel(), scores.ravel(), np.broadcast_to(last, len(columns)).astype(np.float32))
+            yield Hits(starts, numbers.ravel(), scores.ravel(), np.broadcast_to(last, len(numbers)).astype(np.float32))
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
         """Return the vectors at *positions*, which are in memory."""

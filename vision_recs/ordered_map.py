@@ -1,4 +1,4 @@
-"""Work that runs ahead of its consumer by a bounded number of steps."""
+"""Work of a pool in the order of its input, with a bound on the results that wait."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ Thing = TypeVar("Thing")
 Result = TypeVar("Result")
 
 
-def ahead(
+def ordered_map(
     pool: Executor, function: Callable[[Thing], Result], things: Iterable[Thing], *, window: int
 ) -> Iterator[Result]:
     """Yield `function(thing)` for each of *things*, in order, while *pool* works on up to *window* of the next ones.
 
-    *things* is consumed in the calling thread. An exception of *function* is raised where its result was due.
+    *things* is consumed in the calling thread. An exception of *function* is raised where its result was due; whatever
+    has not begun then is cancelled.
     """
     pending: deque[Future[Result]] = deque()
     try:
