@@ -1,6 +1,6 @@
-"""What `Encoder` promises, asked of every kind of adapter, and of broken ones that must be caught.
+"""What `Encoder` promises, tested on every kind of adapter, and on broken encoders that must be caught.
 
-A promise is a function of an encoder, so that it can be asked of anything.
+A promise is a function of an encoder, so that anything can be tested.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+import toy_encoder
 
-from vision_recs.encoders import canonical_name, load_encoder, probe
+from vision_recs.encoders import canonical_name, embed_canary, load_encoder, register_family, registry
 from vision_recs.images import canary_image, prepare
 from vision_recs.types import EncoderSpec, PreprocessConfig
 from vision_recs.vectors import normalize_rows
@@ -89,7 +90,7 @@ def the_spec_survives_the_store(encoder):
     assert canonical_name(spec.name) == spec.name
     assert int(spec.weights, 16) < 2**256
     assert len(spec.weights) == 64
-    assert probe(encoder) == pytest.approx(encoder.encode(pixels_for(encoder))[0], abs=1e-4)
+    assert embed_canary(encoder) == pytest.approx(encoder.encode(pixels_for(encoder))[0], abs=1e-4)
 
 
 PROMISES = [
@@ -134,7 +135,17 @@ ADAPTERS = {
     "timm:test_resnet": (save_timm, "test_resnet"),
     "resnet18": (save_torchvision, "resnet18"),
     "clip:ViT-S-32-alt": (save_open_clip, "ViT-S-32-alt"),
+    "toy:4": None,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy_family():
+    """A family from outside the package: it has to be in the table, and that is all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
+        register_family(toy_encoder.FAMILY)
+        yield
 
 
 @pytest.fixture(scope="module", params=ADAPTERS)
@@ -200,9 +211,9 @@ class Blind(Sound):
         return np.ones((len(pixels), 16))
 
 
-class NeedsAImage(Sound):
+class NeedsAnImage(Sound):
     def encode(self, pixels):
-        return np.stack([super(NeedsAImage, self).encode(each[None])[0] for each in pixels])
+        return np.stack([super(NeedsAnImage, self).encode(each[None])[0] for each in pixels])
 
 
 class WritesOnPixels(Sound):
@@ -239,7 +250,7 @@ BROKEN = [
     (Swapped, vector_i_belongs_to_image_i_whatever_stands_beside_it),
     (NormalizedByBatch, vector_i_belongs_to_image_i_whatever_stands_beside_it),
     (Blind, other_images_have_other_vectors),
-    (NeedsAImage, no_images_give_no_vectors),
+    (NeedsAnImage, no_images_give_no_vectors),
     (WritesOnPixels, the_pixels_are_read_and_left_as_they_were),
     (KeepsItsBuffer, vectors_are_the_callers_own),
     (TakesAnything, pixels_of_another_size_are_refused),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import threading
@@ -10,8 +9,8 @@ import threading
 import numpy as np
 import pytest
 
-from vision_recs.encoders import load_encoder, probe
-from vision_recs.encoders.model_cache import cache_folder
+from vision_recs.cache_dir import cache_dir
+from vision_recs.encoders import embed_canary, load_encoder
 from vision_recs.errors import DeviceUnavailable
 from vision_recs.images import prepare
 
@@ -37,7 +36,7 @@ def test_both_runtimes_are_one_space(reference, fast):
     assert fast.spec == reference.spec
     assert fast.runtime in {"openvino bf16", "openvino f32"}
     assert reference.runtime == "torch f32"
-    assert float(probe(fast) @ probe(reference)) > 0.995
+    assert float(embed_canary(fast) @ embed_canary(reference)) > 0.995
 
 
 def test_float32_gives_the_vectors_of_torch(reference, pixels):
@@ -91,34 +90,30 @@ def test_a_precision_that_the_processor_lacks_is_one_sentence():
 
 def test_a_second_start_needs_no_torch_and_nothing_is_told_to_anybody(fast):
     code = (
-        "import sys; from vision_recs.encoders import load_encoder, probe; "
-        f"encoder = load_encoder({NAME!r}, device='cpu'); probe(encoder); "
+        "import sys; from vision_recs.encoders import embed_canary, load_encoder; "
+        f"encoder = load_encoder({NAME!r}, device='cpu'); embed_canary(encoder); "
         "print(encoder.runtime, 'torch' in sys.modules, 'openvino_telemetry.main' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == f"{fast.runtime} False False\n"
 
 
-def test_a_cache_that_was_thrown_away_or_cut_short_is_made_again(fast, pixels):
-    expected = fast.encode(pixels)
-    (model,) = (cache_folder() / "models").glob(f"{fast.spec.fingerprint}-*")
-    (model / "spec.json").write_text("{")
-    np.testing.assert_array_equal(load_encoder(NAME, runtime="openvino").encode(pixels), expected)
-    assert (model / "spec.json").stat().st_size > 100
-    for file in (*model.glob("*.blob"), model / "model.bin"):
-        file.unlink()
-    np.testing.assert_array_equal(load_encoder(NAME, runtime="openvino").encode(pixels), expected)
-    assert (model / "model.bin").exists()
-    shutil.rmtree(cache_folder())
-    np.testing.assert_array_equal(load_encoder(NAME, runtime="openvino").encode(pixels), expected)
-
-
-def test_a_network_that_openvino_cannot_take_over_runs_on_torch(monkeypatch, pixels, reference):
+def test_a_network_that_openvino_cannot_take_over_runs_on_torch_and_says_so(monkeypatch, caplog, pixels, reference):
     def refuse(*_arguments):
         raise RuntimeError("no such operation")
 
-    monkeypatch.setenv("VISREC_CACHE", str(cache_folder() / "other"))
+    monkeypatch.setenv("VISREC_CACHE", str(cache_dir() / "other"))
     monkeypatch.setattr("vision_recs.encoders.openvino_runtime.convert", refuse)
     encoder = load_encoder(NAME, runtime="openvino")
-    assert encoder.runtime == "torch f32"
+    assert (encoder.runtime, encoder.fallback) == (
+        "torch f32",
+        "OpenVINO cannot run it (RuntimeError: no such operation)",
+    )
     np.testing.assert_array_equal(encoder.encode(pixels), reference.encode(pixels))
+    assert [(record.name, record.levelname) for record in caplog.records] == [
+        ("vision_recs.encoders.loading", "WARNING")
+    ]
+    assert caplog.records[0].getMessage() == (
+        f"{NAME} runs on PyTorch, which may be ten times slower: "
+        "OpenVINO cannot run it (RuntimeError: no such operation)"
+    )

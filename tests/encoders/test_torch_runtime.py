@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from vision_recs.encoders import load_encoder, probe
-from vision_recs.encoders.backbone import ImageTower, spec_of
+from vision_recs.encoders import embed_canary, load_encoder
+from vision_recs.encoders.backbone import ImageBackbone, spec_of
 from vision_recs.encoders.torch_runtime import TorchEncoder, find_device
 from vision_recs.errors import DeviceUnavailable
 from vision_recs.images import canary_image, prepare
@@ -39,8 +39,8 @@ class Odd(nn.Module):
 
 
 def encoder_of(module, config=PREPROCESS):
-    tower = ImageTower(module.eval(), config, pooling="average")
-    return TorchEncoder(spec_of("by-hand", tower), tower, "cpu")
+    backbone = ImageBackbone(module.eval(), config, pooling="average")
+    return TorchEncoder(spec_of("by-hand", backbone), backbone, "cpu")
 
 
 def test_pixels_are_normalized_by_channel_and_vectors_scaled():
@@ -88,8 +88,8 @@ def test_pixels_may_be_read_only_reversed_or_cut_out():
 def test_the_probe_is_the_vector_of_the_built_in_image():
     encoder = encoder_of(PixelsInARow())
     expected = encoder.encode(prepare(canary_image(), PREPROCESS)[None])[0]
-    np.testing.assert_array_equal(probe(encoder), expected)
-    assert probe(encoder).shape == (12,)
+    np.testing.assert_array_equal(embed_canary(encoder), expected)
+    assert embed_canary(encoder).shape == (12,)
 
 
 @pytest.fixture
@@ -152,9 +152,33 @@ root.addHandler(logging.NullHandler())
 torch.save(open_clip.create_model("local-dir:{folder}").state_dict(), "{folder}/own.pt")
 root.handlers[:] = handlers
 from vision_recs.encoders import load_encoder
-encoder = load_encoder("hf-hub:shop/tiny", weights=Path("{folder}/own.pt"))
+encoder = load_encoder("hf-hub:shop/tiny", weights=Path("{folder}/own.pt"), runtime="torch")
 encoder.encode(numpy.zeros((1, 160, 160, 3), numpy.uint8))
 assert root.handlers == handlers and not root.filters, (root.handlers, root.filters)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_two_devices_give_the_vectors_of_one_in_order(images, count):
+    one = load_encoder("efficientnet-lite0", device="cpu", runtime="torch")
+    two = load_encoder("efficientnet-lite0", device="cpu,cpu", runtime="torch")
+    assert two.spec == one.spec
+    assert (two.device, two.runtime) == ("cpu,cpu", "torch f32")
+    assert two.batch_size == 2 * one.batch_size
+    pixels = np.stack([prepare(image, one.spec.preprocess) for image in images])[:count]
+    np.testing.assert_allclose(two.encode(pixels), one.encode(pixels), atol=1e-6)
+
+
+def test_a_device_that_is_not_there_is_named_before_anything_is_loaded():
+    with pytest.raises(DeviceUnavailable, match="cuda:99"):
+        load_encoder("efficientnet-lite0", device="cpu,cuda:99")
+
+
+def test_half_precision_on_torch_stays_close(images):
+    exact = load_encoder("efficientnet-lite0", device="cpu", runtime="torch")
+    half = load_encoder("efficientnet-lite0", device="cpu", runtime="torch", precision="bf16")
+    assert half.runtime == "torch bf16"
+    pixels = np.stack([prepare(image, exact.spec.preprocess) for image in images])
+    assert (half.encode(pixels) * exact.encode(pixels)).sum(axis=1).min() > 0.99

@@ -1,4 +1,16 @@
-"""Encoders: a name to something that turns prepared pixels into vectors.
+"""Encoders: from a name to an object that turns pixels into vectors.
+
+`registry`           the table of encoders: families, names, sizes, licenses; `register_family` adds to it
+`loading`            a name -> an encoder (`load_encoder`): which adapter, which runtime
+`backbone`           what an adapter returns: the image backbone or the text tower of a model
+`open_clip`, `timm`, `torchvision`   the adapters: they build the networks of these libraries
+`weights`            checkpoint files: found, fetched, read without running code
+`torch_runtime`      runs a backbone with PyTorch, also on several devices; the reference
+`openvino_runtime`   runs a converted backbone on the CPU, many times as fast
+`model_cache`        converted models on the disk, compared with their digests
+`text`               texts -> vectors, for encoders with a text tower
+`canary`             the vector of the built-in image, by which runtimes are compared
+`store_encoder`      the encoder that belongs to a store
 
 Importing this package imports neither torch nor Pillow; `load_encoder` imports the one library that the name needs.
 """
@@ -10,38 +22,57 @@ from typing import TYPE_CHECKING
 from vision_recs._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vision_recs.encoders.canary import probe
+    from vision_recs.encoders.canary import check_canary, embed_canary
     from vision_recs.encoders.loading import load_encoder
-    from vision_recs.encoders.registry import DEFAULT_ENCODER, EncoderInfo, canonical_name, list_encoders
-    from vision_recs.encoders.store_encoder import LoadOptions, Space, choose_space
+    from vision_recs.encoders.registry import (
+        DEFAULT_ENCODER,
+        EncoderFamily,
+        EncoderInfo,
+        NamedEncoder,
+        canonical_name,
+        list_encoders,
+        register_family,
+        supports_text,
+    )
+    from vision_recs.encoders.store_encoder import LoadOptions, StoreEncoder, choose_store_encoder
     from vision_recs.encoders.text import TextEncoder, load_text_encoder
 
 _HOMES = {
     "DEFAULT_ENCODER": "registry",
+    "EncoderFamily": "registry",
     "EncoderInfo": "registry",
     "LoadOptions": "store_encoder",
-    "Space": "store_encoder",
+    "NamedEncoder": "registry",
+    "StoreEncoder": "store_encoder",
     "TextEncoder": "text",
     "canonical_name": "registry",
-    "choose_space": "store_encoder",
+    "check_canary": "canary",
+    "choose_store_encoder": "store_encoder",
+    "embed_canary": "canary",
     "list_encoders": "registry",
     "load_encoder": "loading",
     "load_text_encoder": "text",
-    "probe": "canary",
+    "register_family": "registry",
+    "supports_text": "registry",
 }
 
 __all__ = [
     "DEFAULT_ENCODER",
+    "EncoderFamily",
     "EncoderInfo",
     "LoadOptions",
-    "Space",
+    "NamedEncoder",
+    "StoreEncoder",
     "TextEncoder",
     "canonical_name",
-    "choose_space",
+    "check_canary",
+    "choose_store_encoder",
+    "embed_canary",
     "list_encoders",
     "load_encoder",
     "load_text_encoder",
-    "probe",
+    "register_family",
+    "supports_text",
 ]
 
 __getattr__ = lazy_names(__name__, _HOMES)

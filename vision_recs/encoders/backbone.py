@@ -1,4 +1,4 @@
-"""What an adapter yields, whatever will run it: the image tower of a model and the pixels that it wants."""
+"""What the adapter of an encoder family returns, whichever runtime will run it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from vision_recs.types import EncoderSpec, PreprocessConfig
 
 
 @dataclass(frozen=True, slots=True)
-class ImageTower:
+class ImageBackbone:
     """A network in float32, on the CPU, in evaluation mode, that maps images to features.
 
-    *module* takes float32 (n, 3, height, width), normalized with the recipe's mean and std, and returns (n, dim).
+    *module* takes float32 (n, 3, height, width), normalized with the mean and std of *preprocess*, and returns
+    (n, dim). *pooling* is a word for how the features of an image become one row.
     """
 
     module: nn.Module
@@ -27,27 +28,31 @@ class ImageTower:
 
 @dataclass(frozen=True, slots=True)
 class TextTower:
-    """What maps words into the space of an *image* tower, on the CPU in float32.
+    """A network on the CPU, in float32, that maps texts into the space of the *image* backbone.
 
     *features* takes n texts and returns (n, dim).
     """
 
-    image: ImageTower
+    image: ImageBackbone
     features: Callable[[Sequence[str]], Tensor]
 
 
-def spec_of(name: str, tower: ImageTower) -> EncoderSpec:
-    """Return the spec of *tower* under its canonical *name*; runs the network once to learn its dim."""
+def spec_of(name: str, backbone: ImageBackbone) -> EncoderSpec:
+    """Return the spec of *backbone* under its full *name*; runs the network once to learn its dim."""
     return EncoderSpec(
-        name=name, weights=digest(tower.module), dim=_dim(name, tower), preprocess=tower.preprocess, pooling=tower.pooling
+        name=name,
+        weights=digest(backbone.module),
+        dim=_dim(name, backbone),
+        preprocess=backbone.preprocess,
+        pooling=backbone.pooling,
     )
 
 
 def digest(module: nn.Module) -> str:
     """Return the SHA-256 of the tensors of *module* in hexadecimal: name, dtype, shape and bytes, ordered by name.
 
-    The file they were read from leaves no trace, nor do the step counters of batch normalization, which no vector
-    depends on.
+    It does not depend on the file that the tensors were read from, nor on the step counters of batch normalization,
+    which no vector depends on.
     """
     whole = hashlib.sha256()
     for name, tensor in _weights(module):
@@ -65,9 +70,9 @@ def _weights(module: nn.Module) -> Iterable[tuple[str, Tensor]]:
     return ((name, tensor) for name, tensor in sorted(module.state_dict().items()) if not is_step_counter(name))
 
 
-def _dim(name: str, tower: ImageTower) -> int:
+def _dim(name: str, backbone: ImageBackbone) -> int:
     with torch.inference_mode():
-        features = tower.module(torch.zeros(1, 3, *tower.preprocess.size))
+        features = backbone.module(torch.zeros(1, 3, *backbone.preprocess.size))
     if not isinstance(features, Tensor) or features.ndim != 2:  # noqa: PLR2004 - one row an image
         raise EncoderError(f"{name} does not give one vector an image; choose a model that pools its features")
     return features.shape[1]

@@ -9,28 +9,26 @@ import sys
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from vision_recs.encoders import model_cache
-from vision_recs.encoders.precision import Precision
-from vision_recs.encoders.registry import canonical_name
+from vision_recs.encoders.canary import check_canary, embed_canary
+from vision_recs.encoders.registry import canonical_name, family_of
+from vision_recs.errors import DeviceUnavailable
 from vision_recs.types import Encoder
 
 if TYPE_CHECKING:
-    from vision_recs.encoders.backbone import ImageTower
+    from vision_recs.encoders.backbone import ImageBackbone
 
 Runtime: TypeAlias = Literal["auto", "openvino", "torch"]
 
-_ADAPTERS: Final = {
-    "efficientnet-lite0": ("timm", "load_efficientnet_lite0"),
-    "clip": ("open_clip", "load"),
-    "hf-hub": ("open_clip", "load_hub"),
-    "resnet18": ("torchvision", "load"),
-    "resnet34": ("torchvision", "load"),
-    "resnet50": ("torchvision", "load"),
-    "resnet101": ("torchvision", "load"),
-    "timm": ("timm", "load"),
-}
+Precision: TypeAlias = Literal["auto", "bf16", "f16", "f32"]
+"""The number format of the matrix products: bfloat16, IEEE half, single; "auto" is the fastest that the device has.
+
+It changes the speed, and vectors only as much as rounding does.
+"""
+
 _ACCELERATORS: Final = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Files that Linux has where there is a GPU for CUDA: NVIDIA's, that of Windows below, AMD's."""
 
@@ -50,7 +48,8 @@ def load_encoder(
     *weights* is a checkpoint (.safetensors, .pt, .pth) to use in place of the published one, which is taken from its
     library's cache or downloaded. *device* is "auto", "cpu", "cuda", "cuda:N", "mps", or several of these with commas
     between, which share the work. *precision* "auto" is bf16 on a CPU that multiplies it, f16 on CUDA, else f32.
-    *runtime* "auto" is OpenVINO on a CPU, for networks that it can run, else PyTorch; the space is the same.
+    *runtime* "auto" is OpenVINO on a CPU, for networks that it can run, else PyTorch; the space is the same. A warning
+    is logged where PyTorch has to take the place of OpenVINO.
 
     Raises UnknownEncoder, WeightsNotFound, DeviceUnavailable, or another EncoderError for a model that cannot be run.
     """
@@ -62,21 +61,20 @@ def load_encoder(
 
 def _load_on_torch(canonical: str, weights: Path | None, devices: list[str], precision: Precision) -> Encoder:
     from vision_recs.encoders.backbone import spec_of
-    from vision_recs.encoders.parallel import ParallelEncoder
-    from vision_recs.encoders.torch_runtime import TorchEncoder, find_device
+    from vision_recs.encoders.torch_runtime import ParallelEncoder, TorchEncoder, find_device
 
     for device in devices:
         find_device(device)  # a device that is not there is said before seconds of loading
-    tower = load_tower(canonical, weights)
-    spec = spec_of(canonical, tower)
-    towers = [tower, *(deepcopy(tower) for _ in devices[1:])]
-    pairs = zip(towers, devices, strict=True)
+    backbone = load_backbone(canonical, weights)
+    spec = spec_of(canonical, backbone)
+    backbones = [backbone, *(deepcopy(backbone) for _ in devices[1:])]
+    pairs = zip(backbones, devices, strict=True)
     encoders = [TorchEncoder(spec, own, device, precision=precision) for own, device in pairs]
     return encoders[0] if len(encoders) == 1 else ParallelEncoder(encoders)
 
 
 def _is_for_openvino(device: str) -> bool:
-    """Whether *device* means the CPU; finding out must not import torch, which takes a second."""
+    """Return whether *device* means the CPU; finding out must not import torch, which takes a second."""
     if importlib.util.find_spec("openvino") is None:
         return False
     has_accelerator = sys.platform == "darwin" or any(Path(file).exists() for file in _ACCELERATORS)
@@ -86,35 +84,47 @@ def _is_for_openvino(device: str) -> bool:
 def _load_on_openvino(canonical: str, weights: Path | None, precision: Precision) -> Encoder:
     from vision_recs.encoders.openvino_runtime import OpenVinoEncoder
 
-    found = model_cache.find(canonical, weights)
-    if found is not None:
+    cached = model_cache.find_model(canonical, weights)
+    if cached is not None:
         try:
-            return OpenVinoEncoder(*found, precision=precision)
-        except RuntimeError as error:  # OpenVINO's own errors, for a file that was cut short
-            _log.info("the model kept for %s cannot be used and is made again (%s)", canonical, error)
-            model_cache.forget(found[0])
+            return OpenVinoEncoder(cached, precision=precision)
+        except (model_cache.ModelDamaged, RuntimeError) as error:  # the latter are OpenVINO's own
+            _log.warning("the cached model of %s cannot be used and is made again (%s)", canonical, error)
+            model_cache.forget_model(cached.spec)
+    return _convert(canonical, weights, precision)
+
+
+def _convert(canonical: str, weights: Path | None, precision: Precision) -> Encoder:
+    """Return the encoder *canonical* on OpenVINO, or on PyTorch where OpenVINO cannot do the same."""
     from vision_recs.encoders.backbone import spec_of
+    from vision_recs.encoders.openvino_runtime import OpenVinoEncoder, convert
     from vision_recs.encoders.torch_runtime import TorchEncoder
 
-    tower = load_tower(canonical, weights)
-    spec = spec_of(canonical, tower)
+    backbone = load_backbone(canonical, weights)
+    spec = spec_of(canonical, backbone)
+    canary = embed_canary(TorchEncoder(spec, backbone, "cpu", precision="f32"))
     try:
-        model = model_cache.keep(canonical, weights, spec, partial(_convert, tower))
+        model = model_cache.keep_model(canonical, weights, spec, canary, partial(convert, backbone))
+        encoder = OpenVinoEncoder(model, precision=precision)
+        check_canary(encoder, canary, of="PyTorch")
+    except DeviceUnavailable:
+        raise
     except Exception as error:  # noqa: BLE001 - torch and OpenVINO raise anything for what they cannot follow
-        _log.info("%s runs on PyTorch: OpenVINO cannot take it over (%s)", canonical, error, exc_info=True)
-        return TorchEncoder(spec, tower, "cpu", precision=precision)
-    return OpenVinoEncoder(spec, model, precision=precision)
+        model_cache.forget_model(spec)
+        reason = f"OpenVINO cannot run it ({type(error).__name__}: {shorten(str(error), 300)})"
+        _log.warning("%s runs on PyTorch, which may be ten times slower: %s", canonical, reason)
+        _log.debug("why OpenVINO cannot run %s", canonical, exc_info=True)
+        return TorchEncoder(spec, backbone, "cpu", precision=precision, fallback=reason)
+    return encoder
 
 
-def _convert(tower: ImageTower, file: Path) -> None:
-    from vision_recs.encoders.openvino_runtime import convert
+def load_backbone(canonical: str, weights: Path | None) -> ImageBackbone:
+    """Return the image backbone of the encoder *canonical*, on the CPU in float32."""
+    backbone: ImageBackbone = load_adapter(family_of(canonical).adapter)(canonical, weights)
+    return backbone
 
-    convert(tower, file)
 
-
-def load_tower(canonical: str, weights: Path | None) -> ImageTower:
-    """Return the image tower of the encoder *canonical*, on the CPU in float32."""
-    module, function = _ADAPTERS[canonical.partition(":")[0]]
-    adapter = importlib.import_module(f"vision_recs.encoders.{module}")
-    tower: ImageTower = getattr(adapter, function)(canonical, weights)
-    return tower
+def load_adapter(adapter: str) -> Any:  # noqa: ANN401 - a function of an adapter for images or texts
+    """Return the function that *adapter*, "MODULE:FUNCTION", names."""
+    module, _, function = adapter.partition(":")
+    return getattr(importlib.import_module(module), function)

@@ -1,4 +1,4 @@
-"""The towers of OpenCLIP models: `clip:<architecture>/<tag>` and `hf-hub:<owner>/<repository>`."""
+"""The image backbones and text towers of OpenCLIP: `clip:<architecture>/<tag>` and `hf-hub:<owner>/<repository>`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any, Final, NamedTuple
 
 from torch import Tensor, nn
 
-from vision_recs.encoders.backbone import ImageTower, TextTower
-from vision_recs.encoders.checkpoints import Tensors, first_sentence, load_exactly, read_tensors
+from vision_recs.encoders.backbone import ImageBackbone, TextTower
 from vision_recs.encoders.registry import unknown_encoder
-from vision_recs.encoders.weights import from_hub, quiet
+from vision_recs.encoders.weights import Tensors, first_sentence, from_hub, load_exactly, quiet, read_tensors
 from vision_recs.errors import EncoderError, MissingExtra, NoTextTower, WeightsNotFound
 from vision_recs.types import PreprocessConfig, ResizeMode
 
@@ -22,20 +21,20 @@ _RESIZE_MODES: Final[dict[str, ResizeMode]] = {"shortest": "crop", "squash": "st
 """The names of open_clip, and ours."""
 
 
-def load(name: str, file: Path | None) -> ImageTower:
-    """Return `clip:<architecture>/<tag>` with its published weights, or with those of *file*.
+def load(name: str, file: Path | None) -> ImageBackbone:
+    """Return the image backbone of `clip:<architecture>/<tag>` with its published weights, or with those of *file*.
 
-    The tag decides the preprocess in both cases; a name without a tag needs *file*.
+    The tag decides the preprocessing in both cases; a name without a tag needs *file*.
     """
-    return _tower(name, _load(name, file, whole=False).network)
+    return _backbone(name, _load(name, file, whole=False).network)
 
 
-def load_hub(name: str, file: Path | None) -> ImageTower:
-    """Return `hf-hub:<owner>/<repository>` with its weights, or with those of *file*.
+def load_hub(name: str, file: Path | None) -> ImageBackbone:
+    """Return the image backbone of `hf-hub:<owner>/<repository>` with its weights, or with those of *file*.
 
     The model is described by an open_clip_config.json: the one beside *file* where there is one, else the repository's.
     """
-    return _tower(name, _load_hub(name, file, whole=False).network)
+    return _backbone(name, _load_hub(name, file, whole=False).network)
 
 
 def load_text(name: str, file: Path | None) -> TextTower:
@@ -132,20 +131,20 @@ def _create(name: str, model: str, options: Mapping[str, Any]) -> nn.Module:
     return network
 
 
-def _tower(name: str, network: nn.Module) -> ImageTower:
+def _backbone(name: str, network: nn.Module) -> ImageBackbone:
     from open_clip.model import get_model_preprocess_cfg
 
     visual = network.get_submodule("visual").eval()
     vars(visual)["output_tokens"] = False  # a tower of CoCa returns its tokens beside the features
     preprocess = _preprocess_config(name, get_model_preprocess_cfg(network))
-    return ImageTower(visual, preprocess, pooling="projection")
+    return ImageBackbone(visual, preprocess, pooling="projection")
 
 
 def _text_tower(name: str, model: _Model) -> TextTower:
     tokenize = _tokenizer(name, model.tokenizer)
     network = model.network.eval()
     encode: Callable[..., Tensor] = network.encode_text  # type: ignore[assignment] # torch types every name as a Module
-    return TextTower(_tower(name, network), lambda texts: encode(tokenize(list(texts)), normalize=False))
+    return TextTower(_backbone(name, network), lambda texts: encode(tokenize(list(texts)), normalize=False))
 
 
 def _tokenizer(name: str, model: str) -> Callable[[list[str]], Tensor]:

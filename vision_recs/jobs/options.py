@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vision_recs.catalog import CatalogOptions
-from vision_recs.encoders.precision import Precision
+from vision_recs.encoders.loading import Precision
 from vision_recs.jobs.progress import Stopped, go_on
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vision_recs.encoders import LoadOptions, Space, load_encoder, load_text_encoder
+from vision_recs.encoders import LoadOptions, StoreEncoder, load_encoder, load_text_encoder
 from vision_recs.errors import MissingExtra, NoTextTower, SpaceMismatch, WeightsNotFound
 
 TEXTS = ["a red mug", "Straßenlaterne, matt black", "x" * 500 + " a text that is cut off"]
@@ -58,7 +58,7 @@ def test_words_and_images_are_of_one_space(tiny):
     file = folder / "whole.safetensors"
     spec = load_encoder("hf-hub:shop/tiny", weights=file, device="cpu").spec
     assert load_text_encoder("hf-hub:shop/tiny", weights=file).spec == spec
-    encoder = Space(spec, LoadOptions(weights=file)).text_encoder()
+    encoder = StoreEncoder(spec, LoadOptions(weights=file)).text_encoder()
     assert encoder.encode_text(["a mug"]).shape == (1, spec.dim)
 
 
@@ -68,7 +68,7 @@ def test_the_text_tower_of_other_weights_is_refused_each_time(tiny, seeded, tmp_
     other = seeded(lambda: open_clip.create_model(f"local-dir:{folder}", load_weights=False), seed=1)
     (tmp_path / "open_clip_config.json").write_bytes((folder / "open_clip_config.json").read_bytes())
     save_file(other.state_dict(), tmp_path / "other.safetensors")
-    space = Space(spec, LoadOptions(weights=tmp_path / "other.safetensors"))
+    space = StoreEncoder(spec, LoadOptions(weights=tmp_path / "other.safetensors"))
     for _ in "ab":
         with pytest.raises(SpaceMismatch, match="name the right ones with --weights"):
             space.text_encoder()

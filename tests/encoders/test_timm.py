@@ -68,10 +68,10 @@ def test_a_model_with_a_recipe_that_visrec_lacks_is_refused():
 
 
 def test_a_model_that_does_not_pool_is_refused(seeded):
-    from vision_recs.encoders.backbone import ImageTower, spec_of
+    from vision_recs.encoders.backbone import ImageBackbone, spec_of
     from vision_recs.types import PreprocessConfig
 
     network = seeded(lambda: timm.create_model("test_resnet", num_classes=0, global_pool=""))
     config = PreprocessConfig((64, 64), "stretch", 64, "bicubic", (0.5,) * 3, (0.5,) * 3)
     with pytest.raises(EncoderError, match="timm:odd does not give one vector an image"):
-        spec_of("timm:odd", ImageTower(network, config, "none"))
+        spec_of("timm:odd", ImageBackbone(network, config, "none"))

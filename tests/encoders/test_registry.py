@@ -1,11 +1,24 @@
 import subprocess
 import sys
 
+import numpy as np
 import open_clip
 import pytest
+import toy_encoder
 from torchvision.models import get_model_weights
 
-from vision_recs.encoders import DEFAULT_ENCODER, canonical_name, list_encoders
+from vision_recs.encoders import (
+    DEFAULT_ENCODER,
+    EncoderFamily,
+    canonical_name,
+    list_encoders,
+    load_encoder,
+    load_text_encoder,
+    register_family,
+    registry,
+    supports_text,
+)
+from vision_recs.encoders.registry import family_of
 from vision_recs.errors import UnknownEncoder
 
 
@@ -106,5 +119,74 @@ def test_the_table_says_what_the_libraries_say():
         elif encoder.canonical.startswith("clip:"):
             arch, tag = encoder.canonical.removeprefix("clip:").split("/")
             config = open_clip.get_model_config(arch)
-            assert (encoder.dim, encoder.pixels) == (config["embed_dim"], config["vision_cfg"]["image_size"])
+            assert (encoder.dim, encoder.image_size) == (config["embed_dim"], config["vision_cfg"]["image_size"])
             assert encoder.source == f"huggingface.co/{open_clip.get_pretrained_cfg(arch, tag)['hf_hub'].rstrip('/')}"
+
+
+# A family from outside the package
+
+
+@pytest.fixture
+def toy_family(monkeypatch):
+    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
+    register_family(toy_encoder.FAMILY)
+
+
+def test_a_family_is_not_known_before_it_is_registered():
+    with pytest.raises(UnknownEncoder, match="no encoder is named 'toy:4'"):
+        canonical_name("toy:4")
+    assert not supports_text("toy:4")
+
+
+@pytest.mark.usefixtures("toy_family")
+def test_a_registered_family_has_names_and_a_line_like_any_other():
+    assert (canonical_name("toy"), canonical_name("toy:04"), canonical_name("clip")[:5]) == ("toy:4", "toy:4", "clip:")
+    (line,) = (encoder for encoder in list_encoders() if encoder.name == "toy")
+    assert (line.family, line.canonical, line.dim, line.weights_here) == ("toy", "toy:4", 64, True)
+    assert (line.supports_text, supports_text("toy:8")) == (True, True)
+    assert line.source == "Python package toy-encoder"
+
+
+@pytest.mark.usefixtures("toy_family")
+def test_the_text_tower_of_a_registered_family_is_found():
+    encoder = load_encoder("toy", device="cpu")
+    pixels = np.zeros((2, 32, 32, 3), np.uint8)
+    pixels[0, ..., 0] = pixels[1, ..., 2] = 255
+    scores = load_text_encoder("toy").encode_text(["a red mug", "a blue mug"]) @ encoder.encode(pixels).T
+    np.testing.assert_allclose(scores, [[1, -0.99 / 3.01], [-0.99 / 3.01, 1]], atol=1e-5)
+
+
+@pytest.mark.usefixtures("toy_family")
+@pytest.mark.parametrize("name", ["toy", "clip", "resnet50", "torchvision"])
+def test_a_name_that_is_taken_is_refused(name):
+    with pytest.raises(ValueError, match=f"there is an encoder or a family named '{name}' already"):
+        register_family(EncoderFamily(name=name, adapter="elsewhere:load", library="numpy"))
+
+
+def test_a_family_without_open_names_has_those_of_its_table_only():
+    with pytest.raises(UnknownEncoder, match="no encoder is named 'torchvision:resnet50'"):
+        canonical_name("torchvision:resnet50")
+
+
+def test_every_family_says_which_library_its_converted_models_depend_on():
+    from importlib.metadata import version
+
+    libraries = {encoder.name: family_of(encoder.canonical).library for encoder in list_encoders()}
+    assert {name: libraries[name] for name in ("efficientnet-lite0", "siglip2", "marqo-fashion", "resnet18")} == {
+        "efficientnet-lite0": "timm",
+        "siglip2": "open_clip_torch",
+        "marqo-fashion": "open_clip_torch",
+        "resnet18": "torchvision",
+    }
+    assert all(map(version, libraries.values()))
+
+
+def test_what_is_downloaded_is_as_large_as_the_libraries_say():
+    for encoder in list_encoders():
+        if encoder.family == "torchvision":
+            size = get_model_weights(encoder.name).DEFAULT.meta["_file_size"]
+            assert encoder.download_mb == pytest.approx(size, abs=0.6)
+        elif encoder.family == "timm":
+            assert encoder.download_mb == pytest.approx(4 * encoder.parameters, rel=0.01)
+        else:  # an image backbone at least, in float32
+            assert encoder.download_mb > 4 * encoder.parameters or encoder.weights_here

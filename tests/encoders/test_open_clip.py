@@ -51,7 +51,11 @@ def test_the_vectors_of_clip_are_those_of_open_clip(clip, clip_encoder, assert_a
     assert_agrees(clip_encoder, transform, network.encode_image)
     spec = clip_encoder.spec
     assert (spec.name, spec.dim, spec.pooling) == ("clip:ViT-B-32/laion2b_s34b_b79k", 512, "projection")
-    assert (spec.preprocess.resize_mode, spec.preprocess.size, spec.preprocess.interpolation) == ("crop", (224, 224), "bicubic")
+    assert (spec.preprocess.resize_mode, spec.preprocess.size, spec.preprocess.interpolation) == (
+        "crop",
+        (224, 224),
+        "bicubic",
+    )
 
 
 def test_weights_that_the_hub_cache_has_are_those_of_the_tag(clip_encoder, clip_file, in_hub_cache):
@@ -78,7 +82,11 @@ def test_a_repository_is_run_as_its_config_says(resize_mode, preprocess, reposit
     network, transform = repository("shop/tiny", **preprocess)
     encoder = load_encoder("hf-hub:shop/tiny", device="cpu")
     assert_agrees(encoder, transform, network.encode_image)
-    assert (encoder.spec.name, encoder.spec.dim, encoder.spec.preprocess.resize_mode) == ("hf-hub:shop/tiny", 48, resize_mode)
+    assert (encoder.spec.name, encoder.spec.dim, encoder.spec.preprocess.resize_mode) == (
+        "hf-hub:shop/tiny",
+        48,
+        resize_mode,
+    )
 
 
 @pytest.fixture

@@ -1,0 +1,215 @@
+"""Converted models on the disk: whatever happens to a file, no vector is wrong."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from importlib import metadata
+
+import numpy as np
+import pytest
+import toy_encoder
+
+from vision_recs import jobs
+from vision_recs.cache_dir import cache_dir
+from vision_recs.encoders import load_encoder, model_cache, register_family, registry
+from vision_recs.errors import SpaceMismatch
+from vision_recs.images import canary_image, prepare
+from vision_recs.store import Store
+
+
+@pytest.fixture(autouse=True)
+def toy_family(monkeypatch):
+    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
+    register_family(toy_encoder.FAMILY)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache of its own, in which the toy encoder is converted and compiled."""
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path / "cache"))
+    load_encoder("toy", runtime="openvino")
+    (folder,) = (cache_dir() / "models").iterdir()
+    return folder
+
+
+@pytest.fixture
+def conversions(monkeypatch):
+    """How often a model was converted."""
+    from vision_recs.encoders import openvino_runtime
+
+    real, count = openvino_runtime.convert, []
+    monkeypatch.setattr(openvino_runtime, "convert", lambda *given: count.append(1) or real(*given))
+    return count
+
+
+def vectors(runtime="openvino"):
+    encoder = load_encoder("toy", runtime=runtime, precision="f32")
+    assert encoder.runtime == f"{runtime} f32"
+    first = prepare(canary_image(), encoder.spec.preprocess)
+    return encoder.encode(np.stack([first, first[::-1], 255 - first]))
+
+
+def test_a_model_is_converted_once(cache, conversions):
+    np.testing.assert_allclose(vectors(), vectors("torch"), atol=1e-6)
+    vectors()
+    assert conversions == []
+    assert sorted(file.suffix for file in cache.iterdir()).count(".blob") <= 2  # f32 and bf16
+
+
+FILES = ["model.json", "model.xml", "model.bin", "blob"]
+
+
+def half(data):
+    return data[: len(data) // 4] + bytes(len(data) // 2) + data[3 * len(data) // 4 :]
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def bit(data):
+    return data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 0x40]) + data[len(data) // 2 + 1 :]
+
+
+@pytest.mark.parametrize("damage", [half, cut, bit, lambda _: b""])
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_that_was_altered_is_used(cache, caplog, name, damage):
+    expected = vectors()
+    blobs = list(cache.glob("*.blob"))
+    for file in blobs if name == "blob" else [cache / name]:
+        file.write_bytes(damage(file.read_bytes()))
+    if name in {"model.xml", "model.bin"}:  # read only where nothing compiled from them is at hand
+        for blob in blobs:
+            blob.unlink()
+    with caplog.at_level(logging.WARNING, "vision_recs"):
+        np.testing.assert_array_equal(vectors(), expected)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * len(caplog.records)
+    assert "was altered" in caplog.text
+    assert "made again" in caplog.text
+    caplog.clear()
+    np.testing.assert_array_equal(vectors(), expected)
+    assert caplog.text == ""
+
+
+def test_every_byte_of_what_was_compiled_counts(cache):
+    (model,) = [model_cache.find_model("toy:4", None)]
+    (blob, *_) = cache.glob("*.blob")
+    key, data = blob.name.partition("-")[0], blob.read_bytes()
+    random = np.random.default_rng(0)
+    for at in random.integers(0, len(data), 200).tolist():
+        blob.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert model.read_compiled(key) is None
+        assert not blob.exists()
+    blob.write_bytes(data)
+    assert model.read_compiled(key) == data
+
+
+@pytest.mark.parametrize("name", [*FILES, "names"])
+def test_a_file_that_is_gone_is_made_again(cache, name):
+    expected = vectors()
+    pattern = {"blob": "*.blob", "names": "../../names/*.json"}.get(name, name)
+    for file in cache.glob(pattern):
+        file.unlink()
+    if name in {"model.xml", "model.bin"}:
+        for blob in cache.glob("*.blob"):
+            blob.unlink()
+    np.testing.assert_array_equal(vectors(), expected)
+    assert list(cache.glob(pattern))
+
+
+@pytest.mark.usefixtures("cache")
+def test_without_a_cache_it_is_made_again():
+    expected = vectors()
+    shutil.rmtree(cache_dir())
+    np.testing.assert_array_equal(vectors(), expected)
+
+
+@pytest.mark.usefixtures("cache")
+def test_another_version_of_the_library_converts_anew(conversions, monkeypatch):
+    real = metadata.version
+    monkeypatch.setattr(model_cache, "version", lambda name: "9.9" if name == "numpy" else real(name))
+    vectors()
+    assert conversions == [1]
+    monkeypatch.setattr(model_cache, "version", lambda name: "9.9" if name == "torchvision" else real(name))
+    vectors()
+    assert conversions == [1]  # torchvision has no part in it
+
+
+@pytest.mark.usefixtures("cache")
+def test_another_weights_file_at_the_same_place_converts_anew(tmp_path):
+    import torch
+
+    file = tmp_path / "toy.pt"
+    backbone = toy_encoder.MeanColors(4)
+    torch.save(backbone.state_dict(), file)
+    first = load_encoder("toy", weights=file, runtime="openvino").spec
+    with torch.no_grad():
+        backbone.mix.bias += 1
+    torch.save(backbone.state_dict(), file)
+    assert load_encoder("toy", weights=file, runtime="openvino").spec.weights != first.weights
+
+
+def test_a_converted_model_that_computes_something_else_is_not_used(tmp_path, monkeypatch, caplog):
+    from vision_recs.encoders import openvino_runtime
+    from vision_recs.encoders.backbone import ImageBackbone
+
+    def wrong(backbone, file):
+        with_other_weights = toy_encoder.MeanColors(4)
+        with_other_weights.mix.weight.data.mul_(-1)
+        return real(ImageBackbone(with_other_weights, backbone.preprocess, "grid"), file)
+
+    real = openvino_runtime.convert
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(openvino_runtime, "convert", wrong)
+    for _ in "ab":  # nor the second time
+        encoder = load_encoder("toy", runtime="openvino")
+        assert encoder.runtime == "torch f32"
+        assert "does not reproduce the canary of PyTorch (cosine" in encoder.fallback
+        assert "toy:4 runs on PyTorch, which may be ten times slower: OpenVINO cannot run it" in caplog.text
+        caplog.clear()
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_new_store_compares_a_cached_model_with_what_torch_computed(sample_images, tmp_path, monkeypatch):
+    """Its digests are right, and yet it computes something else: another processor, a fault of the library."""
+    monkeypatch.setattr("vision_recs.encoders.loading._is_for_openvino", lambda _device: True)
+    for file in sorted(sample_images.glob("mug-0*-1.jpg"))[:3]:
+        (tmp_path / "shop").mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / "shop")
+    jobs.embed(tmp_path / "shop", tmp_path / "sound", encoder="toy")
+    monkeypatch.setattr("vision_recs.encoders.openvino_runtime.normalize_rows", lambda rows: (rows[:, ::-1], None))
+    with pytest.raises(SpaceMismatch, match=r"toy:4 on this machine does not reproduce the canary of PyTorch"):
+        jobs.embed(tmp_path / "shop", tmp_path / "wrong", encoder="toy")
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_damaged_cache_leaves_the_vectors_of_a_new_store_as_they_are(sample_images, tmp_path, monkeypatch):
+    """The reproduction of the fault: the model half zeroed, vectors with a cosine of .2, and `verify` content."""
+    monkeypatch.setattr("vision_recs.encoders.loading._is_for_openvino", lambda _device: True)
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    for file in sorted(sample_images.glob("mug-0[1-4]-1.jpg")):
+        shutil.copy(file, shop)
+    reports = []
+    for name in ("before", "after"):
+        reports.append(jobs.embed(shop, tmp_path / name))
+        for blob in (cache_dir() / "models").glob("*/*.blob"):
+            blob.write_bytes(half(blob.read_bytes()))
+    assert [report.runtime.split()[0] for report in reports] == ["openvino"] * 2
+    found = [Store.open(tmp_path / name) for name in ("before", "after")]
+    first, second = (store.vectors(store.positions()) for store in found)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_disk_that_is_full_costs_time_only(cache, monkeypatch):
+    expected = vectors()
+    for blob in cache.glob("*.blob"):
+        blob.unlink()
+
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model_cache.tempfile, "TemporaryDirectory", full)
+    np.testing.assert_array_equal(vectors(), expected)
+    assert list(cache.glob("*.blob")) == []
