@@ -9,7 +9,7 @@ import numpy as np
 
 from vision_recs.errors import StoreError
 from vision_recs.store import Store, StoredRow
-from vision_recs.store.atomic_files import disk_errors
+from vision_recs.store.atomic_files import atomic_move_file, disk_errors, make_durable_folder
 
 _ROWS_PER_FILE = 65_536
 
@@ -21,9 +21,8 @@ def export(store: str | Path, directory: str | Path) -> int:
     of float32, of unit length), ordered by item_id. The folder is made, or holds an earlier export, which is replaced;
     raises StoreError where it holds anything else or cannot be written.
     """
-    opened = Store.open(store)
     folder = Path(directory)
-    with disk_errors(folder):
+    with Store.open(store) as opened, disk_errors(folder):
         _clear(folder)
         return _write_all(opened, folder)
 
@@ -43,7 +42,7 @@ def _write_all(opened: Store, folder: Path) -> int:
 
 def _clear(folder: Path) -> None:
     """Make *folder*, or empty it of an earlier export."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_durable_folder(folder)
     earlier = {*folder.glob("part-*.parquet"), *folder.glob("part-*.making")}  # the latter of one that was killed
     other = sorted(path.name for path in folder.iterdir() if path not in earlier)
     if other:
@@ -65,4 +64,4 @@ def _write(path: Path, store: Store, rows: list[StoredRow]) -> None:
     made = path.with_suffix(".making")
     with made.open("wb") as file:
         pq.write_table(pa.table(columns), file)
-    made.replace(path)
+    atomic_move_file(made, path)
