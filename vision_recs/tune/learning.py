@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vision_recs.store import Projection
 from vision_recs.tune.positives import Positives
 from vision_recs.types import Vectors
+from vision_recs.vectors import principal_axes
 
 Matrix: TypeAlias = NDArray[np.float32]
 
@@ -70,14 +71,7 @@ class PrincipalAxes:
     @classmethod
     def of(cls, vectors: Vectors) -> PrincipalAxes:
         """Return the axes that hold nearly all of the variance of *vectors* (n, dim); n is 2 or more."""
-        mean = vectors.mean(axis=0, dtype=np.float64)
-        centered = (vectors - mean).astype(np.float32)
-        if len(centered) < centered.shape[1]:  # the axes of few vectors come from their products with each other
-            found, small = np.linalg.eigh((centered @ centered.T).astype(np.float64))
-            axes = centered.T @ small / np.sqrt(np.maximum(found, np.finfo(np.float64).tiny))
-        else:
-            found, axes = np.linalg.eigh((centered.T @ centered).astype(np.float64))
-        variances, axes = found[::-1] / len(centered), axes[:, ::-1]
+        mean, axes, variances = principal_axes(vectors)
         kept = np.cumsum(np.maximum(variances, 0.0)) / max(float(np.maximum(variances, 0.0).sum()), 1e-300)
         count = min(_MOST_AXES, int(np.searchsorted(kept, _KEPT)) + 1, len(variances))
         return cls(mean.astype(np.float32), axes[:, :count].astype(np.float32), variances[:count].astype(np.float32))
