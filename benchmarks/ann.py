@@ -65,27 +65,27 @@ class Case:
     def prepare(self, seeds: Vectors, others: Sequence[str]) -> None:
         """Grow the vectors and build what there is not; the vectors themselves are in memory only meanwhile."""
         built = all(self.index(name).with_suffix(".json").exists() for name in others)
-        if built and self._questions.exists() and (self.shop / "CURRENT").exists():
+        if built and self._queries.exists() and (self.shop / "CURRENT").exists():
             return
         vectors = np.concatenate(list(grow(seeds, self.rows + _QUERIES, neighbors=_NEIGHBORS, spread=1.0)))
         vectors, queries = vectors[: self.rows], vectors[self.rows :]
-        if not self._questions.exists():
+        if not self._queries.exists():
             scores, truth = faiss.knn(queries, vectors, 100, metric=faiss.METRIC_INNER_PRODUCT)
-            np.savez(self._questions, queries=queries, truth=truth, scores=scores)
+            np.savez(self._queries, queries=queries, truth=truth, scores=scores)
         for name in others:
             OTHERS[name].build_once(vectors, self.index(name))
         if not (self.shop / "CURRENT").exists():
             parts = np.array_split(vectors, max(1, len(vectors) // 20_000))
-            write_shop(self.shop, parts, wish=IndexConfig(target_recall=_RECALL), numbers=range(self.rows))
+            write_shop(self.shop, parts, config=IndexConfig(target_recall=_RECALL), numbers=range(self.rows))
 
-    def questions(self) -> tuple[Vectors, NDArray[np.int64], NDArray[np.float32]]:
+    def queries(self) -> tuple[Vectors, NDArray[np.int64], NDArray[np.float32]]:
         """Return the queries (n, dim), and positions and scores (n, 100) of what exact search answers."""
-        with np.load(self._questions) as kept:
+        with np.load(self._queries) as kept:
             return kept["queries"], kept["truth"], kept["scores"]
 
     @property
-    def _questions(self) -> Path:
-        return self.work / f"questions-{self.rows}-{self.dim}.npz"
+    def _queries(self) -> Path:
+        return self.work / f"queries-{self.rows}-{self.dim}.npz"
 
 
 def main() -> None:
@@ -98,7 +98,7 @@ def main() -> None:
     if arguments.build_only:
         return
     store = Store.open(case.shop)
-    queries, _, scores = case.questions()
+    queries, _, scores = case.queries()
     fresh = np.concatenate(list(grow(seeds, case.rows // 100, neighbors=_NEIGHBORS, spread=1.0, seed=1)))
     result = {
         "rows": case.rows,
@@ -107,7 +107,7 @@ def main() -> None:
         "contest": [_contest(case, store, name, arguments.rounds) for name in arguments.others],
         "filters": measure_filters(store, queries[:100], arguments.rounds),
         "update": measure_update(store, fresh, case.work / "changed"),
-        "index": store.manifest.index,
+        "index": {**(store.manifest.index_stats or {}), "config": store.manifest.index_config},
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         **provenance(*_PACKAGES),
     }
@@ -146,7 +146,7 @@ def _dimensions(seeds: Vectors, scores: NDArray[np.float32]) -> dict[str, float]
 
 def _contest(case: Case, store: Store, name: str, rounds: int) -> dict[str, Any]:
     """Return what visrec's index and the other one of that *name* reach when they answer in turn."""
-    queries, truth, _ = case.questions()
+    queries, truth, _ = case.queries()
     pair = (visrec(store), OTHERS[name].contestant(case.index(name), case.rows, case.dim))
     efforts, recalls = zip(*(_enough(each, queries, truth[:, :_K]) for each in pair), strict=True)
     batch: tuple[list[float], list[float]] = ([], [])

@@ -32,6 +32,7 @@ from nearest.vectors import crops, grow, reduce
 from serving.tables import write_tables
 
 from vision_recs.indexes import IndexConfig
+from vision_recs.types import SearchRequest
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "serve.json"
@@ -82,7 +83,7 @@ def _store(arguments: argparse.Namespace) -> Path:
     if not (folder / "CURRENT").exists():
         seeds = reduce(crops([SAMPLES], each=20), arguments.dim)
         blocks = list(grow(seeds, arguments.rows, neighbors=32, spread=1.0))
-        write_shop(folder, list(blocks), wish=IndexConfig(), numbers=range(arguments.rows))
+        write_shop(folder, list(blocks), config=IndexConfig(), numbers=range(arguments.rows))
     return folder
 
 
@@ -140,10 +141,10 @@ def _batching(store: Path) -> dict[int, float]:
     vectors = shop.items.vectors(np.arange(0, 16_000, 10))
     taken = {}
     for at_once in (1, 4, 16):
-        shop.index.search(vectors[:100], 30)
+        shop.index.search(SearchRequest(vectors[:100], 30))
         began = time.process_time()
         for start in range(0, len(vectors), at_once):
-            shop.index.search(vectors[start : start + at_once], 30)
+            shop.index.search(SearchRequest(vectors[start : start + at_once], 30))
         taken[at_once] = round(1e6 * (time.process_time() - began) / len(vectors), 1)
     return taken
 

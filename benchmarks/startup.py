@@ -83,7 +83,7 @@ def small_of(large: Path, folder: Path) -> Path:
 
     store = Store.open(large)
     vectors = store.vectors(store.positions()[:ROWS])
-    write_shop(folder, [vectors], wish=IndexConfig(index_type=store.manifest.index_type), numbers=range(ROWS))
+    write_shop(folder, [vectors], config=IndexConfig(index_type=store.manifest.index_type), numbers=range(ROWS))
     return folder
 
 

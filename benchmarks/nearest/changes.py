@@ -33,10 +33,10 @@ def measure_update(store: Store, fresh: Vectors, copy: Path) -> dict[str, Any]:
     shutil.copytree(store.layout.root, copy, copy_function=os.link)
     started = perf_counter()
     numbers = range(some, rows + some)
-    changed = write_shop(copy, [known, fresh], wish=config_of(store), numbers=numbers, progress=progress)
+    changed = write_shop(copy, [known, fresh], config=config_of(store), numbers=numbers, progress=progress)
     run = perf_counter() - started
     shutil.rmtree(copy)
-    before, after = store.manifest.index or {}, changed.manifest.index or {}
+    before, after = store.manifest.index_stats or {}, changed.manifest.index_stats or {}
     index = times[-1] - times[0]
     return {
         "came_and_went": some,

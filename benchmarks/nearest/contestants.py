@@ -12,8 +12,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.indexes import open_index
-from vision_recs.indexes.config import Point, Tuning
+from vision_recs.indexes import open_published
+from vision_recs.indexes.config import SearchParams, SearchProfile
 from vision_recs.indexes.rescoring import ApproximateIndex
 from vision_recs.store import Store
 from vision_recs.types import Vectors
@@ -24,7 +24,7 @@ Search = Callable[[Vectors, int, int], NDArray[np.int64]]
 _EFFORTS = (4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512, 768, 1024)
 
 
-_FETCHES = (11, 12, 13, 14, 16, 18, 20, 24, 28, 33, 44, 66)
+_NUM_CANDIDATES = (11, 12, 13, 14, 16, 18, 20, 24, 28, 33, 44, 66)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +67,26 @@ class Other:
 
 def visrec(store: Store) -> Contestant:
     """Return the index of *store*; an effort stands for how far it looks and how many it scores exactly."""
-    folder = store.layout.index_dir(store.manifest.index_type, store.generation)
     started = perf_counter()
-    index = open_index(store.manifest.index_type, store, folder)
+    index = open_published(store)
     opened = perf_counter() - started
     if not isinstance(index, ApproximateIndex):
-        raise TypeError(f"the engine {store.manifest.index_type!r} is exact")
-    figures = store.manifest.index or {}
-    points = [Point(10, effort, fetch) for effort in _EFFORTS for fetch in _FETCHES]
-    points.sort(key=lambda point: index.proposer.work(point.effort, point.fetch))
-    tuned = [index.tuned(Tuning((point,))) for point in points]
+        raise TypeError(f"the index type {store.manifest.index_type!r} is exact")
+    stats, approximate = store.manifest.index_stats or {}, index.approximate
+    params = [SearchParams(10, effort, count) for effort in _EFFORTS for count in _NUM_CANDIDATES]
+    params.sort(key=lambda each: approximate.candidates.cost(each.search_effort, each.num_candidates))
+    searches = [approximate.with_profile(SearchProfile((each,))) for each in params]
 
     def search(queries: Vectors, k: int, effort: int) -> NDArray[np.int64]:
         found = np.full((len(queries), k), -1, np.int64)
-        for number, scored in enumerate(tuned[effort].nearest(queries, k)):
+        for number, scored in enumerate(searches[effort].nearest(queries, k)):
             best = np.argsort(-scored.scores, kind="stable")[:k]
             found[number, : len(best)] = scored.positions[best]
         return found
 
     name = f"visrec {store.manifest.index_type}"
-    efforts = range(len(points))
-    return Contestant(name, search, efforts, figures["build_seconds"], figures["bytes_per_vector"], opened)
+    efforts = range(len(params))
+    return Contestant(name, search, efforts, stats["build_seconds"], stats["bytes_per_vector"], opened)
 
 
 def _build_faiss(factory: str, vectors: Vectors, file: Path) -> None:

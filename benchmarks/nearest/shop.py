@@ -28,7 +28,7 @@ def write_shop(
     folder: Path,
     blocks: Sequence[Vectors],
     *,
-    wish: IndexConfig | None,
+    config: IndexConfig | None,
     numbers: range,
     progress: Report = silent,
 ) -> Store:
@@ -80,7 +80,7 @@ def write_shop(
             canary=canary_text(np.eye(1, dim, dtype=np.float32)[0]),
             index_type="exact",
         )
-        return Store(writer.layout, publish(writer, manifest, wish, progress))
+        return Store(writer.layout, publish(writer, manifest, config, progress))
 
 
 def _item(number: int) -> Item:

@@ -18,7 +18,7 @@ def _tables(result: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"**{result['rows']:,} x {result['dim']}**, {result['when'][:10]}, {result['cores']} cores of "
         f"{result['processor']}; local dimension {grown['real']} (real), {grown['grown']} (grown); "
-        f"visrec's index: {index['recipe']}."
+        f"visrec's index: {index['index_factory']}."
     )
     yield ""
     yield "| at recall@10 >= 0.95 | recall | batch/s | visrec's | single/s | visrec's | build s | bytes | open ms |"
