@@ -15,6 +15,7 @@ from vision_recs.indexes import (
     register_index_type,
     require_index_type,
 )
+from vision_recs.jobs import IndexOptions
 from vision_recs.types import SearchRequest
 
 UNKNOWN = "there is no index type 'annoy'; use auto, flat, hnsw, ivf-pq, or faiss: and a factory string"
@@ -35,6 +36,7 @@ def test_an_unknown_index_type_is_refused_with_the_names_that_exist(random_sourc
     for use in (
         lambda: find_index_type("annoy"),
         lambda: require_index_type("annoy"),
+        lambda: IndexOptions(index_type="annoy"),  # before anything is embedded
         lambda: open_index("annoy", random_source(1, 2), tmp_path),
         lambda: build_or_update(IndexConfig("annoy"), random_source(1, 2), tmp_path),
     ):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vision_recs.catalog import CatalogOptions
 from vision_recs.encoders.loading import Precision
+from vision_recs.indexes import require_index_type
 from vision_recs.jobs.progress import Stopped, go_on
 
 
@@ -40,7 +41,9 @@ class IndexOptions:
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     def __post_init__(self) -> None:
-        """Refuse sizes below 1, and a target recall that is not a share, with a ValueError."""
+        """Refuse sizes below 1 and a target recall that is not a share (ValueError); raises UnknownIndexType."""
+        if self.index_type not in (None, "auto", "exact"):
+            require_index_type(self.index_type)
         if self.target_recall is not None and not 0 < self.target_recall <= 1:
             raise ValueError(f"target_recall is {self.target_recall}; it must be above 0 and at most 1")
         for name in ("shard_size", "batch_size", "workers", "limit", "max_memory"):
