@@ -10,13 +10,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_shop import FakeEncoder, image, index, shop_of
-from filelock import FileLock
 
 import vision_recs
 from vision_recs.batch.neighbors import NeighborsOptions, candidates, checkpoints, formats, write_neighbors
-from vision_recs.errors import FilterError, OutputFormatError, SpaceMismatch, StoreError, StoreLocked, StoreNotFound
+from vision_recs.errors import (
+    FilterError,
+    OutputFormatError,
+    PolicyError,
+    SpaceMismatch,
+    StoreError,
+    StoreLocked,
+    StoreNotFound,
+)
 from vision_recs.filters import Filter
 from vision_recs.recommend import Policy
+from vision_recs.store.atomic_files import FileLock
 
 
 @pytest.fixture
@@ -67,7 +75,7 @@ def test_parquet_holds_a_row_for_each_match_and_how_it_was_made(store, tmp_path)
         "generation": 1,
         "created": manifest.created,
         "encoder": "fake",
-        "fingerprint": manifest.space,
+        "space": manifest.space,
         "k": 4,
         "where": None,
         "query_filter": None,
@@ -140,7 +148,7 @@ def test_a_file_that_cannot_hold_the_lists_is_refused(store, tmp_path, name, opt
 def test_mistakes_are_found_before_anything_is_written(store, tmp_path):
     with pytest.raises(FilterError, match="no item has the attribute 'prise'"):
         write_neighbors(store, tmp_path / "t.csv", NeighborsOptions(where=Filter.parse("prise < 3")))
-    with pytest.raises(OutputFormatError, match="no item has the attribute 'color'"):
+    with pytest.raises(PolicyError, match="no item has the attribute 'color'"):
         write_neighbors(store, tmp_path / "t.csv", NeighborsOptions(policy=Policy(one_per="color")))
     with pytest.raises(StoreNotFound):
         write_neighbors(tmp_path / "none", tmp_path / "t.csv")

@@ -94,12 +94,11 @@ class CandidateGenerator:
             keys = best_of_each(keys)
         if self.retriever.margin:
             keys = self._with_exact_ties(keys, items)
-        asking, _, numbers = unpack(keys)
-        shares = np.zeros(len(items), dtype=np.bool_)
-        if self.in_stock is not None:
-            shares[asking[~self.targets.is_alone[numbers]]] = True
-        found = self._best_rows(items, keys, shares)
-        is_wanting = ~self._is_final(found, bounds, in_order=(image_counts == 1) & ~shares)
+        whose, _, numbers = unpack(keys)
+        has_shared = np.zeros(len(items), dtype=np.bool_)
+        has_shared[whose[~self.targets.is_alone[numbers]]] = True
+        found = self._best_rows(items, keys, has_shared & (self.in_stock is not None))
+        is_wanting = ~self._is_final(found, bounds, in_order=(image_counts == 1) & ~has_shared)
         if not is_wanting.any():
             return found
         wanting = items[is_wanting]
@@ -142,8 +141,11 @@ class CandidateGenerator:
             is_final |= bounds.astype(np.float64) < self.min_score
         return is_final
 
-    def _best_rows(self, items: NDArray[np.int64], keys: Keys, shares: NDArray[np.bool_]) -> CandidateLists:
-        """Return the best rows for each of *items*, out of those that show the target vectors of *keys*."""
+    def _best_rows(self, items: NDArray[np.int64], keys: Keys, shows_once: NDArray[np.bool_]) -> CandidateLists:
+        """Return the best rows for each of *items*, out of those that show the target vectors of *keys*.
+
+        `shows_once[i]` says that list i shows an image once, and has an image that several rows show.
+        """
         who, scores, numbers = unpack(keys)
         starts, stops = self.targets.starts[numbers], self.targets.starts[numbers + 1]
         times = stops - starts
@@ -153,10 +155,10 @@ class CandidateGenerator:
         if self.min_score is not None:
             passes &= scores.astype(np.float64) >= self.min_score
         who, scores, rows = who[passes], scores[passes], rows[passes]
-        for item in np.flatnonzero(shares).tolist():
+        for item in np.flatnonzero(shows_once).tolist():
             here = slice(*np.searchsorted(who, [item, item + 1]))
             rows[here] = self._stock_first(rows[here], scores[here])
-        is_kept = self._is_new(who, rows, shares)
+        is_kept = self._is_new(who, rows, shows_once)
         who, scores, rows = who[is_kept], scores[is_kept], rows[is_kept]
         starts = np.searchsorted(who, np.arange(len(items)))
         is_kept = np.arange(len(who)) - starts[who] < self.count
@@ -180,18 +182,19 @@ class CandidateGenerator:
             place.setdefault(score, []).append(sorted(same))
         return [row for runs in place.values() for same in runs for _, row in same]
 
-    def _is_new(self, who: NDArray[np.int64], rows: NDArray[np.int64], shares: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which of *rows* have a group and an image that no earlier row of the same list has.
+    def _is_new(
+        self, who: NDArray[np.int64], rows: NDArray[np.int64], shows_once: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Return which of *rows* have a group that no earlier row of the same list has.
 
-        `shares[i]` says whether list i has images that several rows show. Where it has none, an image is new where its
-        group is.
+        Where `shows_once[i]`, list i has their image only once, too.
         """
         groups = self.groups[self.arrays.item_of[rows]]
         order = np.argsort(who * len(self.groups) + groups, kind="stable")
         is_new = np.ones(len(rows), dtype=np.bool_)
         same = (np.diff(who[order]) == 0) & (np.diff(groups[order]) == 0)
         is_new[order[1:][same]] = False
-        for item in np.flatnonzero(shares).tolist():
+        for item in np.flatnonzero(shows_once).tolist():
             here = slice(*np.searchsorted(who, [item, item + 1]))
             is_new[here] = _first_of_each(groups[here].tolist(), self.arrays.positions[rows[here]].tolist())
         return is_new

@@ -15,7 +15,7 @@ from vision_recs.batch.neighbors.candidates import CandidateGenerator, Candidate
 from vision_recs.batch.neighbors.diversity import DiversityReranker
 from vision_recs.batch.neighbors.options import NeighborsOptions
 from vision_recs.batch.neighbors.retrieve import ExactRetriever, IndexRetriever, QueryVectors, Retriever, TargetVectors
-from vision_recs.batch.neighbors.with_rules import DEPTH, PreparedIndex, RuledNeighbors
+from vision_recs.batch.neighbors.with_rules import PreparedIndex, RuledNeighbors
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.ast import IsTrue, Name
 from vision_recs.indexes import open_published
@@ -87,7 +87,7 @@ class Plan:
             "generation": self.store.generation,
             "created": manifest.created,
             "encoder": manifest.encoder.name,
-            "fingerprint": self.store.fingerprint,
+            "space": self.store.fingerprint,
             **self.options.describe(),
             "method": self.method,
             "recall": self.recall,
@@ -161,8 +161,8 @@ def _targets(
     in_stock: NDArray[np.bool_] | None,
     options: NeighborsOptions,
 ) -> TargetVectors:
-    count = options.policy.pool(options.k)
     if options.policy.rules is None:
+        count = options.policy.pool(options.k)
         return TargetVectors.of(arrays, is_target, groups, count=count, in_stock=in_stock)
-    # rules may leave out any item, so that those of a group do not stand for one another
-    return TargetVectors.of(arrays, is_target, np.arange(len(groups)), count=DEPTH * count, in_stock=in_stock)
+    # rules may exclude any item, so none stands for another, neither of its group nor with the same image
+    return TargetVectors.of(arrays, is_target, np.arange(len(groups)), count=len(arrays.positions))

@@ -53,8 +53,8 @@ class PreparedIndex:
 
     def search(self, request: SearchRequest) -> list[list[Match]]:
         """Return up to `request.k` images for each query: see `VectorIndex`."""
-        is_prepared = request.where == self._where and len(request.vectors) == len(self._answers)
-        if is_prepared and request.k <= self._depth:
+        is_plain = request.where == self._where and not request.exclude and request.group_by is None
+        if is_plain and len(request.vectors) == len(self._answers) and request.k <= self._depth:
             return [answer[: request.k] for answer in self._answers]
         return self._index.search(request)
 
@@ -105,15 +105,19 @@ class RuledNeighbors:
         for hits in self.retriever.nearest(positions, depth):
             for number, bound in enumerate(hits.bounds.tolist()):
                 here = slice(hits.starts[number], hits.starts[number + 1])
-                yield self._prepared_one(hits.numbers[here], hits.scores[here], bound)
+                yield self._prepared_one(hits.numbers[here], hits.scores[here], bound, depth)
 
-    def _prepared_one(self, numbers: NDArray[np.int64], scores: NDArray[np.float32], bound: float) -> _Prepared:
+    def _prepared_one(
+        self, numbers: NDArray[np.int64], scores: NDArray[np.float32], bound: float, depth: int
+    ) -> _Prepared:
+        """Return up to *depth* matches that show the target vectors *numbers*, with scores above *bound*."""
         starts, stops = self.targets.starts[numbers], self.targets.starts[numbers + 1]
         rows = self.targets.rows[ranges(starts, stops)]
         scores = np.repeat(scores, stops - starts)
         order = np.lexsort((rows, -scores))
         is_all = bound == -np.inf
-        sure = order if is_all else order[scores[order] > bound]
+        sure = (order if is_all else order[scores[order] > bound])[:depth]
+        is_all = is_all and len(sure) == len(order)
         matches = [
             self._match(row, score) for row, score in zip(rows[sure].tolist(), scores[sure].tolist(), strict=True)
         ]
