@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from filelock import FileLock
 
 from vision_recs.cache_dir import cache_dir
 from vision_recs.serve.schemas import Facet
 from vision_recs.store import Store
+from vision_recs.store.atomic_files import FileLock
 from vision_recs.types import Attribute
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def _open_cached(store: Store, path: Path) -> ItemSearch:
         os.utime(path)
         return ItemSearch(_connect(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with FileLock(path.with_name(f"{path.name}.lock"), waits=True):
         with suppress(OSError, sqlite3.Error, msgspec.MsgspecError):  # another worker has built it meanwhile
             return ItemSearch(_connect(path))
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
