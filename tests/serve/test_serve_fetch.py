@@ -250,9 +250,9 @@ def test_dripped_answers_are_complete_without_a_deadline(site):  # noqa: ARG001 
 
 def test_what_another_server_says_does_not_reach_the_client(site):
     answers, _ = site
-    answers["/secret"] = b"secret\x1b[2J\r\n\r\n"
+    answers["/raw"] = b"secret\x1b[2J\r\n\r\n"
     with pytest.raises(RequestError, match="BadStatusLine") as refused:
-        fetched("/secret")
+        fetched("/raw")
     assert "secret" not in str(refused.value)
     answers["/escape"] = 200, {"content-type": "a\x1b[2Jb"}, b""
     with pytest.raises(RequestError, match="media type") as refused:
