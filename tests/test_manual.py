@@ -28,13 +28,13 @@ def without_numbers(text: str) -> str:
     return re.sub(r" +", " ", re.sub(r"\d[\d.,]*", "#", text))
 
 
-def examples(path: Path) -> bool:
+def has_examples(path: Path) -> bool:
     return any(
         block.kind in {"console", "python"} and block.reason is None for block in blocks(path.read_text("utf-8"))
     )
 
 
-@pytest.mark.parametrize("path", filter(examples, PAGES), ids=page_id)
+@pytest.mark.parametrize("path", [path for path in PAGES if has_examples(path)], ids=page_id)
 def test_the_examples_of_a_page_print_what_it_shows(path, tmp_path):
     prepare(tmp_path)
     for _, example, shown, printed in run_page(path.read_text("utf-8"), tmp_path):

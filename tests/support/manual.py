@@ -98,16 +98,16 @@ def run(command: list[str], folder: Path) -> str:
 def record(path: Path) -> None:
     """Write what the examples of the page *path* print into the page, wherever it shows an output."""
     page = path.read_text("utf-8")
+    done = 0  # how much of the page is up to date
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
         for block, example, shown, printed in list(run_page(page, Path(folder))):
-            if not shown:
-                continue
-            output = printed.replace(f"{folder}/", "/shop/")
-            if block.kind == "console":
-                page = page.replace(f"$ {example}\n{shown}", f"$ {example}\n{output}")
-            else:
-                page = page.replace(f"{example}```\n\n```text\n{shown}", f"{example}```\n\n```text\n{output}")
+            before = f"$ {example}\n" if block.kind == "console" else f"{example}```\n\n```text\n"
+            start = page.find(before + shown, done) + len(before)
+            if shown:
+                output = printed.replace(f"{folder}/", "/shop/")
+                page = page[:start] + output + page[start + len(shown) :]
+                done = start + len(output)
     path.write_text(page, encoding="utf-8")
 
 
