@@ -114,7 +114,7 @@ def test_a_first_run_that_died_leaves_nothing_or_what_the_next_can_use(tmp_path,
         shards = list((store / "shards").glob("*"))
         encoder = FakeEncoder()
         index(old, store, encoder)
-        assert encoder.encoded <= 6 + 1 - 4 * bool(shards)  # 1 for the probe, and a finished shard held 4 or 2
+        assert encoder.encoded <= 6 + 1 - 4 * bool(shards)  # 1 for the canary, and a finished shard held 4 or 2
         assert content(store) == whole
 
 

@@ -1,15 +1,18 @@
+import errno
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-import filelock
 import pytest
 from fake_shop import Shop, index, shop_of, snapshot
 
-from vision_recs.errors import CatalogError, EmptyCatalog, EncoderError, StoreError, StoreLocked
+from vision_recs.errors import CatalogError, EmptyCatalog, EncoderError, StoreError, StoreLocked, StoreUnavailable
 from vision_recs.store import open_writer
+from vision_recs.store.atomic_files import FileLock
 
 HOLD = """
 import sys
@@ -80,18 +83,17 @@ def test_who_is_refused_takes_nothing_away_from_the_one_who_writes(tmp_path, mon
 def test_a_lock_whose_file_was_removed_is_not_held(tmp_path, monkeypatch):
     """A failed first run removes its new folder, and LOCK with it, while we wait for the lock of that very file."""
     store, others = tmp_path / "index", []
-    acquire = filelock.FileLock.acquire
+    flock = fcntl.flock
 
-    def overtaken(lock, *args, **kwargs):
-        proxy = acquire(lock, *args, **kwargs)
+    def overtaken(descriptor, operation):
+        flock(descriptor, operation)
         if not others:
             shutil.rmtree(store)
             store.mkdir()
-            others.append(filelock.FileLock(store / "LOCK", timeout=0))
-            acquire(others[0])
-        return proxy
+            others.append(None)
+            others[0] = FileLock(store / "LOCK")
 
-    monkeypatch.setattr(filelock.FileLock, "acquire", overtaken)
+    monkeypatch.setattr(fcntl, "flock", overtaken)
     with pytest.raises(StoreLocked, match="another process is writing"):
         index(shop_of(1), store)
     others[0].release()
@@ -100,15 +102,15 @@ def test_a_lock_whose_file_was_removed_is_not_held(tmp_path, monkeypatch):
 
 def test_a_folder_that_is_removed_while_it_is_locked_is_made_again(tmp_path, monkeypatch):
     store, times = tmp_path / "index", []
-    touch = Path.touch
+    real = os.open
 
     def removed(path, *args, **kwargs):
-        if not times:
+        if not times and Path(path).name == "LOCK":
             times.append(path)
             store.rmdir()
-        touch(path, *args, **kwargs)
+        return real(path, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "touch", removed)
+    monkeypatch.setattr(os, "open", removed)
     assert index(shop_of(1), store).generation == 1
     assert times == [store / "LOCK"]
 
@@ -195,7 +197,9 @@ def test_hidden_files_that_a_desktop_leaves_do_not_make_an_index_foreign(tmp_pat
     assert index(shop_of(2), tmp_path).generation == 2
 
 
-@pytest.mark.parametrize("step", ["vision_recs.store.shards.save_npy", "os.fsync", "os.replace", "os.rename", "os.mkdir"])
+@pytest.mark.parametrize(
+    "step", ["vision_recs.store.shards.save_npy", "os.fsync", "os.replace", "os.rename", "os.mkdir"]
+)
 def test_a_full_disk_is_one_sentence_and_leaves_the_store_as_it_was(tmp_path, monkeypatch, step):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
@@ -214,3 +218,16 @@ def test_tmp_is_there_only_while_somebody_writes(tmp_path):
     with open_writer(tmp_path) as writer:
         (writer.layout.tmp / "half").touch()
     assert not (tmp_path / "tmp").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_one_sentence(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    why = rf"index cannot be written \({os.strerror(number)}\); use a file system that .*, then run again$"
+    with pytest.raises(StoreUnavailable, match=why):
+        index(shop_of(1), tmp_path / "index")
+    monkeypatch.undo()
+    assert index(shop_of(1), tmp_path / "index").generation == 1

@@ -174,7 +174,7 @@ def test_collecting_keeps_the_unpublished_shards_of_a_run_that_was_stopped(tmp_p
     resumed = FakeEncoder()
     report = index(shop, tmp_path, resumed)
     assert report.embedded == 13 - 2 - 4
-    assert resumed.encoded == report.embedded + 1  # the probe
+    assert resumed.encoded == report.embedded + 1  # the canary
 
 
 def test_collecting_frees_the_shards_of_a_stopped_run_that_a_later_one_had_no_use_for(tmp_path):

@@ -143,7 +143,7 @@ def test_the_name_of_a_shard_is_the_digest_of_a_file_that_holds_the_digests_of_t
         shard = json.loads((store / folder / "shard.json").read_bytes())
         assert (shard["format"], shard["space"]) == (1, FakeEncoder().spec.fingerprint)
         assert (shard["rows"], shard["dim"]) == (entry["rows"], 12)
-        assert shard["digests"] == {name: digests[f"{folder}/{name}"] for name in ("images.parquet", "vectors.npy")}
+        assert shard["files"] == {name: digests[f"{folder}/{name}"] for name in ("images.parquet", "vectors.npy")}
 
 
 def test_items_are_tables_that_sqlite_reads(store):

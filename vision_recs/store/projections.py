@@ -2,8 +2,8 @@
 
 Shards keep the vectors of the encoder. A generation that names a projection applies it to the vectors whenever they are
 read, so that nothing is embedded again; a generation without the projection undoes it. The file
-`projections/<digest>.safetensors` holds the float32 tensors `mean` (dim) and `matrix` (dim, dim_out) and, as metadata,
-where they come from; <digest> is the SHA-256 of the file, in hexadecimal.
+`projections/<digest>.safetensors` holds the float32 tensors `mean` (dim) and `matrix` (dim, dim_out) and, in its
+metadata under `provenance`, a JSON object that says where they come from; <digest> is the SHA-256 of the file.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vision_recs.errors import StoreDamaged, read_error
 
 _LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header
+_PROVENANCE = "provenance"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Projection:
         from safetensors.numpy import save
 
         tensors = {"mean": np.ascontiguousarray(self.mean), "matrix": np.ascontiguousarray(self.matrix)}
-        return save(tensors, dict(self.provenance))
+        # one key: safetensors writes several of them in an order that changes from process to process
+        return save(tensors, {_PROVENANCE: json.dumps(self.provenance, sort_keys=True)})
 
 
 def read_projection(path: Path, *, digest: str, dim: int) -> Projection:
@@ -65,11 +67,12 @@ def read_projection(path: Path, *, digest: str, dim: int) -> Projection:
             raise StoreDamaged(f"{path} was altered; run `visrec tune --undo`, or restore it from a backup")
         tensors = load(data)
         mean, matrix = tensors["mean"], tensors["matrix"]
-        provenance = json.loads(data[_LENGTH_BYTES:][: int.from_bytes(data[:_LENGTH_BYTES], "little")])
+        header = json.loads(data[_LENGTH_BYTES:][: int.from_bytes(data[:_LENGTH_BYTES], "little")])
+        provenance = json.loads(header.get("__metadata__", {}).get(_PROVENANCE, "{}"))
     except (OSError, ValueError, LookupError, SafetensorError) as error:
         raise read_error(path, error, "run `visrec tune --undo`, or restore it from a backup") from error
     if mean.shape != (dim,) or matrix.shape[:1] != (dim,):
         raise StoreDamaged(
             f"{path} takes vectors of {len(mean)} columns, and those of the store have {dim}; run `visrec tune --undo`"
         )
-    return Projection(mean, matrix, provenance.get("__metadata__", {}))
+    return Projection(mean, matrix, provenance)

@@ -43,7 +43,7 @@ class ShardInfo(NamedTuple):
     space: str
     rows: int
     dim: int
-    digests: Mapping[str, str]
+    files: Mapping[str, str]
 
 
 def write_shard(layout: Layout, space: str, embedded: Sequence[Embedded], vectors: NDArray[np.floating]) -> str:
@@ -57,7 +57,7 @@ def write_shard(layout: Layout, space: str, embedded: Sequence[Embedded], vector
     _write_images(made / IMAGES_FILE, embedded)
     digests = {name: sha256_file(made / name) for name in (IMAGES_FILE, VECTORS_FILE)}
     rows, dim = vectors.shape
-    data = dump_checksummed({"format": FORMAT, "space": space, "rows": rows, "dim": dim, "digests": digests})
+    data = dump_checksummed({"format": FORMAT, "space": space, "rows": rows, "dim": dim, "files": digests})
     (made / SHARD_FILE).write_bytes(data)
     name = _name_of(data)
     target = layout.shard(name)
@@ -80,17 +80,17 @@ def read_shard_info(folder: Path) -> ShardInfo:
     if _name_of(data) != folder.name:
         raise StoreDamaged(f"{path} was altered: its SHA-256 does not begin with the name of its folder")
     value = load_checksummed(data)
-    return ShardInfo(value["space"], value["rows"], value["dim"], value["digests"])
+    return ShardInfo(value["space"], value["rows"], value["dim"], value["files"])
 
 
 def shard_problems(folder: Path) -> Iterator[str]:
     """Yield a sentence for each file of the shard in *folder* that is missing or altered; every byte is read."""
     try:
-        digests = read_shard_info(folder).digests
+        files = read_shard_info(folder).files
     except StoreDamaged as error:
         yield str(error)
         return
-    for name, digest in digests.items():
+    for name, digest in files.items():
         problem = digest_problem(folder / name, digest)
         if problem is not None:
             yield problem
@@ -105,7 +105,7 @@ def read_images(folder: Path, info: ShardInfo) -> list[Embedded]:
         data = path.read_bytes()
     except OSError as error:
         raise read_error(path, error) from error
-    if hashlib.sha256(data).hexdigest() != info.digests[IMAGES_FILE]:
+    if hashlib.sha256(data).hexdigest() != info.files[IMAGES_FILE]:
         raise StoreDamaged(f"{path} was altered")
     columns = pq.read_table(BytesIO(data)).to_pydict()
     return list(map(Embedded._make, zip(*columns.values(), strict=True)))

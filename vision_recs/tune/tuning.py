@@ -193,7 +193,7 @@ def _provenance(store: Store, options: TuneOptions, trial: CrossFit) -> dict[str
         "visrec": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "encoder": store.manifest.encoder.name,
-        "fingerprint": store.manifest.encoder.fingerprint,
+        "space": store.manifest.encoder.fingerprint,
         "generation": str(store.generation),
         "learned_from": options.learned_from,
         "where": "" if options.where is None else str(options.where),
