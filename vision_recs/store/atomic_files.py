@@ -6,6 +6,7 @@ What is removed goes the other way: it is renamed into `tmp/`, then deleted.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -87,6 +88,41 @@ def make_durable_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in changed:
         fsync_path(path)
+
+
+class FileLock:
+    """An exclusive lock on a file; the operating system releases it when the process ends, however it ends."""
+
+    def __init__(self, path: Path, *, waits: bool = False) -> None:
+        """Lock *path*, which is created if it does not exist.
+
+        Raises BlockingIOError where another process holds the lock, unless *waits*, and OSError where the file system
+        has no locks.
+        """
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def is_at(self, path: Path) -> bool:
+        """Return whether the locked file still has the name *path*."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), path.stat())
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Unlock the file, which stays."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> None:
+        """Hold the lock."""
+
+    def __exit__(self, *_: object) -> None:
+        """Release the lock."""
+        self.release()
 
 
 @contextmanager

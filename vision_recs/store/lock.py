@@ -7,10 +7,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import filelock
-
 from vision_recs.errors import StoreDamaged, StoreError, StoreLocked
-from vision_recs.store.atomic_files import atomic_write, disk_errors, fsync_path, make_durable_folder
+from vision_recs.store.atomic_files import FileLock, atomic_write, disk_errors, fsync_path, make_durable_folder
 from vision_recs.store.layout import Layout, current_bytes, read_manifest
 from vision_recs.store.verification import generation_problems
 
@@ -66,21 +64,17 @@ def restore_current(layout: Layout) -> None:
         log.warning("%s was missing, and no generation is whole: starting over", layout.current)
 
 
-def _acquire(layout: Layout) -> filelock.BaseFileLock:
-    lock = filelock.FileLock(layout.lock, timeout=0)
+def _acquire(layout: Layout) -> FileLock:
     for _ in range(_ATTEMPTS):
         make_durable_folder(layout.root)
         with suppress(FileNotFoundError):  # another process, which had made the folder, has just removed it
-            layout.lock.touch()
-            before = layout.lock.stat()
             try:
-                lock.acquire()
-            except filelock.Timeout:
+                lock = FileLock(layout.lock)
+            except BlockingIOError:
                 break
-            # that process may have removed LOCK after we had opened it: we would then hold a lock that nobody sees
-            if layout.lock.stat().st_ino == before.st_ino:
+            if lock.is_at(layout.lock):
                 return lock
-        lock.release()
+            lock.release()  # that process removed LOCK after we had opened it: nobody else would see our lock
     raise StoreLocked(f"another process is writing to {layout.root}; wait until it is done")
 
 

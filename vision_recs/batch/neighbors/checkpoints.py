@@ -14,10 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
-
 from vision_recs.errors import StoreLocked
-from vision_recs.store.atomic_files import atomic_move_file, atomic_write
+from vision_recs.store.atomic_files import FileLock, atomic_move_file, atomic_write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,10 +74,9 @@ def checkpoint_folder(out: Path) -> Iterator[Path]:
     """Yield the folder for the checkpoints of *out*, locked for this process; raises StoreLocked."""
     folder = out.with_name(out.name + ".checkpoints")
     folder.mkdir(exist_ok=True)
-    lock = filelock.FileLock(folder / _LOCK, timeout=0)
     try:
-        lock.acquire()
-    except filelock.Timeout:
+        lock = FileLock(folder / _LOCK)
+    except BlockingIOError:
         raise StoreLocked(f"another process is writing {out}; wait until it is done") from None
     try:
         yield folder
