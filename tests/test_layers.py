@@ -1,4 +1,4 @@
-"""Imports point down only: cli -> vision_recs -> serve -> jobs ... -> indexes -> catalog, images, store -> types."""
+"""Imports point down only: cli -> vision_recs -> serve -> jobs ... -> indexes -> store -> catalog, images -> types."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from visrec_cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = "__init__"
@@ -15,7 +16,8 @@ PUBLIC = "__init__"
 LAYERS = [
     {"errors", "types", "filters", "metrics", "cache_dir", "checksummed_json", "npy", "ordered_map", "vectors"}
     | {"_version", "_lazy", "_native"},
-    {"catalog", "images", "store"},
+    {"catalog", "images"},
+    {"store"},
     {"encoders", "indexes"},
     {"knn_join"},
     {"recommend"},
@@ -43,6 +45,10 @@ LIBRARIES = {
 
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 FILES = [*sorted((ROOT / "vision_recs").rglob("*.py")), *sorted((ROOT / "cli").rglob("*.py"))]
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
 def room_of(path: Path) -> str:
@@ -76,7 +82,17 @@ def test_every_room_has_a_layer() -> None:
     assert {room_of(path) for path in FILES} == set(LEVEL)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=relative)
+def test_the_docstring_of_a_package_is_its_map(path: Path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    modules = {other.stem for other in path.parent.glob("*.py")} - {"__init__"}
+    packages = {other.parent.name for other in path.parent.glob("*/__init__.py")}
+    if path.parent.name == "cli":
+        modules -= set(COMMANDS)  # a file for each
+    assert {name for name in modules | packages if name not in text} == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
 def test_imports_point_down_only(path: Path) -> None:
     assert breaches(room_of(path), ast.parse(path.read_text("utf-8"))) == []
 
