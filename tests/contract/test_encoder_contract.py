@@ -85,8 +85,10 @@ def threads_get_what_one_thread_gets(encoder):
 def the_spec_survives_the_store(encoder):
     from dataclasses import asdict
 
+    from vision_recs.store import encoder_spec
+
     spec = encoder.spec
-    assert EncoderSpec.from_dict(asdict(spec)) == spec
+    assert encoder_spec(asdict(spec)) == spec
     assert canonical_name(spec.name) == spec.name
     assert int(spec.weights, 16) < 2**256
     assert len(spec.weights) == 64

@@ -32,6 +32,7 @@ from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.encoders.registry import family_of
 from vision_recs.errors import StoreDamaged
 from vision_recs.store.atomic_files import digest_problem, sha256_file
+from vision_recs.store.layout import encoder_spec
 from vision_recs.types import EncoderSpec, Vectors
 
 _log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def find_model(canonical: str, weights: Path | None) -> CachedModel | None:
         fingerprint = json.loads(_name_file(canonical, weights).read_text("utf-8"))["fingerprint"]
         folder = _model_folder(fingerprint)
         about = load_checksummed((folder / "model.json").read_bytes())
-        spec = EncoderSpec.from_dict(about["spec"])
+        spec = encoder_spec(about["spec"])
     except StoreDamaged as error:
         _log.warning("the cached model of %s was altered and is made again (%s)", canonical, error)
         return None
