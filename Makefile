@@ -15,7 +15,7 @@ SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.c' -o -name '*.
 
 demo: $(VENV)/.package
 	$(VENV)/bin/visrec index sample_images/catalog.csv --store demo/index
-	$(VENV)/bin/visrec similar mug-01 -k 5 --store demo/index --html demo/similar.html
+	$(VENV)/bin/visrec similar mug-01 -k 5 --one-per item --store demo/index --html demo/similar.html
 	@echo 'open demo/similar.html to see the images, or start $(VENV)/bin/visrec serve --store demo/index'
 
 test: $(VENV)/.package $(VENV)/.dev
