@@ -1,11 +1,10 @@
 """The command line: a file for each command, of the same name, and what they share.
 
-main                the program: its commands, the streams, and the one place where errors become a sentence
+main                the program: its commands, its streams, and the one place where errors become a sentence
 options             options that several commands have
 jobs                running `index` and `embed`: progress, Ctrl-C, the report
 output              what a query and its matches look like, as text and as JSON; tables
 evaluation_output   what measures look like, as text and as JSON
 progress            a bar on a terminal, lines elsewhere
-streams             stdin, stdout and stderr, in whatever state the program finds them
 html                pages that need no other file
 """
