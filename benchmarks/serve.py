@@ -1,11 +1,12 @@
-"""How many id queries a second `visrec serve` answers, against the same search behind uvicorn and FastAPI.
+"""Benchmark: how many queries by id `visrec serve` answers a second, and the same search behind uvicorn and FastAPI.
 
 python benchmarks/serve.py --work DIR [--rows N] [--dim D] [--rounds N] [--seconds S] [--output FILE] [--table]
 
-Both servers run at once, one process each, on the same core, and are asked in turn by a load generator on another
-core, while the other one waits. No id is asked twice. Then each gets half of its best rate, evenly and at random
-moments, for as many rounds; medians of the rounds count. `--frameworks` measures what frameworks and servers add to
-an answer that is always the same. Needs `pip install fastapi uvicorn uvloop`; `--frameworks` also litestar and orjson.
+Both servers run at the same time, one process each, on the same core. A load generator on another core sends requests
+to one of them while the other one is idle, in turn. No id is queried twice. Then each server gets half of its best
+rate, evenly and at random moments, for as many rounds; the medians of the rounds count. `--frameworks` measures what
+frameworks and servers add to a response that is always the same. Needs `pip install fastapi uvicorn uvloop`;
+`--frameworks` also litestar and orjson.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each is asked in a round")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds of load for each server in a round")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--frameworks", action="store_true", help="measure frameworks and servers alone")
     parser.add_argument("--table", action="store_true", help="only write the table anew")
@@ -79,7 +80,7 @@ def _parse() -> argparse.Namespace:
 
 def _store(arguments: argparse.Namespace) -> Path:
     """Return the folder of a store of vectors that are grown from real ones, indexed as `visrec index` does."""
-    folder: Path = arguments.work / f"shop-{arguments.rows}-{arguments.dim}"
+    folder: Path = arguments.work / f"store-{arguments.rows}-{arguments.dim}"
     if not (folder / "CURRENT").exists():
         seeds = reduce(crops([SAMPLES], each=20), arguments.dim)
         blocks = list(grow(seeds, arguments.rows, neighbors=32, spread=1.0))
@@ -88,7 +89,7 @@ def _store(arguments: argparse.Namespace) -> Path:
 
 
 def _contest(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the figures of both servers."""
+    """Return the results of both servers."""
     environment = {**os.environ, "BENCHMARK_STORE": str(store), "OMP_NUM_THREADS": "1"}
     ports = {"visrec serve": _free_port(), "uvicorn + FastAPI": _free_port()}
     commands = {
@@ -107,15 +108,15 @@ def _contest(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         for _ in range(arguments.rounds):
             for name, load in loads.items():
                 some = [next(paths) for _ in range(int(3_000 * arguments.seconds))]
-                peaks[name].append(load.ask(paths=some, seconds=arguments.seconds))
+                peaks[name].append(load.run(paths=some, seconds=arguments.seconds))
         best = {name: max(each["per_second"] for each in rounds) for name, rounds in peaks.items()}
         half: dict[str, list[dict[str, Any]]] = {name: [] for name in loads}
         for _ in range(arguments.rounds):
             for name, load in loads.items():
-                asked = partial(load.ask, seconds=arguments.seconds, rate=best[name] / 2)
+                steady = partial(load.run, seconds=arguments.seconds, rate=best[name] / 2)
                 half[name].append(
                     {
-                        moments: asked(paths=[next(paths) for _ in range(4_000)], random_moments=moments == "random")
+                        moments: steady(paths=[next(paths) for _ in range(4_000)], random_moments=moments == "random")
                         for moments in ("even", "random")
                     }
                 )
@@ -131,34 +132,34 @@ def _contest(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _batching(store: Path) -> dict[int, float]:
-    """Return the microseconds of a query by how many are searched at a time: what batching may save."""
+    """Return the microseconds of a query, by the size of the batch: what batching may save."""
     import faiss
 
     import vision_recs
 
     faiss.omp_set_num_threads(1)
-    shop = vision_recs.open(store)
-    vectors = shop.items.vectors(np.arange(0, 16_000, 10))
-    taken = {}
-    for at_once in (1, 4, 16):
-        shop.index.search(SearchRequest(vectors[:100], 30))
+    recommender = vision_recs.open(store)
+    vectors = recommender.items.sample_vectors(1_600)
+    microseconds = {}
+    for size in (1, 4, 16):
+        recommender.index.search(SearchRequest(vectors[:100], 30))
         began = time.process_time()
-        for start in range(0, len(vectors), at_once):
-            shop.index.search(SearchRequest(vectors[start : start + at_once], 30))
-        taken[at_once] = round(1e6 * (time.process_time() - began) / len(vectors), 1)
-    return taken
+        for start in range(0, len(vectors), size):
+            recommender.index.search(SearchRequest(vectors[start : start + size], 30))
+        microseconds[size] = round(1e6 * (time.process_time() - began) / len(vectors), 1)
+    return microseconds
 
 
 def _warm_up(loads: dict[str, Load], paths: Iterator[str]) -> None:
-    """Ask each server the same number of questions, until files, caches and branch predictors have settled."""
+    """Send each server the same number of queries, until files, caches and branch predictors have settled."""
     for load in loads.values():
-        load.ask(paths=[next(paths) for _ in range(8_000)], seconds=10)
+        load.run(paths=[next(paths) for _ in range(8_000)], seconds=10)
 
 
 def _different_paths(rows: int) -> Iterator[str]:
     numbers = list(range(rows))
     random.Random(0).shuffle(numbers)  # noqa: S311 - a sample, no secret
-    while True:  # again only where there are too few
+    while True:  # ids are queried again only if there are too few
         for number in numbers:
             yield f"/v1/similar?id=item{number:08d}&k=10"
 
@@ -174,8 +175,8 @@ def _frameworks(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 with _started(_framework_command(framework, server, port), dict(os.environ)):
                     _wait_for(port)
                     with Load(port) as load:
-                        load.ask(paths=paths, seconds=1)
-                        found = load.ask(paths=paths, seconds=arguments.seconds)
+                        load.run(paths=paths, seconds=1)
+                        found = load.run(paths=paths, seconds=arguments.seconds)
                 known = best.get((framework, server))
                 if known is None or found["per_second"] > known["per_second"]:
                     best[framework, server] = found
@@ -193,7 +194,7 @@ class Load:
     """A load generator in a process of its own; see `serving/load.py`."""
 
     def __init__(self, port: int) -> None:
-        """Ask the server at *port*."""
+        """Start the load generator for the server at *port*."""
         command = [sys.executable, str(HERE / "serving" / "load.py"), "127.0.0.1", str(port)]
         with _on_core(_LOAD):
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -204,12 +205,12 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         """End the process."""
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        assert self._process.stdin is not None  # noqa: S101 - a pipe was requested
         self._process.stdin.close()
         self._process.wait()
 
-    def ask(self, **order: object) -> dict[str, Any]:
-        """Have *order* carried out, and return the figures."""
+    def run(self, **order: object) -> dict[str, Any]:
+        """Run the load that *order* describes, and return the results."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None  # noqa: S101 - as above
         assert stdout is not None  # noqa: S101

@@ -1,6 +1,6 @@
-"""The same search behind FastAPI, as its tutorial would write it: what `visrec serve` is compared with.
+"""The same search behind FastAPI, as its tutorial would write it: for the comparison with `visrec serve`.
 
-The store is that of the variable BENCHMARK_STORE. A plain function runs in FastAPI's pool of threads.
+The variable BENCHMARK_STORE names the store. A plain function runs in FastAPI's pool of threads.
 """
 
 import os
@@ -12,7 +12,7 @@ import vision_recs
 from vision_recs.errors import UnknownItem
 
 app = FastAPI()
-shop = vision_recs.open(os.environ["BENCHMARK_STORE"])
+recommender = vision_recs.open(os.environ["BENCHMARK_STORE"])
 
 
 class Match(BaseModel):
@@ -36,11 +36,11 @@ class Similar(BaseModel):
 def similar(id: str, k: int = 10) -> Similar:  # noqa: A002 - the name of the parameter
     """Return the items most like *id*."""
     try:
-        found = shop.similar(id, k=k)
+        found = recommender.similar(id, k=k)
     except UnknownItem as error:
         raise HTTPException(404, str(error)) from error
     return Similar(
-        generation=shop.items.generation,
+        generation=recommender.items.generation,
         matches=[
             Match(rank=rank, id=each.id, score=each.score, image=each.image, attributes=dict(each.attributes))
             for rank, each in enumerate(found, 1)

@@ -40,7 +40,7 @@ class Similar(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What is similar."""
+    """The similar items."""
 
     generation: int
     matches: list[Similar]
@@ -50,13 +50,13 @@ def _answer() -> Answer:
     return Answer(7, [Similar(**match) for match in MATCHES])
 
 
-def _asked(item: str, k: int) -> None:
+def _validate(item: str, k: int) -> None:
     if not item or k < 1:
         raise ValueError(f"{item!r}, {k}")
 
 
 def fastapi_app() -> Any:  # noqa: ANN401
-    """FastAPI as its tutorial has it: a plain function, a response model."""
+    """FastAPI as in its tutorial: a plain function, a response model."""
     from fastapi import FastAPI
     from pydantic import BaseModel
 
@@ -81,7 +81,7 @@ def fastapi_app() -> Any:  # noqa: ANN401
 
 
 def fastapi_bytes_app() -> Any:  # noqa: ANN401
-    """FastAPI that hands out bytes of msgspec."""
+    """FastAPI, with a response encoded by msgspec."""
     from fastapi import FastAPI, Response
 
     app = FastAPI()
@@ -112,7 +112,7 @@ def _starlette(encode: Any) -> Any:  # noqa: ANN401
     from starlette.routing import Route
 
     async def similar(request: Request) -> Response:
-        _asked(request.path_params["item"], int(request.query_params.get("k", "10")))
+        _validate(request.path_params["item"], int(request.query_params.get("k", "10")))
         return Response(encode(), media_type="application/json")
 
     return Starlette(routes=[Route("/v1/items/{item}/similar", similar)])
@@ -151,7 +151,7 @@ def asgi_app() -> Any:  # noqa: ANN401
                 if message["type"] == "lifespan.shutdown":
                     return
         _, _, _, item, _ = scope["path"].split("/")
-        _asked(item, 10)
+        _validate(item, 10)
         body = encode(_answer())
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -1,7 +1,8 @@
-"""A load generator: so many connections that each send a request, wait for the answer, and send the next.
+"""A load generator: each of its connections sends a request, waits for the response, and sends the next one.
 
-Run as a program (`python load.py HOST PORT`) it takes orders on stdin, a line of JSON each, and answers each with a
-line. It speaks just enough HTTP/1.1 that it is not what is measured: keep-alive, Content-Length.
+Run as a program (`python load.py HOST PORT`) it reads orders from stdin, one line of JSON each, and prints the result
+of each as one line. It implements as little of HTTP/1.1 as it needs (keep-alive, Content-Length), so that it is not
+what is measured.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ _HEADERS_END = b"\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
-    """One connection; `ask` sends a request and waits for its answer."""
+    """One connection; `request` sends a request and waits for its response."""
 
     def __init__(self) -> None:
         """Begin without anything received."""
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
-        self._answer: asyncio.Future[int] | None = None
+        self._response: asyncio.Future[int] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
+        """Keep the transport."""
         self._transport = transport  # type: ignore[assignment]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what was asked."""
+        """Fail the request that waits."""
         self._transport = None
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(exc or ConnectionResetError("closed by the server"))
+        if self._response is not None and not self._response.done():
+            self._response.set_exception(exc or ConnectionResetError("closed by the server"))
 
     def data_received(self, data: bytes) -> None:
-        """Give the status once the whole answer is here."""
+        """Set the status when the whole response has arrived."""
         self._buffer += data
         end = self._buffer.find(_HEADERS_END)
         if end < 0:
@@ -51,33 +52,33 @@ class Connection(asyncio.Protocol):
         if len(self._buffer) - end - len(_HEADERS_END) < length:
             return
         self._buffer = self._buffer[end + len(_HEADERS_END) + length :]
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(int(head[9:12]))
+        if self._response is not None and not self._response.done():
+            self._response.set_result(int(head[9:12]))
 
     @property
     def is_open(self) -> bool:
         """Whether a request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def ask(self, request: bytes) -> int:
-        """Send *request* and return the status of the answer."""
+    async def request(self, data: bytes) -> int:
+        """Send a request and return the status of its response."""
         if self._transport is None:
             raise ConnectionResetError("closed by the server")
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._answer
+        self._response = asyncio.get_running_loop().create_future()
+        self._transport.write(data)
+        return await self._response
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
 
 class Load:
-    """Connections to one server and what came of their requests."""
+    """Connections to one server, and the results of their requests."""
 
     def __init__(self, host: str, port: int, requests: list[bytes]) -> None:
-        """Ask *requests*, one after another and from the start again."""
+        """Send *requests*, one after another, and again from the start."""
         self._address = host, port
         self._requests = requests
         self._next = 0
@@ -86,29 +87,29 @@ class Load:
         self.failures: list[str] = []
 
     async def open(self, connections: int) -> None:
-        """Connect so many times."""
+        """Open the connections."""
         loop = asyncio.get_running_loop()
         for _ in range(connections):
             _, connection = await loop.create_connection(Connection, *self._address)
             self._free.append(connection)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         for connection in self._free:
             connection.close()
         self._free.clear()
 
     async def peak(self, seconds: float) -> None:
-        """Ask on every connection as fast as it answers, for *seconds*."""
+        """Send requests on every connection, as fast as the server responds, for *seconds*."""
         end = perf_counter() + seconds
         await asyncio.gather(*(self._go_on(connection, end) for connection in list(self._free)))
 
     async def steady(self, seconds: float, rate: float, *, random_moments: bool) -> None:
-        """Ask *rate* times a second, evenly or at random moments (Poisson), for *seconds*.
+        """Send *rate* requests a second, evenly or at random moments (Poisson), for *seconds*.
 
         A request that finds no free connection waits for one, and its latency counts from when it was due.
         """
-        draw = random.Random(0)  # noqa: S311 - moments, no secrets
+        draw = random.Random(0)  # noqa: S311 - moments, not secrets
         tasks: set[asyncio.Task[None]] = set()
         began = perf_counter()
         due = began
@@ -130,20 +131,20 @@ class Load:
             waiting.append(turn)
             await turn
         connection = self._free.popleft()
-        await self._ask(connection, due)
+        await self._send(connection, due)
         self._free.append(connection)
         if waiting:
             waiting.popleft().set_result(None)
 
     async def _go_on(self, connection: Connection, end: float) -> None:
         while (now := perf_counter()) < end and connection.is_open:
-            await self._ask(connection, now)
+            await self._send(connection, now)
 
-    async def _ask(self, connection: Connection, since: float) -> None:
+    async def _send(self, connection: Connection, since: float) -> None:
         request = self._requests[self._next % len(self._requests)]
         self._next += 1
         try:
-            status = await connection.ask(request)
+            status = await connection.request(request)
         except (OSError, ValueError) as error:
             self.failures.append(repr(error))
             return
@@ -153,12 +154,12 @@ class Load:
 
 
 def get(path: str, host: str = "127.0.0.1") -> bytes:
-    """Return the bytes of a GET of *path*."""
+    """Return the bytes of a GET request for *path*."""
     return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n".encode()
 
 
-async def carry_out(host: str, port: int, order: dict[str, Any]) -> dict[str, Any]:
-    """Do what *order* says and return the figures."""
+async def run_load(host: str, port: int, order: dict[str, Any]) -> dict[str, Any]:
+    """Run the load that *order* describes, and return the results."""
     load = Load(host, port, [get(path) for path in order["paths"]])
     await load.open(order["connections"])
     began = perf_counter()
@@ -184,11 +185,11 @@ def _percentile(ascending: list[float], share: float) -> float | None:
 
 
 def main() -> None:
-    """Take orders until there are no more."""
+    """Read orders until the end of stdin."""
     host, port = sys.argv[1], int(sys.argv[2])
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin:
-            print(json.dumps(uvloop.run(carry_out(host, port, json.loads(line)))), flush=True)
+            print(json.dumps(uvloop.run(run_load(host, port, json.loads(line)))), flush=True)
 
 
 if __name__ == "__main__":
