@@ -1,4 +1,4 @@
-"""How relevant neighbors are, by encoder, and what lifts that need no training bring.
+"""How relevant neighbors are, by encoder, and what transforms of the vectors without training bring.
 
     python benchmarks/quality.py [--clothing ../shared/data/clothing/catalog.csv]
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from vision_recs import encoders, images
 from vision_recs.catalog import open_catalog
+from vision_recs.catalog.image_files import image_bytes
 from vision_recs.encoders.timm import load_efficientnet_lite0
 from vision_recs.errors import EncoderError
 from vision_recs.filters import Filter
@@ -41,7 +42,7 @@ from vision_recs.vectors import normalize_or_raise, normalize_rows
 
 HERE = Path(__file__).parent
 ENCODERS = ("efficientnet-lite0", "resnet50", "clip", "siglip2", "timm:vit_small_patch14_dinov2.lvd142m")
-Lift = Callable[["Task", Vectors, Vectors], tuple[Vectors, Vectors]]
+Transform = Callable[["Task", Vectors, Vectors], tuple[Vectors, Vectors]]
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Row:
-    """What one way did to one task, beside the plain vectors of the same encoder."""
+    """The measures of one task by one method, compared with the plain vectors of the same encoder."""
 
     encoder: str
     task: str
-    way: str
+    method: str
     queries: int
     precision_at_1: float
     precision_at_10: float
@@ -84,32 +85,32 @@ def plain(_: Task, queries: Vectors, targets: Vectors) -> tuple[Vectors, Vectors
     return queries, targets
 
 
-def pca(dim: int | None, *, whitening: float) -> Lift:
-    """Return a lift to the first *dim* principal axes of the targets, evened out by *whitening* (0 to 1)."""
+def pca(dim: int | None, *, whitening: float) -> Transform:
+    """Return a transform to the first *dim* principal axes of the targets; a *whitening* of 1 makes them equal."""
 
-    def lift(_: Task, queries: Vectors, targets: Vectors) -> tuple[Vectors, Vectors]:
+    def transform(_: Task, queries: Vectors, targets: Vectors) -> tuple[Vectors, Vectors]:
         mean = targets.mean(axis=0)
         _, spread, axes = np.linalg.svd(targets - mean, full_matrices=False)
         kept = min(dim or len(spread), int(np.sum(spread > spread[0] * 1e-4)))
         scale = np.power(spread[:kept] / spread[0], -whitening)
         return tuple(normalize_or_raise(((side - mean) @ axes[:kept].T) * scale) for side in (queries, targets))  # type: ignore[return-value]
 
-    return lift
+    return transform
 
 
-def database_side(neighbors: int) -> Lift:
-    """Return a lift that moves each target towards its nearest ones, by their cosine cubed (Gordo et al., 2017)."""
+def database_side(neighbors: int) -> Transform:
+    """Return a transform that moves each target towards its nearest ones (Gordo et al., 2017)."""
 
-    def lift(_: Task, queries: Vectors, targets: Vectors) -> tuple[Vectors, Vectors]:
+    def transform(_: Task, queries: Vectors, targets: Vectors) -> tuple[Vectors, Vectors]:
         cosines = targets @ targets.T
         nearest = np.argpartition(-cosines, neighbors, axis=1)[:, : neighbors + 1]
         weights = np.maximum(np.take_along_axis(cosines, nearest, axis=1), 0) ** 3
         return queries, normalize_or_raise(np.einsum("nk,nkd->nd", weights, targets[nearest]))
 
-    return lift
+    return transform
 
 
-LIFTS: dict[str, Lift] = {
+TRANSFORMS: dict[str, Transform] = {
     "plain": plain,
     "PCA to 256, centered": pca(256, whitening=0.0),
     "PCA to 128, centered": pca(128, whitening=0.0),
@@ -128,16 +129,16 @@ class Gem:
 
     def __init__(self) -> None:
         """Load the architecture and its weights, without OpenVINO."""
-        self._tower = load_efficientnet_lite0(self.of, None)
+        self._backbone = load_efficientnet_lite0(self.of, None)
 
     def encode(self, pixels: Pixels) -> Vectors:
         """Return one unit vector an image."""
         import torch
 
-        config = self._tower.preprocess
+        config = self._backbone.preprocess
         scaled = (pixels.astype(np.float32) / 255 - np.float32(config.mean)) / np.float32(config.std)
         with torch.inference_mode():
-            maps = self._tower.module.forward_features(torch.from_numpy(scaled).permute(0, 3, 1, 2).contiguous())
+            maps = self._backbone.module.forward_features(torch.from_numpy(scaled).permute(0, 3, 1, 2).contiguous())
             pooled = maps.clamp(min=1e-6).pow(self.power).mean(dim=(2, 3)).pow(1 / self.power)
         return normalize_or_raise(pooled.numpy())
 
@@ -146,7 +147,7 @@ class Flipped:
     """An encoder that gives the mean of an image and its mirror image."""
 
     def __init__(self, encoder: Encoder) -> None:
-        """Ask *encoder* twice."""
+        """Encode with *encoder*, twice for each image."""
         self._encoder = encoder
 
     def encode(self, pixels: NDArray[np.uint8]) -> Vectors:
@@ -178,28 +179,28 @@ def tasks(store: Store, vectors: dict[int, NDArray[np.float32]], kind: str) -> I
     yield Task("samples: own item by image", every, every, OwnItemJudgments(every.ids), per_image=True)
 
 
-def rows(encoder: str, ways: dict[str, Task]) -> Iterator[Row]:
-    """Yield what each of *ways*, the first of which is plain, does to one task."""
+def rows(encoder: str, methods: dict[str, Task]) -> Iterator[Row]:
+    """Yield the row of each of *methods* for one task; the first method is plain."""
     base = None
-    for way, task in ways.items():
-        judged = evaluate_rankings(task.queries, task.targets, task.judgments, per_image=task.per_image)
-        quality = judged.of("ndcg_at_10")
+    for method, task in methods.items():
+        result = evaluate_rankings(task.queries, task.targets, task.judgments, per_image=task.per_image)
+        quality = result.of("ndcg_at_10")
         base = quality if base is None else base
-        clusters = np.unique(judged.queries, return_inverse=True)[1].astype(np.int64)
+        clusters = np.unique(result.queries, return_inverse=True)[1].astype(np.int64)
         bounds, difference = interval(quality, clusters), compare(base, quality, clusters)
         yield Row(
-            *(encoder, task.name, way, len(judged.queries)),
-            *(float(judged.of(name).mean()) for name in ("precision_at_1", "precision_at_10")),
+            *(encoder, task.name, method, len(result.queries)),
+            *(float(result.of(name).mean()) for name in ("precision_at_1", "precision_at_10")),
             *(bounds.value, bounds.low, bounds.high),
             *(difference.value, difference.low, difference.high, difference.p),
         )
 
 
-def lifted(task: Task) -> dict[str, Task]:
-    """Return *task* with the vectors of each lift, by its name."""
+def transformed(task: Task) -> dict[str, Task]:
+    """Return *task* with the vectors of each transform, by its name."""
     found = {}
-    for name, lift in LIFTS.items():
-        queries, targets = lift(task, task.queries.vectors, task.targets.vectors)
+    for name, transform in TRANSFORMS.items():
+        queries, targets = transform(task, task.queries.vectors, task.targets.vectors)
         found[name] = Task(
             task.name,
             task.queries.with_vectors(queries),
@@ -225,7 +226,10 @@ def encoded(store: Store, encoder: Flipped | Gem, catalog: Path) -> dict[int, ND
     positions = sorted(shown)
     for start in range(0, len(positions), 64):
         some = positions[start : start + 64]
-        pixels = [images.load(source.read(shown[position]), store.manifest.encoder.preprocess) for position in some]
+        pixels = [
+            images.load(image_bytes(source.images, shown[position]), store.manifest.encoder.preprocess)
+            for position in some
+        ]
         found.update(zip(some, encoder.encode(np.stack(pixels)), strict=True))
     return found
 
@@ -238,7 +242,7 @@ def concatenated(stores: Sequence[Store]) -> dict[int, NDArray[np.float32]]:
 
 
 def measure(kind: str, catalog: Path, work: Path) -> Iterator[Row | str]:
-    """Yield a row for each way and encoder on *catalog*, or a sentence for an encoder that is not at hand."""
+    """Yield a row for each method and encoder on *catalog*, or a sentence for an encoder that is not at hand."""
     stores: dict[str, Store] = {}
     for name in ENCODERS:
         folder = work / f"{kind}-{len(stores)}"
@@ -251,12 +255,14 @@ def measure(kind: str, catalog: Path, work: Path) -> Iterator[Row | str]:
         others: dict[str, Flipped | Gem] = {"flip averaging": Flipped(encoders.load_encoder(name))}
         if name == Gem.of:
             others["GeM pooling, p = 3"] = Gem()
-        found_by = {way: encoded(store, encoder, catalog) for way, encoder in others.items()}
-        by_way = {way: {task.name: task for task in tasks(store, found, kind)} for way, found in found_by.items()}
-        learnt = _tuned(store, kind)
+        found_by = {label: encoded(store, encoder, catalog) for label, encoder in others.items()}
+        by_method = {
+            method: {task.name: task for task in tasks(store, found, kind)} for method, found in found_by.items()
+        }
+        learned = _tuned(store, kind)
         for task in tasks(store, of_store(store), kind):
-            ways = lifted(task) | {way: named[task.name] for way, named in by_way.items()}
-            yield from rows(name, ways | {way: _projected(task, found) for way, found in learnt.items()})
+            methods = transformed(task) | {method: named[task.name] for method, named in by_method.items()}
+            yield from rows(name, methods | {method: _projected(task, found) for method, found in learned.items()})
     if len(stores) > 1:
         (one, other), *_ = [list(stores)[:2]]
         first = stores[one]
@@ -268,7 +274,7 @@ def measure(kind: str, catalog: Path, work: Path) -> Iterator[Row | str]:
 def _tuned(store: Store, kind: str) -> dict[str, Callable[[Vectors], NDArray[np.float64]]]:
     """Return, for the clothes, the projection that `visrec tune` learns from the train photos."""
     if kind != "clothing":
-        return {}  # every item asks and answers, so all were learnt from: `visrec tune` itself judges by folds
+        return {}  # every query would have been learned from; `visrec tune` itself evaluates by folds
     options = TuneOptions(labels="category", where=Filter.parse('split == "train"'))
     return {"visrec tune, for comparison": tune(store, options).projection.apply}
 
@@ -286,7 +292,7 @@ def table(found: Sequence[Row], missing: Sequence[str]) -> str:
         "# Quality",
         "",
         "Made by `python benchmarks/quality.py`; never edited. nDCG@10 with its 95 % bounds; the difference is to the",
-        "plain vectors of the same encoder, query by query (paired bootstrap). A way *pays* where the difference is",
+        "plain vectors of the same encoder, query by query (paired bootstrap). A method *pays* where the difference is",
         "above 0 beyond its bounds. All are off: none pays for every task, and `visrec tune` brings far more.",
         "",
     ]
@@ -294,7 +300,7 @@ def table(found: Sequence[Row], missing: Sequence[str]) -> str:
         lines += [
             f"## {task}",
             "",
-            "| encoder | way | P@1 | P@10 | nDCG@10 | difference | pays |",
+            "| encoder | method | P@1 | P@10 | nDCG@10 | difference | pays |",
             "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         lines += [_line(row) for row in found if row.task == task]
@@ -307,10 +313,10 @@ def table(found: Sequence[Row], missing: Sequence[str]) -> str:
 def _line(row: Row) -> str:
     difference = f"{row.difference:+.3f} ({row.difference_low:+.3f} to {row.difference_high:+.3f})"
     quality = f"{row.ndcg_at_10:.3f} ({row.low:.3f} to {row.high:.3f})"
-    shown = "" if row.way == "plain" else difference
+    shown = "" if row.method == "plain" else difference
     return (
-        f"| {row.encoder} | {row.way} | {row.precision_at_1:.3f} | {row.precision_at_10:.3f} | {quality} | {shown} | "
-        f"{'yes' if row.pays else ''} |"
+        f"| {row.encoder} | {row.method} | {row.precision_at_1:.3f} | {row.precision_at_10:.3f} | {quality} "
+        f"| {shown} | {'yes' if row.pays else ''} |"
     )
 
 

@@ -4,9 +4,22 @@
 >>> report = vision_recs.index("sample_images/catalog.csv", "shop.visrec")  # doctest: +SKIP
 >>> shop = vision_recs.open("shop.visrec")  # doctest: +SKIP
 >>> [match.id for match in shop.similar("mug-01", k=3)]  # doctest: +SKIP
-['mug-02', 'mug-04', 'bottle-03']
+['mug-04', 'bottle-03', 'bowl-02']
 
 Names are loaded when they are first used, so that `import vision_recs` costs nothing.
+
+A map, from the door inwards; each room imports only from rooms below it:
+
+serve                                 answers over HTTP, with a page
+batch jobs evaluate tune              neighbors of every item and duplicates; embed, index, export; measure; learn
+recommend                             a query and a policy become similar items
+knn_join                              the nearest rows of every row of a large matrix
+encoders indexes                      images become vectors; vectors become searchable
+catalog images store                  tables and folders; bytes to pixels; generations, items, vectors
+filters metrics                       the language of `where`; measures of relevance
+errors types vectors                  the error tree, the nouns and protocols, arithmetic of vectors
+npy checksummed_json cache_dir        files: mapped arrays, JSON with a digest, what may be deleted
+ordered_map _native _lazy _version    threads in order, functions in C, lazy names, the version
 """
 
 from __future__ import annotations
@@ -33,7 +46,19 @@ if TYPE_CHECKING:
         read_policy,
     )
     from vision_recs.store import Store
-    from vision_recs.types import Catalog, Encoder, EncoderSpec, Item, Match, PreprocessConfig, VectorIndex, Vectors
+    from vision_recs.types import (
+        Catalog,
+        Encoder,
+        EncoderSpec,
+        ImageData,
+        ImageSource,
+        Item,
+        Match,
+        PreprocessConfig,
+        Unchanged,
+        VectorIndex,
+        Vectors,
+    )
 
 _HOMES = {
     "Catalog": "types",
@@ -44,6 +69,8 @@ _HOMES = {
     "EncoderSpec": "types",
     "Filter": "filters",
     "History": "recommend",
+    "ImageData": "types",
+    "ImageSource": "types",
     "IndexOptions": "jobs",
     "Item": "types",
     "Match": "types",
@@ -53,6 +80,7 @@ _HOMES = {
     "Query": "recommend",
     "Recommender": "recommend",
     "Store": "store",
+    "Unchanged": "types",
     "VectorIndex": "types",
     "Vectors": "types",
     "VisionRecsError": "errors",
@@ -78,15 +106,18 @@ __all__ = [
     "EncoderSpec",
     "Filter",
     "History",
+    "ImageData",
+    "ImageSource",
     "IndexOptions",
     "Item",
     "Match",
-    "PreprocessConfig",
     "Policy",
+    "PreprocessConfig",
     "Progress",
     "Query",
     "Recommender",
     "Store",
+    "Unchanged",
     "VectorIndex",
     "Vectors",
     "VisionRecsError",

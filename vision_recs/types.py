@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ Attribute: TypeAlias = str | int | float | bool | None
 class Item:
     """What the shop sells: an id, one or more images, attributes.
 
-    *images* are references that the item's catalog can read. *image_attributes* holds, for each image
+    *images* are references that the image source of the catalog can read. *image_attributes* holds, for each image
     in the same order, what belongs to that image alone (a view, a background); it is empty where there is none.
     """
 
@@ -38,8 +38,34 @@ class Item:
     image_attributes: tuple[Mapping[str, Attribute], ...] = ()
 
 
+class ImageData(NamedTuple):
+    """The bytes of an image file, and its signature: a token that changes whenever the bytes may have changed.
+
+    *signature* is None where nothing tells, so that the image is read each time.
+    """
+
+    data: bytes
+    signature: str | None = None
+
+
+class Unchanged:
+    """What `ImageSource.read` returns in place of an image whose signature is known already."""
+
+
+class ImageSource(Protocol):
+    """Reads images by their references: from files, from a service, from memory."""
+
+    def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
+        """Return the image *reference*, or Unchanged if its signature is still *known*.
+
+        Without *known* the image is always returned. Raises ImageError, with one of the codes in `errors.REASONS`, for
+        an image that cannot be had. Several threads may call this at once.
+        """
+        ...
+
+
 class Catalog(Protocol):
-    """A shop's items and the bytes of their images."""
+    """A shop's items, and the source of their images."""
 
     @property
     def location(self) -> str:
@@ -48,19 +74,16 @@ class Catalog(Protocol):
 
     @property
     def root(self) -> str:
-        """The folder that image references are relative to, absolute."""
+        """The folder that image references are relative to, absolute; empty where the images do not lie in files."""
+        ...
+
+    @property
+    def images(self) -> ImageSource:
+        """What reads the images of the items."""
         ...
 
     def __iter__(self) -> Iterator[Item]:
         """Yield each item once, ids unique, in the order of the catalog."""
-        ...
-
-    def read(self, reference: str) -> bytes:
-        """Return the bytes of an image; raises ImageError: missing, unreadable or empty."""
-        ...
-
-    def signature(self, reference: str) -> str | None:
-        """Return a cheap token that changes when the image's bytes may have, or None where there is none."""
         ...
 
 
@@ -90,7 +113,7 @@ class PreprocessConfig:
 class EncoderSpec:
     """All that decides the vectors of an encoder: two equal specs give one space.
 
-    *weights* is the SHA-256 of the tensors of the image tower, in hexadecimal. What changes only speed (device,
+    *weights* is the SHA-256 of the tensors of the image backbone, in hexadecimal. What changes only speed (device,
     runtime, precision) is not here.
     """
 
@@ -105,12 +128,6 @@ class EncoderSpec:
         """Sixteen hexadecimal digits that name the space."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> EncoderSpec:
-        """Return the spec that `dataclasses.asdict` wrote, also after a round trip through JSON."""
-        config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value["preprocess"].items()}
-        return cls(**{**value, "preprocess": PreprocessConfig(**config)})
 
 
 class Encoder(Protocol):
@@ -157,7 +174,10 @@ class VectorReader(Protocol):
         ...
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the unit vectors (n, dim) at *positions* (n,), in that order."""
+        """Return the unit vectors (n, dim) at *positions* (n,), in that order.
+
+        Raises StoreDamaged for a position that the source lacks.
+        """
         ...
 
 

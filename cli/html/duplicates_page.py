@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.store import Store
+from vision_recs.types import ImageSource
 
 from .page import Card, data_url, render, title_of
 
@@ -46,7 +46,7 @@ class PlaceholderCard:
 
 def write_page(path: Path, store: Store, found: Duplicates) -> None:
     """Write to *path* a page that shows the first groups and placeholders of *found*."""
-    images = ImageFiles(store.image_root)
+    images = store.image_source
     render(
         path,
         "duplicates.html",
@@ -61,7 +61,7 @@ def write_page(path: Path, store: Store, found: Duplicates) -> None:
     )
 
 
-def _cards(store: Store, images: ImageFiles, group: Group) -> GroupCards:
+def _cards(store: Store, images: ImageSource, group: Group) -> GroupCards:
     cards = []
     for item, image in zip(group.items, group.images, strict=True):
         title, attributes = title_of(item, store.attributes(item))

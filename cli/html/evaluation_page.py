@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.store import Store
+from vision_recs.types import ImageSource
 
 from ..output import READ_FIRST
 from . import charts
@@ -67,7 +67,7 @@ def _worst_queries(store: Store, relevance: Relevance) -> list[WorstQuery]:
     result = relevance.result
     ndcg = result.of("ndcg_at_10").tolist()
     nearest = result.scores[:, 0].tolist()
-    images = ImageFiles(store.image_root)
+    images = store.image_source
     worst: dict[str, WorstQuery] = {}
     for row in sorted(range(len(ndcg)), key=lambda row: (ndcg[row], -nearest[row])):
         if len(worst) == _WORST:
@@ -79,7 +79,7 @@ def _worst_queries(store: Store, relevance: Relevance) -> list[WorstQuery]:
     return list(worst.values())
 
 
-def _neighbors(store: Store, images: ImageFiles, relevance: Relevance, row: int) -> list[Neighbor]:
+def _neighbors(store: Store, images: ImageSource, relevance: Relevance, row: int) -> list[Neighbor]:
     result = relevance.result
     neighbors = []
     for column in range(_NEIGHBORS):
@@ -97,5 +97,5 @@ def _title(store: Store, item: str) -> str:
     return " · ".join(str(attributes[name]) for name in READ_FIRST if attributes.get(name) is not None) or item
 
 
-def _image(store: Store, images: ImageFiles, item: str) -> str | None:
+def _image(store: Store, images: ImageSource, item: str) -> str | None:
     return data_url(images, store.images(item)[0].image, side=_SIDE)

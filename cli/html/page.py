@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_recs.catalog.image_files import ImageFiles
+from vision_recs.catalog.image_files import image_bytes
 from vision_recs.errors import ImageError
-from vision_recs.types import Attribute
+from vision_recs.types import Attribute, ImageSource
 
 from ..output import READ_FIRST
 
@@ -56,12 +56,12 @@ def title_of(item: str, attributes: Mapping[str, Attribute]) -> tuple[str, dict[
     return title, rest
 
 
-def data_url(images: ImageFiles, reference: str, *, side: int = _SIDE) -> str | None:
+def data_url(images: ImageSource, reference: str, *, side: int = _SIDE) -> str | None:
     """Return an image as a data URL, its longer side at most *side* pixels, or None where it cannot be read."""
     from vision_recs.images import decode, thumbnail
 
     try:
-        small = thumbnail(decode(images.read(reference)), max_side=side)
+        small = thumbnail(decode(image_bytes(images, reference)), max_side=side)
     except ImageError:
         return None  # the page says so in its place
     return "data:image/jpeg;base64," + base64.b64encode(small).decode()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.store import Store
-from vision_recs.types import Match
+from vision_recs.types import ImageSource, Match
 
 from ..output import QueryPart, effect_texts, explanation_lines
 from .page import Card, data_url, render, title_of
@@ -18,7 +18,7 @@ _QUERY_IMAGES = 6
 
 def write_page(path: Path, store: Store, parts: Sequence[QueryPart], matches: Sequence[Match]) -> None:
     """Write to *path* a page that shows the *parts* of the query and its *matches*."""
-    images = ImageFiles(store.image_root)
+    images = store.image_source
     query = [_query_card(store, images, part) for part in parts]
     render(
         path,
@@ -30,7 +30,7 @@ def write_page(path: Path, store: Store, parts: Sequence[QueryPart], matches: Se
     )
 
 
-def _query_card(store: Store, images: ImageFiles, part: QueryPart) -> Card:
+def _query_card(store: Store, images: ImageSource, part: QueryPart) -> Card:
     notes = [part.note] if part.note else []
     if part.image is not None:
         return Card(part.image.name, "", [data_url(ImageFiles("."), str(part.image))], {}, notes=notes)
@@ -41,7 +41,7 @@ def _query_card(store: Store, images: ImageFiles, part: QueryPart) -> Card:
     return Card(title, part.item, sources, attributes, notes=notes)
 
 
-def _match_card(images: ImageFiles, match: Match) -> Card:
+def _match_card(images: ImageSource, match: Match) -> Card:
     title, attributes = title_of(match.id, match.attributes)
     return Card(
         title,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from vision_recs.catalog import open_catalog
+from vision_recs.catalog.image_files import image_bytes
 
 REPOSITORY = Path(__file__).parents[2]
 CLOTHING = REPOSITORY.parent / "shared" / "data" / "clothing" / "catalog.csv"
@@ -35,7 +36,7 @@ def test_the_sample_catalog_has_sixty_items_of_four_images():
         "elevation_deg": 20,
         "background": "pale plank table",
     }
-    assert all(catalog.read(image).startswith(b"\xff\xd8") for item in items for image in item.images)
+    assert all(image_bytes(catalog.images, image).startswith(b"\xff\xd8") for item in items for image in item.images)
 
 
 @pytest.mark.skipif(not CLOTHING.exists(), reason="the clothing images are not on this machine")

@@ -7,6 +7,7 @@ import pytest
 
 from vision_recs.catalog import CatalogOptions, open_catalog
 from vision_recs.catalog.folder import EXTENSIONS
+from vision_recs.catalog.image_files import image_bytes
 from vision_recs.errors import CatalogError
 from vision_recs.types import Item
 
@@ -103,7 +104,7 @@ def test_iterating_again_sees_new_images(grow):
 
 def test_the_images_of_a_folder_can_be_read(grow):
     catalog = open_catalog(grow("mugs/red.jpg"))
-    assert [catalog.read(image) for item in catalog for image in item.images] == [b"mugs/red.jpg"]
+    assert [image_bytes(catalog.images, image) for item in catalog for image in item.images] == [b"mugs/red.jpg"]
     assert catalog.location == catalog.root == str(grow())
     assert catalog.image_attributes == ()
 
@@ -117,7 +118,7 @@ def test_a_link_to_a_file_is_an_image_and_a_link_to_a_folder_is_not_followed(gro
     (shop / "broken.jpg").symlink_to(folder / "nowhere.jpg")
     (shop / "itself.jpg").symlink_to(shop / "itself.jpg")
     assert [name for name, _ in contents(shop)] == ["a", "broken", "itself", "linked"]
-    assert open_catalog(shop).read("linked.jpg") == b"elsewhere/b.jpg"
+    assert image_bytes(open_catalog(shop).images, "linked.jpg") == b"elsewhere/b.jpg"
 
 
 def test_a_catalog_may_itself_be_a_link_to_a_folder(grow):

@@ -1,12 +1,14 @@
-"""Reading the bytes of images, and the token that tells whether they may have changed."""
+"""Reading the bytes of images, and the signature that tells whether they may have changed."""
 
 import os
 import time
 
 import pytest
 
-from vision_recs.catalog.image_files import ImageFiles
+from vision_recs.catalog import image_files
+from vision_recs.catalog.image_files import MAX_IMAGE_BYTES, ImageFiles, image_bytes
 from vision_recs.errors import ImageError
+from vision_recs.types import ImageData, Unchanged
 
 MINUTE_NS = 60 * 10**9
 
@@ -27,17 +29,17 @@ def later(monkeypatch):
 
 def test_a_reference_is_relative_to_the_root_or_absolute_or_a_file_url(shop):
     files = ImageFiles(str(shop))
-    assert files.read("mugs/red mug.jpg") == b"red"
-    assert files.read(str(shop / "mugs" / "red mug.jpg")) == b"red"
-    assert files.read(f"file://{shop}/mugs/red%20mug.jpg") == b"red"
-    assert files.read("mugs/../mugs/red mug.jpg") == b"red"
+    assert image_bytes(files, "mugs/red mug.jpg") == b"red"
+    assert image_bytes(files, str(shop / "mugs" / "red mug.jpg")) == b"red"
+    assert image_bytes(files, f"file://{shop}/mugs/red%20mug.jpg") == b"red"
+    assert image_bytes(files, "mugs/../mugs/red mug.jpg") == b"red"
 
 
 def test_backslashes_are_slashes_unless_a_file_has_them_in_its_name(shop):
     files = ImageFiles(str(shop))
-    assert files.read(r"mugs\red mug.jpg") == b"red"
+    assert image_bytes(files, r"mugs\red mug.jpg") == b"red"
     (shop / r"mugs\red mug.jpg").write_bytes(b"literal")
-    assert files.read(r"mugs\red mug.jpg") == b"literal"
+    assert image_bytes(files, r"mugs\red mug.jpg") == b"literal"
 
 
 @pytest.mark.parametrize(
@@ -60,10 +62,10 @@ def test_a_folder_a_pipe_and_a_loop_are_unreadable(shop):
 
 
 def test_a_file_that_may_not_be_read_is_unreadable(shop, monkeypatch):
-    def refuse(path):
+    def refuse(path, _mode):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(ImageError) as caught:
         ImageFiles(str(shop)).read("mugs/red mug.jpg")
     assert caught.value.reason == "unreadable"
@@ -76,35 +78,101 @@ def test_a_file_without_bytes_is_empty(shop):
     assert caught.value.reason == "empty"
 
 
-@pytest.mark.usefixtures("later")
-def test_a_signature_is_size_and_both_times(shop):
+def test_a_file_that_is_too_large_is_not_read(shop, monkeypatch):
+    os.truncate(shop / "empty.jpg", MAX_IMAGE_BYTES + 1)  # of which the disk holds nothing
+    monkeypatch.setattr("pathlib.Path.open", None)
+    with pytest.raises(ImageError) as caught:
+        ImageFiles(str(shop)).read("empty.jpg")
+    assert caught.value.reason == "too-large"
+    assert str(caught.value) == (
+        f"'{shop}/empty.jpg' has {MAX_IMAGE_BYTES + 1} bytes, over the limit of {MAX_IMAGE_BYTES}; replace the file"
+    )
+
+
+def test_a_file_of_the_largest_size_is_read(shop, monkeypatch):
+    monkeypatch.setattr(image_files, "MAX_IMAGE_BYTES", 3)
+    assert image_bytes(ImageFiles(str(shop)), "mugs/red mug.jpg") == b"red"
+
+
+@pytest.mark.parametrize(("content", "is_read"), [(b"grown", True), (b"grown too much", False)])
+def test_a_file_that_grows_while_it_is_read_has_a_limit_too(shop, monkeypatch, content, is_read):
     path = shop / "mugs" / "red mug.jpg"
     status = path.stat()
-    signature = ImageFiles(str(shop)).signature("mugs/red mug.jpg")
-    assert signature == f"3-{status.st_mtime_ns}-{status.st_ctime_ns}"
+    path.write_bytes(content)
+    monkeypatch.setattr("pathlib.Path.stat", lambda _: status)
+    monkeypatch.setattr(image_files, "MAX_IMAGE_BYTES", 5)
+    if is_read:
+        assert image_bytes(ImageFiles(str(shop)), "mugs/red mug.jpg") == content
+        return
+    with pytest.raises(ImageError) as caught:
+        ImageFiles(str(shop)).read("mugs/red mug.jpg")
+    assert caught.value.reason == "too-large"
+
+
+def test_a_catalog_whose_images_are_not_in_files_says_what_to_do():
+    with pytest.raises(
+        ImageError, match=r"the catalog does not say how 'red\.jpg' is read; open the store with images"
+    ):
+        ImageFiles("").read("red.jpg")
+
+
+# Signatures
+
+
+def signature(shop, reference="mugs/red mug.jpg"):
+    return ImageFiles(str(shop)).read(reference).signature
+
+
+@pytest.mark.usefixtures("later")
+def test_a_signature_is_size_and_both_times(shop):
+    status = (shop / "mugs" / "red mug.jpg").stat()
+    assert signature(shop) == f"3-{status.st_mtime_ns}-{status.st_ctime_ns}"
+
+
+@pytest.mark.usefixtures("later")
+def test_an_image_whose_signature_is_known_is_not_read(shop, monkeypatch):
+    files = ImageFiles(str(shop))
+    known = signature(shop)
+    assert files.read("mugs/red mug.jpg", known="other") == ImageData(b"red", known)
+    monkeypatch.setattr("pathlib.Path.open", None)
+    assert isinstance(files.read("mugs/red mug.jpg", known=known), Unchanged)
+
+
+@pytest.mark.usefixtures("later")
+def test_an_image_that_is_gone_is_missing_though_its_signature_is_known(shop):
+    known = signature(shop)
+    (shop / "mugs" / "red mug.jpg").unlink()
+    with pytest.raises(ImageError) as caught:
+        ImageFiles(str(shop)).read("mugs/red mug.jpg", known=known)
+    assert caught.value.reason == "missing"
 
 
 @pytest.mark.usefixtures("later")
 def test_a_change_that_keeps_size_and_mtime_changes_the_signature(shop):
-    files = ImageFiles(str(shop))
     path = shop / "mugs" / "red mug.jpg"
     status = path.stat()
-    before = files.signature("mugs/red mug.jpg")
+    before = signature(shop)
     while path.stat().st_ctime_ns == status.st_ctime_ns:  # until the file system's clock has ticked
         path.write_bytes(b"RED")
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert path.stat().st_mtime_ns == status.st_mtime_ns
-    assert files.signature("mugs/red mug.jpg") != before
+    assert ImageFiles(str(shop)).read("mugs/red mug.jpg", known=before).data == b"RED"
 
 
 @pytest.mark.parametrize(("age_ns", "trusted"), [(0, False), (1_999_999_999, False), (2_000_000_000, True)])
 def test_a_file_changed_within_two_seconds_has_no_signature(shop, monkeypatch, age_ns, trusted):
-    changed = (shop / "empty.jpg").stat().st_ctime_ns
+    changed = (shop / "mugs" / "red mug.jpg").stat().st_ctime_ns
+    known = f"3-{(shop / 'mugs' / 'red mug.jpg').stat().st_mtime_ns}-{changed}"
     monkeypatch.setattr(time, "time_ns", lambda: changed + age_ns)
-    assert (ImageFiles(str(shop)).signature("empty.jpg") is not None) == trusted
+    assert (signature(shop) is not None) == trusted
+    found = ImageFiles(str(shop)).read("mugs/red mug.jpg", known=known)
+    assert isinstance(found, Unchanged) == trusted
 
 
-@pytest.mark.usefixtures("later")
-@pytest.mark.parametrize("reference", ["nowhere.jpg", "nul\0.jpg", "file://[/x.jpg"])
-def test_a_missing_file_has_no_signature(shop, reference):
-    assert ImageFiles(str(shop)).signature(reference) is None
+def test_a_source_that_breaks_its_promise_is_named():
+    class Forgetful:
+        def read(self, reference, *, known=None):
+            return Unchanged()
+
+    with pytest.raises(TypeError, match=r"Forgetful\.read returned Unchanged, though no signature is known"):
+        image_bytes(Forgetful(), "red.jpg")

@@ -11,6 +11,7 @@ import pytest
 
 from vision_recs.catalog import CatalogOptions, open_catalog
 from vision_recs.catalog.columns import ID_NAMES, IMAGE_NAMES
+from vision_recs.catalog.image_files import image_bytes
 from vision_recs.types import Item
 
 
@@ -49,7 +50,7 @@ def test_a_row_is_an_item_and_its_other_columns_are_attributes(table, tmp_path):
 
 def test_images_are_read_relative_to_the_table(table, tmp_path):
     (tmp_path / "1.jpg").write_bytes(b"one")
-    assert table("shop.csv", "id,image\na,1.jpg\n").read("1.jpg") == b"one"
+    assert image_bytes(table("shop.csv", "id,image\na,1.jpg\n").images, "1.jpg") == b"one"
 
 
 def test_tabs_separate_the_cells_of_a_tsv(table):

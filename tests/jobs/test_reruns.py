@@ -71,7 +71,7 @@ def test_an_edited_image_is_embedded_and_no_other(shop, store, encoder):
     shop.files["3.png"] = image(33)
     report = index(shop, store, encoder)
     assert (report.embedded, report.reused, report.removed) == (1, 6, 0)
-    assert encoder.encoded == 1 + 1  # and the probe, to see that it is the encoder of the store
+    assert encoder.encoded == 1 + 1  # and the canary, to see that it is the encoder of the store
     assert content(store) == wanted(shop)
     assert content(store) != content(before)
 
@@ -210,30 +210,30 @@ def test_other_weights_under_the_name_of_the_encoder_are_refused(shop, store, mo
         vision_recs.index(shop, store)
     old, new = FakeEncoder().spec.fingerprint, FakeEncoder(turn=5).spec.fingerprint
     assert str(raised.value).startswith(
-        f"the index holds fake [{old}], the weights on this machine give fake [{new}]; "
+        f"the store holds vectors of fake [{old}], the weights on this machine give fake [{new}]; "
     )
     assert snapshot(store) == before
 
 
-def test_an_encoder_that_does_not_reproduce_the_probe_is_refused(shop, store):
+def test_an_encoder_that_does_not_reproduce_the_canary_is_refused(shop, store):
     class Drifted(FakeEncoder):
         def encode(self, pixels):
             return super().encode(pixels[..., ::-1])  # red and blue in the wrong order
 
     shop.put("new", 50)
-    with pytest.raises(SpaceMismatch, match=r"does not reproduce the probe vector of the index \(cosine 0\.\d+\)"):
+    with pytest.raises(SpaceMismatch, match=r"does not reproduce the canary of the store \(cosine 0\.\d+\)"):
         index(shop, store, Drifted())
 
 
-def test_the_first_probe_of_a_space_stands(shop, store):
+def test_the_first_canary_of_a_space_stands(shop, store):
     class Rounded(FakeEncoder):
         def encode(self, pixels):
             return super().encode(pixels // 16 * 16)
 
-    probe = Store.open(store).manifest.canary
+    canary = Store.open(store).manifest.canary
     shop.put("new", 50)
     assert index(shop, store, Rounded()).embedded == 1
-    assert Store.open(store).manifest.canary == probe
+    assert Store.open(store).manifest.canary == canary
 
 
 def test_a_catalog_that_moved_is_noted_and_nothing_is_embedded(shop, store):
@@ -271,8 +271,13 @@ def folder(tmp_path, monkeypatch):
 def read(monkeypatch):
     """Collect which files are read."""
     names = []
-    real = image_files.ImageFiles.read
-    monkeypatch.setattr(image_files.ImageFiles, "read", lambda self, name: names.append(name) or real(self, name))
+    real = image_files._read_regular
+
+    def read(path, status):
+        names.append(path.name)
+        return real(path, status)
+
+    monkeypatch.setattr(image_files, "_read_regular", read)
     return names
 
 
@@ -312,12 +317,12 @@ def test_an_edit_of_the_same_size_is_seen(folder, tmp_path):
 
 def _until_the_clock_moves(path):
     """Wait for the next tick of the file system's clock (4 ms), within which an edit could not be told by its time."""
-    probe = path.with_suffix(".tick")
+    clock = path.with_suffix(".tick")
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        probe.touch()
-        now = probe.stat().st_ctime_ns
-        probe.unlink()
+        clock.touch()
+        now = clock.stat().st_ctime_ns
+        clock.unlink()
         if now > path.stat().st_ctime_ns:
             return
 

@@ -50,10 +50,10 @@ EXPECTED = {
 class Guarded(Shop):
     """A shop one file of which may not be read."""
 
-    def read(self, reference):
+    def read(self, reference, *, known=None):
         if reference == "locked.jpg":
             raise ImageError("unreadable", "'locked.jpg' cannot be read (Permission denied); check the file")
-        return super().read(reference)
+        return super().read(reference, known=known)
 
 
 @pytest.fixture

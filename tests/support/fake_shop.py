@@ -17,7 +17,7 @@ from vision_recs.images import load
 from vision_recs.jobs import IndexOptions
 from vision_recs.jobs import index as run_index
 from vision_recs.store import Store
-from vision_recs.types import EncoderSpec, Item, PreprocessConfig
+from vision_recs.types import EncoderSpec, ImageData, Item, PreprocessConfig, Unchanged
 from vision_recs.vectors import normalize_rows
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a dozen vectors are searched faster by one thread than by several
@@ -79,13 +79,19 @@ class Shop:
     def __iter__(self) -> Iterator[Item]:
         return iter(list(self.items.values()))
 
-    def read(self, reference):
+    @property
+    def images(self):
+        return self
+
+    def read(self, reference, *, known=None):
+        if known is not None and known == self.signature(reference):
+            return Unchanged()
         self.reads.append(reference)
         if reference not in self.files:
             raise ImageError("missing", f"there is no file {reference!r}; check the path in the catalog")
         if not self.files[reference]:
             raise ImageError("empty", f"{reference!r} has no bytes; copy the image again")
-        return self.files[reference]
+        return ImageData(self.files[reference], self.signature(reference))
 
     def signature(self, reference):
         if reference not in self.files:

@@ -34,7 +34,7 @@ class FolderCatalog:
         self.location = location
         self.root = location
         self._item_per_folder = item_per_folder
-        self._files = ImageFiles(location)
+        self.images = ImageFiles(location)
 
     def __iter__(self) -> Iterator[Item]:
         """Yield each item; raises CatalogError for a folder that cannot be listed, or without any image."""
@@ -50,14 +50,6 @@ class FolderCatalog:
                 pending += sorted(self._children(name), key=lambda child: (child[0], not child[1]), reverse=True)
         if empty:
             raise CatalogError(f"no image in this folder or below it ({' '.join(EXTENSIONS)})", path=self.location)
-
-    def read(self, reference: str) -> bytes:
-        """Return the bytes of an image; raises ImageError: missing, unreadable or empty."""
-        return self._files.read(reference)
-
-    def signature(self, reference: str) -> str | None:
-        """Return a token that changes when the file may have; see ImageFiles.signature."""
-        return self._files.signature(reference)
 
     def _item(self, name: str, images: list[str]) -> Item:
         if not name:

@@ -38,7 +38,7 @@ class TableCatalog:
         self.image_attributes: tuple[str, ...] = options.image_attributes
         """The columns that belong to the images; those that no option names are known once an item was yielded."""
         self._options = options
-        self._files = ImageFiles(self.root)
+        self.images = ImageFiles(self.root)
         rows = open_rows(self.location)
         keys = KeyColumns.choose(rows, options)
         if not rows.open_ended:
@@ -58,14 +58,6 @@ class TableCatalog:
                 f"the temporary copy of the table failed ({error}); let SQLITE_TMPDIR name a folder with room",
                 path=self.location,
             ) from error
-
-    def read(self, reference: str) -> bytes:
-        """Return the bytes of an image; raises ImageError: missing, unreadable or empty."""
-        return self._files.read(reference)
-
-    def signature(self, reference: str) -> str | None:
-        """Return a token that changes when the file may have; see ImageFiles.signature."""
-        return self._files.signature(reference)
 
     def _read_into(self, row_store: RowStore) -> Columns:
         """Add the whole table to *row_store* and return what is then known of its columns."""

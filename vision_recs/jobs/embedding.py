@@ -20,7 +20,7 @@ from vision_recs.jobs.progress import Progress, Report
 from vision_recs.jobs.stopwatch import Stopwatch
 from vision_recs.ordered_map import ordered_map
 from vision_recs.store import Embedded, Staged, Staging, Writer
-from vision_recs.types import Catalog, Vectors
+from vision_recs.types import Catalog, Unchanged, Vectors
 from vision_recs.vectors import normalize_rows
 
 _BATCHES_AHEAD = 1
@@ -69,7 +69,7 @@ class Embedding:
         self, catalog: Catalog, writer: Writer, staging: Staging, encoder: StoreEncoder, options: IndexOptions
     ) -> None:
         """Read from *catalog*, write shards with *writer*, say in *staging* what became of each image."""
-        self._catalog = catalog
+        self._images = catalog.images
         self._writer = writer
         self._staging = staging
         self._encoder = encoder
@@ -103,14 +103,15 @@ class Embedding:
 
     def _read(self, staged: Staged) -> Read:
         with self.stages["reading"]:
-            signature = self._catalog.signature(staged.image)
-            if staged.digest is not None and signature is not None and signature == staged.signature:
-                return Read(staged, staged.digest, signature)
+            known = None if staged.digest is None else staged.signature
             try:
-                data = self._catalog.read(staged.image)
+                image = self._images.read(staged.image, known=known)
             except ImageError as error:
                 return Read(staged, error=error)
-            return Read(staged, hashlib.sha256(data).digest(), signature, data)
+            if isinstance(image, Unchanged):
+                assert staged.digest is not None
+                return Read(staged, staged.digest, known)
+            return Read(staged, hashlib.sha256(image.data).digest(), image.signature, image.data)
 
     def _unknown(self, images: Iterable[Read]) -> Iterator[Read]:
         """Pass on the images that have to be embedded, each digest once; settle the others."""

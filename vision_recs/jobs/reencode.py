@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vision_recs.cache_dir import cache_dir
-from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.encoders.registry import canonical_name
 from vision_recs.jobs.indexing import embed
 from vision_recs.jobs.progress import Report, silent
@@ -22,8 +21,8 @@ class StoredItems:
         """Take the items of *store*; its images are read from where its catalog has them."""
         self.location = store.manifest.catalog.location
         self.root = store.image_root
+        self.images = store.image_source
         self._store = store
-        self._files = ImageFiles(self.root)
 
     def __iter__(self) -> Iterator[Item]:
         """Yield each item that has an image, by id."""
@@ -31,14 +30,6 @@ class StoredItems:
             images = self._store.items.images(item)
             names = tuple(image.image for image in images)
             yield Item(item, names, attributes, tuple(image.attributes for image in images))
-
-    def read(self, reference: str) -> bytes:
-        """Return the bytes of an image; raises ImageError: missing, unreadable or empty."""
-        return self._files.read(reference)
-
-    def signature(self, reference: str) -> str | None:
-        """Return a token that changes when the file may have."""
-        return self._files.signature(reference)
 
 
 def store_of_encoder(store: Store, encoder: str, *, progress: Report = silent) -> Store:

@@ -15,7 +15,7 @@ from vision_recs.recommend.query import NEGATIVE_WEIGHT, Policy, Query, Weighted
 from vision_recs.recommend.rerank import RankedMatch, Reranker
 from vision_recs.recommend.retrieve import AttributesOf, QueryTerm, Retriever, SubQuery
 from vision_recs.store import Store
-from vision_recs.types import Explanation, ItemSource, Match, SearchRequest, VectorIndex, Vectors
+from vision_recs.types import Explanation, ImageSource, ItemSource, Match, SearchRequest, VectorIndex, Vectors
 
 if TYPE_CHECKING:  # a query without a filter imports no filters, and most queries have neither a history nor an image
     from vision_recs.filters import Filter
@@ -50,13 +50,20 @@ class Recommender:
         self._device = device
 
     @classmethod
-    def open(cls, store: str | Path = ".visrec", *, weights: Path | None = None, device: str = "auto") -> Recommender:
+    def open(
+        cls,
+        store: str | Path = ".visrec",
+        *,
+        weights: Path | None = None,
+        device: str = "auto",
+        images: ImageSource | None = None,
+    ) -> Recommender:
         """Open the published generation of the store in the folder *store*, and all of its files.
 
-        So nobody can remove them while the Recommender is in use. See `__init__` for *weights* and *device*. Raises
-        StoreError.
+        So nobody can remove them while the Recommender is in use. See `__init__` for *weights* and *device*, and
+        `Store.open` for *images*. Raises StoreError.
         """
-        opened = Store.open(store)
+        opened = Store.open(store, images=images)
         recommender = cls.of_store(opened, weights=weights, device=device)
         opened.pin()
         return recommender
@@ -178,17 +185,21 @@ class Recommender:
 
 
 def open(  # noqa: A001 - vision_recs.open is how a store is opened for queries
-    store: str | Path = ".visrec", *, weights: Path | None = None, device: str = "auto"
+    store: str | Path = ".visrec",
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    images: ImageSource | None = None,
 ) -> Recommender:
     """Return what `Recommender.open` returns: answers from the published generation of the store in a folder."""
-    return Recommender.open(store, weights=weights, device=device)
+    return Recommender.open(store, weights=weights, device=device, images=images)
 
 
 def read_image(path: str | Path) -> bytes:
     """Return the bytes of the image in the file *path*; raises ImageError: missing, unreadable or empty."""
-    from vision_recs.catalog.image_files import ImageFiles
+    from vision_recs.catalog.image_files import ImageFiles, image_bytes
 
-    return ImageFiles(".").read(str(path))
+    return image_bytes(ImageFiles("."), str(path))
 
 
 def _summed(values: Sequence[str | Weighted[str]], default: float) -> list[tuple[str, float]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vision_recs.recommend import Policy
+from vision_recs.types import ImageSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class ServeOptions:
 
     *policy* applies to every answer; a request may override all of it except the rules. *weights* and *device* are for
     the encoder. It is loaded by the first query that brings an image or a text, or at the start with *preload*. With a
-    *token* only requests that bring the token are answered. *allowed_hosts* are the host names that requests may name,
+    *token* only requests that bring the token are answered. *images* reads the images of the items for thumbnails,
+    where they do not lie in files as the catalog had them. *allowed_hosts* are the host names that requests may name,
     such as "shop.example" or "*.shop.example"; without any, every name is allowed. *cors_origins* are the web sites
     whose pages may call the API. With *allow_urls* a query may name images by their URLs, which the server downloads.
     With *log_requests* every request is logged, else only those that fail or are slow. The store is checked for a new
@@ -45,6 +47,7 @@ class ServeOptions:
     weights: Path | None = None
     device: str = "auto"
     preload: bool = False
+    images: ImageSource | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()

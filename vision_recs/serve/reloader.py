@@ -17,7 +17,7 @@ from time import monotonic
 from vision_recs import indexes
 from vision_recs.errors import StoreDamaged, StoreError
 from vision_recs.recommend import Recommender
-from vision_recs.serve.cached_items import RememberedItems
+from vision_recs.serve.cached_items import CachedItems
 from vision_recs.serve.item_search import ItemSearch, open_item_search
 from vision_recs.serve.options import ServeOptions
 from vision_recs.store import Layout, Store
@@ -33,13 +33,17 @@ _RETRY_S = 30.0
 class Snapshot:
     """One generation, open: its *recommender* answers queries; *current* is what the file CURRENT says of it.
 
+    *items* is a cache of the items of *store*, which handlers read.
+
     It counts references, beginning with that of its owner, and closes with the last one.
     """
 
-    def __init__(self, store: Store, recommender: Recommender, current: tuple[int, str]) -> None:
-        """Own *store* and the *recommender* that answers from it."""
+    def __init__(self, store: Store, current: tuple[int, str], *, weights: Path | None, device: str) -> None:
+        """Own *store*; raises StoreError. *weights* and *device* are for the encoder."""
         self.store = store
-        self.recommender = recommender
+        self.items = CachedItems(store)
+        index = indexes.open_published(store, self.items)
+        self.recommender = Recommender(self.items, index, weights=weights, device=device)
         self.current = current
         self.version = f"{current[0]}-{current[1][:16]}"
         self.item_search: ItemSearch | None = None
@@ -65,7 +69,7 @@ class Snapshot:
     def load_item_search(self) -> None:
         """Open the item search, which takes seconds the first time."""
         try:
-            self.item_search = open_item_search(self.store)
+            self.item_search = open_item_search(self.store, name=self.store.manifest.items_digest[:32])
         except Exception as error:  # raised again where a request needs it
             self.item_search_error = error
             log.exception("the item search is not available", extra={"event": "no_item_search"})
@@ -73,8 +77,7 @@ class Snapshot:
 
 def open_snapshot(options: ServeOptions) -> Snapshot:
     """Open the published generation; raises StoreError."""
-    store = Store.open(options.store)
-    recommender = Recommender.of_store(store, weights=options.weights, device=options.device)
+    store = Store.open(options.store, images=options.images)
     store.pin()
     current = read_current(store.layout)
     if current[0] != store.generation:  # another generation was published in this very moment
@@ -87,9 +90,7 @@ def open_snapshot(options: ServeOptions) -> Snapshot:
             store.generation,
             extra={"event": "no_index", "generation": store.generation},
         )
-    store.items.close()
-    store.items = RememberedItems(store.layout.items(store.generation))
-    return Snapshot(store, recommender, current)
+    return Snapshot(store, current, weights=options.weights, device=options.device)
 
 
 class Reloader:
@@ -160,7 +161,7 @@ class Reloader:
         snapshot = open_snapshot(self._options)
         try:
             _require_sound(snapshot.store, self.snapshot.store)
-            for item in snapshot.store.items.ids(limit=1):
+            for item in snapshot.items.ids(limit=1):
                 snapshot.recommender.similar(item, k=1)
             if self.needs_encoder:
                 _load_encoder(snapshot.recommender)

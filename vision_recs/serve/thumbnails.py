@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vision_recs.cache_dir import cache_dir
-from vision_recs.catalog.image_files import ImageFiles
+from vision_recs.catalog.image_files import image_bytes
 from vision_recs.errors import ImageError, RequestError, StoreDamaged
 from vision_recs.store import Store
 
@@ -54,7 +54,7 @@ class Thumbnails:
     def _make(self, store: Store, reference: str, digest: str, side: int) -> bytes:
         from vision_recs import images
 
-        data = ImageFiles(store.image_root).read(reference)
+        data = image_bytes(store.image_source, reference)
         if hashlib.sha256(data).hexdigest() != digest:
             raise ImageError("missing", "the image has changed since it was indexed; run `visrec index`")
         return images.thumbnail(images.decode(data, max_pixels=self._max_pixels), max_side=side)

@@ -16,7 +16,7 @@ from vision_recs.errors import StoreDamaged, UnknownItem
 from vision_recs.store.items import Items
 from vision_recs.store.layout import Layout, Manifest, canary_vector, read_current, read_manifest
 from vision_recs.store.vectors import ShardVectors
-from vision_recs.types import Attribute, EncoderSpec, ItemImage, Row, Vectors
+from vision_recs.types import Attribute, EncoderSpec, ImageSource, ItemImage, Row, Vectors
 from vision_recs.vectors import normalize_rows
 
 if TYPE_CHECKING:  # a query without a filter does not load the language of filters
@@ -36,28 +36,31 @@ class Store:
     `close` or a `with` statement.
     """
 
-    def __init__(self, layout: Layout, manifest: Manifest) -> None:
-        """Open the generation of *manifest*; use `Store.open` for the published one."""
+    def __init__(self, layout: Layout, manifest: Manifest, *, images: ImageSource | None = None) -> None:
+        """Open the generation of *manifest*; use `Store.open` for the published one, and see there for *images*."""
         self.layout = layout
         self.manifest = manifest
         self.items = Items(layout.items(manifest.generation))
         self._vectors = ShardVectors(layout, manifest.shards, manifest.encoder.dim)
         self._projection: Projection | None = None
+        self._image_source = images
 
     @classmethod
-    def open(cls, path: str | Path) -> Store:
+    def open(cls, path: str | Path, *, images: ImageSource | None = None) -> Store:
         """Open the published generation of the store in the folder *path*.
 
-        Raises StoreNotFound, StoreDamaged or UnknownFormat.
+        *images* reads the images of the items, where they do not lie in files as the catalog had them. Raises
+        StoreNotFound, StoreDamaged or UnknownFormat.
         """
         layout = Layout(Path(path))
         current = read_current(layout)
         try:
-            return cls(layout, read_manifest(layout, *current))
+            return cls(layout, read_manifest(layout, *current), images=images)
         except StoreDamaged:
             if read_current(layout) == current:
                 raise
-            return cls.open(path)  # another generation was published, and this one removed, in the meantime
+            # another generation was published, and this one removed, in the meantime
+            return cls.open(path, images=images)
 
     def __enter__(self) -> Self:
         """Return the store, which is closed at the end of the `with` statement."""
@@ -106,6 +109,15 @@ class Store:
     def canary(self) -> Vectors:
         """The vector (dim of the encoder,) that the encoder gave the canary image."""
         return canary_vector(self.manifest.canary)
+
+    @property
+    def image_source(self) -> ImageSource:
+        """What reads the images of the items: what the store was opened with, else files below `image_root`."""
+        if self._image_source is None:
+            from vision_recs.catalog.image_files import ImageFiles
+
+            self._image_source = ImageFiles(self.image_root)
+        return self._image_source
 
     @property
     def image_root(self) -> str:
