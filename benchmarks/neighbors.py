@@ -86,7 +86,7 @@ def _prepared(work: Path, make: Callable[[Path, int], Vectors], arguments: argpa
         work.mkdir(exist_ok=True)
         vectors = make(arguments.work, arguments.rows)
         parts = np.array_split(vectors, max(1, len(vectors) // 20_000))
-        store = write_shop(work / "store", parts, wish=None, numbers=range(len(vectors)))
+        store = write_shop(work / "store", parts, config=None, numbers=range(len(vectors)))
         np.save(work / "vectors.npy", store.vectors(store.positions()))  # as the store keeps them, for FAISS as well
     return work
 

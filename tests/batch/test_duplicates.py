@@ -229,7 +229,7 @@ def test_mistakes_are_sentences(shop, tmp_path, monkeypatch):
         find_duplicates(tmp_path, DuplicateOptions(one_per="kind"))
     with pytest.raises(ValueError, match="threshold of 0 is not above 0"):
         DuplicateOptions(threshold=0)
-    with pytest.raises(ValueError, match="ask for 2 or more"):
+    with pytest.raises(ValueError, match="use 2 or more"):
         DuplicateOptions(placeholder=1)
     monkeypatch.setattr(pairing, "_MOST", 3)
     with pytest.raises(VisionRecsError, match=r"more than 3 pairs of items are alike at a threshold of 0\.1; raise it"):

@@ -62,7 +62,7 @@ def test_rankings_of_vectors_have_the_measures_of_trec_eval():
     for row, query in enumerate(ids):
         others = [item for item in ids if item != query]
         cosines = [float(vectors[row].astype(np.float64) @ vectors[ids.index(item)]) for item in others]
-        cosines = [round(cosine * 2**24) / 2**24 for cosine in cosines]  # as engines do
+        cosines = [round(cosine * 2**24) / 2**24 for cosine in cosines]  # as indexes do
         expected = of_trec_eval(cosines, [grades[query, item] for item in others])
         assert dict(zip(MEASURES, result.values[row], strict=True)) == pytest.approx(expected, abs=1e-9)
 

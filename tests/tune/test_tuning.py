@@ -98,7 +98,7 @@ def test_it_is_the_same_every_time(store, tuned):
 
 def test_groups_teach_about_groups_that_were_not_among_them(store):
     tuned = tune(store, TuneOptions(labels="brand"))
-    assert tuned.is_better  # brands are of one kind each, and no brand is both learned from and judged
+    assert tuned.is_better  # brands are of one kind each, and no brand is both learned from and evaluated
     assert tuned.queries == 90
 
 

@@ -1,4 +1,4 @@
-"""How good a store is: two questions with two answers, which are never mixed into one number.
+"""How good a store is: two measurements that are never mixed into one number.
 
 index_quality  how much of the exact neighbors an index finds, and how fast
 relevance      whether the neighbors are relevant, and whether one store is better than another

@@ -37,7 +37,7 @@ _STEPS = 300
 
 @dataclass(frozen=True)
 class TuningTask:
-    """What is learned and how it is judged: items with their images, which of them are similar, and the judgments."""
+    """What is learned and how it is evaluated: items with their images, the positives, and the judgments."""
 
     items: ItemVectors
     positives: Positives

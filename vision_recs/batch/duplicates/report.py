@@ -34,7 +34,7 @@ class DuplicateOptions:
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise ValueError(f"a threshold of {self.threshold} is not above 0 and at most 1; try 0.95")
         if self.placeholder < 2:  # noqa: PLR2004 - an image of one product is shared by nobody
-            raise ValueError(f"a placeholder that {self.placeholder} products show is any image; ask for 2 or more")
+            raise ValueError(f"a placeholder that {self.placeholder} products show is any image; use 2 or more")
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class NeighborsOptions:
     def __post_init__(self) -> None:
         """Refuse a k below 1."""
         if self.k < 1:
-            raise ValueError(f"k is {self.k}; ask for 1 or more neighbors of each item")
+            raise ValueError(f"k is {self.k}; use 1 or more")
 
     def check(self, out: Path) -> None:
         """Raise OutputFormatError where *out* has a suffix that does not fit these options."""
