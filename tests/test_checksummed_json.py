@@ -12,12 +12,12 @@ leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, 
 values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12)
 keys = st.text().filter(lambda key: key != "checksum")
 
-LABEL = {"name": "flat", "generation": 7, "price": 0.1, "files": {"é": None, "a": [1, 2]}}
+MANIFEST = {"name": "flat", "generation": 7, "price": 0.1, "files": {"é": None, "a": [1, 2]}}
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.dictionaries(keys, values))
-def test_what_was_sealed_comes_back(value):
+def test_what_was_dumped_comes_back(value):
     assert load_checksummed(dump_checksummed(value)) == value
 
 
@@ -27,11 +27,11 @@ def test_the_text_is_readable_json_with_its_own_checksum():
 
 
 def test_equal_values_give_equal_bytes_whatever_the_order_of_their_keys():
-    assert dump_checksummed(LABEL) == dump_checksummed(dict(reversed(LABEL.items())))
+    assert dump_checksummed(MANIFEST) == dump_checksummed(dict(reversed(MANIFEST.items())))
 
 
 def test_every_flipped_bit_is_noticed():
-    data = dump_checksummed(LABEL)
+    data = dump_checksummed(MANIFEST)
     for bit in range(len(data) * 8):
         altered = bytearray(data)
         altered[bit // 8] ^= 1 << bit % 8
@@ -40,7 +40,7 @@ def test_every_flipped_bit_is_noticed():
 
 
 def test_every_cut_is_noticed():
-    data = dump_checksummed(LABEL)
+    data = dump_checksummed(MANIFEST)
     for length in range(len(data)):
         with pytest.raises(StoreDamaged):
             load_checksummed(data[:length])
@@ -59,12 +59,12 @@ def test_every_cut_is_noticed():
         lambda _: '{"checksum": "", "a": NaN}',
     ],
 )
-def test_text_that_was_not_sealed_is_refused(rewrite):
+def test_text_that_was_not_dumped_is_refused(rewrite):
     with pytest.raises(StoreDamaged, match="bytes"):
-        load_checksummed(rewrite(json.loads(dump_checksummed(LABEL))).encode())
+        load_checksummed(rewrite(json.loads(dump_checksummed(MANIFEST))).encode())
 
 
 @pytest.mark.parametrize("value", [{"checksum": "mine"}, {"a": float("nan")}, {"a": [float("inf")]}])
-def test_what_could_not_come_back_is_not_sealed(value):
+def test_what_could_not_come_back_is_not_dumped(value):
     with pytest.raises(ValueError, match=r"checksum|JSON"):
         dump_checksummed(value)

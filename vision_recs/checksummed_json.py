@@ -1,4 +1,4 @@
-"""JSON text that notices when any of its bytes was altered."""
+"""JSON text with a checksum, which shows whether any of its bytes was altered."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def load_checksummed(data: bytes) -> dict[str, Any]:
         raise StoreDamaged(f"{len(data)} bytes are not checksummed JSON; restore or rebuild them")
     before, checksum, after = found[0]
     # what was dumped is the text without the line of the checksum; writing it anew would take longer than reading it
-    unsealed = data.replace(before + _line(checksum) + after, before if after == b",\n" else b"\n", 1)
+    plain = data.replace(before + _line(checksum) + after, before if after == b",\n" else b"\n", 1)
     if before == b"{\n" and after == b"\n":
-        unsealed = b"{}\n"
-    if hashlib.sha256(unsealed).hexdigest().encode() != checksum:
+        plain = b"{}\n"
+    if hashlib.sha256(plain).hexdigest().encode() != checksum:
         raise StoreDamaged(
             f"{len(data)} bytes of checksummed JSON were altered since they were written; restore or rebuild them"
         )

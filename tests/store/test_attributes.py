@@ -123,7 +123,7 @@ def test_a_filter_that_does_not_fit_is_refused_with_and_without_columns(store):
         columns_of(store).unlink(missing_ok=True)
 
 
-def test_opening_a_store_and_asking_without_a_filter_reads_no_column(store):
+def test_opening_a_store_and_querying_without_a_filter_reads_no_column(store):
     expected = vision_recs.open(store).similar("item000", k=9)
     columns_of(store).write_bytes(b"anything")
     assert vision_recs.open(store).similar("item000", k=9) == expected
@@ -184,15 +184,15 @@ def test_a_cut_a_folder_and_other_bytes_are_found(store):
 def test_whoever_filters_by_damaged_columns_gets_an_answer_or_one_sentence(store):
     path = columns_of(store)
     data = path.read_bytes()
-    asked = [Filter.parse(expression) for expression, _ in SELECTED]
-    asked += [Filter.parse("color.contains('e') or color.endswith('d') or color in ['red', 'x']")]
+    filters = [Filter.parse(expression) for expression, _ in SELECTED]
+    filters += [Filter.parse("color.contains('e') or color.endswith('d') or color in ['red', 'x']")]
     draw = random.Random(0)
     refused = 0
     for offset in [*range(0, len(data), 11), *draw.choices(range(len(data)), k=300)]:
         altered = bytearray(data)
         altered[offset] = draw.randrange(256)
         path.write_bytes(altered)
-        for where in asked:
+        for where in filters:
             try:
                 opened = Store.open(store)
                 opened.vectors(opened.select(where))
@@ -282,7 +282,7 @@ def test_attributes_of_an_image_are_none_of_the_items(tmp_path):
         Store.open(tmp_path).mask(Filter.parse("view == 'front'"))
 
 
-def test_what_was_asked_of_late_is_kept_and_what_does_not_fit_is_not(store):
+def test_the_bitmaps_of_recent_filters_are_cached_up_to_a_limit(store):
     opened = Store.open(store)
     assert opened.mask(CHEAP) is opened.mask(Filter.parse("price < 3"))
     assert opened.select(CHEAP).tolist() == opened.select(CHEAP).tolist()
@@ -290,7 +290,7 @@ def test_what_was_asked_of_late_is_kept_and_what_does_not_fit_is_not(store):
     first = masks.select(CHEAP)
     masks.select(Filter.parse("price < 4"))
     assert masks.select(CHEAP) is first
-    masks.select(Filter.parse("price < 5"))  # forgets the second, which was asked longest ago
+    masks.select(Filter.parse("price < 5"))  # forgets the second, which was used longest ago
     assert masks.select(CHEAP) is first
     for number in range(6, 9):
         masks.select(Filter.parse(f"price < {number}"))
@@ -299,23 +299,23 @@ def test_what_was_asked_of_late_is_kept_and_what_does_not_fit_is_not(store):
     assert again.mask.tolist() == first.mask.tolist()
 
 
-def test_one_answer_is_kept_however_large_it_is(store):
+def test_one_bitmap_is_cached_however_large_it_is(store):
     masks = FilterBitmaps(Store.open(store).items, None, vectors=1000, limit=1)
     assert masks.select(CHEAP) is masks.select(CHEAP)
 
 
-def test_filters_may_be_asked_in_threads(store):
+def test_filters_may_be_used_in_threads(store):
     opened = Store.open(store)
     wrong = []
 
-    def ask(seed):
+    def select(seed):
         draw = random.Random(seed)
         for _ in range(50):
             price = draw.randrange(11)
             if opened.select(Filter.parse(f"price < {price}")).tolist() != list(range(price)):
                 wrong.append(price)
 
-    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
+    threads = [threading.Thread(target=select, args=(seed,)) for seed in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -21,13 +21,13 @@ class Crash(BaseException):
 
 
 def crash_after(steps, monkeypatch):
-    """Let *steps* changes of the disk happen, and then none any more; return how many were asked for."""
-    asked = []
+    """Let *steps* changes of the disk happen, and then none any more; return the calls that came."""
+    calls = []
 
     def dying(name, real):
         def call(*args, **kwargs):
-            asked.append(name)
-            if len(asked) > steps:
+            calls.append(name)
+            if len(calls) > steps:
                 raise Crash(name)
             return real(*args, **kwargs)
 
@@ -35,7 +35,7 @@ def crash_after(steps, monkeypatch):
 
     for name in STEPS:
         monkeypatch.setattr(os, name, dying(name, getattr(os, name)))
-    return asked
+    return calls
 
 
 def crashes(base, store, run, monkeypatch):
@@ -46,10 +46,10 @@ def crashes(base, store, run, monkeypatch):
         if base.exists():
             shutil.copytree(base, store)
         with monkeypatch.context() as patch:
-            asked = crash_after(steps, patch)
+            calls = crash_after(steps, patch)
             with contextlib.suppress(Crash):
                 run()
-            if len(asked) <= steps:
+            if len(calls) <= steps:
                 return
         yield steps
         steps += 1

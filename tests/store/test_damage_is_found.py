@@ -275,7 +275,7 @@ def test_a_store_whose_indexes_were_all_deleted_is_sound_and_answers(store):
 
 def test_where_there_is_no_store_verify_says_so(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(StoreNotFound, match=r"there is no index in .*; make one with `visrec index CATALOG`"):
+        with pytest.raises(StoreNotFound, match=r"there is no store in .*; make one with `visrec index CATALOG`"):
             list(verify(folder))
 
 

@@ -25,7 +25,7 @@ with open_writer(sys.argv[1]):
 
 @pytest.fixture
 def holder(tmp_path):
-    """Start a process that writes to tmp_path / "index" until it is told to end."""
+    """Start a process that writes to tmp_path / "index" until its input ends."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, tmp_path / "index"],
         cwd=Path(__file__).parents[2],
@@ -38,7 +38,7 @@ def holder(tmp_path):
         process.kill()
 
 
-def test_a_second_process_is_told_at_once_that_another_is_writing(tmp_path, holder):
+def test_a_second_process_hears_at_once_that_another_is_writing(tmp_path, holder):
     with pytest.raises(StoreLocked, match=rf"another process is writing to {tmp_path}/index; wait until it is done"):
         index(shop_of(1), tmp_path / "index")
     holder.communicate("")

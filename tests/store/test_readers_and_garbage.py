@@ -112,7 +112,7 @@ def test_an_id_that_was_skipped_says_why(tmp_path):
     shop.put("broken", "broken.jpg")
     shop.files["broken.jpg"] = NO_IMAGE
     index(shop, tmp_path)
-    with pytest.raises(UnknownItem, match=r"'broken' is not in the index: its image broken\.jpg was skipped \(the byt"):
+    with pytest.raises(UnknownItem, match=r"'broken' is not in the store: its image broken\.jpg was skipped \(the byt"):
         vision_recs.open(tmp_path).similar("broken")
 
 
@@ -209,6 +209,6 @@ def test_a_vector_that_two_forgotten_shards_hold_serves_again(tmp_path):
 
 
 def test_there_is_nothing_to_collect_where_there_is_no_store(tmp_path):
-    with pytest.raises(StoreNotFound, match="there is no index in"):
+    with pytest.raises(StoreNotFound, match="there is no store in"):
         garbage_collect(tmp_path)
     assert list(tmp_path.iterdir()) == []

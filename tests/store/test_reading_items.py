@@ -28,22 +28,22 @@ def shop_of(shown):
     shown=st.dictionaries(
         st.sampled_from(NAMES), st.lists(st.integers(0, 4), min_size=1, max_size=4, unique=True), min_size=1
     ),
-    asked=st.lists(st.integers(0, 4), max_size=6),
+    wanted=st.lists(st.integers(0, 4), max_size=6),
     limit=st.integers(1, 5),
 )
-@example(shown={name: [0] for name in NAMES}, asked=[0, 0], limit=3)
-def test_rows_and_what_they_show_are_those_of_the_catalog(shown, asked, limit):
+@example(shown={name: [0] for name in NAMES}, wanted=[0, 0], limit=3)
+def test_rows_and_what_they_show_are_those_of_the_catalog(shown, wanted, limit):
     with tempfile.TemporaryDirectory() as folder:
         index(shop_of(shown), folder, FakeEncoder())
         store = Store.open(folder)
         digest_of = {image.image: image.digest for item in shown for image in store.images(item)}
         position_of = store.positions_of(digest_of.values())
         at = {image: position_of[digest] for image, digest in digest_of.items()}
-        positions = [at[f"{number}.png"] for number in asked if f"{number}.png" in at]
+        positions = [at[f"{number}.png"] for number in wanted if f"{number}.png" in at]
         found = store.items.rows(positions, limit)
         assert {position: [row.id for row in rows] for position, rows in found.items()} == {
             at[f"{number}.png"]: sorted(name for name, images in shown.items() if number in images)[:limit]
-            for number in asked
+            for number in wanted
             if f"{number}.png" in at
         }
         pairs = [(name, f"{number}.png") for name in [*shown, "nobody"] for number in range(5)]

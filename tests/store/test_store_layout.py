@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import json
+import os
 import sqlite3
 
 import numpy as np
@@ -111,7 +112,8 @@ def test_the_manifest_says_all_that_the_generation_is_made_of(store, shop):
     manifest = manifest_of(store)
     assert (manifest["format"], manifest["generation"], manifest["index_type"]) == (1, 1, "flat")
     assert (manifest["items"], manifest["images"], manifest["skipped"]) == (7, 7, 2)
-    assert manifest["catalog"] == {"location": "/shop/catalog.csv", "root": "/shop"}
+    relative = os.path.relpath("/shop", store)
+    assert manifest["catalog"] == {"location": "/shop/catalog.csv", "root": "/shop", "relative_root": relative}
     assert manifest["index_stats"]["recall_at_10"] == 1.0
     assert Store.open(store).manifest.encoder == FakeEncoder().spec
     found = {

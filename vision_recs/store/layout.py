@@ -7,7 +7,7 @@ attributes/000007.bin          the attributes by column, for filters; derived, m
 shards/<name>/vectors.npy      vectors, little-endian float16, readable by `numpy.load(mmap_mode="r")`
 shards/<name>/images.parquet   the images that were embedded: item_id, image, digest, row, or why there is no vector
 shards/<name>/shard.json       the space, the shape and the SHA-256 of the two files above; its own SHA-256 is the name
-projections/<digest>.safetensors  what `visrec tune` learnt: a linear map that is applied to vectors as they are read
+projections/<digest>.safetensors  what `visrec tune` learned: a linear map that is applied to vectors as they are read
 indexes/<type>-000007/         an index, derived; may be deleted at any time
 skipped/000007.jsonl           the images that were skipped, and why
 tmp/  LOCK                     work in progress, and the lock of the one writer
@@ -268,7 +268,7 @@ def read_current(layout: Layout) -> tuple[int, str]:
                 f"{layout.current} is missing; run `visrec index CATALOG`, which goes on from the newest generation "
                 "that is whole"
             ) from None
-        raise StoreNotFound(f"there is no index in {layout.root}; make one with `visrec index CATALOG`") from None
+        raise StoreNotFound(f"there is no store in {layout.root}; make one with `visrec index CATALOG`") from None
     except OSError as error:
         raise read_error(layout.current, error) from error
     found = _CURRENT.fullmatch(data)

@@ -1,4 +1,4 @@
-"""A projection: the linear map that `visrec tune` learnt; it takes the vectors of the store into a new space.
+"""A projection: the linear map that `visrec tune` learned; it takes the vectors of the store into a new space.
 
 Shards keep the vectors of the encoder. A generation that names a projection applies it to the vectors whenever they are
 read, so that nothing is embedded again; a generation without the projection undoes it. The file
@@ -25,7 +25,7 @@ _PROVENANCE = "provenance"
 
 @dataclass(frozen=True)
 class Projection:
-    """Takes vectors (n, dim) to (vectors - mean) @ matrix (n, dim_out); *provenance* says how it was learnt."""
+    """Takes vectors (n, dim) to (vectors - mean) @ matrix (n, dim_out); *provenance* says how it was learned."""
 
     mean: NDArray[np.float32]
     matrix: NDArray[np.float32]

@@ -282,7 +282,7 @@ class Store:
         skipped = self.items.skipped(item)
         if skipped:
             why = f"its image {skipped[0].image} was skipped ({skipped[0].message})"
-            return UnknownItem(f"the item {item!r} is not in the index: {why}", item=item)
+            return UnknownItem(f"the item {item!r} is not in the store: {why}", item=item)
         nearest = tuple(difflib.get_close_matches(item, self._like(item), n=3, cutoff=0.0))
         hint = ", ".join(nearest)
         return UnknownItem(f"no item has the id {item!r}; the nearest are {hint}", item=item, nearest=nearest)

@@ -59,21 +59,21 @@ class ColumnBuilder:
     def arrays(self, count: int) -> dict[str, NDArray[Any]]:
         """Return the arrays of the attribute in a group of *count* items, by name; empty where every value is null."""
         kinds = np.concatenate(self._kinds)
-        shown = np.flatnonzero(kinds)
-        if not len(shown):
+        present = np.flatnonzero(kinds)
+        if not len(present):
             return {}
-        items = np.concatenate(self._items)[shown]
+        items = np.concatenate(self._items)[present]
         sparse = len(items) * _SPARSE < count
         listed = np.sort(items) if sparse else np.arange(count)
         places = np.searchsorted(listed, items)
         arrays: dict[str, NDArray[Any]] = {"items": narrow(listed)} if sparse else {}
-        arrays["kinds"] = _placed(kinds[shown], places, np.zeros(len(listed), np.uint8))
+        arrays["kinds"] = _placed(kinds[present], places, np.zeros(len(listed), np.uint8))
         if str in self._types:
             rank, arrays["dictionary"], arrays["dictionary_ends"] = self._dictionary()
-            codes = rank[np.concatenate(self._codes)[shown]]
+            codes = rank[np.concatenate(self._codes)[present]]
             arrays["codes"] = _placed(codes, places, np.zeros(len(listed), rank.dtype))
         if self._types & {int, float}:
-            numbers = np.concatenate(self._numbers)[shown]
+            numbers = np.concatenate(self._numbers)[present]
             arrays["numbers"] = _placed(numbers, places, np.full(len(listed), np.nan))
         if self._inexact:
             arrays["int64_places"] = narrow(np.searchsorted(listed, list(self._inexact)))
