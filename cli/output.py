@@ -75,7 +75,7 @@ def match_json(query: str, rank: int, match: Match) -> dict[str, object]:
 def print_matches(matches: Sequence[Match], *, filtered: bool = False) -> None:
     """Print a table of *matches*, as wide as the terminal; or why there are none."""
     if not matches:
-        typer.echo(f"nothing is similar: {'no other item matches' if filtered else 'the index holds no other item'}")
+        typer.echo(f"nothing is similar: {'no other item matches' if filtered else 'the store holds no other item'}")
         return
     rows = [
         (str(rank), match.id, f"{match.score:.3f}", describe(match.attributes)) for rank, match in enumerate(matches, 1)

@@ -22,7 +22,7 @@ Items = Annotated[
 ]
 Image = Annotated[
     list[str] | None,
-    typer.Option(metavar="FILE", help="An image, in the index or not; mug.jpg:2 counts twice. May be repeated."),
+    typer.Option(metavar="FILE", help="An image file, of the catalog or not; mug.jpg:2 counts twice. May be repeated."),
 ]
 Text = Annotated[
     list[str] | None,
@@ -194,5 +194,5 @@ def _history(file: Path, recommender: Recommender) -> History:
     items = {event.item for event in history.events}
     gone = len(items) - len(recommender.items.attributes_of(list(items)))
     if 0 < gone < len(items):
-        typer.echo(f"{gone} of the {len(items)} items in {file} are not in the index and left out", err=True)
+        typer.echo(f"{gone} of the {len(items)} items in {file} are not in the store and are left out", err=True)
     return history

@@ -10,7 +10,7 @@ VisionRecsError
 │   ├── NoTextTower         the encoder takes images only
 │   └── MissingExtra        an optional dependency is not installed
 ├── StoreError
-│   ├── StoreNotFound       there is no index in that folder
+│   ├── StoreNotFound       there is no store in that folder
 │   ├── StoreLocked         another process is writing to it
 │   ├── StoreDamaged        a file of the store is missing or was altered
 │   ├── StoreUnavailable    the machine cannot read or write it now: no room, memory, open files, permission or locks
@@ -111,7 +111,7 @@ class StoreError(VisionRecsError):
 
 
 class StoreNotFound(StoreError):
-    """There is no index in that folder."""
+    """There is no store in that folder."""
 
 
 class StoreLocked(StoreError):

@@ -67,7 +67,7 @@ def test_a_rerun_does_just_the_difference(visrec, shop, tmp_path):
     found = visrec("similar", "mugs/three", "--store", tmp_path / "index", "--json").stdout
     assert [json.loads(line)["id"] for line in found.splitlines()] == ["mugs/copy", "chairs/two"]
     gone = visrec("similar", "mugs/two", "--store", tmp_path / "index")
-    assert "the item 'mugs/two' is not in the index: its image mugs/two.jpg was skipped" in gone.stderr
+    assert "the item 'mugs/two' is not in the store: its image mugs/two.jpg was skipped" in gone.stderr
 
 
 def test_a_changed_price_touches_no_vector(visrec, own_sample_store, sample_images, tmp_path):

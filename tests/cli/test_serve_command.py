@@ -174,7 +174,7 @@ def test_the_rules_of_the_shop_hold(sample_store, tmp_path, sample_images):
 def test_what_cannot_be_served_is_a_sentence(visrec, sample_store, tmp_path):
     done = visrec("serve", "--store", tmp_path / "none")
     assert done.returncode == 1
-    assert "there is no index in" in done.stderr
+    assert "there is no store in" in done.stderr
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = visrec("serve", "--store", sample_store, "--port", str(port))

@@ -99,15 +99,15 @@ def test_an_image_that_cannot_be_used_is_one_sentence(visrec, sample_store, tmp_
     assert done.stderr.count("\n") == 1
 
 
-def test_no_index_is_one_sentence(visrec, tmp_path):
+def test_no_store_is_one_sentence(visrec, tmp_path):
     done = visrec("similar", "mug-01", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (
         1,
-        "visrec: there is no index in .visrec; make one with `visrec index CATALOG`\n",
+        "visrec: there is no store in .visrec; make one with `visrec index CATALOG`\n",
     )
 
 
-def test_the_index_can_be_named_by_a_variable(visrec, sample_store):
+def test_the_store_can_be_named_by_a_variable(visrec, sample_store):
     done = visrec("similar", "mug-01", "-k", "1", VISREC_STORE=str(sample_store))
     assert "mug-04" in done.stdout
 

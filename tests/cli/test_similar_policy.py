@@ -155,7 +155,7 @@ def test_each_interest_of_a_history_has_its_share(visrec, sample_store, tmp_path
     events = [("mug-01", "2026-04-01"), ("chair-01", "2026-05-01"), ("chair-02", "2026-05-02"), ("gone", "2026-05-02")]
     file.write_text("".join(json.dumps({"id": item, "time": time}) + "\n" for item, time in events))
     done = visrec("similar", "--history", file, "-k", "8", "--store", sample_store)
-    assert done.stderr == f"1 of the 4 items in {file} are not in the index and left out\n"
+    assert done.stderr == f"1 of the 4 items in {file} are not in the store and are left out\n"
     first, second, header, *rows = done.stdout.splitlines()
     assert "(interest with 1 more, " in first
     assert first.startswith("chair-0")

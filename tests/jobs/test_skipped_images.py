@@ -144,7 +144,7 @@ def test_an_item_whose_only_image_went_bad_is_gone_and_says_why(tmp_path):
     assert (report.items, report.removed, report.skipped) == (3, 1, 1)
     opened = vision_recs.open(tmp_path)
     assert {match.id for match in opened.similar("item000")} == {"item001", "item003"}
-    with pytest.raises(UnknownItem, match=r"'item002' is not in the index: its image 2\.png was skipped \("):
+    with pytest.raises(UnknownItem, match=r"'item002' is not in the store: its image 2\.png was skipped \("):
         opened.similar("item002")
     assert [(line["item_id"], line["reason"]) for line in listed(tmp_path, 2)] == [("item002", "truncated")]
 
@@ -179,7 +179,7 @@ def test_if_nothing_can_be_used_any_more_the_store_is_as_before(tmp_path):
     index(shop, tmp_path)
     before = snapshot(tmp_path)
     shop.files = dict.fromkeys(shop.files, NO_IMAGE)
-    with pytest.raises(EmptyCatalog, match=r"none of the 3 images could be used.*; the index is as it was"):
+    with pytest.raises(EmptyCatalog, match=r"none of the 3 images could be used.*; the store is as it was"):
         index(shop, tmp_path)
     assert snapshot(tmp_path) == before
 

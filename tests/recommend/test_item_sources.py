@@ -101,7 +101,7 @@ def test_what_is_not_there_is_named(in_memory):
 def test_an_item_that_the_index_finds_and_the_items_lack_is_damage(shop, in_memory, monkeypatch):
     del shop.items["item3"]
     monkeypatch.setattr(in_memory.items, "match_attributes", lambda images: [None for _ in images])
-    with pytest.raises(StoreDamaged, match="the item 'item3' was found, but is not in the index; run `visrec verify`"):
+    with pytest.raises(StoreDamaged, match="the item 'item3' was found, but is not in the store; run `visrec verify`"):
         in_memory.similar("item0")
     with pytest.raises(StoreDamaged, match=r"has no image [0-9]\.png, by which it was found; run `visrec verify`"):
         in_memory.similar("item0", policy=Policy(one_per=None))

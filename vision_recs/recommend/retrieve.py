@@ -137,7 +137,7 @@ class AttributesOf:
         """Return the attributes of *item*, which an index has found; raises StoreDamaged where there is none."""
         found = self.get(item)
         if found is None:
-            raise StoreDamaged(f"the item {item!r} was found, but is not in the index; run `visrec verify`")
+            raise StoreDamaged(f"the item {item!r} was found, but is not in the store; run `visrec verify`")
         return found
 
     def get(self, item: str) -> Mapping[str, Attribute] | None:
