@@ -168,7 +168,7 @@ def test_work_that_is_done_stays_when_a_first_run_fails(tmp_path, encoder):
 def test_a_foreign_folder_is_refused_and_not_touched(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "mine.txt").write_text("mine")
-    with pytest.raises(StoreError, match=f"is not an index: it holds '{name}'; name another folder with --store"):
+    with pytest.raises(StoreError, match=f"is not a store: it holds '{name}'; name another folder with --store"):
         index(shop_of(1), tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [name, f"{name}/mine.txt"]
 
@@ -182,7 +182,7 @@ def test_a_foreign_file_beside_a_lock_is_refused(tmp_path):
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "index").write_text("mine")
-    with pytest.raises(StoreError, match="is a file; name a folder for the index with --store"):
+    with pytest.raises(StoreError, match="is a file; name a folder for the store with --store"):
         index(shop_of(1), tmp_path / "index")
     assert (tmp_path / "index").read_text() == "mine"
 

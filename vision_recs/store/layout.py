@@ -222,7 +222,7 @@ class Manifest:
         value = load_checksummed(data)
         if value.pop("format", None) != FORMAT:
             raise UnknownFormat(
-                f"the index was written by visrec {value.get('visrec')}, newer than this one; upgrade visrec"
+                f"the store was written by visrec {value.get('visrec')}, newer than this one; upgrade visrec"
             )
         projection = value.get("projection")
         value["encoder"] = encoder_spec(value["encoder"])

@@ -95,8 +95,8 @@ def _refuse_foreign(layout: Layout) -> None:
     except FileNotFoundError:
         return
     except NotADirectoryError:
-        raise StoreError(f"{layout.root} is a file; name a folder for the index with --store") from None
+        raise StoreError(f"{layout.root} is a file; name a folder for the store with --store") from None
     # a folder without CURRENT and LOCK may be somebody's, who has a folder `tmp` too
     foreign = names - own if names & {"CURRENT", "LOCK"} else names
     if foreign:
-        raise StoreError(f"{layout.root} is not an index: it holds {min(foreign)!r}; name another folder with --store")
+        raise StoreError(f"{layout.root} is not a store: it holds {min(foreign)!r}; name another folder with --store")
