@@ -72,7 +72,7 @@ def test_a_line_an_item_for_a_key_value_store(visrec, sample_store, tmp_path):
     visrec("neighbors", out, "-k", "1", "--nested", "--store", sample_store)
     values = {line["item_id"]: line["neighbors"] for line in lines(out.read_text())}
     assert len(values) == 60
-    assert values["mug-01"][0][0] == "mug-02"
+    assert values["mug-01"][0][0] == "mug-04"
     assert json.loads((tmp_path / "values.jsonl.about.json").read_text())["rows"] == 60
 
 
