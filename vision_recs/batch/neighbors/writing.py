@@ -77,7 +77,7 @@ def write_neighbors(
 
 def _older(store: Store, generation: int) -> Store:
     """Return the older *generation* of *store*, pinned."""
-    known = [int(path.stem) for path in sorted(store.layout.generations.glob("*.json"))]
+    known = store.layout.known_generations()
     if generation not in known:
         there = ", ".join(map(str, known))
         raise StoreNotFound(
