@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from vision_recs.errors import StoreDamaged
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.types import Row
 from vision_recs.vectors import normalize_or_raise
@@ -31,10 +32,12 @@ class Vectors:
 
     def vectors(self, positions):
         self.read.append(len(positions))
+        if len(positions) and not 0 <= positions.min() <= positions.max() < len(self.every):
+            raise StoreDamaged("a position is in no shard; rebuild it with `visrec index`")
         return self.every[positions]
 
     def rows(self, positions, *, limit):
-        return {p: self.shown_by[p][:limit] for p in positions}
+        return {p: self.shown_by[p][:limit] if 0 <= p < len(self.shown_by) else [] for p in positions}
 
     def attributes_of(self, items):
         return {item: self.attributes.get(item, {}) for item in items}
@@ -49,6 +52,7 @@ class Vectors:
     def choose(self, positions):
         """Return a filter that leaves the items of *positions* alone."""
         chosen = {int(position) for position in positions}
+        self.attributes["nobody"] = {"chosen": False}  # so that the attribute is known, whoever is left
         for position, rows in enumerate(self.shown_by):
             for row in rows:
                 self.attributes[row.id] = {"chosen": position in chosen}
@@ -81,8 +85,7 @@ def _attribute_types(source):
     types = {}
     for attributes in source.attributes.values():
         for name, value in attributes.items():
-            own = {str: AttributeType.TEXT, bool: AttributeType.TRUTH}.get(type(value), AttributeType.NUMBER)
-            types[name] = types.get(name, AttributeType(0)) | (AttributeType(0) if value is None else own)
+            types[name] = types.get(name, AttributeType(0)) | AttributeType.of(value)
     return types
 
 

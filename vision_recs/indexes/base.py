@@ -214,14 +214,18 @@ def open_index(name: str, source: VectorSource, directory: Path) -> VectorIndex:
     return index_type.open(source, directory)
 
 
-def open_published(store: Store) -> VectorIndex:
-    """Return the published index of *store*, or exact search over its vectors where there is no index directory."""
+def open_published(store: Store, source: VectorSource | None = None) -> VectorIndex:
+    """Return the published index of *store*, or exact search over its vectors where there is no index directory.
+
+    The index reads vectors and rows from *source*, such as a cache of *store*, or without it from *store* itself.
+    """
+    source = source or store
     directory = store.layout.index_dir(store.manifest.index_type, store.generation)
     if directory.is_dir():
-        return open_index(store.manifest.index_type, store, directory)
+        return open_index(store.manifest.index_type, source, directory)
     from vision_recs.indexes.exact import ExactIndex
 
-    return ExactIndex(store)
+    return ExactIndex(source)
 
 
 def wrong_sizes(directory: Path, manifest: IndexManifest) -> Iterator[str]:
@@ -327,6 +331,17 @@ def blocks(
         yield positions, vectors
 
 
+def is_marked(mask: NDArray[np.bool_], positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether *mask* marks each of *positions*, which an index stores; raises StoreDamaged for a wrong one."""
+    try:
+        marked = mask[positions]
+    except IndexError as error:
+        raise StoreDamaged(f"a position of the index is wrong ({error}); rebuild it with `visrec index`") from error
+    if positions.min(initial=0) < 0:  # which counts from the end
+        raise StoreDamaged("a position of the index is below 0; rebuild it with `visrec index`")
+    return marked
+
+
 def top_k_with_ties(scored: Scored, k: int) -> Scored:
     """Return the *k* highest scores of *scored*, and all that equal the lowest of those, in the given order."""
     if len(scored.scores) <= k:
@@ -336,11 +351,16 @@ def top_k_with_ties(scored: Scored, k: int) -> Scored:
 
 
 def matches(source: VectorSource | FilteredSource, found: Sequence[Scored], k: int) -> list[list[Match]]:
-    """Return the *k* best images for each of *found*, which are positions of *source* with all ties of the k-th."""
+    """Return the *k* best images for each of *found*, which are positions of *source* with all ties of the k-th.
+
+    Raises StoreDamaged for a position that no row shows.
+    """
     if not found:
         return []
     positions = sorted({position for scored in found for position in scored.positions.tolist()})
     rows = source.rows(positions, limit=k)
+    if not all(rows.values()):
+        raise StoreDamaged("the index names a vector that no item shows; rebuild it with `visrec index`")
     return [_ranked(scored, rows, k) for scored in found]
 
 

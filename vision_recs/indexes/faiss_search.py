@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
+from vision_recs.indexes.base import is_marked
 from vision_recs.indexes.faiss_files import read_faiss
 from vision_recs.indexes.hnsw_mmap import load_graph, view_codes
 from vision_recs.indexes.inverted_lists import read_deleted
@@ -45,6 +46,8 @@ class FaissCandidates:
         if len(self._positions) != self._index.ntotal:
             raise StoreDamaged(f"the files of {directory} do not fit together; rebuild it with `visrec index`")
         self._deleted = read_deleted(directory)
+        if len(self._deleted) and not 0 <= self._deleted.min() <= self._deleted.max() < len(self._positions):
+            raise StoreDamaged(f"{directory} marks vectors as deleted that it lacks; rebuild it with `visrec index`")
         self._largest_effort, self._parameters = _search_parameters(self._index)
         self._parameters = cache(self._parameters)
         self._alive_bits: NDArray[np.uint8] | None = None
@@ -93,7 +96,7 @@ class FaissCandidates:
         if share * _NEIGHBORHOOD < _EXPECTED_IN_IT:
             return True
         near = self.candidates(queries, _NEIGHBORHOOD, _NEIGHBORHOOD)
-        return bool(((mask[near] & (near >= 0)).mean(axis=1) < share / 2).any())
+        return bool(((is_marked(mask, np.maximum(near, 0)) & (near >= 0)).mean(axis=1) < share / 2).any())
 
     def candidates(
         self, queries: Vectors, count: int, search_effort: int, within: PositionSubset | None = None
@@ -116,7 +119,7 @@ class FaissCandidates:
 
     def _codes_of(self, mask: NDArray[np.bool_]) -> tuple[faiss.Index, NDArray[np.int64]]:
         """Return an index of the codes at the positions that *mask* marks, and these positions."""
-        ordinals = np.flatnonzero(mask[self._positions])
+        ordinals = np.flatnonzero(is_marked(mask, self._positions))
         return cast("_Codes", self._codes).of(self._index, ordinals), self._positions[ordinals]
 
     def _every(self, within: PositionSubset | None) -> NDArray[np.int64]:
@@ -127,7 +130,7 @@ class FaissCandidates:
         """Return a bit for each ordinal that may be a candidate, or None for all of them."""
         if within is not None:
             return self._filter_bits.get(
-                within.mask(), lambda mask: np.packbits(mask[self._positions], bitorder="little")
+                within.mask(), lambda mask: np.packbits(is_marked(mask, self._positions), bitorder="little")
             )
         if self._alive_bits is None and len(self._deleted):
             bits = np.full(-(-len(self._positions) // 8), 255, np.uint8)

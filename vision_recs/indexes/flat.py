@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.indexes.base import NOTHING, Scored, blocks, search_by_position, top_k_with_ties
+from vision_recs.indexes.base import NOTHING, Scored, blocks, is_marked, search_by_position, top_k_with_ties
 from vision_recs.indexes.faiss_files import read_faiss, write_faiss
 from vision_recs.npy import mmap_array, save_npy
 from vision_recs.types import FilteredSource, Match, SearchRequest, VectorReader, Vectors, VectorSource
@@ -131,7 +131,7 @@ class FlatIndex:
         """Return how many vectors are compared, and what tells FAISS which ones."""
         if within is None:
             return len(self._positions), None
-        chosen = within.mask()[self._positions]
+        chosen = is_marked(within.mask(), self._positions)
         selector = faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
         return int(chosen.sum()), faiss.SearchParameters(sel=selector)
 

@@ -70,7 +70,7 @@ def load_graph(index: faiss.IndexHNSW, directory: Path, *, is_writable: bool = F
     storage = faiss.downcast_index(index.storage)
     count = len(levels)
     fits = len(offsets) == count + 1 and offsets[-1] == len(links) and len(codes) == count * storage.sa_code_size()
-    if not fits or len(entry) != 2 or not -1 <= entry[0] < count:  # noqa: PLR2004 - the entry point and its level
+    if not fits or not _is_entry(entry, levels):
         raise StoreDamaged(f"the files of {directory} do not fit together; rebuild it with `visrec index`")
     faiss.copy_array_to_vector(offsets.view(np.uint64), index.hnsw.offsets)
     faiss.copy_array_to_vector(np.ascontiguousarray(levels), index.hnsw.levels)
@@ -83,6 +83,14 @@ def load_graph(index: faiss.IndexHNSW, directory: Path, *, is_writable: bool = F
         index.hnsw.neighbors = faiss.MaybeOwnedVectorInt32.create_view(faiss.swig_ptr(links), len(links), _OWNER)
         index.referenced_objects = [links, codes]  # FAISS reads them where they are
     index.ntotal = storage.ntotal = count
+
+
+def _is_entry(entry: NDArray[np.int64], levels: NDArray[np.int32]) -> bool:
+    """Return whether *entry* is a vector and its highest level; *levels* says on how many levels each vector is."""
+    if not len(levels):
+        return bool(entry.tolist() == [-1, -1])
+    is_inside = len(entry) == 2 and 0 <= entry[0] < len(levels)  # noqa: PLR2004 - the vector and its highest level
+    return bool(is_inside and entry[1] == levels[entry[0]] - 1)
 
 
 def view_codes(storage: faiss.IndexFlatCodes, codes: NDArray[np.uint8]) -> None:

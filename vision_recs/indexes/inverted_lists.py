@@ -19,6 +19,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs.errors import StoreDamaged
+from vision_recs.indexes.base import is_marked
 from vision_recs.npy import mmap_array, save_npy
 
 _DELETED = "deleted.npy"
@@ -54,10 +56,16 @@ class Segment(NamedTuple):
 
     @classmethod
     def map(cls, directory: Path, name: str) -> Segment:
-        """Map the files of the segment *name*; raises StoreDamaged where a file is not such an array."""
+        """Map the files of the segment *name*; raises StoreDamaged where they do not fit together."""
         codes = mmap_array(directory / f"{name}.codes.npy", np.uint8, columns=True)
         positions = mmap_array(directory / f"{name}.positions.npy", np.int64)
-        return cls(codes, positions, mmap_array(directory / f"{name}.offsets.npy", np.int64))
+        offsets = mmap_array(directory / f"{name}.offsets.npy", np.int64)
+        ends = offsets[:1].tolist(), offsets[-1:].tolist()
+        if ends != ([0], [len(positions)]) or len(codes) != len(positions) or (np.diff(offsets) < 0).any():
+            raise StoreDamaged(
+                f"the files of segment {name} in {directory} do not fit together; rebuild it with `visrec index`"
+            )
+        return cls(codes, positions, offsets)
 
 
 def link_segment(previous: Path, directory: Path, name: str) -> None:
@@ -121,7 +129,7 @@ class InvertedLists:
             if mask is None:
                 sizes += np.diff(segment.offsets)
             else:
-                marked = np.concatenate(([0], np.cumsum(mask[segment.positions])))
+                marked = np.concatenate(([0], np.cumsum(is_marked(mask, segment.positions))))
                 sizes += np.diff(marked[segment.offsets])
         return sizes
 

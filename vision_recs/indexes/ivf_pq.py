@@ -140,7 +140,7 @@ def _write_segments(
     rotation, inverted = faiss.downcast_VectorTransform(whole.chain.at(0)), faiss.downcast_index(whole.index)
     if len(added):
         segments.append(_encode(source, added, rotation, inverted))
-    following = str(max(map(int, names)) + 1)
+    following = str(max(map(int, names), default=-1) + 1)
     if len(segments) > _MOST_SEGMENTS or len(deleted) > _MOST_DELETED * len(known):
         merged(segments, deleted).save(directory, following)
         deleted = deleted[:0]

@@ -71,10 +71,17 @@ class IvfCandidates:
             raise StoreDamaged(
                 f"{directory / TRAINED} cannot be read ({error}); rebuild it with `visrec index`"
             ) from error
+        if any(not self._fits(segment) for segment in segments):
+            raise StoreDamaged(f"the files of {directory} do not fit together; rebuild it with `visrec index`")
         self._nearest_lists = NearestLists(faiss.downcast_index(self._inverted.quantizer))
         self.lists = InvertedLists(self._inverted, segments, read_deleted(directory))
         self._sizes = self.lists.sizes()
         self._filters: FilterCache[tuple[NDArray[np.uint8], NDArray[np.int64]]] = FilterCache()
+
+    def _fits(self, segment: Segment) -> bool:
+        """Return whether *segment* has the lists and the codes that the index was trained for."""
+        inverted = self._inverted
+        return (len(segment.offsets), segment.codes.shape[1]) == (inverted.nlist + 1, inverted.pq.code_size)
 
     @property
     def size(self) -> int:

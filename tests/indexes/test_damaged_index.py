@@ -1,0 +1,124 @@
+"""A byte that changed in a file of an index is StoreDamaged or harmless, never another error."""
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+from vector_sources import Vectors, clustered
+
+from vision_recs.errors import StoreDamaged
+from vision_recs.indexes import IndexConfig, build_or_update, open_index, verify
+from vision_recs.types import SearchRequest
+
+COUNT = 1_500  # more than are always scored exactly
+INDEX_TYPES = ["flat", "ivf-pq", "hnsw", "faiss:IVF8,SQ8"]
+
+UNSAFE = {"index.faiss", "trained.faiss", "graph.links.npy", "graph.offsets.npy", "flat.faiss"}
+"""What FAISS reads without looking: only `verify` finds a byte that changed in them."""
+
+
+@pytest.fixture(scope="module", params=INDEX_TYPES)
+def sound(request, tmp_path_factory):
+    source = Vectors(clustered(COUNT, 12, clusters=20))
+    first, second = (tmp_path_factory.mktemp(name) for name in ("first", "second"))
+    config = IndexConfig(request.param)
+    build_or_update(config, source, first)
+    source = source.only(range(7, COUNT))
+    name, _ = build_or_update(config, source, second, previous=first)
+    return source, name, second
+
+
+@pytest.fixture
+def damaged(sound, tmp_path):
+    source, name, directory = sound
+    return source, name, shutil.copytree(directory, tmp_path / "index")
+
+
+def search(source, name, directory):
+    """Search with and without a filter; return what is wrong."""
+    queries = source.every[40:44]
+    try:
+        index = open_index(name, source, directory)
+        index.search(SearchRequest(queries, 5))
+        index.search(SearchRequest(queries, 5, source.choose(range(100, 1100))))
+        index.search(SearchRequest(queries, 5, source.choose(range(100, 110))))
+    except StoreDamaged as error:
+        return str(error)
+    return None
+
+
+def flipped(data, draw):
+    """Return *data* with a byte of it changed, be it of the header, of the first numbers or of any."""
+    place = draw.choice([draw.randrange(128), 128 + draw.randrange(64), draw.randrange(len(data))])
+    altered = bytearray(data)
+    altered[place % len(data)] ^= draw.choice([1, 128, 255])
+    return bytes(altered)
+
+
+def test_a_changed_byte_is_found_by_verify_and_by_opening_or_does_no_harm(damaged):
+    source, name, directory = damaged
+    assert search(source, name, directory) is None
+    found = 0
+    for path in sorted(directory.iterdir()):
+        data, draw = path.read_bytes(), random.Random(path.name)
+        for _ in range(0 if path.name in UNSAFE else 40):
+            path.write_bytes(flipped(data, draw))
+            assert any(str(path) in problem for problem in verify(directory))
+            problem = search(source, name, directory)
+            found += problem is not None
+            assert problem is None or "rebuild" in problem
+        path.write_bytes(data)
+    assert found > 20
+
+
+def write(path, dtype, change):
+    array = np.load(path).astype(dtype)
+    change(array)
+    np.save(path, array)
+
+
+@pytest.mark.parametrize("value", [1 << 40, COUNT])
+def test_a_position_that_there_is_not_is_found_when_it_is_used(damaged, value):
+    source, name, directory = damaged
+    path = next(iter(sorted(directory.glob("*positions.npy"))))
+    write(path, np.int64, lambda positions: positions.fill(value))
+    assert search(source, name, directory) is not None
+
+
+@pytest.mark.parametrize("sound", ["hnsw"], indirect=True)
+@pytest.mark.parametrize("entry", [(COUNT, 0), (-2, 0), (0, 40), (0, -1)])
+def test_a_graph_is_not_entered_where_there_is_nothing(damaged, entry):
+    source, name, directory = damaged
+    write(directory / "graph.entry.npy", np.int64, lambda numbers: numbers.__setitem__(slice(None), entry))
+    assert "do not fit together" in search(source, name, directory)
+
+
+@pytest.mark.parametrize("sound", ["ivf-pq"], indirect=True)
+@pytest.mark.parametrize(("place", "value"), [(0, 1), (-1, 10**6), (5, 10**9), (5, -4)])
+def test_lists_that_lie_outside_of_their_segment_are_refused(damaged, place, value):
+    source, name, directory = damaged
+    write(directory / "0.offsets.npy", np.int64, lambda offsets: offsets.__setitem__(place, value))
+    assert "do not fit together" in search(source, name, directory)
+
+
+@pytest.mark.parametrize("sound", ["hnsw"], indirect=True)
+@pytest.mark.parametrize("value", [-1, COUNT])
+def test_a_vector_that_there_is_not_cannot_be_deleted(damaged, value):
+    source, name, directory = damaged
+    write(directory / "deleted.npy", np.int64, lambda deleted: deleted.__setitem__(0, value))
+    assert "marks vectors as deleted that it lacks" in search(source, name, directory)
+
+
+def test_a_damaged_index_is_not_updated_and_the_log_says_why(damaged, tmp_path, caplog):
+    source, name, directory = damaged
+    config = IndexConfig(name if name != "faiss" else "faiss:IVF8,SQ8")
+    path = max(directory.iterdir(), key=lambda each: each.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    target = tmp_path / "next"
+    target.mkdir()
+    build_or_update(config, source.only(range(9, COUNT)), target, previous=directory)
+    assert verify(target) == []
+    assert f"{path} was altered" in caplog.text
