@@ -10,7 +10,7 @@ from fake_shop import FakeEncoder, Unused, content, image, index, shop_of, snaps
 import vision_recs
 from vision_recs.catalog import image_files
 from vision_recs.errors import SpaceMismatch
-from vision_recs.jobs import IndexOptions
+from vision_recs.jobs import IndexOptions, verify
 from vision_recs.store import Store
 
 
@@ -348,3 +348,23 @@ def test_a_table_gives_its_attributes_and_a_changed_cell_no_work(folder, tmp_pat
     report = run(table, tmp_path, Unused())
     assert (report.generation, report.items) == (2, 2)
     assert Store.open(tmp_path / "index").attributes("a") == {"price": 7.0}
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "gone"])
+@pytest.mark.parametrize("name", ["flat.faiss", "positions.npy", "index.json"])
+def test_a_damaged_index_is_built_again_with_a_word(shop, store, caplog, damage, name):
+    path = store / "indexes" / "flat-000001" / name
+    before, data = vision_recs.open(store).similar("item003"), path.read_bytes()
+    match damage:
+        case "cut":
+            path.write_bytes(data[:-9])
+        case "altered":
+            path.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+        case "gone":
+            path.unlink()
+    report = index(shop, store, Unused())
+    assert (report.generation, report.embedded) == (1, 0)
+    assert list(verify(store)) == []
+    assert vision_recs.open(store).similar("item003") == before
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"the index of generation 1 is built again: {path}")
