@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from fake_shop import Shop, index, shop_of
 
+from vision_recs.batch.duplicates import DuplicateOptions, find_duplicates
+from vision_recs.batch.neighbors import NeighborsOptions, write_neighbors
 from vision_recs.errors import EmptyCatalog, StoreDamaged
 from vision_recs.filters import Filter
-from vision_recs.jobs import retune, verify
+from vision_recs.jobs import export, retune, verify
 from vision_recs.store import Projection, Store, garbage_collect
 
 DIM = 12
@@ -55,6 +57,18 @@ def test_garbage_collection_tuning_and_verification_close_theirs(tmp_path, conne
     retune(tmp_path, Projection(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32)))
     garbage_collect(tmp_path)
     assert list(verify(tmp_path)) == []
+    assert connections == []
+
+
+def test_what_is_made_of_a_store_closes_it(tmp_path, connections):
+    shop = shop_of(6)
+    index(shop, tmp_path / "store")
+    shop.items["item001"].attributes["price"] = 99
+    index(shop, tmp_path / "store")
+    write_neighbors(tmp_path / "store", tmp_path / "all.csv", NeighborsOptions(k=2))
+    write_neighbors(tmp_path / "store", tmp_path / "changed.csv", NeighborsOptions(k=2, changed_since=1))
+    find_duplicates(tmp_path / "store", DuplicateOptions(threshold=0.9))
+    export(tmp_path / "store", tmp_path / "vectors")
     assert connections == []
 
 

@@ -31,10 +31,11 @@ def find_duplicates(
     group. Raises StoreError, PolicyError for an attribute that no item has, and TooManyPairs where too many items
     are alike.
     """
-    options = options or DuplicateOptions()
     if not isinstance(store, Store):
-        store = Store.open(store)
-        store.pin()
+        with Store.open(store) as opened:
+            opened.pin()
+            return find_duplicates(opened, options, progress=progress)
+    options = options or DuplicateOptions()
     if options.one_per not in {None, VARIANTS}:
         require_attribute(str(options.one_per), store.attribute_types(), key="one per")
     arrays = ItemArrays.of(store)

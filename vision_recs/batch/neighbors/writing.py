@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -45,12 +46,15 @@ def write_neighbors(
     started = perf_counter()
     options, out = options or NeighborsOptions(), Path(out)
     options.check(out)
-    opened = Store.open(store)
-    opened.pin()
-    plans = [Plan.of(opened, options)]
-    if options.changed_since is not None:
-        plans.append(Plan.of(_older(opened, options.changed_since), options))
-    with disk_errors(out.parent), checkpoint_folder(out) as folder:
+    with ExitStack() as stores:
+        opened = stores.enter_context(Store.open(store))
+        opened.pin()
+        plans = [Plan.of(opened, options)]
+        if options.changed_since is not None:
+            older = stores.enter_context(_older(opened, options.changed_since))
+            plans.append(Plan.of(older, options))
+        stores.enter_context(disk_errors(out.parent))
+        folder = stores.enter_context(checkpoint_folder(out))
         finished = [Checkpoints(folder / str(plan.store.generation), plan.describe()) for plan in plans]
         resumed = finished[0].done
         _finish(plans, finished, progress)
@@ -84,12 +88,13 @@ def _older(store: Store, generation: int) -> Store:
             f"generation {generation} is not in {store.layout.root}, only {there}: `visrec gc` removes older ones; "
             "write the lists of all items"
         )
-    older = Store(store.layout, read_manifest(store.layout, generation))
-    if older.fingerprint != store.fingerprint:
+    manifest = read_manifest(store.layout, generation)
+    if manifest.space != store.fingerprint:
         raise SpaceMismatch(
-            f"generation {generation} is of the space {older.fingerprint}, this one of {store.fingerprint}, so every "
+            f"generation {generation} is of the space {manifest.space}, this one of {store.fingerprint}, so every "
             "list has changed; write the lists of all items"
         )
+    older = Store(store.layout, manifest)
     older.pin()
     return older
 
