@@ -17,7 +17,7 @@ from .similar import filter_of
 
 if TYPE_CHECKING:
     from vision_recs.evaluate import Comparison, EvaluationTask, Relevance
-    from vision_recs.jobs.progress import Report
+    from vision_recs.jobs.progress import ProgressCallback
     from vision_recs.store import Store
 
 
@@ -122,7 +122,7 @@ def _task(
     )
 
 
-def _stores(store: Path, encoders: Sequence[str], baseline: Path | None, progress: Report) -> list[Store]:
+def _stores(store: Path, encoders: Sequence[str], baseline: Path | None, progress: ProgressCallback) -> list[Store]:
     """Return the store to measure, after the baseline that it is compared with, where there is one."""
     from vision_recs.jobs import store_of_encoder
     from vision_recs.store import Store

@@ -19,7 +19,7 @@ from .progress import show_progress
 
 if TYPE_CHECKING:
     from vision_recs.jobs import EmbedReport, IndexOptions
-    from vision_recs.jobs.progress import Report, Stopped
+    from vision_recs.jobs.progress import ProgressCallback, ShouldStop
 
 
 class Job(Protocol):
@@ -32,7 +32,7 @@ class Job(Protocol):
         *,
         encoder: str | None,
         options: IndexOptions,
-        progress: Report,
+        progress: ProgressCallback,
     ) -> EmbedReport: ...
 
 
@@ -49,7 +49,9 @@ def run_job(
 ) -> EmbedReport:
     """Run *job*, print its report and return it; exits with status 130 if the job was interrupted."""
     with _until_interrupted(quiet=quiet) as interrupted, show_progress(quiet=quiet) as progress:
-        report = job(catalog, store, encoder=encoder, options=replace(options, stopped=interrupted), progress=progress)
+        report = job(
+            catalog, store, encoder=encoder, options=replace(options, should_stop=interrupted), progress=progress
+        )
     if json:
         print_json(asdict(report))
     else:
@@ -62,7 +64,7 @@ def run_job(
 
 
 @contextmanager
-def _until_interrupted(*, quiet: bool) -> Iterator[Stopped]:
+def _until_interrupted(*, quiet: bool) -> Iterator[ShouldStop]:
     """Yield a function that tells whether SIGINT or SIGTERM came; a second signal ends the program at once."""
     came: list[int] = []
 
@@ -98,6 +100,8 @@ def _print_report(report: EmbedReport) -> None:
         f"encoder {report.encoder} [{report.fingerprint}], index {report.index_type}, "
         f"recall@10 {report.recall_at_10:.3f}{_shortfall(report)}"
     )
+    if report.fallback:
+        typer.echo(f"computed by {report.runtime}, which may be ten times slower: {report.fallback}")
     if report.image_attributes:
         typer.echo(f"attributes of the image, not of the item: {', '.join(report.image_attributes)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import threading
@@ -71,7 +72,16 @@ def _root(
 def main() -> None:
     """Run the program; the exit status is 0 for done, 1 for what cannot be done, 2 for wrong usage."""
     _prepare_streams()
+    logging.getLogger().addHandler(_Warnings(logging.WARNING))
     _leave(_run())
+
+
+class _Warnings(logging.Handler):
+    """Shows what the library warns of as a sentence, like an error; `visrec serve` puts a log in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message of *record*."""
+        typer.echo(f"visrec: {record.getMessage()}", err=True)
 
 
 def _run() -> int:

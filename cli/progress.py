@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from vision_recs.jobs.progress import Progress, Report
+    from vision_recs.jobs.progress import Progress, ProgressCallback
 
 _LINE_EVERY_S = 10.0
 
 
 @contextmanager
-def show_progress(*, quiet: bool) -> Iterator[Report]:
+def show_progress(*, quiet: bool) -> Iterator[ProgressCallback]:
     """Yield a function that shows a Progress, or does nothing if *quiet*."""
     if quiet:
         yield lambda _: None
@@ -29,7 +29,7 @@ def show_progress(*, quiet: bool) -> Iterator[Report]:
 
 
 @contextmanager
-def _bar() -> Iterator[Report]:
+def _bar() -> Iterator[ProgressCallback]:
     from rich import progress as rich
     from rich.console import Console
 

@@ -12,7 +12,7 @@ import numpy as np
 from nearest.shop import write_shop
 
 from vision_recs.jobs.progress import Progress
-from vision_recs.jobs.publish import config_of
+from vision_recs.jobs.publish import index_config_of
 from vision_recs.store import Store
 from vision_recs.types import Vectors
 
@@ -33,7 +33,7 @@ def measure_update(store: Store, fresh: Vectors, copy: Path) -> dict[str, Any]:
     shutil.copytree(store.layout.root, copy, copy_function=os.link)
     started = perf_counter()
     numbers = range(some, rows + some)
-    changed = write_shop(copy, [known, fresh], config=config_of(store), numbers=numbers, progress=progress)
+    changed = write_shop(copy, [known, fresh], config=index_config_of(store), numbers=numbers, progress=progress)
     run = perf_counter() - started
     shutil.rmtree(copy)
     before, after = store.manifest.index_stats or {}, changed.manifest.index_stats or {}

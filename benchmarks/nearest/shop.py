@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vision_recs.indexes import IndexConfig
-from vision_recs.jobs.progress import Report, silent
+from vision_recs.jobs.progress import ProgressCallback, silent
 from vision_recs.jobs.publish import publish
 from vision_recs.store import CatalogEntry, Embedded, Manifest, Store, canary_text, open_writer
 from vision_recs.types import EncoderSpec, Item, PreprocessConfig, Vectors
@@ -30,7 +30,7 @@ def write_shop(
     *,
     config: IndexConfig | None,
     numbers: range,
-    progress: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> Store:
     """Publish a generation whose item n shows the vector n of *blocks*, for n in *numbers*; others are gone.
 

@@ -1,11 +1,21 @@
-"""Jobs: a catalog becomes a published generation; a generation is checked or handed on."""
+"""Jobs: a catalog becomes a published generation; a generation is checked or exported.
+
+indexing       `index` and `embed`: brings a store up to date with a catalog
+embedding      the images that are new to the store: read, prepared, encoded and written at the same time
+publish        builds the index of a generation and publishes both; `retune` does it with another projection
+reencode       the items of a store, embedded by another encoder
+exporting      `export`: vectors as Parquet files
+verification   `verify`: compares every file with its digest
+options        the options of a run, and its report
+progress       how far a job is, and whether it should stop
+"""
 
 from vision_recs.jobs.exporting import export
 from vision_recs.jobs.indexing import embed, index
 from vision_recs.jobs.options import EmbedReport, IndexOptions
 from vision_recs.jobs.progress import Progress
+from vision_recs.jobs.publish import retune
 from vision_recs.jobs.reencode import store_of_encoder
-from vision_recs.jobs.retuning import retune
 from vision_recs.jobs.verification import verify
 
 __all__ = [

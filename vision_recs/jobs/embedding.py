@@ -1,13 +1,15 @@
-"""Embedding what is new: read | prepare | encode -> shards."""
+"""Embedding the images that are new to a store: read -> prepare -> encode -> write shards, all at the same time."""
 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from time import perf_counter
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +18,21 @@ from vision_recs import images
 from vision_recs.encoders import StoreEncoder
 from vision_recs.errors import EncoderError, ImageError, StoreDamaged
 from vision_recs.jobs.options import IndexOptions
-from vision_recs.jobs.progress import Progress, Report
-from vision_recs.jobs.stopwatch import Stopwatch
+from vision_recs.jobs.progress import Progress, ProgressCallback
 from vision_recs.ordered_map import ordered_map
 from vision_recs.store import Embedded, Staged, Staging, Writer
 from vision_recs.types import Catalog, Unchanged, Vectors
 from vision_recs.vectors import normalize_rows
 
 _BATCHES_AHEAD = 1
-"""Batches that lie ready while one is encoded and the next is gathered."""
+"""Batches that are ready while one is encoded and the next is collected."""
 _WINDOWS_AHEAD = 2
-"""Batches of images that are read, and of these that are prepared, before they are asked for."""
+"""Batches of images that are read ahead, and batches that are prepared ahead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """An image that was read: *data* is None where the last run's digest could be trusted, *error* says why not."""
+    """An image that was read: *data* is None where its signature is that of the last run, or where *error* says why."""
 
     staged: Staged
     digest: bytes = b""
@@ -42,7 +43,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image that is to be embedded: its pixels (height, width, 3), or why it cannot be."""
+    """An image to embed: its pixels (height, width, 3), or the *error* why there are none."""
 
     staged: Staged
     digest: bytes
@@ -52,7 +53,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A batch with one unit vector for each image that has pixels, and which of these have a direction."""
+    """A batch, a unit vector for each image that has pixels, and which of the vectors are not zero."""
 
     batch: list[Prepared]
     vectors: Vectors
@@ -60,15 +61,15 @@ class Encoded:
 
 
 class Embedding:
-    """One run over the images of a staged catalog; afterwards each of them is settled, unless it was stopped.
+    """One run over the images of a staged catalog; it decides what becomes of each image, unless it is stopped.
 
-    Reading and preparing run ahead of encoding, and encoding ahead of writing, each by a bounded number of images.
+    Reading and preparing run ahead of encoding, and encoding runs ahead of writing, each by a bounded number of images.
     """
 
     def __init__(
         self, catalog: Catalog, writer: Writer, staging: Staging, encoder: StoreEncoder, options: IndexOptions
     ) -> None:
-        """Read from *catalog*, write shards with *writer*, say in *staging* what became of each image."""
+        """Read images from *catalog*, write shards with *writer*, and note in *staging* what becomes of each image."""
         self._images = catalog.images
         self._writer = writer
         self._staging = staging
@@ -83,8 +84,8 @@ class Embedding:
         self.seconds = 0.0
         self.stages = {stage: Stopwatch() for stage in ("reading", "decoding", "encoding", "writing")}
 
-    def run(self, total: int, report: Report) -> None:
-        """Embed what no shard holds yet, of *total* images, until the options say stop."""
+    def run(self, total: int, report: ProgressCallback) -> None:
+        """Embed those of *total* images that no shard holds, until the options say stop."""
         options = self._options
         window = _WINDOWS_AHEAD * self._batch_size()
         started = perf_counter()
@@ -114,7 +115,7 @@ class Embedding:
             return Read(staged, hashlib.sha256(image.data).digest(), image.signature, image.data)
 
     def _unknown(self, images: Iterable[Read]) -> Iterator[Read]:
-        """Pass on the images that have to be embedded, each digest once; settle the others."""
+        """Yield the images that have to be embedded, each digest once; note what becomes of the others."""
         for image in images:
             if image.error is not None:
                 self._staging.skip(image.staged, image.error.reason, str(image.error))
@@ -122,11 +123,11 @@ class Embedding:
             self._staging.set_digest(image.staged, image.digest, image.signature)
             if image.digest in self._pending or self._writer.is_known(self._staging, image.digest):
                 continue
-            if image.data is None:  # a digest is trusted only where the store says what became of it
+            if image.data is None:  # the signature was known, so the store must hold the vector
                 raise StoreDamaged(
-                    f"the store holds no vector of {image.staged.image}, though it names it; run `visrec verify`"
+                    f"the store holds no vector of {image.staged.image}, though an item shows it; run `visrec verify`"
                 )
-            if self._begun == self._options.limit or self._options.stopped():
+            if self._begun == self._options.limit or self._options.should_stop():
                 self.complete = False
                 return
             self._begun += 1
@@ -158,14 +159,14 @@ class Embedding:
         return Encoded(batch, *normalize_rows(vectors))
 
     def _take(self, encoded: Encoded) -> None:
-        """Take a batch into the shard in hand: its vectors, and what became of each image, but not the pixels."""
+        """Add a batch to the current shard: its vectors, and what became of each image, without the pixels."""
         self._planned += _outcomes(encoded.batch, encoded.alive, first=sum(map(len, self._vectors)))
         self._vectors.append(encoded.vectors[encoded.alive])
         if len(self._planned) >= self._options.shard_size:
             self._write()
 
     def _write(self) -> None:
-        """Write the shard in hand."""
+        """Write the current shard."""
         if not self._planned:
             return
         with self.stages["writing"]:
@@ -177,21 +178,24 @@ class Embedding:
 
 
 def _outcomes(batch: Iterable[Prepared], alive: NDArray[np.bool_], *, first: int) -> Iterator[Embedded]:
-    """Yield what became of each image; *alive* says which of the encoded ones get a vector, from row *first* on."""
-    directions = iter(alive.tolist())
+    """Yield what became of each image of *batch*; the first vector has the row *first* of its shard.
+
+    *alive* says for each image that has pixels whether its vector is not zero.
+    """
+    is_alive = iter(alive.tolist())
     rows = count(first)
     for image in batch:
         staged, digest = image.staged, image.digest
         if image.error is not None:
             yield Embedded(staged.id, staged.image, digest, None, image.error.reason, str(image.error))
-        elif next(directions):
+        elif next(is_alive):
             yield Embedded(staged.id, staged.image, digest, next(rows))
         else:
             message = "the encoder gives the image no direction: it is blank"
             yield Embedded(staged.id, staged.image, digest, None, "zero-vector", message)
 
 
-def _counted(images: Iterable[Read], total: int, report: Report) -> Iterator[Read]:
+def _counted(images: Iterable[Read], total: int, report: ProgressCallback) -> Iterator[Read]:
     done = 0
     for done, image in enumerate(images, start=1):
         report(Progress("embedding", done, total))
@@ -207,3 +211,30 @@ def _batches(images: Iterable[Prepared], size: Callable[[], int]) -> Iterator[li
             batch = []
     if batch:
         yield batch
+
+
+class Stopwatch:
+    """Counts the *seconds* during which at least one thread is inside a `with` statement of it."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._since = 0.0
+
+    def __enter__(self) -> None:
+        """Start, unless another thread is inside."""
+        with self._lock:
+            if not self._inside:
+                self._since = perf_counter()
+            self._inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop, unless another thread is still inside."""
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self.seconds += perf_counter() - self._since

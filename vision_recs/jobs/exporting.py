@@ -15,11 +15,11 @@ _ROWS_PER_FILE = 65_536
 
 
 def export(store: str | Path, directory: str | Path) -> int:
-    """Write every row of *store* to *directory* and return how many there are.
+    """Write the vector of every image of *store* to *directory* and return how many there are.
 
     The files `part-00000.parquet` ... have the columns item_id (string), image (string) and vector (a fixed-size list
-    of float32, of unit length), ordered by item_id. The folder is made, or holds an earlier export, which is replaced;
-    raises StoreError where it holds anything else or cannot be written.
+    of float32, of unit length), ordered by item_id. The folder is made where it does not exist; an earlier export
+    in it is replaced. Raises StoreError where the folder holds anything else or cannot be written.
     """
     folder = Path(directory)
     with Store.open(store) as opened, disk_errors(folder):
@@ -46,7 +46,9 @@ def _clear(folder: Path) -> None:
     earlier = {*folder.glob("part-*.parquet"), *folder.glob("part-*.making")}  # the latter of one that was killed
     other = sorted(path.name for path in folder.iterdir() if path not in earlier)
     if other:
-        raise StoreError(f"{folder} holds {other[0]!r}, which is no export; name another folder with --export")
+        raise StoreError(
+            f"{folder} holds {other[0]!r}, which is not part of an export; name another folder with --export"
+        )
     for path in earlier:
         path.unlink()
 

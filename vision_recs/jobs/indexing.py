@@ -15,8 +15,8 @@ from vision_recs.encoders import LoadOptions, StoreEncoder, choose_store_encoder
 from vision_recs.errors import EmptyCatalog
 from vision_recs.jobs.embedding import Embedding
 from vision_recs.jobs.options import EmbedReport, IndexOptions
-from vision_recs.jobs.progress import Progress, Report, silent
-from vision_recs.jobs.publish import NO_INDEX, config_for, mend, publish, wants_index
+from vision_recs.jobs.progress import Progress, ProgressCallback, silent
+from vision_recs.jobs.publish import NO_INDEX, chosen_index_config, needs_index, publish, repair_index
 from vision_recs.store import (
     CatalogEntry,
     Counts,
@@ -39,13 +39,13 @@ def index(
     *,
     encoder: str | Encoder | None = None,
     options: IndexOptions | None = None,
-    progress: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> EmbedReport:
     """Bring the store in the folder *store* up to date with *catalog*, build its index, and return what was done.
 
     Only images whose bytes are new to the store are embedded, and readers see the new generation when it is complete.
-    *encoder* is a name, or an object of your own; without it the store's encoder goes on, and a new store gets the
-    default one. Another encoder than the store's embeds everything anew. A run that was killed goes on where it was.
+    *encoder* is a name, or an object of your own; without it the encoder of the store is used, or the default one for a
+    new store. Another encoder embeds everything anew. A run that was killed continues where it was.
 
     Raises CatalogError, EncoderError, StoreError, SpaceMismatch, EmptyCatalog.
     """
@@ -63,16 +63,16 @@ def index(
             if embedding.complete:
                 writer.compact(staging, chosen.spec)
             counts = _finish(staging) if embedding.complete else None
-            config = None if options.index_type == NO_INDEX else config_for(options, writer.base)
-            anew = _says_otherwise(writer, catalog, chosen) or bool(config and wants_index(writer.base, config))
-            draft = writer.draft(staging, counts, force=anew) if counts else None
+            config = None if options.index_type == NO_INDEX else chosen_index_config(options, writer.base)
+            force = _has_moved(writer, catalog, chosen) or bool(config and needs_index(writer.base, config))
+            draft = writer.draft(staging, counts, force=force) if counts else None
         finally:
             staging.close()
         published = writer.base.manifest if writer.base else None
         if draft is not None:
             published = publish(writer, _describe(draft, catalog, chosen, writer), config, progress)
         elif counts is not None and writer.base is not None:
-            mend(writer, writer.base)
+            repair_index(writer, writer.base)
         report = _report(writer, published, counts, chosen, embedding)
     return replace(
         report,
@@ -87,15 +87,15 @@ def embed(
     *,
     encoder: str | Encoder | None = None,
     options: IndexOptions | None = None,
-    progress: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> EmbedReport:
-    """Do all that `index` does but for building an index: until one is built, exact search answers queries."""
+    """Do what `index` does without building an index: until there is one, every query compares all vectors."""
     options = replace(options or IndexOptions(), index_type=NO_INDEX)
     return index(catalog, store, encoder=encoder, options=options, progress=progress)
 
 
-def _stage(catalog: Catalog, staging: Staging, progress: Report) -> int:
-    """Take the whole catalog, so that one that cannot be used costs nothing, and return how many images it has."""
+def _stage(catalog: Catalog, staging: Staging, progress: ProgressCallback) -> int:
+    """Read the whole *catalog* into *staging* and return how many images it has; so an error in it costs nothing."""
     total = 0
     for item in catalog:
         total += staging.add(item)
@@ -117,28 +117,28 @@ def _choose_encoder(
 
 
 def _finish(staging: Staging) -> Counts:
-    """Return what the generation holds; raises EmptyCatalog where that is nothing."""
+    """Return how many items and images the generation has; raises EmptyCatalog where it has none."""
     counts = staging.finish()
     if counts.images == 0 == counts.skipped:
-        raise EmptyCatalog("the catalog names no image; the index is as it was")
+        raise EmptyCatalog("the catalog names no image; the store is as it was")
     if counts.images == 0:
         first = json.loads(next(staging.skipped_lines()))
         raise EmptyCatalog(
             f"none of the {counts.skipped} images could be used, the first of them, {first['image']}, because "
-            f"{first['message']}; the index is as it was"
+            f"{first['message']}; the store is as it was"
         )
     return counts
 
 
-def _says_otherwise(writer: Writer, catalog: Catalog, encoder: StoreEncoder) -> bool:
-    """Whether the catalog or the checkpoint, unchanged as they may be, lie where the last generation does not say."""
+def _has_moved(writer: Writer, catalog: Catalog, encoder: StoreEncoder) -> bool:
+    """Return whether the catalog or the checkpoint is at another place than the last generation says."""
     if writer.base is None:
         return False
     manifest = writer.base.manifest
-    return (manifest.catalog, manifest.weights_file) != (_entry(writer, catalog), _weights_file(encoder))
+    return (manifest.catalog, manifest.weights_file) != (_catalog_entry(writer, catalog), _weights_file(encoder))
 
 
-def _entry(writer: Writer, catalog: Catalog) -> CatalogEntry:
+def _catalog_entry(writer: Writer, catalog: Catalog) -> CatalogEntry:
     relative = os.path.relpath(catalog.root, writer.layout.root.absolute()) if catalog.root else ""
     return CatalogEntry(catalog.location, catalog.root, relative)
 
@@ -149,12 +149,12 @@ def _weights_file(encoder: StoreEncoder) -> str | None:
 
 def _canary(encoder: StoreEncoder, base: Store | None) -> str:
     if base is not None and base.manifest.encoder == encoder.spec:
-        return base.manifest.canary  # were each run to put its own in place, small differences could add up
+        return base.manifest.canary  # if each run replaced it, small differences could add up
     return canary_text(encoder.canary())
 
 
 def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Writer) -> Manifest:
-    """Return the manifest of *draft*, as yet without an index."""
+    """Return the manifest of *draft*, which has no index yet."""
     base = writer.base
     projection = base.manifest.projection if base is not None and base.manifest.encoder == encoder.spec else None
     return Manifest(
@@ -164,7 +164,7 @@ def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Wri
         space=space_of(encoder.spec, projection),
         encoder=encoder.spec,
         weights_file=_weights_file(encoder),
-        catalog=_entry(writer, catalog),
+        catalog=_catalog_entry(writer, catalog),
         items=draft.counts.items,
         images=draft.counts.images,
         skipped=draft.counts.skipped,
@@ -193,6 +193,7 @@ def _report(
         encoder=encoder.spec.name,
         fingerprint=manifest.space if manifest and manifest.encoder == encoder.spec else encoder.spec.fingerprint,
         runtime=encoder.runtime,
+        fallback=encoder.fallback,
         index_type=manifest.index_type if manifest else NO_INDEX,
         index_factory=(manifest.index_stats or {}).get("index_factory") if manifest else None,
         recall_at_10=manifest.recall_at_10 if manifest else 0.0,

@@ -1,4 +1,4 @@
-"""What a run can be told, and what it reports."""
+"""The options of `index` and `embed`, and their report."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 from vision_recs.catalog import CatalogOptions
 from vision_recs.encoders.loading import Precision
 from vision_recs.indexes import require_index_type
-from vision_recs.jobs.progress import Stopped, go_on
+from vision_recs.jobs.progress import ShouldStop, never_stop
 
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """How `index` and `embed` work; none of this changes a vector, but for *weights*.
+    """How `index` and `embed` work; only *weights* changes the vectors.
 
     *catalog* says how a path is read. *weights* is a checkpoint to use in place of the encoder's own. *device* and
-    *precision* are those of `load_encoder`. *shard_size* is how many images are written at a time, and so how many a
-    crash can cost. *limit* ends the run after so many new images, and *stopped*, which is asked before each, when it
-    says true; either finishes the shard in hand. *retry_skipped* tries those again that could not be used before,
-    although their bytes are the same. *index_type*, *max_memory* in bytes and *target_recall* are those of `IndexConfig`; None leaves
-    each as it was, at first to visrec. *batch_size* is how many images the
-    encoder is given at a time, by default as many as it likes best; *workers* is how many threads read and decode.
+    *precision* are those of `load_encoder`. *shard_size* is how many images are written at a time; a crash costs at
+    most so many. A run ends after *limit* new images, or when *should_stop* returns True, which is called before each
+    image; both finish the current shard. With *retry_skipped* images that could not be used are tried again although
+    their bytes are the same. *index_type*, *max_memory* in bytes and *target_recall* are those of `IndexConfig`; None
+    leaves each as it was. *batch_size* is how many images the encoder gets at a time, by default as many as it is best
+    given. *workers* is how many threads read and decode.
     """
 
     catalog: CatalogOptions = field(default_factory=CatalogOptions)
@@ -32,7 +32,7 @@ class IndexOptions:
     precision: Precision = "auto"
     shard_size: int = 4096
     limit: int | None = None
-    stopped: Stopped = go_on
+    should_stop: ShouldStop = never_stop
     retry_skipped: bool = False
     index_type: str | None = None
     max_memory: int | None = None
@@ -56,13 +56,15 @@ class IndexOptions:
 class EmbedReport:
     """What `index` or `embed` did.
 
-    *items* and *images* are those of the published generation, *embedded* the images of which a vector was
-    computed, *reused* those that had one; *skipped* are the images that could not be used, for the reasons counted in
-    *skipped_reasons*, *removed* the items that are gone since the last generation. A run that was stopped is not
-    *complete*: what it embedded is kept, nothing is published, and *items* and the like are those published before.
-    *stages* are the seconds during which each was at work, several of them at a time; *bottleneck* is the longest.
-    *target_recall_met* says whether the index finds what was wanted of it.
-    *images_per_second* is the rate of embedding. *image_attributes* belong to images and not to items.
+    *items* and *images* are how many the published generation has. *embedded* is how many images got a new vector,
+    *reused* how many had one, *skipped* how many could not be used, for the reasons in *skipped_reasons*, and *removed*
+    how many items are gone since the last generation. A run that was stopped is not *complete*: what it embedded is
+    kept, nothing is published, and *items* and the like are those of the generation before.
+
+    *runtime* is what computed the vectors; *fallback* says why, where a slower runtime took the place of the one for
+    this machine. *stages* are the seconds during which each stage was at work, several at the same time; *bottleneck*
+    is the longest. *images_per_second* is the rate of embedding. *target_recall_met* is whether the index reaches the
+    recall that it was built for. *image_attributes* belong to images and not to items.
     """
 
     items: int
@@ -75,6 +77,7 @@ class EmbedReport:
     encoder: str
     fingerprint: str
     runtime: str
+    fallback: str | None
     index_type: str
     index_factory: str | None
     recall_at_10: float

@@ -1,4 +1,4 @@
-"""What a long job says of how far it is; the library itself prints nothing."""
+"""How far a long job is, and whether it should stop; the library itself prints nothing."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage is: *done* of *total* images, where *total* is None as long as nobody knows."""
+    """How far a stage is: *done* of *total* images, where *total* is None as long as it is not known."""
 
     stage: str
     done: int
     total: int | None
 
 
-Report: TypeAlias = Callable[[Progress], None]
-"""Called often and from the calling thread; it should return quickly."""
+ProgressCallback: TypeAlias = Callable[[Progress], None]
+"""A function that is called often, from the calling thread; it should return quickly."""
 
 
 def silent(progress: Progress) -> None:
-    """Take notice of nothing."""
+    """Ignore *progress*."""
     del progress
 
 
-Stopped: TypeAlias = Callable[[], bool]
-"""Asked often, from the calling thread; once it says true, a job finishes what is in hand and ends."""
+ShouldStop: TypeAlias = Callable[[], bool]
+"""A function that is called often, from the calling thread; when it returns True, a job finishes its current shard."""
 
 
-def go_on() -> bool:
-    """Never stop."""
+def never_stop() -> bool:
+    """Return False."""
     return False

@@ -1,24 +1,23 @@
-"""The items of a store, embedded by another encoder: beside the store, and kept for the next time."""
+"""The items of a store, embedded by another encoder; the new store is kept in the cache for the next time."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from vision_recs.cache_dir import cache_dir
 from vision_recs.encoders.registry import canonical_name
 from vision_recs.jobs.indexing import embed
-from vision_recs.jobs.progress import Report, silent
+from vision_recs.jobs.progress import ProgressCallback, silent
 from vision_recs.store import Store
 from vision_recs.types import Item
 
 
 class StoredItems:
-    """The items of a store as a catalog: what is in the index, from the images as they are now."""
+    """The items of a store as a catalog, with their images as they are now."""
 
     def __init__(self, store: Store) -> None:
-        """Take the items of *store*; its images are read from where its catalog has them."""
+        """Take the items of *store*; their images are read by its image source."""
         self.location = store.manifest.catalog.location
         self.root = store.image_root
         self.images = store.image_source
@@ -32,17 +31,17 @@ class StoredItems:
             yield Item(item, names, attributes, tuple(image.attributes for image in images))
 
 
-def store_of_encoder(store: Store, encoder: str, *, progress: Report = silent) -> Store:
-    """Return *store* itself where *encoder* made its vectors and nothing was learnt, else one made by *encoder*.
+def store_of_encoder(store: Store, encoder: str, *, progress: ProgressCallback = silent) -> Store:
+    """Return *store* itself where *encoder* made its vectors and it has no projection, else a store made by *encoder*.
 
-    That one is kept in the cache of visrec, and the next time only what changed is embedded. Raises EncoderError,
+    That store is kept in the cache, and the next time only what has changed is embedded. Raises EncoderError,
     StoreError and EmptyCatalog.
     """
     name = canonical_name(encoder)
     if store.manifest.encoder.name == name and store.manifest.projection is None:
         return store
     key = hashlib.sha256(f"{store.layout.root.absolute()}\n{name}".encode()).hexdigest()[:16]
-    folder = Path(cache_dir()) / "compared" / key
+    folder = cache_dir() / "reencoded" / key
     folder.parent.mkdir(parents=True, exist_ok=True)
     embed(StoredItems(store), folder, encoder=name, progress=progress)
     return Store.open(folder)

@@ -1,4 +1,4 @@
-"""`verify`: the store and everything derived from it."""
+"""`verify`: compares every file of a store with its digest, and those of its indexes."""
 
 from __future__ import annotations
 
