@@ -13,8 +13,11 @@ from vision_recs import (
     Encoder,
     EncoderInfo,
     EncoderSpec,
+    Explanation,
     Filter,
     History,
+    ImageData,
+    ImageSource,
     IndexOptions,
     Item,
     Match,
@@ -23,10 +26,11 @@ from vision_recs import (
     Query,
     Recommender,
     Store,
+    Unchanged,
     VisionRecsError,
     Weighted,
 )
-from vision_recs.types import Attribute, Explanation
+from vision_recs.types import Attribute
 
 
 def index_a_catalog(path: Path) -> None:
@@ -70,6 +74,18 @@ def choose_an_encoder() -> None:
     assert_type(encoder, Encoder)
     assert_type(encoder.spec, EncoderSpec)
     assert_type(vision_recs.list_encoders(), list[EncoderInfo])
+
+
+class Bucket:
+    """Images of our own."""
+
+    def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
+        return Unchanged() if known == reference else ImageData(reference.encode(), reference)
+
+
+def read_images_from_elsewhere() -> None:
+    source: ImageSource = Bucket()
+    assert_type(vision_recs.open("shop", images=source), Recommender)
 
 
 def make_an_item() -> Item:
