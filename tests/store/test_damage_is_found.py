@@ -279,6 +279,13 @@ def test_where_there_is_no_store_verify_says_so(tmp_path):
             list(verify(folder))
 
 
+def test_a_manifest_that_names_another_space_than_its_encoder_defines_is_found(store):
+    path = store / "generations/000002.json"
+    path.write_bytes(dump_checksummed(load_checksummed(path.read_bytes()) | {"space": "0123456789abcdef"}))
+    (store / "CURRENT").write_text(f"000002 {hashlib.sha256(path.read_bytes()).hexdigest()}\n")
+    assert f"{path} names another space than its encoder and projection define" in list(verify(store))
+
+
 def test_a_newer_format_is_refused_with_a_sentence_and_left_alone(store):
     path = store / "generations/000002.json"
     path.write_bytes(dump_checksummed(load_checksummed(path.read_bytes()) | {"format": 2, "visrec": "9.1"}))
