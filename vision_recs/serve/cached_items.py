@@ -1,92 +1,143 @@
-"""The items of a generation, remembered once they were read: a query by id asks SQLite some fifty small questions."""
+"""A cache in memory of the items of a generation: a query by id asks SQLite some fifty small questions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TypeVar
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-from vision_recs.store.items import Items
-from vision_recs.types import Attribute, ItemImage, Row
+import numpy as np
+
+from vision_recs.store import Store
+from vision_recs.types import Attribute, FilteredSource, ItemImage, Row, Vectors
+
+if TYPE_CHECKING:
+    from vision_recs.filters import Filter
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-_REMEMBERED = 120_000
-"""Of how many items, images and digests: some 250 MB where items have ten attributes."""
+_MAX_ENTRIES = 120_000
+"""Items, images and digests that are kept: some 250 MB for items with ten attributes."""
 
 
-class RememberedItems(Items):
-    """Items that are read once. What is returned is shared, and not to be changed; safe to use from several threads."""
+class CachedItems:
+    """The items and vectors of a store; what was read once is kept. An `ItemSource` and a `VectorSource`.
 
-    def __init__(self, path: Path, *, most: int = _REMEMBERED) -> None:
-        """Open *path* as `Items` does, and remember at most *most* answers of each kind."""
-        super().__init__(path)
-        self._most = most
-        self._attributes_of: dict[str, dict[str, Attribute] | None] = {}
-        self._attributes_shown: dict[tuple[str, str], dict[str, Attribute]] = {}
-        self._images_of: dict[str, list[ItemImage]] = {}
-        self._rows_at: dict[tuple[int, int], list[Row]] = {}
-        self._position_of: dict[str, int] = {}
+    What is returned is shared, and must not be modified. Safe to use from several threads.
+    """
 
-    def attributes(self, item: str) -> dict[str, Attribute] | None:
-        """Return what `Items.attributes` does."""
-        known = self._attributes_of.get(item)
-        if known is None:
-            known = super().attributes(item)
-            if known is not None:  # ids that strangers make up are not worth remembering
-                self._remember(self._attributes_of, item, known)
-        return known
+    def __init__(self, store: Store, *, max_entries: int = _MAX_ENTRIES) -> None:
+        """Read from *store*, and keep at most *max_entries* answers of each kind, the newest."""
+        self._store = store
+        self._max_entries = max_entries
+        self._lock = threading.Lock()
+        self._attributes: dict[str, Mapping[str, Attribute]] = {}
+        self._match_attributes: dict[tuple[str, str], Mapping[str, Attribute]] = {}
+        self._images: dict[str, Sequence[ItemImage]] = {}
+        self._rows: dict[tuple[int, int], list[Row]] = {}
+        self._positions: dict[str, int] = {}
+        self.generation, self.fingerprint, self.dim = store.generation, store.fingerprint, store.dim
+        self.item_count, self.image_count = store.item_count, store.image_count
+        self.encoder, self.weights_file, self.canary = store.encoder, store.weights_file, store.canary
+        self.ids, self.attribute_types = store.ids, store.attribute_types
+        self.positions, self.vectors = store.positions, store.vectors
+        self.sample_vectors, self.project = store.sample_vectors, store.project
 
     def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
-        """Return what `Items.attributes_of` does."""
-        known = {item: self.attributes(item) for item in items}
-        return {item: attributes for item, attributes in known.items() if attributes is not None}
+        """Return what `Store.attributes_of` returns."""
+        return self._get_all(self._attributes, items, self._store.attributes_of)
 
-    def images(self, item: str) -> list[ItemImage]:
-        """Return what `Items.images` does."""
-        known = self._images_of.get(item)
-        if known is None:
-            known = super().images(item)
-            if known:
-                self._remember(self._images_of, item, known)
-        return known
+    def images(self, item: str) -> Sequence[ItemImage]:
+        """Return what `Store.images` returns; raises UnknownItem."""
+        found = self._images.get(item)
+        if found is None:
+            found = self._store.images(item)
+            self._keep(self._images, {item: found})
+        return found
 
-    def match_attributes(self, images: Sequence[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
-        """Return what `Items.match_attributes` does."""
-        return [self._attributes_shown.get(each) or self._shown(*each) for each in images]
+    def match_attributes(self, images: Sequence[tuple[str, str]]) -> list[Mapping[str, Attribute] | None]:
+        """Return what `Store.match_attributes` returns."""
+        return [self._match_attributes.get(each) or self._merged_attributes(*each) for each in images]
 
-    def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:
-        """Return what `Items.rows` does."""
-        asked = list(positions)
-        known = {position: self._rows_at.get((position, limit)) for position in asked}
-        missing = [position for position, rows in known.items() if rows is None]
-        read = super().rows(missing, limit) if missing else {}
-        for position, rows in read.items():
-            self._remember(self._rows_at, (position, limit), rows)
-        return {position: read[position] if rows is None else rows for position, rows in known.items()}
+    def rows(self, positions: Iterable[int], *, limit: int) -> dict[int, list[Row]]:
+        """Return what `Store.rows` returns."""
+        wanted = [(position, limit) for position in positions]
+        found = self._get_all(self._rows, wanted, lambda missing: self._read_rows(missing, limit))
+        return {position: rows for (position, _), rows in found.items()}
 
-    def positions(self, digests: Iterable[str]) -> dict[str, int]:
-        """Return what `Items.positions` does."""
-        known = {digest: self._position_of.get(digest) for digest in digests}
-        missing = [digest for digest, position in known.items() if position is None]
-        read = super().positions(missing) if missing else {}
-        for digest, position in read.items():
-            self._remember(self._position_of, digest, position)
-        return {digest: read[digest] if position is None else position for digest, position in known.items()}
+    def positions_of(self, digests: Iterable[str]) -> dict[str, int]:
+        """Return what `Store.positions_of` returns."""
+        return self._get_all(self._positions, digests, self._store.positions_of)
 
-    def _shown(self, item: str, image: str) -> dict[str, Attribute] | None:
-        attributes = self.attributes(item)
-        own = next((each.attributes for each in self.images(item) if each.image == image), None)
-        if attributes is None or own is None:
+    def vectors_of(self, digests: Sequence[str]) -> Vectors:
+        """Return what `Store.vectors_of` returns."""
+        positions = self.positions_of(digests)
+        return self._store.vectors(np.array([positions[digest] for digest in digests], dtype=np.int64))
+
+    def filtered(self, where: Filter) -> FilteredSource:
+        """Return what `Store.filtered` returns; raises FilterError."""
+        return _CachedFilter(self, self._store, where)
+
+    def _merged_attributes(self, item: str, image: str) -> Mapping[str, Attribute] | None:
+        """Return the attributes of *item* and of its *image*, and keep them; None where either is unknown."""
+        attributes = self.attributes_of([item]).get(item)
+        if attributes is None:
             return None
-        shown = {**attributes, **own} if own else attributes  # most images have none of their own, and no memory
-        self._remember(self._attributes_shown, (item, image), shown)
-        return shown
+        own = next((each.attributes for each in self.images(item) if each.image == image), None)
+        if own is None:
+            return None
+        merged = {**attributes, **own} if own else attributes  # most images have none of their own: no copy is kept
+        self._keep(self._match_attributes, {(item, image): merged})
+        return merged
 
-    def _remember(self, memory: dict[K, V], key: K, value: V) -> None:
-        """Keep *value*; where there is no room, forget the oldest."""
+    def _read_rows(self, missing: Sequence[tuple[int, int]], limit: int) -> dict[tuple[int, int], list[Row]]:
+        rows = self._store.rows([position for position, _ in missing], limit=limit)
+        return {(position, limit): rows[position] for position, _ in missing}
+
+    def _get_all(
+        self, cache: dict[K, V], keys: Iterable[K], read: Callable[[Sequence[K]], Mapping[K, V]]
+    ) -> dict[K, V]:
+        """Return the value of each of *keys*; those that are not in *cache* are read, and kept if they exist."""
+        found: dict[K, V] = {}
+        missing: list[K] = []
+        for key in dict.fromkeys(keys):
+            value = cache.get(key)
+            if value is None:
+                missing.append(key)
+            else:
+                found[key] = value
+        if missing:
+            values = read(missing)
+            self._keep(cache, values)
+            found.update(values)
+        return found
+
+    def _keep(self, cache: dict[K, V], values: Mapping[K, V]) -> None:
+        """Put *values* into *cache*, and remove the oldest entries if there are too many."""
         with self._lock:
-            memory[key] = value
-            if len(memory) > self._most:
-                memory.pop(next(iter(memory)))
+            cache.update(values)
+            while len(cache) > self._max_entries:
+                del cache[next(iter(cache))]
+
+
+class _CachedFilter:
+    """What a filter leaves of `CachedItems`: a `FilteredSource` that reads cached rows as far as it can."""
+
+    def __init__(self, items: CachedItems, store: Store, where: Filter) -> None:
+        self._items = items
+        self._store = store
+        self._where = where
+        filtered = store.filtered(where)
+        self.positions, self.count, self.mask = filtered.positions, filtered.count, filtered.mask
+
+    def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
+        """Return, for each of *positions*, at most *limit* rows of items that match, by id, then by image."""
+        mask = self.mask()
+        unshared = {
+            position: rows
+            for position, rows in self._items.rows(positions, limit=2).items()
+            if len(rows) == 1 and mask[position]  # the mask says that an item matches, and no other has the image
+        }
+        others = [position for position in positions if position not in unshared]
+        return unshared | self._store.items.rows_where(others, limit, self._where) if others else unshared

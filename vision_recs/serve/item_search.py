@@ -29,13 +29,13 @@ import msgspec
 
 from vision_recs.cache_dir import cache_dir
 from vision_recs.serve.schemas import Facet
-from vision_recs.store import Store
 from vision_recs.store.atomic_files import FileLock
-from vision_recs.types import Attribute
+from vision_recs.types import Attribute, ItemSource
 
 log = logging.getLogger(__name__)
 
 _FORMAT = 2
+_PAGE = 5_000  # items that are read together
 _KEPT_FILES = 8  # of all stores and generations
 _MAX_VALUES = 40  # of a facet: a title has as many values as there are items, and nobody filters by it
 _MAX_COUNTED = 2_000  # distinct values, before an attribute counts as free text
@@ -80,15 +80,15 @@ class ItemSearch:
             return self._connection.execute(query, tuple(values)).fetchall()
 
 
-def open_item_search(store: Store) -> ItemSearch:
-    """Return the item search of *store*; builds it if it is not in the cache.
+def open_item_search(items: ItemSource, *, name: str) -> ItemSearch:
+    """Return the item search of *items*; builds it if it is not in the cache under *name*, which names its contents.
 
     If the cache cannot be written, the item search is built in memory, and a warning is logged. Raises StoreDamaged.
     """
     folder = cache_dir() / "item_search"
-    path = folder / f"{store.manifest.items_digest[:32]}-{_FORMAT}.sqlite"
+    path = folder / f"{name}-{_FORMAT}.sqlite"
     try:
-        return _open_cached(store, path)
+        return _open_cached(items, path)
     except (OSError, sqlite3.Error, msgspec.MsgspecError) as error:
         log.warning(
             "the cache %s cannot be used (%s), so the item search is kept in memory, and built anew at each start; "
@@ -98,11 +98,11 @@ def open_item_search(store: Store) -> ItemSearch:
             extra={"event": "no_cache"},
         )
     connection = sqlite3.connect(":memory:", check_same_thread=False)
-    _build(store, connection)
+    _build(items, connection)
     return ItemSearch(connection)
 
 
-def _open_cached(store: Store, path: Path) -> ItemSearch:
+def _open_cached(items: ItemSource, path: Path) -> ItemSearch:
     """Return the item search in the file *path*, which is built if it is missing or damaged."""
     with suppress(OSError, sqlite3.Error, msgspec.MsgspecError):
         os.utime(path)
@@ -116,7 +116,7 @@ def _open_cached(store: Store, path: Path) -> ItemSearch:
         temporary = Path(name)
         try:
             with closing(sqlite3.connect(temporary)) as connection:
-                _build(store, connection)
+                _build(items, connection)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -128,21 +128,24 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
 
 
-def _build(store: Store, connection: sqlite3.Connection) -> None:
+def _build(items: ItemSource, connection: sqlite3.Connection) -> None:
     """Fill an empty database."""
     connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
     counter = FacetCounter()
-    connection.executemany("INSERT INTO words VALUES (?, ?)", _texts(store, counter))
+    connection.executemany("INSERT INTO words VALUES (?, ?)", _texts(items, counter))
     facets = ((msgspec.json.encode(facet).decode(),) for facet in counter.facets())
     connection.executemany("INSERT INTO facets VALUES (?)", facets)
     connection.commit()
 
 
-def _texts(store: Store, counter: FacetCounter) -> Iterator[tuple[str, str]]:
+def _texts(items: ItemSource, counter: FacetCounter) -> Iterator[tuple[str, str]]:
     """Yield each item with its text, and count its attributes."""
-    for item, attributes in store.items.all_attributes():
-        counter.add(attributes)
-        yield item, " \n".join(value for value in attributes.values() if isinstance(value, str))
+    page = items.ids(limit=_PAGE)
+    while page:
+        for item, attributes in items.attributes_of(page).items():
+            counter.add(attributes)
+            yield item, " \n".join(value for value in attributes.values() if isinstance(value, str))
+        page = items.ids(after=page[-1], limit=_PAGE)
 
 
 def _remove_oldest(path: Path) -> None:

@@ -59,7 +59,7 @@ async def readyz(context: Context, parameters: NoParameters) -> Readiness:  # no
     """Report that the server answers requests (readiness), and why not from the newest generation, if so."""
     if not context.is_authenticated:
         return Readiness("ready")
-    return Readiness("ready", context.snapshot.store.generation, context.state.reloader.reload_error)
+    return Readiness("ready", context.snapshot.items.generation, context.state.reloader.reload_error)
 
 
 async def metrics(context: Context, parameters: NoParameters) -> Response:  # noqa: ARG001

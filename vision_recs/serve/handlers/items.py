@@ -9,6 +9,7 @@ import numpy as np
 from starlette.responses import Response
 
 from vision_recs.filters import Filter
+from vision_recs.serve.cached_items import CachedItems
 from vision_recs.serve.convert import thumbnail_url, to_attributes, to_filter
 from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.reloader import Snapshot
@@ -24,7 +25,6 @@ from vision_recs.serve.schemas import (
     NoParameters,
     ThumbnailParameters,
 )
-from vision_recs.store import Store
 
 _MAX_FOUND = 2_000  # items that a search by words finds
 _BLOCK = 500  # positions whose rows are read together
@@ -49,7 +49,7 @@ async def items(context: Context, parameters: ItemsParameters) -> ItemPage:
 async def facets(context: Context, parameters: NoParameters) -> Facets:  # noqa: ARG001
     """List the attributes that items can be filtered by, with their values."""
     search = await context.state.item_search(context.snapshot)
-    return Facets(context.snapshot.store.generation, search.facets)
+    return Facets(context.snapshot.items.generation, search.facets)
 
 
 async def thumbnail(context: Context, parameters: ThumbnailParameters) -> Response:
@@ -63,42 +63,44 @@ async def thumbnail(context: Context, parameters: ThumbnailParameters) -> Respon
 
 
 def _item(snapshot: Snapshot, item: str) -> ItemDetails:
-    store = snapshot.store
-    attributes = to_attributes(store.attributes(item))
+    items = snapshot.items
     images = [
         Image(image.image, image.digest, thumbnail_url(image.digest), to_attributes(image.attributes))
-        for image in store.images(item)
+        for image in items.images(item)
     ]
-    return ItemDetails(store.generation, item, attributes, images)
+    return ItemDetails(items.generation, item, to_attributes(items.attributes_of([item])[item]), images)
 
 
 def _items(snapshot: Snapshot, parameters: ItemsParameters, search: ItemSearch | None) -> ItemPage:
-    store, start, limit = snapshot.store, parameters.offset, parameters.limit
+    items, start, limit = snapshot.items, parameters.offset, parameters.limit
     where = to_filter(parameters.where)
     if where is not None:
-        where.check(store.attribute_types())
-    found = list(islice(_ids(store, parameters, where, search), start, start + limit + 1))
+        where.check(items.attribute_types())
+    found = list(islice(_ids(items, parameters, where, search), start, start + limit + 1))
     next_offset = start + limit if len(found) > limit else None
-    return ItemPage(store.generation, [_summary(store, item) for item in found[:limit]], next_offset)
+    return ItemPage(items.generation, [_summary(items, item) for item in found[:limit]], next_offset)
 
 
-def _ids(store: Store, parameters: ItemsParameters, where: Filter | None, search: ItemSearch | None) -> Iterator[str]:
+def _ids(
+    items: CachedItems, parameters: ItemsParameters, where: Filter | None, search: ItemSearch | None
+) -> Iterator[str]:
     if search is not None:
         for found in search.search(parameters.q or "", _MAX_FOUND):
-            if where is None or where.matches(store.attributes(found)):
+            if where is None or where.matches(items.attributes_of([found])[found]):
                 yield found
     elif where is not None:
-        yield from _matching(store, where)
+        yield from _matching(items, where)
     else:
-        yield from store.items.ids(limit=parameters.offset + parameters.limit + 1)
+        yield from items.ids(limit=parameters.offset + parameters.limit + 1)
 
 
-def _matching(store: Store, where: Filter) -> Iterator[str]:
+def _matching(items: CachedItems, where: Filter) -> Iterator[str]:
     """Yield the id of each item that matches *where* once, in the order in which the images were embedded."""
-    positions = store.select(where)
+    filtered = items.filtered(where)
+    positions = filtered.positions()
     seen: set[str] = set()
     for block in np.array_split(positions, range(_BLOCK, len(positions), _BLOCK)):
-        rows = store.items.rows_where(block.tolist(), _BLOCK, where)
+        rows = filtered.rows(block.tolist(), limit=_BLOCK)
         for position in block.tolist():
             for row in rows.get(position, ()):
                 if row.id not in seen:
@@ -106,6 +108,6 @@ def _matching(store: Store, where: Filter) -> Iterator[str]:
                     yield row.id
 
 
-def _summary(store: Store, item: str) -> ItemSummary:
-    first = store.images(item)[0]
-    return ItemSummary(item, thumbnail_url(first.digest), to_attributes(store.attributes(item)))
+def _summary(items: CachedItems, item: str) -> ItemSummary:
+    first = items.images(item)[0]
+    return ItemSummary(item, thumbnail_url(first.digest), to_attributes(items.attributes_of([item])[item]))
