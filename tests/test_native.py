@@ -21,18 +21,16 @@ SEEDS = st.integers(0, 1 << 32)
 
 
 @pytest.fixture
-def compiled():
+def native():
     if _native.kernels is None:
         assert "CI" not in os.environ, "where changes are tested, the functions in C have to be there"
         pytest.skip("no compiler was there when visrec was installed")
     return _native.kernels
 
 
-@pytest.fixture(params=["compiled", "NumPy"])
-def way(request, monkeypatch):
-    monkeypatch.setattr(
-        _native, "kernels", request.getfixturevalue("compiled") if request.param == "compiled" else None
-    )
+@pytest.fixture(params=["C", "NumPy"])
+def implementation(request, monkeypatch):
+    monkeypatch.setattr(_native, "kernels", request.getfixturevalue("native") if request.param == "C" else None)
 
 
 def halves(count, dim, seed):
@@ -47,7 +45,7 @@ def obvious_unit(row):
     return np.array([number / length for number in numbers]) if 0 < length < math.inf else np.zeros(len(row))
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 def test_every_float16_number_is_read_as_it_is():
     with np.errstate(invalid="ignore", over="ignore"):
         scaled, alive = normalize_rows(np.stack([EVERY_HALF, np.ones_like(EVERY_HALF)], axis=1))
@@ -59,7 +57,7 @@ def test_every_float16_number_is_read_as_it_is():
     assert not scaled[~finite].any()
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 def test_vectors_are_scaled_to_length_1():
     @given(DIMS, SEEDS)
     def check(dim, seed):
@@ -73,7 +71,7 @@ def test_vectors_are_scaled_to_length_1():
     check()
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 def test_a_cosine_is_the_sum_of_the_products_to_the_step():
     @given(DIMS, SEEDS)
     def check(dim, seed):
@@ -89,14 +87,14 @@ def test_a_cosine_is_the_sum_of_the_products_to_the_step():
     check()
 
 
-@pytest.mark.usefixtures("way")
-def test_the_vectors_of_a_store_come_in_the_order_they_are_positions_for(indexed_samples):
+@pytest.mark.usefixtures("implementation")
+def test_the_vectors_of_a_store_come_in_the_order_of_their_positions(indexed_samples):
     store = Store.open(indexed_samples[0])
     every = store.positions()
     kept = {}
     for shard in store.manifest.shards:
         rows = np.load(store.layout.shard(shard.name) / "vectors.npy")
-        kept |= {shard.first + number: obvious_unit(row) for number, row in enumerate(rows)}
+        kept |= {shard.first_position + number: obvious_unit(row) for number, row in enumerate(rows)}
     positions = np.random.default_rng(0).permutation(np.tile(every, 3))
     together = store.vectors(positions)
     np.testing.assert_allclose(together, [kept[position] for position in positions.tolist()], rtol=1e-6, atol=1e-9)
@@ -110,7 +108,7 @@ def test_the_vectors_of_a_store_come_in_the_order_they_are_positions_for(indexed
     store.close()
 
 
-def test_arrays_that_do_not_fit_together_are_refused(compiled):
+def test_arrays_that_do_not_fit_together_are_refused(native):
     half, unit, alive = np.zeros((3, 4), np.float16), np.zeros((3, 4), np.float32), np.zeros(3, bool)
     where = np.zeros(2, np.int64)
     positions = np.zeros(3, np.int64)
@@ -122,7 +120,7 @@ def test_arrays_that_do_not_fit_together_are_refused(compiled):
         (half[:, ::2], unit, alive, 4),
     ):
         with pytest.raises(ValueError, match=r"fit together|no numbers|contiguous"):
-            compiled.scale_half(*arguments)
+            native.scale_half(*arguments)
     for arguments in (
         (positions[:2], where, where, where, unit, alive, 4),
         (positions, where, where[:1], where, unit, alive, 4),
@@ -130,13 +128,13 @@ def test_arrays_that_do_not_fit_together_are_refused(compiled):
         (positions, where, where, where, unit[:2], alive, 4),
     ):
         with pytest.raises(ValueError, match="fit together"):
-            compiled.gather_half(*arguments)
-    assert compiled.gather_half(positions, where, where, where, unit, alive, 4) == 0  # the first of them is in no shard
+            native.gather_half(*arguments)
+    assert native.gather_half(positions, where, where, where, unit, alive, 4) == 0  # the first of them is in no shard
     for arguments in ((unit, unit[:2], np.zeros(3, np.float32), 4), (unit, unit, np.zeros(2, np.float32), 4)):
         with pytest.raises(ValueError, match="fit together"):
-            compiled.cosines(*arguments)
+            native.cosines(*arguments)
     with pytest.raises(TypeError, match="4 arguments"):
-        compiled.cosines(unit, unit)
+        native.cosines(unit, unit)
     unit.flags.writeable = False
     with pytest.raises((ValueError, BufferError), match=r"read-only|not writable"):
-        compiled.scale_half(half, unit, alive, 4)
+        native.scale_half(half, unit, alive, 4)
