@@ -1,9 +1,9 @@
 """The store: immutable shards and generations, one writer, readers that never lock.
 
 layout          where the files lie, and the manifest of a generation
-store           reading a generation, or the part of it that a filter selects
+store           reading a generation
 items, vectors, projections   the parts of a generation as they are read
-attributes/     the attributes by column, and the bitmaps that filters make of them
+attributes/     the attributes by column, and the part of a generation that a filter selects
 item_vectors    items with the vectors of all their images, in memory
 writer          publishing the next generation; staging collects its items, shards writes its vectors
 lock            the folder while one process writes to it
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from vision_recs._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vision_recs.store.attributes.bitmaps import FilteredStore
     from vision_recs.store.gc import Reclaimed, garbage_collect
     from vision_recs.store.item_vectors import attributes_where, load_item_vectors
     from vision_recs.store.items import StoredRow
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from vision_recs.store.projections import Projection
     from vision_recs.store.shards import Embedded
     from vision_recs.store.staging import Counts, Staged, Staging
-    from vision_recs.store.store import FilteredStore, Store
+    from vision_recs.store.store import Store
     from vision_recs.store.verification import verify
     from vision_recs.store.writer import Draft, Writer, open_writer
 
@@ -43,7 +44,7 @@ _HOMES = {
     "Counts": "staging",
     "Draft": "writer",
     "Embedded": "shards",
-    "FilteredStore": "store",
+    "FilteredStore": "attributes.bitmaps",
     "Layout": "layout",
     "Manifest": "layout",
     "Projection": "projections",

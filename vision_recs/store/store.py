@@ -1,4 +1,4 @@
-"""Reading a store: one published generation, and the part of it that a filter selects."""
+"""Reading a store: one published generation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vision_recs.vectors import normalize_rows
 
 if TYPE_CHECKING:  # a query without a filter does not load the language of filters
     from vision_recs.filters import AttributeType, Filter
-    from vision_recs.store.attributes.bitmaps import FilterBitmaps
+    from vision_recs.store.attributes.bitmaps import FilterBitmaps, FilteredStore
     from vision_recs.store.attributes.format import AttributeColumns
     from vision_recs.store.projections import Projection
 
@@ -206,6 +206,8 @@ class Store:
 
         Raises FilterError where *where* does not fit `attribute_types`.
         """
+        from vision_recs.store.attributes.bitmaps import FilteredStore
+
         return FilteredStore(self, where)
 
     def mask(self, where: Filter) -> NDArray[np.bool_]:
@@ -296,64 +298,6 @@ class Store:
             if found:
                 return found
         return []
-
-
-class FilteredStore:
-    """The vectors of a store that the items that match a filter have; a `VectorSource`.
-
-    Where several items have an image, `rows` returns only those that match.
-    """
-
-    def __init__(self, store: Store, where: Filter) -> None:
-        """Select the items of *store* that match *where*; raises FilterError where *where* does not fit them."""
-        self._store = store
-        self._where = where
-        self._mask = store.mask(where)
-        self._positions: NDArray[np.int64] | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """The space of the vectors."""
-        return self._store.fingerprint
-
-    @property
-    def generation(self) -> int:
-        """The number of the store's generation."""
-        return self._store.generation
-
-    @property
-    def dim(self) -> int:
-        """The number of columns of the vectors."""
-        return self._store.dim
-
-    def positions(self) -> NDArray[np.int64]:
-        """Return the positions of the selected vectors, ascending; the array must not be written to."""
-        if self._positions is None:
-            self._positions = self._store.select(self._where)
-        return self._positions
-
-    def count(self) -> int:
-        """Return how many positions are selected."""
-        return self._store.count(self._where)
-
-    def mask(self) -> NDArray[np.bool_]:
-        """Return, for each position below the end of the last shard, whether it is selected; must not be written to."""
-        return self._mask
-
-    def vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the unit vectors at *positions*, in that order."""
-        return self._store.vectors(positions)
-
-    def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
-        """Return, for each of *positions*, at most *limit* images of items that match, by id, then by image."""
-        items = self._store.items
-        unshared = {
-            position: rows
-            for position, rows in items.rows(positions, 2).items()
-            if len(rows) == 1 and self._mask[position]  # the mask says that an item matches, and no other has the image
-        }
-        others = [position for position in positions if position not in unshared]
-        return unshared | items.rows_where(others, limit, self._where) if others else unshared
 
 
 def _alive(rows: int, deleted: Sequence[tuple[int, int]]) -> NDArray[np.int64]:

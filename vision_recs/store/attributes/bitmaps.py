@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,10 @@ from vision_recs.filters.ast import (
 from vision_recs.store.attributes.dictionary import Dictionary
 from vision_recs.store.attributes.format import FALSE, NULL, TRUE, AttributeColumns, Group
 from vision_recs.store.items import Items
+from vision_recs.types import Row, Vectors
+
+if TYPE_CHECKING:
+    from vision_recs.store.store import Store
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -123,6 +127,64 @@ class FilterBitmaps:
             except (LookupError, ValueError) as error:
                 raise self._columns.damage(error) from error
         return mask
+
+
+class FilteredStore:
+    """The vectors of a store that the items that match a filter have; a `VectorSource`.
+
+    Where several items have an image, `rows` returns only those that match.
+    """
+
+    def __init__(self, store: Store, where: Filter) -> None:
+        """Select the items of *store* that match *where*; raises FilterError where *where* does not fit them."""
+        self._store = store
+        self._where = where
+        self._mask = store.mask(where)
+        self._positions: NDArray[np.int64] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The space of the vectors."""
+        return self._store.fingerprint
+
+    @property
+    def generation(self) -> int:
+        """The number of the store's generation."""
+        return self._store.generation
+
+    @property
+    def dim(self) -> int:
+        """The number of columns of the vectors."""
+        return self._store.dim
+
+    def positions(self) -> NDArray[np.int64]:
+        """Return the positions of the selected vectors, ascending; the array must not be written to."""
+        if self._positions is None:
+            self._positions = self._store.select(self._where)
+        return self._positions
+
+    def count(self) -> int:
+        """Return how many positions are selected."""
+        return self._store.count(self._where)
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Return, for each position below the end of the last shard, whether it is selected; must not be written to."""
+        return self._mask
+
+    def vectors(self, positions: NDArray[np.int64]) -> Vectors:
+        """Return the unit vectors at *positions*, in that order."""
+        return self._store.vectors(positions)
+
+    def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
+        """Return, for each of *positions*, at most *limit* images of items that match, by id, then by image."""
+        items = self._store.items
+        unshared = {
+            position: rows
+            for position, rows in items.rows(positions, 2).items()
+            if len(rows) == 1 and self._mask[position]  # the mask says that an item matches, and no other has the image
+        }
+        others = [position for position in positions if position not in unshared]
+        return unshared | items.rows_where(others, limit, self._where) if others else unshared
 
 
 def _positions(mask: Mask) -> NDArray[np.int64]:
