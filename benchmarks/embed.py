@@ -34,7 +34,7 @@ PACKAGES = (
 
 
 def main() -> None:
-    """Measure what the command line asks for, write the results and print them."""
+    """Measure what the command line names, write the results and print them."""
     arguments = _parse()
     if arguments.table:
         tables.write()

@@ -67,7 +67,7 @@ def _parse() -> argparse.Namespace:
 
 
 def make_copies(work: Path, folder: Path, count: int) -> None:
-    """Fill *folder* with *count* files of 500 x 500 pixels, no two of which have the same bytes."""
+    """Fill *folder* with *count* files of 500 x 500 pixels, all with different bytes."""
     bases = min(count, len(list(SAMPLES.glob("*.jpg"))))
     make_images(work / "bases", size=500, count=bases)
     images = [file.read_bytes() for file in first_files(work / "bases", bases)]

@@ -37,7 +37,7 @@ Way = Callable[[bytes], NDArray[np.uint8]]
 
 
 def main() -> None:
-    """Time both ways, compare their vectors if asked to, and write what came out."""
+    """Time both ways, compare their vectors with --vectors, and write what came out."""
     encoder = load_encoder("efficientnet-lite0", device="cpu", runtime="torch", precision="f32")
     config = encoder.spec.preprocess
     ways: dict[str, Way] = {"reference": partial(exact, config=config), "load": partial(load, config=config)}

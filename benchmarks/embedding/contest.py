@@ -150,7 +150,7 @@ def _summary(rates: list[float]) -> dict[str, object]:
 
 
 def _allowed(preparing: float, encoding: float) -> float:
-    """Return the rate at which both stages can run when they share the cores, each of which they keep busy alone."""
+    """Return the rate at which both stages can run when they share the cores; each alone keeps all busy."""
     return 1 / (1 / preparing + 1 / encoding)
 
 

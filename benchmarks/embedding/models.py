@@ -67,7 +67,9 @@ def load_torch(key: str, weights: Path | None) -> tuple[nn.Module, Callable[[Ima
 def _load_lite0() -> tuple[nn.Module, Callable[[Image], Tensor]]:
     from timm.data import create_transform, resolve_model_data_config
 
-    from vision_recs.encoders.loading import load_backbone  # timm's network; the weights need other names for its tensors
+    from vision_recs.encoders.loading import (
+        load_backbone,
+    )  # timm's network; the weights need other names for its tensors
 
     module = load_backbone("efficientnet-lite0", None).module
     return module, create_transform(**resolve_model_data_config(module), is_training=False)

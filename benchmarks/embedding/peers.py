@@ -1,7 +1,7 @@
 """Other embedders, each with its own loader and its own loop: `-m embedding.peers NAME MODEL WORK`.
 
 They run in an environment of their own (`--peer-python`): this module imports nothing of visrec but the network of
-EfficientNet-Lite0. All of them get local weights; none may ask a server.
+EfficientNet-Lite0. All of them get local weights; none may connect to a server.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _export(key: str, weights: Path | None, file: Path) -> None:
 
 
 def _processor(key: str) -> dict[str, object]:
-    """Return the recipe of the model *key* as transformers would describe it."""
+    """Return the preprocessing of the model *key* as transformers would describe it."""
     shorter, filter_, mean, std = {
         "lite0": (256, 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
         "resnet50": (232, 2, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

@@ -65,14 +65,14 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process, which ends when it is asked no more."""
+        """End the process, which ends when its input does."""
         self._requests.close()
         self._answers.close()
         self._process.wait()
 
 
 def serve(load: Callable[[], tuple[object, Mapping[str, Callable[..., object]]]]) -> None:
-    """Call *load* for a greeting and the tasks, then do what is asked until the input ends.
+    """Call *load* for a greeting and the tasks, then do each task that is sent until the input ends.
 
     What libraries print goes to the log: the answers alone are on the standard output.
     """

@@ -105,9 +105,9 @@ def repository(tiny_clip, random_model, in_hub_cache):
 def test_the_tower_of_a_captioner_gives_its_features_alone(tiny_clip, random_model, tmp_path, assert_agrees):
     config_file = tiny_clip(tmp_path / "coca") / "open_clip_config.json"
     config = json.loads(config_file.read_text())
-    tower = {"width": 64, "layers": 1, "head_width": 32, "patch_size": 32, "image_size": 64}
+    vision = {"width": 64, "layers": 1, "head_width": 32, "patch_size": 32, "image_size": 64}
     pooler = {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
-    config["model_cfg"] |= {"vision_cfg": tower | pooler, "multimodal_cfg": config["model_cfg"]["text_cfg"].copy()}
+    config["model_cfg"] |= {"vision_cfg": vision | pooler, "multimodal_cfg": config["model_cfg"]["text_cfg"].copy()}
     config["model_cfg"]["text_cfg"] |= {"embed_cls": True, "output_tokens": True}
     config_file.write_text(json.dumps(config))
     network, transform = random_model(f"local-dir:{tmp_path / 'coca'}")
@@ -121,12 +121,12 @@ def test_the_tower_of_a_captioner_gives_its_features_alone(tiny_clip, random_mod
 def test_the_image_tower_alone_is_the_same_space_as_the_whole_model(tiny_clip, random_model, tmp_path):
     network, _ = random_model(f"local-dir:{tiny_clip(tmp_path)}")
     torch.save({"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "whole.pt")
-    save_file(network.visual.state_dict(), tmp_path / "tower.safetensors")
-    whole, tower = (
+    save_file(network.visual.state_dict(), tmp_path / "image.safetensors")
+    whole, image = (
         load_encoder("hf-hub:shop/tiny", weights=tmp_path / name, device="cpu").spec
-        for name in ("whole.pt", "tower.safetensors")
+        for name in ("whole.pt", "image.safetensors")
     )
-    assert whole == tower
+    assert whole == image
 
 
 def test_a_name_without_a_tag_takes_weights_from_a_file(random_model, tmp_path, assert_agrees):

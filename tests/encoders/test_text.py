@@ -24,7 +24,7 @@ def tiny(tiny_clip, seeded, tmp_path_factory):
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     network = seeded(lambda: open_clip.create_model(f"local-dir:{folder}", load_weights=False))
     save_file(network.state_dict(), folder / "whole.safetensors")
-    save_file(network.visual.state_dict(), folder / "tower.safetensors")
+    save_file(network.visual.state_dict(), folder / "image.safetensors")
     return folder, network
 
 
@@ -68,10 +68,10 @@ def test_the_text_tower_of_other_weights_is_refused_each_time(tiny, seeded, tmp_
     other = seeded(lambda: open_clip.create_model(f"local-dir:{folder}", load_weights=False), seed=1)
     (tmp_path / "open_clip_config.json").write_bytes((folder / "open_clip_config.json").read_bytes())
     save_file(other.state_dict(), tmp_path / "other.safetensors")
-    space = StoreEncoder(spec, LoadOptions(weights=tmp_path / "other.safetensors"))
+    encoder = StoreEncoder(spec, LoadOptions(weights=tmp_path / "other.safetensors"))
     for _ in "ab":
         with pytest.raises(SpaceMismatch, match="name the right ones with --weights"):
-            space.text_encoder()
+            encoder.text_encoder()
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "resnet50", "timm:vit_small_patch14_dinov2.lvd142m"])
@@ -80,10 +80,10 @@ def test_an_encoder_of_images_alone_says_which_ones_read_words(name):
         load_text_encoder(name)
 
 
-def test_a_file_of_the_image_tower_alone_says_that_it_is_one(tiny):
+def test_a_file_of_the_image_backbone_alone_says_that_it_is_one(tiny):
     folder, _ = tiny
-    with pytest.raises(NoTextTower, match="holds the image tower of hf-hub:shop/tiny alone; pass --weights a file"):
-        load_text_encoder("hf-hub:shop/tiny", weights=folder / "tower.safetensors")
+    with pytest.raises(NoTextTower, match="holds only the image backbone of hf-hub:shop/tiny; pass --weights a file"):
+        load_text_encoder("hf-hub:shop/tiny", weights=folder / "image.safetensors")
 
 
 def test_a_tokenizer_that_cannot_be_had_is_one_sentence(tiny, tmp_path, monkeypatch):

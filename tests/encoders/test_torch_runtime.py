@@ -122,10 +122,10 @@ def test_a_device_is_taken_by_name(devices):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("cuda", "there is no device cuda, PyTorch sees 0 CUDA devices; use auto or cpu"),
-        ("cuda:1", "there is no device cuda:1, PyTorch sees 0 CUDA devices; use auto or cpu"),
-        ("mps", "this machine or this PyTorch has no MPS device; use auto or cpu"),
-        ("tpu", "there is no device named 'tpu'; use auto, cpu, cuda, cuda:1 or mps"),
+        ("cuda", "the device cuda does not exist, PyTorch sees 0 CUDA devices; use auto or cpu"),
+        ("cuda:1", "the device cuda:1 does not exist, PyTorch sees 0 CUDA devices; use auto or cpu"),
+        ("mps", "MPS is not available on this machine or in this PyTorch; use auto or cpu"),
+        ("tpu", "'tpu' is not a device; use auto, cpu, cuda, cuda:1 or mps"),
     ],
 )
 def test_a_device_that_is_not_there_is_said_before_anything_is_loaded(name, says, devices):

@@ -16,7 +16,7 @@ from vision_recs.errors import WeightsNotFound
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def lookups(monkeypatch):
     """The servers that were looked up, none of which can be found, on a machine that believes to be online."""
     servers = []
 
@@ -29,20 +29,20 @@ def asked(monkeypatch):
     return servers
 
 
-def test_what_the_cache_of_the_hub_has_is_used_without_a_question(seeded, in_hub_cache, tmp_path, asked):
+def test_what_the_cache_of_the_hub_has_is_used_without_a_request(seeded, in_hub_cache, tmp_path, lookups):
     file = tmp_path / "vit.safetensors"
     save_file(seeded(lambda: timm.create_model("test_vit")).state_dict(), file)
     in_hub_cache("timm/test_vit.r160_in1k", model__safetensors=lambda to: to.symlink_to(file))
     found, given = (load_encoder("timm:test_vit", weights=each, device="cpu") for each in (None, file))
     assert found.spec == given.spec
-    assert asked == []
+    assert lookups == []
 
 
-def test_a_server_out_of_reach_is_asked_once(asked, monkeypatch):
+def test_a_server_out_of_reach_is_looked_up_once(lookups, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)  # a question of the library's own
     with pytest.raises(WeightsNotFound, match=r"could not be fetched \(ConnectE.*Name or service not known\): looked"):
         from_hub("shop/tiny", ["a.safetensors", "b.bin"], encoder="tiny")
-    assert [str(server) for server in asked] == ["huggingface.co"]
+    assert [str(server) for server in lookups] == ["huggingface.co"]
 
 
 def test_the_first_file_that_the_hub_has_is_fetched(monkeypatch, tmp_path):
@@ -63,7 +63,7 @@ def test_the_first_file_that_the_hub_has_is_fetched(monkeypatch, tmp_path):
         from_hub("shop/tiny", ["first.safetensors"], encoder="tiny")
 
 
-def test_a_file_of_torch_hub_is_downloaded_once_and_its_checksum_asked_for(monkeypatch, tmp_path):
+def test_a_file_of_torch_hub_is_downloaded_once_and_its_checksum_is_checked(monkeypatch, tmp_path):
     calls = []
 
     def download(url, file, checksum, *, progress):
@@ -148,8 +148,8 @@ def truncated(file):
 @pytest.mark.parametrize(
     ("name", "write", "says"),
     [
-        ("none.pt", lambda _file: None, "there is no weights file .*none.pt; pass --weights a"),
-        ("folder.pt", lambda file: file.mkdir(), "there is no weights file .*folder.pt"),
+        ("none.pt", lambda _file: None, "the weights file .*none.pt does not exist; pass --weights a"),
+        ("folder.pt", lambda file: file.mkdir(), "the weights file .*folder.pt does not exist"),
         ("short.pt", truncated, r"short\.pt cannot be read as weights"),
         ("empty.pth", lambda file: file.touch(), r"empty\.pth cannot be read as weights \(EOFError"),
         ("page.safetensors", lambda file: file.write_text("<html>"), r"page\.safetensors cannot be read as weights"),

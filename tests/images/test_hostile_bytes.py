@@ -17,7 +17,7 @@ MANY = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
 )
 SMALL = 100_000
-RECIPES = [  # for the second, JPEGs are decoded at a fraction of their size
+CONFIGS = [  # for the second, JPEGs are decoded at a fraction of their size
     PreprocessConfig((20, 20), "crop", 22, "bicubic", (0.5,) * 3, (0.5,) * 3),
     PreprocessConfig((4, 3), "stretch", 3, "bilinear", (0.5,) * 3, (0.5,) * 3),
 ]
@@ -36,7 +36,7 @@ def survives(data):
         assert image.mode == "RGB"
         assert image.width * image.height <= SMALL
         assert len(image.tobytes()) == image.width * image.height * 3
-    for config in RECIPES:
+    for config in CONFIGS:
         pixels, reason_of_load = attempt(load, data, config)
         assert reason_of_load == reason
         assert pixels is None or pixels.shape == (*config.size, 3)

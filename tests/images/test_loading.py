@@ -104,7 +104,7 @@ def test_the_smallest_and_the_thinnest_images_have_pixels(encode, size, resize_m
     assert difference(data, config(resize_mode, size=(2, 2), resize=2)).mean() < 2
 
 
-recipes = st.builds(
+configs = st.builds(
     config,
     st.sampled_from(RESIZE_MODES),
     st.tuples(st.integers(8, 90), st.integers(8, 90)),
@@ -114,7 +114,7 @@ recipes = st.builds(
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
-@given(st.tuples(st.integers(1, 400), st.integers(1, 400)), recipes, st.integers(1, 8))
+@given(st.tuples(st.integers(1, 400), st.integers(1, 400)), configs, st.integers(1, 8))
 def test_any_jpeg_has_nearly_its_exact_pixels(encode, size, how, orientation):
     data = encode(photo(*size), "JPEG", quality=95, subsampling=0, exif=turned(orientation))
     assert difference(data, how).mean() < 2

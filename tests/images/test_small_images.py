@@ -16,7 +16,7 @@ for width, height in (217, 214), (115, 53), (150, 86), (206, 118), (218, 125), (
     file = BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file, "PNG")
-    for config in recipes:
+    for config in configs:
         print(width, height, config, flush=True)
         assert load(file.getvalue(), config).shape == (*config.size, 3)
 """
@@ -28,18 +28,18 @@ from vision_recs.images.preprocess import resample
 random = np.random.default_rng(0)
 for _ in range(20_000):
     width, height = map(int, random.integers(1, 300, 2))
-    config = recipes[random.integers(len(recipes))]
+    config = configs[random.integers(len(configs))]
     placement = place((width, height), config)
     print(width, height, config, flush=True)
     pixels = np.zeros((height, width, 3), np.uint8)
     part = resample(pixels, placement.box((width, height)), placement.size, config.interpolation)
     assert part.shape == (*placement.size[::-1], 3)
 """
-RECIPES = """
+CONFIGS = """
 from itertools import product
 from vision_recs.types import PreprocessConfig
 
-recipes = [
+configs = [
     PreprocessConfig((size, size), resize_mode, resize, interpolation, (0.0,) * 3, (1.0,) * 3)
     for resize_mode, (size, resize), interpolation in product(
         ("crop", "stretch", "pad"), ((224, 256), (224, 224), (256, 292), (288, 320)), ("bicubic", "bilinear")
@@ -50,5 +50,5 @@ recipes = [
 
 @pytest.mark.parametrize("geometries", [SIX_SIZES, RANDOM_GEOMETRIES], ids=["six-sizes", "20000-geometries"])
 def test_no_small_image_ends_the_program(geometries):
-    done = subprocess.run([sys.executable, "-c", RECIPES + geometries], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", CONFIGS + geometries], capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.returncode, done.stderr, done.stdout.splitlines()[-1:])

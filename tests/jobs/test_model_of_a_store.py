@@ -164,9 +164,9 @@ class ShopAndStore(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data(), k=st.integers(1, 9))
     def ask(self, data, k):
-        asked = data.draw(st.lists(st.sampled_from(sorted(self.held.items)), min_size=1, max_size=3, unique=True))
-        found = vision_recs.open(self.store).similar(*asked, k=k)
-        expected = ranking(self.held, asked, k)
+        queries = data.draw(st.lists(st.sampled_from(sorted(self.held.items)), min_size=1, max_size=3, unique=True))
+        found = vision_recs.open(self.store).similar(*queries, k=k)
+        expected = ranking(self.held, queries, k)
         assert [(match.id, match.image) for match in found] == [(item, name) for item, name, _ in expected]
         assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
         for match in found:

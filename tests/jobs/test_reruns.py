@@ -316,7 +316,7 @@ def test_an_edit_of_the_same_size_is_seen(folder, tmp_path):
 
 
 def _until_the_clock_moves(path):
-    """Wait for the next tick of the file system's clock (4 ms), within which an edit could not be told by its time."""
+    """Wait for the next tick of the file system's clock (4 ms), within which an edit does not show in its time."""
     clock = path.with_suffix(".tick")
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:

@@ -55,7 +55,7 @@ class _Model(NamedTuple):
 
 
 def _load(name: str, file: Path | None, *, whole: bool) -> _Model:
-    """Return the model of a `clip:` name; with *file*, without *whole*, its image tower alone has weights."""
+    """Return the model of a `clip:` name; with *file* and without *whole*, only its image backbone gets weights."""
     import open_clip
 
     arch, _, tag = name.removeprefix("clip:").partition("/")
@@ -80,7 +80,7 @@ def _load(name: str, file: Path | None, *, whole: bool) -> _Model:
 
 
 def _load_hub(name: str, file: Path | None, *, whole: bool) -> _Model:
-    """Return the model of an `hf-hub:` name; with *file*, without *whole*, its image tower alone has weights."""
+    """Return the model of an `hf-hub:` name; with *file* and without *whole*, only its image backbone gets weights."""
     repository = name.removeprefix("hf-hub:")
     if file is None:
         checkpoint = from_hub(repository, _CHECKPOINTS, encoder=name)
@@ -99,19 +99,19 @@ def _with_tensors(name: str, model: str, file: Path, *, options: Mapping[str, An
     tensors = read_tensors(file)
     network = _create(name, model, {**options, "load_weights": False})
     if not whole:
-        load_exactly(network.get_submodule("visual"), _image_tower(network, tensors), encoder=name, file=file)
+        load_exactly(network.get_submodule("visual"), _image_tensors(network, tensors), encoder=name, file=file)
         return network
     converted: Tensors = convert_state_dict(network, tensors)
     if not any(key.startswith("visual.") for key in converted):
         raise NoTextTower(
-            f"{file} holds the image tower of {name} alone; pass --weights a file of the whole model to ask with words"
+            f"{file} holds only the image backbone of {name}; pass --weights a file of the whole model"
         )
     load_exactly(network, converted, encoder=name, file=file)
     return network
 
 
-def _image_tower(network: nn.Module, tensors: Tensors) -> Tensors:
-    """Return the tensors of the image tower out of those of a whole model, or *tensors* where they are that tower."""
+def _image_tensors(network: nn.Module, tensors: Tensors) -> Tensors:
+    """Return those of *tensors* that belong to the image backbone: all of them where the file holds nothing else."""
     from open_clip.convert import convert_state_dict
 
     converted: Tensors = convert_state_dict(network, tensors)

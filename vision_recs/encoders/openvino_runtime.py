@@ -25,7 +25,7 @@ from vision_recs.types import EncoderSpec, Pixels, Vectors
 from vision_recs.vectors import normalize_rows
 
 # OpenVINO sends statistics to its maker's servers when it is imported and when it converts. A shop did not agree to
-# that: without this package it has nothing to send them with, and does all else as ever.
+# that: without this package it has nothing to send them with, and everything else works.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None is how Python marks an absent module
 
 import openvino as ov  # noqa: E402 - after the line above

@@ -317,7 +317,7 @@ def _short_names() -> dict[str, str]:
 
 
 def list_encoders() -> list[EncoderInfo]:
-    """Return the named encoders, the default first; takes milliseconds, reads no weights and asks no server."""
+    """Return the named encoders, the default first; takes milliseconds, reads no weights and connects to no server."""
     return [
         EncoderInfo(
             name=named.name,

@@ -125,7 +125,7 @@ def _pretrained(name: str, model: str) -> nn.Module:
         file = from_url(published.url, encoder=name)
     else:
         raise WeightsNotFound(f"timm publishes no weights for {name}; pass --weights FILE, or a name with another tag")
-    # A file that is here already: asking timm for its own would question the server each time.
+    # A file that is here already: timm itself would send a request to the server each time.
     overlay = {"file": str(file), "custom_load": file.suffix == ".npz"}
     module: nn.Module = timm.create_model(model, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
     return module

@@ -167,10 +167,10 @@ def find_device(name: str) -> torch.device:
     if name == "cpu" or (name == "mps" and mps):
         return torch.device(name)
     if name == "mps":
-        raise DeviceUnavailable("this machine or this PyTorch has no MPS device; use auto or cpu")
+        raise DeviceUnavailable("MPS is not available on this machine or in this PyTorch; use auto or cpu")
     if match := re.fullmatch(r"cuda(?::(\d+))?", name):
         index = int(match[1] or 0)
         if index < cuda:
             return torch.device("cuda", index)
-        raise DeviceUnavailable(f"there is no device {name}, PyTorch sees {cuda} CUDA devices; use auto or cpu")
-    raise DeviceUnavailable(f"there is no device named {name!r}; use auto, cpu, cuda, cuda:1 or mps")
+        raise DeviceUnavailable(f"the device {name} does not exist, PyTorch sees {cuda} CUDA devices; use auto or cpu")
+    raise DeviceUnavailable(f"{name!r} is not a device; use auto, cpu, cuda, cuda:1 or mps")

@@ -31,7 +31,7 @@ def from_hub(repository: str, files: Sequence[str], *, encoder: str, revision: s
     from huggingface_hub import try_to_load_from_cache
 
     for file in files:
-        # Not hf_hub_download(local_files_only=True), which asks the server for a list of agents to report.
+        # Not hf_hub_download(local_files_only=True), which requests a list of agents from the server.
         cached = try_to_load_from_cache(repository, file, revision=revision)
         if isinstance(cached, str):
             return Path(cached)
@@ -87,7 +87,9 @@ def read_tensors(file: Path) -> Tensors:
     file that is missing, damaged, holds no tensors, or needs code to be read.
     """
     if not file.is_file():
-        raise WeightsNotFound(f"there is no weights file {file}; pass --weights a .safetensors, .pt or .pth file")
+        raise WeightsNotFound(
+            f"the weights file {file} does not exist; pass --weights a .safetensors, .pt or .pth file"
+        )
     content = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

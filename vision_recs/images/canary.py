@@ -10,7 +10,7 @@ _WIDTH, _HEIGHT = 320, 240
 
 
 def canary_image() -> Image.Image:
-    """Return the built-in image, 320 x 240, mode RGB: its vector tells whether two runtimes agree.
+    """Return the built-in image, 320 x 240, mode RGB: two runtimes of an encoder must give it the same vector.
 
     Gradients that differ by channel, shapes off the center, a corner that a crop loses, a chequerboard of single
     pixels and grain: a wrong resize mode, filter, antialiasing or order of channels moves the vector. Integers only.

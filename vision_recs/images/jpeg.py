@@ -1,7 +1,7 @@
 """Ordinary JPEGs -> RGB, smaller by a power of two where that is enough: decoded while still cosines, by libjpeg-turbo.
 
-Whatever is not ordinary, or makes libjpeg-turbo so much as warn, is left to Pillow, so that both refuse the same files
-for the same reasons.
+Pillow decodes whatever is not ordinary or makes libjpeg-turbo warn, so that both refuse the same files for the same
+reasons.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ def thumbnail(image: Image.Image, *, max_side: int, quality: int = 82) -> bytes:
     A smaller image keeps its size. *quality* is libjpeg's, 1 to 95. Raises ValueError for max_side < 1.
     """
     if max_side < 1:
-        raise ValueError(f"a thumbnail of {max_side} pixels was asked for; max_side is at least 1")
+        raise ValueError(f"max_side is {max_side}; it must be 1 or more")
     scale = min(1.0, max_side / max(image.size))
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
