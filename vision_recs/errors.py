@@ -6,7 +6,7 @@ VisionRecsError
 ├── EncoderError
 │   ├── UnknownEncoder      no encoder has that name
 │   ├── WeightsNotFound     the weights are not on this machine, or are not those of the encoder
-│   ├── DeviceUnavailable   the device asked for is not there
+│   ├── DeviceUnavailable   the device that was named is not on this machine
 │   ├── NoTextTower         the encoder takes images only
 │   └── MissingExtra        an optional dependency is not installed
 ├── StoreError
@@ -95,7 +95,7 @@ class WeightsNotFound(EncoderError):
 
 
 class DeviceUnavailable(EncoderError):
-    """The device asked for is not there."""
+    """The device that was named is not on this machine."""
 
 
 class NoTextTower(EncoderError):
@@ -189,7 +189,7 @@ class UnknownItem(VisionRecsError):
     """No item has that id."""
 
     def __init__(self, message: str, *, item: str, nearest: tuple[str, ...] = ()) -> None:
-        """Keep the id asked for and the ids most like it."""
+        """Keep the id that was named, and the ids most like it."""
         super().__init__(message)
         self.item = item
         self.nearest = nearest

@@ -1,4 +1,12 @@
-"""The nouns of visrec, and the small protocols by which its layers meet."""
+"""The types that all layers share, and the protocols by which the layers meet.
+
+Item, ImageSource, Catalog                  what a shop sells, and where its images are read from
+PreprocessConfig, EncoderSpec, Encoder      from images to vectors
+VectorReader, VectorSource, FilteredSource  what an index is built from and searched with
+SearchRequest, VectorIndex                  a search, and what answers it
+ItemSource                                  what queries are answered from
+Match, Explanation                          an answer, and why it is one
+"""
 
 from __future__ import annotations
 
@@ -22,14 +30,15 @@ Pixels: TypeAlias = NDArray[np.uint8]
 """(n, height, width, 3), sRGB, preprocessed as a PreprocessConfig says."""
 
 Attribute: TypeAlias = str | int | float | bool | None
+"""The value of an attribute; None stands for null."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What the shop sells: an id, one or more images, attributes.
+    """An item of a catalog: an id, one or more images, and attributes.
 
-    *images* are references that the image source of the catalog can read. *image_attributes* holds, for each image
-    in the same order, what belongs to that image alone (a view, a background); it is empty where there is none.
+    *images* are references that the image source of the catalog can read. *image_attributes* has, for each image in the
+    same order, the attributes of that image alone, such as a view or a background; it is empty where no image has any.
     """
 
     id: str
@@ -41,7 +50,7 @@ class Item:
 class ImageData(NamedTuple):
     """The bytes of an image file, and its signature: a token that changes whenever the bytes may have changed.
 
-    *signature* is None where nothing tells, so that the image is read each time.
+    *signature* is None where the source has no such token, so that the image is read each time.
     """
 
     data: bytes
@@ -131,7 +140,7 @@ class EncoderSpec:
 
 
 class Encoder(Protocol):
-    """Prepared pixels to vectors of one space."""
+    """An encoder: from preprocessed pixels to vectors of one space."""
 
     @property
     def spec(self) -> EncoderSpec:
@@ -139,12 +148,12 @@ class Encoder(Protocol):
         ...
 
     def encode(self, pixels: Pixels) -> Vectors:
-        """Return one unit vector an image, or a row of zeros for an image without a direction."""
+        """Return a unit vector for each image of *pixels* (n, dim); a row of zeros for an image without a direction."""
         ...
 
 
 class Row(NamedTuple):
-    """One image of one item, as the store holds it; *digest* is the SHA-256 of its bytes, in hexadecimal."""
+    """One image of one item: a row of a `VectorSource`; *digest* is the SHA-256 of its bytes, in hexadecimal."""
 
     id: str
     image: str
@@ -230,8 +239,8 @@ class TermScore:
     """The score of a match for one term of a query.
 
     *kind* is "item", "interest" (an item that stands for a part of a shopper's history), "image", "text", or "negative"
-    for an item to move away from. *query* is its id, name or words. *image* is the image of the query item to which the
-    image of the match is nearest, and *score* is the cosine of these two.
+    for an item to move away from. *query* is its id, its name or the text. *image* is the image of the query item to
+    which the image of the match is nearest, and *score* is the cosine of these two.
     """
 
     kind: str
@@ -260,7 +269,7 @@ class Explanation:
 
     *terms* has a score for each term of the query. *shared* holds the attributes that the item has in common with a
     query item. *effects* are those of the rules. *relaxed* has the names of the rules that the item breaks because too
-    few items keep them. What the query did not need to find out is empty.
+    few items keep them. A field that the query and the rules do not need is empty.
     """
 
     terms: tuple[TermScore, ...] = ()
@@ -386,7 +395,7 @@ class ItemSource(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchRequest:
-    """What an index is asked to find: up to *k* images for each row of *vectors* (n, dim), which has any length but 0.
+    """A search: up to *k* images for each row of *vectors* (n, dim), which may have any length but 0.
 
     *where* leaves only images that an item which matches it shows, and only such items. No item in *exclude* is found.
     *group_by* names an attribute: of the images of all items with the same value, only the best one is found; an item

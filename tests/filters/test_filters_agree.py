@@ -1,4 +1,4 @@
-"""A filter asked of each item, by way of SQLite, and of columns gives one answer, whatever the items hold."""
+"""A filter gives the same answer for each item alone, by SQLite, and by columns, whatever the items have."""
 
 import hashlib
 import json
@@ -76,11 +76,11 @@ rows = st.lists(st.integers(0, 12), min_size=1, max_size=3, unique=True)
 @given(
     st.lists(st.tuples(attributes, rows), max_size=11), st.lists(trees(st.sampled_from(NAMES)), min_size=1, max_size=4)
 )
-def test_three_ways_of_asking_give_one_answer(drawn, asked):
+def test_three_ways_give_one_answer(drawn, filters):
     items, shown = [held for held, _ in drawn], [places for _, places in drawn]
     with tempfile.TemporaryDirectory() as folder:
         written = Written(folder, items, shown)
-        for tree in asked:
+        for tree in filters:
             expected = written.expected(items, Filter(tree))
             assert written.by_columns(Filter(tree)).mask.tolist() == expected
             assert written.by_items(Filter(tree)).mask.tolist() == expected
@@ -185,7 +185,7 @@ def test_a_store_without_items_and_items_without_attributes_are_no_special_case(
             assert written.by_items(Filter.parse(expression)).mask.tolist() == [holds] * len(items)
 
 
-def test_the_longest_and_the_deepest_filter_can_be_asked(tmp_path):
+def test_the_longest_and_the_deepest_filter_can_be_evaluated(tmp_path):
     items = [{"a": number} for number in range(10)]
     written = Written(tmp_path, items, [[place] for place in range(10)])
     many = " or ".join(f"a == {number}" for number in range(MAX_PREDICATES))

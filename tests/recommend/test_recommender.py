@@ -67,7 +67,7 @@ def test_two_items_together_bring_what_is_like_both(colors):
     assert [match.score for match in matches] == pytest.approx([1 / np.sqrt(2), 1 / np.sqrt(3), 0], abs=1e-3)
 
 
-def test_an_item_asked_for_twice_is_asked_for_once(colors):
+def test_an_item_named_twice_counts_once(colors):
     assert shown(colors.similar("red", "red")) == shown(colors.similar("red"))
 
 
@@ -81,24 +81,24 @@ def test_fewer_are_a_beginning_of_more_and_more_than_there_are_is_all(colors):
 def test_an_item_matches_by_its_best_image_and_brings_the_attributes_of_that_one(tmp_path):
     shop = shop_of(1)
     shop.files |= {"red.png": flat(*RED), "pink.png": flat(255, 120, 120), "blue.png": flat(*BLUE)}
-    shop.put("asked", "red.png")
+    shop.put("query", "red.png")
     views = ({"view": "back"}, {"view": "front", "price": 7})
     shop.put("vase", "blue.png", "pink.png", image_attributes=views, price=5, color="mixed")
     index(shop, tmp_path)
-    match = vision_recs.open(tmp_path).similar("asked", k=1)[0]
+    match = vision_recs.open(tmp_path).similar("query", k=1)[0]
     assert (match.id, match.image) == ("vase", "pink.png")
     assert match.attributes == {"view": "front", "price": 7, "color": "mixed"}
 
 
-def test_an_item_of_several_images_asks_with_each_of_them(tmp_path):
+def test_an_item_of_several_images_is_searched_with_each_of_them(tmp_path):
     shop = Shop()
     shop.files = {name + ".png": flat(*color) for name, color in {"red": RED, "blue": BLUE, "green": GREEN}.items()}
     shop.files |= {"wine.png": flat(120, 0, 10), "navy.png": flat(10, 0, 120), "grass.png": flat(90, 255, 0)}
-    shop.put("asked", "red.png", "blue.png")
+    shop.put("query", "red.png", "blue.png")
     for name in ("green", "wine", "navy", "grass"):
         shop.put(name, f"{name}.png")
     index(shop, tmp_path)
-    matches = vision_recs.open(tmp_path).similar("asked")
+    matches = vision_recs.open(tmp_path).similar("query")
     assert [match.id for match in matches] == ["navy", "wine", "grass", "green"]
     near, far = 120 / np.hypot(120, 10), 90 / np.hypot(90, 255)
     assert [match.score for match in matches] == pytest.approx([near, near, far, 0], abs=1e-3)
@@ -120,41 +120,41 @@ def test_one_image_of_several_items_appears_once_with_the_lowest_id(tmp_path):
 def test_of_the_items_that_show_one_image_one_in_stock_is_shown_at_the_place_of_the_first(tmp_path):
     shop = Shop()
     shop.files |= {"red.png": flat(*RED), "pink.png": flat(255, 90, 90), "copy.png": flat(170, 60, 60)}
-    shop.put("asked", "red.png")
+    shop.put("query", "red.png")
     for item, in_stock in (("a", False), ("c", 1), ("d", True), ("e", True)):
         shop.put(item, "pink.png", in_stock=in_stock)
     shop.put("b", "copy.png", in_stock=False)
     index(shop, tmp_path)
     opened = vision_recs.open(tmp_path)
-    found = opened.similar("asked")
+    found = opened.similar("query")
     assert [match.id for match in found] == ["d", "b"]
     assert found[0].score == found[1].score
-    assert [match.id for match in opened.similar("asked", k=1)] == ["d"]
-    assert [match.id for match in opened.similar("asked", policy=Policy(exclude=frozenset("de")))] == ["a", "b"]
-    every = opened.similar("asked", policy=Policy(one_per=None))
+    assert [match.id for match in opened.similar("query", k=1)] == ["d"]
+    assert [match.id for match in opened.similar("query", policy=Policy(exclude=frozenset("de")))] == ["a", "b"]
+    every = opened.similar("query", policy=Policy(one_per=None))
     assert [match.id for match in every] == ["a", "b", "c", "d", "e"]
 
 
 def test_of_variants_that_show_one_image_one_in_stock_is_shown(tmp_path):
     shop = Shop()
     shop.files |= {"red.png": flat(*RED), "pink.png": flat(255, 90, 90)}
-    shop.put("asked", "red.png")
+    shop.put("query", "red.png")
     shop.put("sold-out", "pink.png", variant_group="x", in_stock=False)
     shop.put("there", "pink.png", variant_group="x", in_stock=True)
     index(shop, tmp_path)
     opened = vision_recs.open(tmp_path)
-    assert [match.id for match in opened.similar("asked")] == ["there"]
-    assert [match.id for match in opened.similar("asked", where="not in_stock")] == ["sold-out"]
+    assert [match.id for match in opened.similar("query")] == ["there"]
+    assert [match.id for match in opened.similar("query", where="not in_stock")] == ["sold-out"]
 
 
 def test_an_item_whose_best_image_is_shown_already_appears_by_its_next(tmp_path):
     shop = shop_of(1)
     shop.files |= {"red.png": flat(*RED), "pink.png": flat(255, 90, 90), "rose.png": flat(255, 190, 190)}
-    shop.put("asked", "red.png")
+    shop.put("query", "red.png")
     shop.put("first", "pink.png")
     shop.put("second", "pink.png", "rose.png")
     index(shop, tmp_path)
-    matches = vision_recs.open(tmp_path).similar("asked", k=2)
+    matches = vision_recs.open(tmp_path).similar("query", k=2)
     assert [(match.id, match.image) for match in matches] == [("first", "pink.png"), ("second", "rose.png")]
 
 
@@ -195,11 +195,11 @@ def test_without_its_index_a_store_answers_the_same(tmp_path):
     store = Store.open(tmp_path)
     flat_index = Recommender(store, open_index("flat", store, tmp_path / "indexes/flat-000001"))
     exact_index = Recommender(store, ExactIndex(store))
-    for asked in (("more",), ("item003",), ("item000", "more")):
-        assert flat_index.similar(*asked) == exact_index.similar(*asked)
+    for query_items in (("more",), ("item003",), ("item000", "more")):
+        assert flat_index.similar(*query_items) == exact_index.similar(*query_items)
 
 
-def test_a_query_that_asks_for_nothing_is_refused():
+def test_an_empty_query_is_refused():
     with pytest.raises(ValueError, match="the query is empty; name an item, an image, a text or a history"):
         Query()
     with pytest.raises(ValueError, match="the query has k = 0; use 1 or more"):
@@ -219,10 +219,10 @@ def test_threads_get_the_answers_that_one_gets(tmp_path):
     expected = {item: opened.similar(item, "item000") for item in shop.items if item != "item000"}
     wrong = []
 
-    def ask(items):
+    def search(items):
         wrong.extend(item for item in items if opened.similar(item, "item000") != expected[item])
 
-    threads = [threading.Thread(target=ask, args=[sorted(expected)[start:]]) for start in range(4)]
+    threads = [threading.Thread(target=search, args=[sorted(expected)[start:]]) for start in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -239,7 +239,7 @@ def test_an_image_of_the_store_finds_itself_and_what_is_like_it(tmp_path, fake_l
     opened = vision_recs.open(tmp_path, device="cpu")
     assert fake_loader == []
     found = opened.similar_to_image(image(4), k=5)
-    expected = ranking(content(tmp_path), (), 5, encoder=FakeEncoder(), images=[image(4)])
+    expected = ranking(content(tmp_path), (), 5, images=[image(4)])
     assert [match.id for match in found] == [item for item, _, _ in expected]
     assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
     assert found[0].id == "item004"
@@ -259,13 +259,13 @@ def test_an_image_is_the_path_of_a_file_too(tmp_path, fake_loader):
     assert len(fake_loader) == 1
 
 
-def test_items_and_images_asked_for_together_count_alike(tmp_path, fake_loader):
+def test_items_and_images_in_one_query_count_alike(tmp_path, fake_loader):
     shop = shop_of(12)
     shop.put("more", 30, 31)
     index(shop, tmp_path)
     extra = (image(50), image(51))
     found = vision_recs.open(tmp_path).query(Query(items=("more", "item003"), images=extra, k=7))
-    expected = ranking(content(tmp_path), ("more", "item003"), 7, encoder=FakeEncoder(), images=extra)
+    expected = ranking(content(tmp_path), ("more", "item003"), 7, images=extra)
     assert [(match.id, match.image) for match in found] == [(item, name) for item, name, _ in expected]
     assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
     assert len(fake_loader) == 1

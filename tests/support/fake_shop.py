@@ -180,19 +180,20 @@ def content(store):
     return Content(items, skipped)
 
 
-def ranking(held, asked, k, *, encoder=None, images=(), filtered=False):
-    """Return the ids and scores that the items *asked* and the bytes *images* bring, from *held*, a Content.
+def ranking(held, query_items, k, *, images=(), filtered=False):
+    """Return the ids and scores that the *query_items* and the bytes *images* bring, from *held*, a Content.
 
     Unless *filtered*, an image that several items show is in the answer once: with an item in stock, or else the first.
     """
-    parts = [[vector for _, _, vector, _ in held.items[item][1]] for item in asked]
+    parts = [[vector for _, _, vector, _ in held.items[item][1]] for item in query_items]
+    encoder = FakeEncoder()
     parts += [encoder.encode(load(data, encoder.spec.preprocess)[None]).tolist() for data in images]
     every = [
         (score(vector, parts), item, name, digest)
         for item, (_, shown) in held.items.items()
         for name, digest, vector, _ in shown
     ]
-    every = sorted((row for row in every if row[1] not in asked), key=lambda row: (-row[0], row[1], row[2]))
+    every = sorted((row for row in every if row[1] not in query_items), key=lambda row: (-row[0], row[1], row[2]))
     if not filtered:
         first_of = {row[3]: row for row in reversed(every)}
         every.sort(key=lambda row: (-row[0], first_of[row[3]][1:3], not in_stock(held, row[1])))
@@ -215,7 +216,7 @@ def score(vector, parts):
 
 
 def cosine(one, other):
-    """Return the inner product of two unit vectors, rounded to 2^-24 as an engine does: rounding decides ties."""
+    """Return the inner product of two unit vectors, rounded to 2^-24 as an index does: rounding decides ties."""
     return float(np.rint(np.clip(np.multiply(one, other).sum(), -1, 1) * 2**24) / 2**24)
 
 

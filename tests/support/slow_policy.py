@@ -20,7 +20,7 @@ class Row:
     image: str
     digest: str
     vector: tuple
-    facts: dict
+    attributes: dict
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class SlowShop:
 
     def __init__(self, store, query, policy):
         held = content(store)
-        self.facts = {item: facts for item, (facts, _) in held.items.items()}
+        self.attributes = {item: attributes for item, (attributes, _) in held.items.items()}
         self.rows = [
-            Row(item, name, digest, vector, facts)
-            for item, (facts, shown) in held.items.items()
+            Row(item, name, digest, vector, attributes)
+            for item, (attributes, shown) in held.items.items()
             for name, digest, vector, _ in shown
         ]
         self.query, self.policy = query, policy
@@ -72,7 +72,7 @@ class SlowShop:
         self.digests = set()
         events = query.history.events if query.history else ()
         similar_to = {item for item, _, _ in weighted(query.items)} | {event.item for event in events}
-        self.groups = {self.group(self.facts[item]) for item in similar_to if item in self.facts} - {None}
+        self.groups = {self.group(self.attributes[item]) for item in similar_to if item in self.attributes} - {None}
         self.shows_images_once = policy.one_per is not None and query.where is None and policy.where is None
         self.shown_vectors = []
 
@@ -93,31 +93,32 @@ class SlowShop:
 
     # What a rule says of an item
 
-    def group(self, facts):
-        value = facts.get(self.policy.one_per)
+    def group(self, attributes):
+        value = attributes.get(self.policy.one_per)
         return None if value is None else (type(value) is bool, value)
 
     def holds(self, condition, query_items):
         if not condition.items and condition.when is None:
             return True
         return any(
-            item in condition.items or (condition.when and condition.when.matches(self.facts[item]))
+            item in condition.items or (condition.when and condition.when.matches(self.attributes[item]))
             for item in query_items
         )
 
-    def forbidden(self, facts, query_items):
-        if any(where is not None and not where.matches(facts) for where in (self.query.where, self.policy.where)):
+    def forbidden(self, attributes, query_items):
+        if any(where is not None and not where.matches(attributes) for where in (self.query.where, self.policy.where)):
             return True
         return any(
-            rule.where.matches(facts) and self.holds(rule.condition, query_items) for rule in self.policy.rules.exclude
+            rule.where.matches(attributes) and self.holds(rule.condition, query_items)
+            for rule in self.policy.rules.exclude
         )
 
     def broken(self, row, subquery):
         """Return the names of the attribute_rules, and of the minimum score, that the item breaks."""
         names = set()
         for rule in self.policy.rules.attribute_rules:
-            own = row.facts.get(rule.attribute)
-            theirs = [self.facts[item].get(rule.attribute) for item in subquery.items]
+            own = row.attributes.get(rule.attribute)
+            theirs = [self.attributes[item].get(rule.attribute) for item in subquery.items]
             theirs = [value for value in theirs if value is not None]
             if isinstance(rule, Bounds):
                 theirs = [value for value in theirs if isinstance(value, int | float) and not isinstance(value, bool)]
@@ -139,7 +140,7 @@ class SlowShop:
         return [
             (rule.name, rule.score_delta)
             for rule in self.policy.rules.boosts
-            if self.holds(rule.condition, subquery.items) and rule.where.matches(row.facts)
+            if self.holds(rule.condition, subquery.items) and rule.where.matches(row.attributes)
         ]
 
     def rank(self, row, subquery):
@@ -152,7 +153,7 @@ class SlowShop:
         self.items.add(row.item)
         if self.shows_images_once:
             self.digests.add(row.digest)
-        self.groups.add(self.group(row.facts))
+        self.groups.add(self.group(row.attributes))
         self.groups.discard(None)
         self.shown_vectors.append(row.vector)
 
@@ -183,9 +184,9 @@ class SlowShop:
             rows = [row for row in self.rows if row.item == pin.item and not self.taken(row)]
             if not free or not rows or not self.holds(pin.condition, everything):
                 continue
-            if self.group(rows[0].facts) in self.groups or rows[0].facts.get("in_stock") is False:
+            if self.group(rows[0].attributes) in self.groups or rows[0].attributes.get("in_stock") is False:
                 continue
-            if any(self.forbidden(rows[0].facts, subquery.items) for subquery in self.subqueries):
+            if any(self.forbidden(rows[0].attributes, subquery.items) for subquery in self.subqueries):
                 continue
 
             def best(row):
@@ -205,12 +206,12 @@ class SlowShop:
                 is_open = [
                     row
                     for row in pools[turn]
-                    if not self.taken(row) and ("one_per" in relaxed or self.group(row.facts) not in self.groups)
+                    if not self.taken(row) and ("one_per" in relaxed or self.group(row.attributes) not in self.groups)
                 ]
                 if is_open:
                     row = max(is_open, key=lambda row: self.marginal(row, subquery))  # the first of equal ones
                     names = self.broken(row, subquery)
-                    if self.group(row.facts) in self.groups:
+                    if self.group(row.attributes) in self.groups:
                         names.add("one_per")
                     effects = tuple((name, by, None) for name, by in self.effects(row, subquery))
                     broken = tuple(name for name in relaxed if name in names)
@@ -227,9 +228,9 @@ class SlowShop:
         return (1 - diversity) * self.rank(row, subquery) - diversity * nearest
 
     def is_eligible(self, row, subquery, relaxed):
-        if self.taken(row) or (self.group(row.facts) in self.groups and "one_per" not in relaxed):
+        if self.taken(row) or (self.group(row.attributes) in self.groups and "one_per" not in relaxed):
             return False
-        return not self.forbidden(row.facts, subquery.items) and not self.broken(row, subquery) - set(relaxed)
+        return not self.forbidden(row.attributes, subquery.items) and not self.broken(row, subquery) - set(relaxed)
 
     def ordered(self, rows, subquery):
         """Return *rows* by rank, then by id; of those that show one image, one in stock comes before the others."""
@@ -238,7 +239,7 @@ class SlowShop:
         def place(row):
             same = [each for each in rows if each.digest == row.digest and ranks[each] == ranks[row]]
             first = min((each.item, each.image) for each in same) if self.shows_images_once else ()
-            is_behind = self.shows_images_once and row.facts.get("in_stock") is not True
+            is_behind = self.shows_images_once and row.attributes.get("in_stock") is not True
             return -ranks[row], first, is_behind, row.item, row.image
 
         return sorted(rows, key=place)
@@ -248,7 +249,7 @@ class SlowShop:
         pool, items, digests, groups = [], set(), set(), set()
         eligible = [row for row in self.rows if self.is_eligible(row, subquery, relaxed)]
         for row in self.ordered(eligible, subquery):
-            group = self.group(row.facts)
+            group = self.group(row.attributes)
             if row.item in items or (self.shows_images_once and row.digest in digests):
                 continue
             if group is not None and group in groups and "one_per" not in relaxed:

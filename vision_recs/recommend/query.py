@@ -1,4 +1,4 @@
-"""What is asked for, and what holds for every answer: `Query` and `Policy`."""
+"""`Query`, what is searched for, and `Policy`, what holds for every answer."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class Policy:
         return self.one_per is not None and self.matching(where) is None
 
     def pool(self, k: int) -> int:
-        """Return the number of candidates out of which *k* are chosen, where the best *k* are not simply taken."""
+        """Return how many candidates *k* matches are chosen from, where the best *k* are not simply taken."""
         return max(_POOL, _POOL_FOR_EACH * k)
 
     @property

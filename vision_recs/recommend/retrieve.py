@@ -2,7 +2,7 @@
 
 SubQuery     what one search is for, as vectors, and the score that it gives to an image
 Eligibility  from ranked images to candidates: each item once, and only items that the policy admits
-Retriever    asks an index for as many images as it takes to be sure of the best candidates
+Retriever    fetches from an index as many images as it takes to be sure of the best candidates
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ class Eligibility(NamedTuple):
 
 
 class Retriever(NamedTuple):
-    """Finds the best candidates by asking an index for more and more images (Fagin's threshold algorithm).
+    """Finds the best candidates by fetching more and more images from an index (Fagin's threshold algorithm).
 
     It stops when no image that was not fetched can be among them. So the candidates are exact wherever the index is,
     for any number of vectors and with every rule.

@@ -26,25 +26,25 @@ def test_answers_are_those_of_a_loop_over_every_image(shop, data):
         opened = vision_recs.open(folder)
         held = content(opened.items)
         for _ in range(3):
-            asked = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))
+            query_items = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))
             k = data.draw(st.integers(1, 20))
-            found, expected = opened.similar(*asked, k=k), ranking(held, asked, k)
+            found, expected = opened.similar(*query_items, k=k), ranking(held, query_items, k)
             assert [(match.id, match.image) for match in found] == [(item, name) for item, name, _ in expected]
             assert [match.score for match in found] == pytest.approx([score for _, _, score in expected], abs=1e-6)
-            assert not {match.id for match in found} & set(asked)
+            assert not {match.id for match in found} & set(query_items)
             assert len({match.digest for match in found}) == len(found)
 
 
 @settings(deadline=None, max_examples=15)
 @given(shop=shops(14, {}), data=st.data())
-def test_the_order_of_the_question_changes_nothing_and_fewer_are_a_beginning_of_more(shop, data):
-    asked = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))
+def test_the_order_of_the_query_items_changes_nothing_and_fewer_are_a_beginning_of_more(shop, data):
+    query_items = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))
     with tempfile.TemporaryDirectory() as folder:
         index(shop, folder, FakeEncoder())
         opened = vision_recs.open(folder)
-        longest = opened.similar(*asked, k=30)
+        longest = opened.similar(*query_items, k=30)
         for k in range(1, len(longest) + 1):
-            assert opened.similar(*reversed(asked), k=k) == longest[:k]
+            assert opened.similar(*reversed(query_items), k=k) == longest[:k]
 
 
 def test_a_tie_with_what_no_search_has_reached_yet_goes_to_the_lower_id(tmp_path):

@@ -13,7 +13,7 @@ from vision_recs.types import Explanation, RuleEffect, TermScore
 
 # The less blue, the nearer to red; "far" is a right angle away.
 SHADES = {"red": 0, "near": 40, "next": 80, "third": 120, "fourth": 160}
-FACTS = {
+ATTRIBUTES = {
     "red": {"category": "mug", "brand": "own", "price": 20, "in_stock": True, "variant_group": "x"},
     "near": {"category": "mug", "brand": "own", "price": 30, "in_stock": False, "variant_group": "x"},
     "next": {"category": "lamp", "brand": "other", "price": 50, "in_stock": True, "variant_group": "x"},
@@ -28,14 +28,14 @@ def colors(tmp_path):
     shop = Shop()
     shop.files = {f"{name}.png": png(np.full((8, 8, 3), (255, 0, blue))) for name, blue in SHADES.items()}
     shop.files["far.png"] = png(np.full((8, 8, 3), (0, 255, 0)))
-    for name, facts in FACTS.items():
-        shop.put(name, f"{name}.png", **facts)
+    for name, attributes in ATTRIBUTES.items():
+        shop.put(name, f"{name}.png", **attributes)
     index(shop, tmp_path)
     return vision_recs.open(tmp_path)
 
 
-def ask(colors, policy, *items, k=10, **query):
-    return colors.query(Query(items=items or ("red",), k=k, **query), policy)
+def query(colors, policy, *items, k=10, **more):
+    return colors.query(Query(items=items or ("red",), k=k, **more), policy)
 
 
 def ids(matches):
@@ -52,79 +52,79 @@ def excluded(where, **condition):
 
 def test_without_a_policy_each_variant_group_appears_once(colors):
     assert ids(colors.similar("fourth")) == ["third", "next"]
-    assert ids(ask(colors, Policy(one_per=None), "fourth")) == ["third", "next", "near", "red", "far"]
-    assert ids(ask(colors, Policy(one_per="category"), "fourth")) == ["next"]
+    assert ids(query(colors, Policy(one_per=None), "fourth")) == ["third", "next", "near", "red", "far"]
+    assert ids(query(colors, Policy(one_per="category"), "fourth")) == ["next"]
 
 
 def test_a_variant_of_a_query_item_is_not_in_the_answer(colors):
     assert ids(colors.similar("red")) == ["third", "fourth"]
     assert ids(colors.similar("red", "third")) == ["fourth"]
-    assert ids(ask(colors, Policy(one_per=None))) == ["near", "next", "third", "fourth", "far"]
+    assert ids(query(colors, Policy(one_per=None))) == ["near", "next", "third", "fourth", "far"]
     seen = History((Event("red"), Event("gone")))
     assert ids(colors.query(Query(history=seen))) == ["third", "fourth"]
     assert ids(colors.query(Query(items=("fourth",), history=seen))) == ["third"]
 
 
 def test_a_variant_of_an_item_to_move_away_from_may_be_in_the_answer(colors):
-    assert "next" in ids(ask(colors, Policy(), "fourth", negatives=("red",)))
+    assert "next" in ids(query(colors, Policy(), "fourth", negatives=("red",)))
 
 
 def test_a_variant_of_a_query_item_is_not_pinned(colors):
-    assert ids(ask(colors, Policy(rules=Rules(pins=(Pin("next", 1, "pin"),))))) == ["third", "fourth"]
+    assert ids(query(colors, Policy(rules=Rules(pins=(Pin("next", 1, "pin"),))))) == ["third", "fourth"]
 
 
 @pytest.mark.parametrize(
     "policy", [Policy(), Policy(one_per=None, diversity=0.5), Policy(where=Filter.parse("price > 0"))]
 )
-def test_more_than_any_number_of_bits_may_be_asked_for(colors, policy):
-    assert ids(ask(colors, policy, k=10**40)) == ids(ask(colors, policy, k=6))
+def test_k_may_be_larger_than_any_number_of_bits(colors, policy):
+    assert ids(query(colors, policy, k=10**40)) == ids(query(colors, policy, k=6))
     assert (
         list(map(ids, colors.query_batch([(Query(items=("red",), k=10**40), policy)] * 2)))
-        == [ids(ask(colors, policy, k=6))] * 2
+        == [ids(query(colors, policy, k=6))] * 2
     )
 
 
 def test_items_without_a_group_are_all_shown(colors):
-    assert ids(ask(colors, Policy(one_per="brand"), "third")) == ["fourth", "near"]
+    assert ids(query(colors, Policy(one_per="brand"), "third")) == ["fourth", "near"]
 
 
 def test_an_attribute_that_no_item_has_is_named(colors):
     with pytest.raises(PolicyError, match=r"^one_per: no item has the attribute 'color'; items have ") as caught:
-        ask(colors, Policy(one_per="color"))
+        query(colors, Policy(one_per="color"))
     assert (caught.value.path, caught.value.key) == (None, "one_per")
 
 
-def test_what_is_excluded_or_does_not_match_is_no_answer(colors):
-    assert ids(ask(colors, Policy(exclude=frozenset({"third", "nowhere"})))) == ["fourth", "far"]
-    assert ids(ask(colors, Policy(where=Filter.parse("brand == 'own'")))) == ["far"]
-    both = ask(colors, Policy(where=Filter.parse("in_stock")), where=Filter.parse("price < 20"))
+def test_what_is_excluded_or_does_not_match_is_not_in_the_answer(colors):
+    assert ids(query(colors, Policy(exclude=frozenset({"third", "nowhere"})))) == ["fourth", "far"]
+    assert ids(query(colors, Policy(where=Filter.parse("brand == 'own'")))) == ["far"]
+    both = query(colors, Policy(where=Filter.parse("in_stock")), where=Filter.parse("price < 20"))
     assert ids(both) == ["third"]
     with pytest.raises(FilterError, match="no item has the attribute 'stock'"):
-        ask(colors, Policy(where=Filter.parse("stock")))
+        query(colors, Policy(where=Filter.parse("stock")))
 
 
 def test_below_the_minimum_score_there_is_no_answer(colors):
-    scores = {match.id: match.score for match in ask(colors, Policy(one_per=None))}
-    kept = ask(colors, Policy(one_per=None, min_score=scores["third"]))
+    scores = {match.id: match.score for match in query(colors, Policy(one_per=None))}
+    kept = query(colors, Policy(one_per=None, min_score=scores["third"]))
     assert ids(kept) == ["near", "next", "third"]
-    assert ids(ask(colors, Policy(one_per=None, min_score=1.0))) == []
+    assert ids(query(colors, Policy(one_per=None, min_score=1.0))) == []
 
 
-def test_rules_exclude_whatever_is_asked_for_or_on_a_condition(colors):
-    assert ids(ask(colors, rules(exclude=(excluded("not in_stock"),)))) == ["next", "third", "fourth", "far"]
+def test_rules_exclude_always_or_on_a_condition(colors):
+    assert ids(query(colors, rules(exclude=(excluded("not in_stock"),)))) == ["next", "third", "fourth", "far"]
     only_for_lamps = rules(exclude=(excluded("in_stock", when=Filter.parse('category == "lamp"')),))
-    assert ids(ask(colors, only_for_lamps)) == ["near", "next", "third", "fourth", "far"]
-    assert ids(ask(colors, only_for_lamps, "far")) == ["near"]
+    assert ids(query(colors, only_for_lamps)) == ["near", "next", "third", "fourth", "far"]
+    assert ids(query(colors, only_for_lamps, "far")) == ["near"]
     only_for_red = rules(exclude=(excluded("in_stock", items=frozenset({"red", "gone"})),))
-    assert ids(ask(colors, only_for_red)) == ["near"]
-    assert len(ask(colors, only_for_red, "far")) == 5
+    assert ids(query(colors, only_for_red)) == ["near"]
+    assert len(query(colors, only_for_red, "far")) == 5
 
 
 def test_rules_raise_and_lower_and_the_score_stays_what_it_is(colors):
-    plain = {match.id: match.score for match in ask(colors, Policy(one_per=None))}
+    plain = {match.id: match.score for match in query(colors, Policy(one_per=None))}
     up = Boost(Filter.parse('category == "lamp"'), 2.0, "lamps")
     down = Boost(Filter.parse("not in_stock"), -1.0, "sold out")
-    found = ask(colors, rules(boosts=(up, down)))
+    found = query(colors, rules(boosts=(up, down)))
     assert ids(found) == ["next", "far", "third", "fourth", "near"]
     assert {match.id: match.score for match in found} == plain
     assert [match.explanation.effects for match in found] == [
@@ -137,7 +137,7 @@ def test_rules_raise_and_lower_and_the_score_stays_what_it_is(colors):
 
 
 def test_what_is_pinned_takes_its_place_and_the_rest_moves_on(colors):
-    found = ask(colors, rules(pins=(Pin("far", 2, "campaign"),)))
+    found = query(colors, rules(pins=(Pin("far", 2, "campaign"),)))
     assert ids(found) == ["near", "far", "next", "third", "fourth"]
     assert [match.explanation.effects for match in found] == [(), (RuleEffect("campaign", position=2),), (), (), ()]
     assert found[1].score == pytest.approx(0)
@@ -145,19 +145,19 @@ def test_what_is_pinned_takes_its_place_and_the_rest_moves_on(colors):
 
 def test_a_pin_whose_place_is_taken_moves_to_the_next(colors):
     pins = (Pin("far", 1, "one"), Pin("fourth", 1, "two"), Pin("third", 2, "three"))
-    assert ids(ask(colors, rules(pins=pins))) == ["far", "fourth", "third", "near", "next"]
-    assert ids(ask(colors, rules(pins=pins), k=2)) == ["far", "fourth"]
+    assert ids(query(colors, rules(pins=pins))) == ["far", "fourth", "third", "near", "next"]
+    assert ids(query(colors, rules(pins=pins), k=2)) == ["far", "fourth"]
 
 
 def test_a_pin_beyond_the_answer_comes_last_or_not_at_all(colors):
-    assert ids(ask(colors, rules(pins=(Pin("next", 9, "late"),)))) == ["near", "third", "fourth", "far", "next"]
-    assert ids(ask(colors, rules(pins=(Pin("far", 3, "late"),)), k=2)) == ["near", "next"]
+    assert ids(query(colors, rules(pins=(Pin("next", 9, "late"),)))) == ["near", "third", "fourth", "far", "next"]
+    assert ids(query(colors, rules(pins=(Pin("far", 3, "late"),)), k=2)) == ["near", "next"]
     far_beyond = rules(pins=(Pin("fourth", 10**30, "last"), Pin("next", 10**20, "late")))
-    assert ids(ask(colors, far_beyond, k=10**40)) == ["near", "third", "far", "next", "fourth"]
+    assert ids(query(colors, far_beyond, k=10**40)) == ["near", "third", "far", "next", "fourth"]
 
 
 @pytest.mark.parametrize(
-    ("policy", "query"),
+    ("policy", "more"),
     [
         (Policy(rules=Rules(pins=(Pin("third", 1, "pin"),), exclude=(excluded("price == 10"),))), {}),
         (Policy(rules=Rules(pins=(Pin("third", 1, "pin"),)), exclude=frozenset({"third"})), {}),
@@ -171,50 +171,50 @@ def test_a_pin_beyond_the_answer_comes_last_or_not_at_all(colors):
         (Policy(rules=Rules(pins=(Pin("far", 1, "a"), Pin("third", 2, "pin")))), {}),
     ],
 )
-def test_a_pin_never_shows_what_must_not_be_shown(colors, policy, query):
-    answer = ask(colors, policy, **query)
+def test_a_pin_never_shows_what_must_not_be_shown(colors, policy, more):
+    answer = query(colors, policy, **more)
     assert "third" not in ids(answer)
     assert "red" not in ids(answer)
     assert len(answer) >= 2
 
 
 def test_a_sold_out_item_is_not_pinned_and_stays_where_it_belongs(colors):
-    found = ask(colors, rules(pins=(Pin("near", 3, "campaign"),)))
+    found = query(colors, rules(pins=(Pin("near", 3, "campaign"),)))
     assert ids(found) == ["near", "next", "third", "fourth", "far"]
     assert found[0].explanation.effects == ()
 
 
 def test_a_pin_has_its_condition(colors):
     for_lamps = rules(pins=(Pin("far", 1, "pin", Condition(when=Filter.parse('category == "lamp"'))),))
-    assert ids(ask(colors, for_lamps))[0] == "near"
-    assert ids(ask(colors, for_lamps, "next"))[0] == "far"
+    assert ids(query(colors, for_lamps))[0] == "near"
+    assert ids(query(colors, for_lamps, "next"))[0] == "far"
     for_third = rules(pins=(Pin("far", 1, "pin", Condition(frozenset({"third"}))),))
-    assert ids(ask(colors, for_third))[0] == "near"
-    assert ids(ask(colors, for_third, "third"))[0] == "far"
+    assert ids(query(colors, for_third))[0] == "near"
+    assert ids(query(colors, for_third, "third"))[0] == "far"
 
 
-def test_answers_have_what_an_asked_item_has(colors):
-    assert ids(ask(colors, rules(attribute_rules=(Same("category"),)))) == ["near", "third", "fourth"]
-    assert ids(ask(colors, rules(attribute_rules=(Same("category"),)), "red", "near")) == ["third", "fourth"]
-    assert len(ask(colors, rules(attribute_rules=(Same("category"),)), "red", "next")) == 4
-    assert len(ask(colors, rules(attribute_rules=(Same("brand"),)), "fourth")) == 5  # which has none
+def test_answers_have_what_a_query_item_has(colors):
+    assert ids(query(colors, rules(attribute_rules=(Same("category"),)))) == ["near", "third", "fourth"]
+    assert ids(query(colors, rules(attribute_rules=(Same("category"),)), "red", "near")) == ["third", "fourth"]
+    assert len(query(colors, rules(attribute_rules=(Same("category"),)), "red", "next")) == 4
+    assert len(query(colors, rules(attribute_rules=(Same("brand"),)), "fourth")) == 5  # which has none
 
 
-def test_answers_do_not_have_what_an_asked_item_has(colors):
-    assert ids(ask(colors, rules(attribute_rules=(Differ("brand"),)))) == ["next", "third", "fourth"]
-    assert ids(ask(colors, rules(attribute_rules=(Differ("variant_group"),)))) == ["third", "fourth", "far"]
+def test_answers_do_not_have_what_a_query_item_has(colors):
+    assert ids(query(colors, rules(attribute_rules=(Differ("brand"),)))) == ["next", "third", "fourth"]
+    assert ids(query(colors, rules(attribute_rules=(Differ("variant_group"),)))) == ["third", "fourth", "far"]
 
 
-def test_answers_are_within_bounds_of_an_asked_item(colors):
-    assert ids(ask(colors, rules(attribute_rules=(Bounds("price", 0.5, 1.5),)))) == ["near", "third", "far"]
-    assert ids(ask(colors, rules(attribute_rules=(Bounds("price", 0.9, 1.0),)), "red", "near")) == ["far"]
-    assert len(ask(colors, rules(attribute_rules=(Bounds("price", 0.5, 1.5),)), "fourth")) == 5  # which has none
+def test_answers_are_within_bounds_of_a_query_item(colors):
+    assert ids(query(colors, rules(attribute_rules=(Bounds("price", 0.5, 1.5),)))) == ["near", "third", "far"]
+    assert ids(query(colors, rules(attribute_rules=(Bounds("price", 0.9, 1.0),)), "red", "near")) == ["far"]
+    assert len(query(colors, rules(attribute_rules=(Bounds("price", 0.5, 1.5),)), "fourth")) == 5  # which has none
 
 
 def test_where_too_few_are_left_rules_are_relaxed_one_after_another(colors):
     chain = ("bounds.price", "same.category")
     policy = rules(attribute_rules=(Same("category"), Bounds("price", 0.5, 1.5)), fallbacks=chain)
-    found = ask(colors, policy)
+    found = query(colors, policy)
     assert [(match.id, match.explanation.relaxed) for match in found] == [
         ("near", ()),
         ("third", ()),
@@ -222,13 +222,13 @@ def test_where_too_few_are_left_rules_are_relaxed_one_after_another(colors):
         ("next", ("bounds.price", "same.category")),
         ("far", ("same.category",)),
     ]
-    assert ids(ask(colors, policy, k=3)) == ["near", "third", "fourth"]
-    assert [match.explanation.relaxed for match in ask(colors, policy, k=2)] == [(), ()]
+    assert ids(query(colors, policy, k=3)) == ["near", "third", "fourth"]
+    assert [match.explanation.relaxed for match in query(colors, policy, k=2)] == [(), ()]
 
 
 def test_variants_and_the_minimum_score_can_be_relaxed_too(colors):
     policy = Policy(min_score=0.5, rules=Rules(fallbacks=("min_score", "one_per"), exclude=(excluded("not in_stock"),)))
-    assert [(match.id, match.explanation.relaxed) for match in ask(colors, policy)] == [
+    assert [(match.id, match.explanation.relaxed) for match in query(colors, policy)] == [
         ("third", ()),
         ("fourth", ()),
         ("next", ("one_per",)),
@@ -238,17 +238,17 @@ def test_variants_and_the_minimum_score_can_be_relaxed_too(colors):
 
 def test_what_is_excluded_is_never_relaxed(colors):
     policy = rules(exclude=(excluded("not in_stock"),), attribute_rules=(Same("brand"),), fallbacks=("same.brand",))
-    assert "near" not in ids(ask(colors, policy, where=Filter.parse("price > 0")))
+    assert "near" not in ids(query(colors, policy, where=Filter.parse("price > 0")))
 
 
 def test_diversity_takes_what_is_unlike_before_what_is_like(colors):
-    assert ids(ask(colors, Policy(one_per=None), k=3)) == ["near", "next", "third"]
-    assert ids(ask(colors, Policy(one_per=None, diversity=0.6), k=3)) == ["near", "far", "next"]
+    assert ids(query(colors, Policy(one_per=None), k=3)) == ["near", "next", "third"]
+    assert ids(query(colors, Policy(one_per=None, diversity=0.6), k=3)) == ["near", "far", "next"]
 
 
 def test_diversity_keeps_away_from_what_is_pinned(colors):
     pinned = Policy(one_per=None, diversity=0.6, rules=Rules(pins=(Pin("next", 5, "late"),)))
-    assert ids(ask(colors, pinned, k=5))[0] == "far"
+    assert ids(query(colors, pinned, k=5))[0] == "far"
 
 
 # Explanation
@@ -258,13 +258,13 @@ def test_a_match_says_which_images_met_and_what_is_shared(tmp_path):
     shop = Shop()
     shop.files = {f"{name}.png": png(np.full((8, 8, 3), (255, 0, blue))) for name, blue in SHADES.items()}
     shop.files["green.png"] = png(np.full((8, 8, 3), (0, 255, 0)))
-    shop.put("asked", "green.png", "red.png", price=10, material="steel", sold=True, size=None)
+    shop.put("query", "green.png", "red.png", price=10, material="steel", sold=True, size=None)
     shop.put("found", "green.png", "near.png", price=10, material="glass", sold=1, size=None)
     shop.put("other", "fourth.png", price=3, material="glass")
     shop.put("negatives", "third.png", price=3)
     index(shop, tmp_path)
-    query = Query(items=(Weighted("asked", 2.0), "other"), negatives=("negatives",), explain=True)
-    (match,) = vision_recs.open(tmp_path).query(query)
+    the_query = Query(items=(Weighted("query", 2.0), "other"), negatives=("negatives",), explain=True)
+    (match,) = vision_recs.open(tmp_path).query(the_query)
     near, fourth, third = (np.array([255.0, 0.0, SHADES[name]]) for name in ("near", "fourth", "third"))
 
     def cosine(one, other):
@@ -273,23 +273,23 @@ def test_a_match_says_which_images_met_and_what_is_shared(tmp_path):
     assert (match.id, match.image) == ("found", "near.png")
     assert match.explanation == Explanation(
         terms=(
-            TermScore("item", "asked", 2.0, cosine(near, np.array([255.0, 0.0, 0.0])), "red.png"),
+            TermScore("item", "query", 2.0, cosine(near, np.array([255.0, 0.0, 0.0])), "red.png"),
             TermScore("item", "other", 1.0, cosine(near, fourth), "fourth.png"),
             TermScore("negative", "negatives", 0.5, cosine(near, third), "third.png"),
         ),
         shared={"price": 10, "material": "glass"},
     )
-    asked, other, negatives = (part.score for part in match.explanation.terms)
-    assert match.score == pytest.approx((2 * asked + other - 0.5 * negatives) / 3, abs=1e-6)
+    query_items, other, negatives = (part.score for part in match.explanation.terms)
+    assert match.score == pytest.approx((2 * query_items + other - 0.5 * negatives) / 3, abs=1e-6)
 
 
-def test_why_and_rules_are_said_together(colors):
+def test_an_explanation_has_terms_and_rules(colors):
     policy = rules(
         boosts=(Boost(Filter.parse("price > 40"), 0.5, "dear"),),
         attribute_rules=(Same("category"),),
         fallbacks=("same.category",),
     )
-    found = ask(colors, policy, explain=True, k=5)
+    found = query(colors, policy, explain=True, k=5)
     by_id = {match.id: match.explanation for match in found}
     assert by_id["next"].effects == (RuleEffect("dear", score_delta=0.5),)
     assert by_id["next"].relaxed == ("same.category",)
@@ -298,6 +298,6 @@ def test_why_and_rules_are_said_together(colors):
     assert [match.explanation.terms[0].score for match in found] == [match.score for match in found]
 
 
-def test_without_rules_and_without_asking_no_match_says_why(colors):
+def test_without_rules_and_explain_no_match_has_an_explanation(colors):
     assert [match.explanation for match in colors.similar("red", k=2)] == [None, None]
-    assert [match.explanation for match in ask(colors, rules(), k=2)] == [Explanation(), Explanation()]
+    assert [match.explanation for match in query(colors, rules(), k=2)] == [Explanation(), Explanation()]

@@ -35,28 +35,28 @@ ATTRIBUTES = {
 }
 
 
-def matching(held, where, asked):
-    """Return *held* without the items that do not match *where*, but for those that are *asked* for."""
-    items = {item: each for item, each in held.items.items() if item in asked or where.matches(each[0])}
+def matching(held, where, query_items):
+    """Return *held* without the items that do not match *where*, but with all *query_items*."""
+    items = {item: each for item, each in held.items.items() if item in query_items or where.matches(each[0])}
     return dataclasses.replace(held, items=items)
 
 
-def expected(held, where, asked, k):
-    """Return what a loop finds: the images of an item that is asked for, and does not match, hide no other's."""
-    return ranking(matching(held, where, asked), asked, k, filtered=True)
+def expected(held, where, query_items, k):
+    """Return what a loop finds: the images of a query item that does not match hide no other's."""
+    return ranking(matching(held, where, query_items), query_items, k, filtered=True)
 
 
 @settings(deadline=None, max_examples=60)
 @given(shop=shops(14, ATTRIBUTES), data=st.data(), k=st.integers(1, 20))
 def test_answers_are_those_of_a_loop_over_the_items_that_match(shop, data, k):
-    asked = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))
+    query_items = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))
     where = Filter.parse(data.draw(st.sampled_from(EXPRESSIONS)))
     with tempfile.TemporaryDirectory() as folder:
         index(shop, folder, FakeEncoder())
         opened = vision_recs.open(folder)
         held = content(opened.items)
-        found = opened.similar(*asked, k=k, where=where)
-    wanted = expected(held, where, asked, k)
+        found = opened.similar(*query_items, k=k, where=where)
+    wanted = expected(held, where, query_items, k)
     assert [(match.id, match.image) for match in found] == [(item, name) for item, name, _ in wanted]
     assert [match.score for match in found] == pytest.approx([score for _, _, score in wanted], abs=1e-6)
     assert all(where.matches(held.items[match.id][0]) for match in found)
@@ -81,9 +81,9 @@ def large(tmp_path_factory):
 def test_nothing_is_lost_at_any_selectivity(large, selected):
     opened, held = large
     where = Filter.parse(f"rank < {selected}")
-    for asked in (["item000"], ["item004", "item123"], ["item299"]):
-        found = opened.similar(*asked, k=20, where=where)
-        wanted = expected(held, where, asked, 20)
+    for query_items in (["item000"], ["item004", "item123"], ["item299"]):
+        found = opened.similar(*query_items, k=20, where=where)
+        wanted = expected(held, where, query_items, 20)
         assert [(m.id, m.image) for m in found] == [(item, name) for item, name, _ in wanted]
         assert [m.score for m in found] == pytest.approx([score for _, _, score in wanted], abs=1e-6)
 
@@ -109,20 +109,20 @@ def test_fewer_are_a_beginning_of_more_and_a_narrower_filter_gives_a_part(large)
 
 def test_with_a_filter_every_item_that_matches_and_shows_an_image_is_found(tmp_path):
     shop = Shop()
-    shop.put("asked", 0, price=1)
+    shop.put("query", 0, price=1)
     shop.put("a-dear", 1, price=9)
     shop.put("b-cheap", 1, price=2)
     shop.put("c-cheap", 1, price=2)
     index(shop, tmp_path)
     opened = vision_recs.open(tmp_path)
-    assert [match.id for match in opened.similar("asked")] == ["a-dear"]
-    found = opened.similar("asked", where="price < 5")
+    assert [match.id for match in opened.similar("query")] == ["a-dear"]
+    found = opened.similar("query", where="price < 5")
     assert [(match.id, match.attributes) for match in found] == [("b-cheap", {"price": 2}), ("c-cheap", {"price": 2})]
-    by_policy = opened.similar("asked", policy=Policy(where=Filter.parse("price > 0")))
+    by_policy = opened.similar("query", policy=Policy(where=Filter.parse("price > 0")))
     assert [match.id for match in by_policy] == ["a-dear", "b-cheap", "c-cheap"]
 
 
-def test_whoever_asks_need_not_match_and_never_answers(tmp_path):
+def test_a_query_item_need_not_match_and_is_never_in_the_answer(tmp_path):
     shop = Shop()
     for number in range(4):
         shop.put(f"item{number}", number, price=number)
@@ -134,7 +134,7 @@ def test_whoever_asks_need_not_match_and_never_answers(tmp_path):
     assert opened.similar("item0", where="price > 100") == []
 
 
-def test_an_image_asks_under_a_filter_too(tmp_path, monkeypatch):
+def test_a_query_by_image_has_a_filter_too(tmp_path, monkeypatch):
     monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
     shop = Shop()
     for number in range(6):
@@ -144,7 +144,7 @@ def test_an_image_asks_under_a_filter_too(tmp_path, monkeypatch):
     found = opened.similar_to_image(image(5), k=2, where="price != 5")
     held = content(opened.items)
     del held.items["item5"]
-    wanted = ranking(held, [], 2, encoder=FakeEncoder(), images=[image(5)], filtered=True)
+    wanted = ranking(held, [], 2, images=[image(5)], filtered=True)
     assert [(m.id, round(m.score, 5)) for m in found] == [(item, round(score, 5)) for item, _, score in wanted]
 
 

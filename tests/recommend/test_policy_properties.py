@@ -39,7 +39,7 @@ attribute_rules = st.lists(
 )
 # Four cells of a few grey levels: few directions, so that many images tie, some of other bytes.
 levels = st.sampled_from([level for level in product([0, 100, 200], repeat=4) if any(level)])
-facts = st.fixed_dictionaries(
+attributes = st.fixed_dictionaries(
     {
         "variant_group": st.sampled_from(["a", "b", 1, True, None, None]),
         "category": st.sampled_from(["mug", "lamp", None]),
@@ -58,7 +58,7 @@ def shops(draw):
     shop.files = {f"{number}.png": cells(kind) for number, kind in enumerate(kinds)}
     images = st.lists(st.sampled_from(sorted(shop.files)), min_size=1, max_size=3, unique=True)
     for number in range(draw(st.integers(6, 18))):
-        shop.put(f"item{number:02}", *draw(images), **draw(facts))
+        shop.put(f"item{number:02}", *draw(images), **draw(attributes))
     return shop
 
 
@@ -93,17 +93,17 @@ policies = st.builds(
 def queries(draw, shop):
     known = st.sampled_from(sorted(shop.items))
     weights = st.sampled_from([0.5, 1.0, 3.0])
-    wishes = draw(st.lists(known, max_size=2, unique=True))
-    dislikes = draw(st.lists(known.filter(lambda item: item not in wishes), max_size=1, unique=True))
+    terms = draw(st.lists(known, max_size=2, unique=True))
+    negatives = draw(st.lists(known.filter(lambda item: item not in terms), max_size=1, unique=True))
     history = None
-    if not wishes or draw(st.integers(0, 3)) == 0:
+    if not terms or draw(st.integers(0, 3)) == 0:
         times = st.integers(0, 9).map(lambda day: 86_400.0 * day)
         history = History(
             tuple(draw(st.lists(st.builds(Event, known, times), min_size=1, max_size=4))), half_life_days=2
         )
     return Query(
-        items=tuple(Weighted(item, draw(weights)) for item in wishes),
-        negatives=tuple(Weighted(item, draw(weights)) for item in dislikes),
+        items=tuple(Weighted(item, draw(weights)) for item in terms),
+        negatives=tuple(Weighted(item, draw(weights)) for item in negatives),
         history=history,
         k=draw(st.integers(1, 8)),
         where=draw(seldom_filters),
@@ -149,8 +149,8 @@ def test_what_comes_far_down_the_index_is_found(shop, data):
             boost = st.builds(Boost, filters, st.sampled_from([-0.1, 0.05, 0.3]), st.just("boost"))
             boosts = tuple(data.draw(st.lists(boost, max_size=2)))
             policy = Policy(min_score=data.draw(st.sampled_from([None, 0.4, 0.8])), rules=Rules(boosts=boosts))
-            asked = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=2, unique=True))
-            items = tuple(Weighted(item, data.draw(st.sampled_from([0.2, 1.0, 5.0]))) for item in asked)
+            query_items = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=2, unique=True))
+            items = tuple(Weighted(item, data.draw(st.sampled_from([0.2, 1.0, 5.0]))) for item in query_items)
             query = Query(items=items, k=data.draw(st.integers(1, 3)))
             expected = SlowShop(recommender.items, query, policy).answer()
             assert [match.id for match in recommender.query(query, policy)] == [place.item for place in expected]
@@ -167,13 +167,13 @@ def test_an_answer_keeps_what_is_never_given_up(shop, data):
 
 @settings(deadline=None, max_examples=15)
 @given(shop=shops(), data=st.data())
-def test_queries_that_are_answered_together_get_what_each_would_alone(shop, data):
+def test_a_batch_of_queries_gets_what_each_would_get_alone(shop, data):
     plain = st.builds(Policy, diversity=st.sampled_from([0.0, 0.6]), min_score=st.sampled_from([None, 0.9]))
     unknown = st.just(Query(items=("nobody",)))
     one = st.builds(Query, items=st.tuples(st.sampled_from(sorted(shop.items))), k=st.integers(1, 4))
-    asked = data.draw(st.lists(st.tuples(one | queries(shop) | unknown, plain | policies), max_size=8))
+    pairs = data.draw(st.lists(st.tuples(one | queries(shop) | unknown, plain | policies), max_size=8))
     with opened(shop) as recommender:
-        assert list(map(str, recommender.query_batch(asked))) == [str(alone(recommender, *each)) for each in asked]
+        assert list(map(str, recommender.query_batch(pairs))) == [str(alone(recommender, *pair)) for pair in pairs]
 
 
 def alone(recommender, query, policy):
