@@ -119,6 +119,19 @@ def test_a_change_costs_no_more_than_what_changed(made, source, tmp_path):
     assert recall(now, index, near(now)) >= 0.94
 
 
+@pytest.mark.parametrize("name", INDEX_TYPES)
+def test_a_filter_works_where_the_last_vectors_are_gone(source, tmp_path, name):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    build_or_update(IndexConfig(name), source, first)
+    now = source.only(range(COUNT - 50))
+    name, _ = update(now, first, second, IndexConfig(name))
+    index = open_index(name, now, second)
+    for chosen in (range(COUNT - 400, COUNT), range(COUNT // 2, COUNT)):
+        where = now.choose(chosen)
+        assert recall(now, index, near(now), where=where, chosen=[p for p in chosen if p < COUNT - 50]) >= 0.99
+
+
 def test_generations_share_what_did_not_change(source, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()

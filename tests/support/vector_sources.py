@@ -64,6 +64,7 @@ class Filtered:
 
     def __init__(self, source, where):
         where.check(_attribute_types(source))
+        self.end = int(source.positions().max(initial=-1)) + 1
         self.shown_by = [
             [row for row in rows if where.matches(source.attributes.get(row.id, {}))] for rows in source.shown_by
         ]
@@ -75,7 +76,7 @@ class Filtered:
         return int(self.mask().sum())
 
     def mask(self):
-        return np.array([bool(rows) for rows in self.shown_by], dtype=bool)
+        return np.array([bool(rows) for rows in self.shown_by[: self.end]], dtype=bool)  # as a store, which has no more
 
     def rows(self, positions, *, limit):
         return {p: self.shown_by[p][:limit] for p in positions}

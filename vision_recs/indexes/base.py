@@ -332,14 +332,20 @@ def blocks(
 
 
 def is_marked(mask: NDArray[np.bool_], positions: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return whether *mask* marks each of *positions*, which an index stores; raises StoreDamaged for a wrong one."""
-    try:
-        marked = mask[positions]
-    except IndexError as error:
-        raise StoreDamaged(f"a position of the index is wrong ({error}); rebuild it with `visrec index`") from error
-    if positions.min(initial=0) < 0:  # which counts from the end
+    """Return whether *mask* marks each of *positions*, which an index stores.
+
+    An index keeps vectors that were deleted since it was built; where they were the last ones of the store, the mask
+    ends before their positions. Raises StoreDamaged for a position below 0.
+    """
+    if positions.min(initial=0) < 0:  # which would count from the end
         raise StoreDamaged("a position of the index is below 0; rebuild it with `visrec index`")
-    return marked
+    try:
+        return mask[positions]
+    except IndexError:
+        marked = np.zeros(positions.shape, np.bool_)
+        is_inside = positions < len(mask)
+        marked[is_inside] = mask[positions[is_inside]]
+        return marked
 
 
 def top_k_with_ties(scored: Scored, k: int) -> Scored:
