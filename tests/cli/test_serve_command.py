@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tether import TETHER
 
 TOKEN = "open sesame"
 
@@ -27,7 +28,7 @@ def started(store, log, *arguments, **variables):
     environment = {name: value for name, value in os.environ.items() if name != "VISREC_TOKEN"} | variables
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [program, "serve", "--store", store, "--port", "0", *arguments],
+            [*TETHER, program, "serve", "--store", store, "--port", "0", *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -84,7 +85,9 @@ def test_process_1_stops_while_it_starts(sample_store, tmp_path):
     rules = tmp_path / "rules.toml"
     os.mkfifo(rules)  # the start takes until somebody writes the rules
     program = Path(sys.executable).parent / "visrec"
-    process = subprocess.Popen([*UNSHARE, program, "serve", "--store", sample_store, "--port", "0", "--rules", rules])
+    process = subprocess.Popen(
+        [*TETHER, *UNSHARE, program, "serve", "--store", sample_store, "--port", "0", "--rules", rules]
+    )
     try:
         writer = open_when_read(rules)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

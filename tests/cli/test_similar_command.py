@@ -152,7 +152,7 @@ def rename(folder: Path, sample_images: Path, title: str) -> None:
         rows = list(csv.DictReader(file))
     for row in rows:
         row["title"] = title
-        (folder / row["image"]).hardlink_to(sample_images / row["image"])
+        (folder / row["image"]).symlink_to(sample_images / row["image"])
     with (folder / "catalog.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from tether import TETHER
 
 from vision_recs.serve import ServeOptions, create_app
 
@@ -56,7 +57,7 @@ def running(store, log, *arguments, **variables):
     program = Path(sys.executable).parent / "visrec"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [program, "serve", "--store", store, "--port", "0", *arguments],
+            [*TETHER, program, "serve", "--store", store, "--port", "0", *arguments],
             env={**os.environ, **variables},
             stdout=subprocess.PIPE,
             stderr=errors,
