@@ -20,12 +20,16 @@ child.wait()
 def test_a_process_ends_with_the_one_that_started_it():
     with subprocess.Popen([sys.executable, "-c", STARTS_ANOTHER, *TETHER], stdout=subprocess.PIPE, text=True) as parent:
         child = Path("/proc", parent.stdout.readline().strip())
-        assert child.exists()
+        assert happens(lambda: (child / "comm").read_text() == "sleep\n")  # setpriv has replaced itself
         parent.kill()
+    assert happens(lambda: not is_running(child))
+
+
+def happens(condition):
     until = time.monotonic() + 60
-    while is_running(child) and time.monotonic() < until:
+    while not condition() and time.monotonic() < until:
         time.sleep(0.01)
-    assert not is_running(child)
+    return condition()
 
 
 def is_running(process):
