@@ -112,9 +112,9 @@ def _open_cached(items: ItemSource, path: Path) -> ItemSearch:
         with suppress(OSError, sqlite3.Error, msgspec.MsgspecError):  # another worker has built it meanwhile
             return ItemSearch(_connect(path))
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        os.close(handle)
         temporary = Path(name)
         try:
+            os.close(handle)
             with closing(sqlite3.connect(temporary)) as connection:
                 _build(items, connection)
             temporary.replace(path)
