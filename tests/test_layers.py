@@ -14,7 +14,7 @@ PUBLIC = "__init__"
 """The file `vision_recs/__init__.py`, which names what is public, from wherever that lives."""
 
 LAYERS = [
-    {"errors", "types", "filters", "metrics", "cache_dir", "checksummed_json", "npy", "ordered_map", "vectors"}
+    {"errors", "types", "filters", "metrics", "cache_dir", "file_formats", "ordered_map", "vectors"}
     | {"_version", "_lazy", "_native"},
     {"catalog", "images"},
     {"store"},
@@ -119,7 +119,7 @@ def test_an_import_that_points_elsewhere_is_found(room: str, code: str) -> None:
     ("room", "code"),
     [
         ("cli", "import vision_recs"),
-        ("store", "from vision_recs import npy"),
+        ("store", "from vision_recs import file_formats"),
         ("errors", "from vision_recs.types import Item"),
         (PUBLIC, "from vision_recs.serve import ServeOptions"),
         ("store", "from vision_recs.store.items import Items"),

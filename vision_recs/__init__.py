@@ -18,7 +18,7 @@ encoders indexes                      images become vectors; vectors become sear
 catalog images store                  tables and folders; bytes to pixels; generations, items, vectors
 filters metrics                       the language of `where`; measures of relevance
 errors types vectors                  the error tree, the nouns and protocols, arithmetic of vectors
-npy checksummed_json cache_dir        files: mapped arrays, JSON with a digest, what may be deleted
+file_formats cache_dir                files: JSON with a checksum and mapped arrays (.npy); what may be deleted
 ordered_map _native _lazy _version    threads in order, functions in C, lazy names, the version
 """
 

@@ -171,7 +171,7 @@ def test_a_file_changed_within_two_seconds_has_no_signature(shop, monkeypatch, a
 
 def test_a_source_that_breaks_its_promise_is_named():
     class Forgetful:
-        def read(self, reference, *, known=None):
+        def read(self, reference, *, known=None):  # noqa: ARG002 - as the protocol has it
             return Unchanged()
 
     with pytest.raises(TypeError, match=r"Forgetful\.read returned Unchanged, though no signature is known"):

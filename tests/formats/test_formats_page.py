@@ -206,7 +206,7 @@ def test_a_fixture_that_is_made_today_has_the_same_files_and_keys(tmp_path):
 
 
 def test_the_example_of_a_checksum_is_right():
-    from vision_recs.checksummed_json import dump_checksummed
+    from vision_recs.file_formats import dump_checksummed
 
     (example,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     assert dump_checksummed({"b": 1, "d": 2}).decode() == example

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.errors import SpaceMismatch, StoreDamaged, UnknownFormat
+from vision_recs.file_formats import dump_checksummed, load_checksummed
 from vision_recs.indexes import open_index, verify
 
 FILES = ["index.json", "flat.faiss", "positions.npy"]

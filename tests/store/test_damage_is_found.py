@@ -12,8 +12,8 @@ import pytest
 from fake_shop import NO_IMAGE, FakeEncoder, Shop, content, image, index, shop_of, snapshot
 
 import vision_recs
-from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.errors import StoreDamaged, StoreError, StoreNotFound, UnknownFormat, VisionRecsError
+from vision_recs.file_formats import dump_checksummed, load_checksummed
 from vision_recs.jobs import verify
 from vision_recs.store import Store, garbage_collect
 

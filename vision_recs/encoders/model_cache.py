@@ -28,9 +28,9 @@ from typing import Final
 import numpy as np
 
 from vision_recs.cache_dir import cache_dir
-from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.encoders.registry import family_of
 from vision_recs.errors import StoreDamaged
+from vision_recs.file_formats import dump_checksummed, load_checksummed
 from vision_recs.store.atomic_files import digest_problem, sha256_file
 from vision_recs.store.layout import encoder_spec
 from vision_recs.types import EncoderSpec, Vectors

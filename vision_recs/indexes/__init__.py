@@ -12,7 +12,7 @@ hnsw            `hnsw`: a graph over principal components of one byte each; `fai
 ivf_pq          `ivf-pq`: inverted lists of 4-bit codes
 
 rescoring       approximate search: a candidate source proposes, the vectors of the store decide
-faiss_search    candidates from one index of FAISS; hnsw_mmap keeps its graph in mapped files, faiss_files the rest
+faiss_search    candidates from one index of FAISS; hnsw_mmap keeps its graph in mapped files
 ivf_search      candidates from inverted lists; inverted_lists keeps them in segments
 
 autoselect      which index to build

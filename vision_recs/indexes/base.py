@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.errors import SpaceMismatch, StoreDamaged, UnknownFormat, UnknownIndexType, ZeroVector, read_error
+from vision_recs.file_formats import dump_checksummed, load_checksummed
 from vision_recs.types import (
     FilteredSource,
     Match,

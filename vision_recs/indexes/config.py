@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.errors import StoreDamaged, read_error
+from vision_recs.file_formats import dump_checksummed, load_checksummed
 
 _PROFILE = "profile.json"
 

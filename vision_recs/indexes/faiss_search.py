@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
+from vision_recs.file_formats import mmap_array
 from vision_recs.indexes.base import is_marked
-from vision_recs.indexes.faiss_files import read_faiss
+from vision_recs.indexes.flat import read_faiss
 from vision_recs.indexes.hnsw_mmap import load_graph, view_codes
 from vision_recs.indexes.inverted_lists import read_deleted
 from vision_recs.indexes.rescoring import SCAN, FilterCache
-from vision_recs.npy import mmap_array
 from vision_recs.types import PositionSubset, Vectors
 
 INDEX = "index.faiss"

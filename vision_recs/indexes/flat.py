@@ -16,10 +16,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import StoreDamaged
+from vision_recs.errors import StoreDamaged, StoreError, read_error
+from vision_recs.file_formats import mmap_array, save_npy
 from vision_recs.indexes.base import NOTHING, Scored, blocks, is_marked, search_by_position, top_k_with_ties
-from vision_recs.indexes.faiss_files import read_faiss, write_faiss
-from vision_recs.npy import mmap_array, save_npy
 from vision_recs.types import FilteredSource, Match, SearchRequest, VectorReader, Vectors, VectorSource
 from vision_recs.vectors import exact_cosine
 
@@ -34,6 +33,7 @@ _MARGIN = 16  # candidates beyond k, so that the k-th score almost always differ
 _MOST_CANDIDATES = 1 << 22  # of one call of FAISS: bounds its memory for many queries and for large k
 _WORTH_THREADS = 10_000_000  # numbers to compare with a query: for fewer, waking the threads takes longer
 _READ_AHEAD = 128 * 1024  # bytes a request; the kernel cuts off longer ones
+_STREAM_BYTES = 1 << 20
 
 
 class FlatIndexType:
@@ -181,3 +181,26 @@ def _read_ahead(path: Path) -> None:
     with contextlib.suppress(AttributeError, OSError), path.open("rb") as file:  # advice only; macOS has none
         for offset in range(0, path.stat().st_size, _READ_AHEAD):
             os.posix_fadvise(file.fileno(), offset, _READ_AHEAD, os.POSIX_FADV_WILLNEED)
+
+
+def write_faiss(index: faiss.Index, path: Path) -> None:
+    """Write *index* to the file *path*; raises OSError.
+
+    FAISS itself loses the last bytes of a file where the disk is full, and only prints that.
+    """
+    with path.open("wb") as file:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write, _STREAM_BYTES))
+
+
+def read_faiss(path: Path, *, mapped: bool) -> faiss.Index:
+    """Return the index in the file *path*, whose vectors stay in the file where it is *mapped*.
+
+    Raises StoreDamaged, or StoreUnavailable where the machine is at fault.
+    """
+    try:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
+    except TypeError as error:
+        raise StoreError(f"{path} is not UTF-8, which FAISS needs; name another folder with --store") from error
+    except RuntimeError as error:
+        why = str(error).rpartition("failed: ")[2]  # before that are names of C++
+        raise read_error(path, RuntimeError(why), "rebuild it with `visrec index`") from error

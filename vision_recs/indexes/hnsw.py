@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import IndexBuildError, UnknownIndexType
+from vision_recs.file_formats import mmap_array, save_npy
 from vision_recs.indexes.autotune import TuningInput, autotune
 from vision_recs.indexes.base import FAISS_PREFIX, blocks
 from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile
-from vision_recs.indexes.faiss_files import read_faiss, write_faiss
 from vision_recs.indexes.faiss_search import (
     INDEX,
     POSITIONS,
@@ -29,11 +29,11 @@ from vision_recs.indexes.faiss_search import (
     split_rotation,
     stretch,
 )
+from vision_recs.indexes.flat import read_faiss, write_faiss
 from vision_recs.indexes.hnsw_mmap import load_graph, reorder_by_proximity, save_graph
 from vision_recs.indexes.holdout import HoldoutQueries
 from vision_recs.indexes.inverted_lists import is_in_sorted, not_in_sorted, save_deleted
 from vision_recs.indexes.rescoring import ApproximateIndex, ApproximateSearch
-from vision_recs.npy import mmap_array, save_npy
 from vision_recs.types import VectorReader, Vectors, VectorSource
 from vision_recs.vectors import principal_axes
 

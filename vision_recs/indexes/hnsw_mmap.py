@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.npy import mmap_array, save_npy
+from vision_recs.file_formats import mmap_array, save_npy
 
 _CODES, _LINKS, _OFFSETS, _LEVELS, _ENTRY = (
     f"graph.{part}.npy" for part in ("codes", "links", "offsets", "levels", "entry")

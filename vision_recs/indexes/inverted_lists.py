@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
+from vision_recs.file_formats import mmap_array, save_npy
 from vision_recs.indexes.base import is_marked
-from vision_recs.npy import mmap_array, save_npy
 
 _DELETED = "deleted.npy"
 _PARTS = ("codes", "positions", "offsets")

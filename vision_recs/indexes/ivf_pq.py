@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vision_recs.indexes.autotune import TuningInput, autotune
 from vision_recs.indexes.base import blocks
 from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile
-from vision_recs.indexes.faiss_files import read_faiss, write_faiss
+from vision_recs.indexes.flat import read_faiss, write_faiss
 from vision_recs.indexes.holdout import HoldoutQueries
 from vision_recs.indexes.inverted_lists import (
     Segment,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import groupby, islice
+from itertools import groupby
 from operator import and_
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -30,8 +30,6 @@ _SLACK = 3.0
 
 _NARROW = 4_096
 """From this many fetched images on, the index looks at matching items alone; before, every image is tested here."""
-
-_AT_ONCE = 64  # items whose attributes are read together
 
 IN_STOCK = "in_stock"
 """The attribute that is true for an item that can be bought, and false for one that is sold out."""
@@ -222,25 +220,29 @@ class Eligibility(NamedTuple):
         """Whether no image with a score of *bound* or less is eligible."""
         return self.min_score is not None and bound < self.min_score
 
-    def candidates(self, ranked: Sequence[Match]) -> Iterator[Candidate]:
-        """Yield the candidates among *ranked*, the best rank first.
+    def candidates(self, ranked: Sequence[Match], count: int) -> list[Candidate]:
+        """Return the first *count* candidates among *ranked*, the best rank first.
 
         *ranked* are images by falling score, then by id, then by image. Where images are shown once, those of equal
         rank that show one image come together, at the place of the first, and items in stock before the others.
         """
-        eligible = self._eligible(ranked)
+        eligible = self._eligible(ranked, count)
         if self.seen.images_once and len({match.digest for match in ranked}) < len(ranked):
             eligible = self._in_stock_first(eligible)
         seen = self.seen.copy()
+        found: list[Candidate] = []
         for candidate in eligible:
             if not seen.shows(candidate.match) and (self.with_variants or candidate.group not in seen.groups):
                 seen.add(candidate)
-                yield candidate
+                found.append(candidate)
+                if len(found) == count:
+                    break
+        return found
 
-    def _eligible(self, ranked: Sequence[Match]) -> Iterator[Candidate]:
+    def _eligible(self, ranked: Sequence[Match], count: int) -> Iterator[Candidate]:
         """Yield those of *ranked* that may be shown if nothing else is, the best rank first."""
         refused: set[str] = set()  # whose other images need not be looked at
-        for candidate in self._by_rank(ranked):
+        for candidate in self._by_rank(ranked, count):
             match = candidate.match
             if self.seen.shows(match) or match.id in refused:
                 continue
@@ -252,7 +254,7 @@ class Eligibility(NamedTuple):
             if is_shown or not all(each.matches(attributes) for each in self.filters):
                 refused.add(match.id)
                 continue
-            yield candidate if group is None else candidate._replace(group=group)
+            yield candidate if group is None else Candidate(match, candidate.rank, group, candidate.effects)
 
     def _in_stock_first(self, eligible: Iterable[Candidate]) -> Iterator[Candidate]:
         for _, run in groupby(eligible, key=lambda candidate: candidate.rank):
@@ -262,18 +264,20 @@ class Eligibility(NamedTuple):
             for same in showing.values():
                 yield from sorted(same, key=self.may_give_way) if len(same) > 1 else same
 
-    def _by_rank(self, ranked: Sequence[Match]) -> Iterator[Candidate]:
-        """Yield all of *ranked* with their ranks, the best first, when their attributes have been read."""
-        needs_attributes = self.one_per is not None or self.filters or self.reorders
+    def _by_rank(self, ranked: Sequence[Match], count: int) -> Iterator[Candidate]:
+        """Yield all of *ranked* with their ranks, the best first.
+
+        The attributes of their items are read before, for about *count* items at a time.
+        """
         if self.rules is not None and self.reorders:
             self.attributes_of.load(match.id for match in ranked)
             moved = [self._moved(match, self.rules) for match in ranked]
             yield from sorted(moved, key=lambda each: (-each.rank, each.match.id, each.match.image))
             return
-        for start in range(0, len(ranked), _AT_ONCE):
-            some = ranked[start : start + _AT_ONCE]
-            if needs_attributes:
-                self.attributes_of.load(match.id for match in some)
+        for start in range(0, len(ranked), count + 1):
+            some = ranked[start : start + count + 1]
+            if self.one_per is not None or self.filters:
+                self.attributes_of.load(match.id for match in some if match.id not in self.seen.items)
             yield from (Candidate(match, match.score) for match in some)
 
     def may_give_way(self, candidate: Candidate) -> bool:
@@ -305,7 +309,7 @@ class Retriever(NamedTuple):
         while True:
             found = self.search(SearchRequest(vectors, fetch, searched))
             ranked = found[0] if subquery.is_single else self._ranked(found, subquery)
-            candidates = list(islice(eligibility.candidates(ranked), count))
+            candidates = eligibility.candidates(ranked, count)
             is_all = any(len(answer) < fetch for answer in found)
             if is_all or _is_settled(candidates, count, subquery, found, eligibility):
                 return candidates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,7 +36,7 @@ class CachedItems:
         self._attributes: dict[str, Mapping[str, Attribute]] = {}
         self._match_attributes: dict[tuple[str, str], Mapping[str, Attribute]] = {}
         self._images: dict[str, Sequence[ItemImage]] = {}
-        self._rows: dict[tuple[int, int], list[Row]] = {}
+        self._rows: defaultdict[int, dict[int, list[Row]]] = defaultdict(dict)  # by limit, then by position
         self._positions: dict[str, int] = {}
         self.generation, self.fingerprint, self.dim = store.generation, store.fingerprint, store.dim
         self.item_count, self.image_count = store.item_count, store.image_count
@@ -62,9 +63,7 @@ class CachedItems:
 
     def rows(self, positions: Iterable[int], *, limit: int) -> dict[int, list[Row]]:
         """Return what `Store.rows` returns."""
-        wanted = [(position, limit) for position in positions]
-        found = self._get_all(self._rows, wanted, lambda missing: self._read_rows(missing, limit))
-        return {position: rows for (position, _), rows in found.items()}
+        return self._get_all(self._rows[limit], positions, lambda missing: self._store.rows(missing, limit=limit))
 
     def positions_of(self, digests: Iterable[str]) -> dict[str, int]:
         """Return what `Store.positions_of` returns."""
@@ -91,27 +90,17 @@ class CachedItems:
         self._keep(self._match_attributes, {(item, image): merged})
         return merged
 
-    def _read_rows(self, missing: Sequence[tuple[int, int]], limit: int) -> dict[tuple[int, int], list[Row]]:
-        rows = self._store.rows([position for position, _ in missing], limit=limit)
-        return {(position, limit): rows[position] for position, _ in missing}
-
     def _get_all(
         self, cache: dict[K, V], keys: Iterable[K], read: Callable[[Sequence[K]], Mapping[K, V]]
     ) -> dict[K, V]:
         """Return the value of each of *keys*; those that are not in *cache* are read, and kept if they exist."""
-        found: dict[K, V] = {}
-        missing: list[K] = []
-        for key in dict.fromkeys(keys):
-            value = cache.get(key)
-            if value is None:
-                missing.append(key)
-            else:
-                found[key] = value
+        found = {key: cache.get(key) for key in keys}
+        missing = [key for key, value in found.items() if value is None]
         if missing:
             values = read(missing)
             self._keep(cache, values)
             found.update(values)
-        return found
+        return {key: value for key, value in found.items() if value is not None} if missing else found  # type: ignore[return-value] # without missing ones there is no None
 
     def _keep(self, cache: dict[K, V], values: Mapping[K, V]) -> None:
         """Put *values* into *cache*, and remove the oldest entries if there are too many."""

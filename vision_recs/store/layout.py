@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownFormat, read_error
+from vision_recs.file_formats import dump_checksummed, load_checksummed
 from vision_recs.types import EncoderSpec, PreprocessConfig, Vectors
 from vision_recs.vectors import normalize_or_raise
 

@@ -17,9 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.checksummed_json import dump_checksummed, load_checksummed
 from vision_recs.errors import StoreDamaged, read_error
-from vision_recs.npy import save_npy
+from vision_recs.file_formats import dump_checksummed, load_checksummed, save_npy
 from vision_recs.store.atomic_files import atomic_move_folder, atomic_remove, digest_problem, sha256_file
 from vision_recs.store.layout import FORMAT, IMAGES_FILE, SHARD_FILE, VECTORS_FILE, Layout
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vision_recs import _native
 from vision_recs.errors import StoreDamaged, read_error
-from vision_recs.npy import map_npy
+from vision_recs.file_formats import map_npy
 from vision_recs.store.layout import VECTORS_FILE, Layout, ShardEntry
 from vision_recs.types import Vectors
 from vision_recs.vectors import normalize_rows
