@@ -8,7 +8,7 @@ import signal
 import pyarrow.parquet as pq
 import pytest
 from fake_shop import FakeEncoder, content, index, wanted
-from nursery import SHARD_SIZE, Nursery, states
+from fork_server import SHARD_SIZE, ForkServer, states
 
 from vision_recs.errors import StoreDamaged, StoreNotFound
 from vision_recs.jobs import verify
@@ -18,9 +18,9 @@ KILLS, STATES = 40, 12
 
 
 @pytest.fixture(scope="module")
-def nursery():
-    with Nursery(STATES) as nursery:
-        yield nursery
+def fork_server():
+    with ForkServer(STATES) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +55,15 @@ def finish(store, shop, turn, expected):
     return there
 
 
-def test_a_killed_run_leaves_the_old_generation_or_the_new_one_and_the_next_goes_on(tmp_path, nursery, shops):
+def test_a_killed_run_leaves_the_old_generation_or_the_new_one_and_the_next_goes_on(tmp_path, fork_server, shops):
     draw = random.Random(1)
     store = tmp_path / "index"
-    duration = max(nursery.run(store, state)[1] for state in (0, 1, 2))
+    duration = max(fork_server.run(store, state)[1] for state in (0, 1, 2))
     old, killed, went_on = shops[2][2], 0, 0
     for turn in range(KILLS):
         state = (turn + 3) % STATES
         shop, weights, new = shops[state]
-        status, _ = nursery.run(store, state, kill_after_s=draw.uniform(0, duration))
+        status, _ = fork_server.run(store, state, kill_after_s=draw.uniform(0, duration))
         killed += status == -signal.SIGKILL
         assert content(store) in (old, new)
         assert list(verify(store)) == []
@@ -76,13 +76,13 @@ def test_a_killed_run_leaves_the_old_generation_or_the_new_one_and_the_next_goes
     assert went_on
 
 
-def test_a_killed_first_run_leaves_no_store_or_the_whole_one(tmp_path, nursery, shops):
+def test_a_killed_first_run_leaves_no_store_or_the_whole_one(tmp_path, fork_server, shops):
     draw = random.Random(2)
     shop, turn, expected = shops[0]
-    _, duration = nursery.run(tmp_path / "index", 0)
+    _, duration = fork_server.run(tmp_path / "index", 0)
     for _ in range(8):
         shutil.rmtree(tmp_path / "index")
-        nursery.run(tmp_path / "index", 0, kill_after_s=draw.uniform(0, duration))
+        fork_server.run(tmp_path / "index", 0, kill_after_s=draw.uniform(0, duration))
         if (tmp_path / "index" / "CURRENT").exists():
             assert content(tmp_path / "index") == expected
         else:
@@ -91,16 +91,16 @@ def test_a_killed_first_run_leaves_no_store_or_the_whole_one(tmp_path, nursery, 
         finish(tmp_path / "index", shop, turn, expected)
 
 
-def test_a_killed_collection_of_garbage_leaves_the_store_whole(tmp_path, nursery, shops):
+def test_a_killed_collection_of_garbage_leaves_the_store_whole(tmp_path, fork_server, shops):
     draw = random.Random(3)
     base, store = tmp_path / "base", tmp_path / "index"
     for state in range(4):
-        nursery.run(base, state)
+        fork_server.run(base, state)
     for _ in range(8):
         shutil.rmtree(store, ignore_errors=True)
         shutil.copytree(base, store)
-        nursery.run(store, None, kill_after_s=draw.uniform(0, 0.02))
+        fork_server.run(store, None, kill_after_s=draw.uniform(0, 0.02))
         assert content(store) == shops[3][2]
         assert list(verify(store)) == []
-        assert nursery.run(store, None)[0] == 0
+        assert fork_server.run(store, None)[0] == 0
         finish(store, *shops[4])

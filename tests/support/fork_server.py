@@ -1,7 +1,7 @@
-"""A process that forks another one for each order, which indexes and may be killed: none has to import anything.
+"""A fork server: each command runs in a fork of one process, so that none has to import anything, and may be killed.
 
-An order is a line of JSON: the folder of a store and which of `states` to index, or null to garbage_collect garbage. The answer
-is a line with the process id, and one with the exit status when it has ended, however it has.
+A command is a line of JSON: the folder of a store, and the number of the state in `states` to index, or null to collect
+garbage. The reply is a line with the id of the process, and one with its exit status when it has ended.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def states(count):
     return every
 
 
-class Nursery:
+class ForkServer:
     """The process, as a test sees it."""
 
     def __init__(self, count):
@@ -63,7 +63,7 @@ class Nursery:
         self._process.stdout.close()
 
     def run(self, store, state, *, kill_after_s=None):
-        """Carry out an order, killed after a time if it has not ended; return its exit status and how long it took."""
+        """Run a command, and kill it after a time if it has not ended; return its exit status and how long it took."""
         self._process.stdin.write(json.dumps([str(store), state]).encode() + b"\n")
         child = int(self._process.stdout.readline())
         started = time.perf_counter()
