@@ -95,7 +95,7 @@ def test_bad_images_are_skipped_with_a_reason_and_strict_makes_them_an_error(vis
     assert done.stderr == f"visrec: {sentence}\n"
     assert json.loads(done.stdout)["items"] == 4
     skipped = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [(entry["id"], entry["image"], entry["reason"]) for entry in skipped] == [
+    assert [(entry["item_id"], entry["image"], entry["reason"]) for entry in skipped] == [
         ("mugs/empty", "mugs/empty.png", "empty"),
         ("mugs/text", "mugs/text.gif", "not-an-image"),
     ]
