@@ -22,7 +22,7 @@ test: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/pytest --numprocesses $(PROCESSES)
 
 nightly: $(VENV)/.package $(VENV)/.dev
-	$(VENV)/bin/pytest --numprocesses $(PROCESSES) -m nightly
+	$(VENV)/bin/pytest --numprocesses $(PROCESSES) --timeout 0 -m nightly
 
 lint: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/ruff check

@@ -17,9 +17,8 @@ OFFLINE = ROOT / "tests" / "support" / "offline"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Nothing that a test does, or a process that it starts, leaves this machine."""
-    config.addinivalue_line("markers", "tries_the_network: a test of what happens where there is none")
     no_network.forbid()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")]))
 
