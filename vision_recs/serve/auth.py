@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 COOKIE: Final = "visrec"
 _DELAY_S = 0.5
 _MAX_DELAYED = 64
+_MAX_ACCEPTED = 100
 
 
 class TokenAuth:
@@ -73,13 +74,14 @@ class AllowedHosts:
     def __init__(self, hosts: Iterable[str]) -> None:
         """Allow *hosts*, such as "shop.example", "*.shop.example" or "127.0.0.1"; without any, allow every host."""
         names = [host.lower() for host in hosts]
+        self._accepted: set[bytes] = set()  # headers that were checked before
         self._any = not names or "*" in names
         self._exact = frozenset(name for name in names if not name.startswith("*."))
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
 
     def require(self, header: bytes) -> None:
         """Raise RequestError 421 if the Host *header* names a host that is not allowed; its port does not matter."""
-        if self._any:
+        if self._any or header in self._accepted:
             return
         host = header.decode("latin-1").lower()
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
@@ -87,6 +89,8 @@ class AllowedHosts:
             raise RequestError(
                 f"this server does not answer for the host {host[:100]!r}; allow it with --allowed-hosts", status=421
             )
+        if len(self._accepted) < _MAX_ACCEPTED:
+            self._accepted.add(header)
 
 
 def _equal(candidate: str, secret: str) -> bool:

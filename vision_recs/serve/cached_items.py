@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
@@ -96,11 +96,11 @@ class CachedItems:
         """Return the value of each of *keys*; those that are not in *cache* are read, and kept if they exist."""
         found = {key: cache.get(key) for key in keys}
         missing = [key for key, value in found.items() if value is None]
-        if missing:
-            values = read(missing)
-            self._keep(cache, values)
-            found.update(values)
-        return {key: value for key, value in found.items() if value is not None} if missing else found  # type: ignore[return-value] # without missing ones there is no None
+        if not missing:
+            return cast("dict[K, V]", found)
+        values = read(missing)
+        self._keep(cache, values)
+        return {key: value for key, value in (found | dict(values)).items() if value is not None}
 
     def _keep(self, cache: dict[K, V], values: Mapping[K, V]) -> None:
         """Put *values* into *cache*, and remove the oldest entries if there are too many."""
