@@ -1,0 +1,204 @@
+"""A process that forks another one for each order, which runs the program, watched by `shim.c`: none has to import.
+
+An order is a line of JSON, see `Order`. The answer is a line with the process id, and one with the exit status when it
+has ended, however it has. The encoder is `FakeEncoder`, shards hold four images, and two threads read them.
+"""
+
+import contextlib
+import ctypes
+import dataclasses
+import functools
+import importlib
+import json
+import os
+import pkgutil
+import select
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SHARD_SIZE = 4
+
+KINDS = {
+    name: 1 << bit
+    for bit, name in enumerate(
+        [
+            "open",
+            "create",
+            "write",
+            "sync",
+            "rename",
+            "unlink",
+            "mkdir",
+            "truncate",
+            "mmap",
+            "read",
+            "close",
+            "link",
+            "list",
+            "lock",
+            "stat",
+        ]
+    )
+}
+ACTIONS = {name: number for number, name in enumerate(["count", "fail", "fail-on", "fill", "kill", "kill-amid"])}
+
+
+@dataclass(frozen=True)
+class Order:
+    """Run `visrec *arguments*` in the folder *place*, below which calls of *kinds* count; at number *nth*: *action*.
+
+    What it prints lies in *said* + ".out" and ".err". *log* is a file for a line a call, *journal* a folder for what a
+    power cut would leave. The arguments ["serving", ...] run `serving_session.py` instead.
+    """
+
+    arguments: tuple[str, ...]
+    place: str
+    said: str
+    kinds: int = sum(KINDS.values())
+    nth: int = 1 << 40
+    action: str = "count"
+    error: int = 0
+    log: str | None = None
+    journal: str | None = None
+
+
+class FaultyProcess:
+    """The process, as a test sees it."""
+
+    def __init__(self, shim):
+        paths = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("VISREC_")}
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, shim],
+            env={**environment, **threads, "PYTHONPATH": paths, "LD_PRELOAD": str(shim), "COLUMNS": "100"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def run(self, order, *, timeout_s=60):
+        """Carry out *order* and return its exit status; one that hangs is killed, which is "hangs"."""
+        self._process.stdin.write(json.dumps(dataclasses.asdict(order)).encode() + b"\n")
+        child = int(self._process.stdout.readline())
+        hangs = not select.select([self._process.stdout], [], [], timeout_s)[0]
+        if hangs:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        status = int(self._process.stdout.readline())
+        return "hangs" if hangs else status
+
+
+def import_everything():
+    """Import what commands import, but for the frameworks of the encoders."""
+    import vision_recs
+
+    for module in pkgutil.walk_packages(vision_recs.__path__, "vision_recs."):
+        if not module.name.startswith("vision_recs.encoders."):
+            importlib.import_module(module.name)
+    for name in ("faiss", "pyarrow.parquet", "pyarrow.csv", "rich.progress", "safetensors.numpy", "PIL.Image"):
+        importlib.import_module(name)
+    import visrec_cli.main as program
+
+    program.program([])
+
+
+def use_fake_encoder():
+    from fake_shop import FakeEncoder
+
+    from vision_recs import jobs
+
+    def with_fake_encoder(job):
+        @functools.wraps(job)
+        def run(*arguments, encoder, options, **others):
+            del encoder
+            options = dataclasses.replace(options, shard_size=SHARD_SIZE, batch_size=SHARD_SIZE, workers=2)
+            return job(*arguments, encoder=FakeEncoder(), options=options, **others)
+
+        return run
+
+    jobs.index, jobs.embed = with_fake_encoder(jobs.index), with_fake_encoder(jobs.embed)
+
+
+def carry_out(order, shim):
+    for descriptor, suffix in ((1, ".out"), (2, ".err")):
+        file = os.open(order.said + suffix, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.dup2(file, descriptor)
+        os.close(file)
+    os.chdir(order.place)
+    os.environ.update(
+        HOME=f"{order.place}/home", VISREC_CACHE=f"{order.place}/cache", TMPDIR=f"{order.place}/temporary"
+    )
+    log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666) if order.log else -1
+    journal = order.journal.encode() if order.journal else None
+    sys.argv = ["visrec", *order.arguments]
+    shim.fault_arm(
+        order.place.encode(),
+        ctypes.c_long(order.kinds),
+        ctypes.c_long(order.nth),
+        ACTIONS[order.action],
+        order.error,
+        log,
+        journal,
+    )
+    if order.arguments[0] == "serving":
+        import serving_session
+
+        serving_session.main(order.arguments[1:], shim)
+    else:
+        import visrec_cli.main as program
+
+        program.main()
+
+
+def end_as_python_does(run):
+    """Call *run* and end the process as `python` would; nothing of it comes back."""
+    status = 0
+    try:
+        run()
+    except SystemExit as done:
+        status = done.code if isinstance(done.code, int) else int(done.code is not None)
+    except BaseException:  # noqa: BLE001 - as the interpreter does
+        traceback.print_exc()
+        status = 1
+    with contextlib.suppress(BaseException):
+        threading._shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def main():
+    shim = ctypes.CDLL(sys.argv[1])
+    import_everything()
+    use_fake_encoder()
+    for line in sys.stdin:
+        order = Order(**json.loads(line))
+        child = os.fork()
+        if child == 0:
+            end_as_python_does(lambda order=order: carry_out(order, shim))
+        say(child)
+        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def say(number):
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
