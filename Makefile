@@ -1,6 +1,6 @@
 # make demo      a virtual environment, the package, an index of sample_images/, and a page of images
 # make test      the tests, with all that they need, of what is installed (`python -m pytest` would find the folder first)
-# make nightly   the tests that take hours: every call that can fail, every step at which a process or the power can go
+# make nightly   every test in random order, then those that take hours: every call that can fail, every step of a crash
 # make lint      style and types
 # make docs      the manual as a site in build/site; dead links and unknown names are errors
 # make package   sdist and wheel in dist/, the wheel tried in a clean environment
@@ -19,9 +19,10 @@ demo: $(VENV)/.package
 	@echo 'open demo/similar.html to see the images, or start $(VENV)/bin/visrec serve --store demo/index'
 
 test: $(VENV)/.package $(VENV)/.dev
-	$(VENV)/bin/pytest --numprocesses $(PROCESSES)
+	$(VENV)/bin/pytest --numprocesses $(PROCESSES) -p no:randomly
 
 nightly: $(VENV)/.package $(VENV)/.dev
+	$(VENV)/bin/pytest --numprocesses $(PROCESSES)
 	$(VENV)/bin/pytest --numprocesses $(PROCESSES) --timeout 0 -m nightly
 
 lint: $(VENV)/.package $(VENV)/.dev
