@@ -31,7 +31,7 @@ lint: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/mypy
 
 docs: $(VENV)/.package $(VENV)/.dev
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict # with --quiet, warnings would be no errors
 	@! grep -rlE '<(script|link|img)[^>]* (src|href)="?https?:' build/site --include='*.html' # nothing of other hosts
 	@echo 'open build/site/index.html'
 
