@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from vision_recs.images import canary_image, decode
+from vision_recs.images import canary_image, color, decode
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SRGB_COLORANTS = [(0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)]
@@ -335,3 +335,21 @@ def test_a_press_profile_decides_what_cmyk_looks_like(encode, form):
 def test_a_profile_that_is_broken_or_for_other_images_is_ignored(encode, icc):
     data = encode(canary_image(), "TIFF", icc_profile=icc)
     assert decode(data).tobytes() == canary_image().tobytes()
+
+
+# Large images are converted tile by tile
+
+
+@pytest.mark.parametrize("pixels", [7, 24, 100])
+def test_tiles_give_the_image_that_one_piece_gives(every_kind, encode, monkeypatch, pixels):
+    deep = np.linspace(0, 200, 16 * 24, dtype=np.float32).reshape(16, 24)  # what white is shows in the last tile only
+    kinds = {
+        **every_kind,
+        "float": encode(Image.fromarray(deep), "TIFF"),
+        "adobe-alpha": encode(canary_image().convert("RGBA"), "PNG", icc_profile=rgb_profile(ADOBE_COLORANTS)),
+        "gray-alpha": encode(canary_image().convert("LA"), "PNG"),
+        "cmyk": encode(cmyk_patches(), "TIFF", icc_profile=cmyk_profile()),
+    }
+    expected = {name: decode(data).tobytes() for name, data in kinds.items()}
+    monkeypatch.setattr(color, "_TILE_PIXELS", pixels)
+    assert {name: decode(data).tobytes() for name, data in kinds.items()} == expected

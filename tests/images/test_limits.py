@@ -117,7 +117,7 @@ def test_decoding_takes_no_more_memory_than_was_counted(encode, tmp_path, case):
     large.write_bytes(encode(Image.new(mode, (4000, 4000)), form, **options, exif=exif))
     small.write_bytes(encode(Image.new(mode, (16, 16)), form, **options))
     done = subprocess.run([sys.executable, "-c", MEASURE, large, small], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < most + 2  # bands, and what threads of the decoder take
+    assert float(done.stdout) < most + 2  # tiles, and what threads of the decoder take
 
 
 # Scans

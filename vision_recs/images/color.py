@@ -17,9 +17,9 @@ _WHITE: Final = (255, 255, 255)
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 
-# An image of more pixels is converted band by band. The steps in between then take no memory to speak of, where they
-# took up to 16 bytes a pixel for the whole image.
-_BAND_PIXELS: Final = 2**20
+# An image of more pixels is converted tile by tile. Then the steps in between take little memory; for the whole image
+# they take up to 16 bytes a pixel.
+_TILE_PIXELS: Final = 2**20
 
 # Profiles of presses take up to 3 MB; what is larger is not a profile that a shop needs, and would fill the cache.
 _LARGEST_PROFILE: Final = 4 * 2**20
@@ -37,19 +37,21 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return image
     tags: dict[int, Any] = getattr(image, "tag_v2", {})
     white = _white_level(image, tags) if _is_deep_gray(image) else 0.0
-    if image.width * image.height <= _BAND_PIXELS:
+    if image.width * image.height <= _TILE_PIXELS:
         return _flattened(image, tags, white)
     rgb = Image.new("RGB", image.size)
-    for box in _bands(image):
+    for box in _tiles(image):
         rgb.paste(_flattened(image.crop(box), tags, white), box)
     return rgb
 
 
-def _bands(image: Image.Image) -> Iterator[Box]:
-    """Yield boxes of whole rows that cover *image* from top to bottom."""
-    rows = max(1, _BAND_PIXELS // image.width)
+def _tiles(image: Image.Image) -> Iterator[Box]:
+    """Yield boxes of at most _TILE_PIXELS that cover *image*: whole rows, or parts of a row that is longer."""
+    width = min(image.width, _TILE_PIXELS)
+    rows = _TILE_PIXELS // width
     for top in range(0, image.height, rows):
-        yield 0, top, image.width, min(top + rows, image.height)
+        for left in range(0, image.width, width):
+            yield left, top, min(left + width, image.width), min(top + rows, image.height)
 
 
 def _flattened(image: Image.Image, tags: dict[int, Any], white: float) -> Image.Image:
@@ -106,8 +108,8 @@ def _white_level(image: Image.Image, tags: dict[int, Any]) -> float:
     """
     if tags.get(_BITS_PER_SAMPLE) == (12,):
         return 4095.0
-    bands = (_values(image.crop(box), tags) for box in _bands(image))
-    largest = max(float(np.nan_to_num(values, posinf=0.0).max()) for values in bands)
+    tiles = (_values(image.crop(box), tags) for box in _tiles(image))
+    largest = max(float(np.nan_to_num(values, posinf=0.0).max()) for values in tiles)
     if image.mode.startswith("I"):
         return max(65535.0, largest)
     return next((white for white in (1.0, 255.0, 65535.0) if largest <= 2 * white), largest)
