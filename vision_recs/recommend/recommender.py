@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Recommender:
 
     An item that the query names is never in the answer, and every other item at most once, by its best image.
     `SubQuery` says what the score of an image is, and `Policy` which items may be in the answer and in which order.
-    Several threads may use a Recommender at once.
+    Several threads may use a Recommender at once. Close one that `open` returned with `close` or a `with` statement.
     """
 
     def __init__(
@@ -48,6 +48,21 @@ class Recommender:
         self.index = index
         self._weights = weights
         self._device = device
+        self._opened: Store | None = None
+
+    def __enter__(self) -> Self:
+        """Return the Recommender, which is closed at the end of the `with` statement."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the files that `open` opened; the Recommender cannot be used afterwards. A second call does nothing."""
+        if self._opened is not None:
+            self._opened.close()
+            self.__dict__.pop("index", None)  # whose files are open as long as it is there
 
     @classmethod
     def open(
@@ -64,8 +79,13 @@ class Recommender:
         `Store.open` for *images*. Raises StoreError.
         """
         opened = Store.open(store, images=images)
-        recommender = cls.of_store(opened, weights=weights, device=device)
-        opened.pin()
+        try:
+            recommender = cls.of_store(opened, weights=weights, device=device)
+            opened.pin()
+        except BaseException:
+            opened.close()
+            raise
+        recommender._opened = opened  # noqa: SLF001 - of the same class
         return recommender
 
     @classmethod
