@@ -342,7 +342,9 @@ def test_a_profile_that_is_broken_or_for_other_images_is_ignored(encode, icc):
 
 @pytest.mark.parametrize("pixels", [7, 24, 100])
 def test_tiles_give_the_image_that_one_piece_gives(every_kind, encode, monkeypatch, pixels):
-    deep = np.linspace(0, 40_000, 16 * 24, dtype=np.float32).reshape(16, 24)  # what white is shows in the last tile only
+    deep = np.geomspace(0.001, 40_000, 16 * 24, dtype=np.float32).reshape(
+        16, 24
+    )  # what white is shows in the last tile only
     kinds = {
         **every_kind,
         "float": encode(Image.fromarray(deep), "TIFF"),
