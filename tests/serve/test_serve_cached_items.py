@@ -38,7 +38,9 @@ def test_what_is_cached_is_what_the_store_has(store, max_entries):
             assert cached.filtered(where).rows(some, limit=2) == store.filtered(where).rows(some, limit=2)
             assert cached.positions_of(names) == store.positions_of(names)
             assert (cached.vectors_of(names) == store.vectors_of(names)).all()
-    assert max(len(entries) for entries in (cached._attributes, *cached._rows.values(), cached._positions)) <= max_entries
+    assert (
+        max(len(entries) for entries in (cached._attributes, *cached._rows.values(), cached._positions)) <= max_entries
+    )
     assert (cached.generation, cached.item_count, cached.image_count) == (1, 54, store.image_count)
 
 

@@ -131,6 +131,22 @@ def test_an_image_that_has_changed_since_it_was_indexed_is_not_shown(tmp_path, c
             response = client.get(gone)
             assert response.status_code == 404
             assert response.json()["reason"] == "missing"
+            assert str(tmp_path) not in response.text
+
+
+def test_no_bytes_of_a_file_that_the_catalog_names_are_shown(tmp_path, connect):
+    """A catalog of a supplier may name any file; what is not an image is skipped, and the reason quotes its bytes."""
+    (tmp_path / "secret").write_text("root:x:0:0")
+    (tmp_path / "a.png").write_bytes(image(1))
+    catalog = tmp_path / "catalog.csv"
+    catalog.write_text(f"id,image\na,a.png\nb,{tmp_path / 'secret'}\n")
+    run_index(open_catalog(catalog), tmp_path / "store", encoder=FakeEncoder())
+    with connect(tmp_path / "store") as client:
+        for response in (client.get("/v1/items/b"), client.get("/v1/similar?id=b")):
+            assert response.status_code == 404
+            assert response.json()["detail"] == "the item 'b' is not in the store"
+            assert "root" not in response.text
+            assert "secret" not in response.text
 
 
 def test_the_cache_of_thumbnails_has_a_bounded_size(tmp_path, monkeypatch, sample_store):

@@ -103,9 +103,7 @@ def _with_tensors(name: str, model: str, file: Path, *, options: Mapping[str, An
         return network
     converted: Tensors = convert_state_dict(network, tensors)
     if not any(key.startswith("visual.") for key in converted):
-        raise NoTextTower(
-            f"{file} holds only the image backbone of {name}; pass --weights a file of the whole model"
-        )
+        raise NoTextTower(f"{file} holds only the image backbone of {name}; pass --weights a file of the whole model")
     load_exactly(network, converted, encoder=name, file=file)
     return network
 

@@ -69,7 +69,7 @@ def problem_response(error: Exception, request_id: str) -> Response:
         status, detail = error.status, str(error)
     else:
         status = status_of(error) if isinstance(error, errors.VisionRecsError) else 500
-        detail = str(error) if status < 500 else _log_failure(error, status, request_id)  # noqa: PLR2004
+        detail = _detail(error) if status < 500 else _log_failure(error, status, request_id)  # noqa: PLR2004
     name = type(error).__name__ if isinstance(error, errors.VisionRecsError) else "VisionRecsError"
     headers = {"cache-control": "no-store"}
     retry_after_s = getattr(error, "retry_after_s", None)
@@ -87,6 +87,13 @@ def problem_response(error: Exception, request_id: str) -> Response:
         **_fields(error),
     )
     return Response(_encode(problem), status, headers, media_type=MEDIA_TYPE)
+
+
+def _detail(error: Exception) -> str:
+    """Return the message of *error* for clients."""
+    if isinstance(error, errors.UnknownItem) and not error.nearest:  # why it was skipped may quote a file
+        return f"the item {error.item!r} is not in the store"
+    return str(error)
 
 
 def _log_failure(error: Exception, status: int, request_id: str) -> str:

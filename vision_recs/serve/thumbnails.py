@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vision_recs.cache_dir import cache_dir
 from vision_recs.catalog.image_files import image_bytes
-from vision_recs.errors import ImageError, RequestError, StoreDamaged
+from vision_recs.errors import REASONS, ImageError, RequestError, StoreDamaged
 from vision_recs.store import Store
 
 CACHE_BYTES = 1 << 30
@@ -54,10 +54,11 @@ class Thumbnails:
     def _make(self, store: Store, reference: str, digest: str, side: int) -> bytes:
         from vision_recs import images
 
-        data = image_bytes(store.image_source, reference)
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise ImageError("missing", "the image has changed since it was indexed; run `visrec index`")
-        return images.thumbnail(images.decode(data, max_pixels=self._max_pixels), max_side=side)
+        try:
+            image = images.decode(_read(store, reference, digest), max_pixels=self._max_pixels)
+        except ImageError as error:  # its message may name a path of this machine
+            raise ImageError(error.reason, f"the image cannot be shown: {REASONS[error.reason]}") from error
+        return images.thumbnail(image, max_side=side)
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,3 +98,11 @@ def _reference(store: Store, digest: str) -> str:
     if not rows:  # the vector is kept, but no item shows the image any more
         raise RequestError(f"no item shows the image {digest} any more", status=404)
     return rows[0].image
+
+
+def _read(store: Store, reference: str, digest: str) -> bytes:
+    """Return the bytes of an image, if they still have *digest*; raises ImageError."""
+    data = image_bytes(store.image_source, reference)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise ImageError("missing", "the image has changed since it was indexed; run `visrec index`")
+    return data
