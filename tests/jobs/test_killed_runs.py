@@ -60,7 +60,9 @@ def test_a_killed_run_leaves_the_old_generation_or_the_new_one_and_the_next_goes
     store = tmp_path / "index"
     duration = max(fork_server.run(store, state)[1] for state in (0, 1, 2))
     old, killed, went_on = shops[2][2], 0, 0
-    for turn in range(KILLS):
+    for turn in range(4 * KILLS):
+        if turn >= KILLS and killed >= 25:  # on a busy machine more runs end before they are killed
+            break
         state = (turn + 3) % STATES
         shop, weights, new = shops[state]
         status, _ = fork_server.run(store, state, kill_after_s=draw.uniform(0, duration))
