@@ -86,6 +86,7 @@ class FlatIndex:
         # FAISS sums in float32, in an order of its own. For unit vectors and any order, the error is below dim * 2^-24
         # (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); twice that leaves room for lengths near 1.
         self._tolerance = (source.dim + 1) * 2.0**-23
+        self._last_selected: tuple[NDArray[np.bool_], int, faiss.SearchParameters] | None = None
 
     @property
     def source(self) -> tuple[str, int]:
@@ -131,9 +132,12 @@ class FlatIndex:
         """Return how many vectors are compared, and what tells FAISS which ones."""
         if within is None:
             return len(self._positions), None
-        chosen = is_marked(within.mask(), self._positions)
-        selector = faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
-        return int(chosen.sum()), faiss.SearchParameters(sel=selector)
+        mask, last = within.mask(), self._last_selected
+        if last is None or last[0] is not mask:  # a filter has one mask, which is not written to
+            chosen = is_marked(mask, self._positions)
+            selector = faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+            last = self._last_selected = mask, int(chosen.sum()), faiss.SearchParameters(sel=selector)
+        return last[1:]
 
     def _is_clear(self, best: Scored, last: float) -> bool:
         """Return whether no vector that FAISS scores below *last* can belong to *best*, or tie with its lowest score.
