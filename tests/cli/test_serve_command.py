@@ -49,7 +49,7 @@ def get(url, **headers):
         return answer.status, answer.read()
 
 
-def test_it_says_where_it_is_and_stops_when_it_is_told_to(sample_store, tmp_path):
+def test_it_prints_its_url_and_stops_at_a_signal(sample_store, tmp_path):
     for number in (signal.SIGINT, signal.SIGTERM):
         with started(sample_store, tmp_path / "log") as (process, url):
             assert url.startswith("http://127.0.0.1:")
@@ -99,7 +99,7 @@ def test_process_1_stops_while_it_starts(sample_store, tmp_path):
         process.wait(30)
 
 
-def test_workers_share_the_port_and_their_figures(sample_store, tmp_path):
+def test_workers_share_the_port_and_their_metrics(sample_store, tmp_path):
     with started(sample_store, tmp_path / "log", "--workers", "2") as (process, url):
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) == 2
@@ -131,7 +131,7 @@ def test_workers_end_with_the_process_that_started_them(sample_store, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["variable", "file"])
-def test_a_token_is_asked_for(sample_store, tmp_path, way):
+def test_a_token_is_required(sample_store, tmp_path, way):
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     arguments, variables = (["--token-file", file], {}) if way == "file" else ([], {"VISREC_TOKEN": TOKEN})
@@ -159,7 +159,7 @@ def test_a_local_server_answers_for_local_hosts_unless_others_are_allowed(sample
         assert [status_of(f"{url}/v1/info", host) for host in hosts] == [421, 421, 421, 200, 421]
 
 
-def test_every_request_is_logged_where_that_is_asked_for(sample_store, tmp_path):
+def test_every_request_is_logged_if_requested(sample_store, tmp_path):
     with started(sample_store, tmp_path / "log", "--log-requests") as (process, url):
         get(f"{url}/v1/items/mug-01")
         process.send_signal(signal.SIGTERM)
@@ -168,13 +168,13 @@ def test_every_request_is_logged_where_that_is_asked_for(sample_store, tmp_path)
     assert [line["route"] for line in lines] == ["readyz", "item"]
 
 
-def test_the_rules_of_the_shop_hold(sample_store, tmp_path, sample_images):
+def test_rules_apply(sample_store, tmp_path, sample_images):
     with started(sample_store, tmp_path / "log", "--rules", sample_images / "rules.toml") as (_, url):
         matches = json.loads(get(f"{url}/v1/similar?id=mug-01")[1])["matches"]
         assert matches[1]["id"] == "bowl-02"
 
 
-def test_what_cannot_be_served_is_a_sentence(visrec, sample_store, tmp_path):
+def test_a_server_that_cannot_start_says_why_in_one_sentence(visrec, sample_store, tmp_path):
     done = visrec("serve", "--store", tmp_path / "none")
     assert done.returncode == 1
     assert "there is no store in" in done.stderr
@@ -195,7 +195,7 @@ def test_what_cannot_be_served_is_a_sentence(visrec, sample_store, tmp_path):
         (["--workers", "0"], {}, "workers"),
     ],
 )
-def test_wrong_usage_is_said_at_once(visrec, sample_store, arguments, variables, words):
+def test_wrong_usage_is_reported_at_once(visrec, sample_store, arguments, variables, words):
     done = visrec("serve", "--store", sample_store, *arguments, **variables)
     assert done.returncode == 2
     assert words in done.stderr

@@ -16,7 +16,7 @@ from vision_recs.serve.schemas import PolicyBody, QueryBody
 
 
 class Resource:
-    """Counts its references, and keeps the batches that were asked of it."""
+    """Counts its references, and keeps the batches of queries to it."""
 
     def __init__(self):
         self.references = 0
@@ -189,10 +189,10 @@ def test_concurrent_requests_get_their_own_answers(client):
     expected = {item: client.get("/v1/similar", params={"id": item}).json() for item in items}
     start = threading.Barrier(len(items))
 
-    def ask(item):
+    def repeat(item):
         start.wait()
         return [client.get("/v1/similar", params={"id": item}).json() for _ in range(5)]
 
     with ThreadPoolExecutor(len(items)) as pool:
-        for item, answers in zip(items, pool.map(ask, items), strict=True):
+        for item, answers in zip(items, pool.map(repeat, items), strict=True):
             assert answers == [expected[item]] * 5

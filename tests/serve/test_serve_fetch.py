@@ -153,13 +153,13 @@ def site(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    asked = []
+    resolved = []
 
     def resolve(host, port, **_):
-        asked.append(host)
+        resolved.append(host)
         if host == "slow.example":
             stop.wait(1)
-            asked.append("answered")
+            resolved.append("answered")
         address = {"public.example": "93.184.216.34", "private.example": "10.0.0.7", "slow.example": "93.184.216.34"}[
             host
         ]
@@ -174,7 +174,7 @@ def site(monkeypatch):
 
     monkeypatch.setattr(fetch.socket, "getaddrinfo", resolve)
     monkeypatch.setattr(fetch.socket, "create_connection", connect)
-    yield answers, asked
+    yield answers, resolved
     stop.set()
     server.shutdown()
     thread.join()
@@ -186,21 +186,21 @@ def fetched(path="/a.jpg", **options):
 
 
 def test_an_image_is_fetched_from_what_its_name_resolved_to_once(site):
-    answers, asked = site
+    answers, resolved = site
     answers["/a.jpg"] = 200, {"content-type": "image/jpeg; x=1", "content-length": "3"}, b"abc"
     assert fetched() == b"abc"
-    assert asked == ["public.example"]
+    assert resolved == ["public.example"]
 
 
 def test_redirects_are_followed_to_public_addresses_alone(site):
-    answers, asked = site
+    answers, resolved = site
     answers["/a.jpg"] = 200, {"content-type": "image/png"}, b"abc"
     answers["/b"] = 302, {"location": "/a.jpg"}, b""
     assert fetched("/b") == b"abc"
     answers["/c"] = 302, {"location": "http://private.example/a.jpg"}, b""
     with pytest.raises(RequestError, match="not a public address"):
         fetched("/c")
-    assert asked[-1] == "private.example"
+    assert resolved[-1] == "private.example"
     answers["/d"] = 301, {"location": "/d"}, b""
     with pytest.raises(RequestError, match="redirects"):
         fetched("/d")
@@ -261,12 +261,12 @@ def test_what_another_server_says_does_not_reach_the_client(site):
 
 
 def test_a_server_that_may_fetches_and_one_that_may_not_does_not(connect, sample_store, sample_images, site, client):
-    answers, asked = site
+    answers, resolved = site
     data = (sample_images / "lamp-03-2.jpg").read_bytes()
     answers["/lamp.jpg"] = 200, {"content-type": "image/jpeg"}, data
     body = {"image_urls": [{"url": "http://public.example/lamp.jpg"}], "k": 1}
     assert client.post("/v1/similar", json=body).status_code == 400
-    assert asked == []
+    assert resolved == []
     with connect(sample_store, allow_urls=True) as allowed:
         response = allowed.post("/v1/similar", json=body)
         assert [match["id"] for match in response.json()["matches"]] == ["lamp-03"]

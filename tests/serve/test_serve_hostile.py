@@ -118,7 +118,7 @@ def resident_mb(process):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by /proc, which is of Linux")
-def test_a_thousand_hostile_bodies_leave_it_answering_with_bounded_memory(serve, sample_store, tmp_path):
+def test_a_thousand_hostile_bodies_do_not_stop_the_server_or_fill_its_memory(serve, sample_store, tmp_path):
     with serve(sample_store, tmp_path / "log", "--preload") as server:
         (worker,) = server.worker_ids()
         assert send(server.port, "/v1/similar/image", "image/jpeg", IMAGE.read_bytes()) == 200
@@ -143,7 +143,7 @@ def test_a_thousand_hostile_bodies_leave_it_answering_with_bounded_memory(serve,
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_body_that_stays_away_is_not_waited_for():
+def test_a_body_that_does_not_arrive_is_given_up():
     import asyncio
 
     from starlette.requests import Request
@@ -160,7 +160,7 @@ def test_a_body_that_stays_away_is_not_waited_for():
     assert late.value.status == 408
 
 
-def test_ids_go_on_being_answered_while_images_are_worked_on(server):
+def test_queries_by_id_are_answered_while_images_are_encoded(server):
     bomb = png_bomb(6000)
     threads = [
         threading.Thread(target=send, args=(server.port, "/v1/similar/image", "image/png", bomb)) for _ in range(12)
@@ -177,7 +177,7 @@ def test_ids_go_on_being_answered_while_images_are_worked_on(server):
         thread.join()
 
 
-def test_a_server_that_is_told_to_stop_answers_what_it_has_begun(serve, sample_store, tmp_path):
+def test_a_server_that_stops_finishes_the_requests_that_have_begun(serve, sample_store, tmp_path):
     bomb, statuses = png_bomb(6000), []
     with serve(sample_store, tmp_path / "log", "--preload") as server:
         request = server.port, "/v1/similar/image", "image/png", bomb

@@ -48,7 +48,7 @@ def test_whatever_the_document_allows_is_answered_as_it_says(api, route):
 
     @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy())
-    def ask(case):
+    def call(case):
         case.call_and_validate(checks=CHECKS)
 
-    ask()
+    call()

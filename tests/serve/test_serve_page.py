@@ -33,10 +33,10 @@ def visit(browser, server):
         page.set_default_timeout(30_000)
         expect.set_options(timeout=30_000)  # a busy machine is slow
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on(
             "request",
-            lambda asked: wrong.append(asked.url) if not asked.url.startswith((url, "blob:", "data:")) else None,
+            lambda request: wrong.append(request.url) if not request.url.startswith((url, "blob:", "data:")) else None,
         )
         page.goto(url + address)
         page.locator(".results[aria-busy=false]").wait_for()
@@ -54,8 +54,8 @@ def cards(page):
     return [card.get_attribute("data-id") for card in page.locator(".card").all()]
 
 
-def answer(client, **asked):
-    return [match["id"] for match in client.get("/v1/similar", params={"k": 24, **asked}).json()["matches"]]
+def answer(client, **parameters):
+    return [match["id"] for match in client.get("/v1/similar", params={"k": 24, **parameters}).json()["matches"]]
 
 
 def open_card(page, item):
@@ -64,7 +64,7 @@ def open_card(page, item):
     expect(page.locator("#title")).to_contain_text("Looks like")
 
 
-def test_from_the_catalog_to_what_is_similar_and_back(visit, client):
+def test_from_the_catalog_to_similar_items_and_back(visit, client):
     page = visit()
     first = cards(page)
     assert first == [item["id"] for item in client.get("/v1/items", params={"limit": 48}).json()["items"]]
@@ -80,7 +80,7 @@ def test_from_the_catalog_to_what_is_similar_and_back(visit, client):
     expect(page.locator("#title")).to_contain_text("Noodle bowl")
 
 
-def test_an_address_can_be_shared(visit, client):
+def test_a_url_can_be_shared(visit, client):
     page = visit(
         "/?like=mug-01&like=vase-02&negative=lamp-05&diversity=0.5&is.category=%22mug%22&is.category=%22bowl%22&range.price=10..50"
     )
@@ -94,7 +94,7 @@ def test_an_address_can_be_shared(visit, client):
     assert page.get_by_role("checkbox", name="mug 5").is_checked()
 
 
-def test_words_find_an_item_as_they_are_typed(visit):
+def test_the_search_finds_items_while_words_are_typed(visit):
     page = visit()
     page.keyboard.press("/")
     page.keyboard.type("stri mug")
@@ -111,7 +111,7 @@ def test_words_find_an_item_as_they_are_typed(visit):
     expect(page.locator("#search")).to_have_value("")
 
 
-def test_likes_and_dislikes_gather_in_the_tray(visit, client):
+def test_likes_and_dislikes_make_up_the_query(visit, client):
     page = visit("/?like=mug-01")
     chosen = cards(page)[2]
     page.locator(f".card[data-id='{chosen}']").hover()
@@ -131,7 +131,7 @@ def test_likes_and_dislikes_gather_in_the_tray(visit, client):
     expect(page.locator("#title")).to_have_text("The catalog")
 
 
-def test_filters_and_ranges_narrow_what_is_shown(visit, client):
+def test_filters_and_ranges_apply_to_the_items(visit, client):
     page = visit("/?like=mug-01")
     page.locator("fieldset:has(legend:text-is('category')) .option:has-text('bowl') input").check()
     expect(page.locator("#filter-count")).to_have_text("1")
@@ -193,7 +193,7 @@ def test_an_image_is_chosen_dropped_or_pasted(visit, client, sample_images):
         assert_alike(cards(page), expected)
 
 
-def test_why_shows_the_images_that_met(visit):
+def test_an_explanation_shows_both_images(visit):
     page = visit("/?like=mug-01")
     page.locator(".card .score").first.click()
     dialog = page.locator("#details")
@@ -216,7 +216,7 @@ def test_the_keyboard_is_enough(visit):
     expect(page.locator("#details")).to_be_visible()
 
 
-def test_every_image_has_a_text_and_every_field_a_name(visit):
+def test_every_image_has_a_text_and_every_input_a_name(visit):
     page = visit("/?like=mug-01")
     assert page.evaluate("[...document.querySelectorAll('img:not([alt])')].length") == 0
     assert page.evaluate("[...document.querySelectorAll('.card img')].every((image) => image.alt.length > 3)")
@@ -225,7 +225,7 @@ def test_every_image_has_a_text_and_every_field_a_name(visit):
     assert page.evaluate(unnamed) == []
 
 
-def test_a_phone_shows_two_columns_and_nothing_sticks_out(visit):
+def test_a_phone_shows_two_columns_and_needs_no_horizontal_scrolling(visit):
     page = visit("/?like=mug-01", viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") == 375
     expect(page.locator("#facets")).to_be_hidden()
@@ -236,14 +236,14 @@ def test_a_phone_shows_two_columns_and_nothing_sticks_out(visit):
     assert left["x"] + left["width"] < right["x"]
 
 
-def test_who_likes_it_dark_gets_it_dark(visit):
+def test_the_page_follows_the_color_scheme_of_the_browser(visit):
     for scheme, is_dark in (("light", False), ("dark", True)):
         page = visit("/", color_scheme=scheme)
         channels = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
         assert (max(channels) < 60) is is_dark
 
 
-def test_what_goes_wrong_is_said_in_the_page(visit):
+def test_an_error_is_shown_in_the_page(visit):
     page = visit("/?like=mug-1")
     expect(page.locator("#notice")).to_contain_text("No item has the id 'mug-1'; the nearest are")
     assert all("404" in text for text in visit.wrong)

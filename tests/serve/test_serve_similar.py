@@ -14,29 +14,29 @@ from vision_recs.recommend.query_encoder import QueryEncoder
 
 
 @pytest.fixture(scope="module")
-def shop(sample_store):
+def recommender(sample_store):
     return vision_recs.open(sample_store)
 
 
-def said(response):
+def ranking_of(response):
     assert response.status_code == 200, response.text
     return [(match["rank"], match["id"], match["score"], match["image"]) for match in response.json()["matches"]]
 
 
-def meant(matches):
+def expected_ranking(matches):
     return [(rank, match.id, round(match.score, 6), match.image) for rank, match in enumerate(matches, 1)]
 
 
-def test_an_id_is_answered_as_python_answers_it(client, shop):
+def test_an_id_is_answered_as_python_answers_it(client, recommender):
     response = client.get("/v1/similar", params={"id": "mug-01"})
-    assert said(response) == meant(shop.similar("mug-01"))
-    assert len(said(response)) == 10
+    assert ranking_of(response) == expected_ranking(recommender.similar("mug-01"))
+    assert len(ranking_of(response)) == 10
     first = response.json()["matches"][0]
-    assert first["attributes"] == dict(shop.similar("mug-01")[0].attributes)
+    assert first["attributes"] == dict(recommender.similar("mug-01")[0].attributes)
     assert response.json()["generation"] == 1
 
 
-def test_everything_of_a_policy_can_be_said_in_the_address(client, shop):
+def test_every_field_of_a_policy_has_a_parameter(client, recommender):
     response = client.get(
         "/v1/similar",
         params=[
@@ -53,16 +53,16 @@ def test_everything_of_a_policy_can_be_said_in_the_address(client, shop):
     )
     query = Query(items=("mug-01", "vase-02"), negatives=("lamp-05",), k=7, where=Filter.parse("price < 100"))
     policy = Policy(one_per="category", exclude=frozenset({"mug-02"}), min_score=0.2, diversity=0.3)
-    assert said(response) == meant(shop.query(query, policy))
+    assert ranking_of(response) == expected_ranking(recommender.query(query, policy))
 
 
-def test_one_per_item_shows_all_variants(client, shop):
+def test_one_per_item_shows_all_variants(client, recommender):
     response = client.get("/v1/similar", params={"id": "mug-01", "k": 3, "one_per": "item"})
-    assert said(response) == meant(shop.similar("mug-01", k=3, policy=Policy(one_per=None)))
-    assert said(response) != said(client.get("/v1/similar", params={"id": "mug-01", "k": 3}))
+    assert ranking_of(response) == expected_ranking(recommender.similar("mug-01", k=3, policy=Policy(one_per=None)))
+    assert ranking_of(response) != ranking_of(client.get("/v1/similar", params={"id": "mug-01", "k": 3}))
 
 
-def test_a_query_has_weights_and_a_policy(client, shop):
+def test_a_query_has_weights_and_a_policy(client, recommender):
     body = {
         "items": [{"id": "mug-01", "weight": 2}, "bowl-02"],
         "negatives": [{"id": "lamp-05", "weight": 1.5}, "vase-02"],
@@ -80,8 +80,8 @@ def test_a_query_has_weights_and_a_policy(client, shop):
     )
     policy = Policy(one_per=None, where=Filter.parse("in_stock"), diversity=0.1, exclude=frozenset({"bottle-03"}))
     response = client.post("/v1/similar", json=body)
-    expected = shop.query(query, policy)
-    assert said(response) == meant(expected)
+    expected = recommender.query(query, policy)
+    assert ranking_of(response) == expected_ranking(expected)
     first, explanation = response.json()["matches"][0]["explanation"], expected[0].explanation
     assert [(part["query"], part["weight"], part["score"]) for part in first["terms"]] == [
         (part.query, part.weight, round(part.score, 6)) for part in explanation.terms
@@ -89,42 +89,42 @@ def test_a_query_has_weights_and_a_policy(client, shop):
     assert first["shared"] == dict(explanation.shared)
 
 
-def test_a_history_is_answered_by_its_interests(client, shop):
+def test_a_history_is_answered_by_its_interests(client, recommender):
     seen = [{"id": "lamp-05", "time": 1_700_000_000}, {"id": "mug-01", "time": 1_690_000_000, "weight": 3}]
     response = client.post("/v1/similar", json={"history": seen, "k": 5})
     history = History((Event("lamp-05", 1_700_000_000), Event("mug-01", 1_690_000_000, 3)))
-    assert said(response) == meant(shop.query(Query(history=history, k=5)))
+    assert ranking_of(response) == expected_ranking(recommender.query(Query(history=history, k=5)))
     assert [(each["id"], each["share"]) for each in response.json()["interests"]] == [
-        (interest.medoid, round(interest.share, 6)) for interest in shop.interests(history)
+        (interest.medoid, round(interest.share, 6)) for interest in recommender.interests(history)
     ]
 
 
-def test_an_uploaded_image_finds_its_own_item(client, shop, sample_images):
+def test_an_uploaded_image_finds_its_own_item(client, recommender, sample_images):
     data = (sample_images / "lamp-03-2.jpg").read_bytes()
     raw = client.post("/v1/similar/image?k=3", content=data, headers={"content-type": "image/jpeg"})
-    assert said(raw) == meant(shop.similar_to_image(data, k=3))
-    assert said(raw)[0][1] == "lamp-03"
+    assert ranking_of(raw) == expected_ranking(recommender.similar_to_image(data, k=3))
+    assert ranking_of(raw)[0][1] == "lamp-03"
     form = client.post("/v1/similar/image?k=3", files={"image": ("lamp.jpg", data, "image/jpeg")})
-    assert said(form) == said(raw)
+    assert ranking_of(form) == ranking_of(raw)
 
 
-def test_images_of_a_form_are_asked_for_with_the_rest_of_a_query(client, shop, sample_images):
+def test_a_form_has_images_and_the_rest_of_a_query(client, recommender, sample_images):
     names = ["lamp-03-2.jpg", "mug-01-2.jpg"]
     data = [(sample_images / name).read_bytes() for name in names]
     query = {"items": ["vase-02"], "negatives": ["lamp-05"], "k": 4, "explain": True}
     files = [("image", (name, each, "image/jpeg")) for name, each in zip(names, data, strict=True)]
     response = client.post("/v1/similar/image", data={"query": json.dumps(query)}, files=files)
-    expected = shop.query(Query(items=("vase-02",), images=tuple(data), negatives=("lamp-05",), k=4))
-    assert said(response) == meant(expected)
-    asked = [part["query"] for part in response.json()["matches"][0]["explanation"]["terms"]]
-    assert asked == ["vase-02", *names, "lamp-05"]
+    expected = recommender.query(Query(items=("vase-02",), images=tuple(data), negatives=("lamp-05",), k=4))
+    assert ranking_of(response) == expected_ranking(expected)
+    queries = [part["query"] for part in response.json()["matches"][0]["explanation"]["terms"]]
+    assert queries == ["vase-02", *names, "lamp-05"]
 
 
-def test_the_rules_that_the_server_was_started_with_hold_for_every_answer(connect, sample_store, sample_images, shop):
+def test_the_rules_of_the_server_apply_to_every_answer(connect, sample_store, sample_images, recommender):
     policy = vision_recs.read_policy(sample_images / "rules.toml")
     with connect(sample_store, policy=policy) as client:
         response = client.get("/v1/similar", params={"id": "mug-01", "k": 5})
-        assert said(response) == meant(shop.similar("mug-01", k=5, policy=policy))
+        assert ranking_of(response) == expected_ranking(recommender.similar("mug-01", k=5, policy=policy))
         assert response.json()["matches"][1]["explanation"]["effects"] == [
             {"rule": "breakfast set", "score_delta": None, "position": 2}
         ]
@@ -137,7 +137,7 @@ def test_texts_need_an_encoder_that_supports_text(client):
     assert client.get("/v1/info").json()["supports_text"] is False
 
 
-def test_an_answer_is_known_by_its_generation_until_there_is_another(client):
+def test_an_answer_has_an_etag_by_generation(client):
     first = client.get("/v1/similar", params={"id": "mug-01"})
     again = client.get("/v1/similar", params={"id": "mug-01"}, headers={"if-none-match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -161,18 +161,18 @@ def test_a_query_by_id_loads_neither_torch_nor_openvino(serve, sample_store, tmp
     assert "libopenvino" not in maps
 
 
-def test_texts_are_answered_if_the_encoder_supports_text(connect, sample_store, shop, monkeypatch):
+def test_texts_are_answered_if_the_encoder_supports_text(connect, sample_store, recommender, monkeypatch):
     """The encoder of the samples has no text tower: one that knows a single sentence stands in for it."""
 
-    def texts(_, asked):
-        assert list(asked) == ["a striped mug"]
-        return shop.items.vectors_of([shop.items.images("mug-01")[0].digest])
+    def texts(_, queries):
+        assert list(queries) == ["a striped mug"]
+        return recommender.items.vectors_of([recommender.items.images("mug-01")[0].digest])
 
     monkeypatch.setattr(QueryEncoder, "texts", texts)
-    expected = shop.query(Query(items=("vase-02",), texts=(Weighted("a striped mug", 2.0),), k=4))
+    expected = recommender.query(Query(items=("vase-02",), texts=(Weighted("a striped mug", 2.0),), k=4))
     with connect(sample_store) as client:
         body = {"items": ["vase-02"], "texts": [{"text": "a striped mug", "weight": 2}], "k": 4}
-        assert said(client.post("/v1/similar", json=body)) == meant(expected)
+        assert ranking_of(client.post("/v1/similar", json=body)) == expected_ranking(expected)
         first = client.get("/v1/similar", params={"text": "a striped mug", "k": 1}).json()["matches"][0]
         assert (first["id"], first["score"]) == ("mug-01", 1.0)
 

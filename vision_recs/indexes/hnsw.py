@@ -49,7 +49,7 @@ _LINK_BYTES = 2 * 16 * 4 + 16 + 8  # a vector: neighbors on the lowest level, a 
 
 
 class _OneFile:
-    """What index types do alike that keep one index of FAISS in a file."""
+    """What index types have in common that keep one index of FAISS in a file."""
 
     def update(self, source: VectorReader, previous: Path, directory: Path, config: IndexConfig) -> IndexStats | None:
         """Write the index in *previous* with the new vectors added and the old ones marked as deleted."""
