@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from fake_shop import image
 from starlette.testclient import TestClient
 
 from vision_recs.errors import VisionRecsError
@@ -18,7 +19,8 @@ PATIENCE_S = 5.0
 
 
 def requests():
-    digest = hashlib.sha256(Path("images/3.png").read_bytes()).hexdigest()
+    """Return the paths to ask for; nothing here may open a file, since that call could be the one that fails."""
+    digest = hashlib.sha256(image(3)).hexdigest()
     return [
         "/healthz",
         "/readyz",
