@@ -63,26 +63,26 @@ def duplicates(
 
     if threshold is not None and not 0 < threshold <= 1:
         raise typer.BadParameter(f"{threshold} is not above 0 and at most 1", param_hint="--threshold")
-    opened = Store.open(store)
-    opened.pin()
     variants = VARIANTS if one_per is None else None if one_per == EVERY_ITEM else one_per
     chosen = DuplicateOptions(threshold=threshold, one_per=variants, placeholder=placeholder, device=device)
-    with show_progress(quiet=quiet) as progress:
-        found = find_duplicates(
-            opened, chosen, progress=lambda done, total: progress(Progress("comparing", done, total))
-        )
-    if json:
-        _print_json(found)
-    else:
-        _print_groups(found)
-    if csv is not None:
-        _write_csv(csv, found)
-        typer.echo(f"wrote {csv}", err=True)
-    if html is not None:
-        from .html.duplicates_page import write_page
+    with Store.open(store) as opened:
+        opened.pin()
+        with show_progress(quiet=quiet) as progress:
+            found = find_duplicates(
+                opened, chosen, progress=lambda done, total: progress(Progress("comparing", done, total))
+            )
+        if json:
+            _print_json(found)
+        else:
+            _print_groups(found)
+        if csv is not None:
+            _write_csv(csv, found)
+            typer.echo(f"wrote {csv}", err=True)
+        if html is not None:
+            from .html.duplicates_page import write_page
 
-        write_page(html, opened, found)
-        typer.echo(f"wrote {html}", err=True)
+            write_page(html, opened, found)
+            typer.echo(f"wrote {html}", err=True)
 
 
 def _print_json(found: Duplicates) -> None:

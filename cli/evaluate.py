@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,20 +78,21 @@ def evaluate(
         _measure_index(store, index_type or (), json=json)
         return
     task = _task(labels, pairs, query_filter, target_filter, sample, per_image=per_image)
-    with show_progress(quiet=quiet) as progress:
-        stores = _stores(store, encoder or (), baseline, progress)
-    relevance, comparison = _measure(stores, task, group_by)
-    if json:
-        print_json(relevance_json(relevance, comparison))
-    else:
-        print_relevance(relevance, comparison)
-    if html is not None:
-        from vision_recs.evaluate import measure_index_quality
+    with ExitStack() as closing:
+        with show_progress(quiet=quiet) as progress:
+            stores = _stores(store, encoder or (), baseline, progress, closing)
+        relevance, comparison = _measure(stores, task, group_by)
+        if json:
+            print_json(relevance_json(relevance, comparison))
+        else:
+            print_relevance(relevance, comparison)
+        if html is not None:
+            from vision_recs.evaluate import measure_index_quality
 
-        from .html.evaluation_page import write_page
+            from .html.evaluation_page import write_page
 
-        write_page(html, stores[-1], relevance, comparison, measure_index_quality(stores[-1], index_type or ()))
-        typer.echo(f"wrote {html}", err=True)
+            write_page(html, stores[-1], relevance, comparison, measure_index_quality(stores[-1], index_type or ()))
+            typer.echo(f"wrote {html}", err=True)
 
 
 def _refuse_without_judgments(*given: object) -> None:
@@ -122,17 +124,22 @@ def _task(
     )
 
 
-def _stores(store: Path, encoders: Sequence[str], baseline: Path | None, progress: ProgressCallback) -> list[Store]:
-    """Return the store to measure, after the baseline that it is compared with, where there is one."""
+def _stores(
+    store: Path, encoders: Sequence[str], baseline: Path | None, progress: ProgressCallback, closing: ExitStack
+) -> list[Store]:
+    """Return the store to measure, after the baseline that it is compared with, if there is one.
+
+    *closing* closes them.
+    """
     from vision_recs.jobs import store_of_encoder
     from vision_recs.store import Store
 
     if len(encoders) + (baseline is not None) > (2 if baseline is None else 1):
         raise typer.BadParameter("only two can be compared: give one --baseline, or --encoder at most twice")
-    own = Store.open(store)
-    others = [store_of_encoder(own, name, progress=progress) for name in encoders]
+    own = closing.enter_context(Store.open(store))
+    others = [closing.enter_context(store_of_encoder(own, name, progress=progress)) for name in encoders]
     if baseline is not None:
-        return [Store.open(baseline), own]
+        return [closing.enter_context(Store.open(baseline)), own]
     return others if len(encoders) == 2 else [own, *others]  # noqa: PLR2004 - two encoders, compared with each other
 
 
@@ -151,10 +158,10 @@ def _measure_index(store: Path, index_types: Sequence[str], *, json: bool) -> No
     from vision_recs.evaluate import Provenance, measure_index_quality
     from vision_recs.store import Store
 
-    opened = Store.open(store)
-    found = measure_index_quality(opened, index_types)
-    if json:
+    with Store.open(store) as opened:
+        found = measure_index_quality(opened, index_types)
         provenance = asdict(Provenance.of(opened))
+    if json:
         print_json({"indexes": [asdict(quality) for quality in found], "provenance": provenance})
     else:
         print_index_quality(found)

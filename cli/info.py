@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import options
 from .output import print_json, print_table
+
+if TYPE_CHECKING:
+    from vision_recs.store import Store
 
 MEASURED = (
     "index_factory",
@@ -24,9 +27,17 @@ def info(store: options.Store = options.STORE, json: options.Json = False) -> No
     """Print what is in the store, and how good its index is."""
     from vision_recs.store import Store, store_size
 
-    opened = Store.open(store)
+    with Store.open(store) as opened:
+        values = _values(opened, store_size(opened.layout))
+    if json:
+        print_json(values)
+    else:
+        print_table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in values.items()])
+
+
+def _values(opened: Store, size: int) -> dict[str, object]:
     manifest = opened.manifest
-    values = {
+    return {
         "items": manifest.items,
         "images": manifest.images,
         "vectors": len(opened.positions()),
@@ -41,13 +52,9 @@ def info(store: options.Store = options.STORE, json: options.Json = False) -> No
         "index_type": manifest.index_type,
         **_measured(manifest.index_stats or {}, manifest.recall_at_10),
         "catalog": manifest.catalog.location,
-        "bytes": store_size(opened.layout),
+        "bytes": size,
         "visrec": manifest.visrec,
     }
-    if json:
-        print_json(values)
-    else:
-        print_table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in values.items()])
 
 
 def _measured(index: Mapping[str, Any], recall: float) -> dict[str, object]:

@@ -104,43 +104,43 @@ def similar(
         raise typer.BadParameter("name an item id, or an image with --image", param_hint="ITEM")
     policy = policy_of(rules, exclude or [], one_per, min_score, diversity)
     matching = filter_of(where)
-    opened = Store.open(store)
-    recommender = Recommender.of_store(opened, weights=weights, device=device)
+    with Store.open(store) as opened:
+        recommender = Recommender.of_store(opened, weights=weights, device=device)
 
-    def is_known(item: str) -> bool:
-        return bool(opened.attributes_of([item]))
+        def is_known(item: str) -> bool:
+            return bool(opened.attributes_of([item]))
 
-    try:
-        images = [_weighted(file, lambda name: Path(name).exists()) for file in image or []]
-        query = Query(
-            items=tuple(_weighted(item, is_known) for item in items or []),
-            images=tuple(Weighted(read_image(file), weight, file) for file, weight, _ in images),
-            texts=tuple(text or []),
-            negatives=tuple(_weighted(item, is_known, NEGATIVE_WEIGHT) for item in negative or []),
-            history=None if history is None else _history(history, recommender),
-            k=k,
-            where=matching,
-            explain=explain,
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    matches = recommender.query(query, policy)
-    parts = list(query_parts(query, recommender))
-    if json:
-        negatives = [f"not {item}" for item in negative or []]
-        name = " ".join(
-            [*(items or []), *(image or []), *(text or []), *([str(history)] if history else []), *negatives]
-        )
-        for rank, match in enumerate(matches, 1):
-            print_json(match_json(name, rank, match))
-    else:
-        print_query(parts, recommender)
-        print_matches(matches, filtered=where is not None or policy != Policy())
-    if html is not None:
-        from .html.similar_page import write_page
+        try:
+            images = [_weighted(file, lambda name: Path(name).exists()) for file in image or []]
+            query = Query(
+                items=tuple(_weighted(item, is_known) for item in items or []),
+                images=tuple(Weighted(read_image(file), weight, file) for file, weight, _ in images),
+                texts=tuple(text or []),
+                negatives=tuple(_weighted(item, is_known, NEGATIVE_WEIGHT) for item in negative or []),
+                history=None if history is None else _history(history, recommender),
+                k=k,
+                where=matching,
+                explain=explain,
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        matches = recommender.query(query, policy)
+        parts = list(query_parts(query, recommender))
+        if json:
+            negatives = [f"not {item}" for item in negative or []]
+            name = " ".join(
+                [*(items or []), *(image or []), *(text or []), *([str(history)] if history else []), *negatives]
+            )
+            for rank, match in enumerate(matches, 1):
+                print_json(match_json(name, rank, match))
+        else:
+            print_query(parts, recommender)
+            print_matches(matches, filtered=where is not None or policy != Policy())
+        if html is not None:
+            from .html.similar_page import write_page
 
-        write_page(html, opened, parts, matches)
-        typer.echo(f"wrote {html}", err=True)
+            write_page(html, opened, parts, matches)
+            typer.echo(f"wrote {html}", err=True)
 
 
 def filter_of(expression: str | None) -> Filter | None:

@@ -57,11 +57,11 @@ def tune(
         raise typer.BadParameter("give either --labels or --pairs")
     if per_image and pairs is not None:
         raise typer.BadParameter("cannot be combined with --pairs, which are pairs of items", param_hint="--per-image")
-    opened = Store.open(store)
-    tuned = _tune(opened, labels, pairs, where, per_image=per_image)
+    with Store.open(store) as opened:
+        tuned = _tune(opened, labels, pairs, where, per_image=per_image)
     generation = None
     if tuned.is_better and not dry_run:
-        generation = retune(store, tuned.projection, encoder=opened.manifest.encoder.fingerprint).generation
+        generation = retune(store, tuned.projection, encoder=opened.encoder.fingerprint).generation
     if json:
         print_json(_json(tuned, generation))
     else:

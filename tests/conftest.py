@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import no_network
 import pytest
+
+from vision_recs.store.items import Items
 
 ROOT = Path(__file__).parents[1]
 OFFLINE = ROOT / "tests" / "support" / "offline"
@@ -37,6 +40,33 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VISREC_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def open_connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
+    """The connections to SQLite files that nobody has closed, and not because nobody has them any more."""
+    opened: list[sqlite3.Connection] = []
+    kept: list[Items] = []
+
+    class Counted(sqlite3.Connection):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+            opened.append(self)
+
+        def close(self) -> None:
+            super().close()
+            if self in opened:
+                opened.remove(self)
+
+    connect, begin = sqlite3.connect, Items.__init__
+
+    def keep(items: Items, path: Path) -> None:
+        kept.append(items)
+        begin(items, path)
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **kwargs: connect(*args, factory=Counted, **kwargs))
+    monkeypatch.setattr(Items, "__init__", keep)
+    return opened
 
 
 @pytest.fixture(scope="session")

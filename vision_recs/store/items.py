@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import index
@@ -71,7 +72,10 @@ class _Reading:
 
 
 class Items:
-    """The items, images and skipped images of one generation; safe to use from several threads."""
+    """The items, images and skipped images of one generation; safe to use from several threads.
+
+    The file is closed by `close`, or when nobody has the object any more.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open *path* read-only; raises StoreDamaged where it is missing or another kind of file."""
@@ -83,6 +87,8 @@ class Items:
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
             )
+        # a file that is only read can be closed without a word: from Python 3.13 on, SQLite's own connection warns
+        weakref.finalize(self, self._connection.close).atexit = False
         try:
             self._all(f"PRAGMA mmap_size = {_MMAP_BYTES}")  # or every page is copied, and most are not kept
             self._all("SELECT 1 FROM items LIMIT 1")
