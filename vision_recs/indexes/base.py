@@ -10,6 +10,7 @@ A search has three steps: `unit_queries` scales the queries, the index finds pos
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -90,7 +91,8 @@ class IndexType(Protocol):
     def open(self, source: VectorSource, directory: Path) -> VectorIndex:
         """Return the index in *directory*, which was made from *source*, for as long as *source* is open.
 
-        The sizes of the files were checked, their contents were not. Raises StoreDamaged.
+        The sizes of the files were checked, their contents were not: a file that could end the process if a byte of it
+        has changed is checked here. Raises StoreDamaged.
         """
         ...
 
@@ -172,7 +174,10 @@ class IndexManifest:
         value = load_checksummed(data)
         if value.pop("format", None) != FORMAT:
             raise UnknownFormat("it was written by a newer visrec; upgrade visrec, or rebuild it with `visrec index`")
-        return cls(**{**value, "files": {name: FileEntry(**entry) for name, entry in value["files"].items()}})
+        try:
+            return cls(**{**value, "files": {name: FileEntry(**entry) for name, entry in value["files"].items()}})
+        except (AttributeError, LookupError, TypeError) as error:  # another file with a checksum took its place
+            raise StoreDamaged("it does not describe an index; rebuild it with `visrec index`") from error
 
 
 def read_manifest(directory: Path) -> IndexManifest:
@@ -252,6 +257,22 @@ class Scored(NamedTuple):
 
 NOTHING = Scored(np.empty(0, np.int64), np.empty(0, np.float32))
 """No position at all."""
+def require_unaltered(directory: Path, name: str) -> None:
+    """Raise StoreDamaged where the file *name* of the index in *directory* is not the one that was written.
+
+    The whole file is read, a millisecond for each megabyte. That is for files that FAISS takes as they are: a byte that
+    changed in one of them could end the process.
+    """
+    path, entry = directory / name, read_manifest(directory).files.get(name)
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise read_error(path, error, "rebuild it with `visrec index`") from error
+    if entry is None or found != entry.sha256:
+        raise StoreDamaged(f"{path} was altered; rebuild it with `visrec index`")
+
+
 
 Nearest: TypeAlias = Callable[[Vectors, int, FilteredSource | None], list[Scored]]
 """(unit queries, k, filter) -> for each query its *k* nearest positions, and all whose score equals the k-th."""

@@ -124,6 +124,8 @@ def read_profile(directory: Path) -> tuple[BuildRecord, SearchProfile]:
     path = directory / _PROFILE
     try:
         value = load_checksummed(path.read_bytes())
+        return BuildRecord(**value["build"]), SearchProfile.from_dict(value["search"])
     except (OSError, StoreDamaged) as error:
         raise read_error(path, error, "rebuild it with `visrec index`") from error
-    return BuildRecord(**value["build"]), SearchProfile.from_dict(value["search"])
+    except (LookupError, TypeError) as error:  # another file with a checksum took its place
+        raise StoreDamaged(f"{path} does not say how to search; rebuild it with `visrec index`") from error

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array
 from vision_recs.indexes.base import is_marked
-from vision_recs.indexes.flat import read_faiss
-from vision_recs.indexes.hnsw_mmap import load_graph, view_codes
+from vision_recs.indexes.faiss_files import read_faiss, view_codes
+from vision_recs.indexes.hnsw_mmap import load_graph
 from vision_recs.indexes.inverted_lists import read_deleted
 from vision_recs.indexes.rescoring import SCAN, FilterCache
 from vision_recs.types import PositionSubset, Vectors
@@ -210,8 +210,11 @@ def split_rotation(index: faiss.Index) -> tuple[Rotation | None, faiss.Index]:
 
 
 def has_graph(index: faiss.Index) -> bool:
-    """Return whether *index* is a graph whose vectors are codes, which `hnsw_mmap` can save."""
-    return isinstance(index, faiss.IndexHNSW) and isinstance(faiss.downcast_index(index.storage), faiss.IndexFlatCodes)
+    """Return whether *index* is a graph that `hnsw_mmap` can save: any bytes are codes of numbers, not of places."""
+    if not isinstance(index, faiss.IndexHNSW):
+        return False
+    storage = faiss.downcast_index(index.storage)
+    return isinstance(storage, faiss.IndexScalarQuantizer | faiss.IndexPQ | faiss.IndexFlat)
 
 
 def _stores_whole_numbers(index: faiss.Index) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -16,9 +17,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import StoreDamaged, StoreError, read_error
+from vision_recs.errors import StoreDamaged, read_error
 from vision_recs.file_formats import mmap_array, save_npy
 from vision_recs.indexes.base import NOTHING, Scored, blocks, is_marked, search_by_position, top_k_with_ties
+from vision_recs.indexes.faiss_files import view_codes, write_faiss
 from vision_recs.types import FilteredSource, Match, SearchRequest, VectorReader, Vectors, VectorSource
 from vision_recs.vectors import exact_cosine
 
@@ -33,7 +35,8 @@ _MARGIN = 16  # candidates beyond k, so that the k-th score almost always differ
 _MOST_CANDIDATES = 1 << 22  # of one call of FAISS: bounds its memory for many queries and for large k
 _WORTH_THREADS = 10_000_000  # numbers to compare with a query: for fewer, waking the threads takes longer
 _READ_AHEAD = 128 * 1024  # bytes a request; the kernel cuts off longer ones
-_STREAM_BYTES = 1 << 20
+_KIND = b"IxFI"  # with which FAISS begins the file of an IndexFlatIP
+_LONGEST_HEADER = 256  # bytes
 
 
 class FlatIndexType:
@@ -62,10 +65,7 @@ class FlatIndexType:
         """Map the files of *directory*; the vectors are not read."""
         path = directory / _VECTORS
         positions = mmap_array(directory / _POSITIONS, np.int64)
-        index = read_faiss(path, mapped=True)
-        is_flat = isinstance(index, faiss.IndexFlat) and index.metric_type == faiss.METRIC_INNER_PRODUCT
-        if not is_flat or (index.ntotal, index.d) != (len(positions), source.dim):
-            raise StoreDamaged(f"the files of {directory} do not fit together; rebuild it with `visrec index`")
+        index = _map_flat(path, len(positions), source.dim)
         return FlatIndex(source, index, positions, path=path)
 
     def verify(self, directory: Path) -> list[str]:  # noqa: ARG002 - an IndexType
@@ -180,31 +180,29 @@ def _filled(source: VectorReader, positions: NDArray[np.int64]) -> faiss.IndexFl
     return index
 
 
+def _map_flat(path: Path, count: int, dim: int) -> faiss.IndexFlat:
+    """Return the index of *count* vectors of *dim* columns in the file *path*, mapped; raises StoreDamaged.
+
+    FAISS would believe whatever stands before the numbers. Here it has to be what FAISS writes: the kind of index, how
+    many columns and vectors it has, and last how many numbers follow.
+    """
+    index = faiss.IndexFlat(dim, faiss.METRIC_INNER_PRODUCT)
+    begin, end = _KIND + struct.pack("<iq", dim, count), struct.pack("<q", count * dim)
+    try:
+        length = path.stat().st_size - count * index.code_size
+        with path.open("rb") as file:
+            header = file.read(length) if 0 < length < _LONGEST_HEADER else b""
+        if not (header.startswith(begin) and header.endswith(end)):
+            raise StoreDamaged(f"the files of {path.parent} do not fit together; rebuild it with `visrec index`")
+        if count:
+            view_codes(index, np.asarray(np.memmap(path, np.uint8, "r", length)))
+    except OSError as error:
+        raise read_error(path, error, "rebuild it with `visrec index`") from error
+    return index
+
+
 def _read_ahead(path: Path) -> None:
     """Have the kernel start to read the file: FAISS maps it for random access, a page at a time (20 times slower)."""
     with contextlib.suppress(AttributeError, OSError), path.open("rb") as file:  # advice only; macOS has none
         for offset in range(0, path.stat().st_size, _READ_AHEAD):
             os.posix_fadvise(file.fileno(), offset, _READ_AHEAD, os.POSIX_FADV_WILLNEED)
-
-
-def write_faiss(index: faiss.Index, path: Path) -> None:
-    """Write *index* to the file *path*; raises OSError.
-
-    FAISS itself loses the last bytes of a file where the disk is full, and only prints that.
-    """
-    with path.open("wb") as file:
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write, _STREAM_BYTES))
-
-
-def read_faiss(path: Path, *, mapped: bool) -> faiss.Index:
-    """Return the index in the file *path*, whose vectors stay in the file where it is *mapped*.
-
-    Raises StoreDamaged, or StoreUnavailable where the machine is at fault.
-    """
-    try:
-        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
-    except TypeError as error:
-        raise StoreError(f"{path} is not UTF-8, which FAISS needs; name another folder with --store") from error
-    except RuntimeError as error:
-        why = str(error).rpartition("failed: ")[2]  # before that are names of C++
-        raise read_error(path, RuntimeError(why), "rebuild it with `visrec index`") from error

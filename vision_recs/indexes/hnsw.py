@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from vision_recs.errors import IndexBuildError, UnknownIndexType
 from vision_recs.file_formats import mmap_array, save_npy
 from vision_recs.indexes.autotune import TuningInput, autotune
-from vision_recs.indexes.base import FAISS_PREFIX, blocks
+from vision_recs.indexes.base import FAISS_PREFIX, blocks, require_unaltered
 from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile
+from vision_recs.indexes.faiss_files import read_faiss, write_faiss
 from vision_recs.indexes.faiss_search import (
     INDEX,
     POSITIONS,
@@ -29,7 +30,6 @@ from vision_recs.indexes.faiss_search import (
     split_rotation,
     stretch,
 )
-from vision_recs.indexes.flat import read_faiss, write_faiss
 from vision_recs.indexes.hnsw_mmap import load_graph, reorder_by_proximity, save_graph
 from vision_recs.indexes.holdout import HoldoutQueries
 from vision_recs.indexes.inverted_lists import is_in_sorted, not_in_sorted, save_deleted
@@ -69,7 +69,8 @@ class _OneFile:
         return autotune(source, directory, FaissCandidates(directory), TuningInput(config, record, profile, holdout))
 
     def open(self, source: VectorSource, directory: Path) -> ApproximateIndex:
-        """Map the files of *directory*."""
+        """Map the files of *directory*; FAISS's own file, in which a graph has no vectors, is checked first."""
+        require_unaltered(directory, INDEX)
         _, profile = read_profile(directory)
         candidates = FaissCandidates(directory)
         return ApproximateIndex(source, ApproximateSearch(source, candidates, profile, size=candidates.size))

@@ -1,7 +1,8 @@
 """The graph of an HNSW index in files that are mapped, so that opening it takes the same time at any size.
 
-FAISS can map a file of its own, too, but then reads every link in it: 50 ms for a million vectors. Here the codes of
+FAISS can map a file of its own, too, but then copies every link in it: 50 ms for a million vectors. Here the codes of
 the vectors, their links and their levels are NumPy files, beside an index of FAISS without vectors that knows all else.
+A walk goes wherever a link points, so that all links are read once when the graph is opened, but not copied.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array, save_npy
+from vision_recs.indexes.faiss_files import NO_OWNER, view_codes
 
 _CODES, _LINKS, _OFFSETS, _LEVELS, _ENTRY = (
     f"graph.{part}.npy" for part in ("codes", "links", "offsets", "levels", "entry")
 )
 
-_WITHOUT_OWNER = faiss.MaybeOwnedVectorInt32()
-_OWNER = _WITHOUT_OWNER.owner  # a null pointer, which is a part of that object: the index keeps the arrays alive
+_LINKS_AT_ONCE = 1 << 16
 
 
 def reorder_by_proximity(index: faiss.IndexHNSW) -> NDArray[np.int64]:
@@ -62,7 +63,7 @@ def save_graph(index: faiss.IndexHNSW, directory: Path) -> None:
 def load_graph(index: faiss.IndexHNSW, directory: Path, *, is_writable: bool = False) -> None:
     """Put what `save_graph` wrote into the empty *index*: mapped, or where it *is_writable*, in memory.
 
-    Raises StoreDamaged where the files do not fit together. The links themselves are not read.
+    Raises StoreDamaged where the files do not fit together, or a walk would leave them.
     """
     codes, links = mmap_array(directory / _CODES, np.uint8), mmap_array(directory / _LINKS, np.int32)
     offsets, levels = mmap_array(directory / _OFFSETS, np.int64), mmap_array(directory / _LEVELS, np.int32)
@@ -70,7 +71,7 @@ def load_graph(index: faiss.IndexHNSW, directory: Path, *, is_writable: bool = F
     storage = faiss.downcast_index(index.storage)
     count = len(levels)
     fits = len(offsets) == count + 1 and offsets[-1] == len(links) and len(codes) == count * storage.sa_code_size()
-    if not fits or not _is_entry(entry, levels):
+    if not (fits and _is_entry(entry, levels) and _is_graph(index.hnsw, links, offsets, levels)):
         raise StoreDamaged(f"the files of {directory} do not fit together; rebuild it with `visrec index`")
     faiss.copy_array_to_vector(offsets.view(np.uint64), index.hnsw.offsets)
     faiss.copy_array_to_vector(np.ascontiguousarray(levels), index.hnsw.levels)
@@ -80,7 +81,7 @@ def load_graph(index: faiss.IndexHNSW, directory: Path, *, is_writable: bool = F
         _fill(storage.codes, codes)
     else:
         view_codes(storage, codes)
-        index.hnsw.neighbors = faiss.MaybeOwnedVectorInt32.create_view(faiss.swig_ptr(links), len(links), _OWNER)
+        index.hnsw.neighbors = faiss.MaybeOwnedVectorInt32.create_view(faiss.swig_ptr(links), len(links), NO_OWNER)
         index.referenced_objects = [links, codes]  # FAISS reads them where they are
     index.ntotal = storage.ntotal = count
 
@@ -90,14 +91,31 @@ def _is_entry(entry: NDArray[np.int64], levels: NDArray[np.int32]) -> bool:
     if not len(levels):
         return bool(entry.tolist() == [-1, -1])
     is_inside = len(entry) == 2 and 0 <= entry[0] < len(levels)  # noqa: PLR2004 - the vector and its highest level
-    return bool(is_inside and entry[1] == levels[entry[0]] - 1)
+    return bool(is_inside and entry[1] == levels[entry[0]] - 1 == levels.max() - 1)
 
 
-def view_codes(storage: faiss.IndexFlatCodes, codes: NDArray[np.uint8]) -> None:
-    """Let *storage* hold the *codes* (number x size,) of vectors without a copy; it keeps the array alive."""
-    storage.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(codes), len(codes), _OWNER)
-    storage.ntotal = len(codes) // storage.sa_code_size()
-    storage.referenced_objects = [codes]
+def _is_graph(
+    hnsw: faiss.HNSW, links: NDArray[np.int32], offsets: NDArray[np.int64], levels: NDArray[np.int32]
+) -> bool:
+    """Return whether a walk over *links* meets vectors only, and on each level only those that are on it."""
+    firsts = faiss.vector_to_array(hnsw.cum_nneighbor_per_level)
+    if not len(levels):
+        return bool(offsets[0] == 0)
+    if not 1 <= levels.min() <= levels.max() < len(firsts):
+        return False
+    if offsets[0] != 0 or (np.diff(offsets) != firsts[levels]).any():
+        return False
+    parts = (links[start : start + _LINKS_AT_ONCE] for start in range(0, len(links), _LINKS_AT_ONCE))
+    if not all(-1 <= part.min() <= part.max() < len(levels) for part in parts):
+        return False
+    above = np.flatnonzero(levels > 1)
+    for level in range(1, int(levels.max())):
+        above = above[levels[above] > level]
+        places = offsets[above] + firsts[level]
+        linked = links[places[:, None] + np.arange(firsts[level + 1] - firsts[level])]
+        if (levels[linked[linked >= 0]] <= level).any():
+            return False
+    return True
 
 
 def _array(vector: faiss.MaybeOwnedVectorUInt8, dtype: type[np.generic]) -> NDArray[np.generic]:

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.indexes.autotune import TuningInput, autotune
-from vision_recs.indexes.base import blocks
+from vision_recs.indexes.base import blocks, require_unaltered
 from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile
-from vision_recs.indexes.flat import read_faiss, write_faiss
+from vision_recs.indexes.faiss_files import read_faiss, write_faiss
 from vision_recs.indexes.holdout import HoldoutQueries
 from vision_recs.indexes.inverted_lists import (
     Segment,
@@ -116,7 +116,8 @@ class IvfPqIndexType:
         return autotune(source, directory, IvfCandidates(directory), TuningInput(config, record, profile, holdout))
 
     def open(self, source: VectorSource, directory: Path) -> ApproximateIndex:
-        """Map the files of *directory*; a list is read when a search first needs it."""
+        """Map the files of *directory*; a list is read when a search first needs it. FAISS's own file is checked."""
+        require_unaltered(directory, TRAINED)
         _, profile = read_profile(directory)
         candidates = IvfCandidates(directory)
         return ApproximateIndex(source, ApproximateSearch(source, candidates, profile, size=candidates.size))

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
+from vision_recs.indexes.faiss_files import read_faiss
 from vision_recs.indexes.faiss_search import Rotation
-from vision_recs.indexes.flat import read_faiss
 from vision_recs.indexes.inverted_lists import InvertedLists, Segment, read_deleted
 from vision_recs.indexes.rescoring import FilterCache
 from vision_recs.types import PositionSubset, Vectors
