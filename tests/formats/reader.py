@@ -150,7 +150,7 @@ class Store:
 
     def index(self):
         """Return the manifest of the index, and the positions of its ordinals that are not gone; ascending."""
-        folder = self.root / "indexes" / f"{self.manifest['index_type']}-{self.generation}"
+        folder = self.root / "indexes" / f"{self.manifest['index_type']}-{self.manifest['index_generation']:06d}"
         manifest = checksummed((folder / "index.json").read_bytes())
         assert {path.name for path in folder.iterdir()} == {"index.json", *manifest["files"]}
         data = {name: self._read(folder / name, entry["sha256"]) for name, entry in manifest["files"].items()}

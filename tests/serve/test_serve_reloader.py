@@ -1,6 +1,7 @@
 """A new generation replaces the old one without losing a request; a damaged one does not."""
 
 import asyncio
+import dataclasses
 import gc
 import json
 import logging
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from fake_shop import index, shop_of
 
+from vision_recs import indexes
 from vision_recs.errors import StoreDamaged
 from vision_recs.serve import ServeOptions
 from vision_recs.serve.reloader import Reloader
@@ -83,6 +85,21 @@ def test_a_damaged_generation_is_not_served_and_the_old_one_goes_on(reloader, st
     reloader._failed_at = 0.0  # half a minute later
     assert reload(reloader) is True
     assert (reloader.reload_error, reloader.snapshot.store.generation) == (None, 2)
+
+
+def test_the_index_that_two_generations_share_is_verified_once(reloader, store, monkeypatch):
+    verified = []
+    monkeypatch.setattr(indexes, "verify", lambda folder: verified.append(folder.name) or [])
+    shop = shop_of(12)
+    shop.items["item003"] = dataclasses.replace(shop.items["item003"], attributes={"price": 99})
+    index(shop, store)
+    assert reload(reloader) is True
+    assert verified == []
+    (match,) = reloader.snapshot.recommender.similar("item000", where="price == 99")
+    assert match.id == "item003"
+    index(shop_of(20), store)
+    assert reload(reloader) is True
+    assert verified == ["flat-000003"]
 
 
 def test_readiness_and_metrics_show_a_failed_reload(connect, store):

@@ -191,14 +191,23 @@ def read_manifest(directory: Path) -> IndexManifest:
         raise type(error)(f"{path}: {error}") from error
 
 
-def open_index(name: str, source: VectorSource, directory: Path) -> VectorIndex:
+def open_index(name: str, source: VectorSource, directory: Path, *, made_from: int | None = None) -> VectorIndex:
     """Return the index of type *name* in *directory*, which was made from *source*, for as long as *source* is open.
 
-    Raises UnknownIndexType; SpaceMismatch for an index of another space; StoreDamaged for an index of another type or
-    generation, and where a file is missing or has another size. What the files hold is not read here: see
-    `index_dir.verify`.
+    *made_from* is the generation from which the index was made, where that is an earlier one with the same vectors.
+    Raises UnknownIndexType, and what `check_index` raises.
     """
     index_type = find_index_type(name)
+    check_index(name, source, directory, made_from=made_from)
+    return index_type.open(source, directory)
+
+
+def check_index(name: str, source: VectorReader, directory: Path, *, made_from: int | None = None) -> None:
+    """Raise an error unless *directory* holds an index of type *name* that was made from *source*: see `open_index`.
+
+    Raises SpaceMismatch for an index of another space; StoreDamaged for an index of another type or generation, and
+    where a file is missing or has another size. What the files hold is not read here: see `index_dir.verify`.
+    """
     manifest = read_manifest(directory)
     if manifest.type != name:
         raise StoreDamaged(
@@ -209,14 +218,14 @@ def open_index(name: str, source: VectorSource, directory: Path) -> VectorIndex:
             f"{directory} holds vectors of the space {manifest.space} ({manifest.dim} columns), the store those of "
             f"{source.fingerprint} ({source.dim} columns); rebuild it with `visrec index`"
         )
-    if manifest.generation != source.generation:
+    expected = source.generation if made_from is None else made_from
+    if manifest.generation != expected:
         raise StoreDamaged(
-            f"{directory} was built from generation {manifest.generation}, the store is at {source.generation}; "
+            f"{directory} was built from generation {manifest.generation}, the store is at {expected}; "
             "rebuild it with `visrec index`"
         )
     for problem in wrong_sizes(directory, manifest):
         raise StoreDamaged(f"{problem}; rebuild it with `visrec index`")
-    return index_type.open(source, directory)
 
 
 def open_published(store: Store, source: VectorSource | None = None) -> VectorIndex:
@@ -225,9 +234,9 @@ def open_published(store: Store, source: VectorSource | None = None) -> VectorIn
     The index reads vectors and rows from *source*, such as a cache of *store*, or without it from *store* itself.
     """
     source = source or store
-    directory = store.layout.index_dir(store.manifest.index_type, store.generation)
-    if directory.is_dir():
-        return open_index(store.manifest.index_type, source, directory)
+    manifest, directory = store.manifest, store.layout.index_of(store.manifest)
+    if directory is not None and directory.is_dir():
+        return open_index(manifest.index_type, source, directory, made_from=manifest.index_generation)
     from vision_recs.indexes.exact import ExactIndex
 
     return ExactIndex(source)

@@ -72,7 +72,7 @@ def index(
         if draft is not None:
             published = publish(writer, _describe(draft, catalog, chosen, writer), config, progress)
         elif counts is not None and writer.base is not None:
-            repair_index(writer, writer.base)
+            published = repair_index(writer, writer.base)
         report = _report(writer, published, counts, chosen, embedding)
     return replace(
         report,

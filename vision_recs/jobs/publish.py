@@ -10,11 +10,13 @@ from typing import Any
 
 from vision_recs._version import __version__
 from vision_recs.errors import SpaceMismatch, StoreError, StoreNotFound, StoreUnavailable
-from vision_recs.indexes import IndexConfig, build_or_update, open_index, verify
+from vision_recs.indexes import IndexConfig, build_or_update, verify
+from vision_recs.indexes.base import check_index
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
-from vision_recs.store import Manifest, Projection, Store, Writer, open_writer, space_of
+from vision_recs.store import IndexPending, Manifest, Projection, Store, Writer, open_writer, space_of
 from vision_recs.store.atomic_files import disk_errors
+from vision_recs.store.pending import pending_after
 
 _log = logging.getLogger(__name__)
 
@@ -44,39 +46,104 @@ def needs_index(base: Store | None, config: IndexConfig) -> bool:
     return base is not None and (base.manifest.index_type == NO_INDEX or index_config_of(base) != config)
 
 
-def publish(writer: Writer, manifest: Manifest, config: IndexConfig | None, progress: ProgressCallback) -> Manifest:
-    """Build or update the index for the generation of *manifest*, and let readers see the generation.
+def publish(
+    writer: Writer,
+    manifest: Manifest,
+    config: IndexConfig | None,
+    progress: ProgressCallback,
+    *,
+    trust_index: bool = False,
+) -> Manifest:
+    """Bring the index up to date for the generation of *manifest*, and let readers see the generation.
 
-    Without a *config* no index is built; the configuration of the generation before is kept for the next one.
+    Where few vectors changed, the index of the generation before stays in use, and what it lacks is written into the
+    manifest; else it is updated or built. Without a *config* no index is built; the configuration of the generation
+    before is kept for the next one. With *trust_index*, the sizes of the files of an index that stays are compared, and
+    not every byte of them.
     """
     if config is None:
-        return writer.publish(replace(manifest, index_config=asdict(index_config_of(writer.base))), None)
+        without = replace(manifest, index_generation=None, index_pending=IndexPending())
+        return writer.publish(replace(without, index_config=asdict(index_config_of(writer.base))), None)
+    lagging = _with_index_of_base(writer, manifest, config, trust_index=trust_index)
+    if lagging is not None:
+        return writer.publish(lagging, None)
     progress(Progress("building the index", 0, manifest.images))
     with disk_errors(writer.layout.root), Store(writer.layout, manifest) as source:
         index_type, stats, folder = _make(writer, source, config, previous=_folder_of(writer.base))
     progress(Progress("building the index", manifest.images, manifest.images))
-    manifest = replace(manifest, index_type=index_type, index_config=asdict(config), index_stats=stats)
+    manifest = replace(
+        manifest,
+        index_type=index_type,
+        index_config=asdict(config),
+        index_stats=stats,
+        index_generation=manifest.generation,
+        index_pending=IndexPending(),
+    )
     return writer.publish(manifest, folder)
 
 
-def repair_index(writer: Writer, base: Store) -> None:
-    """Build the index of *base* again where a file of it is gone or altered, and log a warning that says so."""
-    index_type = base.manifest.index_type
-    if index_type == NO_INDEX:
-        return
-    target = writer.layout.index_dir(index_type, base.generation)
+def _with_index_of_base(
+    writer: Writer, manifest: Manifest, config: IndexConfig, *, trust_index: bool
+) -> Manifest | None:
+    """Return *manifest* with the index of the last generation, or None where that index cannot stay in use."""
+    base, folder = writer.base, _folder_of(writer.base)
+    if base is None or folder is None or base.manifest.space != manifest.space or index_config_of(base) != config:
+        return None
+    pending = pending_after(base.manifest, manifest.shards)
+    if pending != IndexPending():
+        return None
+    problem = _index_problem(base, folder, trust=trust_index)
+    if problem is not None:
+        _log.warning("the index in %s is not used any more: %s", folder, problem)
+        return None
+    return replace(
+        manifest,
+        index_type=base.manifest.index_type,
+        index_config=base.manifest.index_config,
+        index_stats=base.manifest.index_stats,
+        index_generation=base.manifest.index_generation,
+        index_pending=pending,
+    )
+
+
+def repair_index(writer: Writer, base: Store) -> Manifest:
+    """Build the index of *base* again where a file of it is gone or altered, and log a warning that says so.
+
+    Return the manifest of the published generation: that of *base*, or of a new one where other generations may use the
+    same index, so that it has to stay as it is.
+    """
+    target = writer.layout.index_of(base.manifest)
+    problem = None if target is None else _index_problem(base, target, trust=False)
+    if target is None or problem is None:
+        return base.manifest
+    _log.warning("the index of generation %d is built again: %s", base.generation, problem)
+    if base.manifest.index_generation != base.generation:
+        return publish(writer, _copied(writer, base), _config_again(base), silent)
+    with disk_errors(writer.layout.root):
+        _, _, folder = _make(writer, base, _config_again(base), previous=None)
+    writer.place_index(folder, target)
+    return base.manifest
+
+
+def _index_problem(base: Store, folder: Path, *, trust: bool) -> str | None:
+    """Return what is wrong with the index of *base* in *folder*; unless it is to *trust*, every byte is read."""
     try:
-        open_index(index_type, base, target)
-        problem = next(iter(verify(target)), None)
+        check_index(base.manifest.index_type, base, folder, made_from=base.manifest.index_generation)
+        return None if trust else next(iter(verify(folder)), None)
     except StoreUnavailable:
         raise
     except (StoreError, SpaceMismatch) as error:
-        problem = str(error)
-    if problem is not None:
-        _log.warning("the index of generation %d is built again: %s", base.generation, problem)
-        with disk_errors(writer.layout.root):
-            _, _, folder = _make(writer, base, _config_again(base), previous=None)
-        writer.place_index(folder, target)
+        return str(error)
+
+
+def _copied(writer: Writer, base: Store) -> Manifest:
+    """Return the manifest of a new generation that has the items and vectors of *base*."""
+    return replace(
+        base.manifest,
+        generation=writer.copy_items(base),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        visrec=__version__,
+    )
 
 
 def _config_again(base: Store) -> IndexConfig:
@@ -95,10 +162,8 @@ def _make(
 
 
 def _folder_of(base: Store | None) -> Path | None:
-    if base is None or base.manifest.index_type == NO_INDEX:
-        return None
-    folder = base.layout.index_dir(base.manifest.index_type, base.generation)
-    return folder if folder.is_dir() else None
+    folder = None if base is None else base.layout.index_of(base.manifest)
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def retune(
@@ -121,14 +186,8 @@ def retune(
         if projection is None is base.manifest.projection:
             raise StoreError(f"{writer.layout.root} has no projection; there is nothing to undo")
         entry = None if projection is None else writer.add_projection(projection)
-        manifest = replace(
-            base.manifest,
-            generation=writer.copy_items(base),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            visrec=__version__,
-            projection=entry,
-            space=space_of(base.manifest.encoder, entry),
-        )
+        space = space_of(base.manifest.encoder, entry)
+        manifest = replace(_copied(writer, base), projection=entry, space=space)
         config = None if base.manifest.index_type == NO_INDEX else index_config_of(base)
         return publish(writer, manifest, config, progress)
 

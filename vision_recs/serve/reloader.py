@@ -83,8 +83,8 @@ def open_snapshot(options: ServeOptions) -> Snapshot:
     if current[0] != store.generation:  # another generation was published in this very moment
         store.close()
         return open_snapshot(options)
-    directory = store.layout.index_dir(store.manifest.index_type, store.generation)
-    if store.manifest.index_type != "exact" and not directory.is_dir():
+    directory = store.layout.index_of(store.manifest)
+    if directory is not None and not directory.is_dir():
         log.warning(
             "the index of generation %d is missing, so every vector is compared, which is slow; run `visrec index`",
             store.generation,
@@ -205,9 +205,18 @@ def _problems(new: Store, old: Store) -> Iterator[str]:
                 yield f"{path} was altered"
         except OSError as error:
             yield f"{path} cannot be read ({error.strerror})"
-    directory = layout.index_dir(manifest.index_type, manifest.generation)
-    if directory.is_dir():
+    directory = layout.index_of(manifest)
+    if directory is not None and directory.is_dir() and not _shares_index(new, old):
         yield from indexes.verify(directory)
+
+
+def _shares_index(new: Store, old: Store) -> bool:
+    """Return whether *new* uses the index of *old*, which was verified; what was measured of it tells it from others.
+
+    A generation that another store has in its place may have an index in the same folder.
+    """
+    made_from, stats = new.manifest.index_generation, new.manifest.index_stats
+    return (made_from, stats) == (old.manifest.index_generation, old.manifest.index_stats)
 
 
 def _load_encoder(recommender: Recommender) -> None:

@@ -8,6 +8,7 @@ item_vectors    items with the vectors of all their images, in memory
 writer          publishing the next generation; staging collects its items, shards writes its vectors
 lock            the folder while one process writes to it
 atomic_files    files that are there whole or not at all
+pending         which vectors an index lacks, and which it has too much
 gc, verification   removing what is not used any more; checking every byte
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from vision_recs.store.items import StoredRow
     from vision_recs.store.layout import (
         CatalogEntry,
+        IndexPending,
         Layout,
         Manifest,
         canary_text,
@@ -45,6 +47,7 @@ _HOMES = {
     "Draft": "writer",
     "Embedded": "shards",
     "FilteredStore": "attributes.bitmaps",
+    "IndexPending": "layout",
     "Layout": "layout",
     "Manifest": "layout",
     "Projection": "projections",
@@ -72,6 +75,7 @@ __all__ = [
     "Draft",
     "Embedded",
     "FilteredStore",
+    "IndexPending",
     "Layout",
     "Manifest",
     "Projection",

@@ -37,6 +37,7 @@ def garbage_collect(path: str | Path) -> Reclaimed:
         freed = _remove(map(layout.manifest, old), layout)
         fsync_path(layout.generations)  # manifests first: what a manifest names exists as long as the manifest does
         freed += _remove(_leftovers(layout, current), layout)
+        freed += _remove(_unused_indexes(layout, manifest), layout)
         freed += _remove(_unused_projections(layout, manifest), layout)
         shards = list(_unused_shards(layout, used))
         freed += _remove(shards, layout)
@@ -48,9 +49,13 @@ def _leftovers(layout: Layout, current: int) -> Iterator[Path]:
         (layout.items(0).parent, layout.items(current).stem),
         (layout.attributes(0).parent, layout.attributes(current).stem),
         (layout.skipped(0).parent, layout.skipped(current).stem),
-        (layout.indexes, f"-{current:06d}"),
     ):
         yield from [path for path in folder.iterdir() if not path.stem.endswith(kept)]
+
+
+def _unused_indexes(layout: Layout, manifest: Manifest) -> Iterator[Path]:
+    used = layout.index_of(manifest)
+    yield from [path for path in layout.indexes.iterdir() if path != used]
 
 
 def _unused_projections(layout: Layout, manifest: Manifest) -> Iterator[Path]:

@@ -8,7 +8,7 @@ shards/<name>/vectors.npy      vectors, little-endian float16, readable by `nump
 shards/<name>/images.parquet   the images that were embedded: item_id, image, digest, row, or why there is no vector
 shards/<name>/shard.json       the space, the shape and the SHA-256 of the two files above; its own SHA-256 is the name
 projections/<digest>.safetensors  what `visrec tune` learned: a linear map that is applied to vectors as they are read
-indexes/<type>-000007/         an index, derived; may be deleted at any time
+indexes/<type>-000007/         an index, derived, which later generations may use too; may be deleted at any time
 skipped/000007.jsonl           the images that were skipped, and why
 tmp/  LOCK                     work in progress, and the lock of the one writer
 
@@ -23,7 +23,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -107,8 +107,13 @@ class Layout(NamedTuple):
         return self.projections / f"{digest}.safetensors"
 
     def index_dir(self, index_type: str, generation: int) -> Path:
-        """Return the folder of the index of *index_type* over *generation*."""
+        """Return the folder of the index of *index_type* that was made from *generation*."""
         return self.indexes / f"{index_type}-{generation:06d}"
+
+    def index_of(self, manifest: Manifest) -> Path | None:
+        """Return the folder of the index by which the generation of *manifest* is searched; None without an index."""
+        made_from = manifest.index_generation
+        return None if made_from is None else self.index_dir(manifest.index_type, made_from)
 
     def folders(self) -> tuple[Path, ...]:
         """Return every folder of a store; `tmp` is there only while a writer works."""
@@ -165,6 +170,31 @@ class ProjectionEntry:
     dim: int
 
 
+Ranges: TypeAlias = tuple[tuple[int, int], ...]
+"""Half-open ranges of positions, ascending, none of which touches another."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPending:
+    """How a generation differs from the one that its index was made from.
+
+    *added* are the positions that came into use since, and *removed* those that went out of use.
+    """
+
+    added: Ranges = ()
+    removed: Ranges = ()
+
+    @property
+    def added_count(self) -> int:
+        """How many vectors the index lacks."""
+        return sum(stop - first for first, stop in self.added)
+
+    @property
+    def removed_count(self) -> int:
+        """How many vectors are in the index and not in use any more."""
+        return sum(stop - first for first, stop in self.removed)
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """All that a generation is made of.
@@ -176,6 +206,8 @@ class Manifest:
     built-in canary image, see `canary_text`.
     *projection* is applied to the vectors as they are read. *index_config* is what the user wants of the index, and
     *index_stats* was measured when the index was built or last updated; without an index there are no stats.
+    *index_generation* is the generation from which the index was made: this one or an earlier one, which differs from
+    this one by *index_pending*. It is None without an index.
     """
 
     generation: int
@@ -197,6 +229,8 @@ class Manifest:
     projection: ProjectionEntry | None = None
     index_config: Mapping[str, Any] | None = None
     index_stats: Mapping[str, Any] | None = None
+    index_generation: int | None = None
+    index_pending: IndexPending = IndexPending()
 
     @property
     def dim(self) -> int:
@@ -211,8 +245,8 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the checksummed JSON text."""
         value = asdict(self)
-        for name in ("projection", "index_config", "index_stats"):
-            if value[name] is None:
+        for name in ("projection", "index_config", "index_stats", "index_generation", "index_pending"):
+            if value[name] is None or getattr(self, name) == IndexPending():
                 del value[name]
         return dump_checksummed({"format": FORMAT, **value})
 
@@ -231,6 +265,8 @@ class Manifest:
             ShardEntry(**{**entry, "deleted": tuple(map(tuple, entry["deleted"]))}) for entry in value["shards"]
         )
         value["projection"] = ProjectionEntry(**projection) if projection else None
+        pending = value.get("index_pending", {})
+        value["index_pending"] = IndexPending(**{name: tuple(map(tuple, ranges)) for name, ranges in pending.items()})
         return cls(**value)
 
 

@@ -191,9 +191,10 @@ class Writer:
         return ProjectionEntry(digest, projection.dim)
 
     def publish(self, manifest: Manifest, index: Path | None) -> Manifest:
-        """Publish the generation of *manifest*, with the files in the folder *index*, if any, as its index."""
-        if index is not None:
-            self.place_index(index, self.layout.index_dir(manifest.index_type, manifest.generation))
+        """Publish the generation of *manifest*, with the files in the folder *index*, if any, as its new index."""
+        target = self.layout.index_of(manifest)
+        if index is not None and target is not None:
+            self.place_index(index, target)
         data = manifest.to_bytes()
         with disk_errors(self.layout.root):
             atomic_write(data, self.layout.manifest(manifest.generation), self.layout.tmp)

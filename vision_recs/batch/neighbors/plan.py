@@ -141,7 +141,8 @@ class Plan:
 
 def _method(store: Store, options: NeighborsOptions, pairs: int) -> tuple[str, float]:
     """Return the method for so many *pairs* of images, and its recall."""
-    has_index = store.layout.index_dir(store.manifest.index_type, store.generation).is_dir()
+    directory = store.layout.index_of(store.manifest)
+    has_index = directory is not None and directory.is_dir()
     if options.method == "exact" or not has_index or (options.method == "auto" and pairs <= _EXACT_UP_TO**2):
         return "exact", 1.0
     return store.manifest.index_type, measure_recall(open_published(store), store, k=options.k)
