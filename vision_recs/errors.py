@@ -3,6 +3,7 @@
 VisionRecsError
 ├── CatalogError            a catalog that cannot be used: file, line and column say where
 ├── ImageError              an image that cannot be used: `reason` is a code out of REASONS
+├── DecoderUnavailable      the process that decodes images apart cannot be started
 ├── EncoderError
 │   ├── UnknownEncoder      no encoder has that name
 │   ├── WeightsNotFound     the weights are not on this machine, or are not those of the encoder
@@ -49,6 +50,8 @@ REASONS = {
     "unsupported": "an image format that this installation cannot decode",
     "truncated": "the image ends too early or its data are damaged",
     "too-large": "more bytes, pixels or memory than the limit",
+    "too-slow": "decoding takes longer than the limit",
+    "crashed": "decoding ends the process that does it",
     "zero-vector": "the encoder gives the image no direction",
 }
 """Every reason code for which an image is skipped, and what it means."""
@@ -80,6 +83,10 @@ class ImageError(VisionRecsError):
         assert reason in REASONS, reason
         super().__init__(message)
         self.reason = reason
+
+
+class DecoderUnavailable(VisionRecsError):
+    """The process that decodes images apart cannot be started."""
 
 
 class EncoderError(VisionRecsError):

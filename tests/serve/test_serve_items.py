@@ -9,6 +9,7 @@ from fake_shop import FakeEncoder, Shop, image, index, png
 from PIL import Image
 
 from vision_recs.catalog import open_catalog
+from vision_recs.images import DecoderProcess
 from vision_recs.jobs import index as run_index
 from vision_recs.serve.item_search import FacetCounter
 from vision_recs.serve.thumbnails import Thumbnails
@@ -149,10 +150,16 @@ def test_no_bytes_of_a_file_that_the_catalog_names_are_shown(tmp_path, connect):
             assert "secret" not in response.text
 
 
-def test_the_cache_of_thumbnails_has_a_bounded_size(tmp_path, monkeypatch, sample_store):
+@pytest.fixture
+def decoder():
+    with contextlib.closing(DecoderProcess()) as decoder:
+        yield decoder
+
+
+def test_the_cache_of_thumbnails_has_a_bounded_size(decoder, tmp_path, monkeypatch, sample_store):
     monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
     store = Store.open(sample_store)
-    thumbnails = Thumbnails(max_pixels=10**7, cache_bytes=30_000)
+    thumbnails = Thumbnails(decoder, max_pixels=10**7, cache_bytes=30_000)
     digests = [row.digest for rows in store.rows(range(8), limit=1).values() for row in rows]
     sizes = [len(thumbnails.get(store, digest, 320)) for digest in digests]
     kept = lambda: sum(file.stat().st_size for file in tmp_path.glob("thumbnails/320/*/*.jpg"))  # noqa: E731
@@ -172,21 +179,21 @@ def full_disk():
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_no_files_behind(tmp_path, monkeypatch, sample_store):
+def test_a_full_disk_leaves_no_files_behind(decoder, tmp_path, monkeypatch, sample_store):
     monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
     store = Store.open(sample_store)
     digest = store.images("mug-01")[0].digest
     with full_disk():
-        first = Thumbnails(max_pixels=10**7).get(store, digest, 320)
+        first = Thumbnails(decoder, max_pixels=10**7).get(store, digest, 320)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    assert Thumbnails(max_pixels=10**7).get(store, digest, 320) == first
+    assert Thumbnails(decoder, max_pixels=10**7).get(store, digest, 320) == first
     assert len(list(tmp_path.rglob("*.jpg"))) == 1
 
 
 @pytest.mark.parametrize("kept", [0, 300])
-def test_a_cached_thumbnail_that_is_incomplete_is_made_again(tmp_path, monkeypatch, sample_store, kept):
+def test_a_cached_thumbnail_that_is_incomplete_is_made_again(decoder, tmp_path, monkeypatch, sample_store, kept):
     monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
-    store, thumbnails = Store.open(sample_store), Thumbnails(max_pixels=10**7)
+    store, thumbnails = Store.open(sample_store), Thumbnails(decoder, max_pixels=10**7)
     digest = store.images("mug-01")[0].digest
     whole = thumbnails.get(store, digest, 320)
     (file,) = tmp_path.rglob("*.jpg")

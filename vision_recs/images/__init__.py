@@ -7,6 +7,7 @@
 `preprocess`  RGB -> the pixels that a PreprocessConfig describes (`prepare`), exactly and fast
 `loading`     bytes -> pixels (`load`): all of the above at once, as every runtime of an encoder takes them
 `thumbnails`  small JPEGs for pages
+`isolation`   the same in a process of its own, which may crash, hang or fill the memory (`DecoderProcess`)
 `canary`      the built-in image by whose vector two runtimes are compared
 
 Pillow is imported when a name is first used, not with this package.
@@ -21,13 +22,24 @@ from vision_recs._lazy import lazy_names
 if TYPE_CHECKING:
     from vision_recs.images.canary import canary_image
     from vision_recs.images.decoding import MAX_DECODED_BYTES, MAX_PIXELS, decode
+    from vision_recs.images.isolation import DecoderProcess
     from vision_recs.images.loading import load
     from vision_recs.images.preprocess import prepare
     from vision_recs.images.thumbnails import thumbnail
 
-__all__ = ["MAX_DECODED_BYTES", "MAX_PIXELS", "canary_image", "decode", "load", "prepare", "thumbnail"]
+__all__ = [
+    "MAX_DECODED_BYTES",
+    "MAX_PIXELS",
+    "DecoderProcess",
+    "canary_image",
+    "decode",
+    "load",
+    "prepare",
+    "thumbnail",
+]
 
 _HOMES = {
+    "DecoderProcess": "isolation",
     "MAX_DECODED_BYTES": "decoding",
     "MAX_PIXELS": "decoding",
     "canary_image": "canary",

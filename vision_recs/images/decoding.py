@@ -157,7 +157,8 @@ def identify(data: bytes) -> ImageFormat:
     other = "HEIC" if brands & _HEIC_BRANDS else next((name for name, start in _NOT_DECODED if start.match(data)), None)
     if other is not None:
         raise ImageError("unsupported", f"an image in the format {other} is not decoded; convert it to one of {_NAMES}")
-    raise ImageError("not-an-image", f"the bytes start with {data[:12]!r}, which is none of {_NAMES}; replace the file")
+    # no byte of it is quoted: a catalog or a URL may name any file, and the message may be for somebody else
+    raise ImageError("not-an-image", f"the file is none of {_NAMES}; replace it")
 
 
 def _brands(data: bytes) -> set[bytes]:
@@ -238,10 +239,10 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _explained(error: Exception, known: ImageFormat) -> ImageError:
-    text = f"{error}".rstrip(".") or type(error).__name__
-    if _UNKNOWN_KIND.search(text):
-        return ImageError("unsupported", f"a {known.name} image of this kind is not decoded ({text}); save it anew")
-    return ImageError("truncated", f"the {known.name} image ends too early or is damaged ({text}); replace the file")
+    """Return what to say of *error*, without the words of Pillow: they may quote the file, which may be a secret."""
+    if _UNKNOWN_KIND.search(str(error)):
+        return ImageError("unsupported", f"a {known.name} image of this kind is not decoded; save it anew")
+    return ImageError("truncated", f"the {known.name} image ends too early or is damaged; replace the file")
 
 
 _IGNORE_PILLOW: Final = ("ignore", None, Warning, re.compile(r"PIL\."), 0)

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from time import perf_counter
@@ -19,6 +20,7 @@ from vision_recs.encoders import StoreEncoder
 from vision_recs.errors import EncoderError, ImageError, StoreDamaged
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import Progress, ProgressCallback
+from vision_recs.jobs.suspects import Suspects
 from vision_recs.ordered_map import ordered_map
 from vision_recs.store import Embedded, Staged, Staging, Writer
 from vision_recs.types import Catalog, Unchanged, Vectors
@@ -75,6 +77,8 @@ class Embedding:
         self._staging = staging
         self._encoder = encoder
         self._options = options
+        self._suspects = Suspects(writer.layout.suspects, staging.crashed())
+        self._apart = images.DecoderProcess()
         self._planned: list[Embedded] = []
         self._vectors: list[Vectors] = []
         self._pending: set[bytes] = set()
@@ -89,7 +93,12 @@ class Embedding:
         options = self._options
         window = _WINDOWS_AHEAD * self._batch_size()
         started = perf_counter()
-        with ThreadPoolExecutor(options.workers) as pool, ThreadPoolExecutor(1) as encoding:
+        with (
+            closing(self._apart),
+            self._suspects.watched(),
+            ThreadPoolExecutor(options.workers) as pool,
+            ThreadPoolExecutor(1) as encoding,
+        ):
             read = ordered_map(pool, self._read, self._staging.images(), window=window)
             counted = _counted(read, total, report)
             prepared = ordered_map(pool, self._prepare, self._unknown(counted), window=window)
@@ -98,6 +107,10 @@ class Embedding:
                 self._take(encoded)
         self._write()
         self.seconds = perf_counter() - started
+
+    def settle(self) -> None:
+        """Forget which images may have ended a run: call it when the outcome of all is published."""
+        self._suspects.settle()
 
     def _batch_size(self) -> int:
         return min(self._options.batch_size or self._encoder.batch_size, self._options.shard_size)
@@ -118,7 +131,7 @@ class Embedding:
         """Yield the images that have to be embedded, each digest once; note what becomes of the others."""
         for image in images:
             if image.error is not None:
-                self._staging.skip(image.staged, image.error.reason, str(image.error))
+                self._without_bytes(image.staged, image.error)
                 continue
             self._staging.set_digest(image.staged, image.digest, image.signature)
             if image.digest in self._pending or self._writer.is_known(self._staging, image.digest):
@@ -134,14 +147,30 @@ class Embedding:
             self._pending.add(image.digest)
             yield image
 
+    def _without_bytes(self, staged: Staged, error: ImageError) -> None:
+        """Skip an image that cannot be read; one that may be read again later keeps its vector of the last run."""
+        if error.reason == "unreadable" and staged.digest and self._writer.is_known(self._staging, staged.digest):
+            self._staging.set_digest(staged, staged.digest, staged.signature)
+            message = f"{error}; its vector of the last run stays"
+            self._staging.leave_out(staged.id, staged.image, error.reason, message)
+        else:
+            self._staging.skip(staged, error.reason, str(error))
+
     def _prepare(self, read: Read) -> Prepared:
         assert read.data is not None
         with self.stages["decoding"]:
             try:
-                pixels = images.load(read.data, self._encoder.spec.preprocess)
+                return Prepared(read.staged, read.digest, self._load(read, read.data))
             except ImageError as error:
                 return Prepared(read.staged, read.digest, None, error)
-        return Prepared(read.staged, read.digest, pixels)
+
+    def _load(self, read: Read, data: bytes) -> NDArray[np.uint8]:
+        """Return the pixels of an image; decoded apart, which takes longer, where it may have ended a run."""
+        preprocess = self._encoder.spec.preprocess
+        if read.digest in self._suspects:
+            return self._apart.load(data, preprocess)
+        with self._suspects.decoding(read.staged, read.digest):
+            return images.load(data, preprocess)
 
     def _encode(self, batch: list[Prepared]) -> Encoded:
         pixels = [image.pixels for image in batch if image.pixels is not None]

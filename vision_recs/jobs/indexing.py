@@ -73,6 +73,8 @@ def index(
             published = publish(writer, _describe(draft, catalog, chosen, writer), config, progress)
         elif counts is not None and writer.base is not None:
             published = repair_index(writer, writer.base)
+        if embedding.complete:
+            embedding.settle()
         report = _report(writer, published, counts, chosen, embedding)
     return replace(
         report,

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_recs.errors import ImageError, ZeroVector
 from vision_recs.recommend.query import Query, weighted
 from vision_recs.recommend.retrieve import QueryTerm
-from vision_recs.types import ItemSource, Vectors
+from vision_recs.types import ItemSource, PreprocessConfig, Vectors
 
 if TYPE_CHECKING:  # the encoder is imported when it is needed
     from vision_recs.encoders import StoreEncoder
+
+LoadImage: TypeAlias = Callable[[bytes, PreprocessConfig], NDArray[np.uint8]]
+"""Bytes of an image -> its pixels (height, width, 3), as `images.load`, which raises ImageError."""
 
 
 class QueryEncoder:
     """Encodes images and texts; the encoder is loaded when it is first needed."""
 
-    def __init__(self, items: ItemSource, *, weights: Path | None, device: str) -> None:
-        """Use the encoder of *items* on *device*, with *weights*, or without them with those of *items*."""
+    def __init__(
+        self, items: ItemSource, *, weights: Path | None, device: str, load_image: LoadImage | None = None
+    ) -> None:
+        """Use the encoder of *items* on *device*, with *weights*, or without them with those of *items*.
+
+        Images are decoded by *load_image*, or without it by `images.load`.
+        """
         self._items = items
         self._weights = weights
         self._device = device
+        self._load_image = load_image
         self._loaded: StoreEncoder | None = None
 
     def terms(self, query: Query) -> list[QueryTerm]:
@@ -47,8 +57,9 @@ class QueryEncoder:
 
         Raises ImageError, and EncoderError or SpaceMismatch where the encoder of the items cannot be used.
         """
-        from vision_recs.images import load
+        from vision_recs import images as decoding
 
+        load = self._load_image or decoding.load
         preprocess = self._items.encoder.preprocess
         pixels = [load(image, preprocess) for image in images]  # before the encoder: a bad image costs no loading
         vectors = self._encoder().image_encoder().encode(np.stack(pixels))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # a query without a filter imports no filters, and most queri
     from vision_recs.filters import Filter
     from vision_recs.recommend.history import History
     from vision_recs.recommend.interests import Interest
-    from vision_recs.recommend.query_encoder import QueryEncoder
+    from vision_recs.recommend.query_encoder import LoadImage, QueryEncoder
 
 
 P = ParamSpec("P")
@@ -37,17 +37,25 @@ class Recommender:
     """
 
     def __init__(
-        self, items: ItemSource, index: VectorIndex, *, weights: Path | None = None, device: str = "auto"
+        self,
+        items: ItemSource,
+        index: VectorIndex,
+        *,
+        weights: Path | None = None,
+        device: str = "auto",
+        load_image: LoadImage | None = None,
     ) -> None:
         """Answer from *items*, whose vectors *index* searches.
 
         *weights* and *device* are for the encoder, which is loaded when a query has an image or a text; without
-        *weights* they are those of `items.weights_file`.
+        *weights* they are those of `items.weights_file`. *load_image* decodes the images of queries in the place of
+        `images.load`.
         """
         self.items = items
         self.index = index
         self._weights = weights
         self._device = device
+        self._load_image = load_image
         self._opened: Store | None = None
 
     def __enter__(self) -> Self:
@@ -201,7 +209,7 @@ class Recommender:
     def _encoder(self) -> QueryEncoder:
         from vision_recs.recommend.query_encoder import QueryEncoder
 
-        return QueryEncoder(self.items, weights=self._weights, device=self._device)
+        return QueryEncoder(self.items, weights=self._weights, device=self._device, load_image=self._load_image)
 
 
 def open(  # noqa: A001 - vision_recs.open is how a store is opened for queries

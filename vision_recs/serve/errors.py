@@ -25,6 +25,7 @@ _STATUS: Final = {
     errors.ZeroVector: 422,
     errors.NoTextTower: 422,
     errors.EncoderError: 503,
+    errors.DecoderUnavailable: 503,
     errors.StoreUnavailable: 503,
 }
 _STATUS_OF_REASON: Final = {"missing": 404, "unsupported": 415, "too-large": 413}
@@ -40,7 +41,7 @@ STATUSES: Final = {
     422: "The image, URL or text cannot be used.",
     429: "Too many requests bring a wrong token.",
     500: "The server failed.",
-    503: "Too many requests are waiting, or the encoder or the store is not available now.",
+    503: "Too many requests are waiting, or the encoder, the decoder or the store is not available now.",
 }
 """What each error status means, for the OpenAPI document."""
 
@@ -105,7 +106,7 @@ def _log_failure(error: Exception, status: int, request_id: str) -> str:
         exc_info=None if is_foreseen else error,
         extra={"event": "failed", "request_id": request_id},
     )
-    failed = "the server failed" if status == 500 else "the encoder or the store is not available now"  # noqa: PLR2004
+    failed = "the server failed" if status == 500 else "the encoder, the decoder or the store is not available now"  # noqa: PLR2004
     return f"{failed}; the log of the server says why, under the request id {request_id}"
 
 

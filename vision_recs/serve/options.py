@@ -13,7 +13,8 @@ from vision_recs.types import ImageSource
 class Limits:
     """What a request may cost. The defaults suit a shop.
 
-    *max_json_bytes* and *max_image_bytes* bound the body of a request, *max_pixels* an image before it is decoded.
+    *max_json_bytes* and *max_image_bytes* bound the body of a request, *max_pixels* an image before it is decoded, and
+    *max_decode_s* the processor time that decoding takes.
     A body has to arrive within *body_timeout_s* seconds, and an answer has to be ready within *answer_timeout_s*.
     *max_pending* bounds each queue of `executors`, and *max_uploads* the requests that bring images, of which each
     holds a large body in memory. A request beyond these bounds gets the status 503 and the header Retry-After.
@@ -22,6 +23,7 @@ class Limits:
     max_json_bytes: int = 1 << 20
     max_image_bytes: int = 20 << 20
     max_pixels: int = 40_000_000
+    max_decode_s: float = 5.0
     body_timeout_s: float = 20.0
     answer_timeout_s: float = 30.0
     max_pending: int = 256

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from vision_recs import indexes
 from vision_recs.errors import StoreDamaged, StoreError
@@ -24,6 +25,9 @@ from vision_recs.store import Layout, Store
 from vision_recs.store.atomic_files import sha256_file
 from vision_recs.store.layout import read_current
 from vision_recs.store.shards import shard_problems
+
+if TYPE_CHECKING:
+    from vision_recs.recommend.query_encoder import LoadImage
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +42,19 @@ class Snapshot:
     It counts references, beginning with that of its owner, and closes with the last one.
     """
 
-    def __init__(self, store: Store, current: tuple[int, str], *, weights: Path | None, device: str) -> None:
-        """Own *store*; raises StoreError. *weights* and *device* are for the encoder."""
+    def __init__(
+        self, store: Store, current: tuple[int, str], options: ServeOptions, load_image: LoadImage | None
+    ) -> None:
+        """Own *store*; raises StoreError.
+
+        *options* name the encoder, and *load_image* decodes the images of queries.
+        """
         self.store = store
         self.items = CachedItems(store)
         index = indexes.open_published(store, self.items)
-        self.recommender = Recommender(self.items, index, weights=weights, device=device)
+        self.recommender = Recommender(
+            self.items, index, weights=options.weights, device=options.device, load_image=load_image
+        )
         self.current = current
         self.version = f"{current[0]}-{current[1][:16]}"
         self.item_search: ItemSearch | None = None
@@ -75,14 +86,14 @@ class Snapshot:
             log.exception("the item search is not available", extra={"event": "no_item_search"})
 
 
-def open_snapshot(options: ServeOptions) -> Snapshot:
-    """Open the published generation; raises StoreError."""
+def open_snapshot(options: ServeOptions, load_image: LoadImage | None = None) -> Snapshot:
+    """Open the published generation; raises StoreError. *load_image* decodes the images of queries."""
     store = Store.open(options.store, images=options.images)
     store.pin()
     current = read_current(store.layout)
     if current[0] != store.generation:  # another generation was published in this very moment
         store.close()
-        return open_snapshot(options)
+        return open_snapshot(options, load_image)
     directory = store.layout.index_of(store.manifest)
     if directory is not None and not directory.is_dir():
         log.warning(
@@ -90,7 +101,7 @@ def open_snapshot(options: ServeOptions) -> Snapshot:
             store.generation,
             extra={"event": "no_index", "generation": store.generation},
         )
-    return Snapshot(store, current, weights=options.weights, device=options.device)
+    return Snapshot(store, current, options, load_image)
 
 
 class Reloader:
@@ -100,14 +111,15 @@ class Reloader:
     images, so that a new generation needs its encoder before it takes over.
     """
 
-    def __init__(self, options: ServeOptions) -> None:
-        """Open the store; raises StoreError."""
+    def __init__(self, options: ServeOptions, load_image: LoadImage | None = None) -> None:
+        """Open the store; raises StoreError. *load_image* decodes the images of queries."""
         self._options = options
+        self._load_image = load_image
         self._layout = Layout(options.store)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="visrec-reload")
         self._failed_at = 0.0
         self._failed_current: tuple[int, str] | None = None
-        self.snapshot = open_snapshot(options)
+        self.snapshot = open_snapshot(options, load_image)
         self.reload_error: str | None = None
         self.needs_encoder = options.preload
 
@@ -158,7 +170,7 @@ class Reloader:
 
     def _open_verified(self) -> Snapshot:
         """Return a snapshot of the published generation that is verified and ready to answer."""
-        snapshot = open_snapshot(self._options)
+        snapshot = open_snapshot(self._options, self._load_image)
         try:
             _require_sound(snapshot.store, self.snapshot.store)
             for item in snapshot.items.ids(limit=1):

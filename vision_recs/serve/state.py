@@ -7,20 +7,24 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from typing import Final
 
 from vision_recs._version import __version__
 from vision_recs.errors import RequestError
+from vision_recs.images import DecoderProcess
 from vision_recs.serve import convert
 from vision_recs.serve.auth import TokenAuth
 from vision_recs.serve.executors import BatchingExecutor, BoundedExecutor
 from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.metrics import Metrics
-from vision_recs.serve.options import ServeOptions
+from vision_recs.serve.options import Limits, ServeOptions
 from vision_recs.serve.reloader import Reloader, Snapshot
 from vision_recs.serve.schemas import QueryBody, SimilarItems
 from vision_recs.serve.thumbnails import Thumbnails
 
 _SEARCH_TIMEOUT_S, _SEARCH_POLL_S = 10.0, 0.05
+_BYTES_PER_PIXEL: Final = 16  # the most that any format takes while it is decoded
 
 
 class AppState:
@@ -35,7 +39,8 @@ class AppState:
         limits = options.limits
         self.options = options
         self.auth = TokenAuth(options.token)
-        self.reloader = Reloader(options)
+        self._decoder, self._thumbnail_decoder = _decoder(limits), _decoder(limits)  # neither waits for the other
+        self.reloader = Reloader(options, partial(self._decoder.load, max_pixels=limits.max_pixels))
         self.metrics = Metrics()
         self.queries = BoundedExecutor("queries", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s)
         self.query_batches = BatchingExecutor(self.queries, self._query_batch)
@@ -44,7 +49,7 @@ class AppState:
             "thumbnails", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s
         )
         self.downloads = BoundedExecutor("downloads", max_pending=limits.max_uploads, timeout_s=limits.answer_timeout_s)
-        self.thumbnails = Thumbnails(max_pixels=limits.max_pixels)
+        self.thumbnails = Thumbnails(self._thumbnail_decoder, max_pixels=limits.max_pixels)
         self._uploads = 0
         self._polling: asyncio.Task[None] | None = None
         # Another version of visrec or other rules may answer differently from the same generation.
@@ -65,6 +70,8 @@ class AppState:
         self.query_batches.close()
         for executor in self.executors:
             executor.close()
+        self._decoder.close()
+        self._thumbnail_decoder.close()
         self.reloader.close()
 
     @property
@@ -124,3 +131,7 @@ class AppState:
         while True:
             await asyncio.sleep(self.options.poll_interval_s)
             await self.reload()
+
+
+def _decoder(limits: Limits) -> DecoderProcess:
+    return DecoderProcess(max_seconds=limits.max_decode_s, max_bytes=limits.max_pixels * _BYTES_PER_PIXEL)

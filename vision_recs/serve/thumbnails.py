@@ -17,6 +17,7 @@ from pathlib import Path
 from vision_recs.cache_dir import cache_dir
 from vision_recs.catalog.image_files import image_bytes
 from vision_recs.errors import REASONS, ImageError, RequestError, StoreDamaged
+from vision_recs.images import DecoderProcess
 from vision_recs.store import Store
 
 CACHE_BYTES = 1 << 30
@@ -29,8 +30,9 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 class Thumbnails:
     """Makes and caches thumbnails; for one thread."""
 
-    def __init__(self, *, max_pixels: int, cache_bytes: int = CACHE_BYTES) -> None:
-        """Decode images of at most *max_pixels*, and keep at most *cache_bytes* on disk."""
+    def __init__(self, decoder: DecoderProcess, *, max_pixels: int, cache_bytes: int = CACHE_BYTES) -> None:
+        """Decode images of at most *max_pixels* by *decoder*, and keep at most *cache_bytes* on disk."""
+        self._decoder = decoder
         self._max_pixels = max_pixels
         self._cache_bytes = cache_bytes
         self._written = 0
@@ -52,13 +54,11 @@ class Thumbnails:
         return data
 
     def _make(self, store: Store, reference: str, digest: str, side: int) -> bytes:
-        from vision_recs import images
-
         try:
-            image = images.decode(_read(store, reference, digest), max_pixels=self._max_pixels)
+            image = _read(store, reference, digest)
+            return self._decoder.thumbnail(image, max_side=side, max_pixels=self._max_pixels)
         except ImageError as error:  # its message may name a path of this machine
             raise ImageError(error.reason, f"the image cannot be shown: {REASONS[error.reason]}") from error
-        return images.thumbnail(image, max_side=side)
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

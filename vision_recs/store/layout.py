@@ -11,6 +11,7 @@ projections/<digest>.safetensors  what `visrec tune` learned: a linear map that 
 indexes/<type>-000007/         an index, derived, which later generations may use too; may be deleted at any time
 skipped/000007.jsonl           the images that were skipped, and why
 tmp/  LOCK                     work in progress, and the lock of the one writer
+SUSPECTS                       which images a writer is decoding, in case that one of them ends it
 
 `docs/formats.md` describes every file byte by byte.
 """
@@ -56,6 +57,11 @@ class Layout(NamedTuple):
     def lock(self) -> Path:
         """The file that the one writer locks."""
         return self.root / "LOCK"
+
+    @property
+    def suspects(self) -> Path:
+        """The file that names the images which are being decoded; it is there while images are embedded."""
+        return self.root / "SUSPECTS"
 
     @property
     def tmp(self) -> Path:

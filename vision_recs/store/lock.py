@@ -89,7 +89,7 @@ def _tidy(layout: Layout, *, is_new: bool) -> None:
 
 
 def _refuse_foreign(layout: Layout) -> None:
-    own = {"CURRENT", "LOCK", *(folder.name for folder in layout.folders())}
+    own = {"CURRENT", "LOCK", layout.suspects.name, *(folder.name for folder in layout.folders())}
     try:
         names = {entry.name for entry in layout.root.iterdir() if not entry.name.startswith(".")}
     except FileNotFoundError:

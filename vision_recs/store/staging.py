@@ -28,7 +28,7 @@ CREATE TABLE staging.reusable (
 CREATE TEMP VIEW base_vectors AS SELECT * FROM base.vectors;
 -- only other bytes or another encoder mend these; other failures may pass, as when an installation learns a format
 CREATE TEMP VIEW lasting_failures AS
-    SELECT * FROM base.skipped WHERE reason IN ('not-an-image', 'truncated', 'zero-vector');
+    SELECT * FROM base.skipped WHERE reason IN ('not-an-image', 'truncated', 'zero-vector', 'crashed', 'too-slow');
 """
 _FINISH = """
 INSERT INTO main.vectors SELECT position, digest FROM staging.outcomes WHERE position IS NOT NULL ORDER BY position;
@@ -152,6 +152,11 @@ class Staging:
             " ORDER BY number"
         )
         return (Staged(*row) for row in self._connection.execute(query, (self._reuses_base,)))
+
+    def crashed(self) -> list[bytes]:
+        """Return the digests of the images that crashed their decoder in the last generation, or were too slow."""
+        query = "SELECT DISTINCT digest FROM base.skipped WHERE reason IN ('crashed', 'too-slow')"
+        return [digest for (digest,) in self._connection.execute(query)]
 
     def set_digest(self, image: Staged, digest: bytes, signature: str | None) -> None:
         """Record the SHA-256 *digest* of the bytes of *image*, and the signature of its file."""

@@ -10,7 +10,6 @@ from vision_recs.errors import RequestError
 from vision_recs.recommend import Policy, Weighted
 from vision_recs.serve import convert
 from vision_recs.serve.fetch import fetch_image
-from vision_recs.serve.options import Limits
 from vision_recs.serve.reloader import Snapshot
 from vision_recs.serve.routing import Context
 from vision_recs.serve.schemas import NoParameters, PolicyParameters, QueryBody, SimilarItems, SimilarParameters
@@ -63,28 +62,17 @@ async def _answer(context: Context, body: QueryBody, images: Sequence[Weighted[b
     state, snapshot, options = context.state, context.snapshot, context.state.options
     if images or body.texts:
         state.reloader.needs_encoder |= bool(images)
-        work = (snapshot, body, images, options.policy, options.limits)
-        return await state.images.run(snapshot, _answer_with_images, *work)
+        return await state.images.run(snapshot, _answer_with_images, snapshot, body, images, options.policy)
     return await state.query_batches.run(snapshot, body)
 
 
 def _answer_with_images(
-    snapshot: Snapshot, body: QueryBody, images: Sequence[Weighted[bytes]], policy: Policy, limits: Limits
+    snapshot: Snapshot, body: QueryBody, images: Sequence[Weighted[bytes]], policy: Policy
 ) -> SimilarItems:
     """Return the answer to a query that the encoder has to read; runs on the thread of an executor."""
     query = convert.to_query(body, images)
     policy = convert.to_policy(body.policy, policy)
-    for image in images:
-        _require_size(image.value, limits)
     return convert.to_similar_items(snapshot.recommender, query, snapshot.recommender.query(query, policy))
-
-
-def _require_size(image: bytes, limits: Limits) -> None:
-    """Raise ImageError for an image with too many pixels, before it is decoded."""
-    from vision_recs.images.decoding import opened
-
-    with opened(image, limits.max_pixels):
-        pass
 
 
 async def _download(context: Context, body: QueryBody) -> list[Weighted[bytes]]:
