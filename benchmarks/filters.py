@@ -30,7 +30,8 @@ from vision_recs.filters import Filter
 from vision_recs.store.attributes.bitmaps import FilterBitmaps
 from vision_recs.store.attributes.format import AttributeColumns
 from vision_recs.store.attributes.write import write_attribute_columns
-from vision_recs.store.items import SCHEMA, Items
+from vision_recs.store.items import Items
+from vision_recs.store.layers import SCHEMA
 
 T = TypeVar("T")
 
@@ -147,7 +148,7 @@ def compare(question: Question, items: Path, columns: Path, count: int) -> dict[
     where = Filter.parse(question.text)
     for _ in range(ROUNDS):
         table = AttributeColumns(columns, items_digest="")
-        masks, opening = timed(lambda table=table: FilterBitmaps(Items(items), table, vectors=count))
+        masks, opening = timed(lambda table=table: FilterBitmaps(Items(items), [table], vectors=count))
         selected, asking = timed(lambda masks=masks: masks.select(where))
         cold.append(opening + asking)
         warm.append(min(timed(lambda masks=masks: masks.select(where))[1] for _ in range(9)))

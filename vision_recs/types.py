@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,11 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 Attribute: TypeAlias = str | int | float | bool | None
 """The value of an attribute; None stands for null."""
+
+
+def normal_form(text: str) -> str:
+    """Return *text* in the normal form NFC of Unicode, in which ids and values are kept and compared."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,15 @@ class ImageSource(Protocol):
         Without *known* the image is always returned. Raises ImageError, with one of the codes in `errors.REASONS`, for
         an image that cannot be had. Several threads may call this at once.
         """
+        ...
+
+
+@runtime_checkable
+class BulkImageSource(ImageSource, Protocol):
+    """An `ImageSource` that can say for many images at a time whether they may have changed."""
+
+    def signatures(self, references: Sequence[str]) -> list[str | None]:
+        """Return the signature that `read` would return with each of *references*; None where there is none."""
         ...
 
 

@@ -38,10 +38,11 @@ def write_shop(
     """
     dim = blocks[0].shape[1]
     with open_writer(folder) as writer:
-        staging = writer.stage()
+        staging = writer.stage(spec_of(dim))
         for number in numbers:
             staging.add(_item(number))
-        writer.use_space(staging, spec_of(dim))
+        for ids in staging.base.pages_of_stored() if staging.base else ():
+            staging.remove([item for item in ids if int(item.removeprefix("item")) not in numbers])
         images = staging.images()
         for first, vectors in _numbered(blocks):
             embedded, rows = [], []
@@ -58,8 +59,8 @@ def write_shop(
                     for row, each in enumerate(embedded[start : start + _SHARD])
                 ]
                 writer.add_shard(staging, spec_of(dim).fingerprint, some, vectors[rows[start : start + _SHARD]])
-        counts = staging.finish()
-        draft = writer.draft(staging, counts, force=True)
+        counts = (settled := writer.settle(staging)).counts
+        draft = writer.draft(settled, spec_of(dim), force=True)
         if draft is None:
             raise ValueError(f"{folder} holds these items already")
         manifest = Manifest(
@@ -75,8 +76,7 @@ def write_shop(
             skipped=0,
             shards=draft.shards,
             next_position=draft.next_position,
-            items_digest=draft.items_digest,
-            skipped_digest=draft.skipped_digest,
+            items_files=draft.items_files,
             canary=canary_text(np.eye(1, dim, dtype=np.float32)[0]),
             index_type="exact",
         )

@@ -19,7 +19,8 @@ from vision_recs.filters.parser import MAX_DEPTH, MAX_PREDICATES
 from vision_recs.store.attributes.bitmaps import FilterBitmaps
 from vision_recs.store.attributes.format import AttributeColumns
 from vision_recs.store.attributes.write import write_attribute_columns
-from vision_recs.store.items import SCHEMA, Items
+from vision_recs.store.items import Items
+from vision_recs.store.layers import SCHEMA
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,7 +59,7 @@ class Written:
         return FilterBitmaps(self.items, None, vectors=self.vectors).select(where)
 
     def by_columns(self, where):
-        return FilterBitmaps(self.items, self.columns, vectors=self.vectors).select(where)
+        return FilterBitmaps(self.items, [self.columns], vectors=self.vectors).select(where)
 
     def expected(self, items, where):
         mask = [False] * self.vectors

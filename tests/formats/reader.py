@@ -10,6 +10,7 @@ import re
 import sqlite3
 import sys
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,10 @@ class Store:
         assert self.manifest["format"] == 1
         self.items = {}  # id -> (attributes, [(image, position, attributes)])
         self.digest_of = {}  # position -> digest of the image
-        self._read(f"items/{number}.sqlite", self.manifest["items_digest"])
-        self._read_items()
+        for entry in self.manifest["items_files"]:
+            path = f"items/{entry['generation']:06d}.sqlite"
+            self._read(path, entry["digest"])
+            self._read_items(self.root / path)
         self.vector_of = {}  # position -> unit vector
         self._read_vectors()
 
@@ -38,17 +41,18 @@ class Store:
         assert sha256(data) == digest, path
         return data
 
-    def _read_items(self):
-        place = (self.root / f"items/{self.generation}.sqlite").absolute()
-        with closing(sqlite3.connect(f"{place.as_uri()}?mode=ro&immutable=1", uri=True)) as items:
-            for item, attributes in items.execute("SELECT item_id, attributes FROM items ORDER BY item_id"):
+    def _read_items(self, path):
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as items:
+            for (item,) in items.execute("SELECT item_id FROM changed"):
+                self.items.pop(item, None)
+            for item, attributes in items.execute("SELECT item_id, attributes FROM items"):
                 self.items[item] = (json.loads(attributes), [])
             query = "SELECT item_id, image, position, attributes FROM images ORDER BY item_id, ordinal"
             for item, image, position, attributes in items.execute(query):
                 self.items[item][1].append((image, position, json.loads(attributes)))
-            self.digest_of = {
-                position: digest.hex() for position, digest in items.execute("SELECT position, digest FROM vectors")
-            }
+            vectors = items.execute("SELECT position, digest FROM vectors")
+            self.digest_of |= {position: digest.hex() for position, digest in vectors}
+        self.items = dict(sorted(self.items.items()))
 
     def _read_vectors(self):
         for entry in self.manifest["shards"]:
@@ -85,9 +89,19 @@ class Store:
 
     def skipped(self):
         """Return (id, image, reason, message) of each skipped image."""
-        data = self._read(f"skipped/{self.generation}.jsonl", self.manifest["skipped_digest"])
-        lines = [json.loads(line) for line in data.decode().splitlines()]
-        return [[line[name] for name in ("item_id", "image", "reason", "message")] for line in lines]
+        found = {}
+        for entry in self.manifest["items_files"]:
+            name = f"{entry['generation']:06d}"
+            data = self._read(f"skipped/{name}.jsonl", entry["skipped_digest"])
+            place = (self.root / f"items/{name}.sqlite").absolute()
+            with closing(sqlite3.connect(f"{place.as_uri()}?mode=ro&immutable=1", uri=True)) as items:
+                for (item,) in items.execute("SELECT item_id FROM changed"):
+                    found.pop(item, None)
+            for line in map(json.loads, data.decode().splitlines()):
+                found.setdefault(line["item_id"], []).append(
+                    [line[name] for name in ("item_id", "image", "reason", "message")]
+                )
+        return [line for item in sorted(found) for line in found[item]]
 
     def embedded(self):
         """Return (id, image, digest, position or reason) of each row of the shards."""
@@ -100,13 +114,23 @@ class Store:
 
     def columns(self):
         """Return the attributes of each item, and the positions of its images, as the columns have them."""
-        data = (self.root / f"attributes/{self.generation}.bin").read_bytes()
+        files = [self._columns(entry) for entry in self.manifest["items_files"]]
+        types, items = {}, {}
+        for number, (entry, file) in enumerate(zip(self.manifest["items_files"], files, strict=True)):
+            gone = {item for later in files[number + 1 :] for item in later["replaced"][entry["digest"]]}
+            items |= {item: held for place, (item, *held) in enumerate(file["items"]) if place not in gone}
+            for name, kinds in file["types"].items():
+                types[name] = types.get(name, 0) | kinds
+        return {"types": types, "items": [items[item] for item in sorted(items)]}
+
+    def _columns(self, entry):
+        data = (self.root / f"attributes/{entry['generation']:06d}.bin").read_bytes()
         length, digest, name = int.from_bytes(data[-48:-40], "little"), data[-40:-8], data[-8:]
         footer = data[-48 - length : -48]
         assert (name, hashlib.sha256(footer).digest()) == (b"visrec A", digest)
         footer = json.loads(footer)
         assert footer["format"] == 1
-        assert footer["items_digest"] == self.manifest["items_digest"]
+        assert footer["items_digest"] == entry["digest"]
         assert footer["data_digest"] == sha256(data[: -48 - length])
 
         def arrays(extents):
@@ -122,11 +146,13 @@ class Store:
             for name, extents in group["attributes"].items():
                 for number, value in values(arrays(extents), group["items"]):
                     attributes[number][name] = value
+            ids = texts(own["ids"], own["id_ends"])
             items += [
-                [own["positions"][start : start + count].tolist(), known]
-                for start, count, known in zip(starts.tolist(), counts, attributes, strict=False)
+                [item, own["positions"][start : start + count].tolist(), known]
+                for item, start, count, known in zip(ids, starts.tolist(), counts, attributes, strict=False)
             ]
-        return {"types": footer["types"], "items": items}
+        replaced = {digest: arrays({"items": extent})["items"].tolist() for digest, extent in footer["replaced"]}
+        return {"types": footer["types"], "items": items, "replaced": replaced}
 
     def search(self, position, k):
         """Return (id, image, score) of the *k* images nearest to the vector at *position*, of all items."""
@@ -216,6 +242,11 @@ def values(arrays, count):
             yield number, int(exact[place]) if place in exact else float(arrays["numbers"][place])
         elif kind:
             yield number, {3: False, 4: True, 5: "something else"}[kind]
+
+
+def texts(data, ends):
+    """Return the texts that end at *ends* of the bytes *data*."""
+    return [data[start:stop].tobytes().decode() for start, stop in pairwise([0, *ends.tolist()])]
 
 
 def everything(root):

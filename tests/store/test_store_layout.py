@@ -116,10 +116,9 @@ def test_the_manifest_says_all_that_the_generation_is_made_of(store, shop):
     assert manifest["catalog"] == {"location": "/shop/catalog.csv", "root": "/shop", "relative_root": relative}
     assert manifest["index_stats"]["recall_at_10"] == 1.0
     assert Store.open(store).manifest.encoder == FakeEncoder().spec
-    found = {
-        f"items/{manifest['generation']:06d}.sqlite": manifest["items_digest"],
-        f"skipped/{manifest['generation']:06d}.jsonl": manifest["skipped_digest"],
-    }
+    [base] = manifest["items_files"]
+    assert (base["generation"], base["changed"]) == (1, 0)
+    found = {"items/000001.sqlite": base["digest"], "skipped/000001.jsonl": base["skipped_digest"]}
     assert found == {path: digest for path, digest in snapshot(store).items() if path.startswith(("items", "skipped"))}
     assert [(shard["first_position"], shard["rows"], shard["deleted"]) for shard in manifest["shards"]] == [
         (0, 4, []),

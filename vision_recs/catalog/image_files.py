@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import re
 import stat
 import time
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from vision_recs.catalog.members import Members, container_of
 from vision_recs.errors import CatalogError, ImageError, is_shortage, machine_remedy
 from vision_recs.types import ImageData, ImageSource, Unchanged
 
 MAX_IMAGE_BYTES: Final = 2**29
 """The largest file that is read: an uncompressed RGB image of 179 megapixels, more than are decoded."""
 
+IMAGE_FOLDERS: Final = ("images", "image", "img", "media", "photos", "pictures", "pub/media/catalog/product")
+"""Folders beside a table, in which the images of a shop system are looked for."""
+
+_ADDRESS = re.compile(r"(?:https?|s3|gs|az)://", re.IGNORECASE)
 _RACY_NS = 2_000_000_000
 
 
 class ImageFiles:
     """Image files, named relative to one folder; an `ImageSource`.
 
-    A reference is a relative path, an absolute path or a file:// URL. If no file has a name with these backslashes,
-    they are read as slashes: the table may come from Windows.
+    A reference is a relative path, an absolute path, a file:// URL, or the member of a tar or Parquet file (see
+    `members`). Where there is no such file, the one that is meant is looked for: with slashes for backslashes, in
+    the other normal forms of Unicode, without `?v=17` behind the name. What a shop system calls `/m/u/mug.jpg` or
+    `https://shop.example/m/u/mug.jpg` is looked for below the folder, and in folders such as `images` in it, by its
+    path, then by its name.
     """
 
     def __init__(self, root: str) -> None:
         """Resolve references against *root*, an absolute path; where *root* is empty, there are no files."""
         self._root = Path(root) if root else None
+        self._members = Members()
 
     def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
         """Return the image *reference*, or Unchanged if its signature is still *known*.
@@ -40,12 +53,15 @@ class ImageFiles:
         """
         path = Path(reference)
         try:
-            path = self._path(reference)
+            path, member = self._path(reference)
             status = path.stat()
             signature = _signature(status)
             if known is not None and signature == known:
                 return Unchanged()
-            data = _read_regular(path, status)
+            if member is None:
+                data = _read_regular(path, status)
+            else:
+                data = self._members.read(path, status.st_mtime_ns, member)
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise ImageError("missing", f"there is no file {str(path)!r}; check the path in the catalog") from error
         except OSError as error:
@@ -59,17 +75,67 @@ class ImageFiles:
             raise ImageError("empty", f"{str(path)!r} has no bytes; copy the image again")
         return ImageData(data, signature)
 
-    def _path(self, reference: str) -> Path:
+    def signatures(self, references: Sequence[str]) -> list[str | None]:
+        """Return the signature of each of *references* as `read` does, None for one that cannot be had."""
+        if self._root is None:
+            return [None] * len(references)
+        root = f"{self._root}/"
+        found: list[str | None] = []
+        for reference in references:
+            try:
+                try:  # a Path would take as long as the call, and most references are relative paths
+                    status = os.stat(root + reference if reference[:1] != "/" else reference)  # noqa: PTH116
+                except OSError:
+                    status = self._path(reference)[0].stat()
+                found.append(_signature(status))
+            except (OSError, ValueError, ImageError):
+                found.append(None)
+        return found
+
+    def _path(self, reference: str) -> tuple[Path, str | None]:
+        """Return the file that *reference* means, and the member of it, if it names one."""
         if self._root is None:
             raise ImageError(
                 "missing", f"the catalog does not say how {reference!r} is read; open the store with images=..."
             )
         if reference[:7].lower() == "file://":
-            reference = unquote(urlsplit(reference).path)
+            return Path(unquote(urlsplit(reference).path)), None
+        address = _ADDRESS.match(reference)
         path = self._root / reference
-        if "\\" in reference and not path.exists():
-            path = self._root / reference.replace("\\", "/")
-        return path
+        if address is None:
+            if path.exists():
+                return path, None
+            found = container_of(reference)
+            if found is not None:
+                return self._root / found[0], found[1]
+        for other in _other_places(reference):
+            if (self._root / other).exists():
+                return self._root / other, None
+        if address is not None:
+            raise ImageError(
+                "remote",
+                f"{reference} is not on this machine, and images are not fetched; copy the images into a folder, with "
+                "their names, and give it with --images",
+            )
+        return path, None
+
+
+def _other_places(reference: str) -> Iterator[str]:
+    """Yield the paths at which the image *reference* may lie, if it is not where it says."""
+    name = reference.replace("\\", "/")
+    if _ADDRESS.match(reference):
+        name = posixpath.normpath(unquote(urlsplit(name).path))  # "/../" leads out of no server
+    elif "?" in name:
+        name = name.partition("?")[0]
+    inside = name.lstrip("/")
+    names = dict.fromkeys((inside, *(unicodedata.normalize(form, inside) for form in ("NFC", "NFD"))))
+    yield from names
+    if name.startswith("/"):  # a path of the web server, not of this machine
+        for each in names:
+            yield from (f"{folder}/{each}" for folder in IMAGE_FOLDERS)
+        for each in names:
+            last = each.rpartition("/")[2]
+            yield from (last, *(f"{folder}/{last}" for folder in IMAGE_FOLDERS))
 
 
 def _signature(status: os.stat_result) -> str | None:

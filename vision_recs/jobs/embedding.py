@@ -23,7 +23,7 @@ from vision_recs.jobs.progress import Progress, ProgressCallback
 from vision_recs.jobs.suspects import Suspects
 from vision_recs.ordered_map import ordered_map
 from vision_recs.store import Embedded, Staged, Staging, Writer
-from vision_recs.types import Catalog, Unchanged, Vectors
+from vision_recs.types import ImageSource, Unchanged, Vectors
 from vision_recs.vectors import normalize_rows
 
 _BATCHES_AHEAD = 1
@@ -63,16 +63,16 @@ class Encoded:
 
 
 class Embedding:
-    """One run over the images of a staged catalog; it decides what becomes of each image, unless it is stopped.
+    """One run over staged images; it decides what becomes of each image, unless it is stopped.
 
     Reading and preparing run ahead of encoding, and encoding runs ahead of writing, each by a bounded number of images.
     """
 
     def __init__(
-        self, catalog: Catalog, writer: Writer, staging: Staging, encoder: StoreEncoder, options: IndexOptions
+        self, source: ImageSource, writer: Writer, staging: Staging, encoder: StoreEncoder, options: IndexOptions
     ) -> None:
-        """Read images from *catalog*, write shards with *writer*, and note in *staging* what becomes of each image."""
-        self._images = catalog.images
+        """Read images from *source*, write shards with *writer*, and note in *staging* what becomes of each image."""
+        self._images = source
         self._writer = writer
         self._staging = staging
         self._encoder = encoder
@@ -88,8 +88,8 @@ class Embedding:
         self.seconds = 0.0
         self.stages = {stage: Stopwatch() for stage in ("reading", "decoding", "encoding", "writing")}
 
-    def run(self, total: int, report: ProgressCallback) -> None:
-        """Embed those of *total* images that no shard holds, until the options say stop."""
+    def run(self, report: ProgressCallback) -> None:
+        """Embed the staged images that no shard holds, until the options say stop."""
         options = self._options
         window = _WINDOWS_AHEAD * self._batch_size()
         started = perf_counter()
@@ -100,7 +100,7 @@ class Embedding:
             ThreadPoolExecutor(1) as encoding,
         ):
             read = ordered_map(pool, self._read, self._staging.images(), window=window)
-            counted = _counted(read, total, report)
+            counted = _counted(read, self._staging.image_count(), report)
             prepared = ordered_map(pool, self._prepare, self._unknown(counted), window=window)
             batches = _batches(prepared, self._batch_size)
             for encoded in ordered_map(encoding, self._encode, batches, window=_BATCHES_AHEAD):

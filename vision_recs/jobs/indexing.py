@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,13 +12,13 @@ from vision_recs._version import __version__
 from vision_recs.catalog import open_catalog
 from vision_recs.encoders import LoadOptions, StoreEncoder, choose_store_encoder
 from vision_recs.errors import EmptyCatalog
+from vision_recs.jobs.comparing import stage_catalog
 from vision_recs.jobs.embedding import Embedding
 from vision_recs.jobs.options import EmbedReport, IndexOptions
-from vision_recs.jobs.progress import Progress, ProgressCallback, silent
+from vision_recs.jobs.progress import ProgressCallback, silent
 from vision_recs.jobs.publish import NO_INDEX, chosen_index_config, needs_index, publish, repair_index
 from vision_recs.store import (
     CatalogEntry,
-    Counts,
     Draft,
     Manifest,
     Staging,
@@ -30,7 +29,7 @@ from vision_recs.store import (
     open_writer,
     space_of,
 )
-from vision_recs.types import Catalog, Encoder
+from vision_recs.types import Catalog, Encoder, EncoderSpec
 
 
 def index(
@@ -54,32 +53,31 @@ def index(
     if isinstance(catalog, str | Path):
         catalog = open_catalog(catalog, options.catalog)
     with open_writer(store) as writer:
-        staging = writer.stage()
+        chosen = _choose_encoder(encoder, options, writer)
+        staging = writer.stage(chosen.spec, retry_skipped=options.retry_skipped)
         try:
-            total = _stage(catalog, staging, progress)
-            chosen = _choose_encoder(encoder, options, writer, staging)
-            embedding = Embedding(catalog, writer, staging, chosen, options)
-            embedding.run(total, progress)
-            if embedding.complete:
-                writer.compact(staging, chosen.spec)
-            counts = _finish(staging) if embedding.complete else None
+            stage_catalog(catalog, staging, progress, workers=options.workers)
+            embedding = Embedding(catalog.images, writer, staging, chosen, options)
+            embedding.run(progress)
             config = None if options.index_type == NO_INDEX else chosen_index_config(options, writer.base)
             force = _has_moved(writer, catalog, chosen) or bool(config and needs_index(writer.base, config))
-            draft = writer.draft(staging, counts, force=force) if counts else None
+            draft = finish(writer, staging, chosen.spec, force=force) if embedding.complete else None
         finally:
             staging.close()
         published = writer.base.manifest if writer.base else None
         if draft is not None:
             published = publish(writer, _describe(draft, catalog, chosen, writer), config, progress)
-        elif counts is not None and writer.base is not None:
+        elif embedding.complete and writer.base is not None:
             published = repair_index(writer, writer.base)
         if embedding.complete:
             embedding.settle()
-        report = _report(writer, published, counts, chosen, embedding)
+        report = _report(writer, published, draft, chosen, embedding)
     return replace(
         report,
         seconds=round(perf_counter() - started, 3),
         image_attributes=getattr(catalog, "image_attributes", ()),
+        contradictory_columns=getattr(catalog, "contradictory_columns", ()),
+        notes=getattr(catalog, "notes", ()),
     )
 
 
@@ -96,40 +94,28 @@ def embed(
     return index(catalog, store, encoder=encoder, options=options, progress=progress)
 
 
-def _stage(catalog: Catalog, staging: Staging, progress: ProgressCallback) -> int:
-    """Read the whole *catalog* into *staging* and return how many images it has; so an error in it costs nothing."""
-    total = 0
-    for item in catalog:
-        total += staging.add(item)
-        progress(Progress("reading the catalog", total, None))
-    return total
-
-
-def _choose_encoder(
-    encoder: str | Encoder | None, options: IndexOptions, writer: Writer, staging: Staging
-) -> StoreEncoder:
+def _choose_encoder(encoder: str | Encoder | None, options: IndexOptions, writer: Writer) -> StoreEncoder:
     base = writer.base.manifest if writer.base else None
     chosen = choose_store_encoder(encoder, LoadOptions(options.weights, options.device, options.precision), base)
     if base and base.encoder == chosen.spec:
         chosen.expect_canary(canary_vector(base.canary))
-    writer.use_space(staging, chosen.spec)
-    if options.retry_skipped:
-        staging.retry_skipped()
     return chosen
 
 
-def _finish(staging: Staging) -> Counts:
-    """Return how many items and images the generation has; raises EmptyCatalog where it has none."""
-    counts = staging.finish()
-    if counts.images == 0 == counts.skipped:
+def finish(writer: Writer, staging: Staging, spec: EncoderSpec, *, force: bool) -> Draft | None:
+    """Return the finished generation, or None where it equals the last one, unless *force*; raises EmptyCatalog."""
+    settled = writer.settle(staging)
+    if settled.counts.images == 0 == settled.counts.skipped:
         raise EmptyCatalog("the catalog names no image; the store is as it was")
-    if counts.images == 0:
-        first = json.loads(next(staging.skipped_lines()))
+    if settled.counts.images == 0:
+        first = settled.first_skipped
+        what, name = ("images", f", {first.image},") if first and first.image else ("rows", "")
         raise EmptyCatalog(
-            f"none of the {counts.skipped} images could be used, the first of them, {first['image']}, because "
-            f"{first['message']}; the store is as it was"
+            f"none of the {settled.counts.skipped} {what} could be used"
+            + (f", the first of them{name} because {first.message}" if first else "")
+            + "; the store is as it was"
         )
-    return counts
+    return writer.draft(settled, spec, force=force)
 
 
 def _has_moved(writer: Writer, catalog: Catalog, encoder: StoreEncoder) -> bool:
@@ -172,8 +158,7 @@ def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Wri
         skipped=draft.counts.skipped,
         shards=draft.shards,
         next_position=draft.next_position,
-        items_digest=draft.items_digest,
-        skipped_digest=draft.skipped_digest,
+        items_files=draft.items_files,
         canary=_canary(encoder, base),
         index_type=NO_INDEX,
         projection=projection,
@@ -181,16 +166,16 @@ def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Wri
 
 
 def _report(
-    writer: Writer, manifest: Manifest | None, counts: Counts | None, encoder: StoreEncoder, embedding: Embedding
+    writer: Writer, manifest: Manifest | None, draft: Draft | None, encoder: StoreEncoder, embedding: Embedding
 ) -> EmbedReport:
     stages = {stage: round(watch.seconds, 3) for stage, watch in embedding.stages.items()}
     return EmbedReport(
         items=manifest.items if manifest else 0,
         images=manifest.images if manifest else 0,
         embedded=embedding.embedded,
-        reused=counts.images - embedding.embedded if counts else 0,
+        reused=manifest.images - embedding.embedded if manifest and embedding.complete else 0,
         skipped=manifest.skipped if manifest else 0,
-        removed=counts.removed if counts else 0,
+        removed=draft.counts.removed if draft else 0,
         generation=manifest.generation if manifest else 0,
         encoder=encoder.spec.name,
         fingerprint=manifest.space if manifest and manifest.encoder == encoder.spec else encoder.spec.fingerprint,
@@ -207,4 +192,6 @@ def _report(
         complete=embedding.complete,
         skipped_reasons=writer.skipped_reasons(manifest) if manifest else {},
         image_attributes=(),
+        contradictory_columns=(),
+        notes=(),
     )

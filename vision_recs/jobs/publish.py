@@ -138,9 +138,10 @@ def _index_problem(base: Store, folder: Path, *, trust: bool) -> str | None:
 
 def _copied(writer: Writer, base: Store) -> Manifest:
     """Return the manifest of a new generation that has the items and vectors of *base*."""
+    writer.check_base(base)
     return replace(
         base.manifest,
-        generation=writer.copy_items(base),
+        generation=writer.generation,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         visrec=__version__,
     )

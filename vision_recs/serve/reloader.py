@@ -207,7 +207,11 @@ def _require_sound(new: Store, old: Store) -> None:
 def _problems(new: Store, old: Store) -> Iterator[str]:
     manifest, layout = new.manifest, new.layout
     known = {shard.name for shard in old.manifest.shards}
-    expected: dict[Path, str] = {layout.items(manifest.generation): manifest.items_digest}
+    expected: dict[Path, str] = {
+        layout.items(entry.generation): entry.digest
+        for entry in manifest.items_files
+        if entry not in old.manifest.items_files
+    }
     for shard in manifest.shards:
         if shard.name not in known:
             yield from shard_problems(layout.shard(shard.name))

@@ -36,7 +36,7 @@ def garbage_collect(path: str | Path) -> Reclaimed:
         old = [generation for generation in layout.known_generations() if generation != current]
         freed = _remove(map(layout.manifest, old), layout)
         fsync_path(layout.generations)  # manifests first: what a manifest names exists as long as the manifest does
-        freed += _remove(_leftovers(layout, current), layout)
+        freed += _remove(_leftovers(layout, manifest), layout)
         freed += _remove(_unused_indexes(layout, manifest), layout)
         freed += _remove(_unused_projections(layout, manifest), layout)
         shards = list(_unused_shards(layout, used))
@@ -44,13 +44,10 @@ def garbage_collect(path: str | Path) -> Reclaimed:
     return Reclaimed(len(old), len(shards), freed)
 
 
-def _leftovers(layout: Layout, current: int) -> Iterator[Path]:
-    for folder, kept in (
-        (layout.items(0).parent, layout.items(current).stem),
-        (layout.attributes(0).parent, layout.attributes(current).stem),
-        (layout.skipped(0).parent, layout.skipped(current).stem),
-    ):
-        yield from [path for path in folder.iterdir() if not path.stem.endswith(kept)]
+def _leftovers(layout: Layout, manifest: Manifest) -> Iterator[Path]:
+    items = {layout.items(entry.generation).stem for entry in manifest.items_files}
+    for folder in (layout.items(0).parent, layout.attributes(0).parent, layout.skipped(0).parent):
+        yield from [path for path in folder.iterdir() if path.stem not in items]
 
 
 def _unused_indexes(layout: Layout, manifest: Manifest) -> Iterator[Path]:

@@ -2,14 +2,14 @@
 
 CURRENT                        the published generation and the SHA-256 of its manifest: the only file that is replaced
 generations/000007.json        the manifest of a generation: encoder, shards, deleted vectors, digests, canary
-items/000007.sqlite            the items of the generation: attributes, images, and what was skipped
-attributes/000007.bin          the attributes by column, for filters; derived, may be deleted at any time
+items/000007.sqlite            all items, or those that changed (a delta): attributes, images, what was skipped
+attributes/000007.bin          the attributes of these items by column, for filters; derived, may be deleted at any time
 shards/<name>/vectors.npy      vectors, little-endian float16, readable by `numpy.load(mmap_mode="r")`
 shards/<name>/images.parquet   the images that were embedded: item_id, image, digest, row, or why there is no vector
 shards/<name>/shard.json       the space, the shape and the SHA-256 of the two files above; its own SHA-256 is the name
 projections/<digest>.safetensors  what `visrec tune` learned: a linear map that is applied to vectors as they are read
 indexes/<type>-000007/         an index, derived, which later generations may use too; may be deleted at any time
-skipped/000007.jsonl           the images that were skipped, and why
+skipped/000007.jsonl           the images of these items that were skipped, and why
 tmp/  LOCK                     work in progress, and the lock of the one writer
 SUSPECTS                       which images a writer is decoding, in case that one of them ends it
 
@@ -93,15 +93,15 @@ class Layout(NamedTuple):
         return self.generations / f"{generation:06d}.json"
 
     def items(self, generation: int) -> Path:
-        """Return the items of *generation*."""
+        """Return the items file that was written with *generation*."""
         return self.root / "items" / f"{generation:06d}.sqlite"
 
     def attributes(self, generation: int) -> Path:
-        """Return the attribute columns of *generation*."""
+        """Return the attribute columns of the items file that was written with *generation*."""
         return self.root / "attributes" / f"{generation:06d}.bin"
 
     def skipped(self, generation: int) -> Path:
-        """Return the list of the images that *generation* skipped."""
+        """Return the list of the skipped images of the items file that was written with *generation*."""
         return self.root / "skipped" / f"{generation:06d}.jsonl"
 
     def shard(self, name: str) -> Path:
@@ -156,6 +156,21 @@ class ShardEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemsEntry:
+    """An items file as generations use it: that of the first entry is the base, the others are deltas.
+
+    *generation* is the one with which the file was written, *digest* and *skipped_digest* are the SHA-256 of the items
+    file and of the list of its skipped images, and *changed* says for how many items a delta replaces what the files
+    before it say; it is 0 for the base.
+    """
+
+    generation: int
+    digest: str
+    skipped_digest: str
+    changed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogEntry:
     """Where the items came from, so that images can be shown and a rerun can compare.
 
@@ -207,8 +222,8 @@ class Manifest:
 
     *created* is UTC, ISO 8601. *space* is the fingerprint of the vectors as they are read, see `space_of`.
     *weights_file* is the checkpoint that the user named, if any. *next_position* is the first position that no shard
-    had, in this generation or an earlier one of the same encoder: a position is never used twice. *items_digest* and
-    *skipped_digest* are the SHA-256 of the files of the same generation. *canary* is the encoder's vector of the
+    had, in this generation or an earlier one of the same encoder: a position is never used twice. *items_files*
+    are the base and the deltas that the items are read from, oldest first. *canary* is the encoder's vector of the
     built-in canary image, see `canary_text`.
     *projection* is applied to the vectors as they are read. *index_config* is what the user wants of the index, and
     *index_stats* was measured when the index was built or last updated; without an index there are no stats.
@@ -228,8 +243,7 @@ class Manifest:
     skipped: int
     shards: tuple[ShardEntry, ...]
     next_position: int
-    items_digest: str
-    skipped_digest: str
+    items_files: tuple[ItemsEntry, ...]
     canary: str
     index_type: str
     projection: ProjectionEntry | None = None
@@ -242,6 +256,11 @@ class Manifest:
     def dim(self) -> int:
         """The number of columns of the vectors as they are read."""
         return self.encoder.dim if self.projection is None else self.projection.dim
+
+    @property
+    def items_digest(self) -> str:
+        """What names the items, attributes and skipped images: a SHA-256 made of those of all items files."""
+        return hashlib.sha256(" ".join(entry.digest for entry in self.items_files).encode()).hexdigest()
 
     @property
     def recall_at_10(self) -> float:
@@ -270,6 +289,7 @@ class Manifest:
         value["shards"] = tuple(
             ShardEntry(**{**entry, "deleted": tuple(map(tuple, entry["deleted"]))}) for entry in value["shards"]
         )
+        value["items_files"] = tuple(ItemsEntry(**entry) for entry in value["items_files"])
         value["projection"] = ProjectionEntry(**projection) if projection else None
         pending = value.get("index_pending", {})
         value["index_pending"] = IndexPending(**{name: tuple(map(tuple, ranges)) for name, ranges in pending.items()})

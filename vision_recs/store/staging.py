@@ -1,60 +1,70 @@
-"""The items of the next generation while they are collected, in bounded memory whatever the size of the catalog."""
+"""The items that change with the next generation while they are collected, in bounded memory whatever their number."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from vision_recs.store.items import SCHEMA
+from vision_recs.store.items import Items, Skipped, StoredImage, StoredItem
+from vision_recs.store.layers import SCHEMA
 from vision_recs.store.shards import Embedded
 from vision_recs.types import Attribute, Item
 
 _STAGING = """
-CREATE TABLE staging.catalog_items (item_id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE staging.catalog_images (
+CREATE TABLE staging.staged_items (
+    item_id TEXT PRIMARY KEY, attributes TEXT NOT NULL, version INTEGER
+) WITHOUT ROWID;
+CREATE TABLE staging.staged_images (
     number INTEGER PRIMARY KEY, item_id TEXT NOT NULL, ordinal INTEGER NOT NULL, image TEXT NOT NULL,
-    attributes TEXT NOT NULL
+    attributes TEXT NOT NULL, known_signature TEXT, known_digest BLOB
 );
+CREATE TABLE staging.removed (item_id TEXT PRIMARY KEY, version INTEGER) WITHOUT ROWID;
 CREATE TABLE staging.digests (number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT);
 CREATE TABLE staging.outcomes (digest BLOB PRIMARY KEY, position INTEGER, reason TEXT, message TEXT) WITHOUT ROWID;
 CREATE TABLE staging.reusable (
     digest BLOB, shard TEXT NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (digest, shard)
 ) WITHOUT ROWID;
-CREATE TEMP VIEW base_vectors AS SELECT * FROM base.vectors;
--- only other bytes or another encoder mend these; other failures may pass, as when an installation learns a format
-CREATE TEMP VIEW lasting_failures AS
-    SELECT * FROM base.skipped WHERE reason IN ('not-an-image', 'truncated', 'zero-vector', 'crashed', 'too-slow');
 """
 _FINISH = """
-INSERT INTO main.vectors SELECT position, digest FROM staging.outcomes WHERE position IS NOT NULL ORDER BY position;
 INSERT INTO main.images
     SELECT item_id, ordinal, image, position, signature, attributes
-    FROM staging.catalog_images JOIN staging.digests USING (number) JOIN staging.outcomes USING (digest)
+    FROM staging.staged_images JOIN staging.digests USING (number) JOIN staging.outcomes USING (digest)
     WHERE position IS NOT NULL ORDER BY item_id, ordinal;
+INSERT INTO main.vectors
+    SELECT position, digest FROM staging.outcomes
+    WHERE position IN (SELECT position FROM main.images) ORDER BY position;
 INSERT INTO main.skipped
     SELECT item_id, ordinal, image, digest, signature,
-        coalesce(digests.reason, outcomes.reason), coalesce(digests.message, outcomes.message)
-    FROM staging.catalog_images JOIN staging.digests USING (number) LEFT JOIN staging.outcomes USING (digest)
+        coalesce(digests.reason, outcomes.reason), coalesce(digests.message, outcomes.message), attributes
+    FROM staging.staged_images JOIN staging.digests USING (number) LEFT JOIN staging.outcomes USING (digest)
     WHERE position IS NULL ORDER BY item_id, ordinal;
 INSERT INTO main.items
-    SELECT item_id, attributes FROM staging.catalog_items
-    WHERE EXISTS (SELECT 1 FROM main.images WHERE images.item_id = catalog_items.item_id) ORDER BY item_id;
+    SELECT item_id, attributes FROM staging.staged_items
+    WHERE EXISTS (SELECT 1 FROM main.images WHERE images.item_id = staged_items.item_id) ORDER BY item_id;
+INSERT INTO main.skipped_items
+    SELECT item_id, attributes FROM staging.staged_items
+    WHERE NOT EXISTS (SELECT 1 FROM main.images WHERE images.item_id = staged_items.item_id) ORDER BY item_id;
+INSERT OR REPLACE INTO main.versions
+    SELECT item_id, version FROM staging.staged_items WHERE version IS NOT NULL ORDER BY item_id;
+INSERT OR REPLACE INTO main.versions
+    SELECT item_id, version FROM staging.removed WHERE version IS NOT NULL ORDER BY item_id;
 """
-_DIFFERENCES = (
-    "SELECT item_id, attributes FROM {}.items",
-    "SELECT item_id, ordinal, image, position, attributes FROM {}.images",
-    "SELECT item_id, ordinal, image, reason, message FROM {}.skipped",
-)
+_TABLES = ("items", "images", "skipped", "skipped_items", "versions")
+_LASTING = frozenset({"not-an-image", "truncated", "zero-vector", "crashed", "too-slow"})
+"""Failures that only other bytes or another encoder mend; others may pass, as when an installation learns a format."""
+
+_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """An image of the catalog; *signature* and *digest* are from the last generation, where its outcome is known."""
+    """An image to read; *signature* and *digest* are from the last generation, where its outcome is known."""
 
     number: int
     id: str
@@ -73,90 +83,148 @@ class Counts:
     removed: int
 
 
-class Staging:
-    """Collects the items of a catalog and the outcome of each image, then writes the items file of a generation.
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a finished items file changes: for how many items, and by how much it changes the counts of a generation.
 
-    The outcome of an image is the position of its vector, or the reason why it has none. Images with the same bytes,
-    that is with the same digest, have the same outcome.
+    *removed* items are gone, *added* ones are new. *positions_before* and *positions* are those of the vectors that the
+    changed items had and have, ascending.
     """
 
-    def __init__(self, path: Path, base: Path | None) -> None:
-        """Write to *path*; *base* is the items file of the last generation, if there is one."""
-        self._reuses_base = False
-        self._connection = sqlite3.connect(path, isolation_level=None, uri=True)
+    changed: int
+    items: int
+    images: int
+    skipped: int
+    added: int
+    removed: int
+    positions_before: list[int]
+    positions: list[int]
+
+
+class Staging:
+    """Collects items and the outcome of each of their images, then writes the items file of a generation.
+
+    The outcome of an image is the position of its vector, or the reason why it has none. Images with the same bytes,
+    that is with the same digest, have the same outcome. With a *base* only items that differ from it are kept, and the
+    file is a delta.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        base: Items | None,
+        *,
+        is_trusted: Callable[[int], bool] = lambda _: True,
+        retry_skipped: bool = False,
+    ) -> None:
+        """Write to *path*; *base* are the items of the last generation, where it is of the same space.
+
+        *is_trusted* says whether the vector at a position of *base* may be used. With *retry_skipped* every image is
+        tried again that the last generation skipped.
+        """
+        self.path = path
+        self.base = base
+        self.is_whole = True
+        self._is_trusted = is_trusted
+        self._retries = retry_skipped
+        self._connection = sqlite3.connect(path, isolation_level=None)
         execute = self._connection.execute
         # nothing here has to survive a crash: the finished file is flushed before it is published
         execute("PRAGMA journal_mode = OFF")
         execute("PRAGMA synchronous = OFF")
         execute("ATTACH '' AS staging")
-        execute("ATTACH ? AS base", (f"{base.absolute().as_uri()}?mode=ro&immutable=1" if base else ":memory:",))
-        for statement in SCHEMA.split(";") if base is None else ():
-            execute(statement.replace("CREATE TABLE ", "CREATE TABLE base.").replace("INDEX ", "INDEX base."))
         self._connection.executescript(SCHEMA + _STAGING)
         execute("BEGIN")
-
-    def retry_skipped(self) -> None:
-        """Have every image tried again that the last generation skipped."""
-        self._connection.execute("DROP VIEW lasting_failures")
-        self._connection.execute("CREATE TEMP VIEW lasting_failures AS SELECT * FROM base.skipped WHERE false")
-
-    def reuse_base(self, distrusted: Sequence[tuple[int, int]] = ()) -> None:
-        """Use the outcomes of the last generation, which must be of the same space.
-
-        The vectors at the *distrusted* positions, which are half-open ranges, are not used.
-        """
-        self._reuses_base = True
-        if distrusted:
-            inside = " OR ".join(f"position >= {first:d} AND position < {stop:d}" for first, stop in distrusted)
-            self._connection.execute("DROP VIEW base_vectors")
-            self._connection.execute(
-                f"CREATE TEMP VIEW base_vectors AS SELECT * FROM base.vectors WHERE NOT ({inside})"  # noqa: S608
-            )
 
     def close(self) -> None:
         """Give up the file, finished or not."""
         self._connection.close()
 
-    def add(self, item: Item) -> int:
-        """Add *item* and return how many images it has; an image that is listed twice counts once.
+    def is_settled(self, image: StoredImage) -> bool:
+        """Whether the outcome of *image*, which the base has, stands as long as the bytes of the image do."""
+        if image.position is not None:
+            return self._is_trusted(image.position)
+        return image.reason in _LASTING and image.digest is not None and not self._retries
 
-        Raises ValueError for an id that was added before.
+    def add(self, item: Item, before: StoredItem | None = None, *, version: int | None = None) -> int:
+        """Add *item*, which was *before* in the base, and return how many images it has.
+
+        An image that is listed twice counts once. Raises ValueError for an id that was added before.
         """
-        execute = self._connection.execute
-        try:
-            execute("INSERT INTO staging.catalog_items VALUES (?, ?)", (item.id, _json(item.attributes)))
-        except sqlite3.IntegrityError as error:
-            raise ValueError(
-                f"the catalog yields the item {item.id!r} twice; merge its images into one Item"
-            ) from error
-        own = item.image_attributes or ({},) * len(item.images)
-        images: dict[str, Mapping[str, Attribute]] = {}
-        for image, attributes in zip(item.images, own, strict=True):
-            images.setdefault(image, attributes)
-        rows = [
-            (item.id, ordinal, image, _json(attributes)) for ordinal, (image, attributes) in enumerate(images.items())
-        ]
+        self._add_item(item.id, attributes_text(item.attributes), version)
+        known = {each.image: each for each in before.images if self.is_settled(each)} if before else {}
+        rows = []
+        for ordinal, (image, attributes) in enumerate(images_of(item)):
+            settled = known.get(image)
+            known_part = (settled.signature, settled.digest) if settled else (None, None)
+            rows.append((item.id, ordinal, image, attributes, *known_part))
         self._connection.executemany(
-            "INSERT INTO staging.catalog_images (item_id, ordinal, image, attributes) VALUES (?, ?, ?, ?)", rows
+            "INSERT INTO staging.staged_images"
+            " (item_id, ordinal, image, attributes, known_signature, known_digest) VALUES (?, ?, ?, ?, ?, ?)",
+            rows,
         )
         return len(rows)
 
-    def images(self) -> Iterator[Staged]:
-        """Yield every image in the order of the catalog."""
-        query = (
-            "SELECT number, c.item_id, c.image, coalesce(i.signature, f.signature), coalesce(v.digest, f.digest)"
-            " FROM staging.catalog_images c"
-            " LEFT JOIN base.images i ON ?1 AND i.item_id = c.item_id AND i.image = c.image"
-            " LEFT JOIN base_vectors v ON v.position = i.position"
-            " LEFT JOIN lasting_failures f ON ?1 AND f.item_id = c.item_id AND f.image = c.image"
-            " ORDER BY number"
+    def add_stored(self, item: str, stored: StoredItem, *, version: int | None = None) -> None:
+        """Add *item* with the attributes and images of *stored*, whose outcomes stand: no image is read.
+
+        Images at positions that are not trusted are read again. Raises ValueError for an id that was added before.
+        """
+        self._add_item(item, stored.attributes, version)
+        execute = self._connection.execute
+        for image in stored.images:
+            values = (item, image.ordinal, image.image, image.attributes)
+            number = execute(
+                "INSERT INTO staging.staged_images (item_id, ordinal, image, attributes) VALUES (?, ?, ?, ?)", values
+            ).lastrowid
+            if image.position is not None and not self._is_trusted(image.position):
+                continue
+            own = image.digest is None
+            execute(
+                "INSERT INTO staging.digests VALUES (?, ?, ?, ?, ?)",
+                (number, image.digest, image.signature, image.reason if own else None, image.message if own else None),
+            )
+            if not own:
+                outcome = (image.digest, image.position, image.reason, image.message)
+                execute("INSERT OR IGNORE INTO staging.outcomes VALUES (?, ?, ?, ?)", outcome)
+
+    def remove(self, items: Sequence[str], versions: Mapping[str, int] | None = None) -> None:
+        """Note that the generation has none of *items*; *versions* are those that are kept of them."""
+        rows = [(item, (versions or {}).get(item)) for item in items]
+        self._connection.executemany("INSERT OR REPLACE INTO staging.removed VALUES (?, ?)", rows)
+
+    def leave_out(self, item: str, image: str, reason: str, message: str) -> None:
+        """Record what is not among the items: a row or value of the catalog, or an image that keeps an old vector.
+
+        *item* and *image* are empty where they are not known.
+        """
+        values = (item, image, reason, message)
+        self._connection.execute(
+            "INSERT INTO main.left_out (item_id, image, reason, message) VALUES (?, ?, ?, ?)", values
         )
-        return (Staged(*row) for row in self._connection.execute(query, (self._reuses_base,)))
 
     def crashed(self) -> list[bytes]:
         """Return the digests of the images that crashed their decoder in the last generation, or were too slow."""
-        query = "SELECT DISTINCT digest FROM base.skipped WHERE reason IN ('crashed', 'too-slow')"
-        return [digest for (digest,) in self._connection.execute(query)]
+        return self.base.digests_skipped_for(["crashed", "too-slow"]) if self.base else []
+
+    def image_count(self) -> int:
+        """Return how many images `images` yields."""
+        return self._count(
+            "SELECT count(*) FROM staging.staged_images LEFT JOIN staging.digests AS d USING (number)"
+            " WHERE d.number IS NULL"
+        )
+
+    def images(self) -> Iterator[Staged]:
+        """Yield every image that has to be read, in the order in which the items were added."""
+        query = (
+            "SELECT number, item_id, image, known_signature, known_digest"
+            " FROM staging.staged_images LEFT JOIN staging.digests AS d USING (number)"
+            " WHERE d.number IS NULL AND number > ? ORDER BY number LIMIT ?"
+        )
+        last = 0
+        while found := self._connection.execute(query, (last, _AT_ONCE)).fetchall():
+            yield from (Staged(*row) for row in found)
+            last = found[-1][0]
 
     def set_digest(self, image: Staged, digest: bytes, signature: str | None) -> None:
         """Record the SHA-256 *digest* of the bytes of *image*, and the signature of its file."""
@@ -172,16 +240,11 @@ class Staging:
         """Whether the outcome of the images with *digest* is known, from this run or from the last generation."""
         if self._one("SELECT 1 FROM staging.outcomes WHERE digest = ?", digest):
             return True
-        if not self._reuses_base:
+        known = self.base.outcome(digest) if self.base else None
+        if known is None or not self.is_settled(known):
             return False
-        position = self._one("SELECT position FROM base_vectors WHERE digest = ?", digest)
-        if position:
-            self.set_outcome(digest, position=position[0])
-            return True
-        failure = self._one("SELECT reason, message FROM lasting_failures WHERE digest = ? LIMIT 1", digest)
-        if failure:
-            self.set_outcome(digest, reason=failure[0], message=failure[1])
-        return failure is not None
+        self.set_outcome(digest, position=known.position, reason=known.reason, message=known.message)
+        return True
 
     def set_outcome(
         self, digest: bytes, *, position: int | None = None, reason: str | None = None, message: str | None = None
@@ -204,59 +267,122 @@ class Staging:
         found = self._one("SELECT shard, row FROM staging.reusable WHERE digest = ? LIMIT 1", digest)
         return (found[0], found[1]) if found else None
 
-    def positions_in_use(self) -> list[int]:
-        """Return the positions of all outcomes, ascending."""
-        query = "SELECT position FROM staging.outcomes WHERE position IS NOT NULL ORDER BY 1"
-        return [position for (position,) in self._connection.execute(query)]
-
-    def vectors_between(self, first: int, stop: int) -> list[tuple[int, bytes, str, str]]:
-        """Return position, digest, id and image of the outcomes from *first* to before *stop*, one image for each."""
-        query = (
-            "SELECT position, digest, min(item_id), image FROM staging.outcomes"
-            " JOIN staging.digests USING (digest) JOIN staging.catalog_images USING (number)"
-            " WHERE position >= ? AND position < ? GROUP BY position ORDER BY position"
-        )
-        return self._connection.execute(query, (first, stop)).fetchall()
-
-    def move(self, digest: bytes, position: int) -> None:
-        """Record that the vector of *digest* is at *position* now."""
-        self._connection.execute("UPDATE staging.outcomes SET position = ? WHERE digest = ?", (position, digest))
-
-    def finish(self) -> Counts:
-        """Fill the items file, and return how much it holds."""
+    def finish(self) -> Difference:
+        """Fill the items file, and return what it changes."""
         self._connection.execute("COMMIT")
         self._connection.executescript(f"BEGIN; {_FINISH} COMMIT;")
-        removed = "SELECT count(*) FROM base.items WHERE item_id NOT IN (SELECT item_id FROM main.items)"
-        return Counts(
-            *(
-                self._count(query)
-                for query in (
-                    "SELECT count(*) FROM main.items",
-                    "SELECT count(*) FROM main.images",
-                    "SELECT count(*) FROM main.skipped",
-                    removed,
-                )
-            )
-        )
+        self._connection.execute("BEGIN")
+        difference = self._against_base() if self.base else self._from_nothing()
+        self._connection.execute("COMMIT")
+        return difference
 
-    def differs_from_base(self) -> bool:
-        """Whether the finished items differ from those of the last generation."""
-        return any(
-            self._connection.execute(f"{query.format(one)} EXCEPT {query.format(other)} LIMIT 1").fetchone()
-            for query in _DIFFERENCES
-            for one, other in (("main", "base"), ("base", "main"))
+    def _from_nothing(self) -> Difference:
+        items, images, skipped, left_out = (
+            self._count(f"SELECT count(*) FROM main.{table}")  # noqa: S608
+            for table in ("items", "images", "skipped", "left_out")
         )
+        return Difference(items, items, images, skipped + left_out, items, 0, [], self._positions())
 
-    def positions(self) -> list[int]:
-        """Return the positions of the vectors of the finished items, ascending."""
+    def _against_base(self) -> Difference:
+        """Take items out of the file that are as they were, and note for the others what they replace."""
+        assert self.base is not None
+        items = images = added = removed = 0
+        skipped = self._replace_left_out()
+        before: set[int] = set()
+        ids = self._changed_ids()
+        while some := [item for item in islice(ids, _AT_ONCE) if item]:
+            was, now = self.base.stored(some), self._finished(some)
+            versions = self._keep_versions(some)
+            same = [
+                item for item in some if item not in versions and now.get(item) == _without_signatures(was.get(item))
+            ]
+            self._leave_out(same)
+            for item in set(some).difference(same):
+                old, new = was.get(item, _NO_ITEM), now.get(item, _NO_ITEM)
+                old_count, new_count = _vectors_of(old), _vectors_of(new)
+                items += bool(new_count) - bool(old_count)
+                added += bool(new_count) and not old_count
+                removed += bool(old_count) and not new_count
+                images += new_count - old_count
+                skipped += (len(new.images) - new_count) - (len(old.images) - old_count)
+                before.update(image.position for image in old.images if image.position is not None)
+        self._connection.execute("DELETE FROM main.vectors WHERE position NOT IN (SELECT position FROM main.images)")
+        changed = self._count("SELECT count(*) FROM main.changed")
+        return Difference(changed, items, images, skipped, added, removed, sorted(before), self._positions())
+
+    def _replace_left_out(self) -> int:
+        """Note whether what the catalog left out is another than before, and return how much more it is."""
+        assert self.base is not None
+        query = "SELECT item_id, image, reason, message FROM main.left_out ORDER BY number"
+        before, now = self.base.left_out(), [Skipped(*row) for row in self._connection.execute(query)]
+        if not self.is_whole:  # an update says nothing of the items that it does not name
+            named = {item for (item,) in self._connection.execute("SELECT item_id FROM staging.staged_items")}
+            now = [each for each in before if each.id not in named] + now
+        self._connection.execute("DELETE FROM main.left_out")
+        if now != before:
+            self._connection.execute("INSERT INTO main.changed VALUES ('')")
+            values = [(number, *each) for number, each in enumerate(now, 1)]
+            self._connection.executemany("INSERT INTO main.left_out VALUES (?, ?, ?, ?, ?)", values)
+        return len(now) - len(before)
+
+    def _keep_versions(self, items: Sequence[str]) -> set[str]:
+        """Keep the versions that the base has of *items* where the run has none; return the items with a new one."""
+        assert self.base is not None
+        was = self.base.versions(items)
+        query = "SELECT item_id, version FROM main.versions WHERE item_id IN (SELECT value FROM json_each(?))"
+        now = dict(self._connection.execute(query, (json.dumps(items),)))
+        kept = [(item, version) for item, version in was.items() if item not in now]
+        self._connection.executemany("INSERT INTO main.versions VALUES (?, ?)", kept)
+        return {item for item, version in now.items() if was.get(item) != version}
+
+    def keep_all_versions(self, before: Items) -> None:
+        """Keep the versions that *before* has of items, in a generation that is not based on it."""
+        self._connection.executemany("INSERT OR IGNORE INTO main.versions VALUES (?, ?)", before.all_versions())
+
+    def _changed_ids(self) -> Iterator[str]:
+        """Note all items that may have changed in the table `changed`, and yield them, ascending."""
+        execute = self._connection.execute
+        execute("INSERT INTO main.changed SELECT item_id FROM staging.staged_items ORDER BY item_id")
+        execute("INSERT OR IGNORE INTO main.changed SELECT item_id FROM staging.removed ORDER BY item_id")
+        last = ""
+        query = "SELECT item_id FROM main.changed WHERE item_id > ? ORDER BY item_id LIMIT ?"
+        while found := execute(query, (last, _AT_ONCE)).fetchall():
+            yield from (item for (item,) in found)
+            last = found[-1][0]
+
+    def _finished(self, items: Sequence[str]) -> dict[str, StoredItem]:
+        """Return what the file says of each of *items*, without the signatures."""
+        wanted = (json.dumps(items),)
+        among = "WHERE item_id IN (SELECT value FROM json_each(?))"
+        found: dict[str, StoredItem] = {}
+        for table in ("items", "skipped_items"):
+            query = f"SELECT item_id, attributes FROM main.{table} {among}"  # noqa: S608
+            found |= {item: StoredItem(text, []) for item, text in self._connection.execute(query, wanted)}
+        with_vectors = "SELECT item_id, ordinal, image, attributes, NULL, digest, position, NULL, NULL"
+        without = "SELECT item_id, ordinal, image, attributes, NULL, digest, NULL, reason, message"
+        for query in (
+            f"{with_vectors} FROM main.images JOIN main.vectors USING (position) {among}",
+            f"{without} FROM main.skipped {among}",
+        ):
+            for item, *image in self._connection.execute(query, wanted):
+                found[item].images.append(StoredImage(*image))
+        for stored in found.values():
+            stored.images.sort()
+        return found
+
+    def _leave_out(self, items: Sequence[str]) -> None:
+        values = [(item,) for item in items]
+        for table in (*_TABLES, "changed"):
+            self._connection.executemany(f"DELETE FROM main.{table} WHERE item_id = ?", values)  # noqa: S608
+
+    def _positions(self) -> list[int]:
         return [position for (position,) in self._connection.execute("SELECT position FROM main.vectors ORDER BY 1")]
 
-    def skipped_lines(self) -> Iterator[str]:
-        """Yield a JSON object for each skipped image: item_id, image, reason, message."""
-        names = ("item_id", "image", "reason", "message")
-        query = f"SELECT {', '.join(names)} FROM main.skipped ORDER BY item_id, ordinal"  # noqa: S608
-        for row in self._connection.execute(query):
-            yield _json(dict(zip(names, row, strict=True)))
+    def _add_item(self, item: str, attributes: str, version: int | None) -> None:
+        try:
+            self._connection.execute("INSERT INTO staging.staged_items VALUES (?, ?, ?)", (item, attributes, version))
+        except sqlite3.IntegrityError as error:
+            raise ValueError(f"the catalog yields the item {item!r} twice; merge its images into one Item") from error
 
     def _one(self, query: str, digest: bytes) -> tuple[Any, ...] | None:
         found: tuple[Any, ...] | None = self._connection.execute(query, (digest,)).fetchone()
@@ -266,7 +392,36 @@ class Staging:
         return int(self._connection.execute(query).fetchone()[0])
 
 
-def _json(value: Mapping[str, Attribute]) -> str:
-    # JSON has neither NaN nor infinity; items made of a data frame have them where a cell is empty
-    known = {name: None if isinstance(each, float) and not isfinite(each) else each for name, each in value.items()}
-    return json.dumps(known, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_NO_ITEM = StoredItem("", [])
+
+
+def images_of(item: Item) -> list[tuple[str, str]]:
+    """Return each image of *item* once, in order, with its own attributes as JSON text."""
+    if not item.image_attributes:
+        return [(image, "{}") for image in dict.fromkeys(item.images)]
+    images: dict[str, Mapping[str, Attribute]] = {}
+    for image, attributes in zip(item.images, item.image_attributes, strict=True):
+        images.setdefault(image, attributes)
+    return [(image, attributes_text(attributes)) for image, attributes in images.items()]
+
+
+def attributes_text(value: Mapping[str, Attribute]) -> str:
+    """Return *value* as JSON without spaces; NaN and infinity, which JSON does not have, become null."""
+    try:
+        return _to_json(value)
+    except ValueError:  # items made of a data frame have them where a cell is empty
+        known = {name: None if isinstance(each, float) and not isfinite(each) else each for name, each in value.items()}
+        return _to_json(known)
+
+
+def _without_signatures(stored: StoredItem | None) -> StoredItem | None:
+    if stored is None:
+        return None
+    return StoredItem(stored.attributes, [image._replace(signature=None) for image in stored.images])
+
+
+def _vectors_of(stored: StoredItem) -> int:
+    return sum(image.position is not None for image in stored.images)
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode

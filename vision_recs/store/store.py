@@ -40,7 +40,7 @@ class Store:
         """Open the generation of *manifest*; use `Store.open` for the published one, and see there for *images*."""
         self.layout = layout
         self.manifest = manifest
-        self.items = Items(layout.items(manifest.generation))
+        self.items = Items(*(layout.items(entry.generation) for entry in manifest.items_files))
         self._vectors = ShardVectors(layout, manifest.shards, manifest.encoder.dim)
         self._projection: Projection | None = None
         self._image_source = images
@@ -265,12 +265,15 @@ class Store:
             self.__dict__.pop(cached, None)
 
     @cached_property
-    def _columns(self) -> AttributeColumns | None:
-        """The attribute columns, unless their file was deleted."""
+    def _columns(self) -> list[AttributeColumns] | None:
+        """The attribute columns of each items file, unless one of them was deleted."""
         from vision_recs.store.attributes.format import AttributeColumns
 
         try:
-            return AttributeColumns(self.layout.attributes(self.generation), items_digest=self.manifest.items_digest)
+            return [
+                AttributeColumns(self.layout.attributes(entry.generation), items_digest=entry.digest)
+                for entry in self.manifest.items_files
+            ]
         except FileNotFoundError:
             return None
 

@@ -50,10 +50,8 @@ def generation_problems(layout: Layout, manifest: Manifest) -> Iterator[str]:
 def _own_problems(layout: Layout, manifest: Manifest) -> Iterator[str]:
     if manifest.space != space_of(manifest.encoder, manifest.projection):
         yield f"{layout.manifest(manifest.generation)} names another space than its encoder and projection define"
-    expected = {
-        layout.items(manifest.generation): manifest.items_digest,
-        layout.skipped(manifest.generation): manifest.skipped_digest,
-    }
+    expected = {layout.items(entry.generation): entry.digest for entry in manifest.items_files}
+    expected |= {layout.skipped(entry.generation): entry.skipped_digest for entry in manifest.items_files}
     if manifest.projection is not None:
         expected[layout.projection(manifest.projection.digest)] = manifest.projection.digest
     for path, digest in expected.items():
@@ -65,14 +63,15 @@ def _own_problems(layout: Layout, manifest: Manifest) -> Iterator[str]:
 
 def _attribute_problems(layout: Layout, manifest: Manifest) -> Iterator[str]:
     """Yield what is wrong with the attribute columns; a file that was deleted is not a problem."""
-    try:
-        columns = AttributeColumns(layout.attributes(manifest.generation), items_digest=manifest.items_digest)
-    except FileNotFoundError:
-        return
-    except StoreDamaged as error:
-        yield str(error)
-    else:
-        yield from columns.problems()
+    for entry in manifest.items_files:
+        try:
+            columns = AttributeColumns(layout.attributes(entry.generation), items_digest=entry.digest)
+        except FileNotFoundError:
+            continue
+        except StoreDamaged as error:
+            yield str(error)
+        else:
+            yield from columns.problems()
 
 
 def _shard_problems(layout: Layout, names: set[str]) -> Iterator[str]:

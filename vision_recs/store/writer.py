@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, StoreError, StoreUnavailable, read_error
 from vision_recs.store.atomic_files import (
@@ -27,17 +27,21 @@ from vision_recs.store.atomic_files import (
 )
 from vision_recs.store.attributes.format import AttributeColumns
 from vision_recs.store.attributes.write import write_attribute_columns
-from vision_recs.store.items import Items
-from vision_recs.store.layout import Layout, Manifest, ProjectionEntry, ShardEntry, current_bytes
+from vision_recs.store.items import Items, Skipped
+from vision_recs.store.layers import MOST_DELTAS, add_bitmap, merge
+from vision_recs.store.layout import ItemsEntry, Layout, Manifest, ProjectionEntry, ShardEntry, current_bytes
 from vision_recs.store.lock import locked_folder, restore_current
 from vision_recs.store.projections import Projection
 from vision_recs.store.shards import Embedded, read_images, read_shard_info, shard_problems, write_shard
-from vision_recs.store.staging import Counts, Staging
+from vision_recs.store.staging import Counts, Difference, Staging
 from vision_recs.store.store import Store
 from vision_recs.store.vectors import map_vectors
 from vision_recs.types import EncoderSpec, Vectors
 
 _LEAST_IN_USE = 0.5  # of the vectors of a shard
+_FEW_ITEMS = 1_000  # of which a new base is written as quickly as a delta
+_MOST_CHANGED = 0.05  # of the items: more deltas would slow readers down
+_GROWTH = 4
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +54,21 @@ class Draft:
     counts: Counts
     shards: tuple[ShardEntry, ...]
     next_position: int
-    items_digest: str
-    skipped_digest: str
+    items_files: tuple[ItemsEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Finished items that are not in place: the file *made*, which is a delta of *base*, unless that is None.
+
+    *first_skipped* is the first of the images in the file that could not be used.
+    """
+
+    base: Store | None
+    made: Path
+    difference: Difference
+    counts: Counts
+    first_skipped: Skipped | None
 
 
 class Writer:
@@ -67,25 +84,63 @@ class Writer:
         self._next_position = 0
         self._distrusted: set[str] = set()
         self._trusts_base_items = True
+        self._space = ""
+        self._offered = False
 
-    def stage(self) -> Staging:
-        """Begin to collect the items of a generation; damaged items of the last generation are not used."""
-        base_items = None
-        if self.base:
-            base_items = self.layout.items(self.base.generation)
-            problem = digest_problem(base_items, self.base.manifest.items_digest)
-            if problem is not None:
-                log.warning("%s; every image is read again", problem)
-                self._trusts_base_items, base_items = False, None
-        return Staging(self.layout.tmp / "items.sqlite", base_items)
+    def stage(self, spec: EncoderSpec, *, retry_skipped: bool = False) -> Staging:
+        """Begin to collect the items of a generation of vectors of the space of *spec*.
 
-    def use_space(self, staging: Staging, spec: EncoderSpec) -> None:
-        """Have *staging* use the vectors of the space of *spec* again: of the last generation and of other shards."""
+        What the last generation has is used again where it is of the same space and not damaged; so are the vectors of
+        shards that no generation uses.
+        """
+        base = self._usable_base(spec)
+        if base is not None:
+            for shard, problem in _problems(self.layout, base.manifest.shards):
+                self._distrust(shard, problem)
+        return self._begin(base, spec, retry_skipped=retry_skipped)
+
+    def stage_changes(self, spec: EncoderSpec) -> Staging:
+        """Begin to collect changes of the last generation, which must be of the space of *spec*.
+
+        Nothing is compared with its digest: an update costs what it changes. Vectors are not copied either, and
+        `visrec verify` finds what was altered.
+        """
+        assert self.base is not None
+        return self._begin(self.base, spec, retry_skipped=False)
+
+    def _begin(self, base: Store | None, spec: EncoderSpec, *, retry_skipped: bool) -> Staging:
         self._shards, self._next_position = {}, 0
+        self._space, self._offered = spec.fingerprint, False
         if self.base and self.base.manifest.encoder == spec:
             self._next_position = self.base.manifest.next_position
-            if self._trusts_base_items:
-                self._use_base(staging, self.base.manifest.shards)
+        if base is not None:
+            entries = base.manifest.shards
+            self._shards = {shard.name: shard for shard in entries if shard.name not in self._distrusted}
+            damaged = [(each.first_position, each.stop_position) for each in entries if each.name in self._distrusted]
+        else:
+            damaged = []
+        return Staging(
+            self.layout.tmp / "items.sqlite",
+            base.items if base else None,
+            is_trusted=lambda position: not any(first <= position < stop for first, stop in damaged),
+            retry_skipped=retry_skipped,
+        )
+
+    def _usable_base(self, spec: EncoderSpec) -> Store | None:
+        """Return the last generation if it is of the space of *spec*, and its items files are what they were."""
+        if self.base is None or self.base.manifest.encoder != spec:
+            return None
+        for entry in self.base.manifest.items_files:
+            problem = digest_problem(self.layout.items(entry.generation), entry.digest)
+            if problem is not None:
+                log.warning("%s; every image is read again", problem)
+                self._trusts_base_items = False
+                return None
+        return self.base
+
+    def _offer_spare_shards(self, staging: Staging) -> None:
+        """Offer *staging* the vectors of the shards that the last generation does not use."""
+        self._offered = True
         with disk_errors(self.layout.root):
             folders = sorted(folder for folder in self.layout.shards.iterdir() if folder.is_dir())
         for folder in folders:
@@ -93,7 +148,7 @@ class Writer:
                 continue
             try:
                 info = read_shard_info(folder)
-                if info.space == spec.fingerprint:
+                if info.space == self._space:
                     staging.add_reusable(folder.name, read_images(folder, info))
                     self._reusable_rows[folder.name] = info.rows
             except StoreDamaged as error:
@@ -103,6 +158,8 @@ class Writer:
         """Whether the outcome of the images with *digest* is known: to *staging*, or because a shard has the vector."""
         if staging.has_outcome(digest):
             return True
+        if not self._offered:  # which reads every one of them: only now that there is an image to embed
+            self._offer_spare_shards(staging)
         while found := staging.reusable(digest):
             shard, row = found
             problem = None if shard in self._shards else next(shard_problems(self.layout.shard(shard)), None)
@@ -124,63 +181,137 @@ class Writer:
             position = None if image.row is None else first + image.row
             staging.set_outcome(image.digest, position=position, reason=image.reason, message=image.message)
 
-    def compact(self, staging: Staging, spec: EncoderSpec) -> None:
-        """Copy the vectors in use out of shards of which less than half is in use, so that `visrec gc` can remove them.
+    def settle(self, staging: Staging) -> Settled:
+        """Return what the finished *staging*, which is closed, changes; call it when every image has an outcome."""
+        base = self.base if staging.base is not None else None
+        if base is None and self.base is not None and self._trusts_base_items:
+            staging.keep_all_versions(self.base.items)
+        difference = staging.finish()
+        staging.close()
+        with closing(Items(staging.path)) as made:
+            counts = self._counts(base, difference, made)
+            return Settled(base, staging.path, difference, counts, next(iter(made.skipped()), None))
 
-        Call it when every image has an outcome; the copied vectors get new positions.
+    def draft(self, settled: Settled, spec: EncoderSpec, *, force: bool = False) -> Draft | None:
+        """Put the items of *settled* in place; return None where they equal the last generation, unless *force*.
+
+        Where deltas have grown large, or less than half of a shard is in use, a new base is written, and the vectors in
+        use are copied out of such shards, so that `visrec gc` can remove them.
         """
-        used = np.array(staging.positions_in_use(), dtype=np.int64)
-        for shard in list(self._shards.values()):
-            begin, end = np.searchsorted(used, [shard.first_position, shard.stop_position])
-            if not 0 < end - begin < _LEAST_IN_USE * shard.rows:
-                continue
-            folder = self.layout.shard(shard.name)
-            rows = staging.vectors_between(shard.first_position, shard.stop_position)
-            embedded = [Embedded(item, image, digest, row) for row, (_, digest, item, image) in enumerate(rows)]
+        base = settled.base
+        if base is None or settled.difference.changed:
             with disk_errors(self.layout.root):
-                vectors = map_vectors(folder, rows=shard.rows, dim=spec.dim)
-                copied = vectors[[position - shard.first_position for position, *_ in rows]]
-                name = write_shard(self.layout, spec.fingerprint, embedded, copied)
-            first = self._first_position(name, len(rows))
-            for row, (_, digest, *_) in enumerate(rows):
-                staging.move(digest, first + row)
-
-    def draft(self, staging: Staging, counts: Counts, *, force: bool = False) -> Draft | None:
-        """Put the finished items in place; return None where they equal the last generation, unless *force*."""
-        shards = tuple(self._shards_in_use(staging.positions()))
-        same_shards = self.base is not None and shards == self.base.manifest.shards
-        if self.base and same_shards and not force and not staging.differs_from_base():
-            self._repair_attributes(self.base)
+                entries, shards = self._place(settled, spec)
+            return Draft(self.generation, settled.counts, shards, self._next_position, entries)
+        self._repair_attributes(base.manifest.items_files)
+        if not force:
             return None
-        with disk_errors(self.layout.root):
-            items, skipped = self.layout.tmp / "items.sqlite", self.layout.tmp / "skipped.jsonl"
-            with skipped.open("w", encoding="utf-8") as file:
-                file.writelines(line + "\n" for line in staging.skipped_lines())
-            staging.close()
-            digests = sha256_file(items), sha256_file(skipped)
-            self._place_items(items, skipped, digests[0])
-        return Draft(self.generation, counts, shards, self._next_position, *digests)
+        manifest = base.manifest
+        return Draft(self.generation, settled.counts, manifest.shards, self._next_position, manifest.items_files)
 
-    def copy_items(self, base: Store) -> int:
-        """Use the items of *base*, the last generation, for the next one too, and return its number.
-
-        Raises StoreDamaged where a file of *base* was altered: its vectors are about to be read.
-        """
+    def check_base(self, base: Store) -> None:
+        """Raise StoreDamaged where a file of *base* was altered, whose vectors are about to be read as a whole."""
         for _, problem in _problems(self.layout, base.manifest.shards):
             raise StoreDamaged(f"{problem}; run `visrec index` again, which embeds its images again")
-        manifest, made = base.manifest, []
-        with disk_errors(self.layout.root):
+        for entry in base.manifest.items_files:
             for path, digest in (
-                (self.layout.items, manifest.items_digest),
-                (self.layout.skipped, manifest.skipped_digest),
+                (self.layout.items(entry.generation), entry.digest),
+                (self.layout.skipped(entry.generation), entry.skipped_digest),
             ):
-                copy = self.layout.tmp / path(self.generation).name
-                shutil.copyfile(path(base.generation), copy)
-                if sha256_file(copy) != digest:
-                    raise StoreDamaged(f"{path(base.generation)} was altered; run `visrec index` again")
-                made.append(copy)
-            self._place_items(made[0], made[1], manifest.items_digest)
-        return self.generation
+                if digest_problem(path, digest) is not None:
+                    raise StoreDamaged(f"{path} was altered; run `visrec index` again")
+
+    def _counts(self, base: Store | None, difference: Difference, made: Items) -> Counts:
+        if base is not None:
+            was = base.manifest
+            return Counts(
+                was.items + difference.items,
+                was.images + difference.images,
+                was.skipped + difference.skipped,
+                difference.removed,
+            )
+        removed = 0
+        if self.base is not None and self._trusts_base_items:
+            removed = sum(len(ids) - len(made.attributes_of(ids)) for ids in self.base.items.pages_of_ids())
+        return Counts(difference.items, difference.images, difference.skipped, removed)
+
+    def _place(self, settled: Settled, spec: EncoderSpec) -> tuple[tuple[ItemsEntry, ...], tuple[ShardEntry, ...]]:
+        """Put the items file of *settled* in place, merged with others where that pays."""
+        base, made, difference = settled.base, settled.made, settled.difference
+        below = list(base.manifest.items_files) if base else []
+        known = {shard.name for shard in base.manifest.shards} if base else set()
+        with closing(Items(*map(self._items_path, below), made)) as items:
+            shards = tuple(self._shards_in_use(difference, items, known))
+            moved, shards = self._compact(items, shards, spec)
+        everything = bool(moved) or not below
+        merged = _merged_with(below, difference.changed, settled.counts.items, everything=everything)
+        kept = below[: len(below) - merged]
+        if merged or moved:
+            files = [*map(self._items_path, below[len(kept) :]), made]
+            made = self.layout.tmp / "merged.sqlite"
+            merge(files, made, is_base=not kept, moved=moved)
+        self._repair_attributes(kept)
+        changed = self._finish_delta(made, kept) if kept else 0
+        return (*kept, self._place_items(made, kept, changed)), shards
+
+    def _finish_delta(self, made: Path, kept: Sequence[ItemsEntry]) -> int:
+        """Fill the bitmap of the delta *made* over the files *kept*, and return how many items it replaces."""
+        with closing(Items(*map(self._items_path, kept))) as below, closing(Items(made)) as delta:
+            positions = {
+                image.position
+                for ids in delta.pages_of_changed()
+                for stored in below.stored(ids).values()
+                for image in stored.images
+                if image.position is not None
+            }
+        return add_bitmap(made, positions)
+
+    def _items_path(self, entry: ItemsEntry) -> Path:
+        return self.layout.items(entry.generation)
+
+    def _shards_in_use(self, difference: Difference, items: Items, known: set[str]) -> Iterator[ShardEntry]:
+        """Yield the shards that *items* use, which differ by *difference* from a generation of the *known* shards."""
+        used = np.array(difference.positions, dtype=np.int64)
+        gone = sorted(set(difference.positions_before).difference(difference.positions))
+        still = items.positions_in_use(gone)
+        dead = np.array([position for position in gone if position not in still], dtype=np.int64)
+        for shard in sorted(self._shards.values(), key=lambda shard: shard.first_position):
+            own, lost = (_between(each, shard) for each in (used, dead))
+            if not len(own) and not len(lost) and shard.name in known:
+                yield shard
+                continue
+            alive = np.full(shard.rows, shard.name in known)
+            for first, stop in shard.deleted:
+                alive[first:stop] = False
+            alive[lost] = False
+            alive[own] = True
+            if alive.any():
+                yield replace(shard, deleted=_gaps(np.flatnonzero(alive), shard.rows))
+
+    def _compact(
+        self, items: Items, shards: tuple[ShardEntry, ...], spec: EncoderSpec
+    ) -> tuple[dict[int, int], tuple[ShardEntry, ...]]:
+        """Copy the vectors in use out of shards of which less than half is in use.
+
+        Return the new position of each copied vector, and the shards in use then.
+        """
+        moved: dict[int, int] = {}
+        kept: list[ShardEntry] = []
+        for shard in shards:
+            if shard.rows - sum(stop - first for first, stop in shard.deleted) >= _LEAST_IN_USE * shard.rows:
+                kept.append(shard)
+                continue
+            folder = self.layout.shard(shard.name)
+            rows = items.images_between(shard.first_position, shard.stop_position)
+            embedded = [Embedded(item, image, digest, row) for row, (_, digest, item, image) in enumerate(rows)]
+            vectors = map_vectors(folder, rows=shard.rows, dim=spec.dim)
+            copied = vectors[[position - shard.first_position for position, *_ in rows]]
+            name = write_shard(self.layout, spec.fingerprint, embedded, copied)
+            del self._shards[shard.name]
+            first = self._first_position(name, len(rows))
+            moved |= {position: first + row for row, (position, *_) in enumerate(rows)}
+            kept.append(self._shards[name])
+        return moved, tuple(sorted(kept, key=lambda shard: shard.first_position))
 
     def add_projection(self, projection: Projection) -> ProjectionEntry:
         """Write the file of *projection* durably and return its entry in the manifest."""
@@ -209,50 +340,48 @@ class Writer:
 
     def skipped_reasons(self, manifest: Manifest) -> dict[str, int]:
         """Return how many images the generation of *manifest* skipped for each reason, the most frequent first."""
-        with closing(Items(self.layout.items(manifest.generation))) as items:
+        with closing(Items(*map(self._items_path, manifest.items_files))) as items:
             return items.skipped_reasons()
-
-    def _use_base(self, staging: Staging, shards: Sequence[ShardEntry]) -> None:
-        """Have *staging* use the outcomes of the last generation, but for the vectors of damaged shards."""
-        for shard, problem in _problems(self.layout, shards):
-            self._distrust(shard, problem)
-        self._shards = {shard.name: shard for shard in shards if shard.name not in self._distrusted}
-        staging.reuse_base(
-            [(each.first_position, each.stop_position) for each in shards if each.name in self._distrusted]
-        )
 
     def _distrust(self, shard: str, problem: str) -> None:
         self._distrusted.add(shard)
         log.warning("%s; its images are embedded again", problem)
 
-    def _place_items(self, items: Path, skipped: Path, items_digest: str) -> None:
-        """Move the files of the next generation in place, and write its attribute columns."""
+    def _place_items(self, made: Path, kept: Sequence[ItemsEntry], changed: int) -> ItemsEntry:
+        """Move the items file *made* over the files *kept* in place, and write its attribute columns and list."""
+        skipped = self.layout.tmp / "skipped.jsonl"
+        with closing(Items(made)) as items, skipped.open("w", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in items.skipped_lines())
+        entry = ItemsEntry(self.generation, sha256_file(made), sha256_file(skipped), changed)
         # a run that died before it published may have left a manifest, which contradicts the files to come
         self.layout.manifest(self.generation).unlink(missing_ok=True)
         fsync_path(self.layout.generations)
-        atomic_move_file(items, self.layout.items(self.generation))
+        atomic_move_file(made, self._items_path(entry))
         atomic_move_file(skipped, self.layout.skipped(self.generation))
-        self._place_attributes(self.generation, items_digest)
+        self._place_attributes(entry, kept)
+        return entry
 
-    def _place_attributes(self, generation: int, items_digest: str) -> None:
-        """Write the attribute columns of *generation*, whose items are in place."""
+    def _place_attributes(self, entry: ItemsEntry, below: Sequence[ItemsEntry]) -> None:
+        """Write the attribute columns of the items file of *entry*, which lies over the files *below*."""
         made = self.layout.tmp / "attributes.bin"
-        items = self.layout.items(generation)
+        items = self._items_path(entry)
+        lower = [(self.layout.attributes(each.generation), each.digest) for each in below]
         try:
-            write_attribute_columns(items, made, items_digest=items_digest)
+            write_attribute_columns(items, made, items_digest=entry.digest, below=lower)
         except (TypeError, ValueError) as error:
             raise read_error(items, error) from error
-        atomic_move_file(made, self.layout.attributes(generation))
+        atomic_move_file(made, self.layout.attributes(entry.generation))
 
-    def _repair_attributes(self, base: Store) -> None:
-        """Write the attribute columns of *base* again where they are gone or cannot be opened."""
-        try:
-            AttributeColumns(self.layout.attributes(base.generation), items_digest=base.manifest.items_digest).check()
-        except StoreUnavailable:
-            raise
-        except (FileNotFoundError, StoreError):
-            with disk_errors(self.layout.root):
-                self._place_attributes(base.generation, base.manifest.items_digest)
+    def _repair_attributes(self, entries: Sequence[ItemsEntry]) -> None:
+        """Write attribute columns again where they are gone or cannot be opened."""
+        for number, entry in enumerate(entries):
+            try:
+                AttributeColumns(self.layout.attributes(entry.generation), items_digest=entry.digest).check()
+            except StoreUnavailable:
+                raise
+            except (FileNotFoundError, StoreError):
+                with disk_errors(self.layout.root):
+                    self._place_attributes(entry, entries[:number])
 
     def _first_position(self, name: str, rows: int) -> int:
         """Use the shard *name* of *rows* vectors for the generation, and return the position of its first vector."""
@@ -260,13 +389,6 @@ class Writer:
             self._shards[name] = ShardEntry(name, self._next_position, rows, ())
             self._next_position += rows
         return self._shards[name].first_position
-
-    def _shards_in_use(self, positions: Sequence[int]) -> Iterator[ShardEntry]:
-        used = np.asarray(positions, dtype=np.int64)
-        for shard in sorted(self._shards.values(), key=lambda shard: shard.first_position):
-            begin, end = np.searchsorted(used, [shard.first_position, shard.stop_position])
-            if begin < end:
-                yield replace(shard, deleted=_gaps(used[begin:end] - shard.first_position, shard.rows))
 
 
 def _problems(layout: Layout, shards: Sequence[ShardEntry]) -> Iterator[tuple[str, str]]:
@@ -299,7 +421,31 @@ def open_writer(path: str | Path) -> Iterator[Writer]:
                 base.close()
 
 
-def _gaps(used: np.ndarray[tuple[int], np.dtype[np.int64]], rows: int) -> tuple[tuple[int, int], ...]:
+def _merged_with(below: Sequence[ItemsEntry], changed: int, items: int, *, everything: bool) -> int:
+    """Return how many of the files *below*, the last ones, are merged with a delta that replaces *changed* items.
+
+    All of them, which makes a new base, where the deltas together replace more than a twentieth of the *items*. Else as
+    many deltas as are at most four times as large as what is merged with them, so that a change is written again a few
+    times only, however many changes come.
+    """
+    deltas = [entry.changed for entry in below[1:]]
+    total = changed + sum(deltas)
+    if everything or items <= _FEW_ITEMS or total > items * _MOST_CHANGED:
+        return len(below)
+    merged = 0
+    while deltas and (deltas[-1] < _GROWTH * changed or len(deltas) >= MOST_DELTAS):
+        changed += deltas.pop()
+        merged += 1
+    return merged
+
+
+def _between(positions: NDArray[np.int64], shard: ShardEntry) -> NDArray[np.int64]:
+    """Return the rows of *shard* at *positions*, which are ascending."""
+    begin, end = np.searchsorted(positions, [shard.first_position, shard.stop_position])
+    return positions[begin:end] - shard.first_position
+
+
+def _gaps(used: NDArray[np.int64], rows: int) -> tuple[tuple[int, int], ...]:
     """Return the half-open ranges of 0..rows that *used* (ascending) leaves out."""
     bounds = np.concatenate(([-1], used, [rows]))
     holes = np.flatnonzero(np.diff(bounds) > 1)

@@ -82,9 +82,12 @@ class FilterBitmaps:
     """
 
     def __init__(
-        self, items: Items, columns: AttributeColumns | None, *, vectors: int, limit: int = _CACHED_BYTES
+        self, items: Items, columns: Sequence[AttributeColumns] | None, *, vectors: int, limit: int = _CACHED_BYTES
     ) -> None:
-        """Make bitmaps of *vectors* positions, and cache at most *limit* bytes, but always the last bitmap."""
+        """Make bitmaps of *vectors* positions, and cache at most *limit* bytes, but always the last bitmap.
+
+        *columns* are those of each items file, oldest first.
+        """
         self._items = items
         self._columns = columns
         self._vectors = vectors
@@ -95,7 +98,13 @@ class FilterBitmaps:
     @cached_property
     def attribute_types(self) -> dict[str, AttributeType]:
         """The types of the values that the items have under each attribute; without columns, every item is read."""
-        return self._items.attribute_types() if self._columns is None else self._columns.attribute_types
+        if self._columns is None:
+            return self._items.attribute_types()
+        types: dict[str, AttributeType] = {}
+        for columns in self._columns:
+            for name, held in columns.attribute_types.items():
+                types[name] = types.get(name, AttributeType(0)) | held
+        return types
 
     def select(self, where: Filter) -> Bitmap:
         """Return the bitmap of *where*.
@@ -121,12 +130,30 @@ class FilterBitmaps:
         if self._columns is None:
             mask[self._items.positions_where(where, below=self._vectors)] = True
             return mask
-        for group in self._columns.groups:
-            try:
-                mask[_shown(_holds(where.tree, group, self._columns), group, self._columns)] = True
-            except (LookupError, ValueError) as error:
-                raise self._columns.damage(error) from error
+        for columns, replaced in zip(self._columns, self._replaced, strict=True):
+            first = 0
+            for group in columns.groups:
+                try:
+                    items = _holds(where.tree, group, columns)
+                    begin, end = np.searchsorted(replaced, [first, first + group.items])
+                    items[replaced[begin:end] - first] = False
+                    mask[_shown(items, group, columns)] = True
+                except (LookupError, ValueError) as error:
+                    raise columns.damage(error) from error
+                first += group.items
         return mask
+
+    @cached_property
+    def _replaced(self) -> list[NDArray[np.int64]]:
+        """For the columns of each items file, the numbers of the items that later files replace, ascending."""
+        columns = self._columns or ()
+        nothing = np.empty(0, np.int64)
+        return [
+            np.unique(
+                np.concatenate([nothing, *(later.replaced(each.items_digest) for later in columns[number + 1 :])])
+            )
+            for number, each in enumerate(columns)
+        ]
 
 
 class FilteredStore:

@@ -6,10 +6,14 @@ multiple of 64 bytes; then the footer, a JSON object; then 48 bytes: the length 
 SHA-256 (32 bytes) and `visrec A`.
 
 The footer has `format`, `items_digest` (the SHA-256 of the items file), `data_digest` (the SHA-256 of all bytes before
-the footer), `types` (for each attribute the sum of the types of its values: 1 text, 2 number, 4 true or false) and
-`groups`. Items are ordered by id, and each group holds the next `items` of them, `arrays` and `attributes`. An array is
-written as [type in the notation of NumPy, offset, length]. The arrays of a group are:
+the footer), `types` (for each attribute the sum of the types of its values: 1 text, 2 number, 4 true or false),
+`replaced` and `groups`. `replaced` is for the columns of a delta: a list of [items_digest, array] for each items file
+below, where the array has the items, counted from 0 in the order of their ids, that the delta replaces. Items are
+ordered by id, and each group holds the next `items` of them, `arrays` and `attributes`. An array is written as [type in
+the notation of NumPy, offset, length]. The arrays of a group are:
 
+ids               the ids of the items in UTF-8, ascending by byte, one after the other
+id_ends           where each id ends
 positions         the positions of the vectors of the images of the group, item by item, for each item by ordinal
 image_counts      how many images each item has; left out where every item has one
 
@@ -40,6 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, UnknownFormat, read_error
+from vision_recs.store.attributes.dictionary import Dictionary
 
 if TYPE_CHECKING:  # the file is opened with the store; the first filter loads the language of filters
     from vision_recs.filters import AttributeType
@@ -98,6 +103,28 @@ class AttributeColumns:
         from vision_recs.filters import AttributeType
 
         return {name: AttributeType(held) for name, held in self._footer["types"].items()}
+
+    @property
+    def items_digest(self) -> str:
+        """The SHA-256 of the items file from which the columns were made."""
+        return self._items_digest
+
+    def replaced(self, items_digest: str) -> NDArray[np.int64]:
+        """Return which items of the file below with *items_digest* these columns replace, as numbers, ascending."""
+        for digest, extent in self._footer["replaced"]:
+            if digest == items_digest:
+                return self.array(extent).astype(np.int64)
+        raise self.damage("it was made over other items")
+
+    def item_numbers(self, items: Sequence[str]) -> NDArray[np.int64]:
+        """Return the numbers, ascending, of those of *items* that the columns have."""
+        found: list[int] = []
+        first = 0
+        for group in self.groups:
+            known = Dictionary(*(self.array(group.arrays[name]) for name in ("ids", "id_ends")))
+            found += [first + number for item in items for number in known.find("==", item)]
+            first += group.items
+        return np.array(sorted(found), dtype=np.int64)
 
     @cached_property
     def groups(self) -> list[Group]:

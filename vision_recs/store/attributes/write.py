@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -15,33 +15,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.store.attributes.build import ColumnBuilder, narrow
-from vision_recs.store.attributes.format import ALIGNMENT, FORMAT, MAGIC, Extent
+from vision_recs.store.attributes.format import ALIGNMENT, FORMAT, MAGIC, AttributeColumns, Extent
 
 _GROUP = 1 << 17  # items: their distinct texts are in memory together
 _BATCH = 1 << 12  # items whose JSON is parsed at once
 
 
-def write_attribute_columns(items: Path, target: Path, *, items_digest: str) -> None:
+def write_attribute_columns(
+    items: Path, target: Path, *, items_digest: str, below: Sequence[tuple[Path, str]] = ()
+) -> None:
     """Write the attribute columns of the items file *items*, whose SHA-256 is *items_digest*, to the file *target*.
 
-    The memory is bounded. The file is not flushed to the disk. Raises sqlite3.Error, ValueError or TypeError where
-    *items* is damaged.
+    *below* are the attribute columns of the items files that *items*, a delta, lies over, with the SHA-256 of these
+    items files. The memory is bounded. The file is not flushed to the disk. Raises sqlite3.Error, ValueError or
+    TypeError where *items* is damaged, and StoreDamaged or FileNotFoundError where the columns *below* are.
     """
     types: dict[str, int] = {}
     uri = f"{items.absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(uri, uri=True)) as connection, target.open("wb") as file:
         output = _Output(file)
         groups = list(_groups(connection, output, types))
-        output.finish({"format": FORMAT, "items_digest": items_digest, "types": types, "groups": groups})
+        replaced = list(_replaced(connection, output, below))
+        content = {"items_digest": items_digest, "types": types, "replaced": replaced, "groups": groups}
+        output.finish({"format": FORMAT, **content})
+
+
+def _replaced(
+    connection: sqlite3.Connection, output: _Output, below: Sequence[tuple[Path, str]]
+) -> Iterator[tuple[str, Extent]]:
+    """Write which items of the files *below* the delta replaces, and yield the footer's entry of each."""
+    changed = list(_values(connection, "SELECT item_id FROM changed ORDER BY item_id")) if below else []
+    for path, digest in below:
+        numbers = AttributeColumns(path, items_digest=digest).item_numbers(changed)
+        yield digest, output.write_all({"items": narrow(numbers)})["items"]
 
 
 def _groups(connection: sqlite3.Connection, output: _Output, types: dict[str, int]) -> Iterator[dict[str, Any]]:
     """Write the items, and yield the footer's entry of each group of items; add the types of the values to *types*."""
+    ids = _values(connection, "SELECT item_id FROM items ORDER BY item_id")
     texts = _values(connection, "SELECT attributes FROM items ORDER BY item_id")
     counts = _values(connection, "SELECT count(*) FROM images GROUP BY item_id ORDER BY item_id")
     positions = _values(connection, "SELECT position FROM images ORDER BY item_id, ordinal")
     while group := list(islice(counts, _GROUP)):
-        arrays = {"positions": narrow(np.fromiter(islice(positions, sum(group)), np.int64))}
+        names = [item.encode() for item in islice(ids, len(group))]
+        arrays = {
+            "ids": np.frombuffer(b"".join(names), np.uint8),
+            "id_ends": narrow(np.cumsum([len(name) for name in names])),
+            "positions": narrow(np.fromiter(islice(positions, sum(group)), np.int64)),
+        }
         if len(arrays["positions"]) > len(group):
             arrays["image_counts"] = narrow(np.array(group))
         columns = _columns(islice(texts, len(group)))

@@ -1,0 +1,139 @@
+"""Comparing a catalog with the last generation, many items at a time, so that only what differs is staged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.jobs.progress import Progress, ProgressCallback
+from vision_recs.ordered_map import ordered_map
+from vision_recs.store import Staging
+from vision_recs.store.items import StoredItem
+from vision_recs.store.staging import attributes_text, images_of
+from vision_recs.types import BulkImageSource, Catalog, Item
+
+_AT_ONCE = 2_000
+
+Known = tuple[Item, StoredItem]
+"""An item of the catalog, and what is stored of it."""
+
+
+def stage_catalog(catalog: Catalog, staging: Staging, progress: ProgressCallback, *, workers: int) -> None:
+    """Add to *staging* the items of *catalog* that differ from its base, and remove those that the catalog lacks.
+
+    The whole catalog is read before anything else is done, so that an error in it costs nothing. An item differs where
+    its attributes, its images, or the signature of one of its images do; so does one of which an image was skipped for
+    a reason that may pass. *workers* threads ask for signatures.
+    """
+    comparison = _Comparison(catalog, staging, progress)
+    with ThreadPoolExecutor(workers) as pool:
+        for changed in ordered_map(pool, comparison.with_other_images, comparison.unchanged(), window=2 * workers):
+            for item, stored in changed:
+                staging.add(item, stored)
+    comparison.remove_the_rest()
+
+
+@dataclass
+class _Comparison:
+    catalog: Catalog
+    staging: Staging
+    progress: ProgressCallback
+    matched: int = 0
+    hashes: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def unchanged(self) -> Iterator[list[Known]]:
+        """Yield the items that are as they are stored, some at a time, as far as can be said without their images.
+
+        All others are staged.
+        """
+        # a catalog of visrec tells what it leaves out
+        read_items = getattr(self.catalog, "read_items", None)
+        leave_out = self.staging.leave_out
+        items = iter(self.catalog) if read_items is None else iter(read_items(lambda each: leave_out(*each)))
+        total = 0
+        while chunk := list(islice(items, _AT_ONCE)):
+            total += sum(map(_image_count, chunk))
+            self.progress(Progress("reading the catalog", total, None))
+            yield self._compared(chunk)
+
+    def _compared(self, chunk: Sequence[Item]) -> list[Known]:
+        staging = self.staging
+        stored = {}
+        if staging.base is not None:
+            ids = [item.id for item in chunk]
+            self.hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
+            stored = staging.base.stored(ids)
+            self.matched += len(stored)
+        same = []
+        for item in chunk:
+            before = stored.get(item.id)
+            if before is not None and self._is_as(item, before):
+                same.append((item, before))
+            else:
+                staging.add(item, before)
+        return same
+
+    def _is_as(self, item: Item, before: StoredItem) -> bool:
+        return (
+            attributes_text(item.attributes) == before.attributes
+            and images_of(item) == [(image.image, image.attributes) for image in before.images]
+            and all(image.signature is not None and self.staging.is_settled(image) for image in before.images)
+        )
+
+    def with_other_images(self, same: Sequence[Known]) -> Sequence[Known]:
+        """Return those of the items *same* of which an image has another signature; all, where nobody can tell."""
+        source: Any = self.catalog.images
+        if not isinstance(source, BulkImageSource):
+            return same
+        images = [image for _, before in same for image in before.images]
+        signatures = iter(source.signatures([image.image for image in images]))
+        return [
+            (item, before)
+            for item, before in same
+            if [next(signatures) for _ in before.images] != [image.signature for image in before.images]
+        ]
+
+    def remove_the_rest(self) -> None:
+        """Note that the items of the base that the catalog lacks are gone; raises ValueError for an id twice."""
+        base = self.staging.base
+        if base is None:
+            return
+        hashes = np.sort(np.concatenate([np.empty(0, np.int64), *self.hashes]))
+        twice = hashes[1:][hashes[1:] == hashes[:-1]]
+        if len(twice):
+            self._refuse_twice(set(twice.tolist()))
+        if self.matched == base.stored_count():
+            return
+        for ids in base.pages_of_stored():
+            own = np.fromiter(map(hash, ids), np.int64, len(ids))
+            places = np.minimum(np.searchsorted(hashes, own), max(len(hashes) - 1, 0))
+            gone = hashes[places] != own if len(hashes) else np.ones(len(own), np.bool_)
+            self.staging.remove(self._listed([ids[number] for number in np.flatnonzero(gone)]))
+
+    def _listed(self, items: list[str]) -> list[str]:
+        """Return those of *items* that are gone, not only in a folder that cannot be listed at the moment."""
+        folders = tuple(f"{folder}/" for folder in getattr(self.catalog, "unlisted", ()))
+        base = self.staging.base
+        if not folders or base is None:
+            return items
+        stored = base.stored(items)
+        return [item for item in items if not any(each.image.startswith(folders) for each in stored[item].images)]
+
+    def _refuse_twice(self, hashes: set[int]) -> None:
+        """Raise ValueError if ids whose hashes are equal are equal, too; the catalog is read once more."""
+        seen: set[str] = set()
+        for item in self.catalog:
+            if hash(item.id) in hashes:
+                if item.id in seen:
+                    raise ValueError(f"the catalog yields the item {item.id!r} twice; merge its images into one Item")
+                seen.add(item.id)
+
+
+def _image_count(item: Item) -> int:
+    return len(item.images) if len(item.images) < 2 else len(set(item.images))  # noqa: PLR2004 - one is listed once
