@@ -3,6 +3,7 @@
 main                the program: its commands, its streams, and the one place where errors become a sentence
 options             options that several commands have
 jobs                running `index` and `embed`: progress, Ctrl-C, the report
+streams, terminal   stdout and stderr: always usable, and harmless to a terminal
 output              what a query and its matches look like, as text and as JSON; tables
 evaluation_output   what measures look like, as text and as JSON
 progress            a bar on a terminal, lines elsewhere

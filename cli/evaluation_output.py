@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from .output import print_table
+from .terminal import one_line
 
 if TYPE_CHECKING:
     from vision_recs.evaluate import Comparison, IndexQuality, Relevance
@@ -79,7 +80,7 @@ def print_relevance(relevance: Relevance, comparison: Comparison | None) -> None
 def _print_comparison(comparison: Comparison) -> None:
     for name, side in (("baseline", comparison.baseline), ("candidate", comparison.candidate)):
         made = side.provenance
-        typer.echo(f"{name}: {made.encoder} [{made.fingerprint}] in {made.store}")
+        typer.echo(one_line(f"{name}: {made.encoder} [{made.fingerprint}] in {made.store}"))
     rows = [
         (
             _words(name),

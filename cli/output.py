@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
+from .terminal import json_line, one_line
+
 if TYPE_CHECKING:
     from vision_recs.recommend import Query, Recommender
     from vision_recs.types import Explanation, Match, RuleEffect, TermScore
@@ -31,7 +33,7 @@ class QueryPart(NamedTuple):
 
 def print_json(value: object) -> None:
     """Print *value* as one line of JSON."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    typer.echo(json_line(json.dumps(value, ensure_ascii=False)))
 
 
 def query_parts(query: Query, recommender: Recommender) -> Iterator[QueryPart]:
@@ -56,7 +58,7 @@ def print_query(parts: Sequence[QueryPart], recommender: Recommender) -> None:
     for part in parts:
         note = f"  ({part.note})" if part.note else ""
         about = describe(recommender.items.attributes_of([part.item])[part.item]) if part.item else ""
-        typer.echo(f"{part.item or part.image or part.text}{note}  {about}".rstrip())
+        typer.echo(one_line(f"{part.item or part.image or part.text}{note}  {about}".rstrip()))
 
 
 def match_json(query: str, rank: int, match: Match) -> dict[str, object]:
@@ -115,7 +117,7 @@ def print_table(
 
     *notes* has, for each row, the lines that stand below the row; these lines are indented and are not cut.
     """
-    lines = [header, *rows] if any(header) else list(rows)
+    lines = [[one_line(cell) for cell in line] for line in ([header, *rows] if any(header) else rows)]
     widths = [max(_width(line[column]) for line in lines) for column in range(len(header))]
     columns = shutil.get_terminal_size((100, 24)).columns
     above = len(lines) - len(rows)
@@ -123,7 +125,7 @@ def print_table(
         cells = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
         typer.echo(_cut("  ".join(cells).rstrip(), columns))
         for note in notes[number - above] if notes and number >= above else ():
-            typer.echo(" " * (widths[0] + 2) + note)
+            typer.echo(" " * (widths[0] + 2) + one_line(note))
 
 
 def _weight(weight: float) -> str:

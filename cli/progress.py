@@ -33,6 +33,8 @@ def _bar() -> Iterator[ProgressCallback]:
     from rich import progress as rich
     from rich.console import Console
 
+    from .streams import TerminalOfBar
+
     columns = (
         rich.TextColumn("{task.description}"),
         rich.BarColumn(),
@@ -40,7 +42,7 @@ def _bar() -> Iterator[ProgressCallback]:
         rich.TextColumn("{task.fields[rate]}"),
         rich.TimeRemainingColumn(),
     )
-    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with rich.Progress(*columns, console=Console(file=TerminalOfBar()), transient=True) as bar:
         tasks: dict[str, tuple[rich.TaskID, float, int]] = {}
 
         def report(progress: Progress) -> None:

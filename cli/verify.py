@@ -8,6 +8,7 @@ from vision_recs.errors import StoreDamaged
 
 from . import options
 from .output import print_json
+from .terminal import one_line
 
 
 def verify(store: options.Store = options.STORE, json: options.Json = False) -> None:
@@ -19,7 +20,7 @@ def verify(store: options.Store = options.STORE, json: options.Json = False) -> 
         print_json({"sound": not problems, "problems": problems})
     else:
         for problem in problems:
-            typer.echo(problem)
+            typer.echo(one_line(problem))
     if problems:
         raise StoreDamaged(
             f"{store} has {len(problems)} damaged file(s); restore them from a backup, or index into a new folder"
