@@ -88,6 +88,9 @@ NUMERIC_HOSTS = {
         ("http://user@public.example/a.jpg", "user name or password"),
         ("http://:secret@public.example/a.jpg", "user name or password"),
         ("http://public.example:22/a.jpg", "port 22; only 80 and 443"),
+        ("http://public.example:444/a.jpg", "port 444; only 80 and 443"),
+        ("https://public.example:8443/a.jpg", "port 8443; only 80 and 443"),
+        ("http://localhost:443/a.jpg", "not a public address"),  # the port is not why
         ("http://public.example:99999/a.jpg", "out of range"),
         ("http://127.0.0.1/a.jpg", "not a public address"),
         ("http://[::1]/a.jpg", "not a public address"),
@@ -207,6 +210,17 @@ def test_redirects_are_followed_to_public_addresses_alone(site):
     answers["/e"] = 301, {"location": "file:///etc/passwd"}, b""
     with pytest.raises(RequestError, match="is not the URL of an image"):
         fetched("/e")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_three_redirects_are_followed_and_no_fourth(site, status):
+    answers, _ = site
+    answers["/a.jpg"] = 200, {"content-type": "image/png"}, b"abc"
+    for number in range(4):
+        answers[f"/{number}"] = status, {"location": f"/{number - 1}" if number else "/a.jpg"}, b""
+    assert fetched("/2") == b"abc"
+    with pytest.raises(RequestError, match="follows more than 3 redirects"):
+        fetched("/3")
 
 
 def test_what_is_no_image_or_too_large_is_refused(site):

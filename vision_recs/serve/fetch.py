@@ -197,7 +197,7 @@ def _require_fetchable(url: str) -> SplitResult:
     parts = urlsplit(url)
     if not is_printable or parts.scheme not in _PORTS or not parts.hostname:
         raise RequestError(f"{url!r} is not the URL of an image; it has to begin with https://", status=422)
-    if parts.username is not None or parts.password is not None:
+    if parts.username is not None:  # it is empty where there is a password alone
         raise RequestError("a URL with a user name or password is not downloaded; remove them", status=422)
     if (parts.port or _PORTS[parts.scheme]) not in _PORTS.values():
         raise RequestError(f"{url!r} names the port {parts.port}; only 80 and 443 are allowed", status=422)
