@@ -32,6 +32,9 @@ def embed(
     image_column: options.ImageColumn = None,
     image_attribute: options.ImageAttribute = None,
     item_per_folder: options.ItemPerFolder = False,
+    format: options.Format = None,  # noqa: A002 - the name of the option
+    images: options.Images = None,
+    images_below: options.ImagesBelow = None,
     strict: options.Strict = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -46,7 +49,15 @@ def embed(
     from vision_recs.jobs import export as write
 
     chosen = IndexOptions(
-        catalog=CatalogOptions(id_column, image_column, tuple(image_attribute or ()), item_per_folder),
+        catalog=CatalogOptions(
+            id_column,
+            image_column,
+            tuple(image_attribute or ()),
+            item_per_folder,
+            format,
+            str(images) if images else None,
+            str(images_below) if images_below else None,
+        ),
         weights=weights,
         device=device,
         precision=precision.value,

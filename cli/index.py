@@ -22,6 +22,9 @@ def index(
     image_column: options.ImageColumn = None,
     image_attribute: options.ImageAttribute = None,
     item_per_folder: options.ItemPerFolder = False,
+    format: options.Format = None,  # noqa: A002 - the name of the option
+    images: options.Images = None,
+    images_below: options.ImagesBelow = None,
     strict: options.Strict = False,
     index_type: Annotated[
         str | None,
@@ -54,7 +57,15 @@ def index(
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import index as job
 
-    columns = CatalogOptions(id_column, image_column, tuple(image_attribute or ()), item_per_folder)
+    columns = CatalogOptions(
+        id_column,
+        image_column,
+        tuple(image_attribute or ()),
+        item_per_folder,
+        format,
+        str(images) if images else None,
+        str(images_below) if images_below else None,
+    )
     chosen = IndexOptions(
         catalog=columns,
         weights=weights,

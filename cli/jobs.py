@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -58,6 +60,8 @@ def run_job(
         _print_report(report)
     if interrupted():
         raise typer.Exit(130)
+    if not quiet:
+        _print_findings(report)
     if report.skipped:
         _print_skipped(report, store, strict=strict, quiet=quiet)
     return report
@@ -110,13 +114,27 @@ def _shortfall(report: EmbedReport) -> str:
     return "" if report.target_recall_met else ", below --target-recall: give it more --max-memory"
 
 
+def _print_findings(report: EmbedReport) -> None:
+    """Print what there is to say of the catalog, and the command for columns in which rows of an item differ."""
+    for note in report.notes:
+        typer.echo(f"note: {note}", err=True)
+    if report.contradictory_columns:
+        options = (f"--image-attribute={column}" for column in report.contradictory_columns)
+        command = shlex.join(["visrec", *sys.argv[1:], *options])
+        names = ", ".join(report.contradictory_columns)
+        typer.echo(
+            f"rows of one item differ in {names}, and the first value is used; if they describe images:\n  {command}",
+            err=True,
+        )
+
+
 def _print_skipped(report: EmbedReport, store: Path, *, strict: bool, quiet: bool) -> None:
-    """Print how many images were skipped and why; raises ImagesSkipped if *strict*."""
+    """Print how much was skipped and why; raises ImagesSkipped if *strict*."""
     from vision_recs.store import Layout
 
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.skipped_reasons.items())
     file = Layout(store).skipped(report.generation)
-    message = f"skipped {report.skipped:,} of {report.skipped + report.images:,} images ({reasons}); see {file}"
+    message = f"skipped {report.skipped:,} ({reasons}) beside {report.images:,} images; see {file}"
     if strict:
         raise ImagesSkipped(message)
     if not quiet:

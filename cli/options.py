@@ -26,9 +26,14 @@ Store: TypeAlias = Annotated[
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="Fail at the end if an image was skipped.")]
+Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="Fail at the end if something was skipped.")]
 Catalog: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="CATALOG", help="A folder of images, or a table (.csv, .tsv, .jsonl, .parquet).")
+    Path,
+    typer.Argument(
+        metavar="CATALOG",
+        help="A folder of images, a table (.csv, .tsv, .jsonl, .parquet), or an export of Shopify, WooCommerce, "
+        "Magento, PrestaShop or Google Merchant Center.",
+    ),
 ]
 Encoder: TypeAlias = Annotated[
     str | None,
@@ -68,6 +73,31 @@ ImageAttribute: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--image-attribute", metavar="NAME", help="A column that describes an image, not its item. May be repeated."
+    ),
+]
+Format: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="What the catalog is: shopify, google, woocommerce, magento, prestashop, huggingface, or table for none "
+        "of them. [default: as its columns tell]",
+    ),
+]
+Images: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        metavar="DIR",
+        help="The folder of the images of the catalog. [default: that of the catalog]",
+    ),
+]
+ImagesBelow: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--images-below",
+        metavar="DIR",
+        help="Skip images outside of this folder, for a catalog that others write. [default: any file is read]",
     ),
 ]
 ItemPerFolder: TypeAlias = Annotated[

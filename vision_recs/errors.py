@@ -44,6 +44,8 @@ import os
 
 REASONS = {
     "missing": "there is no such file",
+    "remote": "it is at an address, from which images are not read",
+    "outside": "it is outside of the folder from which images may be read",
     "unreadable": "the file may not be read",
     "empty": "the file has no bytes",
     "not-an-image": "no known image format",
@@ -55,6 +57,19 @@ REASONS = {
     "zero-vector": "the encoder gives the image no direction",
 }
 """Every reason code for which an image is skipped, and what it means."""
+
+ROW_REASONS = {
+    "no-id": "the row has no id, or one that is neither text nor a whole number",
+    "rounded-id": "a spreadsheet has rounded the id, as 4.00638E+12",
+    "no-image": "the item names no image",
+    "bad-address": "the image is not a path or address that can be read",
+    "malformed": "the row cannot be read: it has other cells than the header, or is not JSON",
+    "contradiction": "the rows of the item differ; the first value is used",
+    "link": "a link to a folder, which is not followed",
+    "unreadable-folder": "the folder cannot be listed; the items that were in it stay",
+    "not-utf-8": "a file name that is not UTF-8",
+}
+"""Every reason code for which a catalog leaves out a row, a value or a file, and what it means."""
 
 
 class VisionRecsError(Exception):

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vision_recs.catalog import CatalogOptions, open_catalog
-from vision_recs.errors import CatalogError
-from vision_recs.types import Item
+from vision_recs.types import Item, normal_form
 
-LETTERS = st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=("Cs",))
-NAMES = st.text(LETTERS, min_size=1, max_size=6).map(str.strip).filter(bool)
-PATHS = NAMES.filter(lambda name: "|" not in name and "://" not in name and not name.startswith("["))
-TEXTS = st.none() | st.text(LETTERS, max_size=6).filter(lambda text: bool(text.strip()))
+LETTERS = st.characters(codec="utf-8", exclude_characters="\0\r\ufffd", exclude_categories=("Cs",))
+PLAIN = st.text(LETTERS, min_size=1, max_size=6).map(str.strip).filter(bool)
+NAMES = PLAIN.map(normal_form)
+PATHS = PLAIN.filter(lambda name: "|" not in name and "://" not in name and not name.startswith("["))
+TEXTS = st.none() | st.text(LETTERS, max_size=6).filter(lambda text: bool(text.strip())).map(normal_form)
 FLOATS = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 # The first row's text keeps the column text, and its fraction the numbers floats: a CSV has no other way to say so.
 ANCHOR = {"text": "mug", "number": 0.5, "count": 1, "stock": True}
@@ -139,12 +139,8 @@ def test_grouping_agrees_with_the_slow_and_obvious_way(tmp_path, seed):
     path = tmp_path / "t.jsonl"
     write_jsonl(rows, path)
     catalog = open_catalog(path)
-    if contradictory:
-        with pytest.raises(CatalogError) as caught:
-            list(catalog)
-        assert caught.value.column in contradictory
-        return
     read = list(catalog)
+    assert set(catalog.contradictory_columns) == contradictory
     assert catalog.image_attributes == tuple(sorted(of_images))
     assert [item.id for item in read] == list(by_id)
     for item, group in zip(read, by_id.values(), strict=True):

@@ -32,6 +32,12 @@ def contents(folder, options=None):
     return [(item.id, item.images) for item in open_catalog(folder, options)]
 
 
+def left_out(catalog):
+    found = []
+    items = [item.id for item in catalog.read_items(found.append)]
+    return [(each.reason, each.image, each.message) for each in found], items
+
+
 def test_every_image_is_an_item_whose_id_is_its_path_without_extension(grow):
     folder = grow("mugs/red.jpg", "mugs/small/blue.png", "lamp.webp")
     assert list(open_catalog(folder)) == [
@@ -87,12 +93,10 @@ def test_every_folder_with_images_can_be_an_item(grow):
 
 def test_an_image_in_the_root_belongs_to_no_item_when_folders_are_items(grow):
     folder = grow("stray.jpg", "mugs/red.jpg")
-    with pytest.raises(CatalogError) as caught:
-        list(open_catalog(folder, PER_FOLDER))
-    assert str(caught.value) == (
-        f"{folder}: 'stray.jpg' lies in no folder below this one, so it belongs to no item; "
-        "move it into a folder, or leave out --item-per-folder"
-    )
+    told, items = left_out(open_catalog(folder, PER_FOLDER))
+    assert items == ["mugs"]
+    why = "it lies in no folder below this one, so it belongs to no item; move it into a folder"
+    assert told == [("no-id", "stray.jpg", f"stray.jpg: {why}")]
 
 
 def test_iterating_again_sees_new_images(grow):
@@ -117,7 +121,9 @@ def test_a_link_to_a_file_is_an_image_and_a_link_to_a_folder_is_not_followed(gro
     (shop / "loop").symlink_to(shop)
     (shop / "broken.jpg").symlink_to(folder / "nowhere.jpg")
     (shop / "itself.jpg").symlink_to(shop / "itself.jpg")
-    assert [name for name, _ in contents(shop)] == ["a", "broken", "itself", "linked"]
+    told, items = left_out(open_catalog(shop))
+    assert items == ["a", "broken", "itself", "linked"]
+    assert sorted(each[:2] for each in told) == [("link", "folder"), ("link", "loop")]
     assert image_bytes(open_catalog(shop).images, "linked.jpg") == b"elsewhere/b.jpg"
 
 
@@ -136,9 +142,25 @@ def test_a_relative_path_becomes_absolute(grow, monkeypatch):
     assert [item.id for item in catalog] == ["a"]
 
 
-def test_composed_and_decomposed_letters_stay_as_the_file_system_has_them(grow):
-    folder = grow("caf\u00e9.jpg", "cafe\u0301.jpg")
-    assert {name for name, _ in contents(folder)} == {"caf\u00e9", "cafe\u0301"}
+def test_composed_and_decomposed_letters_are_one_id_and_the_paths_stay_as_they_are(grow):
+    folder = grow("caf\u00e9.jpg", "cafe\u0301.jpg", "cafe\u0301/1.jpg", "caf\u00e9/2.jpg")
+    assert contents(folder) == [
+        ("caf\u00e9", ("cafe\u0301.jpg", "caf\u00e9.jpg")),
+        ("caf\u00e9/1", ("cafe\u0301/1.jpg",)),
+        ("caf\u00e9/2", ("caf\u00e9/2.jpg",)),
+    ]
+
+
+def test_what_stands_behind_a_question_mark_is_no_part_of_the_extension(grow):
+    assert contents(grow("mug.jpg?v=17", "b.png")) == [("b", ("b.png",)), ("mug", ("mug.jpg?v=17",))]
+
+
+def test_files_that_are_no_images_are_counted_by_their_extension(grow):
+    catalog = open_catalog(grow("a.jpg", "notes.txt", "x/more.txt", "logo.svg", "README", ".hidden"))
+    assert [item.id for item in catalog] == ["a"]
+    assert catalog.notes == (
+        "left out 4 files that are no images by their extension (2 .txt, 1 .svg, 1 without extension)",
+    )
 
 
 def test_an_empty_folder_is_refused_with_what_was_looked_for(grow):
@@ -146,36 +168,43 @@ def test_an_empty_folder_is_refused_with_what_was_looked_for(grow):
     with pytest.raises(CatalogError) as caught:
         list(open_catalog(folder))
     assert str(caught.value) == (
-        f"{folder}: no image in this folder or below it (.jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif)"
+        f"{folder}: no image in this folder or below it (.jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif "
+        ".heic .heif .jxl)"
     )
 
 
-def test_a_file_name_that_is_not_utf8_is_refused_by_name(grow):
+def test_a_file_name_that_is_not_utf8_is_left_out_by_name(grow):
     folder = grow("a.jpg")
     try:
         Path(os.fsdecode(os.fsencode(folder) + b"/b\xff.jpg")).write_bytes(b"x")
     except OSError:
         pytest.skip("this file system refuses names that are not UTF-8")
-    items = iter(open_catalog(folder))
-    assert next(items).id == "a"
-    with pytest.raises(CatalogError, match=r"the file name b'b\\xff.jpg' is not UTF-8; rename the file"):
-        next(items)
+    assert left_out(open_catalog(folder)) == (
+        [("not-utf-8", "b\\xff.jpg", "b\\xff.jpg: the name is not UTF-8; rename it")],
+        ["a"],
+    )
 
 
-def test_a_folder_that_cannot_be_listed_is_refused(grow, monkeypatch):
+@pytest.mark.parametrize("name", ["secret", ""])
+def test_a_folder_that_cannot_be_listed_is_told_and_the_root_is_refused(grow, monkeypatch, name):
     folder = grow("a.jpg", "secret/b.jpg")
     scandir = os.scandir
 
     def guarded(path):
-        if str(path).endswith("secret"):
+        if str(path) == str(folder / name):
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    with pytest.raises(CatalogError) as caught:
-        list(open_catalog(folder))
-    assert caught.value.path == str(folder / "secret")
-    assert "cannot be listed (Permission denied)" in str(caught.value)
+    if not name:
+        with pytest.raises(CatalogError, match=r"cannot be listed \(Permission denied\); mend its permissions"):
+            list(open_catalog(folder))
+        return
+    catalog = open_catalog(folder)
+    told, items = left_out(catalog)
+    assert (items, catalog.unlisted) == (["a"], ("secret",))
+    why = "secret: the folder cannot be listed (Permission denied); the items that were in it stay"
+    assert told == [("unreadable-folder", "secret", why)]
 
 
 def test_a_missing_path_is_refused(tmp_path):
@@ -189,7 +218,8 @@ def test_what_is_neither_folder_nor_table_is_refused_with_the_tables_that_work(g
         open_catalog(folder / "shop.xlsx")
     assert str(caught.value) == (
         f"{folder}/shop.xlsx: this is no catalog; "
-        "give a folder of images or a table (.csv, .tsv, .jsonl, .ndjson, .parquet)"
+        "give a folder of images or a table (.csv, .tsv, .txt, .jsonl, .ndjson, .parquet, "
+        ".xml, .rss, .atom, .tar)"
     )
 
 

@@ -176,3 +176,60 @@ def test_a_source_that_breaks_its_promise_is_named():
 
     with pytest.raises(TypeError, match=r"Forgetful\.read returned Unchanged, though no signature is known"):
         image_bytes(Forgetful(), "red.jpg")
+
+
+# Only below a folder
+
+
+@pytest.fixture
+def supplier(tmp_path):
+    """A folder of a supplier, with links, beside one with a secret."""
+    for folder in ("shop/mugs", "shop-2", "secret"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.jpg").write_bytes(folder.encode())
+    (tmp_path / "shop" / "link.jpg").symlink_to("../secret/a.jpg")
+    (tmp_path / "shop" / "folder").symlink_to(tmp_path / "secret")
+    (tmp_path / "shop" / "inside.jpg").symlink_to(tmp_path / "shop" / "mugs" / "a.jpg")
+    (tmp_path / "other-name").symlink_to(tmp_path / "shop")
+    return tmp_path
+
+
+OUTSIDE = (
+    "../secret/a.jpg",
+    "mugs/../../secret/a.jpg",
+    "../shop-2/a.jpg",  # begins as the folder does
+    "link.jpg",
+    "folder/a.jpg",
+    "../secret/none.jpg",  # whether it is there remains unknown
+    "..",
+    r"..\secret\a.jpg",
+)
+
+
+@pytest.mark.parametrize("reference", [*OUTSIDE, "/etc/passwd", "file:///etc/passwd", "/dev/zero"])
+def test_nothing_is_read_from_outside_of_the_folder_that_was_named(supplier, reference):
+    files = ImageFiles(str(supplier / "shop"), below=str(supplier / "shop"))
+    with pytest.raises(ImageError, match=r"is not below .*/shop; put the image there") as caught:
+        files.read(reference, known="1-2-3")
+    assert caught.value.reason == "outside"
+    assert files.signatures([reference, "mugs/a.jpg"])[0] is None
+    assert not files.may_read(reference)
+
+
+@pytest.mark.parametrize("reference", ["mugs/a.jpg", "inside.jpg", "mugs/../mugs/a.jpg", "{}/shop/mugs/a.jpg"])
+def test_what_is_inside_is_read_however_it_is_named(supplier, reference, later):  # noqa: ARG001
+    reference = reference.format(supplier)
+    for below in (supplier / "shop", supplier / "other-name", supplier / "shop" / "mugs", supplier, "/"):
+        files = ImageFiles(str(supplier / "shop"), below=str(below))
+        assert image_bytes(files, reference) == b"shop/mugs"
+        assert files.may_read(reference)
+        assert files.signatures([reference]) == ImageFiles(str(supplier / "shop")).signatures([reference]) != [None]
+
+
+def test_what_is_missing_inside_is_missing(supplier):
+    files = ImageFiles(str(supplier / "shop")).below(str(supplier / "shop"))
+    for reference in ("none.jpg", "nul\0.jpg"):
+        assert files.may_read(reference)
+        with pytest.raises(ImageError) as caught:
+            files.read(reference)
+        assert caught.value.reason == "missing"

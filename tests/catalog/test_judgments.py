@@ -53,4 +53,4 @@ def test_an_invalid_pair_is_named_with_its_place(tmp_path, text, sentence):
 
 def test_another_kind_of_file_is_refused(tmp_path):
     with pytest.raises(CatalogError, match="pairs come in a table"):
-        pairs_of(tmp_path, "a b\n", "pairs.txt")
+        pairs_of(tmp_path, "a b\n", "pairs.docx")

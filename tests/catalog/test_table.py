@@ -168,7 +168,7 @@ def test_parquet_keeps_its_own_types(table):
             "inf": [float("inf")],
             "text": [b"caf\xc3\xa9"],
             "blob": [b"\xff\xd8"],
-            "size": [{"w": 1, "d": dt.date(2024, 1, 2)}],
+            "size": pa.array([{"w": 1, "d": dt.date(2024, 1, 2)}], pa.struct({"w": pa.int64(), "d": pa.date32()})),
             "tags": [["a", None]],
             "stock": [True],
             "nothing": pa.nulls(1),
@@ -190,7 +190,6 @@ def test_parquet_keeps_its_own_types(table):
             "nan": None,
             "inf": None,
             "text": "café",
-            "blob": None,
             "size": '{"w": 1, "d": "2024-01-02"}',
             "tags": '["a", null]',
             "stock": True,
@@ -199,9 +198,9 @@ def test_parquet_keeps_its_own_types(table):
     )
 
 
-def test_ids_are_text_kept_exactly_but_for_space_around_them(table):
+def test_ids_are_text_without_space_around_them_in_one_normal_form(table):
     catalog = table("t.csv", "id,image\n 007 ,a.jpg\n12.0,b.jpg\ncafe\u0301,c.jpg\ncaf\u00e9,d.jpg\n")
-    assert [item.id for item in catalog] == ["007", "12.0", "cafe\u0301", "caf\u00e9"]
+    assert [item.id for item in catalog] == ["007", "12.0", "caf\u00e9"]
 
 
 def test_whole_decimals_of_parquet_are_ids(table):

@@ -59,7 +59,7 @@ def test_it_says_what_it_did_and_which_stage_was_the_bottleneck(visrec, catalog,
     assert third.startswith("reading ")
     assert third.split()[-1] in {"reading", "decoding", "encoding", "writing"}
     assert "index exact" in fourth
-    assert "skipped 2 of 40 images (1 missing, 1 truncated)" in done.stderr
+    assert "skipped 2 (1 missing, 1 truncated) beside 38 images" in done.stderr
 
 
 def test_exact_search_answers_until_there_is_an_index(visrec, undisturbed, catalog, tmp_path):

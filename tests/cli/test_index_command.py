@@ -91,7 +91,7 @@ def test_bad_images_are_skipped_with_a_reason_and_strict_makes_them_an_error(vis
     done = visrec("index", shop, "--store", tmp_path / "index", "--strict", "--json", "--quiet")
     assert done.returncode == 1
     file = tmp_path / "index" / "skipped" / "000001.jsonl"
-    sentence = f"skipped 2 of 6 images (1 empty, 1 not-an-image); see {file}"
+    sentence = f"skipped 2 (1 empty, 1 not-an-image) beside 4 images; see {file}"
     assert done.stderr == f"visrec: {sentence}\n"
     assert json.loads(done.stdout)["items"] == 4
     skipped = [json.loads(line) for line in file.read_text().splitlines()]

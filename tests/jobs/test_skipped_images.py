@@ -76,10 +76,11 @@ def listed(store, generation=1):
 
 
 def test_every_reason_is_listed_with_id_image_and_a_sentence_and_the_run_goes_on(shop, tmp_path):
-    assert set(EXPECTED.values()) == set(REASONS)
+    elsewhere = {"remote", "crashed", "too-slow"}
+    assert set(EXPECTED.values()) == set(REASONS) - elsewhere
     report = index(shop, tmp_path)
     assert (report.items, report.images, report.embedded, report.skipped) == (3, 3, 3, 8)
-    assert report.skipped_reasons == dict.fromkeys(REASONS, 1)
+    assert report.skipped_reasons == dict.fromkeys(EXPECTED.values(), 1)
     lines = listed(tmp_path)
     assert {(line["item_id"], line["image"]): line["reason"] for line in lines} == EXPECTED
     for line in lines:

@@ -1,11 +1,14 @@
 """A folder of images or a table becomes a catalog of items.
 
 table, folder   the two kinds of catalog
-readers         CSV, JSON Lines and Parquet become rows of cells
+sources         where the rows of a table come from: a file or a folder of them; exports are recognized
+exports         the exports of shop systems become rows with the columns that visrec knows
+readers         CSV, JSON Lines and Parquet (`parquet`) become rows of cells; `text_files` finds out the encoding
 columns         the options; which columns hold ids and images, and what their cells mean
-cell_types      cells become attributes
+cell_types      cells become attributes; `amounts` reads prices, `observations` sees what a person should know
 grouping        the rows of an item become the item
-image_files     the bytes of images that lie in files
+findings        what is left out, and what is worth a sentence
+image_files     the bytes of images that lie in files, or inside of them (`members`)
 judgments       tables of pairs of items that are similar
 """
 
@@ -13,11 +16,13 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 from vision_recs.catalog.columns import CatalogOptions
 from vision_recs.catalog.folder import FolderCatalog
-from vision_recs.catalog.readers import EXTENSIONS
+from vision_recs.catalog.readers import extension_of
+from vision_recs.catalog.sources import EXTENSIONS, is_table_folder
 from vision_recs.catalog.table import TableCatalog
 from vision_recs.errors import CatalogError, machine_remedy
 
@@ -25,19 +30,24 @@ __all__ = ["CatalogOptions", "FolderCatalog", "TableCatalog", "open_catalog"]
 
 
 def open_catalog(path: str | os.PathLike[str], options: CatalogOptions | None = None) -> FolderCatalog | TableCatalog:
-    """Return the catalog at *path*: a folder of images, or a table (.csv, .tsv, .jsonl, .ndjson, .parquet).
+    """Return the catalog at *path*: a folder of images, a table, or an export of a shop system.
 
-    Raises CatalogError where *path* does not exist or is neither, where an option belongs to the other kind, and where
-    a table lacks a column. An error further down in a table is raised while iterating.
+    A table is a file (.csv, .tsv, .txt, .jsonl, .ndjson, .parquet, .xml, .tar; text also with .gz) or a folder of its
+    parts. Raises CatalogError where *path* does not exist or is neither, where an option belongs to the other kind, and
+    where a table lacks a column. An error further down in a table is raised while iterating.
     """
     options = options or CatalogOptions()
+    if options.images is not None:
+        options = replace(options, images=str(Path(options.images).absolute()))
     place = Path(path).absolute()
     location = str(place)
     if _is_folder(place):
-        if options.id_column or options.image_column or options.image_attributes:
+        if not options.item_per_folder and is_table_folder(place):
+            return TableCatalog(location, options)
+        if options.id_column or options.image_column or options.image_attributes or options.format or options.images:
             raise CatalogError("a folder of images has no columns; give a table, or name no column", path=location)
-        return FolderCatalog(location, item_per_folder=options.item_per_folder)
-    if place.suffix.lower() not in EXTENSIONS:
+        return FolderCatalog(location, item_per_folder=options.item_per_folder, images_below=options.images_below)
+    if extension_of(location) not in EXTENSIONS:
         kinds = ", ".join(EXTENSIONS)
         raise CatalogError(f"this is no catalog; give a folder of images or a table ({kinds})", path=location)
     if options.item_per_folder:

@@ -6,11 +6,13 @@ import datetime as dt
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
+from itertools import zip_longest
 from typing import NamedTuple, TypeAlias
 
-from vision_recs.types import Attribute
+from vision_recs.catalog.amounts import amount_of, has_decimal_comma, number_of
+from vision_recs.types import Attribute, normal_form
 
 Converter: TypeAlias = Callable[[Attribute], Attribute]
 
@@ -20,6 +22,27 @@ _MOST_DIGITS = 16  # of that number
 # No leading zeros: 00123 is a code. An exponent needs its sign, as every program writes it: 12E5 is a code too.
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _DECIMAL = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-][0-9]+)?")
+_COMMA = re.compile(r"-?[0-9]+,[0-9]+|-?[0-9]+")
+_ODD_AT_MOST = 10  # one in so many distinct cells: then the column was meant to hold numbers
+
+IN_STOCK = "in_stock"
+"""The attribute that is true for an item that can be bought."""
+
+_IN_STOCK = ("instock", "isinstock", "instock?", "available", "isavailable")
+STOCK_NAMES = (*_IN_STOCK, "availability", "stockstatus")
+"""Names of columns that say whether an item can be bought, the best first; spaces, hyphens and _ do not matter."""
+
+_PRICES = {"price", "cost", "msrp", "rrp", "uvp", "preis", "prix", "precio", "prezzo", "prijs"}
+_WORDS = dict.fromkeys(("true", "yes", "y", "1", "t", "ja", "oui", "si", "sí"), True) | dict.fromkeys(
+    ("false", "no", "n", "0", "f", "nein", "non"), False
+)
+_STOCK_WORDS = dict.fromkeys(
+    (
+        *("instock", "available", "limitedavailability", "onlineonly", "instoreonly", "preorder", "presale"),
+        *("backorder", "onbackorder", "availablefororder", "lagernd"),
+    ),
+    True,
+) | dict.fromkeys(("outofstock", "soldout", "unavailable", "discontinued", "notavailable", "ausverkauft"), False)
 
 
 class _Kind(NamedTuple):
@@ -50,6 +73,59 @@ _KINDS = (
     _Kind(_is_decimal, float),
     _Kind(_is_truth, lambda text: text.strip().lower() == "true"),
 )
+_DECIMAL_COMMA = _Kind(
+    lambda text: _COMMA.fullmatch(text) is not None and _is_decimal(text.replace(",", ".")),
+    lambda text: float(text.replace(",", ".")),
+)
+_AMOUNT = _Kind(lambda text: amount_of(text) is not None, float)  # parsed with what the rest of the column tells
+
+
+def _stock_of_text(text: str) -> Attribute:
+    return stock_of(text)
+
+
+_STOCK = _Kind(lambda _: True, _stock_of_text)
+_AVAILABLE = _Kind(lambda text: stock_of(text) is not None, _stock_of_text)
+_YES_OR_NO = _Kind(lambda text: text.lower() in _WORDS, lambda text: _WORDS[text.strip().lower()])
+
+
+def stock_of(cell: object) -> bool | None:
+    """Return whether *cell* says that an item can be bought: as true or false, a count, or the words of shops.
+
+    What can be ordered before it is there is in stock: "preorder", "backorder". None where *cell* says nothing known.
+    """
+    if cell is None or isinstance(cell, bool):
+        return cell
+    if isinstance(cell, int | float | Decimal):
+        return cell > 0
+    text = re.sub(r"[\s_-]+", "", str(cell).rpartition("/")[2]).lower()  # https://schema.org/InStock
+    if _is_decimal(text):
+        return float(text) > 0
+    return _WORDS.get(text, _STOCK_WORDS.get(text))
+
+
+def is_price(name: str) -> bool:
+    """Whether a column of this *name* holds prices."""
+    return bare(name) in _PRICES or bare(name).endswith("price")
+
+
+def is_stock(name: str) -> bool:
+    """Whether a column of this *name* is true for an item that can be bought."""
+    return bare(name) in _IN_STOCK
+
+
+def bare(name: str) -> str:
+    """Return the *name* of a column without what does not matter: case, spaces, hyphens and underscores."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def _kinds_of(name: str, *, decimal_comma: bool) -> tuple[_Kind, ...]:
+    kinds = (*_KINDS[:2], _DECIMAL_COMMA, *_KINDS[2:]) if decimal_comma else _KINDS
+    if is_stock(name):
+        return (_STOCK if "in" in bare(name) else _AVAILABLE, *kinds)
+    if is_price(name):
+        return (*kinds, _AMOUNT)
+    return (_YES_OR_NO, *kinds) if name.lower().startswith(("is_", "has_", "is ", "has ")) else kinds
 
 
 class ColumnTypes:
@@ -57,36 +133,85 @@ class ColumnTypes:
 
     A column has the first of these types that suits all its cells that are not blank: whole number of 64 bits, number,
     true or false, text. Words like nan and inf are text, and so is what a number would lose: leading zeros, more digits
-    than a float holds, exponents without a sign.
+    than a float holds, exponents without a sign. The name of a column adds types: amounts of money for prices, yes and
+    no for `is_...`, counts and "in stock" for the stock. With *decimal_comma*, 1,5 is a number.
     """
 
-    def __init__(self, width: int) -> None:
-        """Start with *width* columns whose cells were not seen yet."""
-        self._possible: list[tuple[_Kind, ...]] = [_KINDS] * width
+    def __init__(self, names: Sequence[str], *, decimal_comma: bool = False) -> None:
+        """Start with the columns *names*, whose cells were not seen yet; more of them may come."""
+        self._names = names
+        self._decimal_comma = decimal_comma
+        self._possible: list[tuple[_Kind, ...]] = []
+        self._has_comma: set[int] = set()
+        self.odd_cells: dict[int, str] = {}
+        """For a column of numbers that one cell made text, by its position: that cell."""
 
-    def observe(self, rows: Iterable[Sequence[object]]) -> None:
-        """Exclude the types that do not suit the cells (text or None) of *rows*."""
-        for position, cells in enumerate(zip(*rows, strict=True)):
+    def observe(self, rows: Sequence[Sequence[object]]) -> None:
+        """Exclude the types that do not suit the cells of *rows*; what is neither text nor None has its type."""
+        for name in self._names[len(self._possible) :]:
+            self._possible.append(_kinds_of(name, decimal_comma=self._decimal_comma))
+        for position, cells in enumerate(zip_longest(*rows)):
             if self._possible[position]:
-                texts = {str(cell).strip() for cell in set(cells) if cell} - {""}
-                self._possible[position] = tuple(
-                    kind for kind in self._possible[position] if all(map(kind.accepts, texts))
-                )
+                texts = {cell.strip() for cell in set(cells) if isinstance(cell, str)} - {""}
+                self._possible[position] = self._suitable(position, texts)
+
+    def _suitable(self, position: int, texts: set[str]) -> tuple[_Kind, ...]:
+        before = self._possible[position]
+        suitable = tuple(kind for kind in before if all(map(kind.accepts, texts)))
+        if not suitable:
+            odd = sorted(text for text in texts if not any(kind.accepts(text) for kind in before))
+            if odd and (
+                before != _kinds_of(self._names[position], decimal_comma=self._decimal_comma) or _few(odd, texts)
+            ):
+                self.odd_cells[position] = odd[0]
+        elif suitable == (_AMOUNT,):
+            numbers = (amount.number for amount in map(amount_of, texts) if amount)
+            if any(has_decimal_comma(number) for number in numbers):
+                self._has_comma.add(position)
+        return suitable
 
     def converters(self) -> list[Converter]:
         """Return, for each column, the function that turns its text into a value; a blank cell becomes None."""
-        return [_converter(kinds[0].parse) if kinds else _text for kinds in self._possible]
+        return [
+            _converter(_amount_parser(decimal_comma=i in self._has_comma) if kinds[0] is _AMOUNT else kinds[0].parse)
+            if kinds
+            else text_of
+            for i, kinds in enumerate(self._possible)
+        ]
+
+
+def _few(odd: Sequence[str], texts: Collection[str]) -> bool:
+    return len(odd) * _ODD_AT_MOST <= len(texts)
+
+
+def _amount_parser(*, decimal_comma: bool) -> Callable[[str], Attribute]:
+    def parse(text: str) -> Attribute:
+        amount = amount_of(text)
+        return None if amount is None else number_of(amount.number, decimal_comma=decimal_comma)
+
+    return parse
+
+
+def currency_of(cell: Attribute) -> Attribute:
+    """Return the currency that *cell*, a price as text, names; None where it names none."""
+    amount = amount_of(cell) if isinstance(cell, str) else None
+    return amount.currency if amount else None
 
 
 def _converter(parse: Callable[[str], Attribute]) -> Converter:
     def convert(cell: Attribute) -> Attribute:
-        return parse(cell) if isinstance(cell, str) and cell and not cell.isspace() else None
+        if isinstance(cell, str):
+            return parse(cell) if cell and not cell.isspace() else None
+        return cell
 
     return convert
 
 
-def _text(cell: Attribute) -> Attribute:
-    return cell if isinstance(cell, str) and cell and not cell.isspace() else None
+def text_of(cell: Attribute) -> Attribute:
+    """Return *cell* in the normal form NFC of Unicode, or None where it is blank text."""
+    if isinstance(cell, str):
+        return normal_form(cell) if cell and not cell.isspace() else None
+    return cell
 
 
 def plain(value: object) -> Attribute:
@@ -96,8 +221,10 @@ def plain(value: object) -> Attribute:
     JSON text, whole numbers beyond 64 bits text. What JSON cannot express (NaN, infinity, bytes that are not text)
     becomes None.
     """
-    if value is None or isinstance(value, str | bool):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return normal_form(value)
     if isinstance(value, int):
         return value if value in _INT64 else str(value)
     if isinstance(value, float | Decimal):
@@ -107,12 +234,12 @@ def plain(value: object) -> Attribute:
 
 def _plain_compound(value: object) -> Attribute:
     if isinstance(value, list | tuple | dict):
-        return json.dumps(value, ensure_ascii=False, default=plain)
+        return normal_form(json.dumps(value, ensure_ascii=False, default=plain))
     if isinstance(value, dt.date | dt.time):
         return value.isoformat()
     if isinstance(value, bytes):
         try:
-            return value.decode()
+            return normal_form(value.decode())
         except UnicodeDecodeError:
             return None
     return str(value)

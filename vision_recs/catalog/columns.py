@@ -9,24 +9,39 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
+from vision_recs.catalog.cell_types import bare
+from vision_recs.catalog.findings import Findings
 from vision_recs.catalog.readers import Rows
 from vision_recs.errors import CatalogError
+from vision_recs.types import normal_form
 
 ID_NAMES = (
     *("id", "item_id", "product_id", "sku", "article_id", "asin", "variant_id", "variant_sku", "product_sku"),
     *("item_sku", "item", "product_code", "item_code", "article_code", "article_number", "product_number", "handle"),
+    "key",
 )
 """Names of columns that hold ids, best first; case, spaces, hyphens and underscores do not matter."""
 
 IMAGE_NAMES = (
     *("image", "image_path", "picture", "file", "filename", "path", "photo", "img", "image_file", "images", "pictures"),
     *("photos", "image_filename", "image_name", "image_paths", "picture_path", "photo_path", "img_path", "filepath"),
-    *("main_image", "image_link", "image_url", "image_src"),
+    *("main_image", "image_link", "image_url", "image_src", "file_name", "file_names", "jpg", "jpeg", "png", "webp"),
 )
 """Names of columns that hold images, likewise."""
 
 _MOST_NAMES_SHOWN = 20
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?=://)|(?:data|blob|javascript)(?=:)", re.IGNORECASE)
+_ADDRESSES = {"file", "http", "https", "s3", "gs", "az"}
+_ROUNDED = re.compile(r"[0-9][.,][0-9]*[eE]\+?[0-9]+")
+
+
+class CellError(ValueError):
+    """A cell that holds no id or no image; *reason* is a code of `errors.ROW_REASONS`."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        """Keep the *reason* beside the *message*."""
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +50,19 @@ class CatalogOptions:
 
     *id_column* and *image_column* name columns of a table; without them the usual names are looked for.
     *image_attributes* are columns whose values describe one image (a view, a background) instead of the item.
-    *item_per_folder* makes every folder that holds images one item.
+    *item_per_folder* makes every folder that holds images one item. *format* is the name of an export in
+    `catalog.exports`; without it the columns tell which one it is, and "table" says that it is none. *images* is the
+    folder in which the images lie, by default that of the table. With *images_below*, images outside of that folder,
+    to which absolute paths, `..` and links may lead, are skipped.
     """
 
     id_column: str | None = None
     image_column: str | None = None
     image_attributes: tuple[str, ...] = ()
     item_per_folder: bool = False
+    format: str | None = None
+    images: str | None = None
+    images_below: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,45 +82,60 @@ class KeyColumns:
         image = _choose(rows, options.image_column, usual=IMAGE_NAMES, what="images", flag="--image-column")
         return cls(rows.path, rows.columns[id_position], rows.columns[image], id_position, image)
 
-    def identify(self, line: int, cells: Sequence[object]) -> tuple[str, list[str]]:
-        """Return the id and the images of a row; raises CatalogError where a cell has none."""
-        column = self.id_name
+    def identify(self, line: int, cells: Sequence[object], findings: Findings) -> tuple[str, list[str] | None] | None:
+        """Return the id and the images of a row, or None where *findings* say why it is left out.
+
+        The images are None where the cell holds some, but none that can be read, which *findings* say too.
+        """
+        name = ""
+
+        def leave_out(error: CellError, column: str) -> None:
+            findings.leave_out(error.reason, str(error), place=line, column=column, item=name)
+
         try:
             name = id_text(cells[self.id])
-            column = self.image_name
-            return name, image_references(cells[self.image])
-        except ValueError as error:
-            raise CatalogError(str(error), path=self.path, line=line, column=column) from error
+        except CellError as error:
+            leave_out(error, self.id_name)
+            return None
+        try:
+            named = image_references(cells[self.image])
+        except CellError as error:
+            leave_out(error, self.image_name)
+            return name, None
+        usable = []
+        for reference in named:
+            try:
+                usable.append(_required_address(reference))
+            except CellError as error:
+                leave_out(error, self.image_name)
+        return name, usable if usable or not named else None
 
 
 def column_position(rows: Rows, name: str, *, flag: str) -> int:
     """Return the position of the column *name*; case, spaces, hyphens and underscores need not agree."""
     if name in rows.columns:
         return rows.columns.index(name)
-    tolerant = [_bare(column) for column in rows.columns]
-    if _bare(name) in tolerant:
-        return tolerant.index(_bare(name))
+    tolerant = [bare(column) for column in rows.columns]
+    if bare(name) in tolerant:
+        return tolerant.index(bare(name))
     raise CatalogError(f"there is no column {name!r} among {_listed(rows)}; correct {flag}", path=rows.path)
 
 
 def _choose(rows: Rows, given: str | None, *, usual: tuple[str, ...], what: str, flag: str) -> int:
     if given is not None:
         return column_position(rows, given, flag=flag)
-    columns = [_bare(column) for column in rows.columns]
-    for name in map(_bare, usual):
+    columns = [bare(column) for column in rows.columns]
+    for name in map(bare, usual):
         if name in columns:
             return columns.index(name)
-    hint = "; is the separator another than the comma?" if len(columns) == 1 and rows.textual else ""
+    is_one = len(columns) == 1 and rows.textual
+    hint = "; is the separator another than the comma, the semicolon and the tab?" if is_one else ""
     raise CatalogError(f"no known column of {what} among {_listed(rows)}; name it with {flag}{hint}", path=rows.path)
 
 
 def same_name(one: str, other: str) -> bool:
     """Whether two names of columns agree, apart from case, spaces, hyphens and underscores."""
-    return _bare(one) == _bare(other)
-
-
-def _bare(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()
+    return bare(one) == bare(other)
 
 
 def _listed(rows: Rows) -> str:
@@ -109,13 +145,13 @@ def _listed(rows: Rows) -> str:
 
 
 def id_text(value: object) -> str:
-    """Return an id as text without space around it.
+    """Return an id as text without space around it, in the normal form NFC of Unicode.
 
     Text and whole numbers are ids. A number with a point is not an id, even 12.0: it may have been a code like 0012
-    before a program made it a float. Raises ValueError.
+    before a program made it a float. Raises CellError.
     """
     if isinstance(value, bytes):
-        value = value.decode()
+        value = value.decode("utf-8", "replace")
     if isinstance(value, Decimal) and value == value.to_integral_value():
         value = int(value)
     if value is None or isinstance(value, str):
@@ -123,44 +159,50 @@ def id_text(value: object) -> str:
     elif isinstance(value, int | UUID) and not isinstance(value, bool):
         text = str(value)
     else:
-        raise ValueError(f"an id is text or a whole number, not {value!r}; write it as text")
+        raise CellError("no-id", f"an id is text or a whole number, not {_short(value)}; write it as text")
     if not text:
-        raise ValueError("the id is empty; give every row one")
-    if "\0" in text:
-        raise ValueError(f"the id {text!r} holds a NUL character; remove it")
-    return text
+        raise CellError("no-id", "the id is empty; give every row one")
+    if "\0" in text or "\ufffd" in text:
+        raise CellError("no-id", f"the id {text!r} holds a character that is no text; write it anew")
+    if _ROUNDED.fullmatch(text):
+        raise CellError(
+            "rounded-id", f"a spreadsheet has rounded the id to {text}; format the column as text and export it again"
+        )
+    return normal_form(text)
 
 
 def image_references(value: object) -> list[str]:
-    """Return the images that a cell names: a path, paths separated by `|`, or a list, which JSON text may be.
+    """Return the images that a cell names: a path or address, several separated by `|`, or a list, also as JSON text.
 
-    A path is kept as it is written, without space around it. Raises ValueError for a cell without an image, for a URL
-    other than file://, and for a value that is not text.
+    A path is kept as it is written, without space around it. The list is empty for a blank cell. Raises CellError for
+    a value that is not text.
     """
-    references = [reference for reference in _split(value) if reference]
-    if not references:
-        raise ValueError("no image is named; give every row one")
-    for reference in references:
-        if "://" in reference and _URL.match(reference) and not reference.lower().startswith("file://"):
-            raise ValueError(f"images are read from files, not from {reference!r}; download them first")
-        if "\0" in reference:
-            raise ValueError(f"the path {reference!r} holds a NUL character; remove it")
-    return references
+    return [reference for reference in _split(value) if reference]
+
+
+def _required_address(reference: str) -> str:
+    """Return *reference*; raises CellError for an address of another kind than files, the web and buckets have."""
+    scheme = _SCHEME.match(reference)
+    if scheme and scheme[0].lower() not in _ADDRESSES:
+        raise CellError("bad-address", f"no image can be read from {_short(reference)}; name a file or a web address")
+    if "\0" in reference:
+        raise CellError("bad-address", f"the path {reference!r} holds a NUL character; remove it")
+    return reference
 
 
 def _split(value: object) -> list[str]:
     if isinstance(value, bytes):
-        value = value.decode()
+        value = value.decode("utf-8", "replace")
     if isinstance(value, str):
         text = value.strip()
         listed = _json_list(text) if text.startswith("[") else None
         if listed is None:
             return [part.strip() for part in text.split("|")] if "|" in text else [text]
         value = listed
-    if value is None:
+    if value is None or value != value:  # noqa: PLR0124 - NaN, as data frames write an empty cell
         return []
-    if not isinstance(value, list) or not all(part is None or isinstance(part, str) for part in value):
-        raise ValueError(f"an image is a path or a list of paths, not {_short(value)}")
+    if not isinstance(value, list | tuple) or not all(part is None or isinstance(part, str) for part in value):
+        raise CellError("bad-address", f"an image is a path or a list of paths, not {_short(value)}")
     return [part.strip() for part in value if part is not None]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from vision_recs.catalog.cell_types import Converter
-from vision_recs.errors import CatalogError
+from vision_recs.catalog.cell_types import IN_STOCK, Converter
+from vision_recs.catalog.findings import Findings
 from vision_recs.types import Attribute, Item
 
 _CACHE_KIB = 64 * 1024
@@ -19,10 +19,14 @@ _FEWEST_ITEMS = 2
 
 
 class TableRow(NamedTuple):
-    """One row of an item: its number in the table, its images, and its other cells in the order of the columns."""
+    """One row of an item: its number in the table, its images, and its other cells in the order of the columns.
+
+    *images* is None where it is no fault of the row that it has none: because that was told, or because the row only
+    adds to others.
+    """
 
     line: int
-    images: list[str]
+    images: list[str] | None
     cells: list[Attribute]
 
 
@@ -75,15 +79,18 @@ class Columns:
     """The columns of a table that was read to its end.
 
     *of_items* and *of_images* are the positions of the attributes of items and of images. *converters* has a function
-    for each column that turns a cell into a value. *unit* is what the numbers of the rows count, "line" or "row".
+    for each column that turns a cell into a value. *merges* has the columns in which rows may differ, and what becomes
+    of their values: "min", "any" or "set". *derived* are attributes that no column has, each with a column and a
+    function of its cells. *contradictory* are columns that differ within some items, which are told of item by item.
     """
 
-    path: str
-    unit: str
     names: tuple[str, ...]
     of_items: tuple[int, ...]
     of_images: tuple[int, ...]
     converters: list[Converter]
+    merges: Mapping[int, str]
+    derived: Mapping[str, tuple[int, Converter]]
+    contradictory: tuple[int, ...] = ()
 
     def cells(self, rows: Iterable[TableRow]) -> list[tuple[Attribute, ...]]:
         """Return the cells of *rows* column by column; a row that was read before all columns were known is padded."""
@@ -97,7 +104,6 @@ class Columns:
 class _Disagreement(NamedTuple):
     """Two rows of one item, each with its number and its value."""
 
-    item: str
     line: int
     value: Attribute
     earlier_line: int
@@ -107,34 +113,30 @@ class _Disagreement(NamedTuple):
 def find_image_attributes(columns: Columns, repeated: Iterable[tuple[str, list[TableRow]]]) -> Columns:
     """Return *columns* after moving those that differ within most of the *repeated* items from items to images.
 
-    Raises CatalogError for the first contradiction in the table: a column that differs within fewer items.
+    A column that differs within fewer items is contradictory.
     """
     counts = dict.fromkeys(columns.of_items, 0)
-    first: dict[int, _Disagreement] = {}
     items = 0
-    for name, rows in repeated:
+    for _, rows in repeated:
         items += 1
-        for position, disagreement in _disagreements(name, rows, columns):
+        for position, _ in _disagreements(rows, columns, columns.of_items):
             counts[position] += 1
-            if position not in first or disagreement.line < first[position].line:
-                first[position] = disagreement
     found = {position for position, count in counts.items() if count >= _FEWEST_ITEMS and 2 * count > items}
-    contradictory = first.keys() - found
-    if contradictory:
-        position = min(contradictory, key=lambda position: (first[position].line, position))
-        raise _contradiction(columns, columns.names[position], first[position])
     return replace(
         columns,
         of_items=tuple(position for position in columns.of_items if position not in found),
         of_images=tuple(sorted({*columns.of_images, *found})),
+        contradictory=tuple(position for position, count in counts.items() if count and position not in found),
     )
 
 
-def _disagreements(name: str, rows: list[TableRow], columns: Columns) -> Iterator[tuple[int, _Disagreement]]:
+def _disagreements(
+    rows: list[TableRow], columns: Columns, positions: Iterable[int]
+) -> Iterator[tuple[int, _Disagreement]]:
     table = columns.cells(rows)
-    for position in columns.of_items:
+    for position in positions:
         cells = table[position]
-        if len(set(cells)) == 1:
+        if position in columns.merges or len(set(cells)) == 1:
             continue
         known = [
             (value, row.line)
@@ -143,34 +145,55 @@ def _disagreements(name: str, rows: list[TableRow], columns: Columns) -> Iterato
         ]
         other = next((pair for pair in known if pair[0] != known[0][0]), None)
         if other is not None:
-            yield position, _Disagreement(name, other[1], other[0], known[0][1], known[0][0])
+            yield position, _Disagreement(other[1], other[0], known[0][1], known[0][0])
 
 
-def _contradiction(columns: Columns, column: str, found: _Disagreement) -> CatalogError:
-    return CatalogError(
-        f"item {found.item!r} has {found.value!r} here and {found.earlier_value!r} in {columns.unit} "
-        f"{found.earlier_line}; make them equal, or add --image-attribute {column} if the values belong to the images",
-        path=columns.path,
-        line=found.line,
-        column=column,
-    )
+def item_of(name: str, rows: list[TableRow], columns: Columns, findings: Findings) -> Item | None:
+    """Return the item that *rows* describe; each attribute has its first value that is not None.
 
-
-def item_of(name: str, rows: list[TableRow], columns: Columns) -> Item:
-    """Return the item that *rows* describe; each attribute has its first value that is not None."""
-    table = columns.cells(rows)
-    attributes = {columns.names[i]: _first_value(columns.converters[i], table[i]) for i in columns.of_items}
+    Returns None for an item without an image, which *findings* then have, as they have its contradictions.
+    """
     images: dict[str, dict[str, Attribute]] = {}
+    table = columns.cells(rows)
     for number, row in enumerate(rows):
         own = {columns.names[i]: columns.converters[i](table[i][number]) for i in columns.of_images}
-        for image in row.images:
+        for image in row.images or ():
             images.setdefault(image, own)
+    if not images:
+        if all(row.images is not None for row in rows):
+            findings.leave_out(
+                "no-image", f"the item {name!r} names no image; give it one", place=rows[0].line, item=name
+            )
+        return None
+    if columns.contradictory and len(rows) > 1:
+        for position, found in _disagreements(rows, columns, columns.contradictory):
+            _tell(name, columns.names[position], found, findings)
+    attributes = {
+        columns.names[i]: _value(table[i], columns.converters[i], columns.merges.get(i)) for i in columns.of_items
+    }
+    for derived, (position, convert) in columns.derived.items():
+        attributes[derived] = _value(table[position], convert, "any" if derived == IN_STOCK else None)
     return Item(name, tuple(images), attributes, tuple(images.values()) if columns.of_images else ())
 
 
-def _first_value(convert: Converter, cells: Iterable[Attribute]) -> Attribute:
-    for cell in cells:
-        value = convert(cell)
-        if value is not None:
-            return value
-    return None
+def _tell(item: str, column: str, found: _Disagreement, findings: Findings) -> None:
+    findings.leave_out(
+        "contradiction",
+        f"item {item!r} has {found.value!r} here and {found.earlier_value!r} in {findings.unit} "
+        f"{found.earlier_line}, which is used; make them equal",
+        place=found.line,
+        column=column,
+        item=item,
+    )
+
+
+def _value(cells: Sequence[Attribute], convert: Converter, merge: str | None) -> Attribute:
+    """Return the value of an item with *cells* in a column: the first one that is not None, or all of them merged."""
+    values = (value for value in map(convert, cells) if value is not None)
+    if merge is None:
+        return next(values, None)
+    distinct = list(dict.fromkeys(values))
+    if len(distinct) <= 1 or merge == "set":
+        return distinct[0] if len(distinct) == 1 else json.dumps(distinct, ensure_ascii=False) if distinct else None
+    numbers = [value for value in distinct if isinstance(value, int | float)]
+    return (any(numbers) if merge == "any" else min(numbers)) if numbers else distinct[0]

@@ -37,10 +37,30 @@ class ImageFiles:
     path, then by its name.
     """
 
-    def __init__(self, root: str) -> None:
-        """Resolve references against *root*, an absolute path; where *root* is empty, there are no files."""
+    def __init__(self, root: str, *, below: str | None = None) -> None:
+        """Resolve references against *root*, an absolute path; where *root* is empty, there are no files.
+
+        With *below*, only files in that folder and the folders in it are read, wherever the links on the way lead.
+        """
         self._root = Path(root) if root else None
+        self._below = None if below is None else os.path.realpath(below)
         self._members = Members()
+
+    def below(self, folder: str) -> ImageFiles:
+        """Return the same source, but only for the files below *folder*."""
+        inside = ImageFiles(str(self._root or ""), below=folder)
+        inside._members = self._members
+        return inside
+
+    def may_read(self, reference: str) -> bool:
+        """Return whether the file that *reference* means, if there is one, is below the folder that was named."""
+        try:
+            self._path(reference)
+        except ImageError as error:
+            return error.reason != "outside"
+        except (OSError, ValueError):  # there is no such file
+            return True
+        return True
 
     def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
         """Return the image *reference*, or Unchanged if its signature is still *known*.
@@ -48,8 +68,8 @@ class ImageFiles:
         The signature is made of size, mtime and ctime of the file. It is None where the file changed less than 2
         seconds ago: another change within the same tick of the file system's clock would leave all three as they are.
 
-        Raises ImageError (missing, unreadable, empty or too-large), and CatalogError where the process has no more
-        memory or open files.
+        Raises ImageError (missing, outside, unreadable, empty or too-large), and CatalogError where the process has no
+        more memory or open files.
         """
         path = Path(reference)
         try:
@@ -83,6 +103,9 @@ class ImageFiles:
         found: list[str | None] = []
         for reference in references:
             try:
+                if self._below is not None:
+                    found.append(_signature(self._path(reference)[0].stat()))
+                    continue
                 try:  # a Path would take as long as the call, and most references are relative paths
                     status = os.stat(root + reference if reference[:1] != "/" else reference)  # noqa: PTH116
                 except OSError:
@@ -93,7 +116,16 @@ class ImageFiles:
         return found
 
     def _path(self, reference: str) -> tuple[Path, str | None]:
-        """Return the file that *reference* means, and the member of it, if it names one."""
+        """Return the file that *reference* means, and the member of it, if it names one; raises ImageError."""
+        path, member = self._found(reference)
+        if self._below is not None and not Path(os.path.realpath(path)).is_relative_to(self._below):
+            raise ImageError(
+                "outside",
+                f"{reference!r} is not below {self._below}; put the image there, or name another --images-below",
+            )
+        return path, member
+
+    def _found(self, reference: str) -> tuple[Path, str | None]:
         if self._root is None:
             raise ImageError(
                 "missing", f"the catalog does not say how {reference!r} is read; open the store with images=..."

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision_recs.catalog.columns import id_text, same_name
-from vision_recs.catalog.readers import EXTENSIONS, Rows, open_rows
+from vision_recs.catalog.findings import Findings
+from vision_recs.catalog.readers import EXTENSIONS, Rows, extension_of, open_rows
 from vision_recs.errors import CatalogError
 
 _QUERY = ("query", "query_id", "anchor", "item_a", "id_a", "source", "from")
@@ -33,11 +34,11 @@ def read_pairs(path: str | Path) -> list[Pair]:
     second and the third of two or three columns. Raises CatalogError.
     """
     location = str(path)
-    if Path(location).suffix.lower() not in EXTENSIONS:
+    if extension_of(location) not in EXTENSIONS:
         raise CatalogError(f"pairs come in a table; name a file that ends in {', '.join(EXTENSIONS)}", path=location)
     if not Path(location).is_file():
         raise CatalogError("the file does not exist; name the table of pairs", path=location)
-    rows = open_rows(location)
+    rows = open_rows(location, Findings(location))
     pairs = list(_pairs(rows))
     if not pairs:
         raise CatalogError("the table has no pairs below its header", path=location)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn, cast
 
-from vision_recs.errors import CatalogError, first_line, machine_remedy
+from vision_recs.catalog.findings import Findings
+from vision_recs.catalog.text_files import text_lines
+from vision_recs.errors import CatalogError
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_PARQUET_BATCH = 4096
+_SEPARATOR = re.compile('"?sep=(.)"?', re.IGNORECASE)  # how Excel is told the separator
+_DELIMITERS = (",", ";", "\t")
+_LONGEST_FIELD = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,10 @@ class Rows:
 
     *cells* yields, for each row, its number (from 1) and its cells in the order of *columns*. If *open_ended*, later
     rows may append to *columns*, so that earlier rows have fewer cells. If *textual*, every cell is text, and the types
-    of the columns are not known yet. *unit* is what the numbers count: "line" or "row".
+    of the columns are not known yet; *decimal_comma* then says that 1,5 is a number. *unit* is what the numbers count:
+    "line" or "row". The number 0 is that of a row that only adds to the others of its item. *merges* says, for a column
+    in which the rows of an item may differ, what becomes of their values: "min", "any" or "set"; *drops* are columns
+    that are no attributes.
     """
 
     path: str
@@ -32,82 +40,124 @@ class Rows:
     open_ended: bool = False
     textual: bool = False
     unit: str = "line"
+    decimal_comma: bool = False
+    merges: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    drops: frozenset[str] = frozenset()
 
 
-def csv_rows(path: str, *, delimiter: str) -> Rows:
+def csv_rows(path: str, findings: Findings, *, delimiter: str) -> Rows:
     """Return the rows below the header of a CSV file; a row is numbered by the line where it starts.
 
-    Quotes are those of RFC 4180. Lines without a value are skipped. A column without a name is called "". Raises
-    CatalogError where the file is not UTF-8, breaks the rules of quoting, has no header, names a column twice, or has a
-    row with more or fewer cells than the header: for the header at once, for the rows while iterating.
+    Quotes are those of RFC 4180. The separator is the one that the header has most often, of comma, semicolon and tab,
+    or the one that a line `sep=;` before the header names; *delimiter* wins a tie. Lines without a value are skipped. A
+    column without a name is called "". Of two columns with one name, the first is taken, which is noted. A row with
+    more or fewer cells than the header, or with stray quotes, is left out. Raises CatalogError where the file has no
+    header, and where a quote is never closed.
     """
-    records = _csv_records(path, delimiter)
-    line, header = next(records, (0, []))
-    if not header:
+    lines = text_lines(path, findings)
+    number, first = _first_line(lines)
+    named = _SEPARATOR.fullmatch(first.strip())
+    if named:
+        delimiter = named[1]
+        skipped, first = _first_line(lines)
+        number += skipped
+    else:
+        delimiter = _delimiter(first, delimiter)
+    records = _csv_records(path, chain([first], lines), delimiter, number, findings)
+    _, header = next(records, (0, []))
+    if not any(header):
         raise CatalogError("the table is empty; it needs a header and rows", path=path)
     columns = [name.strip() for name in header]
-    twice = next((name for name in columns if name and columns.count(name) > 1), None)
-    if twice is not None:
-        raise CatalogError("the header names this column twice; rename one", path=path, line=line, column=twice)
-    return Rows(path, columns, _csv_body(path, columns, records), textual=True)
+    for position, name in enumerate(columns):
+        if name and name in columns[:position]:
+            findings.note(f"the header names the column {name!r} twice; the first one is used")
+            columns[position] = ""
+    return Rows(path, columns, _csv_body(columns, records, findings), textual=True, decimal_comma=delimiter == ";")
+
+
+def _first_line(lines: Iterator[str]) -> tuple[int, str]:
+    """Return the number of the first line that is not blank, and that line; an empty one where there is none."""
+    return next(((number, line) for number, line in enumerate(lines, 1) if line.strip()), (1, ""))
+
+
+def _delimiter(header: str, default: str) -> str:
+    unquoted = re.sub('"[^"]*"', "", header)
+    return max((default, *_DELIMITERS), key=unquoted.count)
 
 
 def _csv_body(
-    path: str, columns: list[str], records: Iterator[tuple[int, list[str]]]
+    columns: list[str], records: Iterator[tuple[int, list[str]]], findings: Findings
 ) -> Iterator[tuple[int, list[object]]]:
     width = len(columns)
     for line, cells in records:
-        if len(cells) != width:
-            raise CatalogError(
-                f"the row has {len(cells)} cells and the header {width}; quote cells that hold the separator",
-                path=path,
-                line=line,
-            )
-        yield line, list(cells)
+        if len(cells) == width:
+            yield line, cast("list[object]", cells)
+        else:
+            why = f"the row has {len(cells)} cells and the header {width}; quote cells that hold the separator"
+            findings.leave_out("malformed", why, place=line)
 
 
-def _csv_records(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(text_lines(path), delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        for cells in reader:
+def _csv_records(
+    path: str, lines: Iterable[str], delimiter: str, first: int, findings: Findings
+) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(_LONGEST_FIELD)  # for the process; there is no other way
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    line = first
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reason = str(error).partition(" - ")[0]
+            why = f"malformed: {reason}; quote cells that hold quotes, line ends or the separator"
+            if "end of data" in reason:  # everything below the quote that is not closed would be lost
+                raise CatalogError(why, path=path, line=line) from error
+            findings.leave_out("malformed", why, place=line)
+        else:
             if any(cells):
                 yield line, cells
-            line = reader.line_num + 1  # the reader counts the last line of a row, a person looks for the first
-    except csv.Error as error:
-        reason = str(error).partition(" - ")[0]
-        raise CatalogError(
-            f"malformed: {reason}; quote cells that hold quotes, line ends or the separator", path=path, line=line
-        ) from error
+        line = first + reader.line_num  # the reader counts the last line of a row, a person looks for the first
 
 
-def jsonl_rows(path: str) -> Rows:
+def jsonl_rows(path: str, findings: Findings) -> Rows:
     """Return the objects of a JSON Lines file as rows; a key that an object lacks is None.
 
-    Columns are ordered as their keys first appear. Blank lines are skipped. Raises CatalogError where a line is not
-    UTF-8, not JSON (NaN is not JSON) or not an object: for the first line at once, for the others while iterating.
+    Columns are ordered as their keys first appear. Blank lines are skipped; a line that is not JSON (NaN is not JSON)
+    or not an object is left out. Raises CatalogError where no
+    line is an object.
     """
-    objects = _jsonl_objects(path)
-    first = next(objects, None)
+    records = json_objects(path, findings)
+    first = next(records, None)
     if first is None:
         raise CatalogError("the table is empty; it needs a JSON object a line", path=path)
-    columns = list(first[1])
-    return Rows(path, columns, _jsonl_body(columns, chain([first], objects)), open_ended=True)
+    return record_rows(path, chain([first], records), columns=list(first[1]))
 
 
-def _jsonl_body(
-    columns: list[str], objects: Iterator[tuple[int, dict[str, object]]]
+def record_rows(
+    path: str,
+    records: Iterator[tuple[int, dict[str, object]]],
+    *,
+    columns: list[str],
+    **how: Any,  # noqa: ANN401
+) -> Rows:
+    """Return numbered *records* as rows: their keys become columns, after the first *columns*, as they appear."""
+    return Rows(path, columns, _record_cells(columns, records), open_ended=True, **how)
+
+
+def _record_cells(
+    columns: list[str], records: Iterator[tuple[int, dict[str, object]]]
 ) -> Iterator[tuple[int, list[object]]]:
     known = set(columns)
-    for line, record in objects:
+    for line, record in records:
         if record.keys() - known:
             columns.extend(key for key in record if key not in known)
             known.update(record)
         yield line, [record.get(name) for name in columns]
 
 
-def _jsonl_objects(path: str) -> Iterator[tuple[int, dict[str, object]]]:
-    for line, text in enumerate(text_lines(path), 1):
+def json_objects(path: str, findings: Findings) -> Iterator[tuple[int, dict[str, object]]]:
+    for line, text in enumerate(text_lines(path, findings), 1):
         if text.isspace():
             continue
         try:
@@ -115,14 +165,16 @@ def _jsonl_objects(path: str) -> Iterator[tuple[int, dict[str, object]]]:
             if "\\ud" in text.lower():
                 json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair is no character
         except (ValueError, RecursionError) as error:
+            why = f"malformed JSON: {error}; write one object a line"
             if "int_max_str_digits" in str(error):
-                raise CatalogError("a number has thousands of digits; put it in quotes", path=path, line=line) from None
-            raise CatalogError(f"malformed JSON: {error}; write one object a line", path=path, line=line) from error
-        if not isinstance(record, dict):
-            raise CatalogError(
-                f"a JSON {type(record).__name__} where an object belongs; write one object a line", path=path, line=line
-            )
-        yield line, record
+                why = "a number has thousands of digits; put it in quotes"
+            findings.leave_out("malformed", why, place=line)
+            continue
+        if isinstance(record, dict):
+            yield line, record
+        else:
+            why = f"a JSON {type(record).__name__} where an object belongs; write one object a line"
+            findings.leave_out("malformed", why, place=line)
 
 
 def _refuse_constant(constant: str) -> NoReturn:
@@ -132,103 +184,36 @@ def _refuse_constant(constant: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def parquet_rows(path: str) -> Rows:
+def parquet_rows(path: str, findings: Findings) -> Rows:
     """Return the rows of a Parquet file, read batch by batch and numbered from 1.
 
-    Nanoseconds are cut to microseconds; times with a zone are converted to UTC. Raises CatalogError, at once or while
-    iterating, where the file is not a Parquet file, is damaged or holds a time after the year 9999, and where two
-    columns have the same name.
+    Nanoseconds are cut to microseconds; times with a zone are converted to UTC. Of two columns with one name, the first
+    is taken, and a column that cannot become values of Python is empty; both are noted. Columns of bytes that may be
+    images are not read: a cell is then the name of a member, see `members`. Raises CatalogError, at once or while
+    iterating, where the file is not a Parquet file or is damaged.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from vision_recs.catalog.parquet import parquet_rows as rows
 
-    try:
-        columns = list(pq.read_schema(path).names)
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable_parquet(path, error) from error
-    twice = next((name for name in columns if columns.count(name) > 1), None)
-    if twice is not None:
-        raise CatalogError("two columns have this name; rename one", path=path, column=twice)
-    return Rows(path, columns, _parquet_body(path), unit="row")
+    return rows(path, findings)
 
 
-def _parquet_body(path: str) -> Iterator[tuple[int, list[object]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
-                for cells in zip(*map(_parquet_values, batch.columns), strict=True):
-                    number += 1
-                    yield number, list(cells)
-    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
-        raise _unreadable_parquet(path, error) from error
-
-
-def _parquet_values(column: Any) -> list[object]:  # noqa: ANN401 - pyarrow ships no types
-    import pyarrow as pa
-
-    kind = column.type
-    # Python's own times end at microseconds, and zones other than UTC need data that may not be installed.
-    if pa.types.is_timestamp(kind):
-        column = column.cast(pa.timestamp("us", tz="UTC" if kind.tz else None), safe=False)
-    elif getattr(kind, "unit", None) == "ns":
-        column = column.cast(pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us"), safe=False)
-    values: list[object] = column.to_pylist()
-    return values
-
-
-def _unreadable_parquet(path: str, error: Exception) -> CatalogError:
-    remedy = machine_remedy(error) or "write the table again"
-    return CatalogError(f"cannot be read as Parquet ({first_line(error)}); {remedy}", path=path)
-
-
-_READERS: dict[str, Callable[[str], Rows]] = {
+_READERS: dict[str, Callable[[str, Findings], Rows]] = {
     ".csv": partial(csv_rows, delimiter=","),
     ".tsv": partial(csv_rows, delimiter="\t"),
+    ".txt": partial(csv_rows, delimiter="\t"),
     ".jsonl": jsonl_rows,
     ".ndjson": jsonl_rows,
     ".parquet": parquet_rows,
 }
 EXTENSIONS = tuple(_READERS)
-"""The extensions of the tables that can be read."""
+"""The extensions of the tables that can be read; each may be followed by .gz."""
 
 
-def open_rows(location: str) -> Rows:
-    """Open the table at *location*, whose extension is one of EXTENSIONS; raises CatalogError."""
-    return _READERS[Path(location).suffix.lower()](location)
+def extension_of(path: str) -> str:
+    """Return the extension of *path* in lower case, without that of gzip."""
+    return Path(path.lower().removesuffix(".gz")).suffix
 
 
-def text_lines(path: str) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file with their ends, without a byte order mark.
-
-    Raises CatalogError where the file cannot be read, is not UTF-8 or holds a NUL byte.
-    """
-    offset = 0
-    try:
-        with Path(path).open("rb") as file:
-            for line, raw in enumerate(file, 1):
-                yield _decoded(raw, offset, path=path, line=line)
-                offset += len(raw)
-    except OSError as error:
-        remedy = machine_remedy(error) or "check the disk"
-        raise CatalogError(f"the file cannot be read ({error.strerror}); {remedy}", path=path) from error
-
-
-def _decoded(raw: bytes, offset: int, *, path: str, line: int) -> str:
-    start = len(_BYTE_ORDER_MARK) if offset == 0 and raw.startswith(_BYTE_ORDER_MARK) else 0
-    try:
-        text = raw[start:].decode()
-    except UnicodeDecodeError as error:
-        place = start + error.start
-        raise CatalogError(
-            f"byte 0x{raw[place]:02x} at offset {offset + place} is not UTF-8; save the table as UTF-8",
-            path=path,
-            line=line,
-        ) from error
-    if "\0" in text:
-        place = offset + raw.index(0)
-        raise CatalogError(f"a NUL byte at offset {place}; a table is text, save it again", path=path, line=line)
-    return text
+def open_rows(path: str, findings: Findings) -> Rows:
+    """Open the table at *path*, whose extension is one of EXTENSIONS; raises CatalogError."""
+    return _READERS[extension_of(path)](path, findings)

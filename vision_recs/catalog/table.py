@@ -10,9 +10,12 @@ from pathlib import Path
 
 from vision_recs.catalog.cell_types import ColumnTypes, plain
 from vision_recs.catalog.columns import CatalogOptions, KeyColumns, column_position
+from vision_recs.catalog.findings import Findings, LeaveOut, ignore
 from vision_recs.catalog.grouping import Columns, RowStore, TableRow, find_image_attributes, item_of
 from vision_recs.catalog.image_files import ImageFiles
-from vision_recs.catalog.readers import Rows, open_rows
+from vision_recs.catalog.observations import Observations, typed_converter
+from vision_recs.catalog.readers import Rows
+from vision_recs.catalog.sources import open_source
 from vision_recs.errors import CatalogError
 from vision_recs.types import Attribute, Item
 
@@ -26,62 +29,88 @@ class TableCatalog:
     adjacent, by a list (in CSV as JSON), or separated by `|`; an image that is listed twice appears once. Every other
     column that has a name is an attribute.
 
-    The rows of an item must agree on an attribute; an empty cell agrees with everything. A column belongs to the images
-    instead if the options say so, or if it differs within more than half of the items that have several rows, and
-    within at least two. The memory does not grow with the table: each iteration reads it into a temporary database.
+    The rows of an item should agree on an attribute; an empty cell agrees with everything, and where they contradict
+    each other the first value is used. A column belongs to the images instead if the options say so, or if it differs
+    within more than half of the items that have several rows, and within at least two. A row without a usable id and
+    an item without an image are left out. The memory does not grow with the table: each iteration reads it into a
+    temporary database.
     """
 
     def __init__(self, location: str, options: CatalogOptions) -> None:
         """Read the header of the table at *location*, an absolute path; raises CatalogError."""
         self.location = location
-        self.root = str(Path(location).parent)
+        place = Path(location)
+        self.root = options.images or str(place if place.is_dir() else place.parent)
         self.image_attributes: tuple[str, ...] = options.image_attributes
         """The columns that belong to the images; those that no option names are known once an item was yielded."""
+        self.contradictory_columns: tuple[str, ...] = ()
+        """The columns in which rows of an item contradict each other; known once an item was yielded."""
+        self.notes: tuple[str, ...] = ()
+        """What there is to say of the table; known once an item was yielded."""
         self._options = options
-        self.images = ImageFiles(self.root)
-        rows = open_rows(self.location)
+        self.images = ImageFiles(self.root, below=options.images_below)
+        rows = open_source(self.location, options, Findings(location, ignore))
         keys = KeyColumns.choose(rows, options)
         if not rows.open_ended:
             self._named_image_attributes(rows, keys)
 
     def __iter__(self) -> Iterator[Item]:
-        """Yield each item; raises CatalogError before the first one for whatever is wrong anywhere in the table."""
+        """Yield each item; raises CatalogError before the first one where the table cannot be read to its end."""
+        return self.read_items(ignore)
+
+    def read_items(self, leave_out: LeaveOut) -> Iterator[Item]:
+        """Yield each item, and call *leave_out* for whatever is not in them; raises CatalogError as `__iter__`."""
+        findings = Findings(self.location, leave_out)
         try:
             with closing(RowStore()) as row_store:
-                columns = self._read_into(row_store)
+                columns = self._read_into(row_store, findings)
                 columns = find_image_attributes(columns, row_store.items(smallest=2))
                 self.image_attributes = tuple(columns.names[position] for position in columns.of_images)
+                self.contradictory_columns = tuple(columns.names[position] for position in columns.contradictory)
+                self.notes = tuple(findings.notes)
                 for name, rows in row_store.items():
-                    yield item_of(name, rows, columns)
+                    item = item_of(name, rows, columns, findings)
+                    if item is not None:
+                        yield item
         except sqlite3.Error as error:
             raise CatalogError(
                 f"the temporary copy of the table failed ({error}); let SQLITE_TMPDIR name a folder with room",
                 path=self.location,
             ) from error
 
-    def _read_into(self, row_store: RowStore) -> Columns:
+    def _read_into(self, row_store: RowStore, findings: Findings) -> Columns:
         """Add the whole table to *row_store* and return what is then known of its columns."""
-        rows = open_rows(self.location)
+        rows = open_source(self.location, self._options, findings)
+        findings.unit = rows.unit
         keys = KeyColumns.choose(rows, self._options)
-        types = ColumnTypes(len(rows.columns)) if rows.textual else None
+        types = ColumnTypes(rows.columns, decimal_comma=rows.decimal_comma) if rows.textual else None
+        seen = Observations(rows.columns, typed=types is None)
         empty = True
-        while batch := [_row(keys, line, cells, typed=types is None) for line, cells in islice(rows.cells, _BATCH)]:
+        while batch := list(islice(rows.cells, _BATCH)):
             empty = False
+            found = (_row(keys, line, cells, findings, typed=types is None) for line, cells in batch)
+            usable = [row for row in found if row is not None]
+            table = [row.cells for _, row in usable]
             if types:
-                types.observe(row.cells for _, row in batch)
-            row_store.add(batch)
+                types.observe(table)
+            seen.observe(table)
+            row_store.add(usable)
         if empty:
             raise CatalogError("the table has no rows below its header", path=self.location)
         row_store.group()
         of_images = self._named_image_attributes(rows, keys)
         unlike_items = {keys.id, keys.image, *of_images}
+        names = tuple(rows.columns)
+        seen.tell(types.odd_cells if types else {}, findings)
         return Columns(
-            path=self.location,
-            unit=rows.unit,
-            names=tuple(rows.columns),
-            of_items=tuple(i for i, name in enumerate(rows.columns) if name and i not in unlike_items),
+            names=names,
+            of_items=tuple(
+                i for i, name in enumerate(names) if name and i not in unlike_items and name not in rows.drops
+            ),
             of_images=of_images,
-            converters=types.converters() if types else [_unchanged] * len(rows.columns),
+            converters=types.converters() if types else list(map(typed_converter, names)),
+            merges={i: rows.merges[name] for i, name in enumerate(names) if name in rows.merges},
+            derived=seen.derived(),
         )
 
     def _named_image_attributes(self, rows: Rows, keys: KeyColumns) -> tuple[int, ...]:
@@ -95,12 +124,13 @@ class TableCatalog:
         return tuple(sorted(positions))
 
 
-def _row(keys: KeyColumns, line: int, cells: list[object], *, typed: bool) -> tuple[str, TableRow]:
-    name, images = keys.identify(line, cells)
+def _row(
+    keys: KeyColumns, line: int, cells: list[object], findings: Findings, *, typed: bool
+) -> tuple[str, TableRow] | None:
+    found = keys.identify(line, cells, findings)
+    if found is None:
+        return None
+    name, images = found
     cells[keys.id] = cells[keys.image] = None
-    values: list[Attribute] = [plain(cell) for cell in cells] if typed else cells  # type: ignore[assignment]
-    return name, TableRow(line, images, values)
-
-
-def _unchanged(value: Attribute) -> Attribute:
-    return value
+    values: list[Attribute] = list(map(plain, cells)) if typed else cells  # type: ignore[assignment]
+    return name, TableRow(line, images if line else images or None, values)

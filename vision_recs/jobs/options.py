@@ -57,14 +57,16 @@ class EmbedReport:
     """What `index` or `embed` did.
 
     *items* and *images* are how many the published generation has. *embedded* is how many images got a new vector,
-    *reused* how many had one, *skipped* how many could not be used, for the reasons in *skipped_reasons*, and *removed*
-    how many items are gone since the last generation. A run that was stopped is not *complete*: what it embedded is
-    kept, nothing is published, and *items* and the like are those of the generation before.
+    *reused* how many had one, *skipped* how many images, rows and values could not be used as they are, for the reasons
+    in *skipped_reasons*, and *removed* how many items are gone since the last generation. A run that was stopped is not
+    *complete*: what it embedded is kept, nothing is published, and *items* and the like are those of the generation
+    before.
 
     *runtime* is what computed the vectors; *fallback* says why, where a slower runtime took the place of the one for
     this machine. *stages* are the seconds during which each stage was at work, several at the same time; *bottleneck*
     is the longest. *images_per_second* is the rate of embedding. *target_recall_met* is whether the index reaches the
-    recall that it was built for. *image_attributes* belong to images and not to items.
+    recall that it was built for. *image_attributes* belong to images and not to items. In *contradictory_columns* rows
+    of one item contradict each other, so that the first value is used. *notes* are sentences on the catalog.
     """
 
     items: int
@@ -89,3 +91,32 @@ class EmbedReport:
     complete: bool
     skipped_reasons: Mapping[str, int]
     image_attributes: tuple[str, ...]
+    contradictory_columns: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReport:
+    """What `update` did.
+
+    Of the *changes* that were read, *stale* ones had a version that is not higher than that of the item, and *unknown*
+    ones name an item that the store does not have, without an image. *changed*, *added*, *removed* and *unchanged*
+    count items. *embedded* is how many images got a new vector; *items*, *images* and *skipped* are how many the
+    published generation has. An update that was stopped is not *complete*: what it embedded is kept, and nothing is
+    published.
+    """
+
+    changes: int = 0
+    changed: int = 0
+    added: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    unknown: int = 0
+    items: int = 0
+    images: int = 0
+    embedded: int = 0
+    skipped: int = 0
+    generation: int = 0
+    seconds: float = 0.0
+    complete: bool = True

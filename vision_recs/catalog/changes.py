@@ -1,0 +1,189 @@
+"""Changes of a catalog: items to add or to change, whole or in part, and items that are gone."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vision_recs.catalog.cell_types import ColumnTypes, Converter, plain
+from vision_recs.catalog.columns import ID_NAMES, IMAGE_NAMES, CatalogOptions, id_text, image_references, same_name
+from vision_recs.catalog.findings import Findings
+from vision_recs.catalog.observations import typed_converter
+from vision_recs.catalog.readers import EXTENSIONS, extension_of, json_objects, open_rows
+from vision_recs.errors import CatalogError
+from vision_recs.filters import AttributeType
+from vision_recs.types import Attribute
+
+_MOST_KNOWN = 10_000
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+_INT64 = range(-(2**63), 2**63)
+_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of the item *id*.
+
+    Where it is *deleted*, the item is gone. Else *attributes* take the place of those of the same name, and *images*,
+    if they are not None, that of all images. *version* orders the changes of an item: a change does nothing to an item
+    that has a version at least as high.
+    """
+
+    id: str
+    version: int | None = None
+    deleted: bool = False
+    images: tuple[str, ...] | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+
+def read_changes(
+    path: str | Path, options: CatalogOptions, types: Mapping[str, AttributeType] | None = None
+) -> Iterator[Change]:
+    """Yield the changes in the table at *path*: JSON Lines, CSV, TSV or Parquet.
+
+    Its columns are those of a catalog, all but the id may be missing. An empty cell says nothing; in JSON Lines null
+    sets an attribute to null, and a key that is missing says nothing. *types* are those of the store's attributes: the
+    text of CSV becomes what they have. The columns `version` and `deleted` are what `Change` says; *options* may name
+    the columns of the ids and the images. Raises CatalogError, which names the line; nothing is left out.
+    """
+    location = str(Path(path).absolute())
+    extension = extension_of(location)
+    if extension not in EXTENSIONS:
+        raise CatalogError(f"changes are read from {', '.join(EXTENSIONS)} or from standard input", path=location)
+    findings = Findings(location)
+    if extension in {".jsonl", ".ndjson"}:
+        records = json_objects(location, findings)
+        yield from _changes(records, options, location)
+        return
+    rows = open_rows(location, findings)
+    read = _TextCells(types or {}, decimal_comma=rows.decimal_comma).value if rows.textual else _as_it_is
+    table = (
+        (line, {name: read(name, cell) for name, cell in zip(rows.columns, cells, strict=True) if name and _says(cell)})
+        for line, cells in rows.cells
+    )
+    yield from _changes(table, options, location)
+
+
+def changes_of(records: Iterable[Mapping[str, object]], options: CatalogOptions) -> Iterator[Change]:
+    """Yield the change that each of *records* says, as a line of JSON would; raises CatalogError."""
+    yield from _changes(enumerate(records, 1), options, "the changes")
+
+
+def _changes(
+    records: Iterable[tuple[int, Mapping[str, object]]], options: CatalogOptions, location: str
+) -> Iterator[Change]:
+    keys = _Keys(options)
+    for line, record in records:
+        try:
+            yield keys.change(record)
+        except ValueError as error:
+            raise CatalogError(str(error), path=location, line=line) from error
+
+
+class _Keys:
+    """Which keys of a record hold the id and the images, remembered from record to record."""
+
+    def __init__(self, options: CatalogOptions) -> None:
+        self._wanted = {
+            "id": (options.id_column,) if options.id_column else ID_NAMES,
+            "image": (options.image_column,) if options.image_column else IMAGE_NAMES,
+        }
+        self._known: dict[tuple[str, ...], tuple[str, str | None]] = {}
+        self._converters: dict[str, Converter] = {}
+
+    def change(self, record: Mapping[str, object]) -> Change:
+        """Return the change that *record* says; raises ValueError."""
+        names = tuple(record)
+        if names not in self._known:
+            if len(self._known) > _MOST_KNOWN:  # records with any keys must not fill the memory
+                self._known, self._converters = {}, {}
+            self._known[names] = self._choose(names)
+        of_id, of_images = self._known[names]
+        reserved = {of_id, of_images, "version", "deleted"}
+        return Change(
+            id=id_text(record[of_id]),
+            version=version_of(record.get("version")),
+            deleted=_truth(record.get("deleted")),
+            images=None if of_images is None else tuple(image_references(record[of_images])) or None,
+            attributes={name: self._value(name, value) for name, value in record.items() if name not in reserved},
+        )
+
+    def _value(self, name: str, value: object) -> Attribute:
+        if not isinstance(name, str):
+            raise TypeError(f"the key {name!r} is not text")
+        if name not in self._converters:
+            self._converters[name] = typed_converter(name)
+        return self._converters[name](plain(value))
+
+    def _choose(self, names: tuple[str, ...]) -> tuple[str, str | None]:
+        found = {
+            kind: next((name for usual in wanted for name in names if same_name(name, usual)), None)
+            for kind, wanted in self._wanted.items()
+        }
+        if found["id"] is None:
+            listed = ", ".join(map(repr, names[:20]))
+            raise ValueError(f"no known key of an id among {listed}; name it with --id-column")
+        return found["id"], found["image"]
+
+
+def version_of(value: object) -> int | None:
+    """Return *value*, a whole number or a time (ISO 8601), as a number; a time as microseconds since 1970, in UTC.
+
+    Raises ValueError for anything else. A time without a zone is taken as UTC.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and value.lstrip("-").isdecimal():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value in _INT64:
+        return value
+    if isinstance(value, str):
+        try:
+            value = dt.datetime.fromisoformat(value)
+        except ValueError:
+            value = None
+    if isinstance(value, dt.datetime):
+        return ((value if value.tzinfo else value.replace(tzinfo=dt.UTC)) - _EPOCH) // _MICROSECOND
+    raise ValueError("a version is a whole number or a time such as 2026-11-28T09:30:00Z; correct it")
+
+
+def _truth(value: object) -> bool:
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    found = _WORDS.get(str(value).strip().lower())
+    if found is None:
+        raise ValueError(f"deleted is true or false, not {value!r}; correct it")
+    return found
+
+
+def _says(cell: object) -> bool:
+    return cell is not None and not (isinstance(cell, str) and not cell.strip())
+
+
+def _as_it_is(_name: str, cell: object) -> object:
+    return cell
+
+
+class _TextCells:
+    """Turns the cells of CSV into values: text where the store has text only, else what a cell looks like."""
+
+    def __init__(self, types: Mapping[str, AttributeType], *, decimal_comma: bool) -> None:
+        self._types = types
+        self._decimal_comma = decimal_comma
+        self._known: dict[tuple[str, str], object] = {}
+
+    def value(self, name: str, cell: object) -> object:
+        """Return the value of *cell* in the column *name*."""
+        text = str(cell)
+        if self._types.get(name) is AttributeType.TEXT:
+            return text
+        if (name, text) not in self._known:
+            if len(self._known) > _MOST_KNOWN:
+                self._known.clear()
+            column = ColumnTypes([name], decimal_comma=self._decimal_comma)
+            column.observe([[text]])
+            self._known[name, text] = column.converters()[0](text)
+        return self._known[name, text]

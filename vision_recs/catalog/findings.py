@@ -1,0 +1,61 @@
+"""What is found in a catalog while it is read: what is left out, line by line, and what is worth a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from vision_recs.errors import ROW_REASONS, CatalogError
+
+
+class LeftOut(NamedTuple):
+    """A row, a value or a file that a catalog leaves out: *reason* is a code of `errors.ROW_REASONS`.
+
+    *id* and *image* are empty where they are not known. *message* begins with the place.
+    """
+
+    id: str
+    image: str
+    reason: str
+    message: str
+
+
+LeaveOut: TypeAlias = Callable[[LeftOut], None]
+"""What a catalog calls for everything that it leaves out."""
+
+
+def ignore(left_out: LeftOut) -> None:
+    """Do nothing with *left_out*."""
+    del left_out
+
+
+class Findings:
+    """Collects what one reading of a catalog finds; the memory does not grow with what is left out."""
+
+    def __init__(self, path: str, leave_out: LeaveOut | None = None) -> None:
+        """Call *leave_out* for whatever is left out; without it, that is a CatalogError instead."""
+        self._path = path
+        self._leave_out = leave_out
+        self.unit = "line"
+        """What the number of a place counts: "line" or "row"."""
+        self.notes: dict[str, None] = {}
+        """What is worth a sentence, each once, in the order in which it was found."""
+
+    def leave_out(
+        self, reason: str, message: str, *, place: int | str, column: str | None = None, item: str = ""
+    ) -> None:
+        """Leave out what stands at *place* (a line, or the path of an image or folder) in *column*.
+
+        Raises CatalogError where nothing may be left out.
+        """
+        assert reason in ROW_REASONS, reason
+        line = place if isinstance(place, int) else None
+        if self._leave_out is None:
+            raise CatalogError(message, path=self._path, line=line, column=column)
+        path, image = (place, place) if isinstance(place, str) else (Path(self._path).name, "")
+        self._leave_out(LeftOut(item, image, reason, str(CatalogError(message, path=path, line=line, column=column))))
+
+    def note(self, sentence: str) -> None:
+        """Add *sentence* to the notes, unless it is one of them."""
+        self.notes.setdefault(sentence)

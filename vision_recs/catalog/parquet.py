@@ -1,0 +1,156 @@
+"""Parquet files become rows; columns of images are not read, but named by the row that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vision_recs.catalog.cell_types import bare
+from vision_recs.catalog.columns import ID_NAMES
+from vision_recs.catalog.findings import Findings
+from vision_recs.catalog.readers import Rows
+from vision_recs.errors import CatalogError, first_line, machine_remedy
+
+_BATCH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The columns of a file: which of them hold images as bytes, and the paths of those that are read."""
+
+    names: list[str]
+    images: frozenset[str]
+    leaves: list[str] | None
+    ids: bool  # no column holds ids, so that the images name their rows
+
+
+def parquet_rows(path: str, findings: Findings) -> Rows:
+    """Return the rows of the Parquet file *path*: see `readers.parquet_rows`."""
+    layout = _layout(path)
+    columns = list(layout.names)
+    for position, name in enumerate(columns):
+        if name in columns[:position]:
+            findings.note(f"two columns have the name {name!r}; the first one is used")
+            columns[position] = ""
+    if layout.ids:
+        columns.append("id")
+    drops = layout.images
+    return Rows(path, columns, _rows(path, layout, findings), unit="row", drops=drops)
+
+
+def _layout(path: str) -> _Layout:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = list(file.schema_arrow.names)
+            images = frozenset(name for name in names if _holds_images(file, name, names))
+            leaves = [file.schema.column(i).path for i in range(len(file.schema.names))]
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    if not images:
+        return _Layout(names, images, None, ids=False)
+    kept = [leaf for leaf in leaves if leaf.partition(".")[0] not in images or leaf.endswith(".path")]
+    return _Layout(names, images, kept, ids=not {bare(name) for name in names} & set(map(bare, ID_NAMES)))
+
+
+def _holds_images(file: Any, name: str, names: list[str]) -> bool:  # noqa: ANN401 - pyarrow ships no types
+    """Return whether the column *name* has images: {bytes, path} as Hugging Face has it, or bytes that are no text."""
+    from pyarrow import types
+
+    kind = file.schema_arrow.field(name).type if names.count(name) == 1 else None
+    if kind is None:
+        return False
+    if types.is_list(kind) or types.is_large_list(kind):
+        kind = kind.value_type
+        return types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}
+    if types.is_struct(kind):
+        return "bytes" in {field.name for field in kind}
+    if not (types.is_binary(kind) or types.is_large_binary(kind)) or not file.metadata.num_rows:
+        return False
+    first = next(file.iter_batches(batch_size=64, columns=[name])).column(0).drop_null()
+    return bool(len(first)) and _is_no_text(first[0].as_py())
+
+
+def _is_no_text(value: bytes) -> bool:
+    try:
+        return b"\0" in value or not value.decode()
+    except UnicodeDecodeError:
+        return True
+
+
+def _rows(path: str, layout: _Layout, findings: Findings) -> Iterator[tuple[int, list[object]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    values = partial(_values, findings=findings)
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH, columns=layout.leaves):
+                if layout.leaves is None:
+                    cells: Iterator[Any] = zip(*map(values, batch.columns, batch.schema.names), strict=True)
+                else:
+                    cells = _with_images(path, layout, batch, number, values)
+                for row in cells:
+                    number += 1
+                    yield number, list(row)
+    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _with_images(path: str, layout: _Layout, batch: Any, first: int, values: Any) -> Iterator[Any]:  # noqa: ANN401
+    read = {name: values(column, name) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    numbers = range(first + 1, first + batch.num_rows + 1)
+    file = Path(path).name
+    table: list[list[Any]] = []
+    paths: list[object] = [None] * len(numbers)
+    for name in layout.names:
+        column = read.get(name, [None] * len(numbers))
+        if name in layout.images:
+            table.append([_members(f"{file}#{name}/{row}", cell) for row, cell in zip(numbers, column, strict=True)])
+            paths = [cell.get("path") if isinstance(cell, dict) else None for cell in column]
+        else:
+            table.append(column)
+    if layout.ids:
+        stem = Path(path).stem
+        table.append(
+            [
+                str(Path(str(name)).with_suffix("")) if name else f"{stem}/{row}"
+                for name, row in zip(paths, numbers, strict=True)
+            ]
+        )
+    return zip(*table, strict=True)
+
+
+def _members(reference: str, cell: object) -> list[str]:
+    if isinstance(cell, list):
+        return [f"{reference}/{place}" for place in range(len(cell))]
+    return [reference]
+
+
+def _values(column: Any, name: str, *, findings: Findings) -> list[object]:  # noqa: ANN401 - pyarrow ships no types
+    """Return the cells of *column*; they are None where its type, or a value, is none of Python's."""
+    import pyarrow as pa
+
+    kind = column.type
+    try:
+        # Python's own times end at microseconds, and zones other than UTC need data that may not be installed.
+        if pa.types.is_timestamp(kind):
+            column = column.cast(pa.timestamp("us", tz="UTC" if kind.tz else None), safe=False)
+        elif getattr(kind, "unit", None) == "ns":
+            column = column.cast(pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us"), safe=False)
+        values: list[object] = column.to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException, NotImplementedError) as error:
+        findings.note(f"the column {name!r} is left out: its type {kind} cannot be read ({first_line(error)})")
+        return [None] * len(column)
+    return values
+
+
+def _unreadable(path: str, error: Exception) -> CatalogError:
+    remedy = machine_remedy(error) or "write the table again"
+    return CatalogError(f"cannot be read as Parquet ({first_line(error)}); {remedy}", path=path)
