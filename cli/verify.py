@@ -22,8 +22,6 @@ def verify(store: options.Store = options.STORE, json: options.Json = False) -> 
         for problem in problems:
             typer.echo(one_line(problem))
     if problems:
-        raise StoreDamaged(
-            f"{store} has {len(problems)} damaged file(s); restore them from a backup, or index into a new folder"
-        )
+        raise StoreDamaged(f"{store} has {len(problems)} damaged file(s); what helps is said of each of them")
     if not json:
         typer.echo(f"{store} is sound")

@@ -55,6 +55,8 @@ FAISS_PREFIX = "faiss:"
 MANIFEST = "index.json"
 FORMAT = 1
 
+_REBUILD = "rebuild it with `visrec index`"
+
 _UNIT_TOLERANCE = 0.01
 """How far the length of a vector may be from 1. Vectors that were stored as float16 are much closer."""
 
@@ -177,7 +179,7 @@ class IndexManifest:
         try:
             return cls(**{**value, "files": {name: FileEntry(**entry) for name, entry in value["files"].items()}})
         except (AttributeError, LookupError, TypeError) as error:  # another file with a checksum took its place
-            raise StoreDamaged("it does not describe an index; rebuild it with `visrec index`") from error
+            raise StoreDamaged(f"it does not describe an index; {_REBUILD}") from error
 
 
 def read_manifest(directory: Path) -> IndexManifest:
@@ -187,8 +189,10 @@ def read_manifest(directory: Path) -> IndexManifest:
         return IndexManifest.from_bytes(path.read_bytes())
     except OSError as error:
         raise read_error(path, error, "rebuild it with `visrec index`") from error
-    except (StoreDamaged, UnknownFormat) as error:
-        raise type(error)(f"{path}: {error}") from error
+    except UnknownFormat as error:
+        raise UnknownFormat(f"{path}: {error}") from error
+    except StoreDamaged as error:
+        raise StoreDamaged(f"{path} was altered, or another file took its place; {_REBUILD}") from error
 
 
 def open_index(name: str, source: VectorSource, directory: Path, *, made_from: int | None = None) -> VectorIndex:
@@ -257,15 +261,6 @@ def wrong_sizes(directory: Path, manifest: IndexManifest) -> Iterator[str]:
             yield f"{path} has {size} bytes, not {entry.size}"
 
 
-class Scored(NamedTuple):
-    """Positions (n,) and the score of each, in the same order."""
-
-    positions: NDArray[np.int64]
-    scores: NDArray[np.float32]
-
-
-NOTHING = Scored(np.empty(0, np.int64), np.empty(0, np.float32))
-"""No position at all."""
 def require_unaltered(directory: Path, name: str) -> None:
     """Raise StoreDamaged where the file *name* of the index in *directory* is not the one that was written.
 
@@ -282,6 +277,15 @@ def require_unaltered(directory: Path, name: str) -> None:
         raise StoreDamaged(f"{path} was altered; rebuild it with `visrec index`")
 
 
+class Scored(NamedTuple):
+    """Positions (n,) and the score of each, in the same order."""
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+NOTHING = Scored(np.empty(0, np.int64), np.empty(0, np.float32))
+"""No position at all."""
 
 Nearest: TypeAlias = Callable[[Vectors, int, FilteredSource | None], list[Scored]]
 """(unit queries, k, filter) -> for each query its *k* nearest positions, and all whose score equals the k-th."""

@@ -52,7 +52,7 @@ def index(
     options = options or IndexOptions()
     if isinstance(catalog, str | Path):
         catalog = open_catalog(catalog, options.catalog)
-    with open_writer(store) as writer:
+    with open_writer(store, reads_catalog=True) as writer:
         chosen = _choose_encoder(encoder, options, writer)
         staging = writer.stage(chosen.spec, retry_skipped=options.retry_skipped)
         try:

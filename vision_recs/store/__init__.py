@@ -2,7 +2,7 @@
 
 layout          where the files lie, and the manifest of a generation
 store           reading a generation
-items, vectors, projections   the parts of a generation as they are read
+items, vectors, projections   the parts of a generation as they are read; items lie in layers: a base and deltas
 attributes/     the attributes by column, and the part of a generation that a filter selects
 item_vectors    items with the vectors of all their images, in memory
 writer          publishing the next generation; staging collects its items, shards writes its vectors
@@ -10,6 +10,7 @@ lock            the folder while one process writes to it
 atomic_files    files that are there whole or not at all
 pending         which vectors an index lacks, and which it has too much
 gc, verification   removing what is not used any more; checking every byte
+repair          mending what is derived from items files
 """
 
 from __future__ import annotations

@@ -283,6 +283,13 @@ class Manifest:
             raise UnknownFormat(
                 f"the store was written by visrec {value.get('visrec')}, newer than this one; upgrade visrec"
             )
+        try:
+            return cls._from_values(value)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise StoreDamaged("it does not describe a generation; restore it from a backup") from error
+
+    @classmethod
+    def _from_values(cls, value: dict[str, Any]) -> Manifest:
         projection = value.get("projection")
         value["encoder"] = encoder_spec(value["encoder"])
         value["catalog"] = CatalogEntry(**value["catalog"])
@@ -335,7 +342,7 @@ def read_current(layout: Layout) -> tuple[int, str]:
         raise read_error(layout.current, error) from error
     found = _CURRENT.fullmatch(data)
     if found is None:
-        raise StoreDamaged(f"{layout.current} is damaged: it holds {data[:90]!r}; restore it from a backup or rebuild")
+        raise StoreDamaged(f"{layout.current} is damaged: it holds {data[:90]!r}; {_going_back(layout)}")
     return int(found[1]), found[2].decode()
 
 
@@ -350,14 +357,26 @@ def read_manifest(layout: Layout, generation: int, digest: str | None = None) ->
     Raises StoreDamaged where the file is missing, was altered or does not have the SHA-256 *digest*.
     """
     path = layout.manifest(generation)
+    remedy = "`visrec gc` removes its generation" if digest is None else _going_back(layout)
     try:
         data = path.read_bytes()
     except OSError as error:
         named = "" if digest is None else f", which {layout.current} names,"
-        raise read_error(f"{path}{named}", error) from error
+        raise read_error(f"{path}{named}", error, remedy) from error
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
-        raise StoreDamaged(f"{path} is not the file that {layout.current} names; run `visrec verify`")
+        raise StoreDamaged(f"{path} is not the file that {layout.current} names; {remedy}")
     try:
-        return Manifest.from_bytes(data)
+        manifest = Manifest.from_bytes(data)
     except StoreDamaged as error:
-        raise StoreDamaged(f"{path}: {error}") from error
+        raise StoreDamaged(f"{path} was altered, or another file took its place; {remedy}") from error
+    if manifest.generation != generation:
+        raise StoreDamaged(f"{path} describes generation {manifest.generation}; {remedy}")
+    return manifest
+
+
+def _going_back(layout: Layout) -> str:
+    """Return what helps where it is not known which generation is published, or what it is made of."""
+    return (
+        f"restore it from a backup, or remove {layout.current}: `visrec index CATALOG` then goes on from the newest "
+        "generation that is whole"
+    )

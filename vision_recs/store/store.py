@@ -36,11 +36,16 @@ class Store:
     `close` or a `with` statement.
     """
 
-    def __init__(self, layout: Layout, manifest: Manifest, *, images: ImageSource | None = None) -> None:
-        """Open the generation of *manifest*; use `Store.open` for the published one, and see there for *images*."""
+    def __init__(
+        self, layout: Layout, manifest: Manifest, *, images: ImageSource | None = None, items: Items | None = None
+    ) -> None:
+        """Open the generation of *manifest*; use `Store.open` for the published one, and see there for *images*.
+
+        With *items*, those take the place of the items of the generation.
+        """
         self.layout = layout
         self.manifest = manifest
-        self.items = Items(*(layout.items(entry.generation) for entry in manifest.items_files))
+        self.items = items or Items(*(layout.items(entry.generation) for entry in manifest.items_files))
         self._vectors = ShardVectors(layout, manifest.shards, manifest.encoder.dim)
         self._projection: Projection | None = None
         self._image_source = images

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vision_recs.errors import StoreDamaged
@@ -11,34 +11,55 @@ from vision_recs.store.attributes.format import AttributeColumns
 from vision_recs.store.layout import Layout, Manifest, read_current, read_manifest, space_of
 from vision_recs.store.shards import shard_problems
 
+_MENDED = "`visrec index CATALOG` mends it"
+_RECLAIMED = "only older generations use it, which `visrec gc` removes"
+_SPARE = "no generation uses it; `visrec index CATALOG` embeds its images again, or delete its folder"
+_UNDO = "run `visrec tune --undo`, or restore it from a backup"
+
 
 def verify(path: str | Path) -> Iterator[str]:
     """Yield a sentence for each file of the store in *path* that is missing or altered; none for a sound store.
 
-    Every generation is read whole, and so is every shard, once. Raises StoreNotFound where there is no store,
-    UnknownFormat for a store of a newer visrec.
+    The sentence says what helps. Every generation is read whole, and so is every shard, once. Raises StoreNotFound
+    where there is no store, UnknownFormat for a store of a newer visrec.
     """
     layout = Layout(Path(path))
-    current = None
+    current, published = None, None
     try:
         current, digest = read_current(layout)
-        read_manifest(layout, current, digest)
+        published = read_manifest(layout, current, digest)
     except StoreDamaged as error:
         yield str(error)
-    checked: set[str] = set()
+    older = []
     for generation in layout.known_generations():
-        try:
-            manifest = read_manifest(layout, generation)
-        except StoreDamaged as error:
-            if generation != current:  # that of the current one was said above
+        if generation != current:  # what is wrong with that was said above
+            try:
+                older.append(read_manifest(layout, generation))
+            except StoreDamaged as error:
                 yield str(error)
-            continue
-        yield from _own_problems(layout, manifest)
-        names = {shard.name for shard in manifest.shards} - checked
-        yield from _shard_problems(layout, names)
-        checked |= names
+    yield from _all_problems(layout, published, older)
+
+
+def _all_problems(layout: Layout, published: Manifest | None, older: Iterable[Manifest]) -> Iterator[str]:
+    """Yield what is wrong with the files of the generations, each file once, and with shards that none of them uses."""
+    said: set[str] = set()
+    shards: set[str] = set()
+    for manifest in [*([published] if published else []), *older]:
+        names = {shard.name for shard in manifest.shards} - shards
+        shards |= names
+        remedy = _MENDED if manifest is published else _RECLAIMED
+        for problem in [*_own_problems(layout, manifest), *_shard_problems(layout, names)]:
+            if problem not in said:
+                said.add(problem)
+                yield _with(problem, remedy)
     if layout.shards.is_dir():  # shards that no generation uses, which the next run may use again
-        yield from _shard_problems(layout, {path.name for path in layout.shards.iterdir() if path.is_dir()} - checked)
+        spare = {path.name for path in layout.shards.iterdir() if path.is_dir()} - shards
+        yield from (_with(problem, _SPARE) for problem in _shard_problems(layout, spare))
+
+
+def _with(problem: str, remedy: str) -> str:
+    """Return *problem* with what helps against it, unless it says that itself."""
+    return problem if "; " in problem else f"{problem}; {remedy}"
 
 
 def generation_problems(layout: Layout, manifest: Manifest) -> Iterator[str]:
@@ -49,15 +70,19 @@ def generation_problems(layout: Layout, manifest: Manifest) -> Iterator[str]:
 
 def _own_problems(layout: Layout, manifest: Manifest) -> Iterator[str]:
     if manifest.space != space_of(manifest.encoder, manifest.projection):
-        yield f"{layout.manifest(manifest.generation)} names another space than its encoder and projection define"
+        path = layout.manifest(manifest.generation)
+        yield f"{path} names another space than its encoder and projection define; index into another folder"
     expected = {layout.items(entry.generation): entry.digest for entry in manifest.items_files}
     expected |= {layout.skipped(entry.generation): entry.skipped_digest for entry in manifest.items_files}
-    if manifest.projection is not None:
-        expected[layout.projection(manifest.projection.digest)] = manifest.projection.digest
     for path, digest in expected.items():
         problem = digest_problem(path, digest)
         if problem is not None:
             yield problem
+    if manifest.projection is not None:
+        digest = manifest.projection.digest
+        problem = digest_problem(layout.projection(digest), digest)
+        if problem is not None:
+            yield f"{problem}; {_UNDO}"
     yield from _attribute_problems(layout, manifest)
 
 

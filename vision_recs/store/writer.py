@@ -28,10 +28,20 @@ from vision_recs.store.atomic_files import (
 from vision_recs.store.attributes.format import AttributeColumns
 from vision_recs.store.attributes.write import write_attribute_columns
 from vision_recs.store.items import Items, Skipped
-from vision_recs.store.layers import MOST_DELTAS, add_bitmap, merge
-from vision_recs.store.layout import ItemsEntry, Layout, Manifest, ProjectionEntry, ShardEntry, current_bytes
+from vision_recs.store.layers import MOST_DELTAS, SCHEMA, add_bitmap, merge
+from vision_recs.store.layout import (
+    ItemsEntry,
+    Layout,
+    Manifest,
+    ProjectionEntry,
+    ShardEntry,
+    current_bytes,
+    read_current,
+    read_manifest,
+)
 from vision_recs.store.lock import locked_folder, restore_current
 from vision_recs.store.projections import Projection
+from vision_recs.store.repair import repair_derived, write_skipped
 from vision_recs.store.shards import Embedded, read_images, read_shard_info, shard_problems, write_shard
 from vision_recs.store.staging import Counts, Difference, Staging
 from vision_recs.store.store import Store
@@ -136,6 +146,8 @@ class Writer:
                 log.warning("%s; every image is read again", problem)
                 self._trusts_base_items = False
                 return None
+        with disk_errors(self.layout.root):
+            repair_derived(self.layout, self.base.manifest.items_files)
         return self.base
 
     def _offer_spare_shards(self, staging: Staging) -> None:
@@ -153,6 +165,10 @@ class Writer:
                     self._reusable_rows[folder.name] = info.rows
             except StoreDamaged as error:
                 self._distrust(folder.name, str(error))
+
+    def crashed(self) -> list[bytes]:
+        """Return the digests of the images that crashed their decoder in the last generation, or were too slow."""
+        return self.base.items.digests_skipped_for(["crashed", "too-slow"]) if self.base is not None else []
 
     def is_known(self, staging: Staging, digest: bytes) -> bool:
         """Whether the outcome of the images with *digest* is known: to *staging*, or because a shard has the vector."""
@@ -350,8 +366,7 @@ class Writer:
     def _place_items(self, made: Path, kept: Sequence[ItemsEntry], changed: int) -> ItemsEntry:
         """Move the items file *made* over the files *kept* in place, and write its attribute columns and list."""
         skipped = self.layout.tmp / "skipped.jsonl"
-        with closing(Items(made)) as items, skipped.open("w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in items.skipped_lines())
+        write_skipped(made, skipped)
         entry = ItemsEntry(self.generation, sha256_file(made), sha256_file(skipped), changed)
         # a run that died before it published may have left a manifest, which contradicts the files to come
         self.layout.manifest(self.generation).unlink(missing_ok=True)
@@ -401,17 +416,18 @@ def _problems(layout: Layout, shards: Sequence[ShardEntry]) -> Iterator[tuple[st
 
 
 @contextmanager
-def open_writer(path: str | Path) -> Iterator[Writer]:
+def open_writer(path: str | Path, *, reads_catalog: bool = False) -> Iterator[Writer]:
     """Hold the lock of the store in the folder *path*, made if it does not exist, and yield its Writer.
 
-    Where CURRENT is missing, the newest generation that is whole is published again. Raises StoreLocked where another
-    process holds the lock, StoreError where the folder holds something else, cannot be written or runs out of room.
+    Where CURRENT is missing, the newest generation that is whole is published again. A run that *reads_catalog*, from
+    its beginning, does without items that cannot be opened. Raises StoreLocked where another process holds the lock,
+    StoreError where the folder holds something else, cannot be written or runs out of room.
     """
     layout = Layout(Path(path))
     with locked_folder(layout):
         with disk_errors(layout.root):
             restore_current(layout)
-            base = Store.open(layout.root) if layout.current.exists() else None
+            base = _open_base(layout, needs_items=not reads_catalog) if layout.current.exists() else None
         try:
             yield Writer(layout, base)
         except sqlite3.Error as error:  # a catalog reports its own
@@ -419,6 +435,21 @@ def open_writer(path: str | Path) -> Iterator[Writer]:
         finally:
             if base is not None:
                 base.close()
+
+
+def _open_base(layout: Layout, *, needs_items: bool) -> Store:
+    """Return the published generation; without items where they are damaged and not needed."""
+    try:
+        return Store.open(layout.root)
+    except StoreDamaged:
+        manifest = read_manifest(layout, *read_current(layout))
+        files = manifest.items_files
+        if needs_items or not any(digest_problem(layout.items(each.generation), each.digest) for each in files):
+            raise
+    nothing = layout.tmp / "no-items.sqlite"
+    with closing(sqlite3.connect(nothing)) as connection:
+        connection.executescript(SCHEMA)
+    return Store(layout, manifest, items=Items(nothing))
 
 
 def _merged_with(below: Sequence[ItemsEntry], changed: int, items: int, *, everything: bool) -> int:
