@@ -50,7 +50,7 @@ def run_job(
     strict: bool,
 ) -> EmbedReport:
     """Run *job*, print its report and return it; exits with status 130 if the job was interrupted."""
-    with _until_interrupted(quiet=quiet) as interrupted, show_progress(quiet=quiet) as progress:
+    with until_interrupted(quiet=quiet) as interrupted, show_progress(quiet=quiet) as progress:
         report = job(
             catalog, store, encoder=encoder, options=replace(options, should_stop=interrupted), progress=progress
         )
@@ -68,7 +68,7 @@ def run_job(
 
 
 @contextmanager
-def _until_interrupted(*, quiet: bool) -> Iterator[ShouldStop]:
+def until_interrupted(*, quiet: bool) -> Iterator[ShouldStop]:
     """Yield a function that tells whether SIGINT or SIGTERM came; a second signal ends the program at once."""
     came: list[int] = []
 

@@ -21,6 +21,7 @@ from .terminal import one_line
 COMMANDS = (
     "index",
     "embed",
+    "update",
     "similar",
     "neighbors",
     "duplicates",

@@ -60,9 +60,9 @@ def open_connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection
 
     connect, begin = sqlite3.connect, Items.__init__
 
-    def keep(items: Items, path: Path) -> None:
+    def keep(items: Items, *paths: Path) -> None:
         kept.append(items)
-        begin(items, path)
+        begin(items, *paths)
 
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **kwargs: connect(*args, factory=Counted, **kwargs))
     monkeypatch.setattr(Items, "__init__", keep)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vision_recs.encoders import EncoderInfo, list_encoders, load_encoder
     from vision_recs.errors import VisionRecsError
     from vision_recs.filters import Filter
-    from vision_recs.jobs import EmbedReport, IndexOptions, Progress, embed, export, index, verify
+    from vision_recs.jobs import EmbedReport, IndexOptions, Progress, UpdateReport, embed, export, index, update, verify
     from vision_recs.recommend import (
         History,
         Policy,
@@ -87,6 +87,7 @@ _HOMES = {
     "SearchRequest": "types",
     "Store": "store",
     "Unchanged": "types",
+    "UpdateReport": "jobs",
     "VectorIndex": "types",
     "Vectors": "types",
     "VisionRecsError": "errors",
@@ -100,6 +101,7 @@ _HOMES = {
     "open_catalog": "catalog",
     "read_history": "recommend",
     "read_policy": "recommend",
+    "update": "jobs",
     "verify": "jobs",
 }
 
@@ -127,6 +129,7 @@ __all__ = [
     "SearchRequest",
     "Store",
     "Unchanged",
+    "UpdateReport",
     "VectorIndex",
     "Vectors",
     "VisionRecsError",
@@ -140,6 +143,7 @@ __all__ = [
     "open_catalog",
     "read_history",
     "read_policy",
+    "update",
     "verify",
 ]
 

@@ -157,6 +157,7 @@ def _record_cells(
 
 
 def json_objects(path: str, findings: Findings) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the number and the object of each line of a JSON Lines file; other lines are left out."""
     for line, text in enumerate(text_lines(path, findings), 1):
         if text.isspace():
             continue

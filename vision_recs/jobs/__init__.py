@@ -1,6 +1,7 @@
 """Jobs: a catalog becomes a published generation; a generation is checked or exported.
 
-indexing       `index` and `embed`: brings a store up to date with a catalog
+indexing       `index` and `embed`: brings a store up to date with a catalog; `comparing` finds what differs
+updating       `update`: changes some items
 embedding      the images that are new to the store: read, prepared, encoded and written at the same time
 publish        builds the index of a generation and publishes both; `retune` does it with another projection
 suspects       which images were being decoded when a run ended without a word; the next run decodes them apart
@@ -13,20 +14,23 @@ progress       how far a job is, and whether it should stop
 
 from vision_recs.jobs.exporting import export
 from vision_recs.jobs.indexing import embed, index
-from vision_recs.jobs.options import EmbedReport, IndexOptions
+from vision_recs.jobs.options import EmbedReport, IndexOptions, UpdateReport
 from vision_recs.jobs.progress import Progress
 from vision_recs.jobs.publish import retune
 from vision_recs.jobs.reencode import store_of_encoder
+from vision_recs.jobs.updating import update
 from vision_recs.jobs.verification import verify
 
 __all__ = [
     "EmbedReport",
     "IndexOptions",
     "Progress",
+    "UpdateReport",
     "embed",
     "export",
     "index",
     "retune",
     "store_of_encoder",
+    "update",
     "verify",
 ]

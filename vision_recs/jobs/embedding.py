@@ -77,7 +77,7 @@ class Embedding:
         self._staging = staging
         self._encoder = encoder
         self._options = options
-        self._suspects = Suspects(writer.layout.suspects, staging.crashed())
+        self._suspects = Suspects(writer.layout.suspects, writer.crashed())
         self._apart = images.DecoderProcess()
         self._planned: list[Embedded] = []
         self._vectors: list[Vectors] = []

@@ -101,9 +101,9 @@ class UpdateReport:
 
     Of the *changes* that were read, *stale* ones had a version that is not higher than that of the item, and *unknown*
     ones name an item that the store does not have, without an image. *changed*, *added*, *removed* and *unchanged*
-    count items. *embedded* is how many images got a new vector; *items*, *images* and *skipped* are how many the
-    published generation has. An update that was stopped is not *complete*: what it embedded is kept, and nothing is
-    published.
+    count items. *embedded* is how many images got a new vector, and *skipped_reasons* says how many images of these
+    items could not be used, and why. *items*, *images* and *skipped* are how many the published generation has. An
+    update that was stopped is not *complete*: what it embedded is kept, and nothing is published.
     """
 
     changes: int = 0
@@ -117,6 +117,7 @@ class UpdateReport:
     images: int = 0
     embedded: int = 0
     skipped: int = 0
+    skipped_reasons: Mapping[str, int] = field(default_factory=dict)
     generation: int = 0
     seconds: float = 0.0
     complete: bool = True

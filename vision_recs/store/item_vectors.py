@@ -23,7 +23,7 @@ def attributes_where(store: Store, where: Filter | None = None) -> dict[str, Map
     if where is None:
         return dict(store.items.all_attributes())
     where.check(store.attribute_types())
-    return {item: attributes for item, attributes in store.items.all_attributes() if where.matches(attributes)}
+    return {item: attributes for item, attributes in store.items.all_attributes() if where.matches(attributes, item)}
 
 
 def load_item_vectors(store: Store, items: Collection[str], *, projected: bool = True) -> ItemVectors:

@@ -267,7 +267,7 @@ class Items:
             with self._reading, self._lock:
                 for position in some:
                     found = self._connection.execute(f"{each} ORDER BY 1, 2", (position,))
-                    matching = (row[:3] for row in found if where.matches(_attributes(row[3])))
+                    matching = (row[:3] for row in found if where.matches(_attributes(row[3]), row[0]))
                     rows[position] = [_row(*row) for row in islice(matching, limit)]
         return rows
 
@@ -277,15 +277,15 @@ class Items:
         Every item is read. Raises StoreDamaged where a position is not *below* that number.
         """
         query = (
-            "SELECT items.attributes, images.position FROM {layer}.items AS items"
+            "SELECT items.item_id, items.attributes, images.position FROM {layer}.items AS items"
             " CROSS JOIN {layer}.images AS images USING (item_id) WHERE TRUE{live}"
         )
         positions: set[int] = set()
         last, matches = None, False
         with self._reading, self._lock:
-            for text, position in self._connection.execute(self._query(query, "items.item_id")):
-                if text != last:  # the images of an item come together
-                    last, matches = text, where.matches(_attributes(text))
+            for item, text, position in self._connection.execute(self._query(query, "items.item_id")):
+                if item != last:  # the images of an item come together
+                    last, matches = item, where.matches(_attributes(text), item)
                 if matches:
                     positions.add(position)
             if not all(0 <= position < below for position in positions):

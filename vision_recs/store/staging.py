@@ -203,10 +203,6 @@ class Staging:
             "INSERT INTO main.left_out (item_id, image, reason, message) VALUES (?, ?, ?, ?)", values
         )
 
-    def crashed(self) -> list[bytes]:
-        """Return the digests of the images that crashed their decoder in the last generation, or were too slow."""
-        return self.base.digests_skipped_for(["crashed", "too-slow"]) if self.base else []
-
     def image_count(self) -> int:
         """Return how many images `images` yields."""
         return self._count(

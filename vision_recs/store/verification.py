@@ -11,8 +11,8 @@ from vision_recs.store.attributes.format import AttributeColumns
 from vision_recs.store.layout import Layout, Manifest, read_current, read_manifest, space_of
 from vision_recs.store.shards import shard_problems
 
-_MENDED = "`visrec index CATALOG` mends it"
-_RECLAIMED = "only older generations use it, which `visrec gc` removes"
+MENDED = "`visrec index CATALOG` mends it"
+RECLAIMED = "only older generations use it, which `visrec gc` removes"
 _SPARE = "no generation uses it; `visrec index CATALOG` embeds its images again, or delete its folder"
 _UNDO = "run `visrec tune --undo`, or restore it from a backup"
 
@@ -47,17 +47,17 @@ def _all_problems(layout: Layout, published: Manifest | None, older: Iterable[Ma
     for manifest in [*([published] if published else []), *older]:
         names = {shard.name for shard in manifest.shards} - shards
         shards |= names
-        remedy = _MENDED if manifest is published else _RECLAIMED
+        remedy = MENDED if manifest is published else RECLAIMED
         for problem in [*_own_problems(layout, manifest), *_shard_problems(layout, names)]:
             if problem not in said:
                 said.add(problem)
-                yield _with(problem, remedy)
+                yield with_remedy(problem, remedy)
     if layout.shards.is_dir():  # shards that no generation uses, which the next run may use again
         spare = {path.name for path in layout.shards.iterdir() if path.is_dir()} - shards
-        yield from (_with(problem, _SPARE) for problem in _shard_problems(layout, spare))
+        yield from (with_remedy(problem, _SPARE) for problem in _shard_problems(layout, spare))
 
 
-def _with(problem: str, remedy: str) -> str:
+def with_remedy(problem: str, remedy: str) -> str:
     """Return *problem* with what helps against it, unless it says that itself."""
     return problem if "; " in problem else f"{problem}; {remedy}"
 

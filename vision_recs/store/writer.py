@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -71,7 +71,8 @@ class Draft:
 class Settled:
     """Finished items that are not in place: the file *made*, which is a delta of *base*, unless that is None.
 
-    *first_skipped* is the first of the images in the file that could not be used.
+    *first_skipped* is the first of the images in the file that could not be used, *skipped_reasons* says how many there
+    are of each kind.
     """
 
     base: Store | None
@@ -79,6 +80,7 @@ class Settled:
     difference: Difference
     counts: Counts
     first_skipped: Skipped | None
+    skipped_reasons: Mapping[str, int]
 
 
 class Writer:
@@ -206,7 +208,8 @@ class Writer:
         staging.close()
         with closing(Items(staging.path)) as made:
             counts = self._counts(base, difference, made)
-            return Settled(base, staging.path, difference, counts, next(iter(made.skipped()), None))
+            first = next(iter(made.skipped()), None)
+            return Settled(base, staging.path, difference, counts, first, made.skipped_reasons())
 
     def draft(self, settled: Settled, spec: EncoderSpec, *, force: bool = False) -> Draft | None:
         """Put the items of *settled* in place; return None where they equal the last generation, unless *force*.

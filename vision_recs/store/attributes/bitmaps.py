@@ -6,6 +6,7 @@ is said in `filters.ast`. Then the vectors of these items are marked.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from vision_recs.filters.ast import (
     OPERATORS,
     And,
     Compare,
+    Has,
     In,
     IsNull,
     IsTrue,
@@ -29,9 +31,11 @@ from vision_recs.filters.ast import (
     Predicate,
     TextMatch,
     Value,
+    elements,
 )
+from vision_recs.filters.filter import ID
 from vision_recs.store.attributes.dictionary import Dictionary
-from vision_recs.store.attributes.format import FALSE, NULL, TRUE, AttributeColumns, Group
+from vision_recs.store.attributes.format import FALSE, NULL, TEXT, TRUE, AttributeColumns, Group
 from vision_recs.store.items import Items
 from vision_recs.types import Row, Vectors
 
@@ -251,12 +255,25 @@ def _holds(node: Node, group: Group, columns: AttributeColumns) -> Mask:
 
 
 def _test(test: Predicate, group: Group, columns: AttributeColumns) -> Mask:
-    mask = np.full(group.items, isinstance(test, IsNull))
+    is_id = test.name.text == ID
+    mask = _passes(test, _ids(group, columns)) if is_id else np.full(group.items, isinstance(test, IsNull))
     extents = group.attributes.get(test.name.text)
     if extents is not None:
         arrays = {name: columns.array(extent) for name, extent in extents.items()}
-        mask[arrays.get("items", slice(None))] = _passes(test, arrays)
+        places = arrays.get("items", slice(None))
+        passed = _passes(test, arrays)
+        mask[places] = np.where(arrays["kinds"] == NULL, mask[places], passed) if is_id else passed
     return mask
+
+
+def _ids(group: Group, columns: AttributeColumns) -> Arrays:
+    """Return the ids of *group* as the arrays of an attribute."""
+    return {
+        "kinds": np.full(group.items, TEXT, np.uint8),
+        "codes": np.arange(1, group.items + 1),
+        "dictionary": columns.array(group.arrays["ids"]),
+        "dictionary_ends": columns.array(group.arrays["id_ends"]),
+    }
 
 
 def _passes(test: Predicate, arrays: Arrays) -> Mask:
@@ -270,6 +287,9 @@ def _passes(test: Predicate, arrays: Arrays) -> Mask:
             return _compared(operator, value, arrays)
         case In(_, values):
             return _member(values, arrays)
+        case Has(_, value):
+            alone = _none(arrays) if elements(value.value) != [value.value] else _member([value], arrays)
+            return alone | _with_element(test, arrays)
         case TextMatch(_, method, value):
             return _with_part(method, str(value.value), arrays)
 
@@ -324,6 +344,21 @@ def _member(values: Sequence[Value], arrays: Arrays) -> Mask:
         if "int64_places" in arrays:
             mask[arrays["int64_places"]] = [number in numbers for number in arrays["int64_values"].tolist()]
     return mask
+
+
+def _with_element(test: Has, arrays: Arrays) -> Mask:
+    """Return which values are sets with the element of *test*; each distinct set is looked at once."""
+    if "codes" not in arrays:
+        return _none(arrays)
+    dictionary = _dictionary(arrays)
+    found = np.zeros(len(dictionary) + 1, dtype=np.bool_)
+    value = test.value.value
+    # 5 may be written 5.0
+    has_part = dictionary.containing(json.dumps(value, ensure_ascii=False)) if isinstance(value, str) else None
+    for number in dictionary.beginning("["):
+        if has_part is None or has_part[number]:
+            found[number + 1] = test.evaluate({test.name.text: dictionary.text(number).decode()})
+    return found[arrays["codes"]]
 
 
 def _with_part(method: str, part: str, arrays: Arrays) -> Mask:

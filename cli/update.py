@@ -1,0 +1,100 @@
+"""`visrec update`: change some items of a store."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vision_recs.errors import ImagesSkipped
+
+from . import options
+from .jobs import until_interrupted
+from .output import print_json
+from .progress import show_progress
+
+if TYPE_CHECKING:
+    from vision_recs.jobs import UpdateReport
+
+
+def update(
+    changes: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHANGES",
+            help="A table of changes (.jsonl, .csv, .tsv, .parquet), or - for JSON Lines on standard input.",
+        ),
+    ],
+    store: options.Store = options.STORE,
+    device: options.Device = "auto",
+    id_column: options.IdColumn = None,
+    image_column: options.ImageColumn = None,
+    strict: options.Strict = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Change some items of a store: prices, stock, images, new items, items that are gone.
+
+    A line such as {"id": "mug-01", "price": 12.9} changes an attribute, {"id": "mug-01", "deleted": true} removes an
+    item. With "version", a number or a time, a change that comes late does not undo a newer one.
+    """
+    from vision_recs.catalog import CatalogOptions
+    from vision_recs.jobs import IndexOptions
+    from vision_recs.jobs import update as job
+
+    chosen = IndexOptions(catalog=CatalogOptions(id_column, image_column), device=device)
+    with _table(changes) as table, until_interrupted(quiet=quiet) as interrupted, show_progress(quiet=quiet) as show:
+        report = job(table, store, options=replace(chosen, should_stop=interrupted), progress=show)
+    if json:
+        print_json(asdict(report))
+    else:
+        _print(report, store)
+    if interrupted():
+        raise typer.Exit(130)
+    if strict and (report.unknown or report.skipped_reasons):
+        raise ImagesSkipped("some changes could not be made as they are; see above")
+
+
+@contextmanager
+def _table(changes: Path) -> Iterator[Path]:
+    """Yield the file of *changes*; what comes from standard input is written into one first."""
+    if str(changes) != "-":
+        yield changes
+        return
+    with tempfile.TemporaryDirectory(prefix="visrec-") as folder:
+        file = Path(folder) / "stdin.jsonl"
+        with file.open("wb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield file
+
+
+def _print(report: UpdateReport, store: Path) -> None:
+    if not report.complete:
+        typer.echo(f"embedded {report.embedded:,}; run the same command again to continue")
+        return
+    counts = {
+        "changed": report.changed,
+        "added": report.added,
+        "removed": report.removed,
+        "unchanged": report.unchanged,
+    }
+    items = ", ".join(f"{kind} {count:,}" for kind, count in counts.items() if count or kind == "changed")
+    typer.echo(f"{items} in {report.seconds:,.1f} s; generation {report.generation} has {report.items:,} items")
+    if report.stale:
+        typer.echo(f"{report.stale:,} of {report.changes:,} changes were stale: the store has a version as new")
+    if report.unknown:
+        typer.echo(f"{report.unknown:,} of {report.changes:,} changes name an item that the store does not have")
+    if report.embedded:
+        typer.echo(f"embedded {report.embedded:,} images")
+    if report.skipped_reasons:
+        from vision_recs.store import Layout
+
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.skipped_reasons.items())
+        typer.echo(f"skipped {reasons}; see {Layout(store).skipped(report.generation)}", err=True)

@@ -1,0 +1,256 @@
+"""`update`: changes of a catalog become the next generation, at the price of the changes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby, islice
+from operator import itemgetter
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from vision_recs._version import __version__
+from vision_recs.catalog.changes import Change, changes_of, read_changes
+from vision_recs.errors import EmptyCatalog, SpaceMismatch, StoreNotFound
+from vision_recs.jobs.options import IndexOptions, UpdateReport
+from vision_recs.jobs.progress import Progress, ProgressCallback, silent
+from vision_recs.jobs.publish import NO_INDEX, index_config_of, publish
+from vision_recs.store import Manifest, Staging, Store, Writer, canary_vector, open_writer
+from vision_recs.store.writer import Settled
+from vision_recs.store.items import StoredItem
+from vision_recs.store.staging import attributes_text
+from vision_recs.types import Attribute, Encoder, ImageSource, Item
+
+if TYPE_CHECKING:  # a change of attributes needs no encoder
+    from vision_recs.encoders import StoreEncoder
+    from vision_recs.jobs.embedding import Embedding
+
+_AT_ONCE = 2_000
+
+
+def update(  # noqa: PLR0913 - one more than `index` takes
+    changes: str | Path | Iterable[Mapping[str, object]],
+    store: str | Path = ".visrec",
+    *,
+    encoder: Encoder | None = None,
+    images: ImageSource | None = None,
+    options: IndexOptions | None = None,
+    progress: ProgressCallback = silent,
+) -> UpdateReport:
+    """Change items of the store in the folder *store*, publish that as one generation, and return what was done.
+
+    *changes* is the path of a table (see `read_changes`), or mappings as its lines would be. `{"id": "mug-01", "price":
+    12.9}` changes an attribute, and `{"id": "mug-01", "deleted": True}` removes the item. A change with an image adds
+    an item that is new; one that there is shows that image instead of those it had. All changes are made or none. A
+    change whose `version` is not higher than that of the item does nothing, so changes may come twice and in any order.
+
+    New images are embedded by the encoder of the store, or by *encoder*, which must be the same one; *images* reads
+    them where they do not lie in files. Of *options*, those of reading, embedding and stopping count.
+
+    Raises CatalogError, EncoderError, StoreError, SpaceMismatch, and EmptyCatalog where no item would be left.
+    """
+    started = perf_counter()
+    options = options or IndexOptions()
+    with open_writer(store) as writer, closing(_Queue()) as queue:
+        base = _base(writer)
+        if isinstance(changes, str | Path):
+            count = queue.fill(read_changes(changes, options.catalog, base.attribute_types()), progress)
+        else:
+            count = queue.fill(changes_of(changes, options.catalog), progress)
+        staging = writer.stage_changes(base.manifest.encoder)
+        try:
+            report = _stage(queue, staging, base)
+            embedding = None
+            if staging.image_count():
+                chosen = _encoder_of(base.manifest, encoder, options)
+                embedding = _embed(images or base.image_source, chosen, (writer, staging, options), progress)
+            complete = embedding is None or embedding.complete
+            settled = writer.settle(staging) if complete else None
+            manifest = _publish(writer, settled, progress) if settled else None
+            if embedding is not None and complete:
+                embedding.settle()
+        finally:
+            staging.close()
+    published = manifest or base.manifest
+    return replace(
+        report,
+        changes=count,
+        added=settled.difference.added if settled else 0,
+        removed=settled.difference.removed if settled else 0,
+        items=published.items,
+        images=published.images,
+        skipped=published.skipped,
+        skipped_reasons=settled.skipped_reasons if settled else {},
+        generation=published.generation,
+        embedded=embedding.embedded if embedding else 0,
+        complete=complete,
+        seconds=round(perf_counter() - started, 3),
+    )
+
+
+def _base(writer: Writer) -> Store:
+    if writer.base is None:
+        raise StoreNotFound(f"there is no store in {writer.layout.root}; make one with `visrec index CATALOG`")
+    return writer.base
+
+
+class _Queue:
+    """Changes that were read, in a temporary database: those of an item together, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect("")
+        self._connection.execute("PRAGMA journal_mode = OFF")
+        self._connection.execute("CREATE TABLE changes (number INTEGER PRIMARY KEY, id TEXT, content TEXT)")
+
+    def fill(self, changes: Iterator[Change], progress: ProgressCallback) -> int:
+        """Take all *changes* and return how many there are; so an error in them costs nothing."""
+        count = 0
+        while some := list(islice(changes, _AT_ONCE)):
+            rows = ((each.id, json.dumps([each.version, each.deleted, each.images, each.attributes])) for each in some)
+            self._connection.executemany("INSERT INTO changes (id, content) VALUES (?, ?)", rows)
+            count += len(some)
+            progress(Progress("reading the changes", count, None))
+        return count
+
+    def items(self) -> Iterator[tuple[str, list[Change]]]:
+        """Yield each item that changes, with its changes; the items in the order of their ids."""
+        ordered = self._connection.execute("SELECT id, content FROM changes ORDER BY id, number")
+        for item, rows in groupby(ordered, key=itemgetter(0)):
+            yield item, [_change(item, json.loads(content)) for _, content in rows]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _change(item: str, content: Sequence[Any]) -> Change:
+    version, deleted, images, attributes = content
+    return Change(item, version, deleted, None if images is None else tuple(images), attributes)
+
+
+@dataclass(slots=True)
+class _State:
+    """An item while its changes are made: *item* is None where it is gone; *images* where they are as stored."""
+
+    attributes: dict[str, Attribute] | None
+    images: tuple[str, ...] | None
+    version: int | None
+    stale: int = 0
+    unknown: int = 0
+
+    def make(self, change: Change) -> None:
+        """Make *change*, unless it is stale or of an item that is not known."""
+        if change.version is not None and self.version is not None and change.version <= self.version:
+            self.stale += 1
+            return
+        if self.attributes is None and (change.deleted or change.images is None):
+            self.unknown += 1
+            if not change.deleted:
+                return
+        if change.deleted:
+            self.attributes = self.images = None
+        else:
+            self.attributes = {**(self.attributes or {}), **change.attributes}
+            self.images = change.images or self.images
+        self.version = self.version if change.version is None else change.version
+
+
+def _stage(queue: _Queue, staging: Staging, base: Store) -> UpdateReport:
+    """Stage the items of *queue* as they are after their changes; return how many there are of each kind."""
+    report = UpdateReport()
+    items = queue.items()
+    while some := list(islice(items, _AT_ONCE)):
+        ids = [item for item, _ in some]
+        stored, versions = base.items.stored(ids), base.items.versions(ids)
+        for item, changes in some:
+            before = stored.get(item)
+            attributes = None if before is None else json.loads(before.attributes)
+            state = _State(attributes, None, versions.get(item))
+            for change in changes:
+                state.make(change)
+            kind = _stage_item(staging, item, before, state, versions.get(item))
+            report = replace(
+                report,
+                stale=report.stale + state.stale,
+                unknown=report.unknown + state.unknown,
+                changed=report.changed + (kind == "changed"),
+                unchanged=report.unchanged + (kind == "unchanged"),
+            )
+    return report
+
+
+def _stage_item(
+    staging: Staging, item: str, before: StoredItem | None, state: _State, version: int | None
+) -> str | None:
+    """Stage *item*, which was *before*, as *state* says; return "changed" or "unchanged" if it stays, else None."""
+    if state.attributes is None:
+        if before is not None or state.version != version:
+            staging.remove([item], {item: state.version} if state.version is not None else {})
+        return None
+    text = attributes_text(state.attributes)
+    if before is not None and state.images is None:
+        if text == before.attributes and state.version == version:
+            return "unchanged"
+        staging.add_stored(item, StoredItem(text, before.images), version=state.version)
+        return "changed" if text != before.attributes else "unchanged"
+    images = state.images or ()
+    own = {each.image: json.loads(each.attributes) for each in before.images} if before else {}
+    of_images = tuple(own.get(image, {}) for image in images) if any(own.values()) else ()
+    staging.add(Item(item, images, state.attributes, of_images), before, version=state.version)
+    return None if before is None else "changed"
+
+
+def _encoder_of(base: Manifest, encoder: Encoder | None, options: IndexOptions) -> StoreEncoder:
+    """Return the encoder of the generation *base*; raises SpaceMismatch for another one."""
+    from vision_recs.encoders import LoadOptions, choose_store_encoder
+
+    chosen = choose_store_encoder(encoder, LoadOptions(options.weights, options.device, options.precision), base)
+    if chosen.spec != base.encoder:
+        raise SpaceMismatch(
+            f"the store holds vectors of {base.encoder.name} [{base.encoder.fingerprint}], these would be of "
+            f"{chosen.spec.name} [{chosen.spec.fingerprint}]; give the same encoder, or run `visrec index`"
+        )
+    chosen.expect_canary(canary_vector(base.canary))
+    return chosen
+
+
+def _embed(
+    source: ImageSource,
+    encoder: StoreEncoder,
+    run: tuple[Writer, Staging, IndexOptions],
+    progress: ProgressCallback,
+) -> Embedding:
+    from vision_recs.jobs.embedding import Embedding
+
+    writer, staging, options = run
+    embedding = Embedding(source, writer, staging, encoder, options)
+    embedding.run(progress)
+    return embedding
+
+
+def _publish(writer: Writer, settled: Settled, progress: ProgressCallback) -> Manifest | None:
+    """Publish what is settled; return None where it changes nothing."""
+    base = _base(writer)
+    if settled.counts.images == 0:
+        raise EmptyCatalog("the changes leave no item with an image; the store is as it was")
+    draft = writer.draft(settled, base.manifest.encoder)
+    if draft is None:
+        return None
+    manifest = replace(
+        base.manifest,
+        generation=draft.generation,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        visrec=__version__,
+        items=draft.counts.items,
+        images=draft.counts.images,
+        skipped=draft.counts.skipped,
+        shards=draft.shards,
+        next_position=draft.next_position,
+        items_files=draft.items_files,
+    )
+    config = None if base.manifest.index_type == NO_INDEX else index_config_of(base)
+    return publish(writer, manifest, config, progress, trust_index=True)
