@@ -149,14 +149,16 @@ def test_a_body_that_does_not_arrive_is_given_up():
     from starlette.requests import Request
 
     from vision_recs.errors import RequestError
-    from vision_recs.serve.uploads import read_body
+    from vision_recs.serve.options import Limits
+    from vision_recs.serve.uploads import Bodies
 
     async def never():
         await asyncio.Event().wait()
 
     request = Request({"type": "http", "headers": []}, never)
+    bodies = Bodies(Limits(body_timeout_s=0.01))
     with pytest.raises(RequestError) as late:
-        asyncio.run(read_body(request, max_bytes=10, timeout_s=0.01))
+        asyncio.run(bodies.json(request))
     assert late.value.status == 408
 
 

@@ -2,6 +2,7 @@
 
 options       `ServeOptions` and `Limits`: timeouts, bounds on bodies and on waiting requests (rate limits)
 server        the processes: a supervisor and its workers (granian), the port, signals
+connections   how many connections there may be, and how many of them a client may have
 app           the routes, and `create_app`, which puts the application together
 middleware    around every request: request id, authentication, security headers, errors, metrics, the request log
 auth          tokens, session cookies, allowed hosts

@@ -31,20 +31,20 @@ async def openapi(context: Context, parameters: NoParameters) -> Response:  # no
 
 ROUTES = (
     Route("GET", "/v1/similar", similar_items.similar, cacheable=True, errors=(404, 422)),
-    Route("POST", "/v1/similar", similar_items.similar_to_query, errors=(404, 408, 413, 415, 422)),
+    Route("POST", "/v1/similar", similar_items.similar_to_query, errors=(404, 408, 413, 415, 422, 429)),
     Route(
         "POST",
         "/v1/similar/image",
         similar_items.similar_to_image,
         upload_types=IMAGE_TYPES,
-        errors=(404, 408, 413, 415, 422),
+        errors=(404, 408, 413, 415, 422, 429),
     ),
     Route("GET", "/v1/items", items.items, cacheable=True),
     Route("GET", "/v1/items/{id:path}", items.item, cacheable=True, errors=(404,)),
     Route("GET", "/v1/facets", items.facets, cacheable=True),
     Route("GET", "/v1/thumbnails/{digest}", items.thumbnail, media_type="image/jpeg", errors=(404, 413, 415, 422)),
     Route("GET", "/v1/info", admin.info, public=True),
-    Route("POST", "/v1/session", admin.session, status=204, public=True, errors=(408, 413, 415)),
+    Route("POST", "/v1/session", admin.session, status=204, public=True, errors=(408, 413, 415, 429)),
     Route("GET", "/healthz", admin.healthz, public=True),
     Route("GET", "/readyz", admin.readyz, public=True),
     Route("GET", "/metrics", admin.metrics, media_type="text/plain"),

@@ -28,7 +28,7 @@ _STATUS: Final = {
     errors.DecoderUnavailable: 503,
     errors.StoreUnavailable: 503,
 }
-_STATUS_OF_REASON: Final = {"missing": 404, "unsupported": 415, "too-large": 413}
+_STATUS_OF_REASON: Final = {"missing": 404, "outside": 404, "unsupported": 415, "too-large": 413}
 STATUSES: Final = {
     400: "The request is malformed, or a value in it is not valid.",
     401: "The token is missing or wrong.",
@@ -39,7 +39,7 @@ STATUSES: Final = {
     415: "The media type of the body is not supported.",
     421: "The server does not answer for the host of the request.",
     422: "The image, URL or text cannot be used.",
-    429: "Too many requests bring a wrong token.",
+    429: "Too many bodies of this client are arriving, or too many requests bring a wrong token.",
     500: "The server failed.",
     503: "Too many requests are waiting, or the encoder, the decoder or the store is not available now.",
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
+from contextlib import suppress
 from time import perf_counter
 from typing import Final
 
@@ -22,6 +24,9 @@ _USED_HEADERS = frozenset({b"x-request-id", b"authorization", b"cookie", b"host"
 _PROBES = frozenset({"/healthz", "/readyz"})  # an orchestrator calls them by the address of a container
 _SLOW_S = 1.0
 _SERVER_ERROR = 500
+_TIMEOUT = 408
+_DISCARD_S: Final = 2.0
+_DISCARD_BYTES: Final = 32 << 20
 _SECURITY_HEADERS: Final = [
     (
         b"content-security-policy",
@@ -58,6 +63,7 @@ class RequestMiddleware:
         request_id = _request_id(headers.get(b"x-request-id"))
         scope["visrec.request_id"] = request_id
         status = 0
+        body = _Body(receive)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -69,9 +75,11 @@ class RequestMiddleware:
 
         try:
             await self._check(scope, headers)
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, body.receive, send_with_headers)
         except Exception as error:
             if status == 0:
+                if _has_body(scope) and getattr(error, "status", 0) != _TIMEOUT:
+                    await body.discard()
                 await problem_response(error, request_id)(scope, receive, send_with_headers)
             elif not isinstance(error, VisionRecsError):
                 log.exception("a response was interrupted", extra={"event": "failed", "request_id": request_id})
@@ -114,6 +122,40 @@ class RequestMiddleware:
                     "ms": round(1e3 * seconds, 2),
                 },
             )
+
+
+class _Body:
+    """The rest of the body of a request.
+
+    A connection that is closed with bytes unread is reset, and its client may never see the answer.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._has_ended = False
+
+    async def receive(self) -> Message:
+        """Return the next message."""
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self._has_ended = True
+        return message
+
+    async def discard(self) -> None:
+        """Read what has not been read, within limits."""
+        size = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_S):
+                while not self._has_ended and size < _DISCARD_BYTES:
+                    size += len((await self.receive()).get("body", b""))
+
+
+def _has_body(scope: Scope) -> bool:
+    """Return whether the client sends a body, without waiting for leave to do so."""
+    headers = dict(scope["headers"])
+    return b"expect" not in headers and (
+        headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+    )
 
 
 def _request_id(proposed: bytes | None) -> str:

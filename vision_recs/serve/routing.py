@@ -20,7 +20,6 @@ from starlette.types import Receive, Scope, Send
 
 from vision_recs.errors import RequestError
 from vision_recs.serve.reloader import Snapshot
-from vision_recs.serve.uploads import read_json
 
 if TYPE_CHECKING:
     from vision_recs.serve.state import AppState
@@ -129,7 +128,7 @@ class Endpoint:
         if route.body is None:
             answer = await route.handler(context, parameters)
         else:
-            data = await read_json(context.request, self._state.options.limits)
+            data = await self._state.bodies.json(context.request)
             try:
                 body = self._decoders[route.name].decode(data)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -21,6 +21,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from vision_recs.errors import AddressUnavailable
+from vision_recs.serve.connections import SHARE_OF_CLIENT, allow_connections, guard_connections
 from vision_recs.serve.options import ServeOptions
 from vision_recs.store import Store
 
@@ -31,8 +32,9 @@ _POLL_S: Final = 0.05
 _ORPHAN_POLL_S: Final = 2.0
 _STOP_TIMEOUT_S: Final = 15
 _BACKLOG: Final = 1024
-_MAX_CONCURRENT: Final = 512
-"""Requests that a worker reads at the same time; further ones wait in the backlog of the socket."""
+_HEADER_TIMEOUT_MS: Final = 10_000
+_MAX_BUFFER: Final = 1 << 17
+"""Bytes of a connection that wait to be read; the longest URLs that make sense need half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def serve(
 
     Store.open(options.store).close()  # an error here is better than workers that end
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    connections = allow_connections()
     with _reserve_port(address) as reserved, _shared_metrics_directory(workers):
         server = Granian(
             "visrec",
@@ -78,10 +81,10 @@ def serve(
             workers=workers,
             loop=Loops.asyncio,  # granian reads and writes itself, so that uvloop is not faster
             http=HTTPModes.http1,  # what proxies use for their backends, and browsers without TLS
-            http1_settings=HTTP1Settings(header_read_timeout=10_000),
+            http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS, max_buffer_size=_MAX_BUFFER),
             websockets=False,
             backlog=_BACKLOG,
-            backpressure=_MAX_CONCURRENT,
+            backpressure=connections,  # further ones wait in the backlog
             respawn_failed_workers=True,
             workers_kill_timeout=_STOP_TIMEOUT_S,
             log_level=LogLevels.warning,
@@ -91,10 +94,11 @@ def serve(
         with _log_filter(
             lambda record: is_accurate(record, cast("list[BaseProcess]", [worker.inner for worker in server.wrks]))
         ):
-            server.serve(target_loader=partial(_load, options, configure, os.getpid()), wrap_loader=False)
+            load = partial(_load, options, configure, os.getpid(), reserved.port, connections // SHARE_OF_CLIENT)
+            server.serve(target_loader=load, wrap_loader=False)
 
 
-def _load(options: ServeOptions, configure: Callable[[], None], parent: int) -> ASGIApp:
+def _load(options: ServeOptions, configure: Callable[[], None], parent: int, port: int, most_of_client: int) -> ASGIApp:
     """Return the application; runs in a new worker."""
     from vision_recs.serve.app import create_app
 
@@ -102,6 +106,7 @@ def _load(options: ServeOptions, configure: Callable[[], None], parent: int) -> 
 
     configure()
     threading.Thread(target=_stop_if_orphaned, args=(parent,), daemon=True).start()
+    guard_connections(port, most_of_client)
     return create_app(options)
 
 

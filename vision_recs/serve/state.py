@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -22,6 +21,7 @@ from vision_recs.serve.options import Limits, ServeOptions
 from vision_recs.serve.reloader import Reloader, Snapshot
 from vision_recs.serve.schemas import QueryBody, SimilarItems
 from vision_recs.serve.thumbnails import Thumbnails
+from vision_recs.serve.uploads import Bodies
 
 _SEARCH_TIMEOUT_S, _SEARCH_POLL_S = 10.0, 0.05
 _BYTES_PER_PIXEL: Final = 16  # the most that any format takes while it is decoded
@@ -39,6 +39,7 @@ class AppState:
         limits = options.limits
         self.options = options
         self.auth = TokenAuth(options.token)
+        self.bodies = Bodies(limits)
         self._decoder, self._thumbnail_decoder = _decoder(limits), _decoder(limits)  # neither waits for the other
         self.reloader = Reloader(options, partial(self._decoder.load, max_pixels=limits.max_pixels))
         self.metrics = Metrics()
@@ -49,8 +50,9 @@ class AppState:
             "thumbnails", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s
         )
         self.downloads = BoundedExecutor("downloads", max_pending=limits.max_uploads, timeout_s=limits.answer_timeout_s)
-        self.thumbnails = Thumbnails(self._thumbnail_decoder, max_pixels=limits.max_pixels)
-        self._uploads = 0
+        self.thumbnails = Thumbnails(
+            self._thumbnail_decoder, max_pixels=limits.max_pixels, images_below=options.images_below
+        )
         self._polling: asyncio.Task[None] | None = None
         # Another version of visrec or other rules may answer differently from the same generation.
         settings = f"{__version__} {sorted(options.policy.exclude)} {replace(options.policy, exclude=frozenset())!r}"
@@ -96,19 +98,6 @@ class AppState:
             status=503,
             retry_after_s=5,
         )
-
-    @contextmanager
-    def upload_slot(self) -> Iterator[None]:
-        """Count a request that brings images; raises RequestError 503 if there are too many, because they are large."""
-        if self._uploads >= self.options.limits.max_uploads:
-            raise RequestError(
-                f"{self._uploads} requests already bring images; try again in a second", status=503, retry_after_s=1
-            )
-        self._uploads += 1
-        try:
-            yield
-        finally:
-            self._uploads -= 1
 
     async def reload(self) -> None:
         """Load the published generation if it is another one, and update the metrics."""

@@ -1,10 +1,20 @@
-"""Request bodies: JSON, images and forms, read within limits of size and time."""
+"""Request bodies: JSON, images and forms, read within limits of size and time.
+
+A body is received as a whole before anything is done about it, so that one that arrives slowly keeps nobody waiting. As
+long as it arrives it is in a file, but for its first bytes, and no client may send many at the same time.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from typing import IO, Final
 
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -12,11 +22,16 @@ from starlette.requests import ClientDisconnect, Request
 
 from vision_recs.errors import RequestError
 from vision_recs.recommend import Weighted
+from vision_recs.serve.connections import client_of
 from vision_recs.serve.options import Limits
 from vision_recs.serve.schemas import MAX_IMAGES
 
+log = logging.getLogger(__name__)
+
+_IN_MEMORY: Final = 1 << 16
 _MAX_FIELDS = 4
 _MAX_DIGITS = 19  # of a Content-Length
+_SHARE_OF_CLIENT: Final = 4
 _IMAGE, _QUERY = "image", "query"
 
 
@@ -33,38 +48,90 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_json(request: Request, limits: Limits) -> bytes:
-    """Return the JSON body; raises RequestError: 415 for another media type, 413, 408 or 400."""
-    kind = media_type(request)
-    if kind and kind != "application/json" and not kind.endswith("+json"):
-        raise RequestError(f"the media type {kind[:100]!r} is not supported here; send application/json", status=415)
-    return await read_body(request, max_bytes=limits.max_json_bytes, timeout_s=limits.body_timeout_s)
+class Bodies:
+    """Receives the bodies of requests; it counts those that arrive, of all clients and of each."""
+
+    def __init__(self, limits: Limits) -> None:
+        """Receive within *limits*."""
+        self._limits = limits
+        self._arriving: Counter[str] = Counter()
+
+    async def json(self, request: Request) -> bytes:
+        """Return the JSON body; raises RequestError: 415 for another media type, 429 and 503, 413, 408 or 400."""
+        kind = media_type(request)
+        if kind and kind != "application/json" and not kind.endswith("+json"):
+            raise RequestError(
+                f"the media type {kind[:100]!r} is not supported here; send application/json", status=415
+            )
+        with await self._receive(request, self._limits.max_json_bytes) as file:
+            return file.read()
+
+    async def images(self, request: Request) -> IO[bytes]:
+        """Return a file with the body, which is an image or a form; raises RequestError as `json` does."""
+        kind = media_type(request)
+        if not (_is_form(request) or kind.startswith("image/") or kind in {"application/octet-stream", ""}):
+            raise RequestError(
+                f"the media type {kind[:100]!r} is not supported here; send an image, or a form as multipart/form-data",
+                status=415,
+            )
+        return await self._receive(request, self._limits.max_image_bytes)
+
+    async def _receive(self, request: Request, max_bytes: int) -> IO[bytes]:
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and (len(length) > _MAX_DIGITS or int(length) > max_bytes):
+            raise _too_large(max_bytes)
+        file = tempfile.SpooledTemporaryFile(_IN_MEMORY if _has_temporary_folder() else 0)  # noqa: SIM115 - returned
+        try:
+            with self._place(request):
+                await _read_body(request, file, max_bytes=max_bytes, timeout_s=self._limits.body_timeout_s)
+            file.seek(0)
+        except BaseException as error:
+            file.close()
+            if not isinstance(error, OSError):
+                raise
+            log.warning("a body cannot be kept in %s (%s)", tempfile.gettempdir(), error, extra={"event": "no_room"})
+            raise RequestError(
+                "there is no room for the body now; send it again", status=503, retry_after_s=5
+            ) from None
+        return file
+
+    @contextmanager
+    def _place(self, request: Request) -> Iterator[None]:
+        """Count a body that arrives; raises RequestError 503 where there are too many, 429 where one client has."""
+        client = client_of((request.scope.get("client") or ("unknown",))[0])
+        most, most_of_client = self._limits.max_bodies, self._limits.max_bodies // _SHARE_OF_CLIENT
+        if self._arriving[client] >= most_of_client:
+            raise RequestError(
+                f"{most_of_client} bodies of this client are arriving already; send one after the other",
+                status=429,
+                retry_after_s=1,
+            )
+        if self._arriving.total() >= most:
+            raise RequestError(
+                f"{most} bodies are arriving already; try again in a second", status=503, retry_after_s=1
+            )
+        self._arriving[client] += 1
+        try:
+            yield
+        finally:
+            self._arriving[client] -= 1
+            if not self._arriving[client]:
+                del self._arriving[client]
 
 
-async def read_images(request: Request, limits: Limits) -> Upload:
-    """Return the images of a form (multipart/form-data), or the image that is the body.
-
-    Raises RequestError: 400, 408, 413 or 415.
-    """
-    kind = media_type(request)
-    is_form = kind == "multipart/form-data"
-    if not (is_form or kind.startswith("image/") or kind in {"application/octet-stream", ""}):
-        raise RequestError(
-            f"the media type {kind[:100]!r} is not supported here; send an image, or a form as multipart/form-data",
-            status=415,
-        )
-    body = await read_body(request, max_bytes=limits.max_image_bytes, timeout_s=limits.body_timeout_s)
-    if is_form:
-        return await _form(request, body, limits)
-    return Upload((Weighted(body, name="image"),))
+async def read_images(request: Request, body: IO[bytes], limits: Limits) -> Upload:
+    """Return the images in *body*, the body of *request*: those of a form, or itself; raises RequestError 400."""
+    if _is_form(request):
+        return await _form(request, body.read(), limits)
+    return Upload((Weighted(body.read(), name="image"),))
 
 
-async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:
-    """Return the body: at most *max_bytes*, which arrive within *timeout_s*; raises RequestError 413, 408 or 400."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and (len(length) > _MAX_DIGITS or int(length) > max_bytes):
-        raise _too_large(max_bytes)
-    parts: list[bytes] = []
+def _is_form(request: Request) -> bool:
+    return media_type(request) == "multipart/form-data"
+
+
+async def _read_body(request: Request, file: IO[bytes], *, max_bytes: int, timeout_s: float) -> None:
+    """Write the body to *file*: at most *max_bytes*, within *timeout_s*; raises RequestError 413, 408 or 400."""
     size = 0
     try:
         async with asyncio.timeout(timeout_s):
@@ -72,12 +139,20 @@ async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> by
                 size += len(part)
                 if size > max_bytes:
                     raise _too_large(max_bytes)
-                parts.append(part)
+                file.write(part)
     except TimeoutError:
         raise RequestError(f"the body did not arrive within {timeout_s:g} s; send it again", status=408) from None
     except ClientDisconnect:
         raise RequestError("the body is incomplete; send it again") from None
-    return b"".join(parts)
+
+
+@cache
+def _has_temporary_folder() -> bool:
+    """Whether large bodies can be in files; else, as in a container that cannot write, they are in memory."""
+    try:
+        return bool(tempfile.gettempdir())
+    except FileNotFoundError:
+        return False
 
 
 async def _form(request: Request, body: bytes, limits: Limits) -> Upload:

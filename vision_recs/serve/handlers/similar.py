@@ -33,8 +33,7 @@ async def similar_to_query(context: Context, parameters: NoParameters, body: Que
     """
     if not body.image_urls:
         return await _answer(context, body)
-    with context.state.upload_slot():
-        return await _answer(context, body, await _download(context, body))
+    return await _answer(context, body, await _download(context, body))
 
 
 async def similar_to_image(context: Context, parameters: PolicyParameters) -> SimilarItems:
@@ -43,19 +42,20 @@ async def similar_to_image(context: Context, parameters: PolicyParameters) -> Si
     The body is an image, or a form with the fields "image". A form may have a field "query" with the JSON of a query,
     which then replaces the parameters of the URL.
     """
-    with context.state.upload_slot():
-        upload = await read_images(context.request, context.state.options.limits)
-        if upload.query is None:
-            body = convert.to_query_body(parameters)
-        else:
-            try:
-                body = _decoder.decode(upload.query)
-            except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
-                raise RequestError(f"the field 'query' is not valid: {error}; see /openapi.json") from None
-        images = list(upload.images)
-        if body.image_urls:
-            images += await _download(context, body)
-        return await _answer(context, body, images)
+    state = context.state
+    with await state.bodies.images(context.request) as file:
+        upload = await read_images(context.request, file, state.options.limits)
+    if upload.query is None:
+        body = convert.to_query_body(parameters)
+    else:
+        try:
+            body = _decoder.decode(upload.query)
+        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
+            raise RequestError(f"the field 'query' is not valid: {error}; see /openapi.json") from None
+    images = list(upload.images)
+    if body.image_urls:
+        images += await _download(context, body)
+    return await _answer(context, body, images)
 
 
 async def _answer(context: Context, body: QueryBody, images: Sequence[Weighted[bytes]] = ()) -> SimilarItems:
