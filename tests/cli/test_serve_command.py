@@ -99,6 +99,25 @@ def test_process_1_stops_while_it_starts(sample_store, tmp_path):
         process.wait(30)
 
 
+@pytest.mark.skipif(not can_unshare(), reason="a process 1 needs user namespaces")
+def test_process_1_stops_before_it_has_imported_anything(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "typer.py").write_text(f"open({str(fifo)!r})")
+    program = Path(sys.executable).parent / "visrec"
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen([*TETHER, *UNSHARE, program, "serve"], env={**os.environ, "PYTHONPATH": paths})
+    try:
+        writer = open_when_read(fifo)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+        os.close(writer)
+    finally:
+        process.kill()
+        process.wait(30)
+
+
 def test_workers_share_the_port_and_their_metrics(sample_store, tmp_path):
     with started(sample_store, tmp_path / "log", "--workers", "2") as (process, url):
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
