@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 
 import pytest
-from fake_shop import NO_IMAGE, FakeEncoder, Shop, content, image, index, shop_of, snapshot
+from fake_shop import NO_IMAGE, FakeEncoder, Shop, content, image, index, shop_of, snapshot, wanted
 
 import vision_recs
 from vision_recs.errors import StoreDamaged, StoreError, StoreNotFound, UnknownFormat, VisionRecsError
@@ -304,3 +304,76 @@ def test_a_newer_format_is_refused_with_a_sentence_and_left_alone(store):
         with pytest.raises(UnknownFormat, match=r"written by visrec 9\.1, newer than this one; upgrade visrec"):
             use(store)
     assert snapshot(store) == before
+
+
+MENDS = "`visrec index CATALOG` mends it"
+RECLAIMS = "only older generations use it, which `visrec gc` removes"
+
+
+@pytest.mark.parametrize(
+    ("name", "helps"),
+    [
+        ("items/000002.sqlite", MENDS),
+        ("skipped/000002.jsonl", MENDS),
+        ("attributes/000002.bin", MENDS),
+        ("indexes/flat-000002/positions.npy", MENDS),
+        ("items/000001.sqlite", RECLAIMS),
+        ("attributes/000001.bin", RECLAIMS),
+        ("indexes/flat-000001/positions.npy", RECLAIMS),
+        ("generations/000001.json", "`visrec gc` removes its generation"),
+    ],
+)
+def test_what_helps_is_said_of_each_damaged_file(store, name, helps):
+    path = store / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+    (sentence,) = verify(store)
+    assert sentence.startswith(f"{path} was altered")
+    assert sentence.endswith(f"; {helps}")
+
+
+def test_a_manifest_that_describes_another_generation_is_damaged(store):
+    path = store / "generations/000001.json"
+    path.write_bytes((store / "generations/000002.json").read_bytes())
+    assert list(verify(store)) == [f"{path} describes generation 2; `visrec gc` removes its generation"]
+
+
+@pytest.mark.parametrize("name", ["shards/*/shard.json", "indexes/flat-000002/index.json"])
+def test_another_file_with_a_checksum_is_no_manifest(store, name):
+    path = store / "generations/000001.json"
+    path.write_bytes(min(store.glob(name)).read_bytes())
+    (sentence,) = verify(store)
+    assert sentence == f"{path} was altered, or another file took its place; `visrec gc` removes its generation"
+
+
+@pytest.mark.parametrize("name", ["skipped/000003.jsonl", "attributes/000003.bin"])
+@pytest.mark.parametrize("change", [lambda data: data[:-1] + b"?", lambda data: data[: len(data) // 2]])
+def test_the_next_run_mends_with_a_word_what_is_derived_from_items(store, name, change, caplog):
+    shop = shop_of(4)
+    shop.put("broken", "broken.jpg")
+    shop.files["broken.jpg"] = NO_IMAGE
+    index(shop, store)
+    before = (store / name).read_bytes()
+    (store / name).write_bytes(change(before))
+    assert index(shop, store).generation == 3
+    assert (store / name).read_bytes() == before
+    assert list(verify(store)) == []
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(f"{store / name} ")
+    assert warning.endswith("; it is written again")
+
+
+def test_items_that_cannot_be_opened_come_from_the_catalog_again(store, caplog):
+    shop = shop_of(4)
+    index(shop, store)
+    items = store / "items/000003.sqlite"
+    items.write_bytes(items.read_bytes()[:5000])
+    with pytest.raises(StoreDamaged, match=f"{items} cannot be read"):
+        garbage_collect(store)
+    report = index(shop, store)
+    assert (report.generation, report.embedded, report.items) == (4, 0, 4)
+    assert content(store) == wanted(shop)
+    assert f"{items} was altered" in caplog.text
+    garbage_collect(store)
+    assert list(verify(store)) == []

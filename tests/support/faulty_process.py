@@ -46,6 +46,7 @@ KINDS = {
         ]
     )
 }
+SESSIONS = {"serving": "serving_session", "reading": "reading_session"}
 ACTIONS = {name: number for number, name in enumerate(["count", "fail", "fail-on", "fill", "kill", "kill-amid"])}
 
 
@@ -54,7 +55,7 @@ class Order:
     """Run `visrec *arguments*` in the folder *place*, below which calls of *kinds* count; at number *nth*: *action*.
 
     What it prints lies in *said* + ".out" and ".err". *log* is a file for a line a call, *journal* a folder for what a
-    power cut would leave. The arguments ["serving", ...] run `serving_session.py` instead.
+    power cut would leave. The arguments ["serving", ...] run one of `SESSIONS` instead.
     """
 
     arguments: tuple[str, ...]
@@ -155,10 +156,8 @@ def carry_out(order, shim):
         log,
         journal,
     )
-    if order.arguments[0] == "serving":
-        import serving_session
-
-        serving_session.main(order.arguments[1:], shim)
+    if order.arguments[0] in SESSIONS:
+        importlib.import_module(SESSIONS[order.arguments[0]]).main(order.arguments[1:], shim)
     else:
         import visrec_cli.main as program
 
