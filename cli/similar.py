@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vision_recs.types import normal_form
+
 from . import options
 from .output import match_json, print_json, print_matches, print_query, query_parts
 
@@ -136,6 +138,8 @@ def similar(
         else:
             print_query(parts, recommender)
             print_matches(matches, filtered=where is not None or policy != Policy())
+        for sentence in [] if matching is None else opened.unknown_values(matching):
+            typer.echo(f"note: {sentence}", err=True)
         if html is not None:
             from .html.similar_page import write_page
 
@@ -177,6 +181,7 @@ def _weighted(argument: str, is_known: Callable[[str], bool], weight: float = 1.
     """Return *argument* with its weight: mug-07:2 is mug-07 with the weight 2, unless an item of that name is known."""
     from vision_recs.recommend import Weighted
 
+    argument = normal_form(argument)
     name, _, number = argument.rpartition(":")
     if name and not is_known(argument):
         try:

@@ -21,6 +21,7 @@ MUG = {
     "ean": 2**53 + 1,
     "größe (cm)": 9,
     "and": "yes",
+    "tags": '["red", "x,y", 5, 2.0, true]',
 }
 
 HOLD = [
@@ -95,6 +96,15 @@ HOLD = [
     'color > "Red"',
     'category == "mug" and price < 30 and color in ["red", "blue"] and in_stock',
     "category\n==\t'mug'",
+    '"red" in tags',
+    "'x,y' in tags and 5 in tags and 5.0 in tags and 2 in tags and true in tags",
+    '"blue" not in tags',
+    'not "blue" in tags',
+    '"red" in color',
+    "3 in size",
+    '"red" in tags or "blue" in tags',
+    "color == 'red' and 'gro\u0308\u00dfe' not in tags and title like '%gro\u0308\u00dfe%'",
+    "`gro\u0308\u00dfe (cm)` == 9",
 ]
 DO_NOT_HOLD = [
     'category == "Mug"',
@@ -126,12 +136,35 @@ DO_NOT_HOLD = [
     "10 <= price < 12",
     "14.9 < price",
     "14.9 > price",
+    '"re" in tags',
+    '"5" in tags',
+    "1 in tags",
+    '"red" not in tags',
+    '"red" in nothing',
+    '"red" in brand',
+    'id == "M1"',
 ]
 
 
 @pytest.mark.parametrize("expression", HOLD)
 def test_it_holds(expression):
     assert Filter.parse(expression).matches(MUG) is True
+
+
+@pytest.mark.parametrize(
+    "expression", ['id == "M1"', 'id in ["M1", "x"]', 'id.startswith("M")', 'id != "M2"', '"M1" in id']
+)
+def test_the_id_of_an_item_can_be_tested(expression):
+    where = Filter.parse(expression)
+    where.check({"price": AttributeType.NUMBER})
+    assert where.matches(MUG, "M1") is True
+    assert where.matches({"id": None}, "M1") is True
+
+
+def test_an_attribute_that_is_called_id_goes_before_the_id_of_the_item():
+    where = Filter.parse('id == "M1"')
+    assert where.matches({"id": "M2"}, "M1") is False
+    assert where.matches({"id": "M1"}, "M2") is True
 
 
 @pytest.mark.parametrize("expression", DO_NOT_HOLD)
@@ -185,6 +218,7 @@ def test_what_a_person_writes_is_written_in_another_way_with_the_same_meaning(ex
         ("not not a", "not not a"),
         ("(a and b) and c or d", "((a and b) and c) or d"),
         ("``````", "``````"),
+        ("not 'a' in `b c`", '"a" not in `b c`'),
     ],
 )
 def test_how_a_filter_is_written(expression, written):

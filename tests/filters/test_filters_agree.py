@@ -63,8 +63,8 @@ class Written:
 
     def expected(self, items, where):
         mask = [False] * self.vectors
-        for held, places in zip(items, self.shown, strict=True):
-            if where.matches(held):
+        for number, (held, places) in enumerate(zip(items, self.shown, strict=True)):
+            if where.matches(held, f"{number:04}"):
                 for place in places:
                     mask[place] = True
         return mask

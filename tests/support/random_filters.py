@@ -5,9 +5,10 @@ import math
 from hypothesis import strategies as st
 
 from vision_recs.filters import AttributeType
-from vision_recs.filters.ast import And, Compare, In, IsNull, IsTrue, Name, Not, Or, TextMatch, Value
+from vision_recs.filters.ast import And, Compare, Has, In, IsNull, IsTrue, Name, Not, Or, TextMatch, Value
+from vision_recs.types import normal_form
 
-NAMES = ["a", "b", "price", "größe (cm)", 'q"uote', "back`tick", "", "a.b", "$.a", "[0]", "in", "back\\slash"]
+NAMES = ["a", "b", "price", "größe (cm)", 'q"uote', "back`tick", "", "a.b", "$.a", "[0]", "in", "back\\slash", "id"]
 NUMBERS = [
     *(-1, 0, 1, 2, 3, 0.5, -0.0, 14.9, 1e300, -1e300, 5e-324, 2.0**53, 2.0**63),
     *(2**53 + near for near in (-1, 0, 1, 2, 3)),
@@ -34,10 +35,17 @@ TEXTS = [
     "\U0001f600",
     "￿",
     "aab",
+    '["a", "ab"]',
+    '["a", 1, 2.0, true, null, ["b"]]',
+    '["Ä\\"", "\\n"]',
+    "[]",
+    "[a",
+    '["a"',
+    "0001",
 ]
 
 no_nul = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
-texts = st.one_of(st.sampled_from(TEXTS), st.text(no_nul, max_size=6))
+texts = st.one_of(st.sampled_from(TEXTS), st.text(no_nul, max_size=6).map(normal_form))
 numbers = st.one_of(
     st.sampled_from(NUMBERS),
     st.integers(-(2**63), 2**63 - 1),
@@ -66,6 +74,7 @@ def leaves(names):
         st.builds(IsNull, names),
         st.builds(Compare, names, st.just("=="), values()),
         st.builds(Compare, names, st.sampled_from(["<", "<=", ">", ">="]), values(ordered)),
+        st.builds(Has, names, values()),
         st.builds(In, names, st.lists(values(), max_size=5).map(tuple)),
         st.builds(
             TextMatch, names, st.sampled_from(["startswith", "endswith", "contains"]), values(AttributeType.TEXT)
@@ -76,7 +85,8 @@ def leaves(names):
 def trees(names=None):
     """Return trees such as the parser makes: what stands together are two or more."""
     named = st.builds(
-        Name, names if names is not None else st.one_of(st.sampled_from(NAMES), st.text(no_nul, max_size=5))
+        Name,
+        names if names is not None else st.one_of(st.sampled_from(NAMES), st.text(no_nul, max_size=5).map(normal_form)),
     )
     return st.recursive(
         leaves(named),

@@ -78,9 +78,9 @@ def masks_and_groups(
     if not any(filters) and one_per not in store.attribute_types():
         return masks, groups
     first_of: dict[Group, int] = {}
-    for number, (_, attributes) in enumerate(store.items.all_attributes()):
+    for number, (item, attributes) in enumerate(store.items.all_attributes()):
         for mask, where in zip(masks, filters, strict=True):
-            mask[number] = where is None or where.matches(attributes)
+            mask[number] = where is None or where.matches(attributes, item)
         group = group_of(attributes, one_per)
         if group is not None:
             groups[number] = first_of.setdefault(group, number)

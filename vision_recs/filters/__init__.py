@@ -4,11 +4,13 @@
 
 comparison  `price < 30`, `10 <= price < 30`, `color == "red"`, `color != "red"`; the attribute on either side
 list        `color in ["red", "blue"]`, `color not in ("red", "blue")`
+set         `"red" in tags`, `"red" not in tags`, where an item has several values
 text        `title.startswith("Str")`, `.endswith`, `.contains`; `title like "Str%"`, with % only at the ends
 null        `color is null`, `color is not null`; `color == null`, `color != null`
 boolean     `in_stock`, `not in_stock`, `in_stock == false`
 logic       `and or not`, `&& || !`, `& | ~`, parentheses; words in upper or lower case
 values      text in "double" or 'single' quotes with the escapes of JSON, numbers, true, false, null (or None)
+id          `id == "M1"`, `id.startswith("mug")`: the id of an item, unless it has an attribute of that name
 attributes  plain names; in backticks where a name has other characters: `` `größe (cm)` ``
 
 It is the grammar that pandas' `query` and Milvus have in common. An expression becomes a syntax tree; it is never

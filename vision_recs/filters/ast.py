@@ -141,6 +141,37 @@ class In:
 
 
 @dataclass(frozen=True, slots=True)
+class Has:
+    """The attribute, a set, has the element *value*: `"red" in tags`; a value that is no set is a set of itself."""
+
+    name: Name
+    value: Value
+
+    def evaluate(self, attributes: Mapping[str, Attribute]) -> bool:
+        """Whether *attributes* match."""
+        return any(
+            AttributeType.of(element) is self.value.type and element == self.value.value
+            for element in elements(attributes.get(self.name.text))
+        )
+
+    def __str__(self) -> str:
+        """Return `"red" in tags`."""
+        return f"{self.value} in {self.name}"
+
+
+def elements(value: Attribute) -> list[Attribute]:
+    """Return the elements of *value*: those of a set, which is a list in JSON, or else *value* alone."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError):
+            return [value]
+        if isinstance(found, list):
+            return found
+    return [value]
+
+
+@dataclass(frozen=True, slots=True)
 class TextMatch:
     """The attribute is text that *method* finds *value* in: startswith, endswith or contains."""
 
@@ -173,12 +204,14 @@ class Not:
         return not self.part.evaluate(attributes)
 
     def __str__(self) -> str:
-        """Return `color != "red"`, `color not in [...]`, `color is not null`, else `not ...`."""
+        """Return `color != "red"`, `color not in [...]`, `"red" not in tags`, `color is not null`, else `not ...`."""
         match self.part:
             case Compare(name, "==", value):
                 return f"{name} != {value}"
             case In(name, values):
                 return f"{name} not in [{', '.join(map(str, values))}]"
+            case Has(name, value):
+                return f"{value} not in {name}"
             case IsNull(name):
                 return f"{name} is not null"
         return f"not {_grouped(self.part)}"
@@ -214,7 +247,7 @@ class Or:
         return " or ".join(map(_grouped, self.parts))
 
 
-Predicate: TypeAlias = IsTrue | IsNull | Compare | In | TextMatch
+Predicate: TypeAlias = IsTrue | IsNull | Compare | In | Has | TextMatch
 Node: TypeAlias = Predicate | Not | And | Or
 
 
@@ -233,7 +266,7 @@ def predicates(node: Node) -> Iterator[Predicate]:
 def nesting(node: Node) -> int:
     """Return how deeply `str` nests parentheses and nots in *node*, the tree of one condition."""
     match node:
-        case Not(Compare() | In() | IsNull()):
+        case Not(Compare() | In() | Has() | IsNull()):
             return 0
         case Not(part):
             return 1 + nesting(part)

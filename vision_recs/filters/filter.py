@@ -11,6 +11,7 @@ from vision_recs.filters.ast import (
     And,
     AttributeType,
     Compare,
+    Has,
     In,
     IsNull,
     IsTrue,
@@ -23,6 +24,9 @@ from vision_recs.filters.ast import (
 )
 from vision_recs.filters.parser import parse
 from vision_recs.types import Attribute
+
+ID = "id"
+"""The name under which a filter finds the id of an item, unless the item has an attribute of that name."""
 
 _NAMED_AT_MOST = 20  # attributes in a message
 _WORDS = {
@@ -41,6 +45,11 @@ class Filter:
 
     tree: Node
     expression: str = field(default="", compare=False, repr=False)
+    _names_id: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Find out once whether the filter needs the ids of items."""
+        object.__setattr__(self, "_names_id", ID in self.attributes)
 
     @classmethod
     def parse(cls, expression: str) -> Filter:
@@ -60,8 +69,10 @@ class Filter:
         """The names of the attributes that the filter uses."""
         return frozenset(predicate.name.text for predicate in predicates(self.tree))
 
-    def matches(self, attributes: Mapping[str, Attribute]) -> bool:
-        """Whether an item with *attributes* matches."""
+    def matches(self, attributes: Mapping[str, Attribute], item: str | None = None) -> bool:
+        """Whether an item with *attributes* and the id *item* matches; without *item*, a condition on ids is false."""
+        if self._names_id and attributes.get(ID) is None:
+            attributes = {**attributes, ID: item}
         return self.tree.evaluate(attributes)
 
     def check(self, schema: Mapping[str, AttributeType]) -> None:
@@ -71,7 +82,7 @@ class Filter:
         *schema* can match. An attribute that is null in every item fits any condition.
         """
         for predicate in predicates(self.tree):
-            held = schema.get(predicate.name.text)
+            held = schema.get(predicate.name.text, AttributeType.TEXT if predicate.name.text == ID else None)
             if held is None:
                 raise self._error(_unknown(predicate.name.text, schema), predicate.name.position)
             for type_, shown, position in _needs(predicate):
@@ -92,6 +103,8 @@ def _needs(predicate: Predicate) -> Iterator[tuple[AttributeType, str, int]]:
             yield AttributeType.BOOLEAN, "true or false", name.position
         case Compare(_, _, value) | TextMatch(_, _, value):
             yield value.type, short(str(value)), value.position
+        case Has(_, value):  # a set is text
+            yield value.type | AttributeType.TEXT, short(str(value)), value.position
         case In(_, values):
             yield from ((value.type, short(str(value)), value.position) for value in values)
         case IsNull():

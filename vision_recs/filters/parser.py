@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from vision_recs.errors import FilterError
 from vision_recs.filters import ast
 from vision_recs.filters.ast import AttributeType, Name, Node, Value, short
+from vision_recs.types import normal_form
 
 MAX_LENGTH = 100_000
 """The most characters of an expression: room for a list of some thousand ids."""
@@ -119,6 +120,8 @@ class _Parser:
         left = self._operand("a condition such as price < 30", "")
         if isinstance(left, Name) and self._sees("is", "in", "like", "not", "."):
             return self._condition_of(left)
+        if not isinstance(left, Name) and self._sees("in", "not"):
+            return self._element_of(left)
         chain: list[Node] = []
         while self._sees(*_TURNED):
             sign = self._next()
@@ -132,6 +135,18 @@ class _Parser:
                 f"{short(left.source)} alone is not a condition; compare it with an attribute", left.position
             )
         return self._leaf(ast.IsTrue(left))
+
+    def _element_of(self, left: _Token) -> Node:
+        """Parse `"red" in tags`, whose value is *left*."""
+        negated = self._take("not")
+        self._expect("in", "'in' after 'not'")
+        if left.value is None:
+            raise self._error("null is in no list; write `tags is null`", left.position)
+        if self._token.kind != "name":
+            raise self._unexpected("the attribute that has the list")
+        token = self._next()
+        node = self._leaf(ast.Has(Name(token.text, token.position), left.value))
+        return ast.Not(node) if negated else node
 
     def _condition_of(self, name: Name) -> Node:
         if self._take("."):
@@ -293,15 +308,16 @@ def _token(found: re.Match[str], expression: str) -> _Token:
         case "number":
             return _Token("value", source, source, position, _number(source, position, expression))
         case "text":
-            value = Value(AttributeType.TEXT, _unescaped(source[1:-1], position + 1, expression), position)
+            text = normal_form(_unescaped(source[1:-1], position + 1, expression))
+            value = Value(AttributeType.TEXT, text, position)
             return _Token("value", source, source, position, value)
         case "name":
-            return _Token("name", source[1:-1].replace("``", "`"), source, position)
+            return _Token("name", normal_form(source[1:-1].replace("``", "`")), source, position)
         case "word" if source.lower() in ("true", "false"):
             value = Value(AttributeType.BOOLEAN, source.lower() == "true", position)
             return _Token("value", source, source, position, value)
         case "word" if source.lower() not in ast.KEYWORDS:
-            return _Token("name", source, source, position)
+            return _Token("name", normal_form(source), source, position)
     meaning = source.lower()
     return _Token("sign", "null" if meaning == "none" else _SYNONYMS.get(meaning, meaning), source, position)
 

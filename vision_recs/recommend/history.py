@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_recs.errors import HistoryError
+from vision_recs.types import normal_form
 
 HALF_LIFE_DAYS = 30.0
 """The age, in days, at which an event counts half as much as a new one."""
@@ -27,6 +28,10 @@ class Event:
     item: str
     time: float = 0.0
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Bring the id to its normal form."""
+        object.__setattr__(self, "item", normal_form(self.item))
 
 
 @dataclass(frozen=True, slots=True)

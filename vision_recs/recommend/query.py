@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from vision_recs.errors import PolicyError
+from vision_recs.types import normal_form
 
 if TYPE_CHECKING:  # a query without a filter imports no filters, and a policy without rules imports no rules
     from collections.abc import Mapping
@@ -68,7 +69,9 @@ class Query:
     explain: bool = False
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Bring ids to their normal form, and check the values."""
+        for name in ("items", "negatives"):
+            object.__setattr__(self, name, tuple(map(_normal, getattr(self, name))))
         if not (self.items or self.images or self.texts or self.history):
             raise ValueError("the query is empty; name an item, an image, a text or a history")
         if self.k < 1:
@@ -95,6 +98,12 @@ class Query:
     def query_items(self) -> frozenset[str]:
         """The ids of all items that the query names; none of them is in the answer."""
         return self.positives.union(item for item, _, _ in weighted(self.negatives))
+
+
+def _normal(item: str | Weighted[str]) -> str | Weighted[str]:
+    if isinstance(item, Weighted):
+        return item._replace(value=normal_form(item.value))
+    return normal_form(item)
 
 
 def weighted(values: Sequence[T | Weighted[T]], default: float = 1.0) -> Iterator[Weighted[T]]:
@@ -137,7 +146,8 @@ class Policy:
     rules: Rules | None = None
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Bring ids to their normal form, and check the values."""
+        object.__setattr__(self, "exclude", frozenset(map(normal_form, self.exclude)))
         if not 0 <= self.diversity < 1:
             raise PolicyError(f"a diversity of {self.diversity} is not from 0 to below 1; try {DEFAULT_DIVERSITY}")
         if self.min_score is not None and not -1 <= self.min_score <= 1:

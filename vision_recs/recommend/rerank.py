@@ -205,7 +205,9 @@ class Reranker:
             return self._policy.min_score is not None and candidate.match.score < self._policy.min_score
         rules = self._rules[number]
         required = None if rules is None else rules.attribute_filters.get(name)
-        return required is not None and not required.matches(self._attributes_of(candidate.match.id))
+        return required is not None and not required.matches(
+            self._attributes_of(candidate.match.id), candidate.match.id
+        )
 
     def _pinned(self) -> dict[int, RankedMatch]:
         """Return the pinned matches by place; a pin whose place is taken moves to the next place that is free."""
@@ -227,7 +229,7 @@ class Reranker:
             return None
         group = group_of(attributes, self._policy.one_per)
         is_sold_out = attributes.get(IN_STOCK) is False
-        if is_sold_out or group in self._seen.groups or not self._is_allowed(attributes):
+        if is_sold_out or group in self._seen.groups or not self._is_allowed(pin.item, attributes):
             return None
         images = [each for each in self._retriever.items.images(pin.item) if each.digest not in self._seen.digests]
         if not images:
@@ -241,11 +243,11 @@ class Reranker:
             self._shown.append(vectors[best])
         return RankedMatch(match, int(np.argmax(scores[:, best])), (RuleEffect(pin.name, position=place),))
 
-    def _is_allowed(self, attributes: Mapping[str, Attribute]) -> bool:
-        """Whether the filters, and the rules that exclude items, admit an item with *attributes*."""
+    def _is_allowed(self, item: str, attributes: Mapping[str, Attribute]) -> bool:
+        """Whether the filters, and the rules that exclude items, admit *item*, which has *attributes*."""
         filters = [each for rules in self._rules if rules is not None for each in rules.exclusion_filters]
         filters += [] if self._where is None else [self._where]
-        return all(each.matches(attributes) for each in filters)
+        return all(each.matches(attributes, item) for each in filters)
 
 
 def _arranged(pinned: Mapping[int, RankedMatch], others: Sequence[RankedMatch]) -> list[RankedMatch]:

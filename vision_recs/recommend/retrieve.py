@@ -251,7 +251,7 @@ class Eligibility(NamedTuple):
             attributes = self.attributes_of(match.id) if self.one_per is not None or self.filters else {}
             group = group_of(attributes, self.one_per)
             is_shown = group in self.seen.groups and not self.with_variants
-            if is_shown or not all(each.matches(attributes) for each in self.filters):
+            if is_shown or not all(each.matches(attributes, match.id) for each in self.filters):
                 refused.add(match.id)
                 continue
             yield candidate if group is None else Candidate(match, candidate.rank, group, candidate.effects)
@@ -285,7 +285,7 @@ class Eligibility(NamedTuple):
         return self.seen.images_once and self.attributes_of(candidate.match.id).get(IN_STOCK) is not True
 
     def _moved(self, match: Match, rules: ActiveRules) -> Candidate:
-        effects = rules.effects(self.attributes_of(match.id))
+        effects = rules.effects(self.attributes_of(match.id), match.id)
         return Candidate(match, match.score + sum(effect.score_delta or 0.0 for effect in effects), None, effects)
 
 

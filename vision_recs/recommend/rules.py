@@ -28,7 +28,7 @@ class Condition:
         if not self.items and self.when is None:
             return True
         return any(
-            item in self.items or (self.when is not None and self.when.matches(attributes))
+            item in self.items or (self.when is not None and self.when.matches(attributes, item))
             for item, attributes in query_items.items()
         )
 
@@ -146,12 +146,12 @@ class ActiveRules:
         """The most that all boosts together can add to a score."""
         return sum(boost.score_delta for boost in self.boosts if boost.score_delta > 0)
 
-    def effects(self, attributes: Mapping[str, Attribute]) -> tuple[RuleEffect, ...]:
-        """Return the effects of the boosts on an item with *attributes*."""
+    def effects(self, attributes: Mapping[str, Attribute], item: str) -> tuple[RuleEffect, ...]:
+        """Return the effects of the boosts on *item*, which has *attributes*."""
         return tuple(
             RuleEffect(boost.name, score_delta=boost.score_delta)
             for boost in self.boosts
-            if boost.where.matches(attributes)
+            if boost.where.matches(attributes, item)
         )
 
 

@@ -25,6 +25,7 @@ from vision_recs.recommend.rules import (
     Rules,
     Same,
 )
+from vision_recs.types import normal_form
 
 R = TypeVar("R")
 
@@ -192,7 +193,7 @@ class _Table:
 
     def condition(self) -> Condition:
         when = self.filter("when", "'category == \"mug\"'") if "when" in self._content else None
-        return Condition(frozenset(self.texts("for")), when)
+        return Condition(frozenset(map(normal_form, self.texts("for"))), when)
 
     def name(self, otherwise: str) -> str:
         return self.text("name", '"our own brand"') if "name" in self._content else otherwise
@@ -220,7 +221,7 @@ def _pin(table: _Table) -> Pin:
     at = table.value("at", "1")
     if not isinstance(at, int) or isinstance(at, bool) or at < 1:
         raise table.error("at", f"is {_shown(at)}, not a place; write at = 1 for the first")
-    return Pin(item, at, table.name(f"pin {item}"), table.condition(), table.place)
+    return Pin(normal_form(item), at, table.name(f"pin {item}"), table.condition(), table.place)
 
 
 def _one_per(top: _Table) -> str | None:

@@ -215,6 +215,10 @@ class Store:
 
         return FilteredStore(self, where)
 
+    def unknown_values(self, where: Filter) -> list[str]:
+        """Return a sentence for each text that *where* looks for and no item has, with the nearest one that one has."""
+        return self._bitmaps.unknown_values(where)
+
     def mask(self, where: Filter) -> NDArray[np.bool_]:
         """Return, for each position up to the end of the last shard, whether an item that matches *where* is there.
 

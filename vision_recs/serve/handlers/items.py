@@ -86,7 +86,7 @@ def _ids(
 ) -> Iterator[str]:
     if search is not None:
         for found in search.search(parameters.q or "", _MAX_FOUND):
-            if where is None or where.matches(items.attributes_of([found])[found]):
+            if where is None or where.matches(items.attributes_of([found])[found], found):
                 yield found
     elif where is not None:
         yield from _matching(items, where)

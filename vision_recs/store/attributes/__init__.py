@@ -3,5 +3,7 @@
 format       what the file looks like, and reading it
 write        writing it from the items; build turns the values of one attribute into arrays
 dictionary   the distinct texts of an attribute, searched
+predicates   a predicate on one attribute, evaluated on its whole column
+suggestions  the values of a filter that no item has, and the nearest known ones
 bitmaps      the part of a generation that a filter selects: predicates on whole columns, then a mask of vectors
 """

@@ -6,46 +6,26 @@ is said in `filters.ast`. Then the vectors of these items are marked.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.filters import AttributeType, Filter
-from vision_recs.filters.ast import (
-    OPERATORS,
-    And,
-    Compare,
-    Has,
-    In,
-    IsNull,
-    IsTrue,
-    Node,
-    Not,
-    Or,
-    Predicate,
-    TextMatch,
-    Value,
-    elements,
-)
+from vision_recs.filters.ast import And, IsNull, Node, Not, Or, Predicate
 from vision_recs.filters.filter import ID
-from vision_recs.store.attributes.dictionary import Dictionary
-from vision_recs.store.attributes.format import FALSE, NULL, TEXT, TRUE, AttributeColumns, Group
+from vision_recs.store.attributes.format import NULL, TEXT, AttributeColumns, Group
+from vision_recs.store.attributes.predicates import Arrays, Mask, passes
+from vision_recs.store.attributes.suggestions import unknown_values
 from vision_recs.store.items import Items
 from vision_recs.types import Row, Vectors
 
 if TYPE_CHECKING:
     from vision_recs.store.store import Store
-
-Mask: TypeAlias = NDArray[np.bool_]
-
-Arrays: TypeAlias = Mapping[str, NDArray[Any]]
-"""The arrays of one attribute, by name: see `format`."""
 
 _CACHED_BYTES = 64 << 20
 _FEW = 8  # one vector in so many: their positions, of 8 bytes each, then take no more room than the mask
@@ -128,6 +108,10 @@ class FilterBitmaps:
             while len(self._cache) > 1 and sum(each.size for each in self._cache.values()) > self._limit:
                 self._cache.popitem(last=False)
         return selected
+
+    def unknown_values(self, where: Filter) -> list[str]:
+        """Return a sentence for each text of *where* that no item has; none where the columns were deleted."""
+        return list(unknown_values(where, self._columns or ()))
 
     def _mask(self, where: Filter) -> Mask:
         mask = np.zeros(self._vectors, dtype=np.bool_)
@@ -256,12 +240,12 @@ def _holds(node: Node, group: Group, columns: AttributeColumns) -> Mask:
 
 def _test(test: Predicate, group: Group, columns: AttributeColumns) -> Mask:
     is_id = test.name.text == ID
-    mask = _passes(test, _ids(group, columns)) if is_id else np.full(group.items, isinstance(test, IsNull))
+    mask = passes(test, _ids(group, columns)) if is_id else np.full(group.items, isinstance(test, IsNull))
     extents = group.attributes.get(test.name.text)
     if extents is not None:
         arrays = {name: columns.array(extent) for name, extent in extents.items()}
         places = arrays.get("items", slice(None))
-        passed = _passes(test, arrays)
+        passed = passes(test, arrays)
         mask[places] = np.where(arrays["kinds"] == NULL, mask[places], passed) if is_id else passed
     return mask
 
@@ -274,121 +258,3 @@ def _ids(group: Group, columns: AttributeColumns) -> Arrays:
         "dictionary": columns.array(group.arrays["ids"]),
         "dictionary_ends": columns.array(group.arrays["id_ends"]),
     }
-
-
-def _passes(test: Predicate, arrays: Arrays) -> Mask:
-    """Return which values of the column *arrays* pass *test*, as a new array."""
-    match test:
-        case IsNull():
-            return _of_kind(NULL, arrays)
-        case IsTrue():
-            return _of_kind(TRUE, arrays)
-        case Compare(_, operator, value):
-            return _compared(operator, value, arrays)
-        case In(_, values):
-            return _member(values, arrays)
-        case Has(_, value):
-            alone = _none(arrays) if elements(value.value) != [value.value] else _member([value], arrays)
-            return alone | _with_element(test, arrays)
-        case TextMatch(_, method, value):
-            return _with_part(method, str(value.value), arrays)
-
-
-def _compared(operator: str, value: Value, arrays: Arrays) -> Mask:
-    match value.value:
-        case bool():
-            return _of_kind(TRUE if value.value else FALSE, arrays)
-        case str():
-            return _coded(_dictionary(arrays).find(operator, value.value), arrays)
-        case _:
-            return _compared_number(operator, value.value, arrays)
-
-
-def _compared_number(operator: str, value: float, arrays: Arrays) -> Mask:
-    if "numbers" not in arrays:
-        return _none(arrays)
-    mask = _compared_floats(operator, value, arrays["numbers"])
-    if "int64_places" in arrays:
-        compare = OPERATORS[operator]
-        mask[arrays["int64_places"]] = [compare(number, value) for number in arrays["int64_values"].tolist()]
-    return mask
-
-
-def _compared_floats(operator: str, value: float, numbers: NDArray[np.float64]) -> Mask:
-    """Compare exactly, as Python does: a whole number is not rounded to a float64."""
-    nearest = float(value)
-    if nearest == value:
-        return np.asarray(OPERATORS[operator](numbers, nearest))
-    if operator == "==":
-        return np.zeros(len(numbers), dtype=np.bool_)
-    # no float64 lies between *value* and the nearest float64, which is either below *value* or above it
-    if operator[0] == "<":
-        return numbers < nearest if nearest > value else numbers <= nearest
-    return numbers >= nearest if nearest > value else numbers > nearest
-
-
-def _member(values: Sequence[Value], arrays: Arrays) -> Mask:
-    mask = _none(arrays)
-    for word in (True, False):
-        if any(value.value is word for value in values):
-            mask |= _of_kind(TRUE if word else FALSE, arrays)
-    texts = [value.value for value in values if isinstance(value.value, str)]
-    if texts and "codes" in arrays:
-        dictionary = _dictionary(arrays)
-        codes = [number + 1 for text in texts for number in dictionary.find("==", text)]
-        mask |= np.isin(arrays["codes"], np.array(codes, dtype=arrays["codes"].dtype))
-    numbers = {value.value for value in values if value.type is AttributeType.NUMBER}
-    if numbers and "numbers" in arrays:
-        floats = [float(number) for number in numbers if float(number) == number]
-        mask |= np.isin(arrays["numbers"], floats)
-        if "int64_places" in arrays:
-            mask[arrays["int64_places"]] = [number in numbers for number in arrays["int64_values"].tolist()]
-    return mask
-
-
-def _with_element(test: Has, arrays: Arrays) -> Mask:
-    """Return which values are sets with the element of *test*; each distinct set is looked at once."""
-    if "codes" not in arrays:
-        return _none(arrays)
-    dictionary = _dictionary(arrays)
-    found = np.zeros(len(dictionary) + 1, dtype=np.bool_)
-    value = test.value.value
-    # 5 may be written 5.0
-    has_part = dictionary.containing(json.dumps(value, ensure_ascii=False)) if isinstance(value, str) else None
-    for number in dictionary.beginning("["):
-        if has_part is None or has_part[number]:
-            found[number + 1] = test.evaluate({test.name.text: dictionary.text(number).decode()})
-    return found[arrays["codes"]]
-
-
-def _with_part(method: str, part: str, arrays: Arrays) -> Mask:
-    dictionary = _dictionary(arrays)
-    if method == "startswith" or not part:
-        return _coded(dictionary.beginning(part), arrays)
-    if "codes" not in arrays:
-        return _none(arrays)
-    found = dictionary.ending(part) if method == "endswith" else dictionary.containing(part)
-    return np.concatenate([[False], found])[arrays["codes"]]
-
-
-def _coded(found: range, arrays: Arrays) -> Mask:
-    """Return which values are one of the texts whose numbers are *found*."""
-    if not found:
-        return _none(arrays)
-    codes = arrays["codes"]
-    mask: Mask = codes == found.stop if len(found) == 1 else (codes > found.start) & (codes <= found.stop)
-    return mask
-
-
-def _of_kind(kind: int, arrays: Arrays) -> Mask:
-    mask: Mask = arrays["kinds"] == kind
-    return mask
-
-
-def _dictionary(arrays: Arrays) -> Dictionary:
-    nothing = np.empty(0, dtype=np.uint8)
-    return Dictionary(arrays.get("dictionary", nothing), arrays.get("dictionary_ends", nothing))
-
-
-def _none(arrays: Arrays) -> Mask:
-    return np.zeros(len(arrays["kinds"]), dtype=np.bool_)
