@@ -51,6 +51,15 @@ LogRequests = Annotated[
     bool, typer.Option("--log-requests", help="Log every request, not only those that fail or take over a second.")
 ]
 
+ImagesBelow = Annotated[
+    Path | None,
+    typer.Option(
+        "--images-below",
+        metavar="DIR",
+        help="Show no image from outside of this folder; '/' shows all. [default: the folder of the catalog]",
+    ),
+]
+
 
 def serve(
     store: options.Store = options.STORE,
@@ -64,6 +73,7 @@ def serve(
     allow_urls: AllowUrls = False,
     preload: Preload = False,
     log_requests: LogRequests = False,
+    images_below: ImagesBelow = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
 ) -> None:
@@ -94,6 +104,7 @@ def serve(
         cors_origins=tuple(_origin(origin) for origin in cors or []),
         allow_urls=allow_urls,
         log_requests=log_requests,
+        images_below=images_below,
     )
     run(served, Address(host, port), workers=workers, configure=configure_logging, started=_print_url)
 

@@ -36,6 +36,7 @@ def update(
     device: options.Device = "auto",
     id_column: options.IdColumn = None,
     image_column: options.ImageColumn = None,
+    images_below: options.ImagesBelow = None,
     strict: options.Strict = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -49,7 +50,8 @@ def update(
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import update as job
 
-    chosen = IndexOptions(catalog=CatalogOptions(id_column, image_column), device=device)
+    below = str(images_below) if images_below else None
+    chosen = IndexOptions(catalog=CatalogOptions(id_column, image_column, images_below=below), device=device)
     with _table(changes) as table, until_interrupted(quiet=quiet) as interrupted, show_progress(quiet=quiet) as show:
         report = job(table, store, options=replace(chosen, should_stop=interrupted), progress=show)
     if json:

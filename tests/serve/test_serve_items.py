@@ -3,6 +3,7 @@
 import contextlib
 import io
 import resource
+from pathlib import Path
 
 import pytest
 from fake_shop import FakeEncoder, Shop, image, index, png
@@ -115,6 +116,39 @@ def test_a_thumbnail_is_a_small_jpeg_of_an_image_of_the_store(client):
 @pytest.mark.parametrize("digest", ["0" * 64, "../../etc/passwd", "..%2F..%2Fetc%2Fpasswd", "ABC", "f" * 63])
 def test_only_images_of_the_store_are_shown(client, digest):
     assert client.get(f"/v1/thumbnails/{digest}").status_code in {400, 404}
+
+
+@pytest.fixture
+def supplied(tmp_path):
+    """A catalog of a supplier, whose images 1 and 2 are outside of its folder, and its store."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "private").mkdir()
+    for number in range(3):
+        (tmp_path / ("private" if number else "shop") / f"{number}.png").write_bytes(image(1000 + number))
+    (tmp_path / "shop" / "link.png").symlink_to(tmp_path / "private" / "2.png")
+    (tmp_path / "shop" / "catalog.csv").write_text("id,image\n0,0.png\n1,../private/1.png\n2,link.png\n")
+    run_index(open_catalog(tmp_path / "shop" / "catalog.csv"), tmp_path / "store", encoder=FakeEncoder())
+    return tmp_path / "store"
+
+
+def statuses(client):
+    shown = [client.get(f"/v1/items/{number}").json()["images"][0]["thumbnail"] for number in range(3)]
+    return [client.get(each, params={"side": 160}).status_code for each in shown]
+
+
+def test_images_outside_of_the_folder_of_the_catalog_are_not_shown_unless_allowed(connect, supplied):
+    with connect(supplied) as client:
+        assert statuses(client) == [200, 404, 404]
+        thumbnail = client.get("/v1/items/1").json()["images"][0]["thumbnail"]
+        found = client.get(thumbnail)
+        assert found.json()["reason"] == "outside"
+        assert "private" not in found.text
+    with connect(supplied, images_below=supplied.parent / "private") as client:
+        assert statuses(client) == [404, 200, 200]
+    with connect(supplied, images_below=Path("/")) as client:
+        assert statuses(client) == [200, 200, 200]
+    with connect(supplied) as client:  # also where the thumbnails are in the cache by now
+        assert statuses(client) == [200, 404, 404]
 
 
 def test_an_image_that_has_changed_since_it_was_indexed_is_not_shown(tmp_path, connect):

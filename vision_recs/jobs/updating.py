@@ -68,7 +68,8 @@ def update(  # noqa: PLR0913 - one more than `index` takes
             embedding = None
             if staging.image_count():
                 chosen = _encoder_of(base.manifest, encoder, options)
-                embedding = _embed(images or base.image_source, chosen, (writer, staging, options), progress)
+                source = images or _images_of(base, options.catalog.images_below)
+                embedding = _embed(source, chosen, (writer, staging, options), progress)
             complete = embedding is None or embedding.complete
             settled = writer.settle(staging) if complete else None
             manifest = _publish(writer, settled, progress) if settled else None
@@ -91,6 +92,14 @@ def update(  # noqa: PLR0913 - one more than `index` takes
         complete=complete,
         seconds=round(perf_counter() - started, 3),
     )
+
+
+def _images_of(base: Store, below: str | None) -> ImageSource:
+    """Return what reads the images of *base*: files only *below* a folder, if one is named."""
+    from vision_recs.catalog.image_files import ImageFiles
+
+    source = base.image_source
+    return source if below is None or not isinstance(source, ImageFiles) else source.below(below)
 
 
 def _base(writer: Writer) -> Store:

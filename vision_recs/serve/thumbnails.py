@@ -15,10 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from vision_recs.cache_dir import cache_dir
-from vision_recs.catalog.image_files import image_bytes
+from vision_recs.catalog.image_files import ImageFiles, image_bytes
 from vision_recs.errors import REASONS, ImageError, RequestError, StoreDamaged
 from vision_recs.images import DecoderProcess
 from vision_recs.store import Store
+from vision_recs.types import ImageSource
 
 CACHE_BYTES = 1 << 30
 """The size of the cache on disk, of all stores together."""
@@ -30,8 +31,19 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 class Thumbnails:
     """Makes and caches thumbnails; for one thread."""
 
-    def __init__(self, decoder: DecoderProcess, *, max_pixels: int, cache_bytes: int = CACHE_BYTES) -> None:
-        """Decode images of at most *max_pixels* by *decoder*, and keep at most *cache_bytes* on disk."""
+    def __init__(
+        self,
+        decoder: DecoderProcess,
+        *,
+        max_pixels: int,
+        images_below: Path | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        """Decode images of at most *max_pixels* by *decoder*, and keep at most *cache_bytes* on disk.
+
+        Of image files, only those below *images_below* are read, by default those below the folder of the catalog.
+        """
+        self._images_below = images_below
         self._decoder = decoder
         self._max_pixels = max_pixels
         self._cache_bytes = cache_bytes
@@ -43,19 +55,24 @@ class Thumbnails:
         Raises RequestError 404 if the store has no such image, and ImageError if its file cannot be used any more.
         """
         reference = _reference(store, digest)
+        images = store.image_source
+        if isinstance(images, ImageFiles):  # a catalog may name any file of this machine
+            images = images.below(str(self._images_below or store.image_root))
+            if not images.may_read(reference):
+                raise ImageError("outside", f"the image cannot be shown: {REASONS['outside']}")
         path = cache_dir() / "thumbnails" / str(side) / digest[:2] / f"{digest}.jpg"
         with suppress(OSError):
             cached = path.read_bytes()
             if cached.startswith(_JPEG_START) and cached.endswith(_JPEG_END):  # else it was not written completely
                 return cached
-        data = self._make(store, reference, digest, side)
+        data = self._make(images, reference, digest, side)
         with suppress(OSError):  # a disk that is full or read-only costs time, and nothing else
             self._write(path, data)
         return data
 
-    def _make(self, store: Store, reference: str, digest: str, side: int) -> bytes:
+    def _make(self, images: ImageSource, reference: str, digest: str, side: int) -> bytes:
         try:
-            image = _read(store, reference, digest)
+            image = _read(images, reference, digest)
             return self._decoder.thumbnail(image, max_side=side, max_pixels=self._max_pixels)
         except ImageError as error:  # its message may name a path of this machine
             raise ImageError(error.reason, f"the image cannot be shown: {REASONS[error.reason]}") from error
@@ -100,9 +117,9 @@ def _reference(store: Store, digest: str) -> str:
     return rows[0].image
 
 
-def _read(store: Store, reference: str, digest: str) -> bytes:
+def _read(images: ImageSource, reference: str, digest: str) -> bytes:
     """Return the bytes of an image, if they still have *digest*; raises ImageError."""
-    data = image_bytes(store.image_source, reference)
+    data = image_bytes(images, reference)
     if hashlib.sha256(data).hexdigest() != digest:
         raise ImageError("missing", "the image has changed since it was indexed; run `visrec index`")
     return data
