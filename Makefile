@@ -1,6 +1,9 @@
 # make demo      a virtual environment, the package, an index of sample_images/, and a page of images
 # make test      the tests, with all that they need, of what is installed (`python -m pytest` would find the folder first)
-# make nightly   every test in random order, then those that take hours: every call that can fail, every step of a crash
+# make test-lowest   most tests, with the oldest Python and the lowest versions that pyproject.toml allows
+# make test-newest   most tests, with the newest Python on this machine and the newest versions of today
+# make nightly   every test in random order, then those that take hours: every call that can fail, every step of a crash;
+#                then test-lowest and test-newest
 # make lint      style and types
 # make docs      the manual as a site in build/site; dead links and unknown names are errors
 # make package   sdist and wheel in dist/, the wheel tried in a clean environment
@@ -11,7 +14,7 @@ PROCESSES ?= 2
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.c' -o -name '*.html' -o -name 'py.typed' -o -path '*/page/*')
 
-.PHONY: demo test nightly lint docs package clean
+.PHONY: demo test test-lowest test-newest nightly lint docs package clean
 
 demo: $(VENV)/.package
 	$(VENV)/bin/visrec index sample_images/catalog.csv --store demo/index
@@ -21,9 +24,13 @@ demo: $(VENV)/.package
 test: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/pytest --numprocesses $(PROCESSES) -p no:randomly
 
+test-lowest test-newest: test-%: $(VENV)/.dev
+	VENV=$(VENV) PROCESSES=$(PROCESSES) .ci/try-versions $*
+
 nightly: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/pytest --numprocesses $(PROCESSES)
 	$(VENV)/bin/pytest --numprocesses $(PROCESSES) --timeout 0 -m nightly
+	$(MAKE) test-lowest test-newest
 
 lint: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/ruff check

@@ -71,3 +71,15 @@ def test_every_dependency_has_a_reason_and_a_tested_version():
         assert "# " in line
         (name,) = re.findall(r"^[\w.-]+", requirement)
         assert name in {each.replace("_", "-") for each in pins} | {"transformers"}  # that is too large for the tests
+
+
+def test_the_lowest_versions_are_those_that_are_allowed():
+    """`make test-lowest` installs what is in constraints-lowest.txt."""
+    lowest = re.findall(r"^[\w.-]+==[\d.]+$", (ROOT / "constraints-lowest.txt").read_text("utf-8"), re.MULTILINE)
+    bounds = [re.findall(r"^([\w.-]+)[>=]=([\d.]+)", each)[0] for each in PROJECT["project"]["dependencies"]]
+    assert lowest == [f"{name}=={version}" for name, version in bounds]
+
+
+def test_every_python_that_is_named_is_allowed():
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["project"]["classifiers"]))
+    assert PROJECT["project"]["requires-python"] == f">={named[0]}"

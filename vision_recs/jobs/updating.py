@@ -21,9 +21,9 @@ from vision_recs.jobs.options import IndexOptions, UpdateReport
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.jobs.publish import NO_INDEX, index_config_of, publish
 from vision_recs.store import Manifest, Staging, Store, Writer, canary_vector, open_writer
-from vision_recs.store.writer import Settled
 from vision_recs.store.items import StoredItem
 from vision_recs.store.staging import attributes_text
+from vision_recs.store.writer import Settled
 from vision_recs.types import Attribute, Encoder, ImageSource, Item
 
 if TYPE_CHECKING:  # a change of attributes needs no encoder
