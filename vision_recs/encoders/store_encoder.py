@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +39,9 @@ class StoreEncoder:
         self._text_encoder: TextEncoder | None = None
         self._expected: Vectors | None = None
         self._is_checked = False
+        self._is_loaded_here = False
+        self._process = os.getpid()
+        self._left_behind: object = None  # in a forked process: its end would wait for threads that are not there
 
     @property
     def weights(self) -> Path | None:
@@ -72,15 +76,25 @@ class StoreEncoder:
 
         Without a canary of the store, as for a new one, a converted model is compared with what PyTorch computes.
         """
+        self._notice_fork()
         if self._encoder is None:
             loaded = self._options.load(self.spec.name)
             if loaded.spec != self.spec:
                 raise _mismatch(self.spec, loaded.spec)
-            self._encoder = loaded
+            self._encoder, self._is_loaded_here = loaded, True
         if not self._is_checked:
             self._check_canary(self._encoder)
             self._is_checked = True
         return self._encoder
+
+    def _notice_fork(self) -> None:
+        """In a forked process, load again what was loaded by name: the threads that compute are in the old one only."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._left_behind = self._encoder, self._text_encoder
+            self._text_encoder = None
+            if self._is_loaded_here:
+                self._encoder = None
 
     def _check_canary(self, encoder: Encoder) -> None:
         reference: Vectors | None = getattr(encoder, "reference_canary", None)
@@ -95,6 +109,7 @@ class StoreEncoder:
         Raises NoTextTower where the encoder takes images only, SpaceMismatch where the image backbone that belongs to
         the text tower is not the one that made the vectors of the store.
         """
+        self._notice_fork()
         if self._text_encoder is None:
             loaded = load_text_encoder(self.spec.name, weights=self._options.weights)
             if loaded.spec != self.spec:
