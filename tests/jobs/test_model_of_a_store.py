@@ -11,6 +11,7 @@ from fake_shop import (
     HEIC,
     NO_IMAGE,
     TRUNCATED,
+    Content,
     FakeEncoder,
     Shop,
     content,
@@ -26,8 +27,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 import vision_recs
 from vision_recs.errors import EmptyCatalog
-from vision_recs.jobs import verify
-from vision_recs.store import Store, garbage_collect
+from vision_recs.jobs import IndexOptions, update, verify
+from vision_recs.store import Store, garbage_collect, writer
+from vision_recs.types import Item
 
 GOOD = {f"photo {number}": image(number) for number in range(12)}
 BAD = {"black": BLACK, "heic": HEIC, "page": NO_IMAGE, "cut": TRUNCATED, "cut jpeg": b"\xff\xd8\xff\xe0 cut"}
@@ -39,6 +41,69 @@ attributes = st.dictionaries(
     max_size=2,
 )
 images = st.lists(names, min_size=1, max_size=3)
+
+
+changes = st.builds(
+    lambda item, version, kind: {"id": item} | ({"version": version} if version else {}) | kind,
+    ids,
+    st.none() | st.integers(1, 4),
+    attributes
+    | st.just({"deleted": True})
+    | st.builds(lambda shown, of_item: {"images": shown} | of_item, images, attributes),
+)
+
+
+class ExpectedUpdate:
+    """What a store has to hold after changes, made one by one."""
+
+    def __init__(self, held, hidden, spoilt, versions):
+        self.items, self.skipped = dict(held.items), dict(held.skipped)
+        self.hidden, self.spoilt, self.versions = dict(hidden), dict(spoilt), dict(versions)
+        self.stale = self.unknown = 0
+        self.rereads = False  # whether a signature alone may have changed
+
+    @property
+    def content(self):
+        return Content(self.items, self.skipped)
+
+    def make(self, change, shop, encoder):
+        change = dict(change)
+        item, version, images = change.pop("id"), change.pop("version", None), change.pop("images", None)
+        if version is not None and version <= self.versions.get(item, 0):
+            self.stale += 1
+            return
+        is_known = item in self.items or item in self.hidden
+        if not is_known and images is None:
+            self.unknown += 1
+            if "deleted" not in change:
+                return
+        if version is not None:
+            self.versions[item] = version
+        if change.pop("deleted", False):
+            self.forget(item)
+            return
+        held = {**(self.items[item][0] if item in self.items else self.hidden.get(item, {})), **change}
+        if images is None:
+            self.items.update({item: (held, self.items[item][1])} if item in self.items else {})
+            self.hidden.update({item: held} if item in self.hidden else {})
+            return
+        own = {name: views for name, _, _, views in self.items[item][1]} if item in self.items else {}
+        self.forget(item)
+        self.rereads = True
+        one = Shop({item: Item(item, tuple(images), held, tuple(own.get(name, {}) for name in images))}, shop.files)
+        found = wanted(one, encoder)
+        self.items |= found.items
+        self.skipped |= found.skipped
+        self.spoilt |= {(item, name): shop.files.get(name) for _, name in found.skipped}
+        if item not in found.items:
+            self.hidden[item] = held
+
+    def forget(self, item):
+        self.items.pop(item, None)
+        self.hidden.pop(item, None)
+        for known in (self.skipped, self.spoilt):
+            for key in [key for key in known if key[0] == item]:
+                del known[key]
 
 
 class ShopAndStore(RuleBasedStateMachine):
@@ -54,6 +119,8 @@ class ShopAndStore(RuleBasedStateMachine):
         self.turn = 0
         self.held = None  # what the published generation holds, and in which space
         self.space = self.spoilt = None
+        self.hidden = {}  # the attributes of items of which no image has a vector
+        self.versions = {}
         self.generation = 0
         self.published = {}
 
@@ -128,10 +195,40 @@ class ShopAndStore(RuleBasedStateMachine):
         assert (report.items, report.skipped) == (len(new.items), len(new.skipped))
         assert report.images == sum(len(shown) for _, shown in new.items.values())
         assert report.removed == len(self.held.items.keys() - new.items.keys() if self.held else [])
-        unchanged = (new, self.turn, spoilt) == (self.held, self.space, self.spoilt)
+        hidden = {item.id: item.attributes for item in self.shop.items.values() if item.id not in new.items}
+        unchanged = (new, self.turn, spoilt, hidden) == (self.held, self.space, self.spoilt, self.hidden)
         assert not (unchanged and encoder.encoded)
         assert report.generation == self.generation + (not unchanged)
-        self.held, self.space, self.spoilt, self.generation = new, self.turn, spoilt, report.generation
+        self.held, self.space, self.spoilt, self.hidden = new, self.turn, spoilt, hidden
+        self.generation = report.generation
+        return self.open_a_reader()
+
+    @precondition(lambda self: self.held)
+    @rule(target=readers, changes=st.lists(changes, min_size=1, max_size=4))
+    def update(self, changes):
+        after = ExpectedUpdate(self.held, self.hidden, self.spoilt, self.versions)
+        for change in changes:
+            after.make(change, self.shop, FakeEncoder(turn=self.space))
+        options = IndexOptions(shard_size=2, batch_size=2, workers=2)
+
+        def run():
+            encoder = FakeEncoder(turn=self.space)
+            return update(changes, self.store, encoder=encoder, images=self.shop, options=options)
+
+        if not after.items:
+            with pytest.raises(EmptyCatalog):
+                run()
+            return None
+        report = run()
+        new = after.content
+        assert (report.changes, report.stale, report.unknown) == (len(changes), after.stale, after.unknown)
+        assert (report.items, report.skipped) == (len(new.items), len(new.skipped))
+        assert report.added == len(new.items.keys() - self.held.items.keys())
+        assert report.removed == len(self.held.items.keys() - new.items.keys())
+        same = (new, after.hidden, after.versions) == (self.held, self.hidden, self.versions)
+        assert report.generation == self.generation + (not same) or after.rereads
+        self.held, self.hidden, self.spoilt, self.versions = new, after.hidden, after.spoilt, after.versions
+        self.generation = report.generation
         return self.open_a_reader()
 
     @rule(target=readers)
@@ -187,9 +284,23 @@ class ShopAndStore(RuleBasedStateMachine):
         self.published = now
 
 
-TestShopAndStore = ShopAndStore.TestCase
-TestShopAndStore.settings = settings(
-    max_examples=60,
+class ShopAndDeltas(ShopAndStore):
+    """The same where every change becomes a delta, as in a store of many items."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(writer, "_FEW_ITEMS", 0)
+        self.patch.setattr(writer, "_MOST_CHANGED", 3)
+
+    def teardown(self):
+        self.patch.undo()
+        super().teardown()
+
+
+TestShopAndStore, TestShopAndDeltas = ShopAndStore.TestCase, ShopAndDeltas.TestCase
+TestShopAndStore.settings = TestShopAndDeltas.settings = settings(
+    max_examples=35,
     stateful_step_count=40,
     deadline=None,
     database=None,
