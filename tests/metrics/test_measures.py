@@ -67,6 +67,13 @@ def test_rankings_of_vectors_have_the_measures_of_trec_eval():
         assert dict(zip(MEASURES, result.values[row], strict=True)) == pytest.approx(expected, abs=1e-9)
 
 
+def test_an_item_is_not_relevant_to_itself_and_pairs_add_up_one_way():
+    pairs = [("a", "a", 5.0), ("a", "b", 1.0), ("a", "b", 2.0), ("b", "c", 0.0), ("c", "a", -1.0), ("a", "gone", 1.0)]
+    judgments = PairJudgments(pairs, ["a", "b", "c"])
+    found = {query: [part.tolist() for part in judgments.relevant(query)] for query in ("a", "b", "c", "gone")}
+    assert found == {"a": [[1], [3.0]], "b": [[], []], "c": [[], []], "gone": [[], []]}
+
+
 def test_a_ranking_by_hand():
     measured = ours([9, 8, 7, 6, 5], [0, 1, 0, 3, 0])  # relevant at ranks 2 and 4
     assert measured["precision_at_1"] == 0

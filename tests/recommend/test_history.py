@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import vision_recs
 from vision_recs.errors import HistoryError, UnknownItem
-from vision_recs.recommend import Event, History, Query, read_history
+from vision_recs.recommend import Event, History, Query, interests, read_history
 from vision_recs.recommend.interests import ward
+from vision_recs.types import ItemImage
 from vision_recs.vectors import normalize_or_raise
 
 DAY = 86_400.0
@@ -199,6 +200,61 @@ def test_each_interest_gets_its_share_of_every_beginning_of_the_answer(shop):
     answer = shop.query(Query(history=history, k=9))
     assert [match.id.split("-")[0] for match in answer] == ["red", "blue", "red"] * 3
     assert not {match.id for match in answer} & {"red-02", "red-03", "blue-05", "blue-06"}
+
+
+def test_the_second_turn_of_an_interest_counts_a_third_of_its_share_and_the_greater_share_goes_first(shop):
+    history = seen("red-01", "blue-05", "red-02", "red-09")
+    assert [interest.share for interest in shop.interests(history)] == [3 / 4, 1 / 4]
+    answer = shop.query(Query(history=history, k=8))
+    assert [match.id.split("-")[0] for match in answer] == ["red", "red", "blue", "red"] * 2
+
+
+def test_of_more_items_than_500_those_that_count_most_are_clustered(shop, monkeypatch):
+    monkeypatch.setattr(interests, "_ITEMS", 3)
+    events = [Event("red-01", weight=4), Event("red-02", weight=3), Event("blue-05", weight=2), Event("green-04")]
+    found = shop.interests(History((*events, Event("green-03"))))
+    assert [interest.items for interest in found] == [("red-01", "red-02"), ("blue-05",)]
+    assert [interest.share for interest in found] == [7 / 9, 2 / 9]
+    monkeypatch.setattr(interests, "_ITEMS", 4)
+    found = shop.interests(History((*events, Event("green-03"))))  # of equal ones, the first by id
+    assert [interest.items for interest in found] == [("red-01", "red-02"), ("blue-05",), ("green-03",)]
+
+
+def test_the_constants_of_interests_are_those_that_were_measured():
+    """They are documented; whoever changes one measures anew."""
+    assert (interests._ITEMS, interests._SAMPLE, interests._ALIKE) == (500, 256, 0.9)
+
+
+class Given:
+    """Items with the given vectors of their images; two images of the shop are 1 apart on average."""
+
+    def __init__(self, **vectors):
+        self._vectors = vectors
+
+    def attributes_of(self, items):
+        return {item: {} for item in items}
+
+    def images(self, item):
+        return [ItemImage(f"{item}.jpg", f"{item}{number}", {}) for number in range(len(self._vectors[item]))]
+
+    def vectors_of(self, digests):
+        return np.array([self._vectors[digest[0]][int(digest[1:])] for digest in digests], np.float32)
+
+    def sample_vectors(self, count):
+        assert count == 256
+        return np.eye(4, dtype=np.float32)
+
+
+@pytest.mark.parametrize(("apart", "count"), [(0.899, 1), (0.901, 2)])
+def test_two_items_are_one_interest_up_to_nine_tenths_of_the_mean_distance_of_two_images(apart, count):
+    angle = np.arccos(1 - apart)
+    items = Given(a=[(1, 0)], b=[(np.cos(angle), np.sin(angle))])
+    assert len(interests.find_interests(items, seen("a", "b"))) == count
+
+
+def test_an_item_whose_images_cancel_out_is_where_its_first_image_is():
+    items = Given(a=[(1, 0)], b=[(0, 1), (0, -1)], c=[(0, 1)])
+    assert [each.items for each in interests.find_interests(items, seen("a", "b", "c"))] == [("b", "c"), ("a",)]
 
 
 def test_an_interest_alone_is_a_query_for_its_medoid(shop):

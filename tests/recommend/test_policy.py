@@ -149,6 +149,42 @@ def test_a_pin_whose_place_is_taken_moves_to_the_next(colors):
     assert ids(query(colors, rules(pins=pins), k=2)) == ["far", "fourth"]
 
 
+def test_pins_are_placed_by_position_and_those_of_one_position_in_the_order_of_the_file(colors):
+    pins = (Pin("third", 2, "two"), Pin("fourth", 1, "one"), Pin("far", 1, "one more"))
+    found = query(colors, rules(pins=pins))
+    assert ids(found) == ["fourth", "far", "third", "near", "next"]
+    assert [match.explanation.effects for match in found[:3]] == [
+        (RuleEffect("one", position=1),),
+        (RuleEffect("one more", position=2),),
+        (RuleEffect("two", position=3),),
+    ]
+    assert ids(query(colors, rules(pins=(Pin("far", 1, "one"), Pin("far", 2, "two"))), k=2)) == ["far", "near"]
+
+
+def test_a_pin_shows_no_image_that_another_pin_shows_and_a_second_image_where_there_is_one(tmp_path):
+    shop = Shop()
+    shop.files = {f"{name}.png": png(np.full((8, 8, 3), (255, 0, blue))) for name, blue in SHADES.items()}
+    shop.put("query", "red.png")
+    shop.put("first", "near.png")
+    shop.put("same", "near.png")
+    shop.put("two", "near.png", "fourth.png")
+    index(shop, tmp_path)
+    pins = tuple(Pin(item, place, item) for place, item in enumerate(("first", "same", "two"), 1))
+    shop = vision_recs.open(tmp_path)
+    shown = [(match.id, match.image) for match in query(shop, Policy(rules=Rules(pins=pins)), "query")]
+    assert shown == [("first", "near.png"), ("two", "fourth.png")]
+    every_item = query(shop, Policy(one_per=None, rules=Rules(pins=pins)), "query")
+    assert [(match.id, match.image) for match in every_item] == [(pin.item, "near.png") for pin in pins]
+
+
+def test_a_pin_has_the_score_of_the_best_interest(colors):
+    history = History((Event("red", weight=3), Event("far")))
+    pinned = Policy(one_per=None, rules=Rules(pins=(Pin("next", 1, "pin"),)))
+    (match,) = colors.query(Query(history=history, k=1), pinned)
+    score = next(match.score for match in query(colors, Policy(one_per=None)) if match.id == "next")
+    assert (match.id, match.score) == ("next", score)
+
+
 def test_a_pin_beyond_the_answer_comes_last_or_not_at_all(colors):
     assert ids(query(colors, rules(pins=(Pin("next", 9, "late"),)))) == ["near", "third", "fourth", "far", "next"]
     assert ids(query(colors, rules(pins=(Pin("far", 3, "late"),)), k=2)) == ["near", "next"]
@@ -209,6 +245,17 @@ def test_answers_are_within_bounds_of_a_query_item(colors):
     assert ids(query(colors, rules(attribute_rules=(Bounds("price", 0.5, 1.5),)))) == ["near", "third", "far"]
     assert ids(query(colors, rules(attribute_rules=(Bounds("price", 0.9, 1.0),)), "red", "near")) == ["far"]
     assert len(query(colors, rules(attribute_rules=(Bounds("price", 0.5, 1.5),)), "fourth")) == 5  # which has none
+
+
+def test_bounds_of_a_negative_number_hold_the_other_way_round(tmp_path):
+    shop = Shop()
+    temperatures = {"query": -20, "colder": -31, "cold": -30, "mild": -10, "warm": -9, "hot": 20}
+    for name, celsius in temperatures.items():
+        shop.files[f"{name}.png"] = png(np.full((8, 8, 3), (255, 0, 40 + celsius)))
+        shop.put(name, f"{name}.png", celsius=celsius)
+    index(shop, tmp_path)
+    found = query(vision_recs.open(tmp_path), rules(attribute_rules=(Bounds("celsius", 0.5, 1.5),)), "query")
+    assert sorted(ids(found)) == ["cold", "mild"]
 
 
 def test_where_too_few_are_left_rules_are_relaxed_one_after_another(colors):

@@ -56,6 +56,12 @@ def test_pairs_are_similar_both_ways_by_weight():
     assert positives.has_partner(ALL).tolist() == [True, True, True, False, True, True]
 
 
+def test_a_pair_of_an_item_with_itself_is_none():
+    positives = PairPositives.of_ids([("a", "a", 9.0), ("b", "c", 1.0)], ["a", "b", "c"])
+    assert positives.has_partner(np.ones(3, np.bool_)).tolist() == [False, True, True]
+    assert positives.weights(np.arange(3), np.arange(3)).tolist() == [[1, 0, 0], [0, 1, 1], [0, 1, 1]]
+
+
 def test_without_pairs_no_items_are_similar():
     positives = PairPositives([], 3)
     assert drawn(positives, 1, np.ones(3, np.bool_)) == {1: 600}
