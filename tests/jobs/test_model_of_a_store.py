@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fake_shop import (
     BLACK,
-    HEIC,
     NO_IMAGE,
+    PHOTOSHOP,
     TRUNCATED,
     Content,
     FakeEncoder,
@@ -32,7 +32,7 @@ from vision_recs.store import Store, garbage_collect, writer
 from vision_recs.types import Item
 
 GOOD = {f"photo {number}": image(number) for number in range(12)}
-BAD = {"black": BLACK, "heic": HEIC, "page": NO_IMAGE, "cut": TRUNCATED, "cut jpeg": b"\xff\xd8\xff\xe0 cut"}
+BAD = {"black": BLACK, "psd": PHOTOSHOP, "page": NO_IMAGE, "cut": TRUNCATED, "cut jpeg": b"\xff\xd8\xff\xe0 cut"}
 names = st.sampled_from([f"{letter}.png" for letter in "abcdefgh"])
 ids = st.sampled_from(["lamp", "mug", "vase", "chair", "bowl", "änderung", "0", "'; --"])
 attributes = st.dictionaries(

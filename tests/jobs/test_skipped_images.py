@@ -7,8 +7,8 @@ import weakref
 import pytest
 from fake_shop import (
     BLACK,
-    HEIC,
     NO_IMAGE,
+    PHOTOSHOP,
     TRUNCATED,
     FakeEncoder,
     Shop,
@@ -31,7 +31,7 @@ from vision_recs.store import Store
 BAD = {
     "black.png": BLACK,
     "empty.jpg": b"",
-    "photo.heic": HEIC,
+    "photo.psd": PHOTOSHOP,
     "page.jpg": NO_IMAGE,
     "cut.png": TRUNCATED,
 }
@@ -43,7 +43,7 @@ EXPECTED = {
     ("bad", "huge.png"): "too-large",
     ("bad", "locked.jpg"): "unreadable",
     ("bad", "page.jpg"): "not-an-image",
-    ("bad", "photo.heic"): "unsupported",
+    ("bad", "photo.psd"): "unsupported",
 }
 
 

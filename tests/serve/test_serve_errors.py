@@ -87,7 +87,7 @@ def test_a_body_that_is_not_valid_gets_a_sentence(client, body):
         (b"", 422, "empty"),
         (b"hello", 422, "not-an-image"),
         (TINY_GIF[:20], 422, "truncated"),
-        (b"\0\0\0\x18ftypheic" + bytes(40), 415, "unsupported"),
+        (b"8BPS\0\1" + bytes(40), 415, "unsupported"),
         (TINY_GIF[:6] + b"\xff\xff\xff\xff" + TINY_GIF[10:], 413, "too-large"),
     ],
 )

@@ -62,7 +62,7 @@ def image(seed):
 BLACK = png(np.zeros((SIDE, SIDE, 3)))
 TRUNCATED = png(np.random.default_rng(0).integers(0, 256, (64, 64, 3)))[:2000]
 NO_IMAGE = b"<html>404</html>"
-HEIC = b"\0\0\0\x18ftypheic" + bytes(40)
+PHOTOSHOP = b"8BPS\0\1" + bytes(40)
 
 
 @dataclass

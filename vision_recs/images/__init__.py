@@ -3,6 +3,9 @@
 `decoding`    bytes of strangers -> an RGB image (`decode`): formats, limits, errors
 `color`       any mode and any ICC profile -> RGB over white, in sRGB
 `jpeg`        ordinary JPEGs, decoded at a fraction of their size; how many scans a JPEG has
+`mending`     valid files that Pillow refuses, brought to a form that it takes
+`tiff`        layouts of TIFF that are refused, because Pillow would decode them wrongly
+`jxl`         the size of a JPEG XL image by its header
 `geometry`    which part of an image becomes which pixels, and which way is up
 `preprocess`  RGB -> the pixels that a PreprocessConfig describes (`prepare`), exactly and fast
 `loading`     bytes -> pixels (`load`): all of the above at once, as every runtime of an encoder takes them

@@ -23,6 +23,9 @@ from vision_recs.errors import ImageError
 from vision_recs.images.color import to_rgb
 from vision_recs.images.geometry import orientation_of
 from vision_recs.images.jpeg import MAX_SCANS, has_more_scans, has_one_scan
+from vision_recs.images.jxl import jxl_size
+from vision_recs.images.mending import read_mended
+from vision_recs.images.tiff import require_known_layout
 
 MAX_PIXELS: Final = 178_956_970
 """More than any camera takes (150 megapixels), 0.7 GB once decoded, and where Pillow itself refuses by default."""
@@ -42,7 +45,8 @@ _UPRIGHT: Final = {
 
 # Pillow raises the same classes for files that are damaged and for kinds of files that it does not know.
 _UNKNOWN_KIND: Final = re.compile(
-    r"unsupported|not supported|unknown pixel mode|cannot handle|not available", re.IGNORECASE
+    r"unsupported|not supported|unknown (?:pixel|raw) mode|cannot handle|not available|string index out of range",
+    re.IGNORECASE,
 )
 
 
@@ -50,7 +54,8 @@ _UNKNOWN_KIND: Final = re.compile(
 class ImageFormat:
     """A format that is decoded: its name, how its bytes start, and the class of Pillow that reads it.
 
-    *extra* is how many bytes a pixel its decoder takes beside the image of Pillow, at most.
+    *extra* is how many bytes a pixel its decoder takes beside the image of Pillow, at most. Where the class is that of
+    an optional package, *package* names it.
     """
 
     name: str
@@ -58,10 +63,17 @@ class ImageFormat:
     module: str
     class_name: str
     extra: int = 0
+    package: str | None = None
 
     def reader(self) -> type[ImageFile]:
-        """Return the class that opens it; raises ImageError "unsupported" where Pillow was built without its codec."""
-        module = import_module(self.module)
+        """Return the class that opens it; raises ImageError "unsupported" where there is no codec for it."""
+        try:
+            module = import_module(self.module)
+        except ImportError as error:
+            raise ImageError(
+                "unsupported",
+                f"{self.name} is decoded by {self.package}, which is not installed: pip install 'visrec[formats]'",
+            ) from error
         if not getattr(module, "SUPPORTED", True):
             raise ImageError("unsupported", f"Pillow was built without {self.name} on this machine; install its wheel")
         reader: type[ImageFile] = getattr(module, self.class_name)
@@ -82,12 +94,20 @@ _FORMATS: Final = (
     ImageFormat("TIFF", _start(rb"II[*+]\0|MM\0[*+]"), "PIL.TiffImagePlugin", "TiffImageFile"),
 )
 _AVIF: Final = ImageFormat("AVIF", _start(rb".{4}ftyp"), "PIL.AvifImagePlugin", "AvifImageFile", extra=8)
+_HEIC: Final = ImageFormat("HEIC", _AVIF.start, "pillow_heif.as_plugin", "HeifImageFile", 8, "pillow-heif")
+_JXL: Final = ImageFormat(
+    name="JPEG XL",
+    start=_start(rb"\xff\x0a|\0\0\0\x0cJXL "),
+    module="pillow_jxl.JpegXLImagePlugin",
+    class_name="JXLImageFile",
+    extra=8,
+    package="pillow-jxl-plugin",
+)
 _NAMES: Final = ", ".join(known.name for known in (*_FORMATS, _AVIF))
 
 # Looked for so that a person reads "HEIC" and not "not an image": what to do differs.
 _NOT_DECODED: Final = (
     ("JPEG 2000", _start(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51")),
-    ("JPEG XL", _start(rb"\xff\x0a|\0\0\0\x0cJXL ")),
     ("Photoshop", _start(rb"8BPS")),
     ("PDF", _start(rb"%PDF")),
     ("PostScript", _start(rb"%!PS|\xc5\xd0\xd3\xc6")),
@@ -101,14 +121,18 @@ _HEIC_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"m
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return the image in *data*, upright, in sRGB, over white, in mode RGB, without metadata.
 
-    JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are decoded; of an animation or of several pages, the first. Raises
-    ImageError with the reason empty, not-an-image, unsupported, truncated or too-large. An image is too large if its
-    header names more than *max_pixels*, or if decoding it would take more than MAX_DECODED_BYTES of memory or more than
-    MAX_SCANS scans; this is found before any pixel is decoded. Nothing else is raised, and no warning is shown. Safe to
-    call from several threads.
+    JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are decoded, and HEIC and JPEG XL with the extra "formats"; of an animation
+    or of several pages, the first. Raises ImageError with the reason empty, not-an-image, unsupported, truncated or
+    too-large. An image is too large if its header names more than *max_pixels*, or if decoding it would take more than
+    MAX_DECODED_BYTES of memory or more than MAX_SCANS scans; this is found before any pixel is decoded. Nothing else is
+    raised, and no warning is shown. Safe to call from several threads.
     """
-    with opened(data, max_pixels) as image:
-        return finished(image, data)
+
+    def read(data: bytes) -> Image.Image:
+        with opened(data, max_pixels) as image:
+            return finished(image, data)
+
+    return read_mended(read, data)
 
 
 @contextmanager
@@ -137,7 +161,8 @@ def finished(image: ImageFile, data: bytes) -> Image.Image:
     """Return *image*, which `opened` gave for *data*, as `decode` promises it; *image* cannot be used afterwards."""
     image.load()
     _correct_transparency(image, data)
-    orientation = orientation_of(image)
+    # the decoder of JPEG XL turns the image itself, unless it is a JPEG that was packed
+    orientation = 1 if getattr(image, "jpeg", None) is False else orientation_of(image)
     rgb = to_rgb(image)
     if rgb is not image:
         image.close()  # frees its memory before the image is turned, which copies it
@@ -154,7 +179,11 @@ def identify(data: bytes) -> ImageFormat:
     brands = _brands(data)
     if brands & {b"avif", b"avis"}:
         return _AVIF
-    other = "HEIC" if brands & _HEIC_BRANDS else next((name for name, start in _NOT_DECODED if start.match(data)), None)
+    if brands & _HEIC_BRANDS:
+        return _HEIC
+    if _JXL.start.match(data):
+        return _JXL
+    other = next((name for name, start in _NOT_DECODED if start.match(data)), None)
     if other is not None:
         raise ImageError("unsupported", f"an image in the format {other} is not decoded; convert it to one of {_NAMES}")
     # no byte of it is quoted: a catalog or a URL may name any file, and the message may be for somebody else
@@ -172,6 +201,9 @@ def _brands(data: bytes) -> set[bytes]:
 def _open(data: bytes, known: ImageFormat, max_pixels: int) -> ImageFile:
     if known.name == "WebP":  # its decoder allocates the canvas when it is created
         _check_size(_webp_size(data), known.extra, max_pixels)
+    if known is _JXL:  # its decoder decodes when it is created
+        known.reader()
+        _check_size(jxl_size(data), known.extra, max_pixels)
     has_several_scans = known.name == "JPEG" and not has_one_scan(data)
     if has_several_scans and has_more_scans(data, MAX_SCANS):
         raise ImageError("too-large", f"the JPEG image has more than {MAX_SCANS} scans; save it anew")
@@ -179,6 +211,8 @@ def _open(data: bytes, known: ImageFormat, max_pixels: int) -> ImageFile:
     # From several scans libjpeg collects coefficients, 2 bytes for each channel, before it makes pixels of them.
     extra = max(0, 2 * len(image.getbands()) - 4) if has_several_scans else known.extra
     _check_size(image.size, extra, max_pixels)
+    if known.name == "TIFF":
+        require_known_layout(image)
     return image
 
 
@@ -216,7 +250,12 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _correct_transparency(image: ImageFile, data: bytes) -> None:
-    """Bring the transparent value of a PNG to the 8 bits that Pillow has brought its pixels to."""
+    """Bring the transparent value of a PNG to the 8 bits that Pillow has brought its pixels to.
+
+    A BMP whose alpha is 0 everywhere has none: programs leave these bytes empty.
+    """
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        image.putalpha(255)
     value = image.info.get("transparency")
     if image.format != "PNG" or value is None:
         return

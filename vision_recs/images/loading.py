@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from vision_recs.images.decoding import MAX_PIXELS, finished, opened
 from vision_recs.images.geometry import Size, Turn, orientation_of, place, turn_of
 from vision_recs.images.jpeg import SMALLEST_SIDE, decode_smaller, is_ordinary
+from vision_recs.images.mending import read_mended
 from vision_recs.images.preprocess import lay, prepare, resample
 from vision_recs.types import PreprocessConfig
 
@@ -29,8 +31,12 @@ def load(data: bytes, config: PreprocessConfig, *, max_pixels: int = MAX_PIXELS)
     has many more pixels than *config* needs, which is then decoded at a half, a quarter or an eighth of its size.
     Raises what `decode` raises, where it does. Safe to call from several threads, which run beside it.
     """
-    with opened(data, max_pixels) as image:
-        decoded = _decode_jpeg(image, data, config) or finished(image, data)
+
+    def read(data: bytes) -> _Pixels | Image.Image:
+        with opened(data, max_pixels) as image:
+            return _decode_jpeg(image, data, config) or finished(image, data)
+
+    decoded = read_mended(read, data)
     if isinstance(decoded, _Pixels):
         return decoded.placed(config)
     if decoded.width * decoded.height > _LARGEST_COPIED:
