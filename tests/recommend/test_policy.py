@@ -177,12 +177,18 @@ def test_a_pin_shows_no_image_that_another_pin_shows_and_a_second_image_where_th
     assert [(match.id, match.image) for match in every_item] == [(pin.item, "near.png") for pin in pins]
 
 
-def test_a_pin_has_the_score_of_the_best_interest(colors):
-    history = History((Event("red", weight=3), Event("far")))
-    pinned = Policy(one_per=None, rules=Rules(pins=(Pin("next", 1, "pin"),)))
-    (match,) = colors.query(Query(history=history, k=1), pinned)
-    score = next(match.score for match in query(colors, Policy(one_per=None)) if match.id == "next")
-    assert (match.id, match.score) == ("next", score)
+def test_a_pin_shows_the_image_that_is_nearest_to_any_interest(tmp_path):
+    shop = Shop()
+    for name, color in {"red": (255, 0, 0), "rose": (255, 0, 160), "green": (0, 255, 0), "lime": (9, 255, 0)}.items():
+        shop.files[f"{name}.png"] = png(np.full((8, 8, 3), color))
+    shop.put("red", "red.png")
+    shop.put("green", "green.png")
+    shop.put("both", "rose.png", "lime.png")
+    index(shop, tmp_path)
+    history = History((Event("red", weight=3), Event("green")))
+    pinned = Policy(rules=Rules(pins=(Pin("both", 1, "pin"),)))
+    (match,) = vision_recs.open(tmp_path).query(Query(history=history, k=1), pinned)
+    assert (match.image, match.score) == ("lime.png", pytest.approx(255 / np.hypot(9, 255), abs=1e-3))
 
 
 def test_a_pin_beyond_the_answer_comes_last_or_not_at_all(colors):
@@ -244,6 +250,8 @@ def test_answers_do_not_have_what_a_query_item_has(colors):
 def test_answers_are_within_bounds_of_a_query_item(colors):
     assert ids(query(colors, rules(attribute_rules=(Bounds("price", 0.5, 1.5),)))) == ["near", "third", "far"]
     assert ids(query(colors, rules(attribute_rules=(Bounds("price", 0.9, 1.0),)), "red", "near")) == ["far"]
+    of_the_second = query(colors, rules(attribute_rules=(Bounds("price", 0.6, 0.7),)), "third", "near")
+    assert sorted(ids(of_the_second)) == ["far", "red"]
     assert len(query(colors, rules(attribute_rules=(Bounds("price", 0.5, 1.5),)), "fourth")) == 5  # which has none
 
 

@@ -119,7 +119,7 @@ class Bounds:
         values = [value.value for value in _values(self.attribute, query_items) if value.type is AttributeType.NUMBER]
         spans = [sorted((self.low * float(value), self.high * float(value))) for value in values]
         nodes = tuple(_within(Name(self.attribute), low, high) for low, high in spans)
-        return Filter(nodes[0] if len(nodes) == 1 else Or(nodes)) if nodes else None
+        return Filter(Or(nodes)) if nodes else None
 
 
 AttributeRule: TypeAlias = Same | Differ | Bounds
