@@ -46,8 +46,11 @@ def load_checksummed(data: bytes) -> dict[str, Any]:
         raise StoreDamaged(
             f"{len(data)} bytes of checksummed JSON were altered since they were written; restore or rebuild them"
         )
-    value: dict[str, Any] = json.loads(data)
-    del value[_CHECKSUM]
+    try:
+        value: dict[str, Any] = json.loads(data)
+        del value[_CHECKSUM]
+    except (ValueError, LookupError, TypeError) as error:
+        raise StoreDamaged(f"{len(data)} bytes with a checksum are not JSON; restore or rebuild them") from error
     return value
 
 

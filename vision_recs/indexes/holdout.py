@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +28,7 @@ NO_SCORE = np.float32(-2)
 
 _BLOCK = 16_384
 _FILE = "holdout.npz"
+_UNREADABLE = (BadZipFile, EOFError, NotImplementedError, RuntimeError, struct.error, zlib.error)  # of a zip archive
 _DEPTH = DEPTHS[-1] + 40  # exact answers that are kept: some of them are deleted with time
 _PERTURBED_COSINE = 0.95  # of a perturbed query with the vector that it comes from
 
@@ -56,7 +59,7 @@ class HoldoutQueries:
         try:
             with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except (*_UNREADABLE, OSError, LookupError, TypeError, ValueError) as error:
             raise read_error(path, error, "rebuild it with `visrec index`") from error
 
     def updated(

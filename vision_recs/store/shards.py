@@ -97,17 +97,18 @@ def shard_problems(folder: Path) -> Iterator[str]:
 
 def read_images(folder: Path, info: ShardInfo) -> list[Embedded]:
     """Return the images of the shard in *folder*, which *info* describes; raises StoreDamaged."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = folder / IMAGES_FILE
     try:
         data = path.read_bytes()
-    except OSError as error:
+        if hashlib.sha256(data).hexdigest() != info.files[IMAGES_FILE]:
+            raise StoreDamaged(f"{path} was altered")
+        columns = pq.read_table(BytesIO(data)).to_pydict()
+        return list(map(Embedded._make, zip(*columns.values(), strict=True)))
+    except (pa.ArrowException, OSError, TypeError, ValueError) as error:
         raise read_error(path, error) from error
-    if hashlib.sha256(data).hexdigest() != info.files[IMAGES_FILE]:
-        raise StoreDamaged(f"{path} was altered")
-    columns = pq.read_table(BytesIO(data)).to_pydict()
-    return list(map(Embedded._make, zip(*columns.values(), strict=True)))
 
 
 def _write_images(path: Path, embedded: Sequence[Embedded]) -> None:

@@ -57,6 +57,9 @@ TRAILER = 8 + 32 + len(MAGIC)
 NULL, TEXT, NUMBER, FALSE, TRUE, OTHER = range(6)
 """The kinds of values."""
 
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What is raised where a footer, or the arrays that it names, are not what they should be."""
+
 Extent: TypeAlias = tuple[str, int, int]
 """The type, the offset and the length of an array in the file."""
 
@@ -102,7 +105,10 @@ class AttributeColumns:
         """The types of the values of each attribute; raises StoreDamaged or UnknownFormat, as every access does."""
         from vision_recs.filters import AttributeType
 
-        return {name: AttributeType(held) for name, held in self._footer["types"].items()}
+        try:
+            return {name: AttributeType(held) for name, held in self._footer["types"].items()}
+        except UNREADABLE as error:
+            raise self.damage(error) from error
 
     @property
     def items_digest(self) -> str:
@@ -129,7 +135,13 @@ class AttributeColumns:
     @cached_property
     def groups(self) -> list[Group]:
         """All items, group by group."""
-        return [Group(**group) for group in self._footer["groups"]]
+        try:
+            groups = [Group(**group) for group in self._footer["groups"]]
+            if sum(group.items for group in groups) > len(self._bytes):  # each item takes a byte at least
+                raise ValueError("it has more items than bytes")
+        except UNREADABLE as error:
+            raise self.damage(error) from error
+        return groups
 
     def array(self, extent: Sequence[Any]) -> NDArray[Any]:
         """Return the array at *extent*, mapped."""
@@ -162,8 +174,12 @@ class AttributeColumns:
         text = self._bytes[len(self._data) : -TRAILER].tobytes()
         if hashlib.sha256(text).digest() != trailer[8:40]:
             raise self.damage("its footer was altered")
-        footer: dict[str, Any] = json.loads(text)
-        if footer["format"] != FORMAT:
+        try:
+            footer: dict[str, Any] = json.loads(text)
+            version, items_digest = footer["format"], footer["items_digest"]
+        except UNREADABLE as error:
+            raise self.damage(error) from error
+        if version != FORMAT:
             raise UnknownFormat(f"{self._path} was written by a newer visrec; upgrade visrec, or delete the file")
         if footer["items_digest"] != self._items_digest:
             raise self.damage("it was made from other items")
