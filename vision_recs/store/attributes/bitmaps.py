@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.ast import And, IsNull, Node, Not, Or, Predicate
 from vision_recs.filters.filter import ID
-from vision_recs.store.attributes.format import NULL, TEXT, AttributeColumns, Group
+from vision_recs.store.attributes.format import NULL, TEXT, UNREADABLE, AttributeColumns, Group
 from vision_recs.store.attributes.predicates import Arrays, Mask, passes
 from vision_recs.store.attributes.suggestions import unknown_values
 from vision_recs.store.items import Items
@@ -126,7 +126,7 @@ class FilterBitmaps:
                     begin, end = np.searchsorted(replaced, [first, first + group.items])
                     items[replaced[begin:end] - first] = False
                     mask[_shown(items, group, columns)] = True
-                except (LookupError, ValueError) as error:
+                except UNREADABLE as error:
                     raise columns.damage(error) from error
                 first += group.items
         return mask

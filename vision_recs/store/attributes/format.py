@@ -181,6 +181,6 @@ class AttributeColumns:
             raise self.damage(error) from error
         if version != FORMAT:
             raise UnknownFormat(f"{self._path} was written by a newer visrec; upgrade visrec, or delete the file")
-        if footer["items_digest"] != self._items_digest:
+        if items_digest != self._items_digest:
             raise self.damage("it was made from other items")
         return footer
