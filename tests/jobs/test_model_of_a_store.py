@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import vision_recs
-from vision_recs.errors import EmptyCatalog
+from vision_recs.errors import EmptyCatalog, FilterError
+from vision_recs.filters import Filter
 from vision_recs.jobs import IndexOptions, update, verify
 from vision_recs.store import Store, garbage_collect, writer
 from vision_recs.types import Item
@@ -269,6 +270,21 @@ class ShopAndStore(RuleBasedStateMachine):
         for match in found:
             own = next(own for name, _, _, own in self.held.items[match.id][1] if name == match.image)
             assert match.attributes == {**self.held.items[match.id][0], **own}
+
+    @precondition(lambda self: self.held)
+    @rule(text=st.sampled_from(["price > 0", "stock", "name == 'red'", "not (price <= 1)", "name is null"]))
+    def filter(self, text):
+        where = Filter.parse(text)
+        with Store.open(self.store) as store:
+            try:
+                selected = store.filtered(where)
+            except FilterError:  # no item has the attribute, or none of the type
+                return
+            found = {row.id for rows in selected.rows(selected.positions(), limit=99).values() for row in rows}
+            assert found == {item for item, (held, _) in self.held.items.items() if where.matches(held)}
+            positions = {store.positions_of([digest])[digest] for digest in self.held.digests_of(found)}
+            assert set(selected.positions().tolist()) == positions
+            assert store.attribute_types().keys() >= {name for held, _ in self.held.items.values() for name in held}
 
     @invariant()
     def the_store_holds_what_was_published(self):

@@ -130,7 +130,11 @@ class Content:
 
     @property
     def digests(self):
-        return {digest for _, images in self.items.values() for _, digest, _, _ in images}
+        return self.digests_of(self.items)
+
+    def digests_of(self, items):
+        """Return the digests of the images of *items*."""
+        return {digest for item in items for _, digest, _, _ in self.items[item][1]}
 
 
 def wanted(shop, encoder=None):

@@ -1,0 +1,304 @@
+"""`update`: some items change, and the rest of the store is neither read nor written again."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+from fake_shop import FakeEncoder, Unused, content, index, shop_of, snapshot, wanted
+
+import vision_recs
+from vision_recs.errors import CatalogError, EmptyCatalog, SpaceMismatch, StoreNotFound
+from vision_recs.jobs import update, verify
+from vision_recs.store import Store, garbage_collect, writer
+
+
+@pytest.fixture
+def shop():
+    return shop_of(9)
+
+
+@pytest.fixture
+def store(shop, tmp_path):
+    index(shop, tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def _deltas(monkeypatch):
+    """Have every change become a delta, as in a store of many items."""
+    monkeypatch.setattr(writer, "_FEW_ITEMS", 0)
+    monkeypatch.setattr(writer, "_MOST_CHANGED", 50)
+
+
+def prices(store):
+    with Store.open(store) as opened:
+        return {item: opened.attributes(item).get("price") for item in opened.items.ids()}
+
+
+def files_of(store):
+    with Store.open(store) as opened:
+        return [(entry.generation, entry.changed) for entry in opened.manifest.items_files]
+
+
+def test_a_part_of_an_item_changes_and_nothing_else(store):
+    report = update([{"id": "item003", "price": 12.5, "sale": True}], store, encoder=Unused())
+    assert (report.changed, report.added, report.removed, report.embedded, report.generation) == (1, 0, 0, 0, 2)
+    with Store.open(store) as opened:
+        assert opened.attributes("item003") == {"price": 12.5, "sale": True}
+    assert prices(store) == {f"item00{number}": 12.5 if number == 3 else number for number in range(9)}
+    assert list(verify(store)) == []
+
+
+def test_null_is_a_value_and_a_missing_key_says_nothing(store):
+    update([{"id": "item003", "price": None}], store)
+    with Store.open(store) as opened:
+        assert opened.attributes("item003") == {"price": None}
+
+
+def test_the_last_of_several_changes_of_an_item_counts(store):
+    report = update([{"id": "item003", "price": price} for price in (1, 7, 4)], store)
+    assert (report.changes, report.changed, prices(store)["item003"]) == (3, 1, 4)
+
+
+def test_a_deleted_item_is_gone_and_may_come_back(shop, store):
+    report = update([{"id": "item003", "deleted": True}], store)
+    assert (report.removed, report.items, report.images) == (1, 8, 8)
+    assert "item003" not in {match.id for match in vision_recs.open(store).similar("item004", k=9)}
+    report = update([{"id": "item003", "image": "3.png", "price": 3}], store, encoder=FakeEncoder(), images=shop)
+    assert (report.added, report.items) == (1, 9)
+    assert content(store) == wanted(shop)
+
+
+def test_a_new_item_is_embedded_and_found(shop, store):
+    shop.put("new", 77, price=5)
+    report = update([{"sku": "new", "picture": "77.png", "price": 5}], store, encoder=FakeEncoder(), images=shop)
+    assert (report.added, report.embedded, report.changed) == (1, 1, 0)
+    assert content(store) == wanted(shop)
+    assert "new" in {match.id for match in vision_recs.open(store).similar("item000", k=9)}
+
+
+def test_an_image_takes_the_place_of_those_before(shop, store):
+    shop.put("item003", 88, price=3)
+    report = update([{"id": "item003", "image": "88.png"}], store, encoder=FakeEncoder(), images=shop)
+    assert (report.changed, report.embedded) == (1, 1)
+    assert content(store) == wanted(shop)
+
+
+def test_an_image_that_cannot_be_read_is_skipped_with_its_reason(shop, store):
+    report = update([{"id": "new", "image": "lost.png"}], store, encoder=FakeEncoder(), images=shop)
+    assert (report.added, report.skipped, report.skipped_reasons) == (0, 1, {"missing": 1})
+    assert content(store).skipped == {("new", "lost.png"): "missing"}
+    shop.put("new", 99)
+    shop.files["lost.png"] = shop.files["99.png"]
+    update([{"id": "new", "price": 4}], store)
+    report = update([{"id": "new", "image": "lost.png"}], store, encoder=FakeEncoder(), images=shop)
+    assert (report.added, report.skipped, prices(store)["new"]) == (1, 0, 4)
+
+
+def test_a_late_message_does_not_undo_a_newer_one(store):
+    update([{"id": "item003", "price": 30, "version": 7}, {"id": "item004", "deleted": True, "version": 7}], store)
+    late = [
+        {"id": "item003", "price": 20, "version": 6},
+        {"id": "item003", "price": 30, "version": 7},
+        {"id": "item004", "image": "4.png", "version": 5},
+    ]
+    report = update(late, store)
+    assert (report.changes, report.stale, report.changed, report.generation) == (3, 3, 0, 2)
+    assert prices(store)["item003"] == 30
+    assert update([{"id": "item003", "price": 31, "version": 8}], store).changed == 1
+    assert update([{"id": "item003", "price": 32}], store).changed == 1  # without a version: as it comes
+    assert update([{"id": "item003", "price": 1, "version": 8}], store).stale == 1
+
+
+@pytest.mark.usefixtures("_deltas")
+def test_versions_outlive_reruns_other_encoders_and_merged_files(shop, store):
+    update([{"id": "item003", "price": 30, "version": 7}, {"id": "gone", "deleted": True, "version": 9}], store)
+    index(shop, store)
+    index(shop, store, FakeEncoder(turn=1))
+    for price in range(6):
+        update([{"id": "item004", "price": price}], store)
+    assert prices(store)["item003"] == 3
+    late = [{"id": "item003", "price": 1, "version": 7}, {"id": "gone", "image": "4.png", "version": 9}]
+    assert update(late, store).stale == 2
+
+
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [
+        (1, 2),
+        ("9", "10"),
+        ("2026-01-01", "2026-01-01T00:00:01Z"),
+        ("2026-01-01T12:00:00+02:00", "2026-01-01T11:00:00Z"),
+    ],
+)
+def test_versions_are_numbers_or_times(store, early, late):
+    update([{"id": "item003", "price": 30, "version": late}], store)
+    assert update([{"id": "item003", "price": 20, "version": early}], store).stale == 1
+
+
+def test_what_the_store_does_not_have_is_counted_and_harms_nothing(store):
+    before = snapshot(store)
+    report = update([{"id": "nobody", "price": 1}, {"id": "nothing", "deleted": True}], store)
+    assert (report.unknown, report.unchanged, report.generation) == (2, 0, 1)
+    assert snapshot(store) == before
+
+
+def test_a_change_that_changes_nothing_publishes_nothing(store):
+    before = snapshot(store)
+    assert update([{"id": "item003", "price": 3}], store).unchanged == 1
+    assert update([], store).generation == 1
+    assert snapshot(store) == before
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"price": 3}, "no known key of an id among 'price'"),
+        ({"id": ""}, "the id is empty"),
+        ({"id": "item001", "deleted": "perhaps"}, "deleted is true or false, not 'perhaps'"),
+        ({"id": "item001", "version": 1.5}, "a version is a whole number or a time"),
+        ({"id": "item001", "version": "yesterday"}, "a version is a whole number or a time"),
+        ({"id": "item001", "image": 7}, "an image is a path or a list of paths"),
+    ],
+)
+def test_a_bad_change_is_named_and_none_is_made(store, bad, words):
+    before = snapshot(store)
+    with pytest.raises(CatalogError, match=f"the changes:2: {words}"):
+        update([{"id": "item003", "price": 9}, bad], store)
+    assert snapshot(store) == before
+
+
+def test_nothing_is_left_of_a_shop_without_items(store):
+    before = snapshot(store)
+    with pytest.raises(EmptyCatalog, match="leave no item with an image; the store is as it was"):
+        update([{"id": f"item00{number}", "deleted": True} for number in range(9)], store)
+    assert snapshot(store) == before
+
+
+def test_another_encoder_and_no_store_are_refused(shop, store, tmp_path):
+    with pytest.raises(SpaceMismatch, match="give the same encoder"):
+        update([{"id": "new", "image": "3.jpg"}], store, encoder=FakeEncoder(turn=1), images=shop)
+    with pytest.raises(StoreNotFound):
+        update([], tmp_path / "nowhere")
+
+
+@pytest.mark.usefixtures("_deltas")
+def test_a_delta_holds_what_changed_and_the_base_stays(store):
+    base = (store / "items/000001.sqlite").read_bytes()
+    update([{"id": "item003", "price": 30}, {"id": "item005", "deleted": True}], store)
+    assert files_of(store) == [(1, 0), (2, 2)]
+    assert (store / "items/000001.sqlite").read_bytes() == base
+    with closing(sqlite3.connect(store / "items/000002.sqlite")) as delta:
+        assert delta.execute("SELECT item_id FROM items").fetchall() == [("item003",)]
+        assert delta.execute("SELECT item_id FROM changed").fetchall() == [("item003",), ("item005",)]
+    assert list(verify(store)) == []
+
+
+@pytest.mark.usefixtures("_deltas")
+def test_a_change_of_attributes_touches_neither_vectors_nor_index(store):
+    before = {path: digest for path, digest in snapshot(store).items() if path.startswith(("shards", "indexes"))}
+    update([{"id": "item003", "price": 30}], store)
+    assert {
+        path: digest for path, digest in snapshot(store).items() if path.startswith(("shards", "indexes"))
+    } == before
+
+
+@pytest.mark.usefixtures("_deltas")
+def test_small_deltas_are_merged_and_few_files_are_read(store):
+    for number in range(30):
+        update([{"id": f"item00{number % 9}", "price": 100 + number}], store)
+    assert len(files_of(store)) <= 5
+    assert prices(store) == {f"item00{number % 9}": 100 + number for number in range(21, 30)}
+    garbage_collect(store)
+    assert sorted(path.name for path in (store / "items").iterdir()) == [
+        f"{generation:06d}.sqlite" for generation, _ in files_of(store)
+    ]
+    assert prices(store) == {f"item00{number % 9}": 100 + number for number in range(21, 30)}
+    assert list(verify(store)) == []
+
+
+def test_many_changes_make_a_new_base(store, monkeypatch):
+    monkeypatch.setattr(writer, "_FEW_ITEMS", 0)
+    monkeypatch.setattr(writer, "_MOST_CHANGED", 0.25)
+    update([{"id": "item001", "price": 10}, {"id": "item002", "price": 10}], store)
+    assert files_of(store) == [(1, 0), (2, 2)]
+    update([{"id": "item003", "price": 10}], store)
+    assert files_of(store) == [(3, 0)]
+    assert [prices(store)[f"item00{number}"] for number in range(5)] == [0, 10, 10, 10, 4]
+
+
+@pytest.mark.usefixtures("_deltas")
+def test_a_rerun_over_the_catalog_brings_back_what_the_catalog_says(shop, store):
+    update([{"id": "item003", "price": 30}, {"id": "item005", "deleted": True}], store)
+    report = index(shop, store, FakeEncoder())
+    assert (report.generation, report.removed) == (3, 0)
+    assert content(store) == wanted(shop)
+    assert index(shop, store, Unused()).generation == 3
+
+
+@pytest.mark.usefixtures("_deltas")
+def test_a_reader_keeps_the_generation_that_it_opened(store):
+    with vision_recs.open(store) as before:
+        update([{"id": "item003", "price": 30}, {"id": "item005", "deleted": True}], store)
+        garbage_collect(store)
+        assert before.items.attributes("item003") == {"price": 3}
+        assert len(before.similar("item000", k=9)) == 8
+    assert len(vision_recs.open(store).similar("item000", k=9)) == 7
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"])
+def test_changes_are_read_from_tables(store, tmp_path, suffix):
+    file = tmp_path / f"changes{suffix}"
+    rows = [
+        {"id": "item003", "price": 12.5, "deleted": None, "version": 3},
+        {"id": "item004", "price": None, "deleted": True, "version": None},
+    ]
+    if suffix == ".jsonl":
+        lines = [{name: value for name, value in row.items() if value is not None} for row in rows]
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    elif suffix == ".parquet":
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    else:
+        between = "," if suffix == ".csv" else "\t"
+        table = [rows[0].keys(), *(["" if value is None else str(value) for value in row.values()] for row in rows)]
+        file.write_text("".join(between.join(row) + "\n" for row in table))
+    report = update(file, store)
+    assert (report.changed, report.removed) == (1, 1)
+    assert "item004" not in prices(store)
+    assert prices(store)["item003"] == 12.5
+
+
+def test_the_text_of_csv_becomes_what_the_store_has(shop, tmp_path):
+    shop.put("item009", 9, price=9, code="0012", code2="x7")
+    index(shop, tmp_path / "store")
+    file = tmp_path / "changes.csv"
+    file.write_text("id,price,code2,new\nitem009,12,15,3\n")
+    update(file, tmp_path / "store")
+    with Store.open(tmp_path / "store") as opened:
+        assert opened.attributes("item009") == {"price": 12, "code": "0012", "code2": "15", "new": 3}
+
+
+def test_a_table_of_another_kind_is_refused(store, tmp_path):
+    with pytest.raises(CatalogError, match="changes are read from"):
+        update(tmp_path / "changes.xls", store)
+
+
+def test_a_bad_line_of_a_table_is_named_and_none_is_made(store, tmp_path):
+    file = tmp_path / "changes.jsonl"
+    file.write_text('{"id": "item003", "price": 9}\n{"id": "item004", "price": \n')
+    with pytest.raises(CatalogError, match=r"changes\.jsonl:2: malformed JSON"):
+        update(file, store)
+    assert prices(store)["item003"] == 3
+
+
+@pytest.mark.usefixtures("_deltas")
+def test_attribute_columns_that_were_deleted_are_written_again(store):
+    update([{"id": "item003", "price": 30}], store)
+    for file in (store / "attributes").iterdir():
+        file.unlink()
+    update([{"id": "item004", "price": 40}], store)
+    assert sorted(path.name for path in (store / "attributes").iterdir()) == [
+        f"{generation:06d}.bin" for generation, _ in files_of(store)
+    ]
