@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from fake_shop import index, shop_of
 
 COMMANDS = [
     "index",
@@ -49,6 +50,20 @@ def test_info_says_what_is_in_the_store(visrec, sample_store):
     assert (info["items"], info["images"], info["dim"], info["generation"]) == (60, 240, 1280, 1)
     assert (info["encoder"], info["index_type"], info["recall_at_10"]) == ("efficientnet-lite0", "flat", 1.0)
     assert "encoder" in visrec("info", "--store", sample_store).stdout
+
+
+def test_info_says_how_many_vectors_wait_for_the_index_and_how_many_in_it_are_dead(visrec, tmp_path):
+    shop = shop_of(200)
+    index(shop, tmp_path, shard_size=100)
+    del shop.items["item007"]
+    shop.put("new", 300)
+    index(shop, tmp_path, shard_size=100)
+    info = json.loads(visrec("info", "--store", tmp_path, "--json").stdout)
+    assert (info["generation"], info["index_generation"], info["vectors"]) == (2, 1, 200)
+    assert (info["waiting_for_index"], info["dead_in_index"]) == (1, 1)
+    lines = [line.rsplit(maxsplit=1) for line in visrec("info", "--store", tmp_path).stdout.splitlines() if line]
+    assert ["waiting for index", "1"] in lines
+    assert ["dead in index", "1"] in lines
 
 
 def test_verify_finds_a_flipped_byte_and_says_where(visrec, own_sample_store):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vector_sources import Vectors
 
 from vision_recs.errors import FilterError, SpaceMismatch, StoreDamaged, ZeroVector
 from vision_recs.filters import Filter
@@ -25,6 +26,7 @@ from vision_recs.indexes import (
     register_index_type,
     verify,
 )
+from vision_recs.store import IndexPending
 from vision_recs.types import Match, SearchRequest
 from vision_recs.vectors import normalize_or_raise
 
@@ -464,6 +466,52 @@ def indexed(request, tmp_path):
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 def test_every_index_keeps(promise, indexed, source_of):
     promise(indexed, source_of)
+
+
+# Indexes that lag behind their source
+
+
+def earlier(source):
+    """Return what *source* was some generations ago, and what is pending since.
+
+    A third of the vectors was not there yet. All that *source* has deleted was there, and copies of half of the vectors
+    at positions that *source* does not know any more.
+    """
+    now, copies = source.positions(), source.every[::2]
+    added = now[::3]
+    before = Vectors(
+        np.concatenate([source.every, copies]),
+        sorted({*range(len(source.every) + len(copies))} - {*added.tolist()}),
+        is_normalized=True,
+    )
+    before.fingerprint, before.generation = source.fingerprint, source.generation - 3
+    removed = np.setdiff1d(before.positions(), now)
+    return before, IndexPending(*(tuple((place, place + 1) for place in each.tolist()) for each in (added, removed)))
+
+
+SLOW = PROMISES[PROMISES.index(answers_are_those_of_a_double_loop) :]
+"""What is asked of lagging indexes of one type only, and of those of the other types in the night."""
+
+
+@pytest.mark.parametrize(
+    ("promise", "name"),
+    [
+        pytest.param(promise, name, marks=[pytest.mark.nightly] if promise in SLOW and name != "flat" else [])
+        for promise in PROMISES
+        for name in INDEX_TYPES
+    ],
+)
+def test_every_index_keeps_that_lags_behind(promise, name, source_of, tmp_path):
+    numbers = count()
+
+    def build_and_open(source):
+        directory = tmp_path / str(next(numbers))
+        directory.mkdir()
+        before, pending = earlier(source)
+        built, _ = build_or_update(IndexConfig(name), before, directory)
+        return Searched(open_index(built, source, directory, made_from=before.generation, pending=pending))
+
+    promise(build_and_open, source_of)
 
 
 # Index types: building, updating, opening and verifying

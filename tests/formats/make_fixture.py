@@ -18,7 +18,7 @@ import numpy as np
 
 MADE = "2026-01-01T00:00:00+00:00"
 PLACE = Path("/tmp/visrec-fixture")  # the manifest holds the way from the store to the catalog
-SMALL, LARGE = 36, 70
+SMALL, LARGE, MANY = 36, 70, 200
 
 
 def frozen_clock():
@@ -62,7 +62,7 @@ def small_shop():
 
 
 def random_shop(first, stop):
-    """Return a shop of items that show random pixels: item000 to item099, but those from *first* to before *stop*."""
+    """Return a shop of the items number *first* to before *stop*, which show random pixels."""
     shop = Shop()
     for number in range(first, stop):
         shop.put(f"item{number:03}", number, price=number, even=number % 2 == 0)
@@ -86,6 +86,13 @@ def make_approximate(store, index_type):
     garbage_collect(store)
 
 
+def make_lagging(store):
+    """The second generation uses the index of the first one, but for a vector that came and one that went."""
+    for shop in (random_shop(0, MANY), random_shop(1, MANY + 1)):
+        index(shop, store, shard_size=MANY)
+    garbage_collect(store)
+
+
 def make_tuned(store):
     """A generation whose vectors are read through a projection to five columns."""
     index(random_shop(0, SMALL), store, shard_size=SMALL)
@@ -104,6 +111,7 @@ def make(target, place):
         "flat": make_flat,
         "hnsw": lambda store: make_approximate(store, "hnsw"),
         "ivf-pq": lambda store: make_approximate(store, "ivf-pq"),
+        "lagging": make_lagging,
         "tuned": make_tuned,
     }
     shutil.rmtree(place, ignore_errors=True)

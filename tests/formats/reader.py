@@ -175,7 +175,7 @@ class Store:
         return np.frombuffer(base64.b64decode(self.manifest["canary"]), "<f2")
 
     def index(self):
-        """Return the manifest of the index, and the positions of its ordinals that are not gone; ascending."""
+        """Return the manifest of the index, and the positions that it finds, ascending; with what waits for it."""
         folder = self.root / "indexes" / f"{self.manifest['index_type']}-{self.manifest['index_generation']:06d}"
         manifest = checksummed((folder / "index.json").read_bytes())
         assert {path.name for path in folder.iterdir()} == {"index.json", *manifest["files"]}
@@ -190,7 +190,15 @@ class Store:
         else:
             known = npy(data["positions.npy"]).tolist()
             positions = [position for ordinal, position in enumerate(known) if ordinal not in deleted]
-        return manifest, sorted(positions)
+        pending = self.manifest.get("index_pending", {"added": [], "removed": []})
+        added, removed = ({*each} for each in map(positions_in, (pending["added"], pending["removed"])))
+        assert removed <= {*positions}
+        assert not added & {*positions}
+        return manifest, sorted({*positions} - removed | added)
+
+
+def positions_in(ranges):
+    return [position for first, stop in ranges for position in range(first, stop)]
 
 
 def sha256(data):

@@ -39,6 +39,7 @@ def test_the_first_format_is_there_with_every_type_of_index():
         "hnsw",
         "ivf-pq",
         "flat",
+        "flat",
     ]
 
 

@@ -97,13 +97,15 @@ def test_shards_say_what_was_embedded_and_indexes_what_they_hold(both):
     assert {digest for *_, digest, outcome in found["embedded"] if outcome in digests} == {*digests.values()}
     assert found["positions"] == store.positions().tolist()
     assert (found["index"]["space"], found["index"]["dim"]) == (store.fingerprint, store.dim)
-    assert found["index"]["vectors"] == len(found["positions"])
+    pending = store.manifest.index_pending
+    assert found["index"]["vectors"] == len(found["positions"]) - pending.added_count + pending.removed_count
 
 
 def test_the_fixture_has_what_is_hard_to_read():
     found = {store.name: read_by_the_page(store) for store in STORES}
-    assert [each["index"]["type"] for each in found.values()] == ["flat", "hnsw", "ivf-pq", "flat"]
-    assert [bool(each["provenance"]) for each in found.values()] == [False, False, False, True]
+    assert [each["index"]["type"] for each in found.values()] == ["flat", "hnsw", "ivf-pq", "flat", "flat"]
+    assert [bool(each["provenance"]) for each in found.values()] == [False, False, False, False, True]
+    assert found["lagging"]["manifest"]["index_pending"] == {"added": [[200, 201]], "removed": [[0, 1]]}
     assert all(found[name]["manifest"]["shards"][0]["deleted"] for name in ("hnsw", "ivf-pq"))
     assert found["flat"]["columns"]["types"] == {"name": 1, "price": 3, "stock": 4, "code": 2, "tags": 0}
     assert found["flat"]["items"]["vase"][0]["code"] == 2**60 + 1

@@ -1,4 +1,7 @@
-"""Random additions, deletions, filters and merges, against comparing with every vector."""
+"""Random additions, deletions, filters and merges, against comparing with every vector.
+
+An index is updated at once, or lags behind for some generations and is updated then.
+"""
 
 import shutil
 import tempfile
@@ -12,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from vector_sources import Vectors
 
 from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index
+from vision_recs.store import IndexPending
 from vision_recs.types import SearchRequest
 
 DIM, MOST = 6, 400
@@ -28,27 +32,38 @@ class ChangingIndex(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp())
         self.folder, self.number = None, 0
         self.alive, self.following = set(range(count)), count
-        self.publish()
+        self.publish(lags=False)
 
-    def publish(self):
+    def publish(self, *, lags):
         self.source = Vectors(EVERY, self.alive)
-        target = self.root / str(self.number)
-        target.mkdir()
-        name, _ = build_or_update(self.config, self.source, target, previous=self.folder)
-        self.folder, self.number = target, self.number + 1
-        self.index = open_index(name, self.source, target)
+        self.number += 1
+        self.source.generation = self.number
+        if not lags:
+            target = self.root / str(self.number)
+            target.mkdir()
+            self.name, _ = build_or_update(self.config, self.source, target, previous=self.folder)
+            self.folder, self.indexed, self.made_from = target, frozenset(self.alive), self.number
+        changes = sorted(self.alive - self.indexed), sorted(self.indexed - self.alive)
+        pending = IndexPending(*(tuple((place, place + 1) for place in each) for each in changes))
+        self.index = open_index(self.name, self.source, self.folder, made_from=self.made_from, pending=pending)
 
-    @rule(count=st.integers(1, 40))
-    def add(self, count):
+    @rule(count=st.integers(1, 40), lags=st.booleans())
+    def add(self, count, lags):
         self.alive |= set(range(self.following, min(self.following + count, MOST)))
         self.following = min(self.following + count, MOST)
-        self.publish()
+        self.publish(lags=lags)
 
-    @rule(data=st.data(), share=st.sampled_from([0.02, 0.3, 1.0]))
-    def delete(self, data, share):
+    @rule(data=st.data(), share=st.sampled_from([0.02, 0.3, 1.0]), lags=st.booleans())
+    def delete(self, data, share, lags):
         count = round(share * len(self.alive))
         self.alive -= set(data.draw(st.permutations(sorted(self.alive)))[:count])
-        self.publish()
+        self.publish(lags=lags)
+
+    @rule(data=st.data(), lags=st.booleans())
+    def bring_back(self, data, lags):
+        gone = sorted(set(range(self.following)) - self.alive)
+        self.alive |= set(data.draw(st.permutations(gone))[: data.draw(st.integers(0, 9))])
+        self.publish(lags=lags)
 
     @rule(seed=st.integers(0, 99), share=st.sampled_from([0.0, 0.05, 0.5, 1.0]), k=st.integers(1, 30))
     def search_with_a_filter(self, seed, share, k):

@@ -79,7 +79,7 @@ class Filtered:
         return np.array([bool(rows) for rows in self.shown_by[: self.end]], dtype=bool)  # as a store, which has no more
 
     def rows(self, positions, *, limit):
-        return {p: self.shown_by[p][:limit] for p in positions}
+        return {p: self.shown_by[p][:limit] if 0 <= p < len(self.shown_by) else [] for p in positions}
 
 
 def _attribute_types(source):

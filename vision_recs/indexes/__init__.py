@@ -6,6 +6,7 @@ base            the `IndexType` protocol and the table of types; opening an inde
 index_dir       building, updating and verifying an index directory, which holds an index and its manifest
 config          `IndexConfig` (what is wanted), `IndexStats` (what was measured), `SearchProfile` (how to search)
 
+lagging         an index of an earlier generation, with what was added and removed since
 exact           exact search without an index, and recall measured against it
 flat            `flat`: compares with every vector through FAISS, memory-mapped; exact
 hnsw            `hnsw`: a graph over principal components of one byte each; `faiss`: what a factory string describes

@@ -36,7 +36,7 @@ from vision_recs.vectors import normalize_or_raise
 
 if TYPE_CHECKING:  # a query needs neither
     from vision_recs.indexes.config import IndexConfig, IndexStats
-    from vision_recs.store import Store
+    from vision_recs.store import IndexPending, Store
 
 INDEX_TYPES = {
     "faiss": "vision_recs.indexes.hnsw:FaissIndexType",
@@ -195,15 +195,26 @@ def read_manifest(directory: Path) -> IndexManifest:
         raise StoreDamaged(f"{path} was altered, or another file took its place; {_REBUILD}") from error
 
 
-def open_index(name: str, source: VectorSource, directory: Path, *, made_from: int | None = None) -> VectorIndex:
+def open_index(
+    name: str,
+    source: VectorSource,
+    directory: Path,
+    *,
+    made_from: int | None = None,
+    pending: IndexPending | None = None,
+) -> VectorIndex:
     """Return the index of type *name* in *directory*, which was made from *source*, for as long as *source* is open.
 
-    *made_from* is the generation from which the index was made, where that is an earlier one with the same vectors.
-    Raises UnknownIndexType, and what `check_index` raises.
+    *made_from* is the generation from which the index was made, where that is an earlier one than that of *source*, and
+    *pending* is how the two differ. Raises UnknownIndexType, and what `check_index` raises.
     """
     index_type = find_index_type(name)
     check_index(name, source, directory, made_from=made_from)
-    return index_type.open(source, directory)
+    if made_from is None or pending is None or not (pending.added or pending.removed):
+        return index_type.open(source, directory)
+    from vision_recs.indexes.lagging import LaggingIndex
+
+    return LaggingIndex(lambda known: index_type.open(known, directory), source, pending, made_from=made_from)
 
 
 def check_index(name: str, source: VectorReader, directory: Path, *, made_from: int | None = None) -> None:
@@ -240,7 +251,8 @@ def open_published(store: Store, source: VectorSource | None = None) -> VectorIn
     source = source or store
     manifest, directory = store.manifest, store.layout.index_of(store.manifest)
     if directory is not None and directory.is_dir():
-        return open_index(manifest.index_type, source, directory, made_from=manifest.index_generation)
+        made_from, pending = manifest.index_generation, manifest.index_pending
+        return open_index(manifest.index_type, source, directory, made_from=made_from, pending=pending)
     from vision_recs.indexes.exact import ExactIndex
 
     return ExactIndex(source)
@@ -305,14 +317,14 @@ def search_by_position(source: VectorSource, request: SearchRequest, nearest: Ne
         found = matches(shown, nearest(queries[wanting], count, within), count)
         incomplete = []
         for number, candidates in zip(wanting, found, strict=True):
-            results[number] = _allowed(candidates, source, request)
+            results[number] = allowed(candidates, source, request)
             if len(results[number]) < request.k and len(candidates) == count:
                 incomplete.append(number)
         wanting, count = incomplete, 4 * count
     return results
 
 
-def _allowed(candidates: Sequence[Match], source: VectorSource, request: SearchRequest) -> list[Match]:
+def allowed(candidates: Sequence[Match], source: VectorSource, request: SearchRequest) -> list[Match]:
     """Return the first `request.k` of *candidates* that are not excluded, the best one of each group."""
     kept = [match for match in candidates if match.id not in request.exclude]
     if request.group_by is None:

@@ -20,6 +20,10 @@ from vision_recs.store.pending import pending_after
 
 _log = logging.getLogger(__name__)
 
+_MOST_ADDED = 256  # vectors that every query compares directly: 4 % of its time
+_MOST_REMOVED = 1_024
+_LARGEST_SHARE = 0.005  # of the vectors: of more, each answer has some, and takes longer; small indexes are soon made
+
 NO_INDEX = "exact"
 """What answers from a generation for which no index was built; it has no files."""
 
@@ -90,7 +94,7 @@ def _with_index_of_base(
     if base is None or folder is None or base.manifest.space != manifest.space or index_config_of(base) != config:
         return None
     pending = pending_after(base.manifest, manifest.shards)
-    if pending != IndexPending():
+    if not _may_wait(pending, manifest):
         return None
     problem = _index_problem(base, folder, trust=trust_index)
     if problem is not None:
@@ -104,6 +108,13 @@ def _with_index_of_base(
         index_generation=base.manifest.index_generation,
         index_pending=pending,
     )
+
+
+def _may_wait(pending: IndexPending, manifest: Manifest) -> bool:
+    """Return whether an index that lags by *pending* answers for the generation of *manifest* as fast as a new one."""
+    vectors = sum(shard.rows - sum(stop - first for first, stop in shard.deleted) for shard in manifest.shards)
+    most = _LARGEST_SHARE * vectors
+    return pending.added_count <= min(_MOST_ADDED, most) and pending.removed_count <= min(_MOST_REMOVED, most)
 
 
 def repair_index(writer: Writer, base: Store) -> Manifest:

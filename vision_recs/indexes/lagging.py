@@ -1,0 +1,174 @@
+"""An index that lags behind its generation: some vectors came since it was made, and some that it holds went.
+
+What came is compared directly, beside the search of the index; what went is dropped from what the index finds. So the
+answers are those of an index that was made anew, for an index of any type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.indexes.base import Scored, allowed, is_marked, search_by_position, top_k_with_ties, unit_queries
+from vision_recs.types import (
+    Attribute,
+    FilteredSource,
+    Match,
+    Row,
+    SearchRequest,
+    VectorIndex,
+    Vectors,
+    VectorSource,
+)
+from vision_recs.vectors import exact_cosine
+
+if TYPE_CHECKING:  # a query of an index that does not lag needs neither
+    from vision_recs.filters import Filter
+    from vision_recs.store.layout import IndexPending, Ranges
+
+_GONE = Row("", "", "")
+"""Shows a vector that is in the index and not in use; no image of the store has an empty name."""
+
+_QUERIES_AT_ONCE = 1_024
+
+
+class LaggingIndex:
+    """A `VectorIndex` by an index of an earlier generation, and by what was added and removed since."""
+
+    def __init__(
+        self,
+        open_index: Callable[[VectorSource], VectorIndex],
+        source: VectorSource,
+        pending: IndexPending,
+        *,
+        made_from: int,
+    ) -> None:
+        """Search what *open_index* opens, which was made from the generation *made_from*, for the present *source*.
+
+        The index is given a source that is as the index is.
+        """
+        self._source = source
+        self._added = _positions(pending.added)
+        self._has_removed = bool(pending.removed)
+        self._index = open_index(_AsIndexed(source, self._added, _positions(pending.removed), made_from))
+        self._vectors: Vectors | None = None
+        # two sums of dim products in float32 whose exact scores are equal are closer than that
+        self._tolerance = np.float32(source.dim * 2.0**-22)
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """The space and the generation that are searched."""
+        return self._source.fingerprint, self._source.generation
+
+    def search(self, request: SearchRequest) -> list[list[Match]]:
+        """Return up to `request.k` images for each query: see `VectorIndex`."""
+        found = self._search_index(request)
+        for start in range(0, len(found) if len(self._added) else 0, _QUERIES_AT_ONCE):
+            some = slice(start, start + _QUERIES_AT_ONCE)
+            found[some] = self._with_added(replace(request, vectors=request.vectors[some]), found[some])
+        return found
+
+    def _search_index(self, request: SearchRequest) -> list[list[Match]]:
+        """Return the matches that the index finds and that are still there."""
+        found = self._index.search(request)
+        if not self._has_removed or request.where is not None:  # a filter leaves nothing that is gone
+            return found
+        results: list[list[Match]] = [[] for _ in found]
+        wanting, count = list(range(len(found))), request.k
+        while True:
+            incomplete = []
+            for number, matches in zip(wanting, found, strict=True):
+                results[number] = [match for match in matches if match.image != _GONE.image][: request.k]
+                if len(results[number]) < request.k and len(matches) == count:
+                    incomplete.append(number)
+            if not incomplete:
+                return results
+            wanting, count = incomplete, 4 * count
+            found = self._index.search(replace(request, vectors=request.vectors[wanting], k=count))
+
+    def _with_added(self, request: SearchRequest, found: list[list[Match]]) -> list[list[Match]]:
+        """Return *found* with the images of added vectors that belong among them."""
+        positions, vectors = self._added_within(request.where)
+        queries = unit_queries(request.vectors, request.k, dim=self._source.dim)
+        lowest = [matches[-1].score if len(matches) == request.k else -2.0 for matches in found]
+        may_enter = queries @ vectors.T >= (np.array(lowest, np.float32) - self._tolerance)[:, None]
+        for number in np.flatnonzero(may_enter.any(axis=1)).tolist():
+            own = may_enter[number]
+            one = replace(request, vectors=request.vectors[number : number + 1])
+            (added,) = search_by_position(self._source, one, _nearest_of(positions[own], vectors[own]))
+            found[number] = self._merged(request, found[number], added)
+        return found
+
+    def _merged(self, request: SearchRequest, found: Sequence[Match], added: Sequence[Match]) -> list[Match]:
+        """Return the best `request.k` of *found* and *added*; a filter lets some indexes find what was added, too."""
+        every = {(match.id, match.image, match.score): match for match in (*found, *added)}.values()
+        return allowed(sorted(every, key=lambda match: (-match.score, match.id, match.image)), self._source, request)
+
+    def _added_within(self, where: Filter | None) -> tuple[NDArray[np.int64], Vectors]:
+        """Return the added positions that *where* leaves, and their vectors, which are read once."""
+        if self._vectors is None:
+            self._vectors = self._source.vectors(self._added)
+        if where is None:
+            return self._added, self._vectors
+        kept = is_marked(self._source.filtered(where).mask(), self._added)
+        return self._added[kept], self._vectors[kept]
+
+
+class _AsIndexed:
+    """A source as an index has it: with the vectors that are gone, and without those that were added.
+
+    A vector that is gone may be in no shard any more. It is zeros here, so that it is like no query, and `_GONE` shows
+    it.
+    """
+
+    def __init__(
+        self, source: VectorSource, added: NDArray[np.int64], removed: NDArray[np.int64], generation: int
+    ) -> None:
+        self._source = source
+        self._added, self._removed = added, removed
+        self._is_gone = np.zeros(removed.max(initial=-1) + 1, np.bool_)
+        self._is_gone[removed] = True
+        self.fingerprint, self.dim, self.generation = source.fingerprint, source.dim, generation
+
+    def positions(self) -> NDArray[np.int64]:
+        return np.sort(np.concatenate([np.setdiff1d(self._source.positions(), self._added), self._removed]))
+
+    def vectors(self, positions: NDArray[np.int64]) -> Vectors:
+        gone = is_marked(self._is_gone, positions)
+        if not gone.any():
+            return self._source.vectors(positions)
+        vectors = np.zeros((len(positions), self.dim), np.float32)
+        vectors[~gone] = self._source.vectors(positions[~gone])
+        return vectors
+
+    def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
+        end = len(self._is_gone)
+        gone = {position: [_GONE] for position in positions if 0 <= position < end and self._is_gone[position]}
+        if not gone:
+            return self._source.rows(positions, limit=limit)
+        left = [position for position in positions if position not in gone]
+        every = self._source.rows(left, limit=limit) | gone
+        return {position: every[position] for position in positions if position in every}
+
+    def filtered(self, where: Filter) -> FilteredSource:
+        return self._source.filtered(where)
+
+    def attributes_of(self, items: Sequence[str]) -> Mapping[str, Mapping[str, Attribute]]:
+        return self._source.attributes_of(items)
+
+
+def _nearest_of(positions: NDArray[np.int64], vectors: Vectors) -> Callable[..., list[Scored]]:
+    """Return a function that finds the nearest of *positions*, which have *vectors*, by comparing with all."""
+
+    def nearest(queries: Vectors, k: int, _: FilteredSource | None) -> list[Scored]:
+        return [top_k_with_ties(Scored(positions, exact_cosine(vectors, query)), k) for query in queries]
+
+    return nearest
+
+
+def _positions(ranges: Ranges) -> NDArray[np.int64]:
+    return np.concatenate([np.arange(0), *(np.arange(first, stop) for first, stop in ranges)]).astype(np.int64)
