@@ -18,7 +18,7 @@ from vision_recs.jobs.options import EmbedReport, IndexOptions, UpdateReport
 from vision_recs.jobs.progress import Progress
 from vision_recs.jobs.publish import retune
 from vision_recs.jobs.reencode import store_of_encoder
-from vision_recs.jobs.updating import update
+from vision_recs.jobs.updating import update, update_together
 from vision_recs.jobs.verification import verify
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "retune",
     "store_of_encoder",
     "update",
+    "update_together",
     "verify",
 ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import Enum, auto
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -54,17 +56,48 @@ def update(  # noqa: PLR0913 - one more than `index` takes
 
     Raises CatalogError, EncoderError, StoreError, SpaceMismatch, and EmptyCatalog where no item would be left.
     """
-    started = perf_counter()
     options = options or IndexOptions()
+
+    def read(base: Store) -> Iterator[Change]:
+        if isinstance(changes, str | Path):
+            return read_changes(changes, options.catalog, base.attribute_types())
+        return changes_of(changes, options.catalog)
+
+    return _update([read], store, (encoder, images, options), progress)[0]
+
+
+def update_together(
+    parts: Sequence[Sequence[Change]],
+    store: str | Path,
+    *,
+    encoder: Encoder | None = None,
+    images: ImageSource | None = None,
+    options: IndexOptions | None = None,
+) -> list[UpdateReport]:
+    """Do what `update` does for all *parts* in one generation: first all changes of the first part, and so on.
+
+    Return a report for each part: its *changes*, *stale* and *unknown* are those of the part, all else is that of the
+    parts together.
+    """
+    readers = [lambda _, part=part: iter(part) for part in parts]
+    return _update(readers, store, (encoder, images, options or IndexOptions()), silent)
+
+
+def _update(
+    parts: Sequence[Callable[[Store], Iterator[Change]]],
+    store: str | Path,
+    how: tuple[Encoder | None, ImageSource | None, IndexOptions],
+    progress: ProgressCallback,
+) -> list[UpdateReport]:
+    """Make the changes of all *parts* one generation; return a report for each part."""
+    started = perf_counter()
+    encoder, images, options = how
     with open_writer(store) as writer, closing(_Queue()) as queue:
         base = _base(writer)
-        if isinstance(changes, str | Path):
-            count = queue.fill(read_changes(changes, options.catalog, base.attribute_types()), progress)
-        else:
-            count = queue.fill(changes_of(changes, options.catalog), progress)
+        reports = [UpdateReport(changes=queue.fill(part, read(base), progress)) for part, read in enumerate(parts)]
         staging = writer.stage_changes(base.manifest.encoder)
         try:
-            report = _stage(queue, staging, base)
+            staged = _stage(queue, staging, base, reports)
             embedding = None
             if staging.image_count():
                 chosen = _encoder_of(base.manifest, encoder, options)
@@ -78,20 +111,22 @@ def update(  # noqa: PLR0913 - one more than `index` takes
         finally:
             staging.close()
     published = manifest or base.manifest
-    return replace(
-        report,
-        changes=count,
-        added=settled.difference.added if settled else 0,
-        removed=settled.difference.removed if settled else 0,
-        items=published.items,
-        images=published.images,
-        skipped=published.skipped,
-        skipped_reasons=settled.skipped_reasons if settled else {},
-        generation=published.generation,
-        embedded=embedding.embedded if embedding else 0,
-        complete=complete,
-        seconds=round(perf_counter() - started, 3),
-    )
+    return [
+        replace(
+            report,
+            added=settled.difference.added if settled else 0,
+            removed=settled.difference.removed if settled else 0,
+            items=published.items,
+            images=published.images,
+            skipped=published.skipped,
+            skipped_reasons=settled.skipped_reasons if settled else {},
+            generation=published.generation,
+            embedded=embedding.embedded if embedding else 0,
+            complete=complete,
+            seconds=round(perf_counter() - started, 3),
+        )
+        for report in staged
+    ]
 
 
 def _images_of(base: Store, below: str | None) -> ImageSource:
@@ -114,23 +149,27 @@ class _Queue:
     def __init__(self) -> None:
         self._connection = sqlite3.connect("")
         self._connection.execute("PRAGMA journal_mode = OFF")
-        self._connection.execute("CREATE TABLE changes (number INTEGER PRIMARY KEY, id TEXT, content TEXT)")
+        self._connection.execute(
+            "CREATE TABLE changes (number INTEGER PRIMARY KEY, part INTEGER, id TEXT, content TEXT)"
+        )
 
-    def fill(self, changes: Iterator[Change], progress: ProgressCallback) -> int:
-        """Take all *changes* and return how many there are; so an error in them costs nothing."""
+    def fill(self, part: int, changes: Iterator[Change], progress: ProgressCallback) -> int:
+        """Take all *changes*, those of *part*, and return how many there are; so an error in them costs nothing."""
         count = 0
         while some := list(islice(changes, _AT_ONCE)):
-            rows = ((each.id, json.dumps([each.version, each.deleted, each.images, each.attributes])) for each in some)
-            self._connection.executemany("INSERT INTO changes (id, content) VALUES (?, ?)", rows)
+            rows = (
+                (part, each.id, json.dumps([each.version, each.deleted, each.images, each.attributes])) for each in some
+            )
+            self._connection.executemany("INSERT INTO changes (part, id, content) VALUES (?, ?, ?)", rows)
             count += len(some)
             progress(Progress("reading the changes", count, None))
         return count
 
-    def items(self) -> Iterator[tuple[str, list[Change]]]:
-        """Yield each item that changes, with its changes; the items in the order of their ids."""
-        ordered = self._connection.execute("SELECT id, content FROM changes ORDER BY id, number")
+    def items(self) -> Iterator[tuple[str, list[tuple[int, Change]]]]:
+        """Yield each item that changes, with the part and the content of its changes; by id."""
+        ordered = self._connection.execute("SELECT id, part, content FROM changes ORDER BY id, number")
         for item, rows in groupby(ordered, key=itemgetter(0)):
-            yield item, [_change(item, json.loads(content)) for _, content in rows]
+            yield item, [(part, _change(item, json.loads(content))) for _, part, content in rows]
 
     def close(self) -> None:
         self._connection.close()
@@ -141,6 +180,14 @@ def _change(item: str, content: Sequence[Any]) -> Change:
     return Change(item, version, deleted, None if images is None else tuple(images), attributes)
 
 
+class _Fate(Enum):
+    """What became of a change."""
+
+    MADE = auto()
+    STALE = auto()
+    UNKNOWN = auto()
+
+
 @dataclass(slots=True)
 class _State:
     """An item while its changes are made: *item* is None where it is gone; *images* where they are as stored."""
@@ -148,29 +195,27 @@ class _State:
     attributes: dict[str, Attribute] | None
     images: tuple[str, ...] | None
     version: int | None
-    stale: int = 0
-    unknown: int = 0
 
-    def make(self, change: Change) -> None:
+    def make(self, change: Change) -> _Fate:
         """Make *change*, unless it is stale or of an item that is not known."""
         if change.version is not None and self.version is not None and change.version <= self.version:
-            self.stale += 1
-            return
-        if self.attributes is None and (change.deleted or change.images is None):
-            self.unknown += 1
-            if not change.deleted:
-                return
+            return _Fate.STALE
+        is_unknown = self.attributes is None and (change.deleted or change.images is None)
+        if is_unknown and not change.deleted:
+            return _Fate.UNKNOWN
         if change.deleted:
             self.attributes = self.images = None
         else:
             self.attributes = {**(self.attributes or {}), **change.attributes}
             self.images = change.images or self.images
         self.version = self.version if change.version is None else change.version
+        return _Fate.UNKNOWN if is_unknown else _Fate.MADE
 
 
-def _stage(queue: _Queue, staging: Staging, base: Store) -> UpdateReport:
-    """Stage the items of *queue* as they are after their changes; return how many there are of each kind."""
-    report = UpdateReport()
+def _stage(queue: _Queue, staging: Staging, base: Store, reports: Sequence[UpdateReport]) -> list[UpdateReport]:
+    """Stage the items of *queue* as they are after their changes; return *reports* with how many are of each kind."""
+    fates: Counter[tuple[int, _Fate]] = Counter()
+    kinds: Counter[str | None] = Counter()
     items = queue.items()
     while some := list(islice(items, _AT_ONCE)):
         ids = [item for item, _ in some]
@@ -179,17 +224,19 @@ def _stage(queue: _Queue, staging: Staging, base: Store) -> UpdateReport:
             before = stored.get(item)
             attributes = None if before is None else json.loads(before.attributes)
             state = _State(attributes, None, versions.get(item))
-            for change in changes:
-                state.make(change)
-            kind = _stage_item(staging, item, before, state, versions.get(item))
-            report = replace(
-                report,
-                stale=report.stale + state.stale,
-                unknown=report.unknown + state.unknown,
-                changed=report.changed + (kind == "changed"),
-                unchanged=report.unchanged + (kind == "unchanged"),
-            )
-    return report
+            for part, change in changes:
+                fates[part, state.make(change)] += 1
+            kinds[_stage_item(staging, item, before, state, versions.get(item))] += 1
+    return [
+        replace(
+            report,
+            stale=fates[part, _Fate.STALE],
+            unknown=fates[part, _Fate.UNKNOWN],
+            changed=kinds["changed"],
+            unchanged=kinds["unchanged"],
+        )
+        for part, report in enumerate(reports)
+    ]
 
 
 def _stage_item(

@@ -35,7 +35,7 @@ class QueryEncoder:
         self._weights = weights
         self._device = device
         self._load_image = load_image
-        self._loaded: StoreEncoder | None = None
+        self._store_encoder: StoreEncoder | None = None
 
     def terms(self, query: Query) -> list[QueryTerm]:
         """Return a term for each image of *query*, then for each text; raises as `images` and `texts` do."""
@@ -62,23 +62,32 @@ class QueryEncoder:
         load = self._load_image or decoding.load
         preprocess = self._items.encoder.preprocess
         pixels = [load(image, preprocess) for image in images]  # before the encoder: a bad image costs no loading
-        vectors = self._encoder().image_encoder().encode(np.stack(pixels))
+        vectors = self.loaded().image_encoder().encode(np.stack(pixels))
         if not np.any(vectors, axis=1).all():
             raise ImageError("zero-vector", "the encoder gives the image no direction: it is blank; use another one")
         return self._items.project(vectors)
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Return a unit vector for each of *texts* (n, dim); raises EncoderError, as NoTextTower, and SpaceMismatch."""
-        vectors = self._encoder().text_encoder().encode_text(list(texts))
+        vectors = self.loaded().text_encoder().encode_text(list(texts))
         if not np.any(vectors, axis=1).all():
             raise ZeroVector("the encoder gives the text no direction; write it in other words")
         return self._items.project(vectors)
 
-    def _encoder(self) -> StoreEncoder:
+    def loaded(self) -> StoreEncoder:
+        """Return the encoder of the items, which loads itself when it is first used."""
         from vision_recs.encoders import LoadOptions, StoreEncoder
 
-        if self._loaded is None:
+        if self._store_encoder is None:
             weights = self._weights or (Path(self._items.weights_file) if self._items.weights_file else None)
-            self._loaded = StoreEncoder(self._items.encoder, LoadOptions(weights=weights, device=self._device))
-            self._loaded.expect_canary(self._items.canary)
-        return self._loaded
+            self._store_encoder = StoreEncoder(self._items.encoder, LoadOptions(weights=weights, device=self._device))
+            self._store_encoder.expect_canary(self._items.canary)
+        return self._store_encoder
+
+    def share(self, other: QueryEncoder) -> None:
+        """Use the encoder of *other* if both have items of the same encoder, with the same weights and canary."""
+        mine, others = self._items, other._items
+        if (mine.encoder, mine.weights_file) == (others.encoder, others.weights_file) and np.array_equal(
+            mine.canary, others.canary
+        ):
+            self._store_encoder = other.loaded()

@@ -15,7 +15,7 @@ from vision_recs.recommend.query import NEGATIVE_WEIGHT, Policy, Query, Weighted
 from vision_recs.recommend.rerank import RankedMatch, Reranker
 from vision_recs.recommend.retrieve import AttributesOf, QueryTerm, Retriever, SubQuery
 from vision_recs.store import Store
-from vision_recs.types import Explanation, ImageSource, ItemSource, Match, SearchRequest, VectorIndex, Vectors
+from vision_recs.types import Encoder, Explanation, ImageSource, ItemSource, Match, SearchRequest, VectorIndex, Vectors
 
 if TYPE_CHECKING:  # a query without a filter imports no filters, and most queries have neither a history nor an image
     from vision_recs.filters import Filter
@@ -204,6 +204,14 @@ class Recommender:
     @property
     def _retriever(self) -> Retriever:
         return Retriever(self.items, self.index.search)
+
+    def image_encoder(self) -> Encoder:
+        """Return the encoder of the items, loaded if it is not yet; raises EncoderError and SpaceMismatch."""
+        return self._encoder.loaded().image_encoder()
+
+    def share_encoder(self, other: Recommender) -> None:
+        """Use the encoder of *other*, which may be loaded already, if it is that of these items too."""
+        self._encoder.share(other._encoder)
 
     @cached_property
     def _encoder(self) -> QueryEncoder:

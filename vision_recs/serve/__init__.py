@@ -9,10 +9,11 @@ auth          tokens, session cookies, allowed hosts
 routing       from a request to the typed arguments of a handler; validation, ETags (caching by browsers and proxies)
 schemas       the JSON of requests and responses; `openapi` makes the OpenAPI document of them
 errors        problem details (RFC 9457) and the HTTP status of each error
-handlers/     similar (queries), items (items, facets, thumbnails), admin (info, health, readiness, metrics, login)
+handlers/     similar (queries), items (items, changes, facets, thumbnails), admin (info, health, metrics, login)
 convert       between schemas and the types of the library
 uploads       bodies with JSON, images and forms; `fetch` downloads images from URLs
 state         what handlers share in a worker
+updates       changes of items: a queue, and one thread that makes what waits one generation
 executors     a thread and a bounded queue for each kind of work; batching of queries that wait
 reloader      snapshots of the store, and their replacement by a new generation
 cached_items  the items of a snapshot, cached in memory

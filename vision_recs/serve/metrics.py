@@ -46,6 +46,22 @@ class Metrics:
         )
         for result in ("success", "failure"):
             self._reloads.labels(result)
+        self._updates = Counter(
+            "visrec_updates_total", "Attempts to publish changes of items.", ["result"], registry=self._registry
+        )
+        for result in ("success", "failure"):
+            self._updates.labels(result)
+        self._changes = Counter(
+            "visrec_changes_total", "Changes of items that were acknowledged.", ["result"], registry=self._registry
+        )
+        for result in ("made", "stale", "unknown"):
+            self._changes.labels(result)
+        self._update_durations = Histogram(
+            "visrec_update_duration_seconds",
+            "Duration of updates, each of which makes the changes of one or more requests a generation.",
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
         self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
@@ -71,6 +87,17 @@ class Metrics:
     def count_reload(self, *, success: bool) -> None:
         """Count an attempt to load a new generation."""
         self._reloads.labels("success" if success else "failure").inc()
+
+    def count_update(self, *, success: bool, seconds: float | None = None) -> None:
+        """Count an attempt to publish changes, and its duration if it succeeded."""
+        self._updates.labels("success" if success else "failure").inc()
+        if seconds is not None:
+            self._update_durations.observe(seconds)
+
+    def count_changes(self, **counts: int) -> None:
+        """Count changes by what became of them: made, stale, unknown."""
+        for result, count in counts.items():
+            self._changes.labels(result).inc(count)
 
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus: of all workers, if they share a directory."""

@@ -12,7 +12,7 @@ import msgspec
 from vision_recs._version import __version__
 from vision_recs.serve.errors import MEDIA_TYPE, STATUSES
 from vision_recs.serve.routing import Route
-from vision_recs.serve.schemas import MAX_IMAGES, Problem, QueryBody
+from vision_recs.serve.schemas import MAX_IMAGES, Problem, QueryBody, UpdateBody
 
 _REF = "#/components/schemas/{name}"
 _COMMON_ERRORS = (400, 401, 405, 421, 429, 500, 503)
@@ -20,7 +20,7 @@ _COMMON_ERRORS = (400, 401, 405, 421, 429, 500, 503)
 
 def openapi_document(routes: Sequence[Route]) -> bytes:
     """Return the OpenAPI document of *routes* as JSON."""
-    structs = [QueryBody, Problem, *_structs(routes)]
+    structs = [QueryBody, UpdateBody, Problem, *_structs(routes)]
     _, schemas = msgspec.json.schema_components(structs, ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -96,6 +96,10 @@ def _body(route: Route) -> dict[str, Any]:
 
 
 def _upload(kind: str) -> dict[str, Any]:
+    if kind == "application/json":
+        return _ref(UpdateBody)
+    if kind == "application/x-ndjson":
+        return {"type": "string", "description": "A change on each line."}
     if kind != "multipart/form-data":
         return {"type": "string", "format": "binary"}
     return {

@@ -16,6 +16,7 @@ class Limits:
     *max_json_bytes* and *max_image_bytes* bound the body of a request, *max_pixels* an image before it is decoded, and
     *max_decode_s* the processor time that decoding takes.
     A body has to arrive within *body_timeout_s* seconds, and an answer has to be ready within *answer_timeout_s*.
+    *max_update_bytes* bounds a body with changes of items, of which eight times as many bytes may wait.
     *max_bodies* may arrive at the same time, a quarter of them from one client (429). *max_pending* bounds each queue
     of `executors`, and *max_uploads* those of images and of downloads, of which each holds a large body in memory.
     A request beyond these bounds gets the status 503 and the header Retry-After.
@@ -23,6 +24,7 @@ class Limits:
 
     max_json_bytes: int = 1 << 20
     max_image_bytes: int = 20 << 20
+    max_update_bytes: int = 4 << 20
     max_pixels: int = 40_000_000
     max_decode_s: float = 5.0
     body_timeout_s: float = 20.0
@@ -38,13 +40,13 @@ class ServeOptions:
 
     *policy* applies to every answer; a request may override all of it except the rules. *weights* and *device* are for
     the encoder. It is loaded by the first query that brings an image or a text, or at the start with *preload*. With a
-    *token* only requests that bring the token are answered. *images* reads the images of the items for thumbnails,
-    where they do not lie in files as the catalog had them. Else only files below *images_below* are shown, by default
-    the folder of the catalog. *allowed_hosts* are the host names that requests may name,
-    such as "shop.example" or "*.shop.example"; without any, every name is allowed. *cors_origins* are the web sites
-    whose pages may call the API. With *allow_urls* a query may name images by their URLs, which the server downloads.
-    With *log_requests* every request is logged, else only those that fail or are slow. The store is checked for a new
-    generation every *poll_interval_s* seconds.
+    *token* only requests that bring the token are answered; without one nobody can change items over HTTP. *images*
+    reads the images of the items, for thumbnails and for changes, where they do not lie in files as the catalog had
+    them. Else only files below *images_below* are read, by default the folder of the catalog. *allowed_hosts* are the
+    host names that requests may name, such as "shop.example" or "*.shop.example"; without any, every name is allowed.
+    *cors_origins* are the web sites whose pages may call the API. With *allow_urls* a query may name images by their
+    URLs, which the server downloads. With *log_requests* every request is logged, else only those that fail or are
+    slow. The store is checked for a new generation every *poll_interval_s* seconds.
     """
 
     store: Path
@@ -59,5 +61,5 @@ class ServeOptions:
     cors_origins: tuple[str, ...] = ()
     allow_urls: bool = False
     log_requests: bool = False
-    poll_interval_s: float = 1.0
+    poll_interval_s: float = 0.25
     limits: Limits = field(default_factory=Limits)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RETRY_S = 30.0
+_QUIET_S = 10.0  # where changes come all the time, their generations do not fill the log
 
 
 class Snapshot:
@@ -118,6 +119,7 @@ class Reloader:
         self._layout = Layout(options.store)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="visrec-reload")
         self._failed_at = 0.0
+        self._logged_at = -_QUIET_S
         self._failed_current: tuple[int, str] | None = None
         self.snapshot = open_snapshot(options, load_image)
         self.reload_error: str | None = None
@@ -155,12 +157,14 @@ class Reloader:
         old, self.snapshot = self.snapshot, snapshot
         self.reload_error = None
         old.release()
-        log.info(
+        log.log(
+            logging.INFO if monotonic() > self._logged_at + _QUIET_S else logging.DEBUG,
             "generation %d replaces generation %d",
             snapshot.current[0],
             old.current[0],
             extra={"event": "reload", "generation": snapshot.current[0]},
         )
+        self._logged_at = monotonic()
         return True
 
     def close(self) -> None:
@@ -175,6 +179,7 @@ class Reloader:
             _require_sound(snapshot.store, self.snapshot.store)
             for item in snapshot.items.ids(limit=1):
                 snapshot.recommender.similar(item, k=1)
+            snapshot.recommender.share_encoder(self.snapshot.recommender)
             if self.needs_encoder:
                 _load_encoder(snapshot.recommender)
             snapshot.load_item_search()

@@ -9,6 +9,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 MAX_IMAGES: Final = 8
 """Images of one query."""
 
+MAX_CHANGES: Final = 10_000
+"""Changes of one request."""
+
 Value: TypeAlias = str | int | float | bool | None
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1024, description="The id of an item.")]
 Digest: TypeAlias = Annotated[
@@ -29,6 +32,7 @@ OnePer: TypeAlias = Annotated[
 SearchText: TypeAlias = Annotated[
     str, Meta(max_length=500, description="Words, or beginnings of words, of ids and texts.")
 ]
+ChangeBody: TypeAlias = dict[str, Value | list[Value]]
 K: TypeAlias = Annotated[int, Meta(ge=1, le=1_000, description="The largest number of items in the answer.")]
 
 
@@ -83,6 +87,18 @@ class QueryBody(Struct, forbid_unknown_fields=True):
     where: Where | None = None
     explain: bool = False
     policy: PolicyBody = field(default_factory=PolicyBody)
+
+
+class UpdateBody(Struct, forbid_unknown_fields=True):
+    """Changes of items, in the order in which they are made.
+
+    A change names an item by its `id`. Its other keys are attributes, which take the place of those of the same name;
+    `image` (one, or a list), which takes the place of all images of the item, and adds an item that is new; `deleted`,
+    which removes the item if it is true; and `version`, a whole number or a time: the change does nothing to an item
+    whose version is at least as high.
+    """
+
+    changes: Annotated[list[ChangeBody], Meta(min_length=1, max_length=MAX_CHANGES)]
 
 
 class PolicyParameters(Struct, forbid_unknown_fields=True):
@@ -256,6 +272,30 @@ class Facets(Struct):
 
     generation: int
     facets: list[Facet]
+
+
+class SkippedImage(Struct):
+    """An image of a change that could not be used: *reason* is a code such as "missing"."""
+
+    id: str
+    image: str
+    reason: str
+
+
+class Updated(Struct):
+    """What became of the changes of a request. They are on the disk, in *generation*, which is served at once.
+
+    Of the *changes*, *made* ones are what the store now says, *stale* ones had a version that is not higher than that
+    of the item, and *unknown* ones name an item that the store does not have, without an image. An item none of whose
+    images can be used is not shown: see *skipped_images*.
+    """
+
+    generation: int
+    changes: int
+    made: int
+    stale: int
+    unknown: int
+    skipped_images: list[SkippedImage]
 
 
 class Info(Struct, omit_defaults=True):

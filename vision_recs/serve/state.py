@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -21,6 +22,7 @@ from vision_recs.serve.options import Limits, ServeOptions
 from vision_recs.serve.reloader import Reloader, Snapshot
 from vision_recs.serve.schemas import QueryBody, SimilarItems
 from vision_recs.serve.thumbnails import Thumbnails
+from vision_recs.serve.updates import Updates
 from vision_recs.serve.uploads import Bodies
 
 _SEARCH_TIMEOUT_S, _SEARCH_POLL_S = 10.0, 0.05
@@ -53,7 +55,9 @@ class AppState:
         self.thumbnails = Thumbnails(
             self._thumbnail_decoder, max_pixels=limits.max_pixels, images_below=options.images_below
         )
+        self.updates = Updates(options, lambda: self.reloader.snapshot, self.metrics)
         self._polling: asyncio.Task[None] | None = None
+        self._published = asyncio.Event()
         # Another version of visrec or other rules may answer differently from the same generation.
         settings = f"{__version__} {sorted(options.policy.exclude)} {replace(options.policy, exclude=frozenset())!r}"
         self._settings_digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
@@ -66,7 +70,8 @@ class AppState:
         self._polling = asyncio.create_task(self._poll())
 
     async def stop(self) -> None:
-        """Stop polling and close the store."""
+        """Finish the changes that are being made, stop polling and close the store."""
+        await self.updates.close()
         if self._polling is not None:
             self._polling.cancel()
         self.query_batches.close()
@@ -99,6 +104,10 @@ class AppState:
             retry_after_s=5,
         )
 
+    def wake(self) -> None:
+        """Look for a new generation now: this worker has published one."""
+        self._published.set()
+
     async def reload(self) -> None:
         """Load the published generation if it is another one, and update the metrics."""
         success = await self.reloader.reload()
@@ -112,13 +121,16 @@ class AppState:
         self.metrics.set_generation(manifest.generation, images=manifest.images, items=manifest.items)
         for executor in self.executors:
             self.metrics.set_queue_depth(executor.name, executor.pending)
+        self.metrics.set_queue_depth("updates", self.updates.pending)
 
     def _query_batch(self, snapshot: Snapshot, bodies: Sequence[QueryBody]) -> list[SimilarItems | Exception]:
         return convert.query_batch(snapshot.recommender, bodies, self.options.policy)
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self.options.poll_interval_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._published.wait(), self.options.poll_interval_s)
+            self._published.clear()
             await self.reload()
 
 

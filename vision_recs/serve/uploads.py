@@ -10,7 +10,7 @@ import asyncio
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -64,6 +64,16 @@ class Bodies:
                 f"the media type {kind[:100]!r} is not supported here; send application/json", status=415
             )
         with await self._receive(request, self._limits.max_json_bytes) as file:
+            return file.read()
+
+    async def changes(self, request: Request, kinds: Sequence[str]) -> bytes:
+        """Return the body, which has one of the media types *kinds*; raises RequestError as `json` does."""
+        kind = media_type(request)
+        if kind not in kinds:
+            raise RequestError(
+                f"the media type {kind[:100]!r} is not supported here; send {' or '.join(kinds)}", status=415
+            )
+        with await self._receive(request, self._limits.max_update_bytes) as file:
             return file.read()
 
     async def images(self, request: Request) -> IO[bytes]:

@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 from starlette.responses import Response
 
+from vision_recs.errors import RequestError
 from vision_recs.filters import Filter
 from vision_recs.serve.cached_items import CachedItems
 from vision_recs.serve.convert import thumbnail_url, to_attributes, to_filter
@@ -24,7 +25,12 @@ from vision_recs.serve.schemas import (
     ItemSummary,
     NoParameters,
     ThumbnailParameters,
+    Updated,
 )
+from vision_recs.serve.updates import LINES
+from vision_recs.serve.uploads import media_type
+
+UPDATE_TYPES = ("application/json", LINES)
 
 _MAX_FOUND = 2_000  # items that a search by words finds
 _BLOCK = 500  # positions whose rows are read together
@@ -50,6 +56,21 @@ async def facets(context: Context, parameters: NoParameters) -> Facets:  # noqa:
     """List the attributes that items can be filtered by, with their values."""
     search = await context.state.item_search(context.snapshot)
     return Facets(context.snapshot.items.generation, search.facets)
+
+
+async def update(context: Context, parameters: NoParameters) -> Updated:  # noqa: ARG001
+    """Change items: attributes, images, new items, items that are gone.
+
+    The answer comes when the changes are on the disk: all of them, or after an error none. A server without a token
+    changes nothing.
+    """
+    state = context.state
+    if not state.auth.is_required:
+        raise RequestError("this server has no token, so it changes nothing; start it with --token-file", status=403)
+    body = await state.bodies.changes(context.request, UPDATE_TYPES)
+    updated = await state.updates.make(body, media_type(context.request))
+    state.wake()
+    return updated
 
 
 async def thumbnail(context: Context, parameters: ThumbnailParameters) -> Response:
