@@ -54,6 +54,14 @@ def load_checksummed(data: bytes) -> dict[str, Any]:
     return value
 
 
+def is_newer(found: object, known: int) -> bool:
+    """Return whether *found*, the format that a file says it has, is newer than *known*.
+
+    A file that says nothing of the kind has another content than it should.
+    """
+    return isinstance(found, int) and found > known
+
+
 def _line(checksum: bytes) -> bytes:
     return b' "checksum": "' + checksum + b'"'
 

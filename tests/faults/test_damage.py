@@ -24,6 +24,7 @@ from vision_recs.store import Projection
 
 IN_CI, NIGHTLY = 60, 2_000
 COUNT = 84
+WITH_DELTAS = {"flat", "hnsw", "tuned"}
 STORES = ("flat", "hnsw", "ivf-pq", "faiss:IVF4,SQ8", "faiss:HNSW8,Flat", "tuned")
 READING = (
     ("similar", "item03", "-k", "5", "--json"),
@@ -44,7 +45,8 @@ ALWAYS = 1
 MENDING = (("index", "b.csv", "-q"), ("gc",))
 VERIFY = ("verify", "--json")
 CHANGING = re.compile(
-    r'\\?"(bytes|generation|created|catalog|[a-z_]*second[a-z_]*|[a-z_]*recall[a-z_]*|bytes_per_vector)\\?": ?[^,}]*'
+    r'\\?"(bytes|generation|created|catalog|items_in_deltas|deltas|unused_vectors|bytes_per_vector'
+    r'|[a-z_]*second[a-z_]*|[a-z_]*recall[a-z_]*)\\?": ?[^,}]*'
 )
 """What a store says of itself that is another after it was mended, though the answers are the same."""
 
@@ -70,6 +72,8 @@ def make_store(process, place, kind):
     (place / "images").mkdir(parents=True)
     for number in range(97):
         (place / f"images/{number}.png").write_bytes(image(number))
+    if kind in WITH_DELTAS:
+        (place / "deltas").touch()
     write_catalog(place / "a.csv", range(COUNT))
     write_catalog(place / "b.csv", [number for number in range(COUNT + 4) if number not in (17, 40)])
     write_catalog(place / "c.csv", range(COUNT + 12))
@@ -159,6 +163,8 @@ class Trial:
         reading = [*READING[:ALWAYS], self._draw.choice(READING[ALWAYS:])]
         found = run(self._process, self._place, [*reading, VERIFY])
         complaints = [*self._of_words(found)]
+        if not (complaints or found[-1]["out"]):
+            complaints = [f"verify refuses to look: {found[-1]['err']}"]
         if not complaints:
             problems = json.loads(found[-1]["out"])["problems"]
             complaints = [*self._of_verify(problems), *self._of_answers(found[:-1], sound=not problems)]
@@ -209,7 +215,7 @@ class Trial:
             yield from complaints
             return
         *mending, verified = found[: -len(reading)]
-        refused = [result["err"] for result in mending if result["status"] != 0]
+        refused = [result["err"] for result in [*mending, verified] if result["status"] != 0 and not result["out"]]
         if refused:
             yield f"cannot be mended by what verify advises, {problems}: {refused}"
             return

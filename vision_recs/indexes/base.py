@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import SpaceMismatch, StoreDamaged, UnknownFormat, UnknownIndexType, ZeroVector, read_error
-from vision_recs.file_formats import dump_checksummed, load_checksummed
+from vision_recs.file_formats import dump_checksummed, is_newer, load_checksummed
 from vision_recs.types import (
     FilteredSource,
     Match,
@@ -174,7 +174,7 @@ class IndexManifest:
     def from_bytes(cls, data: bytes) -> IndexManifest:
         """Return what `to_bytes` wrote; raises StoreDamaged, or UnknownFormat for the text of a newer visrec."""
         value = load_checksummed(data)
-        if value.pop("format", None) != FORMAT:
+        if is_newer(value.pop("format", None), FORMAT):
             raise UnknownFormat("it was written by a newer visrec; upgrade visrec, or rebuild it with `visrec index`")
         try:
             return cls(**{**value, "files": {name: FileEntry(**entry) for name, entry in value["files"].items()}})

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownFormat, read_error
-from vision_recs.file_formats import dump_checksummed, load_checksummed
+from vision_recs.file_formats import dump_checksummed, is_newer, load_checksummed
 from vision_recs.types import EncoderSpec, PreprocessConfig, Vectors
 from vision_recs.vectors import normalize_or_raise
 
@@ -279,7 +279,7 @@ class Manifest:
     def from_bytes(cls, data: bytes) -> Manifest:
         """Return the manifest that `to_bytes` wrote; raises StoreDamaged, UnknownFormat for one of a newer visrec."""
         value = load_checksummed(data)
-        if value.pop("format", None) != FORMAT:
+        if is_newer(value.pop("format", None), FORMAT):
             raise UnknownFormat(
                 f"the store was written by visrec {value.get('visrec')}, newer than this one; upgrade visrec"
             )

@@ -44,6 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, UnknownFormat, read_error
+from vision_recs.file_formats import is_newer
 from vision_recs.store.attributes.dictionary import Dictionary
 
 if TYPE_CHECKING:  # the file is opened with the store; the first filter loads the language of filters
@@ -179,7 +180,7 @@ class AttributeColumns:
             version, items_digest = footer["format"], footer["items_digest"]
         except UNREADABLE as error:
             raise self.damage(error) from error
-        if version != FORMAT:
+        if is_newer(version, FORMAT):
             raise UnknownFormat(f"{self._path} was written by a newer visrec; upgrade visrec, or delete the file")
         if items_digest != self._items_digest:
             raise self.damage("it was made from other items")
