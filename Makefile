@@ -61,5 +61,5 @@ $(VENV)/.package: $(VENV)/.requirements $(SOURCES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.requirements
-	@$(PIP) install --constraint constraints.txt '.[dev,docs]'
+	@$(PIP) install --constraint constraints.txt '.[dev,docs,formats]'
 	@touch $@

@@ -158,6 +158,9 @@ def test_a_folder_of_images_with_a_table_beside_them_stays_a_folder_of_images(tm
     (tmp_path / "a.jpg").write_bytes(b"x")
     pq.write_table(pa.table({"id": ["a"], "image": ["a.jpg"]}), tmp_path / "catalog.parquet")
     assert isinstance(open_catalog(tmp_path), FolderCatalog)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "a.jpg").rename(tmp_path / "images" / "a.jpg")
+    assert isinstance(open_catalog(tmp_path), FolderCatalog)
 
 
 def test_members_have_the_signature_of_their_file(tmp_path):

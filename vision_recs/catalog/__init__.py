@@ -7,6 +7,7 @@ readers         CSV, JSON Lines and Parquet (`parquet`) become rows of cells; `t
 columns         the options; which columns hold ids and images, and what their cells mean
 cell_types      cells become attributes; `amounts` reads prices, `observations` sees what a person should know
 grouping        the rows of an item become the item
+changes         items to add, to change or to remove, for `visrec update`
 findings        what is left out, and what is worth a sentence
 image_files     the bytes of images that lie in files, or inside of them (`members`)
 judgments       tables of pairs of items that are similar

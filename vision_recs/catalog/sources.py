@@ -68,7 +68,15 @@ def _folder_rows(folder: Path, findings: Findings) -> Rows:
 
 def _metadata(folder: Path) -> list[Path]:
     places = (folder, *sorted(child for child in _children(folder) if child.is_dir()))
-    return [file for place in places for name in _METADATA if (file := place / name).is_file() and _names_files(file)]
+    files = (place / name for place in places for name in _METADATA)
+    return [file for file in files if _is_file(file) and _names_files(file)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder that cannot be read
+        return False
 
 
 def _names_files(file: Path) -> bool:
@@ -80,25 +88,25 @@ def _names_files(file: Path) -> bool:
 
 
 def _parts(folder: Path) -> list[Path]:
-    """Return the tars in *folder*, else the parts of a table in it or below it, as Spark writes them."""
-    files = [file for file in _children(folder) if file.is_file()]
-    tars = sorted(file for file in files if file.suffix == _TAR)
+    """Return the tars in *folder*, else the parts of a table in it and in its partitions, as Spark writes them.
+
+    A folder that holds images, or folders that are no partitions, has no parts.
+    """
+    children = sorted(_children(folder))
+    tars = [file for file in children if file.suffix == _TAR and _is_file(file)]
     if tars:
         return tars
-    if any(file.suffix.lower() in _IMAGE_TYPES for file in files):
-        return []
-    visible = (
-        file for file in folder.rglob("*") if not any(part[0] in "._" for part in file.relative_to(folder).parts)
-    )
-    parts = sorted(file for file in visible if extension_of(file.name) == ".parquet")
-    if parts and not (folder / "_SUCCESS").exists() and any(not _is_part(file, folder) for file in parts):
-        return []
+    parts: list[Path] = []
+    for child in children:
+        if child.is_dir():
+            if not _PARTITION.fullmatch(child.name):
+                return []
+            parts += [part for part in _parts(child) if part.suffix != _TAR]
+        elif child.suffix.lower() in _IMAGE_TYPES:
+            return []
+        elif child.suffix.lower() == ".parquet" and not child.name.startswith("_"):
+            parts.append(child)
     return parts
-
-
-def _is_part(file: Path, folder: Path) -> bool:
-    """Whether *file* lies in *folder* itself or in folders that are partitions of it, such as `color=red`."""
-    return all(_PARTITION.fullmatch(part) for part in file.parent.relative_to(folder).parts)
 
 
 def _children(folder: Path) -> list[Path]:
