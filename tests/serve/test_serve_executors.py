@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -196,3 +198,56 @@ def test_concurrent_requests_get_their_own_answers(client):
     with ThreadPoolExecutor(len(items)) as pool:
         for item, answers in zip(items, pool.map(repeat, items), strict=True):
             assert answers == [expected[item]] * 5
+
+
+def stored(resource, numbers):
+    """Return errors that have a traceback, and that a frame of it holds."""
+    outcomes = []
+    for number in numbers:
+        try:
+            raised(resource, number)
+        except ValueError as error:
+            outcomes.append(error)
+    return outcomes
+
+
+def raised(resource, numbers):
+    raise ValueError(f"{numbers} of {len(resource.batches)}")
+
+
+def late(resource, _):
+    resource.free.wait(30)
+    return [len(resource.batches)]
+
+
+@pytest.mark.parametrize(
+    ("answer_batch", "in_batches"), [(stored, True), (raised, True), (late, True), (raised, False), (late, False)]
+)
+def test_a_failure_keeps_no_resource_for_the_garbage_collector(answer_batch, in_batches):
+    """Else a generation that was replaced stays open, with all its files, until the collector comes."""
+
+    async def fail(resource):
+        executor = BoundedExecutor("queries", max_pending=9, timeout_s=0.05 if answer_batch is late else 60)
+        batches = BatchingExecutor(executor, answer_batch)
+        try:
+            if in_batches:
+                await batches.run(resource, 1)
+            else:
+                await executor.run(resource, answer_batch, resource, [1])
+        except (ValueError, RequestError):
+            pass
+        resource.free.set()
+        executor._pool.shutdown(wait=True)
+        await asyncio.sleep(0)  # what the thread has scheduled
+
+    gc.collect()
+    gc.disable()
+    try:
+        resource = Resource()
+        resource.free = threading.Event()
+        asyncio.run(fail(resource))
+        gone = weakref.ref(resource)
+        del resource
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -61,8 +61,11 @@ class BoundedExecutor:
         self.admit(resource)
         future = self.submit(function, *args, **kwargs)
         future.add_done_callback(lambda _: self.discharge(resource))
-        async with self.time_limit():
-            return await asyncio.wrap_future(future)
+        try:
+            async with self.time_limit():
+                return await asyncio.wrap_future(future)
+        finally:
+            del future  # its error has this frame in its traceback, and would keep *resource* for the cycle collector
 
     def admit(self, resource: Resource) -> None:
         """Count one more pending function and acquire *resource*; raises RequestError 503 if there are too many."""
@@ -111,11 +114,16 @@ Answer = TypeVar("Answer")
 
 @dataclass(slots=True, eq=False)
 class _Pending(Generic[Shared, Query, Answer]):
-    """A *query* to *resource* that waits, and the future of its answer."""
+    """A *query* to *resource* that waits, and the future of its *answer*, or None where nobody waits any more."""
 
     resource: Shared
     query: Query
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[Answer] | None
+
+    def awaited(self) -> asyncio.Future[Answer] | None:
+        """Return the future of the answer if there is none yet and somebody waits for it."""
+        answer = self.answer
+        return None if answer is None or answer.done() else answer
 
 
 class BatchingExecutor(Generic[Shared, Query, Answer]):
@@ -138,13 +146,17 @@ class BatchingExecutor(Generic[Shared, Query, Answer]):
     async def run(self, resource: Shared, query: Query) -> Answer:
         """Return the answer of *resource* to *query*; raises its error, and RequestError as `BoundedExecutor.run`."""
         loop = asyncio.get_running_loop()
-        pending = _Pending(resource, query, loop.create_future())
+        answer: asyncio.Future[Answer] = loop.create_future()
+        pending = _Pending(resource, query, answer)
         self._executor.admit(resource)
         self._waiting.append(pending)
         self._schedule(loop)
-        async with self._executor.time_limit():
-            answer: Answer = await pending.answer
-        return answer
+        try:
+            async with self._executor.time_limit():
+                return await answer
+        finally:
+            pending.answer = None  # its error has frames in its traceback that lead here: a cycle with *resource*
+            del answer
 
     def close(self) -> None:
         """Drop the queries that wait, and close the executor."""
@@ -165,15 +177,15 @@ class BatchingExecutor(Generic[Shared, Query, Answer]):
             batch.append(self._waiting.popleft())
             while len(batch) < _MAX_BATCH and self._waiting[0].resource is batch[0].resource:
                 batch.append(self._waiting.popleft())
-        awaited = [pending for pending in batch if not pending.answer.done()]  # the others ran out of time
-        answers = self._answers(awaited)
-        loop.call_soon_threadsafe(self._deliver, loop, batch, awaited, answers)
+        awaited = [pending for pending in batch if pending.awaited()]  # the others ran out of time
+        # no variable holds the answers: this frame is in the traceback of an error among them, and that were a cycle
+        loop.call_soon_threadsafe(self._deliver, loop, batch, awaited, self._answers(awaited))
 
     def _answers(self, batch: Sequence[_Pending[Shared, Query, Answer]]) -> Sequence[Answer | Exception]:
         if not batch:
             return []
         try:
-            return self._answer_batch(batch[0].resource, [pending.query for pending in batch])
+            return _without_cycles(self._answer_batch(batch[0].resource, [pending.query for pending in batch]))
         except Exception as error:  # noqa: BLE001 - raised where the answer is awaited
             if len(batch) == 1:
                 return [error]
@@ -192,9 +204,18 @@ class BatchingExecutor(Generic[Shared, Query, Answer]):
         for pending in batch:
             self._executor.discharge(pending.resource)
         for pending, answer in zip(awaited, answers, strict=True):
-            if pending.answer.done():
+            future = pending.awaited()
+            if future is None:
                 continue
             if isinstance(answer, Exception):
-                pending.answer.set_exception(answer)
+                future.set_exception(answer)
             else:
-                pending.answer.set_result(answer)
+                future.set_result(answer)
+
+
+def _without_cycles(answers: Sequence[Answer | Exception]) -> Sequence[Answer | Exception]:
+    """Return *answers*; frames in the traceback of an error hold the list that it is in, and with it the resource."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            answer.__traceback__ = None
+    return answers
