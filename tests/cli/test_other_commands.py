@@ -76,6 +76,7 @@ def test_verify_finds_a_flipped_byte_and_says_where(visrec, own_sample_store):
     done = visrec("verify", "--store", own_sample_store)
     assert done.returncode == 1
     assert done.stdout.startswith(f"{vectors} was altered")
+    assert done.stdout.endswith("; `visrec index CATALOG` mends it\n")
     assert "1 damaged file" in done.stderr
 
 
