@@ -1,0 +1,93 @@
+"""`visrec update` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(sys.executable).parent / "visrec"
+
+
+@pytest.fixture
+def store(sample_store: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sample_store, tmp_path / "store"))
+
+
+def test_prices_change_items_go_and_new_ones_come(visrec, store, sample_images, tmp_path):
+    new = min(sample_images.glob("mug-01-*.jpg"))
+    changes = tmp_path / "changes.jsonl"
+    lines = [{"id": "mug-01", "price": 1.5}, {"id": "mug-02", "deleted": True}, {"id": "new", "image": str(new)}]
+    changes.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = visrec("update", changes, "--store", store, "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("changed 1, added 1, removed 1 in ")
+    assert done.stdout.endswith("s; generation 2 has 60 items\n")
+    found = visrec("similar", "mug-01", "--where", "price < 2", "--store", store, "--json")
+    assert (found.returncode, found.stdout) == (0, "")
+    found = visrec("similar", "mug-01", "--store", store, "--json", "-k", "100")
+    ids = {json.loads(line)["id"] for line in found.stdout.splitlines()}
+    assert "new" in ids
+    assert "mug-02" not in ids
+    info = json.loads(visrec("info", "--store", store, "--json").stdout)
+    assert (info["generation"], info["items"], info["items_in_deltas"]) == (2, 60, 0)
+    assert visrec("verify", "--store", store).returncode == 0
+
+
+def test_changes_come_from_standard_input(store):
+    lines = '{"id": "mug-01", "price": 7, "version": 5}\n{"id": "mug-01", "price": 8, "version": 4}\n{"id": "zz"}\n'
+    done = subprocess.run(
+        [PROGRAM, "update", "-", "--store", store], input=lines, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1:] == [
+        "1 of 3 changes were stale: the store has a version as new",
+        "1 of 3 changes name an item that the store does not have",
+    ]
+
+
+def test_json_is_the_report(visrec, store, tmp_path):
+    changes = tmp_path / "changes.csv"
+    changes.write_text("id,price\nmug-01,3.5\nmug-03,4\n")
+    done = visrec("update", changes, "--store", store, "--json")
+    report = json.loads(done.stdout)
+    assert (report["changes"], report["changed"], report["generation"], report["items"]) == (2, 2, 2, 60)
+
+
+def test_strict_fails_where_an_image_was_skipped_and_says_where_to_look(visrec, store, tmp_path):
+    changes = tmp_path / "changes.jsonl"
+    changes.write_text('{"id": "new", "image": "nowhere.jpg"}\n')
+    done = visrec("update", changes, "--store", store, "--strict")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"skipped 1 missing; see {store}/skipped/000002.jsonl",
+        "visrec: some changes could not be made as they are; see above",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"price": 3}\n', "no known key of an id among 'price'; name it with --id-column"),
+        ("[1]\n", "a JSON list where an object belongs; write one object a line"),
+    ],
+)
+def test_bad_changes_get_one_sentence_and_change_nothing(visrec, store, tmp_path, content, sentence):
+    changes = tmp_path / "changes.jsonl"
+    changes.write_text('{"id": "mug-01", "price": 3}\n' + content)
+    current = (store / "CURRENT").read_bytes()
+    done = visrec("update", changes, "--store", store)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"visrec: {changes}:2: {sentence}\n"
+    assert (store / "CURRENT").read_bytes() == current
+
+
+def test_without_a_store_there_is_nothing_to_update(visrec, tmp_path):
+    done = visrec("update", "-", "--store", tmp_path / "nowhere")
+    assert done.returncode == 1
+    assert done.stderr.startswith("visrec: there is no store in ")
+    assert not (tmp_path / "nowhere").exists()
