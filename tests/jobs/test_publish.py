@@ -154,6 +154,15 @@ def test_an_index_that_was_made_from_another_generation_is_not_used(shop, store)
     assert_answers_are_exact(store)
 
 
+def test_an_index_of_another_generation_in_its_place_is_found(shop, store):
+    shop.put("more", *range(50, 80))
+    index(shop, store)
+    shutil.rmtree(store / "indexes/flat-000002")
+    (store / "indexes/flat-000001").rename(store / "indexes/flat-000002")
+    (problem,) = verify(store)
+    assert problem.startswith(f"{store / 'indexes/flat-000002'} was not made from the generation that ")
+
+
 # An index that lags behind
 
 

@@ -93,6 +93,7 @@ def test_the_index_that_two_generations_share_is_verified_once(reloader, store, 
     shop = shop_of(12)
     shop.items["item003"] = dataclasses.replace(shop.items["item003"], attributes={"price": 99})
     index(shop, store)
+    verified.clear()
     assert reload(reloader) is True
     assert verified == []
     (match,) = reloader.snapshot.recommender.similar("item000", where="price == 99")
@@ -100,6 +101,18 @@ def test_the_index_that_two_generations_share_is_verified_once(reloader, store, 
     index(shop_of(20), store)
     assert reload(reloader) is True
     assert verified == ["flat-000003"]
+
+
+def test_a_generation_whose_index_lags_behind_is_served_with_all_that_is_new(reloader, store, monkeypatch):
+    monkeypatch.setattr("vision_recs.jobs.publish._LARGEST_SHARE", 0.5)
+    shop = shop_of(12)
+    del shop.items["item003"]
+    shop.put("new", 40, 41)
+    index(shop, store)
+    assert reload(reloader) is True
+    found = [match.id for match in reloader.snapshot.recommender.similar("item000", k=20)]
+    assert sorted(found) == sorted({*shop.items} - {"item000"})
+    assert Store.open(store).manifest.index_pending.added_count == 2
 
 
 def test_readiness_and_metrics_show_a_failed_reload(connect, store):

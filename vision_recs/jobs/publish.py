@@ -10,8 +10,8 @@ from typing import Any
 
 from vision_recs._version import __version__
 from vision_recs.errors import SpaceMismatch, StoreError, StoreNotFound, StoreUnavailable
-from vision_recs.indexes import IndexConfig, build_or_update, verify
 from vision_recs.indexes.base import check_index
+from vision_recs.indexes.config import IndexConfig
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.store import IndexPending, Manifest, Projection, Store, Writer, open_writer, space_of
@@ -112,8 +112,7 @@ def _with_index_of_base(
 
 def _may_wait(pending: IndexPending, manifest: Manifest) -> bool:
     """Return whether an index that lags by *pending* answers for the generation of *manifest* as fast as a new one."""
-    vectors = sum(shard.rows - sum(stop - first for first, stop in shard.deleted) for shard in manifest.shards)
-    most = _LARGEST_SHARE * vectors
+    most = _LARGEST_SHARE * sum(shard.in_use for shard in manifest.shards)
     return pending.added_count <= min(_MOST_ADDED, most) and pending.removed_count <= min(_MOST_REMOVED, most)
 
 
@@ -140,7 +139,11 @@ def _index_problem(base: Store, folder: Path, *, trust: bool) -> str | None:
     """Return what is wrong with the index of *base* in *folder*; unless it is to *trust*, every byte is read."""
     try:
         check_index(base.manifest.index_type, base, folder, made_from=base.manifest.index_generation)
-        return None if trust else next(iter(verify(folder)), None)
+        if trust:  # as does an update of a few items, which shall not take the time to import FAISS
+            return None
+        from vision_recs.indexes import verify
+
+        return next(iter(verify(folder)), None)
     except StoreUnavailable:
         raise
     except (StoreError, SpaceMismatch) as error:
@@ -167,6 +170,8 @@ def _config_again(base: Store) -> IndexConfig:
 def _make(
     writer: Writer, source: Store, config: IndexConfig, *, previous: Path | None
 ) -> tuple[str, dict[str, Any], Path]:
+    from vision_recs.indexes import build_or_update
+
     folder = writer.layout.tmp / "index"
     folder.mkdir()
     index_type, stats = build_or_update(config, source, folder, previous=previous)

@@ -19,14 +19,29 @@ def verify(store: str | Path = ".visrec") -> Iterator[str]:
     """
     yield from stores.verify(store)
     layout = stores.Layout(Path(store))
-    used = _index_in_use(layout)
+    used = _published(layout)
     for folder in sorted(layout.indexes.glob("*")):
-        remedy = MENDED if folder == used else RECLAIMED
-        yield from (with_remedy(problem, remedy) for problem in indexes.verify(folder))
+        is_used = used is not None and folder == layout.index_of(used)
+        remedy = MENDED if is_used else RECLAIMED
+        problems = indexes.verify(folder)
+        yield from (with_remedy(problem, remedy) for problem in problems)
+        if used is not None and is_used and not problems and not _fits(used, folder):
+            yield with_remedy(f"{folder} was not made from the generation that {layout.current} says", remedy)
 
 
-def _index_in_use(layout: stores.Layout) -> Path | None:
+def _published(layout: stores.Layout) -> stores.Manifest | None:
     try:
-        return layout.index_of(read_manifest(layout, *read_current(layout)))
+        return read_manifest(layout, *read_current(layout))
     except StoreDamaged:
         return None
+
+
+def _fits(manifest: stores.Manifest, folder: Path) -> bool:
+    """Return whether the index in *folder* has as many vectors as the generation of *manifest* has without what waits.
+
+    Vectors that are dead in the index count.
+    """
+    index, pending = indexes.base.read_manifest(folder), manifest.index_pending
+    vectors = sum(shard.in_use for shard in manifest.shards) - pending.added_count + pending.removed_count
+    expected = manifest.index_type, manifest.space, manifest.index_generation, vectors
+    return (index.type, index.space, index.generation, index.vectors) == expected

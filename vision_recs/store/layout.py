@@ -154,6 +154,11 @@ class ShardEntry:
         """The first position after those of the shard."""
         return self.first_position + self.rows
 
+    @property
+    def in_use(self) -> int:
+        """How many of the vectors the generation uses."""
+        return self.rows - sum(stop - first for first, stop in self.deleted)
+
 
 @dataclass(frozen=True, slots=True)
 class ItemsEntry:

@@ -1,0 +1,86 @@
+"""An index that lags behind: what it is given as its source, and searches that its contract does not ask for."""
+
+import numpy as np
+import pytest
+from vector_sources import Vectors, clustered
+
+from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, lagging, open_index
+from vision_recs.store import IndexPending
+from vision_recs.types import SearchRequest
+
+EVERY = Vectors(clustered(700, 24)).every
+NEW = range(600, 700)
+
+
+def opened(source, before, pending, folder, index_type="flat"):
+    folder.mkdir()
+    name, _ = build_or_update(IndexConfig(index_type), before, folder)
+    return open_index(name, source, folder, made_from=before.generation, pending=pending)
+
+
+@pytest.fixture
+def now():
+    source = Vectors(EVERY, [*range(10, 600), *NEW], is_normalized=True)
+    source.generation = 5
+    return source
+
+
+@pytest.fixture
+def before():
+    return Vectors(EVERY, range(600), is_normalized=True)
+
+
+PENDING = IndexPending(((600, 700),), ((0, 10),))
+
+
+def test_more_queries_than_are_compared_at_once_are_answered_each(now, before, tmp_path, monkeypatch):
+    monkeypatch.setattr(lagging, "_QUERIES_AT_ONCE", 3)
+    request = SearchRequest(EVERY[580:620], 4)
+    assert opened(now, before, PENDING, tmp_path / "flat").search(request) == ExactIndex(now).search(request)
+
+
+@pytest.mark.parametrize("index_type", ["flat", "hnsw", "ivf-pq"])
+def test_where_the_whole_neighborhood_of_a_query_is_gone_others_are_found(tmp_path, index_type):
+    before = Vectors(EVERY, range(600), is_normalized=True)
+    query = EVERY[3:4]
+    gone = np.sort(np.argsort(-(EVERY[:600] @ query[0]))[:150])
+    now = Vectors(EVERY, np.setdiff1d(np.arange(600), gone), is_normalized=True)
+    now.generation = 2
+    pending = IndexPending((), tuple((place, place + 1) for place in gone.tolist()))
+    request = SearchRequest(query, 5)
+    assert opened(now, before, pending, tmp_path / "index", index_type).search(request) == ExactIndex(now).search(
+        request
+    )
+
+
+def test_the_source_of_the_index_is_as_the_index_is(now, before):
+    given = []
+
+    class Index:
+        def search(self, request):
+            return [[] for _ in request.vectors]
+
+    def open_it(source):
+        given.append(source)
+        return Index()
+
+    index = lagging.LaggingIndex(open_it, now, PENDING, made_from=1)
+    assert index.source == (now.fingerprint, 5)
+    (source,) = given
+    assert (source.fingerprint, source.generation, source.dim) == (now.fingerprint, 1, 24)
+    assert source.positions().tolist() == before.positions().tolist()
+    vectors = source.vectors(np.array([3, 12]))
+    assert not vectors[0].any()  # it may be in no shard any more
+    assert vectors[1].tolist() == EVERY[12].tolist()
+    rows = source.rows([12, 3], limit=1)
+    assert list(rows) == [12, 3]
+    assert [row.id for row in rows[12]] == ["item000012"]
+    assert [row.image for row in rows[3]] == [""]
+
+
+def test_vectors_that_wait_are_read_once_and_only_when_a_query_comes(now, before, tmp_path):
+    index = opened(now, before, PENDING, tmp_path / "flat")
+    assert now.read == []
+    for _ in range(3):
+        index.search(SearchRequest(EVERY[:1], 4))
+    assert now.read == [100]
