@@ -39,7 +39,7 @@ Task: TypeAlias = Callable[[bytes], bytes]
 MAX_SECONDS: Final = 60.0
 """The processor time that one image may take."""
 
-_WALL: Final = 3
+_WALL: Final = 6
 """Times the processor time that an image may take altogether, on a machine that is busy with other things."""
 
 _SPARE_BYTES: Final = 2**29
@@ -57,7 +57,7 @@ class DecoderProcess:
     """
 
     def __init__(self, *, max_seconds: float = MAX_SECONDS, max_bytes: int = MAX_DECODED_BYTES) -> None:
-        """Give each image *max_seconds* of processor time, three times as many seconds, and *max_bytes* of memory."""
+        """Give each image *max_seconds* of processor time, six times as many seconds, and *max_bytes* of memory."""
         self._max_seconds = max_seconds
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
