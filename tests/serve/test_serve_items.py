@@ -12,7 +12,7 @@ from PIL import Image
 from vision_recs.catalog import open_catalog
 from vision_recs.images import DecoderProcess
 from vision_recs.jobs import index as run_index
-from vision_recs.serve.item_search import FacetCounter
+from vision_recs.serve.facets import FacetCounter
 from vision_recs.serve.thumbnails import Thumbnails
 from vision_recs.store import Store
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,15 @@ class IndexType(Protocol):
 
     def verify(self, directory: Path) -> list[str]:
         """Return a sentence for each fault of the files in *directory* that their digests do not show."""
+        ...
+
+
+@runtime_checkable
+class SharedFiles(Protocol):
+    """What an opened index has that can lend its open files to another generation."""
+
+    def with_source(self, source: VectorSource) -> VectorIndex | None:
+        """Return the same index over *source*, of a generation with the same vectors; None where that cannot be."""
         ...
 
 
@@ -195,26 +204,33 @@ def read_manifest(directory: Path) -> IndexManifest:
         raise StoreDamaged(f"{path} was altered, or another file took its place; {_REBUILD}") from error
 
 
-def open_index(
+def open_index(  # noqa: PLR0913 - what is beyond the third belongs to generations that share an index
     name: str,
     source: VectorSource,
     directory: Path,
     *,
     made_from: int | None = None,
     pending: IndexPending | None = None,
+    previous: VectorIndex | None = None,
 ) -> VectorIndex:
     """Return the index of type *name* in *directory*, which was made from *source*, for as long as *source* is open.
 
     *made_from* is the generation from which the index was made, where that is an earlier one than that of *source*, and
-    *pending* is how the two differ. Raises UnknownIndexType, and what `check_index` raises.
+    *pending* is how the two differ. *previous* is an index that is open in the same directory, whose files are then not
+    opened again where it has `SharedFiles`. Raises UnknownIndexType, and what `check_index` raises.
     """
     index_type = find_index_type(name)
     check_index(name, source, directory, made_from=made_from)
+
+    def opened(known: VectorSource) -> VectorIndex:
+        shared = previous.with_source(known) if isinstance(previous, SharedFiles) else None
+        return shared or index_type.open(known, directory)
+
     if made_from is None or pending is None or not (pending.added or pending.removed):
-        return index_type.open(source, directory)
+        return opened(source)
     from vision_recs.indexes.lagging import LaggingIndex
 
-    return LaggingIndex(lambda known: index_type.open(known, directory), source, pending, made_from=made_from)
+    return LaggingIndex(opened, source, pending, made_from=made_from)
 
 
 def check_index(name: str, source: VectorReader, directory: Path, *, made_from: int | None = None) -> None:
@@ -243,16 +259,21 @@ def check_index(name: str, source: VectorReader, directory: Path, *, made_from: 
         raise StoreDamaged(f"{problem}; rebuild it with `visrec index`")
 
 
-def open_published(store: Store, source: VectorSource | None = None) -> VectorIndex:
+def open_published(
+    store: Store, source: VectorSource | None = None, *, previous: VectorIndex | None = None
+) -> VectorIndex:
     """Return the published index of *store*, or exact search over its vectors where there is no index directory.
 
     The index reads vectors and rows from *source*, such as a cache of *store*, or without it from *store* itself.
+    *previous* is the open index of another generation that is searched by the same files.
     """
     source = source or store
     manifest, directory = store.manifest, store.layout.index_of(store.manifest)
     if directory is not None and directory.is_dir():
         made_from, pending = manifest.index_generation, manifest.index_pending
-        return open_index(manifest.index_type, source, directory, made_from=made_from, pending=pending)
+        return open_index(
+            manifest.index_type, source, directory, made_from=made_from, pending=pending, previous=previous
+        )
     from vision_recs.indexes.exact import ExactIndex
 
     return ExactIndex(source)

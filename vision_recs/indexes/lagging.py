@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.indexes.base import Scored, allowed, is_marked, search_by_position, top_k_with_ties, unit_queries
+from vision_recs.indexes.base import (
+    Scored,
+    SharedFiles,
+    allowed,
+    is_marked,
+    search_by_position,
+    top_k_with_ties,
+    unit_queries,
+)
 from vision_recs.types import (
     Attribute,
     FilteredSource,
@@ -63,6 +71,13 @@ class LaggingIndex:
     def source(self) -> tuple[str, int]:
         """The space and the generation that are searched."""
         return self._source.fingerprint, self._source.generation
+
+    def with_source(self, source: VectorSource) -> VectorIndex | None:
+        """Return the index of the earlier generation over *source*, which is as it is; None if its files do not allow.
+
+        See `base.SharedFiles`.
+        """
+        return self._index.with_source(source) if isinstance(self._index, SharedFiles) else None
 
     def search(self, request: SearchRequest) -> list[list[Match]]:
         """Return up to `request.k` images for each query: see `VectorIndex`."""

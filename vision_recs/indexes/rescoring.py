@@ -88,6 +88,10 @@ class ApproximateSearch:
         """Return the same search, done as *profile* says."""
         return ApproximateSearch(self._source, self.candidates, profile, size=self._size)
 
+    def with_source(self, source: VectorReader) -> ApproximateSearch:
+        """Return the same search over *source*, which has the same vectors."""
+        return ApproximateSearch(source, self.candidates, self._profile, size=self._size)
+
     def nearest(
         self, queries: Vectors, k: int, within: PositionSubset | None = None, *, depth: int | None = None
     ) -> list[Scored]:
@@ -159,6 +163,10 @@ class ApproximateIndex:
     def search(self, request: SearchRequest) -> list[list[Match]]:
         """Return up to `request.k` images for each query: see `VectorIndex`."""
         return search_by_position(self._source, request, self.approximate.nearest)
+
+    def with_source(self, source: VectorSource) -> ApproximateIndex:
+        """Return the same index over *source*, of a generation with the same vectors; both use the same open files."""
+        return ApproximateIndex(source, self.approximate.with_source(source))
 
 
 class FilterCache(Generic[T]):

@@ -45,6 +45,22 @@ class CachedItems:
         self.positions, self.vectors = store.positions, store.vectors
         self.sample_vectors, self.project = store.sample_vectors, store.project
 
+    def inherit(self, other: CachedItems, changed: Sequence[str]) -> None:
+        """Keep what *other*, of another generation with the same base, has kept, but for the items that *changed*."""
+        self._attributes, self._match_attributes = other._attributes.copy(), other._match_attributes.copy()
+        self._images, self._positions = other._images.copy(), other._positions.copy()
+        self._rows.update({limit: rows.copy() for limit, rows in list(other._rows.items())})
+        for store in (other._store, self._store):
+            stored = store.items.stored(changed)
+            for item in changed:
+                self._attributes.pop(item, None)
+                self._images.pop(item, None)
+                for image in stored[item].images if item in stored else ():
+                    self._match_attributes.pop((item, image.image), None)
+                    self._positions.pop(image.digest.hex() if image.digest else "", None)
+                    for rows in self._rows.values():
+                        rows.pop(-1 if image.position is None else image.position, None)
+
     def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
         """Return what `Store.attributes_of` returns."""
         return self._get_all(self._attributes, items, self._store.attributes_of)

@@ -1,13 +1,13 @@
 """Item search: full-text search over ids and attributes, and the facets that a person can filter by.
 
-Both are derived from the items of one generation, and cached under the digest of the items file, so that all workers
-share one file and a restart finds it:
+Both are derived from the items, and cached under the digest of the base of the items files, so that all workers share
+one file and a restart finds it:
 
-~/.cache/visrec/item_search/<digest of the items>-<format>.sqlite
-    words    an FTS5 table: id, and the attributes that are text
-    facets   a JSON object for each facet
+~/.cache/visrec/item_search/<digest of the base>-<format>.sqlite
+    words                                an FTS5 table: id, and the attributes that are text
+    facets, free_text, texts, numbers    see `facets`
 
-The cache may be deleted at any time.
+The cache may be deleted at any time. What deltas change is laid over it, in memory.
 """
 
 from __future__ import annotations
@@ -19,68 +19,138 @@ import re
 import sqlite3
 import tempfile
 import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
 from vision_recs.cache_dir import cache_dir
+from vision_recs.serve.facets import SCHEMA, FacetCounter, in_order
 from vision_recs.serve.schemas import Facet
 from vision_recs.store.atomic_files import FileLock
-from vision_recs.types import Attribute, ItemSource
+from vision_recs.types import Attribute
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2
+AttributesOf: TypeAlias = Callable[[Sequence[str]], Mapping[str, Mapping[str, Attribute]]]
+"""Ids -> the attributes of each of these items that there is."""
+
+_FORMAT = 3
 _PAGE = 5_000  # items that are read together
 _KEPT_FILES = 8  # of all stores and generations
-_MAX_VALUES = 40  # of a facet: a title has as many values as there are items, and nobody filters by it
-_MAX_COUNTED = 2_000  # distinct values, before an attribute counts as free text
-_STEPS = 40  # of a histogram
-_SCHEMA = """
+_WORDS = """
 CREATE VIRTUAL TABLE words USING fts5 (id, text, tokenize = "unicode61 remove_diacritics 2", prefix = '1 2 3');
-CREATE TABLE facets (facet TEXT NOT NULL);
 """
+_RANK = "bm25(words, 10.0, 1.0)"
+_LEAST_WEIGHT = 1e-6
 _WORD = re.compile(r"\w+")
 
 
-class ItemSearch:
-    """Finds items by words; safe to use from several threads."""
+class Listed(Protocol):
+    """Items that can be read one after the other."""
+
+    def pages_of_ids(self) -> Iterator[list[str]]:
+        """Yield all ids, ascending, a list of some at a time."""
+        ...
+
+    def attributes_of(self, items: Sequence[str]) -> Mapping[str, Mapping[str, Attribute]]:
+        """Return the attributes of each of *items*."""
+        ...
+
+
+class _Words:
+    """A database with the table `words`; safe to use from several threads."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        """Own the *connection* to a database that `_build` has filled; raises sqlite3.Error and MsgspecError."""
         self._lock = threading.Lock()
         self._connection = connection
-        self.facets = [msgspec.json.decode(text, type=Facet) for (text,) in self._all("SELECT facet FROM facets")]
+        weakref.finalize(self, connection.close).atexit = False
+
+    def ranked(self, query: str, best: str, limit: int) -> list[tuple[str, float]]:
+        """Return at most *limit* ids that match *query*, with a rank that is less for a better one; first *best*."""
+        ordered = f"SELECT id, {_RANK} FROM words WHERE words MATCH ? ORDER BY id != ?, 2, id LIMIT ?"  # noqa: S608
+        return self.all(ordered, (query, best, limit))
+
+    def weight(self, query: str) -> float:
+        """Return how much a word counts in a rank: more if fewer items have it."""
+        total = sum(number for (number,) in self.all("SELECT rowid FROM words ORDER BY rowid DESC LIMIT 1"))
+        ((found,),) = self.all("SELECT count(*) FROM words WHERE words MATCH ?", (query,))
+        return max(_LEAST_WEIGHT, math.log((total - found + 0.5) / (found + 0.5)))  # as SQLite has it
+
+    def all(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of *query*."""
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
+
+
+class ItemSearch:
+    """Finds items by words; safe to use from several threads. *facets* are those of all items."""
+
+    def __init__(self, base: _Words) -> None:
+        """Search in *base*; raises sqlite3.Error and MsgspecError where the database is not one that `_build` filled.
+
+        See `changed` for what is laid over it.
+        """
+        self._base = base
+        self._texts: dict[str, str | None] = {}  # of the items whose words differ from the base; None: it is gone
+        self._over: _Words | None = None
+        self._counter = FacetCounter()
+        self.facets = in_order(
+            msgspec.json.decode(text, type=Facet) for (text,) in base.all("SELECT facet FROM facets")
+        )
+
+    def changed(self, items: Sequence[str], before: AttributesOf, after: AttributesOf) -> ItemSearch:
+        """Return the search of a generation in which *items* changed: they had the attributes *before*."""
+        new = ItemSearch(self._base)
+        new._texts, new._over, new._counter = dict(self._texts), self._over, self._counter.copy()
+        step = FacetCounter()
+        for start in range(0, len(items), _PAGE):
+            page = items[start : start + _PAGE]
+            old, now = before(page), after(page)
+            for item in page:
+                was, becomes = old.get(item), now.get(item)
+                for counter in (new._counter, step):
+                    counter.add(was or {}, -1)
+                    counter.add(becomes or {})
+                if _text(was) != _text(becomes):
+                    new._texts[item] = _text(becomes)
+        if new._texts != self._texts:
+            new._over = _over(new._texts)
+        new.facets = new._counter.changed(self._base.all, self.facets, step)
+        return new
 
     def search(self, text: str, limit: int) -> list[str]:
         """Return at most *limit* ids of items that have every word of *text*, or words that begin with it, best first.
 
         A match in the id counts ten times, and the item whose id is *text* comes first. Case and accents do not matter.
         """
-        terms = _WORD.findall(text)
+        terms = [f'"{term}"*' for term in _WORD.findall(text)]
         if not terms:
             return []
-        query = " ".join(f'"{term}"*' for term in terms)
-        found = self._all(
-            "SELECT id FROM words WHERE words MATCH ? ORDER BY id != ?, bm25(words, 10.0, 1.0), id LIMIT ?",
-            (query, text.strip(), limit),
-        )
-        return [item for (item,) in found]
+        best = text.strip()
+        found = self._base.ranked(" ".join(terms), best, limit + len(self._texts))
+        found = [(item, rank) for item, rank in found if item not in self._texts]
+        if self._over is not None:
+            found += self._ranked_over(self._over, terms, best)
+            found.sort(key=lambda pair: (pair[0] != best, pair[1], pair[0]))
+        return [item for item, _ in found[:limit]]
 
-    def close(self) -> None:
-        """Close the database."""
-        self._connection.close()
+    def _ranked_over(self, over: _Words, terms: Sequence[str], best: str) -> list[tuple[str, float]]:
+        """Return the ids in *over* that match all *terms*, ranked as if they were in the base: by the words there."""
+        found = [item for item, _ in over.ranked(" ".join(terms), best, len(self._texts))]
+        ranks = dict.fromkeys(found, 0.0)
+        for term in terms if found else ():
+            factor = self._base.weight(term) / over.weight(term)
+            for item, rank in over.ranked(term, best, len(self._texts)):
+                if item in ranks:
+                    ranks[item] += factor * rank
+        return list(ranks.items())
 
-    def _all(self, query: str, values: Iterable[object] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(query, tuple(values)).fetchall()
 
-
-def open_item_search(items: ItemSource, *, name: str) -> ItemSearch:
+def open_item_search(items: Listed, *, name: str) -> ItemSearch:
     """Return the item search of *items*; builds it if it is not in the cache under *name*, which names its contents.
 
     If the cache cannot be written, the item search is built in memory, and a warning is logged. Raises StoreDamaged.
@@ -99,10 +169,10 @@ def open_item_search(items: ItemSource, *, name: str) -> ItemSearch:
         )
     connection = sqlite3.connect(":memory:", check_same_thread=False)
     _build(items, connection)
-    return ItemSearch(connection)
+    return ItemSearch(_Words(connection))
 
 
-def _open_cached(items: ItemSource, path: Path) -> ItemSearch:
+def _open_cached(items: Listed, path: Path) -> ItemSearch:
     """Return the item search in the file *path*, which is built if it is missing or damaged."""
     with suppress(OSError, sqlite3.Error, msgspec.MsgspecError):
         os.utime(path)
@@ -124,28 +194,40 @@ def _open_cached(items: ItemSource, path: Path) -> ItemSearch:
         return ItemSearch(_connect(path))
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+def _connect(path: Path) -> _Words:
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    return _Words(sqlite3.connect(uri, uri=True, check_same_thread=False))
 
 
-def _build(items: ItemSource, connection: sqlite3.Connection) -> None:
+def _build(items: Listed, connection: sqlite3.Connection) -> None:
     """Fill an empty database."""
-    connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
+    connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _WORDS + SCHEMA)
     counter = FacetCounter()
     connection.executemany("INSERT INTO words VALUES (?, ?)", _texts(items, counter))
-    facets = ((msgspec.json.encode(facet).decode(),) for facet in counter.facets())
-    connection.executemany("INSERT INTO facets VALUES (?)", facets)
+    counter.save(connection)
     connection.commit()
 
 
-def _texts(items: ItemSource, counter: FacetCounter) -> Iterator[tuple[str, str]]:
+def _texts(items: Listed, counter: FacetCounter) -> Iterator[tuple[str, str | None]]:
     """Yield each item with its text, and count its attributes."""
-    page = items.ids(limit=_PAGE)
-    while page:
+    for page in items.pages_of_ids():
         for item, attributes in items.attributes_of(page).items():
             counter.add(attributes)
-            yield item, " \n".join(value for value in attributes.values() if isinstance(value, str))
-        page = items.ids(after=page[-1], limit=_PAGE)
+            yield item, _text(attributes)
+
+
+def _text(attributes: Mapping[str, Attribute] | None) -> str | None:
+    if attributes is None:
+        return None
+    return " \n".join(value for value in attributes.values() if isinstance(value, str))
+
+
+def _over(texts: Mapping[str, str | None]) -> _Words:
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    connection.executescript(_WORDS)
+    rows = ((item, text) for item, text in texts.items() if text is not None)
+    connection.executemany("INSERT INTO words VALUES (?, ?)", rows)
+    return _Words(connection)
 
 
 def _remove_oldest(path: Path) -> None:
@@ -153,57 +235,3 @@ def _remove_oldest(path: Path) -> None:
     for old in files[_KEPT_FILES:]:
         old.unlink(missing_ok=True)  # a worker that has it open goes on reading
         Path(f"{old}.lock").unlink(missing_ok=True)
-
-
-class FacetCounter:
-    """Counts the values of attributes, item by item."""
-
-    def __init__(self) -> None:
-        """Start without items."""
-        self._counts: dict[str, Counter[str | bool]] = {}
-        self._numbers: dict[str, Counter[float]] = {}
-        self._free_text: set[str] = set()
-
-    def add(self, attributes: Mapping[str, Attribute]) -> None:
-        """Count the *attributes* of an item."""
-        for name, value in attributes.items():
-            if isinstance(value, str | bool):
-                if name not in self._free_text:
-                    self._count(name, value)
-            elif isinstance(value, int | float) and math.isfinite(value):
-                self._numbers.setdefault(name, Counter())[float(value)] += 1
-
-    def facets(self) -> Iterator[Facet]:
-        """Yield the facets: first text and booleans, then numbers, each the attributes of most items first."""
-        values = [facet for name in self._counts if (facet := self._value_facet(name)) is not None]
-        ranges = [facet for name in self._numbers if (facet := self._number_facet(name)) is not None]
-        for facets in (values, ranges):
-            yield from sorted(facets, key=lambda facet: (-facet.items, len(facet.counts), facet.name))
-
-    def _count(self, name: str, value: str | bool) -> None:  # noqa: FBT001 - a value, not a switch
-        counts = self._counts.setdefault(name, Counter())
-        counts[value] += 1
-        if len(counts) > _MAX_COUNTED:
-            self._free_text.add(name)
-            del self._counts[name]
-
-    def _value_facet(self, name: str) -> Facet | None:
-        """Return the facet of an attribute with few values that many items share, or None."""
-        counts = self._counts[name]
-        types = {type(value) for value in counts}
-        items = sum(counts.values())
-        is_useful = 1 < len(counts) <= _MAX_VALUES and len(types) == 1 and 2 * len(counts) <= max(items, 4)
-        if not is_useful:
-            return None
-        frequent = sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
-        return Facet(name, "boolean" if types == {bool} else "text", items, counts=frequent)
-
-    def _number_facet(self, name: str) -> Facet | None:
-        counts = self._numbers[name]
-        low, high = min(counts), max(counts)
-        if not 0 < high - low < math.inf or name in self._counts or name in self._free_text:
-            return None
-        histogram = [0] * _STEPS
-        for value, count in counts.items():
-            histogram[min(_STEPS - 1, int((value - low) / (high - low) * _STEPS))] += count
-        return Facet(name, "number", sum(counts.values()), min=low, max=high, histogram=histogram)

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RETRY_S = 30.0
+_MOST_INHERITED = 10_000  # items that changed: finding out what they touch takes longer than reading anew
 _QUIET_S = 10.0  # where changes come all the time, their generations do not fill the log
 
 
@@ -44,24 +46,38 @@ class Snapshot:
     """
 
     def __init__(
-        self, store: Store, current: tuple[int, str], options: ServeOptions, load_image: LoadImage | None
+        self,
+        store: Store,
+        current: tuple[int, str],
+        options: ServeOptions,
+        load_image: LoadImage | None,
+        old: Snapshot | None,
     ) -> None:
         """Own *store*; raises StoreError.
 
-        *options* name the encoder, and *load_image* decodes the images of queries.
+        *options* name the encoder, and *load_image* decodes the images of queries. The files of the index of *old* are
+        not opened again where they are the same.
         """
         self.store = store
         self.items = CachedItems(store)
-        index = indexes.open_published(store, self.items)
-        self.recommender = Recommender(
+        shared = old.recommender.index if old is not None and _shares_index(store, old.store) else None
+        index = indexes.open_published(store, self.items, previous=shared)
+        self.recommender: Recommender = Recommender(
             self.items, index, weights=options.weights, device=options.device, load_image=load_image
         )
         self.current = current
-        self.version = f"{current[0]}-{current[1][:16]}"
         self.item_search: ItemSearch | None = None
+        self.search_generation = 0
         self.item_search_error: Exception | None = None
         self._references = 1
         self._lock = threading.Lock()
+
+    @property
+    def version(self) -> str:
+        """What names the answers: the generation, and as long as its own item search is not ready, that of another."""
+        generation, digest = self.current
+        search = "" if self.search_generation in {0, generation} else f"-{self.search_generation}"
+        return f"{generation}-{digest[:16]}{search}"
 
     def acquire(self) -> None:
         """Add a reference."""
@@ -74,27 +90,48 @@ class Snapshot:
             self._references -= 1
             is_last = self._references == 0
         if is_last:
-            if self.item_search is not None:
-                self.item_search.close()
             self.store.close()
 
+    def inherit(self, old: Snapshot) -> bool:
+        """Keep of *old* what holds of this generation too; return False if the item search has to be loaded yet.
+
+        Until then that of *old* answers.
+        """
+        self.recommender.share_encoder(old.recommender)
+        changed = self.store.changed_since(old.store)
+        if changed is not None and len(changed) <= _MOST_INHERITED:
+            self.items.inherit(old.items, changed)
+        self.item_search, self.search_generation = old.item_search, old.search_generation
+        if changed is None or old.item_search is None or old.search_generation != old.store.generation:
+            return False
+        self.item_search = old.item_search.changed(changed, old.store.attributes_of, self.store.attributes_of)
+        self.search_generation = self.store.generation
+        return True
+
     def load_item_search(self) -> None:
-        """Open the item search, which takes seconds the first time."""
+        """Open the item search, which takes seconds the first time, and a minute for a million items."""
+        store = self.store
         try:
-            self.item_search = open_item_search(self.store, name=self.store.manifest.items_digest[:32])
+            base = replace(store.manifest, items_files=store.manifest.items_files[:1])
+            with Store(store.layout, base) as before:
+                search = open_item_search(before.items, name=before.manifest.items_files[0].digest[:32])
+                changed = store.changed_since(before)
+                if changed:
+                    search = search.changed(changed, before.attributes_of, store.attributes_of)
+            self.item_search, self.search_generation = search, store.generation
         except Exception as error:  # raised again where a request needs it
             self.item_search_error = error
             log.exception("the item search is not available", extra={"event": "no_item_search"})
 
 
-def open_snapshot(options: ServeOptions, load_image: LoadImage | None = None) -> Snapshot:
-    """Open the published generation; raises StoreError. *load_image* decodes the images of queries."""
+def open_snapshot(options: ServeOptions, load_image: LoadImage | None = None, old: Snapshot | None = None) -> Snapshot:
+    """Open the published generation; raises StoreError. See `Snapshot` for *load_image* and *old*."""
     store = Store.open(options.store, images=options.images)
     store.pin()
     current = read_current(store.layout)
     if current[0] != store.generation:  # another generation was published in this very moment
         store.close()
-        return open_snapshot(options, load_image)
+        return open_snapshot(options, load_image, old)
     directory = store.layout.index_of(store.manifest)
     if directory is not None and not directory.is_dir():
         log.warning(
@@ -102,7 +139,7 @@ def open_snapshot(options: ServeOptions, load_image: LoadImage | None = None) ->
             store.generation,
             extra={"event": "no_index", "generation": store.generation},
         )
-    return Snapshot(store, current, options, load_image)
+    return Snapshot(store, current, options, load_image, old)
 
 
 class Reloader:
@@ -118,6 +155,7 @@ class Reloader:
         self._load_image = load_image
         self._layout = Layout(options.store)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="visrec-reload")
+        self._searches = ThreadPoolExecutor(1, thread_name_prefix="visrec-search")
         self._failed_at = 0.0
         self._logged_at = -_QUIET_S
         self._failed_current: tuple[int, str] | None = None
@@ -130,10 +168,7 @@ class Reloader:
         loop = asyncio.get_running_loop()
         if self._options.preload:
             await loop.run_in_executor(self._background, _load_encoder, self.snapshot.recommender)
-        snapshot = self.snapshot
-        snapshot.acquire()
-        loading = self._background.submit(snapshot.load_item_search)
-        loading.add_done_callback(lambda _: snapshot.release())
+        self._load_item_search(self.snapshot)
 
     async def reload(self) -> bool | None:
         """Load the published generation if it is another one.
@@ -151,12 +186,14 @@ class Reloader:
         if current == self._failed_current and monotonic() < self._failed_at + _RETRY_S:
             return None
         try:
-            snapshot = await loop.run_in_executor(self._background, self._open_verified)
+            snapshot, is_searchable = await loop.run_in_executor(self._background, self._open_verified)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new generation, the old one goes on
             return self._fail(error, current)
         old, self.snapshot = self.snapshot, snapshot
         self.reload_error = None
         old.release()
+        if not is_searchable:
+            self._load_item_search(snapshot)
         log.log(
             logging.INFO if monotonic() > self._logged_at + _QUIET_S else logging.DEBUG,
             "generation %d replaces generation %d",
@@ -170,23 +207,33 @@ class Reloader:
     def close(self) -> None:
         """Stop loading; the files are closed with the last request."""
         self._background.shutdown(wait=False, cancel_futures=True)
+        self._searches.shutdown(wait=False, cancel_futures=True)
         self.snapshot.release()
 
-    def _open_verified(self) -> Snapshot:
-        """Return a snapshot of the published generation that is verified and ready to answer."""
-        snapshot = open_snapshot(self._options, self._load_image)
+    def _load_item_search(self, snapshot: Snapshot) -> None:
+        """Begin to load the item search of *snapshot*, unless another snapshot is served by then."""
+
+        def load() -> None:
+            if self.snapshot is snapshot:
+                snapshot.load_item_search()
+
+        snapshot.acquire()
+        self._searches.submit(load).add_done_callback(lambda _: snapshot.release())
+
+    def _open_verified(self) -> tuple[Snapshot, bool]:
+        """Return a snapshot of the published generation, verified and ready, and whether its item search is too."""
+        snapshot = open_snapshot(self._options, self._load_image, self.snapshot)
         try:
             _require_sound(snapshot.store, self.snapshot.store)
             for item in snapshot.items.ids(limit=1):
                 snapshot.recommender.similar(item, k=1)
-            snapshot.recommender.share_encoder(self.snapshot.recommender)
+            is_searchable = snapshot.inherit(self.snapshot)
             if self.needs_encoder:
                 _load_encoder(snapshot.recommender)
-            snapshot.load_item_search()
         except BaseException:
             snapshot.release()
             raise
-        return snapshot
+        return snapshot, is_searchable
 
     def _fail(self, error: Exception, current: tuple[int, str] | None) -> bool | None:
         is_known = self.reload_error == str(error)
@@ -236,8 +283,13 @@ def _shares_index(new: Store, old: Store) -> bool:
 
     A generation that another store has in its place may have an index in the same folder.
     """
-    made_from, stats = new.manifest.index_generation, new.manifest.index_stats
-    return (made_from, stats) == (old.manifest.index_generation, old.manifest.index_stats)
+    mine, others = new.manifest, old.manifest
+    return (mine.index_type, mine.index_generation, mine.index_stats, mine.space) == (
+        others.index_type,
+        others.index_generation,
+        others.index_stats,
+        others.space,
+    )
 
 
 def _load_encoder(recommender: Recommender) -> None:

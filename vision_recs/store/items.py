@@ -369,10 +369,11 @@ class Items:
             count += sum(number for (number,) in self._all(self._query(query, "t.item_id")))
         return count
 
-    def pages_of_changed(self) -> Iterator[list[str]]:
-        """Yield the ids of the items that the only file, which must be a delta, replaces."""
+    def pages_of_changed(self, file: int = 0) -> Iterator[list[str]]:
+        """Yield the ids of the items that the *file* with that number, counted from 0 for the oldest, replaces."""
         last = ""
-        query = "SELECT item_id FROM main.changed WHERE item_id > ? ORDER BY item_id LIMIT ?"
+        layer = self._layers[file]
+        query = f"SELECT item_id FROM {layer}.changed WHERE item_id > ? ORDER BY item_id LIMIT ?"  # noqa: S608
         while found := [item for (item,) in self._all(query, (last, _PAGE))]:
             yield found
             last = found[-1]
@@ -439,6 +440,25 @@ class Items:
             stored.images.sort()
         return found
 
+    def stored_rows(self, items: Sequence[str]) -> tuple[list[str], list[tuple[int, str, str, str | None]]] | None:
+        """Return what `stored` knows of *items*, if none of them is in a delta and all of their images have vectors.
+
+        It is the attributes of each, and for each image the number of the item in *items*, the image, its attributes
+        and its signature, item by item. None where one of *items* is of another kind, or is not known.
+        """
+        if any(bitmap.may_have(key_of_id(item)) for bitmap in self._touched for item in items):
+            return None
+        wanted = (json.dumps(items),)
+        base = self._layers[:1]
+        if self._all(f"{self._query(_SKIPPED, 'i.item_id', base)} LIMIT 1", wanted):
+            return None
+        found = self._all(self._query(_ROWS_OF_ITEMS, "i.item_id", base), wanted)
+        if [number for number, _ in found] != list(range(len(items))):
+            return None
+        # the loops make this order; to sort would take longer than all else
+        images = self._all(self._query(_ROWS_OF_IMAGES, "i.item_id", base), wanted)
+        return [attributes for _, attributes in found], images
+
     def outcome(self, digest: bytes) -> StoredImage | None:
         """Return an image with *digest*, of any item, that has a vector or was skipped; None where there is none."""
         for query, owner in ((_OF_DIGEST, "i.item_id"), (_SKIPPED_OF_DIGEST, "i.item_id")):
@@ -487,6 +507,14 @@ _WHOLE = "''"  # the id for which a delta replaces what belongs to no item
 _ITEMS = (
     "SELECT i.item_id, i.attributes FROM json_each(?1) AS wanted"
     " CROSS JOIN {{layer}}.{} AS i ON i.item_id = wanted.value WHERE TRUE{{live}}"
+)
+_ROWS_OF_ITEMS = (
+    "SELECT wanted.key, i.attributes FROM json_each(?1) AS wanted"
+    " CROSS JOIN {layer}.items AS i ON i.item_id = wanted.value WHERE TRUE{live}"
+)
+_ROWS_OF_IMAGES = (
+    "SELECT wanted.key, i.image, i.attributes, i.signature FROM json_each(?1) AS wanted"
+    " CROSS JOIN {layer}.images AS i ON i.item_id = wanted.value WHERE TRUE{live}"
 )
 _IMAGES = (
     "SELECT i.item_id, i.ordinal, i.image, i.attributes, i.signature, v.digest, i.position, NULL, NULL"

@@ -266,6 +266,18 @@ class Store:
             raise self._unknown(item)
         return found
 
+    def changed_since(self, other: Store) -> list[str] | None:
+        """Return the items of which this generation and *other* may differ; None where they have not the same base."""
+        mine, others = self.manifest.items_files, other.manifest.items_files
+        if mine[0] != others[0]:
+            return None
+        changed: set[str] = set()
+        for store, known in ((self, others), (other, mine)):
+            for number, entry in enumerate(store.manifest.items_files):
+                if entry not in known:
+                    changed.update(*store.items.pages_of_changed(number))
+        return sorted(changed)
+
     def close(self) -> None:
         """Close the files; the store cannot be used afterwards. A second call does nothing."""
         self._vectors.close()

@@ -55,7 +55,7 @@ async def items(context: Context, parameters: ItemsParameters) -> ItemPage:
 async def facets(context: Context, parameters: NoParameters) -> Facets:  # noqa: ARG001
     """List the attributes that items can be filtered by, with their values."""
     search = await context.state.item_search(context.snapshot)
-    return Facets(context.snapshot.items.generation, search.facets)
+    return Facets(context.snapshot.search_generation, search.facets)
 
 
 async def update(context: Context, parameters: NoParameters) -> Updated:  # noqa: ARG001
@@ -107,7 +107,8 @@ def _ids(
 ) -> Iterator[str]:
     if search is not None:
         for found in search.search(parameters.q or "", _MAX_FOUND):
-            if where is None or where.matches(items.attributes_of([found])[found], found):
+            attributes = items.attributes_of([found]).get(found)  # None: the search was that of another generation
+            if attributes is not None and (where is None or where.matches(attributes, found)):
                 yield found
     elif where is not None:
         yield from _matching(items, where)
