@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -222,3 +224,17 @@ def test_an_image_folder_of_hugging_face_has_the_columns_of_its_metadata(tmp_pat
     assert (item.attributes["text"], item.attributes["price"]) == ("a mug, number 7", 0.5)
     assert image_bytes(catalog.images, item.images[0]) == (folder / "mug-07-1.png").read_bytes()
     assert left_out == []
+
+
+@pytest.mark.nightly
+def test_a_million_rows_of_an_export_are_read_in_bounded_memory(tmp_path):
+    header, first, *_ = shop_exports.shopify().splitlines()
+    with (tmp_path / "p.csv").open("w", encoding="utf-8") as file:
+        file.write(header + "\n")
+        file.writelines(first.replace("mug-01", f"mug-{number // 3}") + "\n" for number in range(1_000_000))
+    count = "sum(1 for _ in vision_recs.open_catalog(sys.argv[1]))"
+    code = f"import resource, sys, vision_recs; print({count}, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "p.csv"], capture_output=True, text=True, check=True)
+    items, kilobytes = map(int, done.stdout.split())
+    assert items == 333_334
+    assert kilobytes < 400_000

@@ -233,3 +233,44 @@ def test_what_is_missing_inside_is_missing(supplier):
         with pytest.raises(ImageError) as caught:
             files.read(reference)
         assert caught.value.reason == "missing"
+
+
+@pytest.mark.parametrize(
+    ("reference", "file"),
+    [
+        ("mug.jpg?v=17", "mug.jpg"),
+        ("caf\u00e9.jpg", "cafe\u0301.jpg"),
+        ("cafe\u0301.jpg", "caf\u00e9.jpg"),
+        ("https://cdn.example/files/1/mug.jpg?v=17", "mug.jpg"),
+        ("https://cdn.example/files/1/mug.jpg", "images/mug.jpg"),
+        ("https://cdn.example/files/1/mug.jpg", "files/1/mug.jpg"),
+        ("https://cdn.example/files/1/mug.jpg", "media/files/1/mug.jpg"),
+        ("https://cdn.example/a%20mug.jpg", "a mug.jpg"),
+        ("s3://bucket/shop/mug.jpg", "img/mug.jpg"),
+        ("/m/u/mug.jpg", "pub/media/catalog/product/m/u/mug.jpg"),
+        ("/m/u/mug.jpg", "m/u/mug.jpg"),
+        ("/m/u/mug.jpg", "mug.jpg"),
+        ("https://cdn.example/../../../../outside.jpg", "images/outside.jpg"),
+    ],
+)
+def test_the_file_that_a_shop_system_means_is_found(tmp_path, reference, file):
+    shop = tmp_path / "shop"
+    path = shop / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"inside")
+    (tmp_path / "outside.jpg").write_bytes(b"outside")
+    files = ImageFiles(str(shop))
+    assert files.read(reference).data == b"inside"
+    assert files.signatures([reference]) == [files.read(reference).signature]
+
+
+@pytest.mark.parametrize(
+    "reference", ["https://cdn.example/gone.jpg?v=1", "HTTP://x/y.jpg", "gs://b/x.jpg", "az://c/x.jpg"]
+)
+def test_an_image_at_an_address_is_told_from_one_that_is_missing(tmp_path, reference):
+    with pytest.raises(ImageError, match="is not on this machine, and images are not fetched") as caught:
+        ImageFiles(str(tmp_path)).read(reference)
+    assert caught.value.reason == "remote"
+    with pytest.raises(ImageError) as caught:
+        ImageFiles(str(tmp_path)).read("gone.jpg?v=1")
+    assert caught.value.reason == "missing"

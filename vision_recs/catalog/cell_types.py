@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple, TypeAlias
 
@@ -80,6 +81,7 @@ _DECIMAL_COMMA = _Kind(
 _AMOUNT = _Kind(lambda text: amount_of(text) is not None, float)  # parsed with what the rest of the column tells
 
 
+@lru_cache(maxsize=1024)
 def _stock_of_text(text: str) -> Attribute:
     return stock_of(text)
 
@@ -98,9 +100,10 @@ def stock_of(cell: object) -> bool | None:
         return cell
     if isinstance(cell, int | float | Decimal):
         return cell > 0
-    text = re.sub(r"[\s_-]+", "", str(cell).rpartition("/")[2]).lower()  # https://schema.org/InStock
+    text = str(cell).strip()
     if _is_decimal(text):
         return float(text) > 0
+    text = re.sub(r"[\s_-]+", "", text.rpartition("/")[2]).lower()  # https://schema.org/InStock
     return _WORDS.get(text, _STOCK_WORDS.get(text))
 
 

@@ -189,10 +189,13 @@ def _tell(item: str, column: str, found: _Disagreement, findings: Findings) -> N
 
 def _value(cells: Sequence[Attribute], convert: Converter, merge: str | None) -> Attribute:
     """Return the value of an item with *cells* in a column: the first one that is not None, or all of them merged."""
-    values = (value for value in map(convert, cells) if value is not None)
     if merge is None:
-        return next(values, None)
-    distinct = list(dict.fromkeys(values))
+        for cell in cells:
+            value = convert(cell)
+            if value is not None:
+                return value
+        return None
+    distinct = list(dict.fromkeys(value for value in map(convert, cells) if value is not None))
     if len(distinct) <= 1 or merge == "set":
         return distinct[0] if len(distinct) == 1 else json.dumps(distinct, ensure_ascii=False) if distinct else None
     numbers = [value for value in distinct if isinstance(value, int | float)]
