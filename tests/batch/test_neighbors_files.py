@@ -202,6 +202,31 @@ def test_a_run_that_was_stopped_anywhere_continues(store, tmp_path, stop, name, 
     assert not (tmp_path / f"{name}.checkpoints").exists()
 
 
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.usefixtures("few_at_once")
+@pytest.mark.parametrize("damage", [flip_a_bit, lambda path: path.write_bytes(b""), lambda path: path.unlink()])
+def test_lists_that_were_altered_since_a_run_was_stopped_are_made_again_with_a_word(
+    store, tmp_path, damage, monkeypatch, caplog
+):
+    out = tmp_path / "t.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr("vision_recs.batch.neighbors.writing.atomic_move_file", killed)
+        with pytest.raises(Killed):
+            write_neighbors(store, out, NeighborsOptions(k=5))
+    second = sorted(tmp_path.glob("t.parquet.checkpoints/*/*.parquet"))[1]
+    damage(second)
+    report = write_neighbors(store, out, NeighborsOptions(k=5))
+    assert report.resumed == 3
+    assert rows(out) == wanted(store, k=5)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "was altered, or one before it is missing; the lists from there on are made again" in warning
+
+
 @pytest.mark.usefixtures("few_at_once")
 def test_checkpoints_of_other_options_are_not_used(store, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:

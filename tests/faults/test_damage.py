@@ -45,8 +45,8 @@ ALWAYS = 1
 MENDING = (("index", "b.csv", "-q"), ("gc",))
 VERIFY = ("verify", "--json")
 CHANGING = re.compile(
-    r'\\?"(bytes|generation|created|catalog|items_in_deltas|deltas|unused_vectors|bytes_per_vector'
-    r'|[a-z_]*second[a-z_]*|[a-z_]*recall[a-z_]*)\\?": ?[^,}]*'
+    r'\\?"(bytes|generation|created|catalog|items_in_deltas|deltas|unused_vectors|bytes_per_vector|index_generation'
+    r'|waiting_for_index|dead_in_index|[a-z_]*second[a-z_]*|[a-z_]*recall[a-z_]*)\\?": ?[^,}]*'
 )
 """What a store says of itself that is another after it was mended, though the answers are the same."""
 
