@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Final
 
@@ -67,6 +68,8 @@ class Updates:
         self._lock = threading.Lock()
         self._is_running = self._is_closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="visrec-updates")
+        if options.token is not None:  # the first change does not wait until all this is loaded
+            self._thread.submit(import_module, "vision_recs.jobs")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="visrec-changes")
 
     async def make(self, body: bytes, kind: str) -> Updated:
