@@ -4,10 +4,12 @@ import csv
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import broken_decoder
 import pytest
 
 INDEX_KEYS = {
@@ -171,3 +173,19 @@ def test_a_table_without_changes_reads_back_what_was_written(visrec, own_sample_
         ids = {row["id"] for row in csv.DictReader(file)}
     assert report["items"] == len(ids)
     assert (report["embedded"], report["generation"]) == (0, 1)
+
+
+def test_a_run_that_a_decoder_ends_is_run_again_and_names_the_image(visrec, shop, tmp_path):
+    evil = shop / "mugs" / "two.jpg"
+    broken = broken_decoder.environment("segfault", evil.read_bytes())
+    first = visrec("index", shop, "--store", tmp_path / "store", **broken)
+    assert first.returncode == -signal.SIGSEGV
+    second = visrec("index", shop, "--store", tmp_path / "store", **broken)
+    assert second.returncode == 0, second.stderr
+    assert "3 items with 3 images in generation 1" in second.stdout
+    skipped = tmp_path / "store" / "skipped" / "000001.jsonl"
+    assert "skipped 1 (1 crashed)" in second.stderr
+    assert f"see {skipped}" in second.stderr
+    (line,) = map(json.loads, skipped.read_text("utf-8").splitlines())
+    assert (line["item_id"], line["image"], line["reason"]) == ("mugs/two", "mugs/two.jpg", "crashed")
+    assert line["message"] == "the decoder ended (SIGSEGV); save the image anew"

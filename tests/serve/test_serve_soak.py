@@ -136,7 +136,7 @@ def soak(serve, own_sample_store, sample_images, tmp_path):
 
 
 def test_nothing_grows_in_a_short_soak(soak):
-    soak.run(range(2, 6), turns=2)
+    soak.run(range(2, 5), turns=2)
 
 
 @pytest.mark.nightly

@@ -72,10 +72,8 @@ class Suspects:
             yield
         finally:
             self._ended.set()
-            if self._file is not None:
-                os.close(self._file)
-                with suppress(OSError):
-                    os.truncate(self._path, self._kept * _DIGEST_BYTES)
+            with suppress(OSError):
+                self._forget()
             if not self._kept:
                 self.settle()
 
@@ -83,6 +81,12 @@ class Suspects:
         """Remove the file: the store knows what became of each image."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+    def _forget(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+            os.truncate(self._path, self._kept * _DIGEST_BYTES)
 
     def _write_down(self, digest: bytes) -> None:
         with suppress(OSError):
