@@ -1,0 +1,122 @@
+"""What deltas change is laid over the words and facets of the base: the answers are those of a search built anew."""
+
+import random
+import sqlite3
+
+import pytest
+
+from vision_recs.serve import item_search
+from vision_recs.serve.item_search import open_item_search
+
+WORDS = ("red", "reddish", "mug", "größe", "lamp", "a", "of", "oak", "7")
+
+
+class Items(dict):
+    """Items in memory: id -> attributes."""
+
+    def pages_of_ids(self):
+        ids = sorted(self)
+        yield from (ids[start : start + 7] for start in range(0, len(ids), 7))
+
+    def attributes_of(self, items):
+        return {item: self[item] for item in items if item in self}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
+
+
+def attributes(chance):
+    every = {
+        "title": " ".join(chance.choices(WORDS, k=chance.randint(1, 4))),
+        "color": chance.choice(["red", "blue", "green"]),
+        "sale": chance.random() < 0.5,
+        "price": chance.choice([3, 4.5, 10, 100, -2]),
+        "mixed": chance.choice(["x", 5, True]),
+        "rare": 1 if chance.random() < 0.1 else None,
+    }
+    return {name: value for name, value in every.items() if value is not None and chance.random() < 0.8}
+
+
+def random_changes(chance, items):
+    """Return which of *items* change, and what they become."""
+    ids = chance.sample([f"item {number}" for number in range(60)], chance.randint(1, 4))
+    after = Items(items)
+    for item in ids:
+        after.pop(item, None)
+        if chance.random() < 0.8:
+            after[item] = attributes(chance)
+    return ids, after
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_search_that_follows_changes_equals_one_that_is_built_anew(seed):
+    chance = random.Random(seed)
+    items = Items({f"item {number}": attributes(chance) for number in range(40)})
+    search = open_item_search(items, name="base")
+    for step in range(15):
+        ids, after = random_changes(chance, items)
+        previous, before = search, search.search("red", 100)
+        search = search.changed(ids, items.attributes_of, after.attributes_of)
+        assert previous.search("red", 100) == before
+        items = after
+        anew = open_item_search(items, name=f"{seed}-{step}")
+        assert search.facets == anew.facets
+        for text in (*WORDS, "re mu", "item 1", "item 7 red", "Große"):
+            assert sorted(search.search(text, 100)) == sorted(anew.search(text, 100)), text
+        some = chance.choice(sorted(items))
+        assert search.search(some, 100)[0] == some
+
+
+def titled(oak, lamp):
+    return {"title": " ".join(["oak"] * oak + ["lamp"] * lamp + ["word"] * (10 - oak - lamp))}
+
+
+def test_an_item_whose_words_change_has_the_rank_that_its_words_have_in_the_base():
+    items = Items({f"{oak}{lamp}": titled(oak, lamp) for oak in range(1, 5) for lamp in range(1, 7)})
+    items |= {f"x{number}": titled(0, number % 3) for number in range(60)}  # an oak is rare, a lamp is not
+    search = open_item_search(items, name="base")
+    before = search.search("oak lamp", 100)
+    after = Items(items | {"new": titled(2, 3), "11": titled(0, 1)})
+    changed = search.changed(["new", "11"], items.attributes_of, after.attributes_of)
+    expected = [item for item in before if item != "11"]
+    expected.insert(expected.index("23") + 1, "new")
+    assert changed.search("oak lamp", 100) == expected
+    assert changed.search("oak lamp", 3) == expected[:3]
+
+
+def test_a_change_of_numbers_reads_no_numbers_of_other_items(monkeypatch):
+    items = Items({f"{number:03}": {"price": float(number), "title": "mug"} for number in range(100)})
+    search = open_item_search(items, name="base")
+    read = []
+    every = item_search._Words.all
+    monkeypatch.setattr(
+        item_search._Words, "all", lambda words, *query: read.extend(every(words, *query)) or every(words, *query)
+    )
+    after = Items(items | {"050": {"price": 7.5, "title": "mug"}})
+    changed = search.changed(["050"], items.attributes_of, after.attributes_of)
+    assert len(read) < 10
+    (price,) = changed.facets
+    assert (price.items, sum(price.histogram), price.histogram[3], price.histogram[20]) == (100, 100, 3, 1)
+
+
+def test_the_search_of_a_cache_that_cannot_be_written_follows_changes(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path / "file"))
+    items = Items(a={"title": "red mug", "color": "red"}, b={"title": "oak lamp", "color": "blue"})
+    after = Items(items | {"c": {"title": "red lamp", "color": "red"}})
+    search = open_item_search(items, name="base").changed(["c"], items.attributes_of, after.attributes_of)
+    assert sorted(search.search("red", 5)) == ["a", "c"]
+    assert [(facet.name, facet.counts) for facet in search.facets] == [("color", [("red", 2), ("blue", 1)])]
+
+
+def test_a_database_is_closed_with_the_last_search_that_uses_it():
+    items = Items(a={"title": "red"})
+    search = open_item_search(items, name="base")
+    connection = search._base._connection
+    search = search.changed(["a"], items.attributes_of, Items().attributes_of)
+    assert search.search("red", 5) == []
+    del search
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
