@@ -5,18 +5,25 @@ import dataclasses
 import time
 
 import pytest
-from fake_shop import FakeEncoder, Unused, content, image, index, shop_of, snapshot, wanted
+from fake_shop import BulkShop, FakeEncoder, Shop, Unused, content, image, index, shop_of, snapshot, wanted
 
 import vision_recs
 from vision_recs.catalog import image_files
 from vision_recs.errors import SpaceMismatch
-from vision_recs.jobs import IndexOptions, verify
+from vision_recs.jobs import IndexOptions, comparing, verify
 from vision_recs.store import Store
 
 
-@pytest.fixture
-def shop():
-    return shop_of(7)
+@pytest.fixture(params=[Shop, BulkShop])
+def shop(request):
+    return shop_of(7, kind=request.param)
+
+
+@pytest.fixture(autouse=True, params=[2_000, 2])
+def _few_at_once(request, monkeypatch):
+    """Compare many items at a time, as in a large catalog, or few."""
+    monkeypatch.setattr(comparing, "_AT_ONCE", request.param)
+    monkeypatch.setattr(comparing, "_FEWEST", 1)
 
 
 @pytest.fixture

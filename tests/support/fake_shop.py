@@ -107,15 +107,22 @@ class Shop:
         self.items[item] = Item(item, names, attributes, tuple(image_attributes))
 
 
+class BulkShop(Shop):
+    """A shop that says for many images at a time which signatures they have, as one of files does."""
+
+    def signatures(self, references):
+        return [self.signature(reference) for reference in references]
+
+
 def index(shop, store, encoder=None, *, shard_size=4):
     """Index *shop* with shards of *shard_size* images."""
     options = IndexOptions(shard_size=shard_size, batch_size=shard_size, workers=2)
     return run_index(shop, store, encoder=encoder or FakeEncoder(), options=options)
 
 
-def shop_of(count, *, first=0):
+def shop_of(count, *, first=0, kind=Shop):
     """Return a shop of *count* items with an image each: item000 shows 0.png ..."""
-    shop = Shop()
+    shop = kind()
     for number in range(first, first + count):
         shop.put(f"item{number:03}", number, price=number)
     return shop

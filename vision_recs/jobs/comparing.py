@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,20 @@ from numpy.typing import NDArray
 from vision_recs.jobs.progress import Progress, ProgressCallback
 from vision_recs.ordered_map import ordered_map
 from vision_recs.store import Staging
-from vision_recs.store.items import StoredItem
-from vision_recs.store.staging import attributes_text, images_of
+from vision_recs.store.items import Items, StoredItem
+from vision_recs.store.staging import attributes_text, images_of, list_text
 from vision_recs.types import BulkImageSource, Catalog, Item
 
 _AT_ONCE = 2_000
 
-Known = tuple[Item, StoredItem]
-"""An item of the catalog, and what is stored of it."""
+_FEWEST = 32
+
+
+class Same(NamedTuple):
+    """Items that are as they are stored, and their images: the number of the item, the image and its signature."""
+
+    items: Sequence[Item]
+    images: Sequence[tuple[int, str, str]]
 
 
 def stage_catalog(catalog: Catalog, staging: Staging, progress: ProgressCallback, *, workers: int) -> None:
@@ -34,8 +40,9 @@ def stage_catalog(catalog: Catalog, staging: Staging, progress: ProgressCallback
     comparison = _Comparison(catalog, staging, progress)
     with ThreadPoolExecutor(workers) as pool:
         for changed in ordered_map(pool, comparison.with_other_images, comparison.unchanged(), window=2 * workers):
-            for item, stored in changed:
-                staging.add(item, stored)
+            stored = staging.base.stored([item.id for item in changed]) if staging.base else {}
+            for item in changed:
+                staging.add(item, stored.get(item.id))
     comparison.remove_the_rest()
 
 
@@ -47,7 +54,7 @@ class _Comparison:
     matched: int = 0
     hashes: list[NDArray[np.int64]] = field(default_factory=list)
 
-    def unchanged(self) -> Iterator[list[Known]]:
+    def unchanged(self) -> Iterator[Same]:
         """Yield the items that are as they are stored, some at a time, as far as can be said without their images.
 
         All others are staged.
@@ -60,44 +67,71 @@ class _Comparison:
         while chunk := list(islice(items, _AT_ONCE)):
             total += sum(map(_image_count, chunk))
             self.progress(Progress("reading the catalog", total, None))
-            yield self._compared(chunk)
+            if self.staging.base is None:
+                for item in chunk:
+                    self.staging.add(item)
+                continue
+            self.hashes.append(np.fromiter((hash(item.id) for item in chunk), np.int64, len(chunk)))
+            yield from self._compared(chunk, self.staging.base)
 
-    def _compared(self, chunk: Sequence[Item]) -> list[Known]:
-        staging = self.staging
-        stored = {}
-        if staging.base is not None:
-            ids = [item.id for item in chunk]
-            self.hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
-            stored = staging.base.stored(ids)
-            self.matched += len(stored)
-        same = []
+    def _compared(self, chunk: Sequence[Item], base: Items) -> Iterator[Same]:
+        """Yield what of *chunk* is as it is stored: all at once if it can be, else of each half, else item by item."""
+        same = self._all_the_same(chunk, base)
+        if same is not None:
+            self.matched += len(chunk)
+            yield same
+        elif len(chunk) > _FEWEST:
+            half = len(chunk) // 2
+            yield from self._compared(chunk[:half], base)
+            yield from self._compared(chunk[half:], base)
+        else:
+            yield self._one_by_one(chunk, base)
+
+    def _all_the_same(self, chunk: Sequence[Item], base: Items) -> Same | None:
+        """Return *chunk* if all of its items are as they are stored, by comparing them as a whole, else None."""
+        stored = base.stored_rows([item.id for item in chunk]) if self.staging.trusts_all else None
+        if stored is None:
+            return None
+        attributes, images = stored
+        if list_text([item.attributes for item in chunk]) != f"[{','.join(attributes)}]":
+            return None
+        shown = [(number, *image) for number, item in enumerate(chunk) for image in images_of(item)]
+        if shown != [image[:3] for image in images] or not all(image[3] for image in images):
+            return None
+        return Same(chunk, [(number, image, signature or "") for number, image, _, signature in images])
+
+    def _one_by_one(self, chunk: Sequence[Item], base: Items) -> Same:
+        stored = base.stored([item.id for item in chunk])
+        self.matched += len(stored)
+        items: list[Item] = []
+        images: list[tuple[int, str, str]] = []
         for item in chunk:
             before = stored.get(item.id)
-            if before is not None and self._is_as(item, before):
-                same.append((item, before))
+            if before is None or not self._is_as(item, before):
+                self.staging.add(item, before)
             else:
-                staging.add(item, before)
-        return same
+                images += [(len(items), image.image, image.signature or "") for image in before.images]
+                items.append(item)
+        return Same(items, images)
 
     def _is_as(self, item: Item, before: StoredItem) -> bool:
         return (
             attributes_text(item.attributes) == before.attributes
             and images_of(item) == [(image.image, image.attributes) for image in before.images]
-            and all(image.signature is not None and self.staging.is_settled(image) for image in before.images)
+            and all(image.signature and self.staging.is_settled(image) for image in before.images)
         )
 
-    def with_other_images(self, same: Sequence[Known]) -> Sequence[Known]:
+    def with_other_images(self, same: Same) -> Sequence[Item]:
         """Return those of the items *same* of which an image has another signature; all, where nobody can tell."""
         source: Any = self.catalog.images
         if not isinstance(source, BulkImageSource):
-            return same
-        images = [image for _, before in same for image in before.images]
-        signatures = iter(source.signatures([image.image for image in images]))
-        return [
-            (item, before)
-            for item, before in same
-            if [next(signatures) for _ in before.images] != [image.signature for image in before.images]
-        ]
+            return same.items
+        numbers, references, known = zip(*same.images, strict=True) if same.images else ((), (), ())
+        found = source.signatures(references)
+        if found == list(known):
+            return []
+        changed = {number for number, one, other in zip(numbers, found, known, strict=True) if one != other}
+        return [same.items[number] for number in sorted(changed)]
 
     def remove_the_rest(self) -> None:
         """Note that the items of the base that the catalog lacks are gone; raises ValueError for an id twice."""

@@ -134,7 +134,9 @@ class Writer:
         return Staging(
             self.layout.tmp / "items.sqlite",
             base.items if base else None,
-            is_trusted=lambda position: not any(first <= position < stop for first, stop in damaged),
+            is_trusted=(lambda position: not any(first <= position < stop for first, stop in damaged))
+            if damaged
+            else None,
             retry_skipped=retry_skipped,
         )
 
