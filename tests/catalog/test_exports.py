@@ -185,6 +185,18 @@ def test_a_feed_whose_entities_grow_without_end_is_refused(tmp_path):
         read(path)
 
 
+def test_a_variable_product_of_woocommerce_has_the_lowest_price_of_its_variations(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "ID,Type,SKU,Name,In stock?,Regular price,Sale price,Images,Parent\n"
+        "1,variable,,Mug,1,,,a.jpg,\n2,variation,,Mug - S,1,12.5,9,,id:1\n3,variation,L,Mug - L,1,10,,,id:1\n"
+    )
+    items, left_out, catalog = read(tmp_path / "p.csv")
+    assert {name: (item.attributes["price"], item.attributes["sale_price"]) for name, item in items.items()} == {
+        "id:1": (10.0, 9.0)
+    }
+    assert (left_out, catalog.contradictory_columns) == ([], ())
+
+
 def test_values_of_magento_may_hold_commas_and_store_views_are_no_items(tmp_path):
     items, _, catalog = read(shop_exports.write("magento", tmp_path))
     assert items["mug-01-red"].attributes["note"] == "light, firm"

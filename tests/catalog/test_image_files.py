@@ -250,7 +250,7 @@ def test_what_is_missing_inside_is_missing(supplier):
         ("/m/u/mug.jpg", "pub/media/catalog/product/m/u/mug.jpg"),
         ("/m/u/mug.jpg", "m/u/mug.jpg"),
         ("/m/u/mug.jpg", "mug.jpg"),
-        ("https://cdn.example/../../../../outside.jpg", "images/outside.jpg"),
+        ("https://cdn.example/../outside.jpg", "images/outside.jpg"),
     ],
 )
 def test_the_file_that_a_shop_system_means_is_found(tmp_path, reference, file):

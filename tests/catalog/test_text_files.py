@@ -61,6 +61,11 @@ def test_an_encoding_is_recognized_and_said(tmp_path, name, encoding, note):
     assert [found.partition("; save")[0] for found in notes] == ([] if note is None else [note])
 
 
+def test_the_characters_that_only_windows_1252_has_are_right(tmp_path):
+    items, _ = read(tmp_path / "t.csv", "id,image,t\na,a.jpg,5 \u20ac \u2013 \u201cok\u201d\n".encode("cp1252"))
+    assert items[0][2] == {"t": "5 \u20ac \u2013 \u201cok\u201d"}
+
+
 def test_a_damaged_byte_in_utf8_is_shown_and_the_other_lines_are_not_taken_for_windows_1252(tmp_path):
     content = "id,image,t\na,a.jpg,\u00e9\nb,b.jpg,".encode() + b"\xff\n" + "c,c.jpg,\u00fc\n".encode()
     items, (note,) = read(tmp_path / "t.csv", content)

@@ -11,7 +11,8 @@ from typing import Any
 from vision_recs.catalog.cell_types import bare
 from vision_recs.catalog.columns import ID_NAMES
 from vision_recs.catalog.findings import Findings
-from vision_recs.catalog.readers import Rows
+from vision_recs.catalog.readers import Rows, require_few
+from vision_recs.catalog.text_files import LARGE, MOST_TIMES, bomb
 from vision_recs.errors import CatalogError, first_line, machine_remedy
 
 _BATCH = 4096
@@ -25,16 +26,19 @@ class _Layout:
     images: frozenset[str]
     leaves: list[str] | None
     ids: bool  # no column holds ids, so that the images name their rows
+    texts: list[str]  # columns of text: a text that many rows have is read once
 
 
 def parquet_rows(path: str, findings: Findings) -> Rows:
     """Return the rows of the Parquet file *path*: see `readers.parquet_rows`."""
     layout = _layout(path)
     columns = list(layout.names)
+    known: set[str] = set()
     for position, name in enumerate(columns):
-        if name in columns[:position]:
+        if name in known:
             findings.note(f"two columns have the name {name!r}; the first one is used")
             columns[position] = ""
+        known.add(name)
     if layout.ids:
         columns.append("id")
     drops = layout.images
@@ -48,14 +52,24 @@ def _layout(path: str) -> _Layout:
     try:
         with pq.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
+            require_few(names, path)
+            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
             images = frozenset(name for name in names if _holds_images(file, name, names))
             leaves = [file.schema.column(i).path for i in range(len(file.schema.names))]
+            _require_no_bomb(path, file.metadata)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
     if not images:
-        return _Layout(names, images, None, ids=False)
+        return _Layout(names, images, None, ids=False, texts=texts)
     kept = [leaf for leaf in leaves if leaf.partition(".")[0] not in images or leaf.endswith(".path")]
-    return _Layout(names, images, kept, ids=not {bare(name) for name in names} & set(map(bare, ID_NAMES)))
+    has_ids = {bare(name) for name in names} & set(map(bare, ID_NAMES))
+    return _Layout(names, images, kept, ids=not has_ids, texts=texts)
+
+
+def _require_no_bomb(path: str, metadata: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
+    unpacked = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    if unpacked > max(LARGE, MOST_TIMES * Path(path).stat().st_size):
+        raise bomb(path)
 
 
 def _holds_images(file: Any, name: str, names: list[str]) -> bool:  # noqa: ANN401 - pyarrow ships no types
@@ -90,8 +104,9 @@ def _rows(path: str, layout: _Layout, findings: Findings) -> Iterator[tuple[int,
     number = 0
     values = partial(_values, findings=findings)
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, read_dictionary=layout.texts) as file:
             for batch in file.iter_batches(batch_size=_BATCH, columns=layout.leaves):
+                _require_memory(path, batch, number)
                 if layout.leaves is None:
                     cells: Iterator[Any] = zip(*map(values, batch.columns, batch.schema.names), strict=True)
                 else:
@@ -101,6 +116,19 @@ def _rows(path: str, layout: _Layout, findings: Findings) -> Iterator[tuple[int,
                     yield number, list(row)
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
+
+
+def _require_memory(path: str, batch: Any, first: int) -> None:  # noqa: ANN401 - pyarrow ships no types
+    """Raise CatalogError where a text that many of the rows have makes the *batch* far larger than it is packed."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type):
+            size = compute.sum(compute.binary_length(column.dictionary).cast(pa.int64()).take(column.indices)).as_py()
+            if (size or 0) > LARGE:
+                why = f"{batch.num_rows:,} rows hold over {LARGE:,} bytes of text; shorten it"
+                raise CatalogError(why, path=path, line=first + 1, column=name)
 
 
 def _with_images(path: str, layout: _Layout, batch: Any, first: int, values: Any) -> Iterator[Any]:  # noqa: ANN401

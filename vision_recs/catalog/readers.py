@@ -19,7 +19,9 @@ from vision_recs.errors import CatalogError
 
 _SEPARATOR = re.compile('"?sep=(.)"?', re.IGNORECASE)  # how Excel is told the separator
 _DELIMITERS = (",", ";", "\t")
-_LONGEST_FIELD = 2**30
+_LONGEST_FIELD = 1 << 26
+MOST_COLUMNS = 10_000
+"""Every row has a cell for each column, so a file of many columns takes the square of its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,13 @@ def csv_rows(path: str, findings: Findings, *, delimiter: str) -> Rows:
     if not any(header):
         raise CatalogError("the table is empty; it needs a header and rows", path=path)
     columns = [name.strip() for name in header]
+    require_few(columns, path)
+    known: set[str] = set()
     for position, name in enumerate(columns):
-        if name and name in columns[:position]:
+        if name and name in known:
             findings.note(f"the header names the column {name!r} twice; the first one is used")
             columns[position] = ""
+        known.add(name)
     return Rows(path, columns, _csv_body(columns, records, findings), textual=True, decimal_comma=delimiter == ";")
 
 
@@ -111,7 +116,7 @@ def _csv_records(
         except csv.Error as error:
             reason = str(error).partition(" - ")[0]
             why = f"malformed: {reason}; quote cells that hold quotes, line ends or the separator"
-            if "end of data" in reason:  # everything below the quote that is not closed would be lost
+            if "end of data" in reason or "limit" in reason:  # everything below an open quote would be lost
                 raise CatalogError(why, path=path, line=line) from error
             findings.leave_out("malformed", why, place=line)
         else:
@@ -142,17 +147,25 @@ def record_rows(
     **how: Any,  # noqa: ANN401
 ) -> Rows:
     """Return numbered *records* as rows: their keys become columns, after the first *columns*, as they appear."""
-    return Rows(path, columns, _record_cells(columns, records), open_ended=True, **how)
+    return Rows(path, columns, _record_cells(path, columns, records), open_ended=True, **how)
+
+
+def require_few(columns: list[str], path: str, line: int | None = None) -> None:
+    """Raise CatalogError where there are more *columns* than a table may have."""
+    if len(columns) > MOST_COLUMNS:
+        why = f"the table has {len(columns):,} columns, over the limit of {MOST_COLUMNS:,}; put less into it"
+        raise CatalogError(why, path=path, line=line)
 
 
 def _record_cells(
-    columns: list[str], records: Iterator[tuple[int, dict[str, object]]]
+    path: str, columns: list[str], records: Iterator[tuple[int, dict[str, object]]]
 ) -> Iterator[tuple[int, list[object]]]:
     known = set(columns)
     for line, record in records:
         if record.keys() - known:
             columns.extend(key for key in record if key not in known)
             known.update(record)
+            require_few(columns, path, line)
         yield line, [record.get(name) for name in columns]
 
 

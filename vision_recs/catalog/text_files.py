@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ _BLOCK = 1 << 18
 _GZIP = b"\x1f\x8b"
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _SHOWN = 40
+_LONGEST_LINE = 1 << 26
+LARGE = 1 << 30
+MOST_TIMES = 200
+"""A file is not read that unpacks to more than LARGE bytes, and to more than so many times its size."""
 
 
 def text_lines(path: str, findings: Findings) -> Iterator[str]:
@@ -27,7 +32,7 @@ def text_lines(path: str, findings: Findings) -> Iterator[str]:
     character, which becomes U+FFFD. Raises CatalogError where the file cannot be read.
     """
     with opened(path) as file:
-        yield from _lines(_texts(file, findings))
+        yield from _lines(path, _texts(file, findings))
 
 
 @contextmanager
@@ -37,10 +42,33 @@ def opened(path: str) -> Iterator[BinaryIO]:
         with Path(path).open("rb") as file:
             packed = file.read(len(_GZIP)) == _GZIP
             file.seek(0)
-            yield cast("BinaryIO", gzip.GzipFile(fileobj=file)) if packed else file
+            yield cast("BinaryIO", _Unpacked(path, file)) if packed else file
     except (OSError, EOFError, zlib.error) as error:
         remedy = machine_remedy(error) or "check the disk, or write the file again"
         raise CatalogError(f"the file cannot be read ({first_line(error)}); {remedy}", path=path) from error
+
+
+class _Unpacked(gzip.GzipFile):
+    """What gzip has packed; raises CatalogError where that is far more than it seems."""
+
+    def __init__(self, path: str, file: BinaryIO) -> None:
+        super().__init__(fileobj=file)
+        self._path = path
+        self._most = max(LARGE, MOST_TIMES * os.fstat(file.fileno()).st_size)
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        if self.tell() > self._most:
+            raise bomb(self._path)
+        return data
+
+
+def bomb(path: str) -> CatalogError:
+    """Return the error of a file *path* that unpacks to far more than its size."""
+    return CatalogError(
+        f"the file unpacks to over {LARGE >> 30} GiB and {MOST_TIMES} times its size; unpack it if that is right",
+        path=path,
+    )
 
 
 def _texts(file: BinaryIO, findings: Findings) -> Iterator[str]:
@@ -117,14 +145,19 @@ class _Utf8:
             self._findings.note(f"{what}, first in {excerpt!r}; save the table as UTF-8")
 
 
-def _lines(texts: Iterator[str]) -> Iterator[str]:
+def _lines(path: str, texts: Iterator[str]) -> Iterator[str]:
     r"""Yield the lines of *texts*, which may end anywhere, with their ends; only \n, \r\n and \r end a line."""
     pieces: list[str] = []
+    length = 0
     for text in texts:
-        may_go_on = bool(pieces) and pieces[-1].endswith("\r")
+        length += len(text)
+        if length > _LONGEST_LINE:
+            raise CatalogError(f"a line has more than {_LONGEST_LINE:,} characters; break it up", path=path)
         pieces.append(text)
-        if may_go_on or "\n" in text or "\r" in text:
+        if "\n" in text or "\r" in text:
+            # the last one is kept back: after \r, a \n may come
             *lines, last = io.StringIO("".join(pieces), newline="")
             yield from lines
             pieces = [last]
+            length = len(last)
     yield from io.StringIO("".join(pieces), newline="")
