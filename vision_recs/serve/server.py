@@ -62,7 +62,8 @@ def serve(
 
     *configure* is called in each worker, to configure logging; it has to be importable by a new process. *started* is
     called with the URL of the server when it answers. Call `serve` in the main thread. Each worker searches with one
-    thread, unless OMP_NUM_THREADS says otherwise. Raises StoreError and AddressUnavailable.
+    thread, unless OMP_NUM_THREADS says otherwise. This process may open more files from now on, as many as 8,192
+    connections need. Raises StoreError and AddressUnavailable.
     """
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
