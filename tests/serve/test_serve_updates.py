@@ -199,11 +199,13 @@ def test_a_server_without_a_token_changes_nothing(connect, store):
 
 
 def test_changes_wait_for_another_writer_for_some_seconds(client, store, monkeypatch):
+    waited = []
     monkeypatch.setattr(updates, "_LOCK_WAIT_S", PATIENCE_S)
+    monkeypatch.setattr(updates, "sleep", waited.append)
     with ThreadPoolExecutor(1) as pool:
         with FileLock(store / "LOCK"):
             waiting = pool.submit(change, client, {"id": "item001", "price": 5.5})
-            until(lambda: state_of(client).updates.pending)
+            until(lambda: waited)
         assert waiting.result().json()["made"] == 1
     monkeypatch.setattr(updates, "_LOCK_WAIT_S", 0.05)
     with FileLock(store / "LOCK"):
