@@ -53,6 +53,30 @@ def test_where_the_whole_neighborhood_of_a_query_is_gone_others_are_found(tmp_pa
     )
 
 
+@pytest.mark.parametrize("index_type", ["flat", "hnsw", "ivf-pq", "faiss:Flat"])
+@pytest.mark.parametrize("lagged", [False, True])
+def test_an_index_of_another_generation_may_use_the_files_that_are_open(tmp_path, index_type, lagged):
+    before = Vectors(EVERY, range(600), is_normalized=True)
+    lagging = Vectors(EVERY, [*range(5, 600), *range(600, 650)], is_normalized=True)
+    lagging.generation = 4
+    name, _ = build_or_update(IndexConfig(index_type), before, tmp_path)
+    made_from = before.generation
+    pending = IndexPending(((600, 650),), ((0, 5),)) if lagged else IndexPending()
+    old = open_index(name, lagging if lagged else before, tmp_path, made_from=made_from, pending=pending)
+    request = SearchRequest(EVERY[580:620], 4)
+    expected = old.search(request)
+    now = Vectors(EVERY, [*range(10, 600), *NEW], is_normalized=True)
+    now.generation = 5
+    new = open_index(name, now, tmp_path, made_from=made_from, pending=PENDING, previous=old)
+    assert new.source == (now.fingerprint, 5)
+    assert new.search(request) == ExactIndex(now).search(request)
+    assert old.search(request) == expected
+    same = open_index(name, before, tmp_path, made_from=made_from, pending=IndexPending(), previous=new)
+    assert same.search(request) == ExactIndex(before).search(request)
+    if index_type != "flat":  # whose files are opened without being read
+        assert new._index.approximate.candidates is same.approximate.candidates
+
+
 def test_the_source_of_the_index_is_as_the_index_is(now, before):
     given = []
 
