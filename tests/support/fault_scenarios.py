@@ -1,6 +1,7 @@
 """Commands that are to fail at each call that they make, the places in which they run, and what such a place holds."""
 
 import csv
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ SCENARIOS = [
     _scenario("first run", "empty", "index a.csv"),
     _scenario("rerun", "first", "index b.csv"),
     _scenario("compaction", "first", "index few.csv"),
+    _scenario("update", "second", "update changes.jsonl"),
+    _scenario("merging update", "updated", "update prices.jsonl"),
     _scenario("mending", "without index", "index a.csv"),
     _scenario("hnsw", "hnsw", "index b.csv"),
     _scenario("ivf-pq", "first", "index b.csv --index-type ivf-pq"),
@@ -65,6 +68,7 @@ BASES = {
     "first": ["index a.csv"],
     "without index": ["index a.csv"],
     "second": ["index a.csv", "index b.csv"],
+    "updated": ["index a.csv", "update changes.jsonl"],
     "hnsw": ["index a.csv --index-type hnsw"],
     "to tune": ["index labelled.csv"],
     "tuned": ["index labelled.csv", "tune --labels kind"],
@@ -109,6 +113,11 @@ def _write_catalogs(place):
         [*changed, *((f"item{n}", n, n) for n in range(12, 17)), ("item02", 17, 2), ("none", "broken", 1)],
     )
     _write(place / "few.csv", [items[0], items[4], items[8], ("item18", 18, 1)])
+    new = {"id": "item19", "image": "images/19.png", "kind": "mug", "price": 19}
+    changes = [{"id": "item03", "price": 3.5, "version": 2}, {"id": "item04", "deleted": True, "version": 2}, new]
+    prices = [{"id": f"item{number:02}", "price": 50 + number} for number in (1, 3, 7)]
+    for name, lines in (("changes", changes), ("prices", prices)):
+        (place / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     labelled = []
     for number in range(36):
         (place / f"images/l{number}.png").write_bytes(_labelled(number))

@@ -125,7 +125,7 @@ def use_fake_encoder():
 
     def with_fake_encoder(job):
         @functools.wraps(job)
-        def run(*arguments, encoder, options, **others):
+        def run(*arguments, options, encoder=None, **others):
             del encoder
             options = dataclasses.replace(options, shard_size=SHARD_SIZE, batch_size=SHARD_SIZE, workers=2)
             return job(*arguments, encoder=FakeEncoder(), options=options, **others)
@@ -133,6 +133,14 @@ def use_fake_encoder():
         return run
 
     jobs.index, jobs.embed = with_fake_encoder(jobs.index), with_fake_encoder(jobs.embed)
+    jobs.update = with_fake_encoder(jobs.update)
+
+
+def keep_deltas():
+    """Have small stores keep deltas, as large ones do."""
+    from vision_recs.store import writer
+
+    writer._FEW_ITEMS, writer._MOST_CHANGED = 4, 0.5
 
 
 def carry_out(order, shim):
@@ -185,6 +193,7 @@ def main():
     shim = ctypes.CDLL(sys.argv[1])
     import_everything()
     use_fake_encoder()
+    keep_deltas()
     for line in sys.stdin:
         order = Order(**json.loads(line))
         child = os.fork()
