@@ -79,3 +79,9 @@ def test_small_groups_stay_in_one_fold_and_large_ones_are_spread():
         assert len(set(folds[start : start + 3].tolist())) == 1
     assert np.bincount(folds[30:]).tolist() == [10] * 5
     assert np.bincount(folds).tolist() == pytest.approx([16] * 5, abs=2)
+
+
+def test_a_group_of_20_stays_whole_and_one_of_21_is_spread():
+    folds = assign_folds(LabelPositives(["a"] * 20 + ["b"] * 21), 41)
+    assert len(set(folds[:20].tolist())) == 1
+    assert len(set(folds[20:].tolist())) == 5
