@@ -4,8 +4,9 @@ import faiss
 import numpy as np
 import pytest
 
+from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.faiss_search import Rotation, stretch
-from vision_recs.indexes.hnsw_mmap import reorder_by_proximity
+from vision_recs.indexes.hnsw_mmap import load_graph, reorder_by_proximity, save_graph
 
 
 def graph_of(vectors):
@@ -49,6 +50,44 @@ def test_neighbors_get_numbers_that_are_near(vectors):
     before = apart()
     reorder_by_proximity(index)
     assert apart() < before
+
+
+def test_the_entry_is_numbered_last_so_that_any_vector_has_links_enough_after_it(vectors):
+    index = graph_of(vectors)
+    reorder_by_proximity(index)
+    assert index.hnsw.entry_point == 399
+    levels = faiss.vector_to_array(index.hnsw.levels)
+    assert levels[-1] == levels.max() > 1
+
+
+@pytest.fixture
+def saved(vectors, tmp_path):
+    """A graph that is not numbered anew, as after an update: its last vector is on the lowest level only."""
+    index = graph_of(vectors)
+    save_graph(index, tmp_path)
+    levels = np.load(tmp_path / "graph.levels.npy")
+    assert levels[-1] == 1 < levels.max()
+    return index, tmp_path
+
+
+def test_a_link_of_a_high_level_leads_to_a_vector_of_that_level(saved):
+    """The links of another vector end below: a walk would read beyond them, at the last vector beyond all."""
+    index, folder = saved
+    links, offsets, levels = (np.load(folder / f"graph.{part}.npy") for part in ("links", "offsets", "levels"))
+    links[offsets[np.argmax(levels > 1)] + index.hnsw.nb_neighbors(0)] = len(levels) - 1
+    np.save(folder / "graph.links.npy", links)
+    with pytest.raises(StoreDamaged, match="do not fit together"):
+        load_graph(index, folder)
+
+
+@pytest.mark.parametrize("place", [0, 7, -2])
+def test_links_of_a_vector_lie_where_its_levels_say(saved, place):
+    index, folder = saved
+    offsets = np.load(folder / "graph.offsets.npy")
+    offsets[place] += 1
+    np.save(folder / "graph.offsets.npy", offsets)
+    with pytest.raises(StoreDamaged, match="do not fit together"):
+        load_graph(index, folder)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

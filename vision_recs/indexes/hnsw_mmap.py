@@ -1,8 +1,8 @@
-"""The graph of an HNSW index in files that are mapped, so that opening it takes the same time at any size.
+"""The graph of an HNSW index in files that are mapped, so that opening it copies neither codes nor links.
 
 FAISS can map a file of its own, too, but then copies every link in it: 50 ms for a million vectors. Here the codes of
 the vectors, their links and their levels are NumPy files, beside an index of FAISS without vectors that knows all else.
-A walk goes wherever a link points, so that all links are read once when the graph is opened, but not copied.
+A walk goes wherever a link points, so all links are looked at when the graph is opened: 20 ms for a million vectors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def reorder_by_proximity(index: faiss.IndexHNSW) -> NDArray[np.int64]:
     """Renumber the vectors of *index* in the order of a walk from its entry, and return the numbers that they had.
 
     A search reads the neighbors of a vector one after the other: it takes a quarter less time where they lie side by
-    side.
+    side. The entry, which has the most links, comes last: so a walk that takes any vector for one of the highest level
+    finds as many links, and `load_graph` need not look at the level of each.
     """
     links = _array(index.hnsw.neighbors, np.int32)
     firsts = faiss.vector_to_array(index.hnsw.offsets)[:-1].astype(np.int64)
@@ -44,7 +45,7 @@ def reorder_by_proximity(index: faiss.IndexHNSW) -> NDArray[np.int64]:
         near = near[~is_met[near]]
         _, first = np.unique(near, return_index=True)
         front = near[np.sort(first)]
-    walked = np.concatenate([*order, np.flatnonzero(~is_met)]).astype(np.int64)
+    walked = np.concatenate([*order[2:], np.flatnonzero(~is_met), *order[:2]]).astype(np.int64)
     index.permute_entries(walked)
     return walked
 
@@ -97,16 +98,26 @@ def _is_entry(entry: NDArray[np.int64], levels: NDArray[np.int32]) -> bool:
 def _is_graph(
     hnsw: faiss.HNSW, links: NDArray[np.int32], offsets: NDArray[np.int64], levels: NDArray[np.int32]
 ) -> bool:
-    """Return whether a walk over *links* meets vectors only, and on each level only those that are on it."""
+    """Return whether a walk over *links* meets vectors and links only."""
     firsts = faiss.vector_to_array(hnsw.cum_nneighbor_per_level)
     if not len(levels):
         return bool(offsets[0] == 0)
     if not 1 <= levels.min() <= levels.max() < len(firsts):
         return False
-    if offsets[0] != 0 or (np.diff(offsets) != firsts[levels]).any():
-        return False
     parts = (links[start : start + _LINKS_AT_ONCE] for start in range(0, len(links), _LINKS_AT_ONCE))
     if not all(-1 <= part.min() <= part.max() < len(levels) for part in parts):
+        return False
+    most = int(firsts[levels.max()])
+    if offsets.min() >= 0 and offsets[:-1].max() + most <= len(links):
+        return True  # whichever vector a walk takes for whatever level, there are links
+    return _ends_where_it_should(firsts, links, offsets, levels)
+
+
+def _ends_where_it_should(
+    firsts: NDArray[np.int32], links: NDArray[np.int32], offsets: NDArray[np.int64], levels: NDArray[np.int32]
+) -> bool:
+    """Return whether each vector has the links of its *levels*, and is linked to on these alone."""
+    if offsets[0] != 0 or (np.diff(offsets) != firsts[levels]).any():
         return False
     above = np.flatnonzero(levels > 1)
     for level in range(1, int(levels.max())):

@@ -82,7 +82,18 @@ class _Reading:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Raise StoreDamaged for an error of the file."""
         if isinstance(error, sqlite3.Error | TypeError | ValueError) and not isinstance(error, UnicodeEncodeError):
-            raise read_error(self._path, error) from error
+            raise read_error(self._path, _missing(self._path) or error) from error
+
+
+def _missing(path: Path) -> FileNotFoundError | None:
+    """Return the error of the system where there is no file *path*: SQLite says only that it cannot open it."""
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        return error
+    except OSError:
+        return None
+    return None
 
 
 class Items:
