@@ -32,7 +32,7 @@ def attributes(chance):
         "title": " ".join(chance.choices(WORDS, k=chance.randint(1, 4))),
         "color": chance.choice(["red", "blue", "green"]),
         "sale": chance.random() < 0.5,
-        "price": chance.choice([3, 4.5, 10, 100, -2]),
+        "price": chance.randint(-20, 60) / 4,
         "mixed": chance.choice(["x", 5, True]),
         "rare": 1 if chance.random() < 0.1 else None,
     }

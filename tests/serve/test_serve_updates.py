@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 
 import pytest
-from fake_shop import FakeEncoder, index, shop_of
+from fake_shop import FakeEncoder, image, index, shop_of
 
 import vision_recs.jobs
 from vision_recs.jobs import IndexOptions, update, verify
@@ -352,6 +352,39 @@ def test_what_is_kept_of_the_generation_before_is_nothing_that_changed(store, sh
             assert items.positions_of(digests) == fresh.positions_of(digests)
     finally:
         server.close()
+
+
+def test_what_is_kept_is_right_where_another_generation_took_the_place_of_the_last(store):
+    first = (store / "CURRENT").read_bytes()
+    server = Reloader(ServeOptions(store))
+    try:
+        server.snapshot.load_item_search()
+        update([{"id": "item001", "price": 99.5, "title": "a plum"}], store)
+        assert asyncio.run(server.reload()) is True
+        assert server.snapshot.items.attributes_of(["item001"])["item001"]["price"] == 99.5
+        (store / "CURRENT").write_bytes(first)  # as a person goes back
+        update([{"id": "item002", "price": 98.5}], store)
+        assert asyncio.run(server.reload()) is True
+        assert server.snapshot.items.attributes_of(["item001"])["item001"]["price"] == 1
+        assert server.snapshot.item_search.search("plum", 3) == []
+        (price,) = (facet for facet in server.snapshot.item_search.facets if facet.name == "price")
+        assert price.max == 98.5
+    finally:
+        server.close()
+
+
+def test_the_encoder_is_loaded_once_for_changes_queries_and_generations(client, shop, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(
+        "vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: loaded.append(name) or FakeEncoder(name)
+    )
+    for number, generation in ((20, 2), (21, 3)):
+        shop.files["new.png"] = image(number)
+        assert change(client, {"id": f"new {number}", "image": "new.png"}).json()["generation"] == generation
+        until(lambda generation=generation: served(client) == generation)
+        answer = client.post("/v1/similar/image", content=image(number), headers={"content-type": "image/png"})
+        assert answer.json()["matches"][0]["id"] == f"new {number}"
+    assert loaded == ["fake"]
 
 
 def test_the_old_search_answers_until_that_of_a_new_base_is_ready(client, monkeypatch):
