@@ -21,7 +21,15 @@ import msgspec
 
 from vision_recs.catalog import CatalogOptions
 from vision_recs.catalog.changes import Change, changes_of
-from vision_recs.errors import CatalogError, EmptyCatalog, RequestError, StoreError, StoreLocked
+from vision_recs.errors import (
+    CatalogError,
+    EmptyCatalog,
+    EncoderError,
+    RequestError,
+    SpaceMismatch,
+    StoreError,
+    StoreLocked,
+)
 from vision_recs.serve.metrics import Metrics
 from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.reloader import Snapshot
@@ -38,6 +46,7 @@ _LOCK_WAIT_S: Final = 5.0
 _LOCK_POLL_S: Final = 0.01
 _BODIES_WAITING: Final = 8  # of the largest size
 _MALFORMED: Final = (msgspec.DecodeError, RecursionError, UnicodeError)
+_OF_MACHINE: Final = (StoreError, EncoderError, SpaceMismatch)
 _OPTIONS: Final = CatalogOptions(id_column="id")
 _body, _line = msgspec.json.Decoder(UpdateBody), msgspec.json.Decoder(ChangeBody)
 
@@ -127,8 +136,13 @@ class Updates:
 
     def _run(self) -> None:
         """Make what waits, until nothing does; runs on the thread."""
-        while batch := self._take():
-            self._answer(batch)
+        try:
+            while batch := self._take():
+                self._answer(batch)
+        except BaseException:
+            with self._lock:
+                self._is_running = False  # the next request starts it again
+            raise
 
     def _take(self) -> list[_Request]:
         """Return the requests that have waited longest and go together: changes of prices do not wait for images."""
@@ -146,18 +160,19 @@ class Updates:
         try:
             answers = self._update(batch)
         except Exception as error:  # noqa: BLE001 - raised where the answer is awaited
-            if len(batch) > 1 and not isinstance(error, StoreError):  # one of them is the cause, and the others are not
+            if len(batch) > 1 and not isinstance(error, _OF_MACHINE):  # one of them is the cause, the others are not
                 for request in batch:
                     self._answer([request])
                 return
-            self._metrics.count_update(success=False)
             for request in batch:
                 request.answer.set_exception(_for_client(error))
+            self._metrics.count_update(success=False)
             return
-        self._metrics.count_update(success=True, seconds=perf_counter() - started)
         for request, answer in zip(batch, answers, strict=True):
-            self._metrics.count_changes(made=answer.made, stale=answer.stale, unknown=answer.unknown)
             request.answer.set_result(answer)
+        self._metrics.count_update(success=True, seconds=perf_counter() - started)
+        for answer in answers:
+            self._metrics.count_changes(made=answer.made, stale=answer.stale, unknown=answer.unknown)
 
     def _update(self, batch: Sequence[_Request]) -> list[Updated]:
         """Make all changes of *batch* one generation, and return the answer of each request."""
