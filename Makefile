@@ -4,6 +4,7 @@
 # make test-newest   most tests, with the newest Python on this machine and the newest versions of today
 # make nightly   every test in random order, then those that take hours: every call that can fail, every step of a crash;
 #                then test-lowest and test-newest
+# make mutants MODULE=vision_recs/recommend/rules.py TESTS=tests/recommend/test_policy.py   see tests/MUTANTS.md
 # make lint      style and types
 # make docs      the manual as a site in build/site; dead links and unknown names are errors
 # make package   sdist and wheel in dist/, the wheel tried in a clean environment
@@ -14,7 +15,7 @@ PROCESSES ?= 2
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.c' -o -name '*.html' -o -name 'py.typed' -o -path '*/page/*')
 
-.PHONY: demo test test-lowest test-newest nightly lint docs package clean
+.PHONY: demo test test-lowest test-newest mutants nightly lint docs package clean
 
 demo: $(VENV)/.package
 	$(VENV)/bin/visrec index sample_images/catalog.csv --store demo/index
@@ -26,6 +27,9 @@ test: $(VENV)/.package $(VENV)/.dev
 
 test-lowest test-newest: test-%: $(VENV)/.dev
 	VENV=$(VENV) PROCESSES=$(PROCESSES) .ci/try-versions $*
+
+mutants: $(VENV)/.package $(VENV)/.dev
+	VENV=$(VENV) .ci/try-mutants $(MODULE) $(TESTS)
 
 nightly: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/pytest --numprocesses $(PROCESSES)

@@ -99,7 +99,7 @@ def test_a_file_that_grows_while_it_is_read_has_a_limit_too(shop, monkeypatch, c
     path = shop / "mugs" / "red mug.jpg"
     status = path.stat()
     path.write_bytes(content)
-    monkeypatch.setattr("pathlib.Path.stat", lambda _: status)
+    monkeypatch.setattr("pathlib.Path.stat", lambda _, **__: status)
     monkeypatch.setattr(image_files, "MAX_IMAGE_BYTES", 5)
     if is_read:
         assert image_bytes(ImageFiles(str(shop)), "mugs/red mug.jpg") == content

@@ -238,3 +238,19 @@ def test_a_filter_that_was_cut_off_is_a_filter_or_a_sentence(tree, data):
     cut = written[: data.draw(st.integers(0, len(written)))]
     error = problem(cut)
     assert error is None or 1 <= error.position <= len(cut) + 1
+
+
+@pytest.mark.parametrize(
+    ("expression", "column"), [(r'a == "x\q"', 8), (r'ab == "x\q"', 9), (r'a == "\q"', 7), (r'a in ("b", "\q")', 13)]
+)
+def test_an_escape_that_is_not_allowed_is_pointed_at(expression, column):
+    with pytest.raises(FilterError, match=r"\\q is not allowed in text") as caught:
+        Filter.parse(expression)
+    assert caught.value.position == column
+
+
+@pytest.mark.parametrize(("text", "value"), [("9223372036854775807", 2**63 - 1), ("-9223372036854775808", -(2**63))])
+def test_integers_are_exact_up_to_64_bits_and_others_are_rounded(text, value):
+    found = [Filter.parse(f"price < {each}").tree.value.value for each in (text, f"{text[:-1]}9")]
+    assert found == [value, float(value)]
+    assert list(map(type, found)) == [int, float]
