@@ -18,6 +18,7 @@ from vision_recs.errors import ImagesSkipped
 
 from .output import print_json
 from .progress import show_progress
+from .terminal import one_line
 
 if TYPE_CHECKING:
     from vision_recs.jobs import EmbedReport, IndexOptions
@@ -107,7 +108,7 @@ def _print_report(report: EmbedReport) -> None:
     if report.fallback:
         typer.echo(f"computed by {report.runtime}, which may be ten times slower: {report.fallback}")
     if report.image_attributes:
-        typer.echo(f"attributes of the image, not of the item: {', '.join(report.image_attributes)}")
+        typer.echo(one_line(f"attributes of the image, not of the item: {', '.join(report.image_attributes)}"))
 
 
 def _shortfall(report: EmbedReport) -> str:
@@ -117,11 +118,11 @@ def _shortfall(report: EmbedReport) -> str:
 def _print_findings(report: EmbedReport) -> None:
     """Print what there is to say of the catalog, and the command for columns in which rows of an item differ."""
     for note in report.notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(one_line(f"note: {note}"), err=True)
     if report.contradictory_columns:
         options = (f"--image-attribute={column}" for column in report.contradictory_columns)
-        command = shlex.join(["visrec", *sys.argv[1:], *options])
-        names = ", ".join(report.contradictory_columns)
+        command = one_line(shlex.join(["visrec", *sys.argv[1:], *options]))
+        names = one_line(", ".join(report.contradictory_columns))
         typer.echo(
             f"rows of one item differ in {names}, and the first value is used; if they describe images:\n  {command}",
             err=True,
