@@ -131,11 +131,9 @@ class Items:
                 # or every page is copied, and most are not kept
                 self._connection.execute(f"PRAGMA {layer}.mmap_size = {_MMAP_BYTES}")
                 self._connection.execute(f"SELECT 1 FROM {layer}.items LIMIT 1").fetchall()  # noqa: S608
-        self._touched = [
-            Bitmap(_blob(bits))
-            for layer in self._layers[1:]
-            for (bits,) in self._all(f"SELECT bitmap FROM {layer}.touched")  # noqa: S608
-        ]
+        bitmaps = [self._all(f"SELECT bitmap FROM {layer}.touched") for layer in self._layers[1:]]  # noqa: S608
+        # without the bitmap of one of them, all files have to be asked for everything
+        self._touched = [Bitmap(_blob(found[0][0])) for found in bitmaps if found] if all(bitmaps) else []
 
     def _query(self, query: str, owner: str, layers: Sequence[str] | None = None) -> str:
         """Return *query* as `layered` makes it, over all files or over *layers*."""

@@ -239,8 +239,9 @@ class Writer:
                 (self.layout.items(entry.generation), entry.digest),
                 (self.layout.skipped(entry.generation), entry.skipped_digest),
             ):
-                if digest_problem(path, digest) is not None:
-                    raise StoreDamaged(f"{path} was altered; run `visrec index` again")
+                problem = digest_problem(path, digest)
+                if problem is not None:
+                    raise StoreDamaged(f"{problem}; run `visrec index` again")
 
     def _counts(self, base: Store | None, difference: Difference, made: Items) -> Counts:
         if base is not None:
