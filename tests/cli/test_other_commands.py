@@ -8,6 +8,7 @@ from fake_shop import index, shop_of
 COMMANDS = [
     "index",
     "embed",
+    "update",
     "similar",
     "neighbors",
     "duplicates",
