@@ -4,8 +4,8 @@ python benchmarks/updates.py [--items 10000 100000 1000000] [--work DIR]     (an
 
 A store of stub vectors (512 columns) is made once for each size; every measurement works on a copy. A rerun reads the
 whole catalog again, from memory, with signatures from memory. An update is timed inside a process, and as a command
-from its start to its end. Then queries of a store after 1,000 updates are compared with those of the same store with a new
-base, in turns. Prints the table and writes updates.json beside this file.
+from its start to its end. Then queries of a store after 1,000 updates are compared with those of the same store with a
+new base, in turns. Prints the table and writes updates.json beside this file.
 """
 
 from __future__ import annotations
