@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import sqlite3
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,7 @@ from vision_recs.errors import (
     OutputFormatError,
     PolicyError,
     SpaceMismatch,
+    StoreDamaged,
     StoreError,
     StoreLocked,
     StoreNotFound,
@@ -379,3 +382,14 @@ def test_beyond_the_limit_the_index_is_searched(store, tmp_path, monkeypatch):
     assert write_neighbors(store, tmp_path / "t.csv").method == index_type
     monkeypatch.setattr("vision_recs.batch.neighbors.plan._EXACT_UP_TO", 12)
     assert write_neighbors(store, tmp_path / "t.csv").method == "exact"
+
+
+@pytest.mark.parametrize("method", ["exact", "index"])
+def test_items_whose_images_are_gone_are_damage(store, tmp_path, method):
+    newest = max((store / "items").glob("*.sqlite"))
+    with contextlib.closing(sqlite3.connect(newest)) as connection:
+        connection.execute("DELETE FROM images WHERE item_id = (SELECT min(item_id) FROM items)")
+        connection.commit()
+    options = NeighborsOptions(k=3, method=method, where=Filter.parse("price < 9999"))
+    with pytest.raises(StoreDamaged, match=r"the items and the images of .* do not fit together; run `visrec verify`"):
+        write_neighbors(store, tmp_path / "t.csv", options)

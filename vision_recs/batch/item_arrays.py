@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs.errors import StoreDamaged
 from vision_recs.recommend.retrieve import Group, group_of
 from vision_recs.store import Store, StoredRow
 from vision_recs.types import Match
@@ -51,8 +52,10 @@ class ItemArrays:
         )
 
     def row(self, match: Match) -> int:
-        """Return the row of the image of *match*."""
+        """Return the row of the image of *match*; raises StoreDamaged where no item has that id."""
         item = bisect_left(self.ids, match.id)
+        if item == len(self.ids) or self.ids[item] != match.id:
+            raise StoreDamaged(f"the item {match.id!r} was found, but has no images; run `visrec verify`")
         return bisect_left(self.images, match.image, int(self.starts[item]), int(self.starts[item + 1]))
 
     def rows_of(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -79,6 +82,10 @@ def masks_and_groups(
         return masks, groups
     first_of: dict[Group, int] = {}
     for number, (item, attributes) in enumerate(store.items.all_attributes()):
+        if number == count or item != arrays.ids[number]:
+            raise StoreDamaged(
+                f"the items and the images of {store.layout.root} do not fit together; run `visrec verify`"
+            )
         for mask, where in zip(masks, filters, strict=True):
             mask[number] = where is None or where.matches(attributes, item)
         group = group_of(attributes, one_per)
