@@ -41,7 +41,7 @@ def write_shop(
         staging = writer.stage(spec_of(dim))
         for number in numbers:
             staging.add(_item(number))
-        for ids in staging.base.pages_of_stored() if staging.base else ():
+        for ids in staging.base.pages() if staging.base else ():
             staging.remove([item for item in ids if int(item.removeprefix("item")) not in numbers])
         images = staging.images()
         for first, vectors in _numbered(blocks):

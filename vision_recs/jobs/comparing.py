@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from vision_recs.jobs.progress import Progress, ProgressCallback
 from vision_recs.ordered_map import ordered_map
 from vision_recs.store import Staging
-from vision_recs.store.items import Items, StoredItem
 from vision_recs.store.staging import attributes_text, images_of, list_text
+from vision_recs.store.stored_items import StoredItem, StoredItems
 from vision_recs.types import BulkImageSource, Catalog, Item
 
 _AT_ONCE = 2_000
@@ -40,7 +40,7 @@ def stage_catalog(catalog: Catalog, staging: Staging, progress: ProgressCallback
     comparison = _Comparison(catalog, staging, progress)
     with ThreadPoolExecutor(workers) as pool:
         for changed in ordered_map(pool, comparison.with_other_images, comparison.unchanged(), window=2 * workers):
-            stored = staging.base.stored([item.id for item in changed]) if staging.base else {}
+            stored = staging.base.items([item.id for item in changed]) if staging.base else {}
             for item in changed:
                 staging.add(item, stored.get(item.id))
     comparison.remove_the_rest()
@@ -74,7 +74,7 @@ class _Comparison:
             self.hashes.append(np.fromiter((hash(item.id) for item in chunk), np.int64, len(chunk)))
             yield from self._compared(chunk, self.staging.base)
 
-    def _compared(self, chunk: Sequence[Item], base: Items) -> Iterator[Same]:
+    def _compared(self, chunk: Sequence[Item], base: StoredItems) -> Iterator[Same]:
         """Yield what of *chunk* is as it is stored: all at once if it can be, else of each half, else item by item."""
         same = self._all_the_same(chunk, base)
         if same is not None:
@@ -87,9 +87,9 @@ class _Comparison:
         else:
             yield self._one_by_one(chunk, base)
 
-    def _all_the_same(self, chunk: Sequence[Item], base: Items) -> Same | None:
+    def _all_the_same(self, chunk: Sequence[Item], base: StoredItems) -> Same | None:
         """Return *chunk* if all of its items are as they are stored, by comparing them as a whole, else None."""
-        stored = base.stored_rows([item.id for item in chunk]) if self.staging.trusts_all else None
+        stored = base.rows([item.id for item in chunk]) if self.staging.trusts_all else None
         if stored is None:
             return None
         attributes, images = stored
@@ -100,8 +100,8 @@ class _Comparison:
             return None
         return Same(chunk, [(number, image, signature or "") for number, image, _, signature in images])
 
-    def _one_by_one(self, chunk: Sequence[Item], base: Items) -> Same:
-        stored = base.stored([item.id for item in chunk])
+    def _one_by_one(self, chunk: Sequence[Item], base: StoredItems) -> Same:
+        stored = base.items([item.id for item in chunk])
         self.matched += len(stored)
         items: list[Item] = []
         images: list[tuple[int, str, str]] = []
@@ -142,9 +142,9 @@ class _Comparison:
         twice = hashes[1:][hashes[1:] == hashes[:-1]]
         if len(twice):
             self._refuse_twice(set(twice.tolist()))
-        if self.matched == base.stored_count():
+        if self.matched == base.count():
             return
-        for ids in base.pages_of_stored():
+        for ids in base.pages():
             own = np.fromiter(map(hash, ids), np.int64, len(ids))
             places = np.minimum(np.searchsorted(hashes, own), max(len(hashes) - 1, 0))
             gone = hashes[places] != own if len(hashes) else np.ones(len(own), np.bool_)
@@ -156,7 +156,7 @@ class _Comparison:
         base = self.staging.base
         if not folders or base is None:
             return items
-        stored = base.stored(items)
+        stored = base.items(items)
         return [item for item in items if not any(each.image.startswith(folders) for each in stored[item].images)]
 
     def _refuse_twice(self, hashes: set[int]) -> None:

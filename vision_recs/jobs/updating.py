@@ -23,8 +23,8 @@ from vision_recs.jobs.options import IndexOptions, UpdateReport
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.jobs.publish import NO_INDEX, index_config_of, publish
 from vision_recs.store import Manifest, Staging, Store, Writer, canary_vector, open_writer
-from vision_recs.store.items import StoredItem
 from vision_recs.store.staging import attributes_text
+from vision_recs.store.stored_items import StoredItem
 from vision_recs.store.writer import Settled
 from vision_recs.types import Attribute, Encoder, ImageSource, Item
 
@@ -219,7 +219,7 @@ def _stage(queue: _Queue, staging: Staging, base: Store, reports: Sequence[Updat
     items = queue.items()
     while some := list(islice(items, _AT_ONCE)):
         ids = [item for item, _ in some]
-        stored, versions = base.items.stored(ids), base.items.versions(ids)
+        stored, versions = base.items.stored.items(ids), base.items.stored.versions(ids)
         for item, changes in some:
             before = stored.get(item)
             attributes = None if before is None else json.loads(before.attributes)

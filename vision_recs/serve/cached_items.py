@@ -51,7 +51,7 @@ class CachedItems:
         self._images, self._positions = other._images.copy(), other._positions.copy()
         self._rows.update({limit: rows.copy() for limit, rows in list(other._rows.items())})
         for store in (other._store, self._store):
-            stored = store.items.stored(changed)
+            stored = store.items.stored.items(changed)
             for item in changed:
                 self._attributes.pop(item, None)
                 self._images.pop(item, None)

@@ -1,4 +1,4 @@
-"""Items files as layers: their schema, queries over several of them, and merging them into one.
+"""Items files as layers: their schema, reading several of them together, and merging them into one.
 
 A base has all items of a generation, a delta those that changed. A delta names the items that it replaces in its table
 `changed`, also those that are gone: what it says of them, or that it says nothing, counts, and of every other item the
@@ -8,11 +8,15 @@ files before it tell.
 from __future__ import annotations
 
 import sqlite3
+import threading
+import weakref
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from vision_recs.errors import StoreDamaged, read_error
 
 SCHEMA = """
 CREATE TABLE items (item_id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
@@ -46,8 +50,15 @@ newest version of each item for which `visrec update` was given one, also of ite
 MOST_DELTAS = 4
 """How many deltas a generation has at most; SQLite opens ten files together."""
 
+WHOLE = "''"
+"""The id, in SQL, for which a delta replaces what belongs to no item."""
+
 _BITS_A_KEY = 256
 _MOST_BITS = 1 << 25
+_MMAP_BYTES = 1 << 40  # at most: the whole file, or as much of it as this SQLite maps
+
+_T = TypeVar("_T")
+
 _COLUMNS = {
     "items": "item_id, attributes",
     "images": "item_id, ordinal, image, position, signature, attributes",
@@ -125,6 +136,125 @@ def read_only(path: Path) -> str:
     return f"{path.absolute().as_uri()}?mode=ro&immutable=1"
 
 
+class _Reading:
+    """Turns the errors of SQLite and of damaged values into StoreDamaged; a generator would take four times as long."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Begin to read."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Raise StoreDamaged for an error of the file."""
+        if isinstance(error, sqlite3.Error | TypeError | ValueError) and not isinstance(error, UnicodeEncodeError):
+            raise read_error(self._path, _missing(self._path) or error) from error
+
+
+def _missing(path: Path) -> FileNotFoundError | None:
+    """Return the error of the system where there is no file *path*: SQLite says only that it cannot open it."""
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        return error
+    except OSError:
+        return None
+    return None
+
+
+class ItemsDatabase:
+    """The items files of one generation, open together for reading; safe to use from several threads.
+
+    *connection* has to be used while *lock* is held, and within *reading*, which turns errors of SQLite and of damaged
+    values into StoreDamaged. *layers* are the names of the files, oldest first. The files are closed by `close`, or
+    when nobody has the object any more.
+    """
+
+    def __init__(self, base: Path, *deltas: Path) -> None:
+        """Open the file *base* and the *deltas*, oldest first, read-only.
+
+        Raises StoreDamaged where one is missing or another kind of file.
+        """
+        self.path = base
+        self.lock = threading.Lock()
+        self.reading = _Reading(base)
+        self.layers = ["main", *(f"delta{number}" for number in range(1, len(deltas) + 1))]
+        self._queries: dict[tuple[str, tuple[str, ...]], str] = {}
+        with self.reading:
+            # immutable: a published file never changes, so SQLite need neither lock it nor look for a journal
+            self.connection = sqlite3.connect(read_only(base), uri=True, check_same_thread=False)
+        # a file that is only read can be closed without a word: from Python 3.13 on, SQLite's own connection warns
+        weakref.finalize(self, self.connection.close).atexit = False
+        try:
+            self._open(base, deltas)
+        except StoreDamaged:
+            self.connection.close()
+            raise
+
+    def _open(self, base: Path, deltas: Sequence[Path]) -> None:
+        for layer, path in zip(self.layers, (base, *deltas), strict=True):
+            with _Reading(path):
+                if layer != "main":
+                    self.connection.execute(f"ATTACH ? AS {layer}", (read_only(path),))
+                # or every page is copied, and most are not kept
+                self.connection.execute(f"PRAGMA {layer}.mmap_size = {_MMAP_BYTES}")
+                self.connection.execute(f"SELECT 1 FROM {layer}.items LIMIT 1").fetchall()  # noqa: S608
+        bitmaps = [self.all(f"SELECT bitmap FROM {layer}.touched") for layer in self.layers[1:]]  # noqa: S608
+        # without the bitmap of one of them, all files have to be asked for everything
+        self.touched = [Bitmap(blob(found[0][0])) for found in bitmaps if found] if all(bitmaps) else []
+
+    def query(self, query: str, owner: str, layers: Sequence[str] | None = None) -> str:
+        """Return *query* as `layered` makes it, over all files or over *layers*."""
+        layers = self.layers if layers is None else layers
+        key = (query, tuple(layers))
+        known = self._queries.get(key)
+        if known is None:
+            known = self._queries[key] = layered(query, layers, owner)
+        return known
+
+    def all(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of *query*; raises StoreDamaged."""
+        try:
+            with self.reading, self.lock:
+                return self.connection.execute(query, values).fetchall()
+        except UnicodeEncodeError:
+            return []  # bytes of an argument that are not text, and no item has them
+
+    def each(
+        self,
+        query: str,
+        owner: str,
+        keys: Sequence[_T],
+        key_of: Callable[[_T], int],
+        layers: Sequence[str] | None = None,
+    ) -> Iterator[tuple[str, list[_T]]]:
+        """Yield *query* over the base, and over all files, each with those of *keys* for which it has to be asked."""
+        if not self.touched:
+            yield self.query(query, owner), list(keys)
+            return
+        plain: list[_T] = []
+        others: list[_T] = []
+        for each in keys:
+            key = key_of(each)
+            (others if any(bitmap.may_have(key) for bitmap in self.touched) else plain).append(each)
+        if plain:
+            yield self.query(query, owner, self.layers[:1]), plain
+        if others:
+            yield self.query(query, owner, layers), others
+
+    def close(self) -> None:
+        """Close the files, once no other thread reads them."""
+        with self.lock:
+            self.connection.close()
+
+
+def blob(value: object) -> bytes:
+    """Return *value*, which has to be bytes: SQLite keeps the type with each value, so a damaged file may give any."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"{value!r} where a digest belongs")
+    return value
+
+
 def merge(files: Sequence[Path], target: Path, *, is_base: bool, moved: Mapping[int, int]) -> None:
     """Write the items of *files*, oldest first, into the one file *target*: a base, or a delta without its bitmap.
 
@@ -142,7 +272,7 @@ def merge(files: Sequence[Path], target: Path, *, is_base: bool, moved: Mapping[
         execute("CREATE TEMP TABLE moved (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)")
         connection.executemany("INSERT INTO moved VALUES (?, ?)", moved.items())
         for table, columns in _COLUMNS.items():
-            owner = "''" if table == "left_out" else "t.item_id"
+            owner = WHOLE if table == "left_out" else "t.item_id"
             union = layered(f"SELECT {columns} FROM {{layer}}.{table} AS t WHERE TRUE{{live}}", layers, owner)  # noqa: S608
             if table == "images":
                 columns = columns.replace("position", _new("position"))  # noqa: PLW2901

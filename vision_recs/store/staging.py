@@ -11,9 +11,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from vision_recs.store.items import Items, Skipped, StoredImage, StoredItem
 from vision_recs.store.layers import SCHEMA
 from vision_recs.store.shards import Embedded
+from vision_recs.store.stored_items import Skipped, StoredImage, StoredItem, StoredItems
 from vision_recs.types import Attribute, Item
 
 _STAGING = """
@@ -112,7 +112,7 @@ class Staging:
     def __init__(
         self,
         path: Path,
-        base: Items | None,
+        base: StoredItems | None,
         *,
         is_trusted: Callable[[int], bool] | None = None,
         retry_skipped: bool = False,
@@ -292,7 +292,7 @@ class Staging:
         before: set[int] = set()
         ids = self._changed_ids()
         while some := [item for item in islice(ids, _AT_ONCE) if item]:
-            was, now = self.base.stored(some), self._finished(some)
+            was, now = self.base.items(some), self._finished(some)
             versions = self._keep_versions(some)
             same = [
                 item for item in some if item not in versions and now.get(item) == _without_signatures(was.get(item))
@@ -336,7 +336,7 @@ class Staging:
         self._connection.executemany("INSERT INTO main.versions VALUES (?, ?)", kept)
         return {item for item, version in now.items() if was.get(item) != version}
 
-    def keep_all_versions(self, before: Items) -> None:
+    def keep_all_versions(self, before: StoredItems) -> None:
         """Keep the versions that *before* has of items, in a generation that is not based on it."""
         self._connection.executemany("INSERT OR IGNORE INTO main.versions VALUES (?, ?)", before.all_versions())
 

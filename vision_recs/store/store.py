@@ -275,7 +275,7 @@ class Store:
         for store, known in ((self, others), (other, mine)):
             for number, entry in enumerate(store.manifest.items_files):
                 if entry not in known:
-                    changed.update(*store.items.pages_of_changed(number))
+                    changed.update(*store.items.stored.pages_of_changed(number))
         return sorted(changed)
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ from vision_recs.store.atomic_files import (
 )
 from vision_recs.store.attributes.format import AttributeColumns
 from vision_recs.store.attributes.write import write_attribute_columns
-from vision_recs.store.items import Items, Skipped
+from vision_recs.store.items import Items
 from vision_recs.store.layers import MOST_DELTAS, SCHEMA, add_bitmap, merge
 from vision_recs.store.layout import (
     ItemsEntry,
@@ -45,6 +45,7 @@ from vision_recs.store.repair import repair_derived, write_skipped
 from vision_recs.store.shards import Embedded, read_images, read_shard_info, shard_problems, write_shard
 from vision_recs.store.staging import Counts, Difference, Staging
 from vision_recs.store.store import Store
+from vision_recs.store.stored_items import Skipped
 from vision_recs.store.vectors import map_vectors
 from vision_recs.types import EncoderSpec, Vectors
 
@@ -133,7 +134,7 @@ class Writer:
             damaged = []
         return Staging(
             self.layout.tmp / "items.sqlite",
-            base.items if base else None,
+            base.items.stored if base else None,
             is_trusted=(lambda position: not any(first <= position < stop for first, stop in damaged))
             if damaged
             else None,
@@ -172,7 +173,7 @@ class Writer:
 
     def crashed(self) -> list[bytes]:
         """Return the digests of the images that crashed their decoder in the last generation, or were too slow."""
-        return self.base.items.digests_skipped_for(["crashed", "too-slow"]) if self.base is not None else []
+        return self.base.items.stored.digests_skipped_for(["crashed", "too-slow"]) if self.base is not None else []
 
     def is_known(self, staging: Staging, digest: bytes) -> bool:
         """Whether the outcome of the images with *digest* is known: to *staging*, or because a shard has the vector."""
@@ -205,7 +206,7 @@ class Writer:
         """Return what the finished *staging*, which is closed, changes; call it when every image has an outcome."""
         base = self.base if staging.base is not None else None
         if base is None and self.base is not None and self._trusts_base_items:
-            staging.keep_all_versions(self.base.items)
+            staging.keep_all_versions(self.base.items.stored)
         difference = staging.finish()
         staging.close()
         with closing(Items(staging.path)) as made:
@@ -239,9 +240,9 @@ class Writer:
                 (self.layout.items(entry.generation), entry.digest),
                 (self.layout.skipped(entry.generation), entry.skipped_digest),
             ):
-                problem = digest_problem(path, digest)
-                if problem is not None:
-                    raise StoreDamaged(f"{problem}; run `visrec index` again")
+                altered = digest_problem(path, digest)
+                if altered is not None:
+                    raise StoreDamaged(f"{altered}; run `visrec index` again")
 
     def _counts(self, base: Store | None, difference: Difference, made: Items) -> Counts:
         if base is not None:
@@ -281,8 +282,8 @@ class Writer:
         with closing(Items(*map(self._items_path, kept))) as below, closing(Items(made)) as delta:
             positions = {
                 image.position
-                for ids in delta.pages_of_changed()
-                for stored in below.stored(ids).values()
+                for ids in delta.stored.pages_of_changed()
+                for stored in below.stored.items(ids).values()
                 for image in stored.images
                 if image.position is not None
             }
@@ -295,7 +296,7 @@ class Writer:
         """Yield the shards that *items* use, which differ by *difference* from a generation of the *known* shards."""
         used = np.array(difference.positions, dtype=np.int64)
         gone = sorted(set(difference.positions_before).difference(difference.positions))
-        still = items.positions_in_use(gone)
+        still = items.stored.positions_in_use(gone)
         dead = np.array([position for position in gone if position not in still], dtype=np.int64)
         for shard in sorted(self._shards.values(), key=lambda shard: shard.first_position):
             own, lost = (_between(each, shard) for each in (used, dead))
@@ -324,7 +325,7 @@ class Writer:
                 kept.append(shard)
                 continue
             folder = self.layout.shard(shard.name)
-            rows = items.images_between(shard.first_position, shard.stop_position)
+            rows = items.stored.images_between(shard.first_position, shard.stop_position)
             embedded = [Embedded(item, image, digest, row) for row, (_, digest, item, image) in enumerate(rows)]
             vectors = map_vectors(folder, rows=shard.rows, dim=spec.dim)
             copied = vectors[[position - shard.first_position for position, *_ in rows]]

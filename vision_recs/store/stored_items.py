@@ -1,0 +1,204 @@
+"""The items of a generation as the next run needs them: all that is stored of them, and what became of their images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from vision_recs.store.layers import WHOLE, ItemsDatabase, key_of_id
+
+_PAGE = 2_000
+
+
+class Skipped(NamedTuple):
+    """An image that could not be embedded, and why: *reason* is a code of `errors.REASONS`."""
+
+    id: str
+    image: str
+    reason: str
+    message: str
+
+
+class StoredImage(NamedTuple):
+    """All that is stored of an image: the *position* of its vector, or the *reason* and *message* why it has none.
+
+    *attributes* are JSON text. *signature* and *digest* are None where they were not known.
+    """
+
+    ordinal: int
+    image: str
+    attributes: str
+    signature: str | None
+    digest: bytes | None
+    position: int | None
+    reason: str | None
+    message: str | None
+
+
+class StoredItem(NamedTuple):
+    """All that is stored of an item: its *attributes* as JSON text, and its images in the order of the catalog."""
+
+    attributes: str
+    images: list[StoredImage]
+
+
+class StoredItems:
+    """What is stored of the items of a generation; read through the same files as `Items`."""
+
+    def __init__(self, files: ItemsDatabase) -> None:
+        """Read *files*, which somebody else closes."""
+        self._files = files
+
+    def pages(self) -> Iterator[list[str]]:
+        """Yield the ids of all items that `items` knows, ascending within each of two parts, some at a time."""
+        for table in ("items", "skipped_items"):
+            query = f"SELECT item_id FROM {{layer}}.{table} AS t WHERE item_id > ?1{{live}}"  # noqa: S608
+            ordered = f"{self._files.query(query, 't.item_id')} ORDER BY item_id LIMIT ?2"
+            last = ""
+            while found := [item for (item,) in self._files.all(ordered, (last, _PAGE))]:
+                yield found
+                last = found[-1]
+
+    def count(self) -> int:
+        """Return how many items `items` knows."""
+        count = 0
+        for table in ("items", "skipped_items"):
+            query = f"SELECT count(*) AS n FROM {{layer}}.{table} AS t WHERE TRUE{{live}}"  # noqa: S608
+            count += sum(number for (number,) in self._files.all(self._files.query(query, "t.item_id")))
+        return count
+
+    def pages_of_changed(self, file: int = 0) -> Iterator[list[str]]:
+        """Yield the ids of the items that the *file* with that number, counted from 0 for the oldest, replaces."""
+        last = ""
+        layer = self._files.layers[file]
+        query = f"SELECT item_id FROM {layer}.changed WHERE item_id > ? ORDER BY item_id LIMIT ?"  # noqa: S608
+        while found := [item for (item,) in self._files.all(query, (last, _PAGE))]:
+            yield found
+            last = found[-1]
+
+    def left_out(self) -> list[Skipped]:
+        """Return what the catalog left out, in its order."""
+        query = "SELECT item_id, image, reason, message, number FROM {layer}.left_out WHERE TRUE{live}"
+        return [Skipped(*row) for *row, _ in self._files.all(f"{self._files.query(query, WHOLE)} ORDER BY number")]
+
+    def digests_skipped_for(self, reasons: Sequence[str]) -> list[bytes]:
+        """Return the digests of the images that were skipped for one of *reasons*."""
+        query = (
+            "SELECT DISTINCT s.digest FROM json_each(?1) AS wanted CROSS JOIN {layer}.skipped AS s"
+            " ON s.reason = wanted.value WHERE s.digest IS NOT NULL{live}"
+        )
+        return [digest for (digest,) in self._files.all(self._files.query(query, "s.item_id"), (json.dumps(reasons),))]
+
+    def items(self, items: Sequence[str]) -> dict[str, StoredItem]:
+        """Return all that is stored of each of *items*, by id, also of those without a vector; others are left out."""
+        found: dict[str, StoredItem] = {}
+        for query, owner in (
+            (_ITEMS.format("items"), "i.item_id"),
+            (_ITEMS.format("skipped_items"), "i.item_id"),
+        ):
+            for each, ids in self._files.each(query, owner, items, key_of_id):
+                for item, attributes in self._files.all(each, (json.dumps(ids),)):
+                    found[item] = StoredItem(attributes, [])
+        for query, owner in ((_IMAGES, "i.item_id"), (_SKIPPED, "i.item_id")):
+            for each, ids in self._files.each(query, owner, items, key_of_id):
+                for item, *image in self._files.all(each, (json.dumps(ids),)):
+                    found[item].images.append(StoredImage(*image))
+        for stored in found.values():
+            stored.images.sort()
+        return found
+
+    def rows(self, items: Sequence[str]) -> tuple[list[str], list[tuple[int, str, str, str | None]]] | None:
+        """Return what `items` knows of *items*, if none of them is in a delta and all of their images have vectors.
+
+        It is the attributes of each, and for each image the number of the item in *items*, the image, its attributes
+        and its signature, item by item. None where one of *items* is of another kind, or is not known.
+        """
+        if any(bitmap.may_have(key_of_id(item)) for bitmap in self._files.touched for item in items):
+            return None
+        wanted = (json.dumps(items),)
+        base = self._files.layers[:1]
+        if self._files.all(f"{self._files.query(_SKIPPED, 'i.item_id', base)} LIMIT 1", wanted):
+            return None
+        found = self._files.all(self._files.query(_ROWS_OF_ITEMS, "i.item_id", base), wanted)
+        if [number for number, _ in found] != list(range(len(items))):
+            return None
+        # the loops make this order; to sort would take longer than all else
+        images = self._files.all(self._files.query(_ROWS_OF_IMAGES, "i.item_id", base), wanted)
+        return [attributes for _, attributes in found], images
+
+    def outcome(self, digest: bytes) -> StoredImage | None:
+        """Return an image with *digest*, of any item, that has a vector or was skipped; None where there is none."""
+        for query, owner in ((_OF_DIGEST, "i.item_id"), (_SKIPPED_OF_DIGEST, "i.item_id")):
+            found = self._files.all(f"{self._files.query(query, owner)} LIMIT 1", (digest,))
+            if found:
+                return StoredImage(*found[0])
+        return None
+
+    def versions(self, items: Sequence[str]) -> dict[str, int]:
+        """Return the newest version that is known of each of *items*, by id; those without one are left out."""
+        query = (
+            "SELECT item_id, version FROM json_each(?1) AS wanted"
+            " CROSS JOIN {layer}.versions AS v ON v.item_id = wanted.value WHERE TRUE{live}"
+        )
+        found: dict[str, int] = {}
+        for each, ids in self._files.each(query, "v.item_id", items, key_of_id):
+            found |= dict(self._files.all(each, (json.dumps(ids),)))
+        return found
+
+    def all_versions(self) -> Iterator[tuple[str, int]]:
+        """Yield the id of every item of which a version is known, and that version."""
+        query = "SELECT item_id, version FROM {layer}.versions AS v WHERE TRUE{live}"
+        yield from self._files.all(self._files.query(query, "v.item_id"))
+
+    def images_between(self, first: int, stop: int) -> list[tuple[int, bytes, str, str]]:
+        """Return position, digest, id and image of the vectors from *first* to before *stop*: one image of each."""
+        query = (
+            "SELECT i.position AS position, v.digest AS digest, i.item_id AS item_id, i.image AS image"
+            " FROM {layer}.images AS i JOIN {layer}.vectors AS v USING (position)"
+            " WHERE i.position >= ?1 AND i.position < ?2{live}"
+        )
+        union = self._files.query(query, "i.item_id")
+        of_each = f"SELECT position, digest, min(item_id), image FROM ({union}) GROUP BY position ORDER BY position"  # noqa: S608
+        return self._files.all(of_each, (first, stop))
+
+    def positions_in_use(self, among: Sequence[int]) -> set[int]:
+        """Return those of the positions *among* that an image of an item has."""
+        query = (
+            "SELECT DISTINCT i.position FROM json_each(?1) AS wanted"
+            " CROSS JOIN {layer}.images AS i ON i.position = wanted.value WHERE TRUE{live}"
+        )
+        return {
+            position for (position,) in self._files.all(self._files.query(query, "i.item_id"), (json.dumps(among),))
+        }
+
+
+_ITEMS = (
+    "SELECT i.item_id, i.attributes FROM json_each(?1) AS wanted"
+    " CROSS JOIN {{layer}}.{} AS i ON i.item_id = wanted.value WHERE TRUE{{live}}"
+)
+_ROWS_OF_ITEMS = (
+    "SELECT wanted.key, i.attributes FROM json_each(?1) AS wanted"
+    " CROSS JOIN {layer}.items AS i ON i.item_id = wanted.value WHERE TRUE{live}"
+)
+_ROWS_OF_IMAGES = (
+    "SELECT wanted.key, i.image, i.attributes, i.signature FROM json_each(?1) AS wanted"
+    " CROSS JOIN {layer}.images AS i ON i.item_id = wanted.value WHERE TRUE{live}"
+)
+_IMAGES = (
+    "SELECT i.item_id, i.ordinal, i.image, i.attributes, i.signature, v.digest, i.position, NULL, NULL"
+    " FROM json_each(?1) AS wanted CROSS JOIN {layer}.images AS i ON i.item_id = wanted.value"
+    " LEFT JOIN {layer}.vectors AS v ON v.position = i.position WHERE TRUE{live}"
+)
+_SKIPPED = (
+    "SELECT i.item_id, i.ordinal, i.image, i.attributes, i.signature, i.digest, NULL, i.reason, i.message"
+    " FROM json_each(?1) AS wanted CROSS JOIN {layer}.skipped AS i ON i.item_id = wanted.value WHERE TRUE{live}"
+)
+_OF_DIGEST = (
+    "SELECT i.ordinal, i.image, i.attributes, i.signature, v.digest, i.position, NULL, NULL"
+    " FROM {layer}.vectors AS v JOIN {layer}.images AS i ON i.position = v.position WHERE v.digest = ?1{live}"
+)
+_SKIPPED_OF_DIGEST = (
+    "SELECT i.ordinal, i.image, i.attributes, i.signature, i.digest, NULL, i.reason, i.message"
+    " FROM {layer}.skipped AS i WHERE i.digest = ?1{live}"
+)
