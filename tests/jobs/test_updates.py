@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from fake_shop import FakeEncoder, Unused, content, index, shop_of, snapshot, wanted
+from fake_shop import FakeEncoder, Unused, content, image, index, shop_of, snapshot, wanted
 
 import vision_recs
 from vision_recs.errors import CatalogError, EmptyCatalog, SpaceMismatch, StoreNotFound
@@ -235,6 +235,24 @@ def test_a_rerun_over_the_catalog_brings_back_what_the_catalog_says(shop, store)
     assert (report.generation, report.removed) == (3, 0)
     assert content(store) == wanted(shop)
     assert index(shop, store, Unused()).generation == 3
+
+
+@pytest.mark.parametrize("deltas", [False, True])
+def test_what_the_catalog_left_out_stays_in_the_list(tmp_path, deltas, request):
+    if deltas:
+        request.getfixturevalue("_deltas")
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(image(number))
+    (tmp_path / "shop.csv").write_text("id,image,price\na,0.png,1\n,1.png,1\nb,2.png,1\n")
+    store = tmp_path / "store"
+    report = vision_recs.index(tmp_path / "shop.csv", store, encoder=FakeEncoder())
+    assert report.skipped_reasons == {"no-id": 1}
+    assert update([{"id": "a", "price": 2}], store).skipped == 1
+    assert update([{"id": "b", "image": "lost.png"}], store, encoder=FakeEncoder()).skipped == 2
+    with Store.open(store) as opened:
+        assert opened.items.skipped_reasons() == {"missing": 1, "no-id": 1}
+    assert vision_recs.index(tmp_path / "shop.csv", store, encoder=FakeEncoder()).skipped == 1
+    assert list(verify(store)) == []
 
 
 @pytest.mark.usefixtures("_deltas")

@@ -114,17 +114,19 @@ class Staging:
         path: Path,
         base: StoredItems | None,
         *,
+        is_whole: bool = True,
         is_trusted: Callable[[int], bool] | None = None,
         retry_skipped: bool = False,
     ) -> None:
         """Write to *path*; *base* are the items of the last generation, where it is of the same space.
 
-        *is_trusted* says whether the vector at a position of *base* may be used; without it, all may. With
-        *retry_skipped* every image is tried again that the last generation skipped.
+        Unless *is_whole*, only some items are collected, and what is known of the others stays. *is_trusted* says
+        whether the vector at a position of *base* may be used; without it, all may. With *retry_skipped* every image is
+        tried again that the last generation skipped.
         """
         self.path = path
         self.base = base
-        self.is_whole = True
+        self._is_whole = is_whole
         self._is_trusted = is_trusted
         self._retries = retry_skipped
         self._connection = sqlite3.connect(path, isolation_level=None)
@@ -315,8 +317,10 @@ class Staging:
         """Note whether what the catalog left out is another than before, and return how much more it is."""
         assert self.base is not None
         query = "SELECT item_id, image, reason, message FROM main.left_out ORDER BY number"
+        if not self._is_whole and not self._connection.execute(query).fetchone():
+            return 0
         before, now = self.base.left_out(), [Skipped(*row) for row in self._connection.execute(query)]
-        if not self.is_whole:  # an update says nothing of the items that it does not name
+        if not self._is_whole:  # an update says nothing of the items that it does not name
             named = {item for (item,) in self._connection.execute("SELECT item_id FROM staging.staged_items")}
             now = [each for each in before if each.id not in named] + now
         self._connection.execute("DELETE FROM main.left_out")

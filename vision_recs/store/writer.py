@@ -110,7 +110,7 @@ class Writer:
         if base is not None:
             for shard, problem in _problems(self.layout, base.manifest.shards):
                 self._distrust(shard, problem)
-        return self._begin(base, spec, retry_skipped=retry_skipped)
+        return self._begin(base, spec, is_whole=True, retry_skipped=retry_skipped)
 
     def stage_changes(self, spec: EncoderSpec) -> Staging:
         """Begin to collect changes of the last generation, which must be of the space of *spec*.
@@ -119,9 +119,9 @@ class Writer:
         `visrec verify` finds what was altered.
         """
         assert self.base is not None
-        return self._begin(self.base, spec, retry_skipped=False)
+        return self._begin(self.base, spec, is_whole=False, retry_skipped=False)
 
-    def _begin(self, base: Store | None, spec: EncoderSpec, *, retry_skipped: bool) -> Staging:
+    def _begin(self, base: Store | None, spec: EncoderSpec, *, is_whole: bool, retry_skipped: bool) -> Staging:
         self._shards, self._next_position = {}, 0
         self._space, self._offered = spec.fingerprint, False
         if self.base and self.base.manifest.encoder == spec:
@@ -135,6 +135,7 @@ class Writer:
         return Staging(
             self.layout.tmp / "items.sqlite",
             base.items.stored if base else None,
+            is_whole=is_whole,
             is_trusted=(lambda position: not any(first <= position < stop for first, stop in damaged))
             if damaged
             else None,
