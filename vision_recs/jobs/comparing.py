@@ -89,16 +89,19 @@ class _Comparison:
 
     def _all_the_same(self, chunk: Sequence[Item], base: StoredItems) -> Same | None:
         """Return *chunk* if all of its items are as they are stored, by comparing them as a whole, else None."""
-        stored = base.rows([item.id for item in chunk]) if self.staging.trusts_all else None
-        if stored is None:
+        rows = base.rows([item.id for item in chunk]) if self.staging.trusts_all else None
+        if rows is None:
             return None
-        attributes, images = stored
-        if list_text([item.attributes for item in chunk]) != f"[{','.join(attributes)}]":
+        attributes = {number: text for number, text, *_ in rows}
+        if list(attributes) != list(range(len(chunk))):
+            return None
+        if list_text([item.attributes for item in chunk]) != f"[{','.join(attributes.values())}]":
             return None
         shown = [(number, *image) for number, item in enumerate(chunk) for image in images_of(item)]
-        if shown != [image[:3] for image in images] or not all(image[3] for image in images):
+        if shown != [(number, image, own) for number, _, image, own, _ in rows]:
             return None
-        return Same(chunk, [(number, image, signature or "") for number, image, _, signature in images])
+        images = [(number, image, signature) for number, _, image, _, signature in rows if signature]
+        return Same(chunk, images) if len(images) == len(rows) else None
 
     def _one_by_one(self, chunk: Sequence[Item], base: StoredItems) -> Same:
         stored = base.items([item.id for item in chunk])

@@ -108,11 +108,11 @@ class StoredItems:
             stored.images.sort()
         return found
 
-    def rows(self, items: Sequence[str]) -> tuple[list[str], list[tuple[int, str, str, str | None]]] | None:
+    def rows(self, items: Sequence[str]) -> list[tuple[int, str, str, str, str | None]] | None:
         """Return what `items` knows of *items*, if none of them is in a delta and all of their images have vectors.
 
-        It is the attributes of each, and for each image the number of the item in *items*, the image, its attributes
-        and its signature, item by item. None where one of *items* is of another kind, or is not known.
+        It is a row for each image, item by item: the number of the item in *items*, the attributes of the item, the
+        image, its attributes and its signature. None where one of *items* is of another kind, or is not known.
         """
         if any(bitmap.may_have(key_of_id(item)) for bitmap in self._files.touched for item in items):
             return None
@@ -120,12 +120,8 @@ class StoredItems:
         base = self._files.layers[:1]
         if self._files.all(f"{self._files.query(_SKIPPED, 'i.item_id', base)} LIMIT 1", wanted):
             return None
-        found = self._files.all(self._files.query(_ROWS_OF_ITEMS, "i.item_id", base), wanted)
-        if [number for number, _ in found] != list(range(len(items))):
-            return None
-        # the loops make this order; to sort would take longer than all else
-        images = self._files.all(self._files.query(_ROWS_OF_IMAGES, "i.item_id", base), wanted)
-        return [attributes for _, attributes in found], images
+        # the loops make the order; to sort would take longer than all else
+        return self._files.all(self._files.query(_ROWS, "i.item_id", base), wanted)
 
     def outcome(self, digest: bytes) -> StoredImage | None:
         """Return an image with *digest*, of any item, that has a vector or was skipped; None where there is none."""
@@ -177,11 +173,12 @@ _ITEMS = (
     "SELECT i.item_id, i.attributes FROM json_each(?1) AS wanted"
     " CROSS JOIN {{layer}}.{} AS i ON i.item_id = wanted.value WHERE TRUE{{live}}"
 )
-_ROWS_OF_ITEMS = (
-    "SELECT wanted.key, i.attributes FROM json_each(?1) AS wanted"
-    " CROSS JOIN {layer}.items AS i ON i.item_id = wanted.value WHERE TRUE{live}"
+_ROWS = (
+    "SELECT wanted.key, i.attributes, m.image, m.attributes, m.signature FROM json_each(?1) AS wanted"
+    " CROSS JOIN {layer}.items AS i ON i.item_id = wanted.value"
+    " CROSS JOIN {layer}.images AS m ON m.item_id = i.item_id WHERE TRUE{live}"
 )
-_ROWS_OF_IMAGES = (
+_IMAGES = (
     "SELECT wanted.key, i.image, i.attributes, i.signature FROM json_each(?1) AS wanted"
     " CROSS JOIN {layer}.images AS i ON i.item_id = wanted.value WHERE TRUE{live}"
 )
