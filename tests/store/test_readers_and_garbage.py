@@ -112,7 +112,9 @@ def test_an_id_that_was_skipped_says_why(tmp_path):
     shop.put("broken", "broken.jpg")
     shop.files["broken.jpg"] = NO_IMAGE
     index(shop, tmp_path)
-    with pytest.raises(UnknownItem, match=r"'broken' is not in the store: its image broken\.jpg was skipped \(the file is none of"):
+    with pytest.raises(
+        UnknownItem, match=r"'broken' is not in the store: its image broken\.jpg was skipped \(the file is"
+    ):
         vision_recs.open(tmp_path).similar("broken")
 
 
