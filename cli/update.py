@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_recs.errors import ImagesSkipped
+from vision_recs.errors import CatalogError, ImagesSkipped
 
 from . import options
 from .jobs import until_interrupted
@@ -73,8 +73,13 @@ def _table(changes: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="visrec-") as folder:
         file = Path(folder) / "stdin.jsonl"
         with file.open("wb") as copy:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-        yield file
+            if sys.stdin is not None:  # which nobody has closed
+                shutil.copyfileobj(sys.stdin.buffer, copy)
+        try:
+            yield file
+        except CatalogError as error:
+            error.args = (str(error).replace(str(file), "standard input"),)
+            raise
 
 
 def _print(report: UpdateReport, store: Path) -> None:
@@ -90,11 +95,11 @@ def _print(report: UpdateReport, store: Path) -> None:
     items = ", ".join(f"{kind} {count:,}" for kind, count in counts.items() if count or kind == "changed")
     typer.echo(f"{items} in {report.seconds:,.1f} s; generation {report.generation} has {report.items:,} items")
     if report.stale:
-        typer.echo(f"{report.stale:,} of {report.changes:,} changes were stale: the store has a version as new")
+        typer.echo(f"stale: {report.stale:,} of {report.changes:,} changes; the store has a version as new")
     if report.unknown:
-        typer.echo(f"{report.unknown:,} of {report.changes:,} changes name an item that the store does not have")
+        typer.echo(f"unknown: {report.unknown:,} of {report.changes:,} changes; the store does not have the item")
     if report.embedded:
-        typer.echo(f"embedded {report.embedded:,} images")
+        typer.echo(f"embedded {report.embedded:,}")
     if report.skipped_reasons:
         from vision_recs.store import Layout
 

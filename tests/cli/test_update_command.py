@@ -26,7 +26,7 @@ def test_prices_change_items_go_and_new_ones_come(visrec, store, sample_images, 
     done = visrec("update", changes, "--store", store, "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("changed 1, added 1, removed 1 in ")
-    assert done.stdout.endswith("s; generation 2 has 60 items\n")
+    assert done.stdout.splitlines()[0].endswith("s; generation 2 has 60 items")
     found = visrec("similar", "mug-01", "--where", "price < 2", "--store", store, "--json")
     assert (found.returncode, found.stdout) == (0, "")
     found = visrec("similar", "mug-01", "--store", store, "--json", "-k", "100")
@@ -45,8 +45,8 @@ def test_changes_come_from_standard_input(store):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1:] == [
-        "1 of 3 changes were stale: the store has a version as new",
-        "1 of 3 changes name an item that the store does not have",
+        "stale: 1 of 3 changes; the store has a version as new",
+        "unknown: 1 of 3 changes; the store does not have the item",
     ]
 
 

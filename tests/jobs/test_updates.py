@@ -5,10 +5,10 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from fake_shop import FakeEncoder, Unused, content, image, index, shop_of, snapshot, wanted
+from fake_shop import BulkShop, FakeEncoder, Unused, content, image, index, shop_of, snapshot, wanted
 
 import vision_recs
-from vision_recs.errors import CatalogError, EmptyCatalog, SpaceMismatch, StoreNotFound
+from vision_recs.errors import CatalogError, EmptyCatalog, SpaceMismatch, StoreDamaged, StoreNotFound
 from vision_recs.jobs import update, verify
 from vision_recs.store import Store, garbage_collect, writer
 
@@ -158,6 +158,7 @@ def test_a_change_that_changes_nothing_publishes_nothing(store):
         ({"id": ""}, "the id is empty"),
         ({"id": "item001", "deleted": "perhaps"}, "deleted is true or false, not 'perhaps'"),
         ({"id": "item001", "version": 1.5}, "a version is a whole number or a time"),
+        ({"id": "item001", "version": "--5"}, "a version is a whole number or a time"),
         ({"id": "item001", "version": "yesterday"}, "a version is a whole number or a time"),
         ({"id": "item001", "image": 7}, "an image is a path or a list of paths"),
     ],
@@ -263,6 +264,92 @@ def test_a_reader_keeps_the_generation_that_it_opened(store):
         assert before.items.attributes("item003") == {"price": 3}
         assert len(before.similar("item000", k=9)) == 8
     assert len(vision_recs.open(store).similar("item000", k=9)) == 7
+
+
+def test_the_images_of_rows_add_up_and_those_of_messages_do_not(shop, store, tmp_path):
+    shop.put("new", 50, 51)
+    rows = [{"id": "new", "image": "50.png"}, {"id": "new", "image": "51.png"}]
+    (tmp_path / "rows.csv").write_text("id,image\nnew,50.png\nnew,51.png\nitem003,51.png\n")
+    update(tmp_path / "rows.csv", store, encoder=FakeEncoder(), images=shop)
+    with Store.open(store) as opened:
+        assert [each.image for each in opened.images("new")] == ["50.png", "51.png"]
+        assert [each.image for each in opened.images("item003")] == ["51.png"]
+    update(rows, store, encoder=FakeEncoder(), images=shop)
+    with Store.open(store) as opened:
+        assert [each.image for each in opened.images("new")] == ["51.png"]
+
+
+@pytest.mark.parametrize("deltas", [False, True])
+def test_an_image_that_fails_is_told_each_time_it_is_sent_and_only_then(shop, store, deltas, request):
+    if deltas:
+        request.getfixturevalue("_deltas")
+
+    def told(change):
+        return update([change], store, encoder=FakeEncoder(), images=shop).skipped_reasons
+
+    shop.put("half", 60, "lost.png")
+    assert told({"id": "half", "images": ["60.png", "lost.png"]}) == {"missing": 1}
+    assert told({"id": "half", "price": 3}) == {}
+    assert told({"id": "item003", "price": 4}) == {}
+    assert told({"id": "half", "images": ["60.png", "lost.png"]}) == {"missing": 1}
+
+
+def test_what_was_sent_again_counts_as_unchanged(shop, store):
+    report = update([{"id": "item003", "image": "3.png", "price": 3}], store, encoder=FakeEncoder(), images=shop)
+    assert (report.changed, report.unchanged, report.generation) == (0, 1, 1)
+
+
+@pytest.mark.usefixtures("_deltas")
+def test_many_small_shards_are_joined_and_one_deletion_writes_no_new_base(shop, store, monkeypatch):
+    monkeypatch.setattr(writer, "_MANY_SHARDS", 12)
+    monkeypatch.setattr(writer, "_FEW_SHARDS", 4)
+    for number in range(100, 109):
+        shop.put(f"new{number}", number)
+        update([{"id": f"new{number}", "image": f"{number}.png"}], store, encoder=FakeEncoder(), images=shop)
+    assert files_of(store)[0] == (1, 0)
+    with Store.open(store) as opened:
+        assert len(opened.manifest.shards) == 12
+    update([{"id": "new100", "deleted": True}], store)
+    del shop.items["new100"]
+    assert files_of(store)[0] == (1, 0)
+    for number in (120, 121):
+        shop.put(f"new{number}", number)
+        update([{"id": f"new{number}", "image": f"{number}.png"}], store, encoder=FakeEncoder(), images=shop)
+    with Store.open(store) as opened:
+        assert len(opened.manifest.shards) == 1
+    assert content(store) == wanted(shop)
+    assert list(verify(store)) == []
+    found = vision_recs.open(store).similar("new121", k=20)
+    assert {match.id for match in found} == shop.items.keys() - {"new121"}
+
+
+@pytest.mark.usefixtures("_deltas")
+def test_a_new_signature_is_kept_with_the_next_change(shop, store):
+    bulk = BulkShop(shop.items, shop.files, touched={"3.png": 1})
+    index(bulk, store, Unused())
+    assert bulk.reads == ["3.png"]
+    bulk.items["item005"].attributes["price"] = 77
+    index(bulk, store, Unused())
+    bulk.reads.clear()
+    assert index(bulk, store, Unused()).generation == 2
+    assert bulk.reads == []
+
+
+def test_what_an_update_copies_is_compared_first(store, monkeypatch):
+    items = store / "items/000001.sqlite"
+    items.write_bytes(items.read_bytes().replace(b'{"price":7}', b'{"price":6}'))
+    with pytest.raises(StoreDamaged, match=rf"{items} was altered.*run `visrec index`"):
+        update([{"id": "item003", "price": 4}], store)
+    monkeypatch.setattr(writer, "_FEW_ITEMS", 0)
+    monkeypatch.setattr(writer, "_MOST_CHANGED", 50)
+    assert update([{"id": "item003", "price": 4}], store).changed == 1
+    assert any(f"{items} was altered" in problem for problem in verify(store))
+
+
+@pytest.mark.parametrize("change", [{"id": "a\ud800"}, {"id": "item003", "x": "\udfff"}, {"id": "a", 5: 3}, 7, {}])
+def test_what_python_may_pass_is_refused_with_a_sentence(store, change):
+    with pytest.raises(CatalogError, match="the changes:1: "):
+        update([change], store)
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"])

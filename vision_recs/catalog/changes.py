@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import index
 from pathlib import Path
+from typing import NamedTuple
 
 from vision_recs.catalog.cell_types import ColumnTypes, Converter, plain
 from vision_recs.catalog.columns import ID_NAMES, IMAGE_NAMES, CatalogOptions, id_text, image_references, same_name
@@ -17,6 +21,7 @@ from vision_recs.filters import AttributeType
 from vision_recs.types import Attribute
 
 _MOST_KNOWN = 10_000
+_WHOLE = re.compile(r"-?[0-9]{1,19}")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _INT64 = range(-(2**63), 2**63)
@@ -27,7 +32,8 @@ _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 class Change:
     """A change of the item *id*.
 
-    Where it is *deleted*, the item is gone. Else *attributes* take the place of those of the same name, and *images*,
+    Where it *is_row*, it is a row of a table, in which an item may have several, with an image each. Where it is
+    *deleted*, the item is gone. Else *attributes* take the place of those of the same name, and *images*,
     if they are not None, that of all images. *version* orders the changes of an item: a change does nothing to an item
     that has a version at least as high.
     """
@@ -37,6 +43,7 @@ class Change:
     deleted: bool = False
     images: tuple[str, ...] | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    is_row: bool = False
 
 
 def read_changes(
@@ -45,14 +52,21 @@ def read_changes(
     """Yield the changes in the table at *path*: JSON Lines, CSV, TSV or Parquet.
 
     Its columns are those of a catalog, all but the id may be missing. An empty cell says nothing; in JSON Lines null
-    sets an attribute to null, and a key that is missing says nothing. *types* are those of the store's attributes: the
-    text of CSV becomes what they have. The columns `version` and `deleted` are what `Change` says; *options* may name
-    the columns of the ids and the images. Raises CatalogError, which names the line; nothing is left out.
+    sets an attribute to null, and a key that is missing says nothing. Rows of CSV or Parquet that name images of one
+    item add up, as in a catalog; of lines of JSON, which are messages, the last one counts. *types* are those of the
+    store's attributes: the text of CSV becomes what they have. The columns `version` and `deleted` are what `Change`
+    says; *options* may name the columns of the ids and the images. Raises CatalogError, which names the line; nothing
+    is left out.
     """
     location = str(Path(path).absolute())
     extension = extension_of(location)
     if extension not in EXTENSIONS:
-        raise CatalogError(f"changes are read from {', '.join(EXTENSIONS)} or from standard input", path=location)
+        kinds = ", ".join(EXTENSIONS)
+        raise CatalogError(
+            f"changes are read from {kinds}; rename the file, or give - to read JSON Lines", path=location
+        )
+    if not Path(location).is_file():
+        raise CatalogError("there is no such file; give a table of changes, or - for standard input", path=location)
     findings = Findings(location)
     if extension in {".jsonl", ".ndjson"}:
         records = json_objects(location, findings)
@@ -64,7 +78,8 @@ def read_changes(
         (line, {name: read(name, cell) for name, cell in zip(rows.columns, cells, strict=True) if name and _says(cell)})
         for line, cells in rows.cells
     )
-    yield from _changes(table, options, location)
+    for change in _changes(table, options, location):
+        yield replace(change, is_row=True)
 
 
 def changes_of(records: Iterable[Mapping[str, object]], options: CatalogOptions) -> Iterator[Change]:
@@ -79,7 +94,10 @@ def _changes(
     for line, record in records:
         try:
             yield keys.change(record)
-        except ValueError as error:
+        except UnicodeEncodeError as error:
+            why = "a text holds half a character (a lone surrogate); write it anew"
+            raise CatalogError(why, path=location, line=line) from error
+        except (ValueError, TypeError, AttributeError) as error:
             raise CatalogError(str(error), path=location, line=line) from error
 
 
@@ -91,25 +109,26 @@ class _Keys:
             "id": (options.id_column,) if options.id_column else ID_NAMES,
             "image": (options.image_column,) if options.image_column else IMAGE_NAMES,
         }
-        self._known: dict[tuple[str, ...], tuple[str, str | None]] = {}
+        self._known: dict[tuple[str, ...], _Names] = {}
         self._converters: dict[str, Converter] = {}
 
     def change(self, record: Mapping[str, object]) -> Change:
-        """Return the change that *record* says; raises ValueError."""
+        """Return the change that *record* says; raises ValueError, TypeError or AttributeError."""
         names = tuple(record)
         if names not in self._known:
             if len(self._known) > _MOST_KNOWN:  # records with any keys must not fill the memory
                 self._known, self._converters = {}, {}
             self._known[names] = self._choose(names)
-        of_id, of_images = self._known[names]
-        reserved = {of_id, of_images, "version", "deleted"}
-        return Change(
-            id=id_text(record[of_id]),
-            version=version_of(record.get("version")),
-            deleted=_truth(record.get("deleted")),
-            images=None if of_images is None else tuple(image_references(record[of_images])) or None,
-            attributes={name: self._value(name, value) for name, value in record.items() if name not in reserved},
+        known = self._known[names]
+        change = Change(
+            id=id_text(record[known.id]),
+            version=version_of(record.get(known.version)),
+            deleted=_truth(record.get(known.deleted)),
+            images=None if known.image is None else _images(record[known.image]),
+            attributes={name: self._value(name, value) for name, value in record.items() if name not in known},
         )
+        json.dumps([change.id, change.images, change.attributes], ensure_ascii=False).encode()  # text that is none
+        return change
 
     def _value(self, name: str, value: object) -> Attribute:
         if not isinstance(name, str):
@@ -118,15 +137,26 @@ class _Keys:
             self._converters[name] = typed_converter(name)
         return self._converters[name](plain(value))
 
-    def _choose(self, names: tuple[str, ...]) -> tuple[str, str | None]:
-        found = {
-            kind: next((name for usual in wanted for name in names if same_name(name, usual)), None)
-            for kind, wanted in self._wanted.items()
-        }
-        if found["id"] is None:
-            listed = ", ".join(map(repr, names[:20]))
+    def _choose(self, names: tuple[str, ...]) -> _Names:
+        def named(*usual: str) -> str | None:
+            return next((name for each in usual for name in names if same_name(name, each)), None)
+
+        of_id = named(*self._wanted["id"])
+        if of_id is None:
+            listed = ", ".join(map(repr, names[:20])) or "no key at all"
             raise ValueError(f"no known key of an id among {listed}; name it with --id-column")
-        return found["id"], found["image"]
+        return _Names(
+            of_id, named(*self._wanted["image"]), named("version") or "version", named("deleted") or "deleted"
+        )
+
+
+class _Names(NamedTuple):
+    """The keys of a record that are not attributes."""
+
+    id: str
+    image: str | None
+    version: str
+    deleted: str
 
 
 def version_of(value: object) -> int | None:
@@ -136,8 +166,14 @@ def version_of(value: object) -> int | None:
     """
     if value is None or value == "":
         return None
-    if isinstance(value, str) and value.lstrip("-").isdecimal():
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
         value = int(value)
+    if isinstance(value, float) and value.is_integer():  # as a table has them in which some are missing
+        value = int(value)
+    if not isinstance(value, str | bool | float) and hasattr(value, "__index__"):
+        value = index(value)
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        value = dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC)
     if isinstance(value, int) and not isinstance(value, bool) and value in _INT64:
         return value
     if isinstance(value, str):
@@ -157,6 +193,13 @@ def _truth(value: object) -> bool:
     if found is None:
         raise ValueError(f"deleted is true or false, not {value!r}; correct it")
     return found
+
+
+def _images(value: object) -> tuple[str, ...] | None:
+    try:
+        return tuple(image_references(value)) or None
+    except ValueError as error:
+        raise ValueError(f"{error}; correct it") from error
 
 
 def _says(cell: object) -> bool:

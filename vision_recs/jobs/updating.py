@@ -23,7 +23,7 @@ from vision_recs.jobs.options import IndexOptions, UpdateReport
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.jobs.publish import NO_INDEX, index_config_of, publish
 from vision_recs.store import Manifest, Staging, Store, Writer, canary_vector, open_writer
-from vision_recs.store.staging import attributes_text
+from vision_recs.store.staging import Difference, attributes_text
 from vision_recs.store.stored_items import StoredItem
 from vision_recs.store.writer import Settled
 from vision_recs.types import Attribute, Encoder, ImageSource, Item
@@ -114,12 +114,11 @@ def _update(
     return [
         replace(
             report,
-            added=settled.difference.added if settled else 0,
-            removed=settled.difference.removed if settled else 0,
+            **_counts(settled.difference, report) if settled else {},
             items=published.items,
             images=published.images,
             skipped=published.skipped,
-            skipped_reasons=settled.skipped_reasons if settled else {},
+            skipped_reasons=settled.difference.skipped_reasons if settled else {},
             generation=published.generation,
             embedded=embedding.embedded if embedding else 0,
             complete=complete,
@@ -127,6 +126,13 @@ def _update(
         )
         for report in staged
     ]
+
+
+def _counts(difference: Difference, report: UpdateReport) -> dict[str, int]:
+    """Return what became of the items; *report* says how many of those that there were are named, as `unchanged`."""
+    changed, removed = difference.altered, difference.removed
+    unchanged = max(0, report.unchanged - changed - removed)
+    return {"changed": changed, "added": difference.added, "removed": removed, "unchanged": unchanged}
 
 
 def _images_of(base: Store, below: str | None) -> ImageSource:
@@ -158,7 +164,8 @@ class _Queue:
         count = 0
         while some := list(islice(changes, _AT_ONCE)):
             rows = (
-                (part, each.id, json.dumps([each.version, each.deleted, each.images, each.attributes])) for each in some
+                (part, each.id, json.dumps([each.version, each.deleted, each.images, each.attributes, each.is_row]))
+                for each in some
             )
             self._connection.executemany("INSERT INTO changes (part, id, content) VALUES (?, ?, ?)", rows)
             count += len(some)
@@ -176,8 +183,8 @@ class _Queue:
 
 
 def _change(item: str, content: Sequence[Any]) -> Change:
-    version, deleted, images, attributes = content
-    return Change(item, version, deleted, None if images is None else tuple(images), attributes)
+    version, deleted, images, attributes, is_row = content
+    return Change(item, version, deleted, None if images is None else tuple(images), attributes, is_row)
 
 
 class _Fate(Enum):
@@ -207,15 +214,19 @@ class _State:
             self.attributes = self.images = None
         else:
             self.attributes = {**(self.attributes or {}), **change.attributes}
-            self.images = change.images or self.images
+            together = (*(self.images or ()), *change.images) if change.is_row and change.images else change.images
+            self.images = tuple(dict.fromkeys(together)) if together else self.images
         self.version = self.version if change.version is None else change.version
         return _Fate.UNKNOWN if is_unknown else _Fate.MADE
 
 
 def _stage(queue: _Queue, staging: Staging, base: Store, reports: Sequence[UpdateReport]) -> list[UpdateReport]:
-    """Stage the items of *queue* as they are after their changes; return *reports* with how many are of each kind."""
+    """Stage the items of *queue* as they are after their changes; return *reports* with what became of the changes.
+
+    Every item that there was and that is named counts as unchanged, until that is known better.
+    """
     fates: Counter[tuple[int, _Fate]] = Counter()
-    kinds: Counter[str | None] = Counter()
+    named = 0
     items = queue.items()
     while some := list(islice(items, _AT_ONCE)):
         ids = [item for item, _ in some]
@@ -226,38 +237,34 @@ def _stage(queue: _Queue, staging: Staging, base: Store, reports: Sequence[Updat
             state = _State(attributes, None, versions.get(item))
             for part, change in changes:
                 fates[part, state.make(change)] += 1
-            kinds[_stage_item(staging, item, before, state, versions.get(item))] += 1
+            named += before is not None
+            _stage_item(staging, item, before, state, versions.get(item))
     return [
         replace(
             report,
             stale=fates[part, _Fate.STALE],
             unknown=fates[part, _Fate.UNKNOWN],
-            changed=kinds["changed"],
-            unchanged=kinds["unchanged"],
+            unchanged=named,
         )
         for part, report in enumerate(reports)
     ]
 
 
-def _stage_item(
-    staging: Staging, item: str, before: StoredItem | None, state: _State, version: int | None
-) -> str | None:
-    """Stage *item*, which was *before*, as *state* says; return "changed" or "unchanged" if it stays, else None."""
+def _stage_item(staging: Staging, item: str, before: StoredItem | None, state: _State, version: int | None) -> None:
+    """Stage *item*, which was *before* with *version*, as *state* says, if that is anything else."""
     if state.attributes is None:
         if before is not None or state.version != version:
             staging.remove([item], {item: state.version} if state.version is not None else {})
-        return None
+        return
     text = attributes_text(state.attributes)
     if before is not None and state.images is None:
-        if text == before.attributes and state.version == version:
-            return "unchanged"
-        staging.add_stored(item, StoredItem(text, before.images), version=state.version)
-        return "changed" if text != before.attributes else "unchanged"
+        if text != before.attributes or state.version != version:
+            staging.add_stored(item, StoredItem(text, before.images), version=state.version)
+        return
     images = state.images or ()
     own = {each.image: json.loads(each.attributes) for each in before.images} if before else {}
     of_images = tuple(own.get(image, {}) for image in images) if any(own.values()) else ()
     staging.add(Item(item, images, state.attributes, of_images), before, version=state.version)
-    return None if before is None else "changed"
 
 
 def _encoder_of(base: Manifest, encoder: Encoder | None, options: IndexOptions) -> StoreEncoder:

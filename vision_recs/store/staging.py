@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -22,7 +23,7 @@ CREATE TABLE staging.staged_items (
 ) WITHOUT ROWID;
 CREATE TABLE staging.staged_images (
     number INTEGER PRIMARY KEY, item_id TEXT NOT NULL, ordinal INTEGER NOT NULL, image TEXT NOT NULL,
-    attributes TEXT NOT NULL, known_signature TEXT, known_digest BLOB
+    attributes TEXT NOT NULL, known_signature TEXT, known_digest BLOB, is_kept INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE staging.removed (item_id TEXT PRIMARY KEY, version INTEGER) WITHOUT ROWID;
 CREATE TABLE staging.digests (number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT);
@@ -54,6 +55,11 @@ INSERT OR REPLACE INTO main.versions
     SELECT item_id, version FROM staging.staged_items WHERE version IS NOT NULL ORDER BY item_id;
 INSERT OR REPLACE INTO main.versions
     SELECT item_id, version FROM staging.removed WHERE version IS NOT NULL ORDER BY item_id;
+"""
+_REASONS = """
+SELECT s.reason, count(*) FROM main.skipped AS s
+    JOIN staging.staged_images AS i ON i.item_id = s.item_id AND i.ordinal = s.ordinal
+    WHERE NOT i.is_kept GROUP BY s.reason ORDER BY count(*) DESC, s.reason
 """
 _TABLES = ("items", "images", "skipped", "skipped_items", "versions")
 _LASTING = frozenset({"not-an-image", "truncated", "zero-vector", "crashed", "too-slow"})
@@ -87,8 +93,9 @@ class Counts:
 class Difference:
     """What a finished items file changes: for how many items, and by how much it changes the counts of a generation.
 
-    *removed* items are gone, *added* ones are new. *positions_before* and *positions* are those of the vectors that the
-    changed items had and have, ascending.
+    *removed* items are gone, *added* ones are new, and *altered* ones have other attributes or images.
+    *skipped_reasons* says how many of the images that were read could not be used, and why. *positions_before* and
+    *positions* are those of the vectors that the changed items had and have, ascending.
     """
 
     changed: int
@@ -97,6 +104,8 @@ class Difference:
     skipped: int
     added: int
     removed: int
+    altered: int
+    skipped_reasons: Mapping[str, int]
     positions_before: list[int]
     positions: list[int]
 
@@ -182,7 +191,9 @@ class Staging:
         for image in stored.images:
             values = (item, image.ordinal, image.image, image.attributes)
             number = execute(
-                "INSERT INTO staging.staged_images (item_id, ordinal, image, attributes) VALUES (?, ?, ?, ?)", values
+                "INSERT INTO staging.staged_images (item_id, ordinal, image, attributes, is_kept)"
+                " VALUES (?, ?, ?, ?, 1)",
+                values,
             ).lastrowid
             if image.position is not None and not self.is_settled(image):
                 continue
@@ -275,54 +286,68 @@ class Staging:
         self._connection.execute("COMMIT")
         self._connection.executescript(f"BEGIN; {_FINISH} COMMIT;")
         self._connection.execute("BEGIN")
-        difference = self._against_base() if self.base else self._from_nothing()
+        reasons = dict(self._connection.execute(_REASONS))
+        difference = self._against_base(reasons) if self.base else self._from_nothing(reasons)
         self._connection.execute("COMMIT")
         return difference
 
-    def _from_nothing(self) -> Difference:
+    def _from_nothing(self, reasons: Mapping[str, int]) -> Difference:
         items, images, skipped, left_out = (
             self._count(f"SELECT count(*) FROM main.{table}")  # noqa: S608
             for table in ("items", "images", "skipped", "left_out")
         )
-        return Difference(items, items, images, skipped + left_out, items, 0, [], self._positions())
+        return Difference(items, items, images, skipped + left_out, items, 0, 0, reasons, [], self._positions())
 
-    def _against_base(self) -> Difference:
-        """Take items out of the file that are as they were, and note for the others what they replace."""
+    def _against_base(self, reasons: Mapping[str, int]) -> Difference:
+        """Take items out of the file that are as they were, and note for the others what they replace.
+
+        Items of which only signatures are new are kept if anything else changes: else nobody would ever write them.
+        """
         assert self.base is not None
-        items = images = added = removed = 0
-        skipped = self._replace_left_out()
+        counts: Counter[str] = Counter(skipped=self._replace_left_out())
         before: set[int] = set()
+        only_signed: list[str] = []
         ids = self._changed_ids()
         while some := [item for item in islice(ids, _AT_ONCE) if item]:
             was, now = self.base.items(some), self._finished(some)
             versions = self._keep_versions(some)
-            same = [
-                item for item in some if item not in versions and now.get(item) == _without_signatures(was.get(item))
-            ]
+            same = [item for item in some if item not in versions and now.get(item) == was.get(item)]
             self._leave_out(same)
             for item in set(some).difference(same):
                 old, new = was.get(item, _NO_ITEM), now.get(item, _NO_ITEM)
-                old_count, new_count = _vectors_of(old), _vectors_of(new)
-                items += bool(new_count) - bool(old_count)
-                added += bool(new_count) and not old_count
-                removed += bool(old_count) and not new_count
-                images += new_count - old_count
-                skipped += (len(new.images) - new_count) - (len(old.images) - old_count)
+                if item not in versions and _without_signatures(old) == _without_signatures(new):
+                    only_signed.append(item)
+                _compare(old, new, counts)
                 before.update(image.position for image in old.images if image.position is not None)
-        self._connection.execute("DELETE FROM main.vectors WHERE position NOT IN (SELECT position FROM main.images)")
         changed = self._count("SELECT count(*) FROM main.changed")
-        return Difference(changed, items, images, skipped, added, removed, sorted(before), self._positions())
+        if changed == len(only_signed):
+            self._leave_out(only_signed)
+            changed, before = 0, set()
+        self._connection.execute("DELETE FROM main.vectors WHERE position NOT IN (SELECT position FROM main.images)")
+        return Difference(
+            changed,
+            items=counts["items"],
+            images=counts["images"],
+            skipped=counts["skipped"],
+            added=counts["added"],
+            removed=counts["removed"],
+            altered=counts["altered"],
+            skipped_reasons=reasons,
+            positions_before=sorted(before),
+            positions=self._positions(),
+        )
 
     def _replace_left_out(self) -> int:
         """Note whether what the catalog left out is another than before, and return how much more it is."""
         assert self.base is not None
         query = "SELECT item_id, image, reason, message FROM main.left_out ORDER BY number"
-        if not self._is_whole and not self._connection.execute(query).fetchone():
+        removed = {item for (item,) in self._connection.execute("SELECT item_id FROM staging.removed")}
+        if not self._is_whole and not removed and not self._connection.execute(query).fetchone():
             return 0
         before, now = self.base.left_out(), [Skipped(*row) for row in self._connection.execute(query)]
         if not self._is_whole:  # an update says nothing of the items that it does not name
-            named = {item for (item,) in self._connection.execute("SELECT item_id FROM staging.staged_items")}
-            now = [each for each in before if each.id not in named] + now
+            again = {(each.id, each.image) for each in now}
+            now += [each for each in before if each.id not in removed and (each.id, each.image) not in again]
         self._connection.execute("DELETE FROM main.left_out")
         if now != before:
             self._connection.execute("INSERT INTO main.changed VALUES ('')")
@@ -356,15 +381,15 @@ class Staging:
             last = found[-1][0]
 
     def _finished(self, items: Sequence[str]) -> dict[str, StoredItem]:
-        """Return what the file says of each of *items*, without the signatures."""
+        """Return what the file says of each of *items*."""
         wanted = (json.dumps(items),)
         among = "WHERE item_id IN (SELECT value FROM json_each(?))"
         found: dict[str, StoredItem] = {}
         for table in ("items", "skipped_items"):
             query = f"SELECT item_id, attributes FROM main.{table} {among}"  # noqa: S608
             found |= {item: StoredItem(text, []) for item, text in self._connection.execute(query, wanted)}
-        with_vectors = "SELECT item_id, ordinal, image, attributes, NULL, digest, position, NULL, NULL"
-        without = "SELECT item_id, ordinal, image, attributes, NULL, digest, NULL, reason, message"
+        with_vectors = "SELECT item_id, ordinal, image, attributes, signature, digest, position, NULL, NULL"
+        without = "SELECT item_id, ordinal, image, attributes, signature, digest, NULL, reason, message"
         for query in (
             f"{with_vectors} FROM main.images JOIN main.vectors USING (position) {among}",
             f"{without} FROM main.skipped {among}",
@@ -430,9 +455,18 @@ def attributes_text(value: Mapping[str, Attribute]) -> str:
         return _to_json(known)
 
 
-def _without_signatures(stored: StoredItem | None) -> StoredItem | None:
-    if stored is None:
-        return None
+def _compare(old: StoredItem, new: StoredItem, counts: Counter[str]) -> None:
+    """Add to *counts* by how much *new* is more than *old*, and whether the item was added, removed or altered."""
+    old_count, new_count = _vectors_of(old), _vectors_of(new)
+    counts["items"] += bool(new_count) - bool(old_count)
+    counts["added"] += bool(new_count) and not old_count
+    counts["removed"] += bool(old_count) and not new_count
+    counts["altered"] += bool(old_count and new_count) and _without_signatures(old) != _without_signatures(new)
+    counts["images"] += new_count - old_count
+    counts["skipped"] += (len(new.images) - new_count) - (len(old.images) - old_count)
+
+
+def _without_signatures(stored: StoredItem) -> StoredItem:
     return StoredItem(stored.attributes, [image._replace(signature=None) for image in stored.images])
 
 

@@ -307,7 +307,8 @@ class Store:
     def _unknown(self, item: str) -> UnknownItem:
         skipped = self.items.skipped(item)
         if skipped:
-            why = f"its image {skipped[0].image} was skipped ({skipped[0].message})"
+            what = f"its image {skipped[0].image}" if skipped[0].image else "a row of it"
+            why = f"{what} was skipped ({skipped[0].message})"
             return UnknownItem(f"the item {item!r} is not in the store: {why}", item=item)
         nearest = tuple(difflib.get_close_matches(item, self._like(item), n=3, cutoff=0.0))
         hint = ", ".join(nearest)

@@ -114,7 +114,10 @@ class StoredItems:
         It is a row for each image, item by item: the number of the item in *items*, the attributes of the item, the
         image, its attributes and its signature. None where one of *items* is of another kind, or is not known.
         """
-        if any(bitmap.may_have(key_of_id(item)) for bitmap in self._files.touched for item in items):
+        bitmaps = self._files.touched
+        if len(bitmaps) < len(self._files.layers) - 1:
+            return None
+        if any(bitmap.may_have(key_of_id(item)) for bitmap in bitmaps for item in items):
             return None
         wanted = (json.dumps(items),)
         base = self._files.layers[:1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -53,6 +53,9 @@ _LEAST_IN_USE = 0.5  # of the vectors of a shard
 _FEW_ITEMS = 1_000  # of which a new base is written as quickly as a delta
 _MOST_CHANGED = 0.05  # of the items: more deltas would slow readers down
 _GROWTH = 4
+_SMALL_ROWS, _LARGE_ROWS = 1_024, 65_536
+_FEW_SHARDS, _MANY_SHARDS = 16, 128
+"""Of so many small shards: more are joined with the next base, and many more are worth a new base."""
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +75,7 @@ class Draft:
 class Settled:
     """Finished items that are not in place: the file *made*, which is a delta of *base*, unless that is None.
 
-    *first_skipped* is the first of the images in the file that could not be used, *skipped_reasons* says how many there
-    are of each kind.
+    *first_skipped* is the first of the images in the file that could not be used.
     """
 
     base: Store | None
@@ -81,7 +83,6 @@ class Settled:
     difference: Difference
     counts: Counts
     first_skipped: Skipped | None
-    skipped_reasons: Mapping[str, int]
 
 
 class Writer:
@@ -213,7 +214,7 @@ class Writer:
         with closing(Items(staging.path)) as made:
             counts = self._counts(base, difference, made)
             first = next(iter(made.skipped()), None)
-            return Settled(base, staging.path, difference, counts, first, made.skipped_reasons())
+            return Settled(base, staging.path, difference, counts, first)
 
     def draft(self, settled: Settled, spec: EncoderSpec, *, force: bool = False) -> Draft | None:
         """Put the items of *settled* in place; return None where they equal the last generation, unless *force*.
@@ -266,11 +267,16 @@ class Writer:
         known = {shard.name for shard in base.manifest.shards} if base else set()
         with closing(Items(*map(self._items_path, below), made)) as items:
             shards = tuple(self._shards_in_use(difference, items, known))
-            moved, shards = self._compact(items, shards, spec)
-        everything = bool(moved) or not below
-        merged = _merged_with(below, difference.changed, settled.counts.items, everything=everything)
-        kept = below[: len(below) - merged]
+            everything = not below or _waste_much(shards, settled.counts.images)
+            merged = _merged_with(below, difference.changed, settled.counts.items, everything=everything)
+            kept = below[: len(below) - merged]
+            # only a new base can name the vectors of items that did not change by other positions
+            moved, shards = ({}, shards) if kept else self._compact(items, shards, spec)
         if merged or moved:
+            for entry in below[len(kept) :]:  # what was altered must not be copied into a file that looks sound
+                problem = digest_problem(self._items_path(entry), entry.digest)
+                if problem is not None:
+                    raise StoreDamaged(f"{problem}; run `visrec index`, which writes the items again")
             files = [*map(self._items_path, below[len(kept) :]), made]
             made = self.layout.tmp / "merged.sqlite"
             merge(files, made, is_base=not kept, moved=moved)
@@ -315,25 +321,26 @@ class Writer:
     def _compact(
         self, items: Items, shards: tuple[ShardEntry, ...], spec: EncoderSpec
     ) -> tuple[dict[int, int], tuple[ShardEntry, ...]]:
-        """Copy the vectors in use out of shards of which less than half is in use.
+        """Copy the vectors in use out of shards of which less than half is in use, and out of many small ones.
 
-        Return the new position of each copied vector, and the shards in use then.
+        Return the new position of each copied vector, and the shards in use then. A damaged shard stays as it is.
         """
         moved: dict[int, int] = {}
-        kept: list[ShardEntry] = []
-        for shard in shards:
-            if shard.rows - sum(stop - first for first, stop in shard.deleted) >= _LEAST_IN_USE * shard.rows:
-                kept.append(shard)
-                continue
-            folder = self.layout.shard(shard.name)
-            rows = items.stored.images_between(shard.first_position, shard.stop_position)
+        copied = [shard for shard in _to_copy(shards) if not any(shard_problems(self.layout.shard(shard.name)))]
+        kept = [shard for shard in shards if shard not in copied]
+        for group in _groups_of(copied):
+            rows = [row for shard in group for row in items.stored.images_between(*_range(shard))]
             embedded = [Embedded(item, image, digest, row) for row, (_, digest, item, image) in enumerate(rows)]
-            vectors = map_vectors(folder, rows=shard.rows, dim=spec.dim)
-            copied = vectors[[position - shard.first_position for position, *_ in rows]]
-            name = write_shard(self.layout, spec.fingerprint, embedded, copied)
-            del self._shards[shard.name]
+            positions = np.array([position for position, *_ in rows], dtype=np.int64)
+            vectors = [
+                map_vectors(self.layout.shard(shard.name), rows=shard.rows, dim=spec.dim)[_between(positions, shard)]
+                for shard in group
+            ]
+            name = write_shard(self.layout, spec.fingerprint, embedded, np.concatenate(vectors))
+            for shard in group:
+                del self._shards[shard.name]
             first = self._first_position(name, len(rows))
-            moved |= {position: first + row for row, (position, *_) in enumerate(rows)}
+            moved |= {position: first + row for row, position in enumerate(positions.tolist())}
             kept.append(self._shards[name])
         return moved, tuple(sorted(kept, key=lambda shard: shard.first_position))
 
@@ -476,6 +483,42 @@ def _merged_with(below: Sequence[ItemsEntry], changed: int, items: int, *, every
         changed += deltas.pop()
         merged += 1
     return merged
+
+
+def _in_use(shard: ShardEntry) -> int:
+    return shard.rows - sum(stop - first for first, stop in shard.deleted)
+
+
+def _range(shard: ShardEntry) -> tuple[int, int]:
+    return shard.first_position, shard.stop_position
+
+
+def _to_copy(shards: Sequence[ShardEntry]) -> list[ShardEntry]:
+    """Return the shards whose vectors are better copied: those hardly in use, and small ones if there are many."""
+    small = [shard for shard in shards if shard.rows < _SMALL_ROWS]
+    joined = {shard.name for shard in small} if len(small) > _FEW_SHARDS else set()
+    return [shard for shard in shards if shard.name in joined or _in_use(shard) < _LEAST_IN_USE * shard.rows]
+
+
+def _waste_much(shards: Sequence[ShardEntry], images: int) -> bool:
+    """Return whether to copy the vectors of some shards is worth a new base of *images* images.
+
+    A reader holds each shard open, so that there must not be too many, as one for each image that an update brings.
+    """
+    dead = sum(shard.rows - _in_use(shard) for shard in shards if _in_use(shard) < _LEAST_IN_USE * shard.rows)
+    return dead > _MOST_CHANGED * images or sum(shard.rows < _SMALL_ROWS for shard in shards) > _MANY_SHARDS
+
+
+def _groups_of(shards: Sequence[ShardEntry]) -> Iterator[list[ShardEntry]]:
+    """Yield *shards*, as many together as make a large one."""
+    group: list[ShardEntry] = []
+    for shard in shards:
+        group.append(shard)
+        if sum(map(_in_use, group)) >= _LARGE_ROWS:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _between(positions: NDArray[np.int64], shard: ShardEntry) -> NDArray[np.int64]:
