@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_recs.types import normal_form
-
 from . import options
 from .output import match_json, print_json, print_matches, print_query, query_parts
 
@@ -180,6 +178,7 @@ def policy_of(
 def _weighted(argument: str, is_known: Callable[[str], bool], weight: float = 1.0) -> Weighted[str]:
     """Return *argument* with its weight: mug-07:2 is mug-07 with the weight 2, unless an item of that name is known."""
     from vision_recs.recommend import Weighted
+    from vision_recs.types import normal_form
 
     argument = normal_form(argument)
     name, _, number = argument.rpartition(":")

@@ -202,4 +202,4 @@ def test_a_run_that_dies_leaves_the_old_generation_and_can_be_repeated(folder, t
         assert content(copy) == before
         assert retune(copy, projection()).dim == 5
         assert list(verify(copy)) == []
-    assert died >= 5
+    assert died >= 3  # the files of the index, the manifest, CURRENT
