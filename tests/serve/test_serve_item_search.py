@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 
+from vision_recs.errors import StoreUnavailable
 from vision_recs.serve import item_search
 from vision_recs.serve.item_search import open_item_search
 
@@ -120,3 +121,10 @@ def test_a_database_is_closed_with_the_last_search_that_uses_it():
     del search
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
+
+
+def test_a_search_that_cannot_be_read_is_not_available():
+    search = open_item_search(Items(a={"title": "red"}), name="base")
+    search._base._connection.close()
+    with pytest.raises(StoreUnavailable, match=r"the cached item search cannot be read \(.*\); try again"):
+        search.search("red", 5)

@@ -28,6 +28,7 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 from vision_recs.cache_dir import cache_dir
+from vision_recs.errors import StoreUnavailable
 from vision_recs.serve.facets import SCHEMA, FacetCounter, in_order
 from vision_recs.serve.schemas import Facet
 from vision_recs.store.atomic_files import FileLock
@@ -126,7 +127,14 @@ class ItemSearch:
         """Return at most *limit* ids of items that have every word of *text*, or words that begin with it, best first.
 
         A match in the id counts ten times, and the item whose id is *text* comes first. Case and accents do not matter.
+        Raises StoreUnavailable where the cached file cannot be read.
         """
+        try:
+            return self._search(text, limit)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the cached item search cannot be read ({error}); try again") from error
+
+    def _search(self, text: str, limit: int) -> list[str]:
         terms = [f'"{term}"*' for term in _WORD.findall(text)]
         if not terms:
             return []
