@@ -18,8 +18,9 @@ import pytest
 from fake_shop import index, shop_of
 
 from vision_recs import indexes
-from vision_recs.errors import StoreDamaged
+from vision_recs.errors import StoreDamaged, StoreUnavailable
 from vision_recs.serve import ServeOptions
+from vision_recs.serve import reloader as reloader_module
 from vision_recs.serve.reloader import Reloader
 from vision_recs.store import Layout, Store
 
@@ -220,3 +221,21 @@ def test_a_reload_under_load_loses_no_request(serve, store, tmp_path):
     assert {generation for _, generation in every} == {'"1', '"2', '"3', '"4'}
     assert all(each == sorted(each) for each in answers)
     assert "reload" in Path(server.log).read_text()
+
+
+def test_an_item_search_that_could_not_be_loaded_is_loaded_again(reloader, monkeypatch, caplog):
+    opened = reloader_module.open_item_search
+
+    def fail(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(reloader_module, "_RETRY_S", 0.0)
+    monkeypatch.setattr(reloader_module, "open_item_search", fail)
+    reloader.snapshot.load_item_search()
+    assert isinstance(reloader.snapshot.item_search_error, StoreUnavailable)
+    assert [record.exc_info for record in caplog.records if "item search" in record.message] == [None]
+    monkeypatch.setattr(reloader_module, "open_item_search", opened)
+    assert reload(reloader) is None
+    reloader._searches.submit(int).result(30)  # after what waits there
+    assert reloader.snapshot.item_search_error is None
+    assert reloader.snapshot.search_generation == reloader.snapshot.store.generation

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from vision_recs import indexes
-from vision_recs.errors import StoreDamaged, StoreError
+from vision_recs.errors import StoreDamaged, StoreError, StoreUnavailable
 from vision_recs.recommend import Recommender
 from vision_recs.serve.cached_items import CachedItems
 from vision_recs.serve.item_search import ItemSearch, open_item_search
@@ -69,6 +70,7 @@ class Snapshot:
         self.item_search: ItemSearch | None = None
         self.search_generation = 0
         self.item_search_error: Exception | None = None
+        self.search_failed_at = 0.0
         self._references = 1
         self._lock = threading.Lock()
 
@@ -119,9 +121,13 @@ class Snapshot:
                 if changed:
                     search = search.changed(changed, before.attributes_of, store.attributes_of)
             self.item_search, self.search_generation = search, store.generation
+            self.item_search_error = None
         except Exception as error:  # raised again where a request needs it
-            self.item_search_error = error
-            log.exception("the item search is not available", extra={"event": "no_item_search"})
+            self.search_failed_at = monotonic()
+            is_foreseen = isinstance(error, StoreError | sqlite3.Error | OSError)
+            sentence = f"the item search is not available ({error})"
+            self.item_search_error = StoreUnavailable(sentence) if is_foreseen else error
+            log.log(logging.ERROR, sentence, exc_info=None if is_foreseen else error, extra={"event": "no_item_search"})
 
 
 def open_snapshot(options: ServeOptions, load_image: LoadImage | None = None, old: Snapshot | None = None) -> Snapshot:
@@ -182,6 +188,7 @@ class Reloader:
             return self._fail(error, None)
         if current == self.snapshot.current:
             self.reload_error = None
+            self._retry_item_search(self.snapshot)
             return None
         if current == self._failed_current and monotonic() < self._failed_at + _RETRY_S:
             return None
@@ -219,6 +226,12 @@ class Reloader:
 
         snapshot.acquire()
         self._searches.submit(load).add_done_callback(lambda _: snapshot.release())
+
+    def _retry_item_search(self, snapshot: Snapshot) -> None:
+        """Load the item search of *snapshot* again some time after that has failed."""
+        if snapshot.item_search_error is not None and monotonic() > snapshot.search_failed_at + _RETRY_S:
+            snapshot.search_failed_at = monotonic() + _RETRY_S  # not again until this attempt has ended
+            self._load_item_search(snapshot)
 
     def _open_verified(self) -> tuple[Snapshot, bool]:
         """Return a snapshot of the published generation, verified and ready, and whether its item search is too."""
