@@ -21,7 +21,8 @@ from vision_recs.types import Attribute, ItemImage, Row
 if TYPE_CHECKING:  # a query without a filter does not load the language of filters
     from vision_recs.filters import AttributeType, Filter
 
-_PAGE = 2_000
+_IDS_AFTER = "SELECT item_id FROM {layer}.items WHERE item_id > ?1{live}"
+_BY_ID = " ORDER BY item_id LIMIT ?2"
 
 
 class StoredRow(NamedTuple):
@@ -230,16 +231,12 @@ class Items:
 
     def ids_after(self, item: str, limit: int) -> list[str]:
         """Return the first *limit* ids greater than *item*, ascending, or all of them for -1."""
-        query = "SELECT item_id FROM {layer}.items WHERE item_id > ?1{live}"
-        ordered = f"{self._files.query(query, 'items.item_id')} ORDER BY item_id LIMIT ?2"
+        ordered = self._files.query(_IDS_AFTER, "items.item_id") + _BY_ID
         return [each for (each,) in self._files.all(ordered, (item, limit))]
 
     def pages_of_ids(self) -> Iterator[list[str]]:
         """Yield all ids, ascending, a list of some at a time."""
-        last = ""
-        while found := self.ids_after(last, _PAGE):
-            yield found
-            last = found[-1]
+        yield from self._files.pages(self._files.query(_IDS_AFTER, "items.item_id") + _BY_ID)
 
     def skipped(self, item: str | None = None) -> list[Skipped]:
         """Return what was skipped of *item*, or of all items, by id, then in the order of the catalog.

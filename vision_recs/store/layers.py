@@ -55,6 +55,7 @@ WHOLE = "''"
 
 _BITS_A_KEY = 256
 _MOST_BITS = 1 << 25
+_PAGE = 2_000
 _MMAP_BYTES = 1 << 40  # at most: the whole file, or as much of it as this SQLite maps
 
 _T = TypeVar("_T")
@@ -219,6 +220,13 @@ class ItemsDatabase:
                 return self.connection.execute(query, values).fetchall()
         except UnicodeEncodeError:
             return []  # bytes of an argument that are not text, and no item has them
+
+    def pages(self, query: str) -> Iterator[list[str]]:
+        """Yield the ids that *query* finds, a list of some at a time; it takes the id to begin after, and a limit."""
+        last = ""
+        while found := [item for (item,) in self.all(query, (last, _PAGE))]:
+            yield found
+            last = found[-1]
 
     def each(
         self,

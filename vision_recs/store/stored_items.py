@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from vision_recs.store.layers import WHOLE, ItemsDatabase, key_of_id
 
-_PAGE = 2_000
-
 
 class Skipped(NamedTuple):
     """An image that could not be embedded, and why: *reason* is a code of `errors.REASONS`."""
@@ -55,10 +53,7 @@ class StoredItems:
         for table in ("items", "skipped_items"):
             query = f"SELECT item_id FROM {{layer}}.{table} AS t WHERE item_id > ?1{{live}}"  # noqa: S608
             ordered = f"{self._files.query(query, 't.item_id')} ORDER BY item_id LIMIT ?2"
-            last = ""
-            while found := [item for (item,) in self._files.all(ordered, (last, _PAGE))]:
-                yield found
-                last = found[-1]
+            yield from self._files.pages(ordered)
 
     def count(self) -> int:
         """Return how many items `items` knows."""
@@ -70,12 +65,9 @@ class StoredItems:
 
     def pages_of_changed(self, file: int = 0) -> Iterator[list[str]]:
         """Yield the ids of the items that the *file* with that number, counted from 0 for the oldest, replaces."""
-        last = ""
         layer = self._files.layers[file]
-        query = f"SELECT item_id FROM {layer}.changed WHERE item_id > ? ORDER BY item_id LIMIT ?"  # noqa: S608
-        while found := [item for (item,) in self._files.all(query, (last, _PAGE))]:
-            yield found
-            last = found[-1]
+        query = f"SELECT item_id FROM {layer}.changed WHERE item_id > ?1 ORDER BY item_id LIMIT ?2"  # noqa: S608
+        yield from self._files.pages(query)
 
     def left_out(self) -> list[Skipped]:
         """Return what the catalog left out, in its order."""
@@ -93,15 +85,12 @@ class StoredItems:
     def items(self, items: Sequence[str]) -> dict[str, StoredItem]:
         """Return all that is stored of each of *items*, by id, also of those without a vector; others are left out."""
         found: dict[str, StoredItem] = {}
-        for query, owner in (
-            (_ITEMS.format("items"), "i.item_id"),
-            (_ITEMS.format("skipped_items"), "i.item_id"),
-        ):
-            for each, ids in self._files.each(query, owner, items, key_of_id):
+        for query in (_ITEMS.format("items"), _ITEMS.format("skipped_items")):
+            for each, ids in self._files.each(query, "i.item_id", items, key_of_id):
                 for item, attributes in self._files.all(each, (json.dumps(ids),)):
                     found[item] = StoredItem(attributes, [])
-        for query, owner in ((_IMAGES, "i.item_id"), (_SKIPPED, "i.item_id")):
-            for each, ids in self._files.each(query, owner, items, key_of_id):
+        for query in (_IMAGES, _SKIPPED):
+            for each, ids in self._files.each(query, "i.item_id", items, key_of_id):
                 for item, *image in self._files.all(each, (json.dumps(ids),)):
                     found[item].images.append(StoredImage(*image))
         for stored in found.values():
@@ -128,8 +117,8 @@ class StoredItems:
 
     def outcome(self, digest: bytes) -> StoredImage | None:
         """Return an image with *digest*, of any item, that has a vector or was skipped; None where there is none."""
-        for query, owner in ((_OF_DIGEST, "i.item_id"), (_SKIPPED_OF_DIGEST, "i.item_id")):
-            found = self._files.all(f"{self._files.query(query, owner)} LIMIT 1", (digest,))
+        for query in (_OF_DIGEST, _SKIPPED_OF_DIGEST):
+            found = self._files.all(f"{self._files.query(query, 'i.item_id')} LIMIT 1", (digest,))
             if found:
                 return StoredImage(*found[0])
         return None
@@ -180,10 +169,6 @@ _ROWS = (
     "SELECT wanted.key, i.attributes, m.image, m.attributes, m.signature FROM json_each(?1) AS wanted"
     " CROSS JOIN {layer}.items AS i ON i.item_id = wanted.value"
     " CROSS JOIN {layer}.images AS m ON m.item_id = i.item_id WHERE TRUE{live}"
-)
-_IMAGES = (
-    "SELECT wanted.key, i.image, i.attributes, i.signature FROM json_each(?1) AS wanted"
-    " CROSS JOIN {layer}.images AS i ON i.item_id = wanted.value WHERE TRUE{live}"
 )
 _IMAGES = (
     "SELECT i.item_id, i.ordinal, i.image, i.attributes, i.signature, v.digest, i.position, NULL, NULL"

@@ -75,7 +75,7 @@ class Draft:
 class Settled:
     """Finished items that are not in place: the file *made*, which is a delta of *base*, unless that is None.
 
-    *first_skipped* is the first of the images in the file that could not be used.
+    *first_skipped* is the first of the images in the file that could not be used, if none could.
     """
 
     base: Store | None
@@ -123,16 +123,13 @@ class Writer:
         return self._begin(self.base, spec, is_whole=False, retry_skipped=False)
 
     def _begin(self, base: Store | None, spec: EncoderSpec, *, is_whole: bool, retry_skipped: bool) -> Staging:
-        self._shards, self._next_position = {}, 0
+        self._next_position = 0
         self._space, self._offered = spec.fingerprint, False
         if self.base and self.base.manifest.encoder == spec:
             self._next_position = self.base.manifest.next_position
-        if base is not None:
-            entries = base.manifest.shards
-            self._shards = {shard.name: shard for shard in entries if shard.name not in self._distrusted}
-            damaged = [(each.first_position, each.stop_position) for each in entries if each.name in self._distrusted]
-        else:
-            damaged = []
+        entries = base.manifest.shards if base else ()
+        self._shards = {shard.name: shard for shard in entries if shard.name not in self._distrusted}
+        damaged = [_range(shard) for shard in entries if shard.name in self._distrusted]
         return Staging(
             self.layout.tmp / "items.sqlite",
             base.items.stored if base else None,
@@ -213,7 +210,7 @@ class Writer:
         staging.close()
         with closing(Items(staging.path)) as made:
             counts = self._counts(base, difference, made)
-            first = next(iter(made.skipped()), None)
+            first = None if counts.images else next(iter(made.skipped()), None)
             return Settled(base, staging.path, difference, counts, first)
 
     def draft(self, settled: Settled, spec: EncoderSpec, *, force: bool = False) -> Draft | None:
@@ -489,6 +486,10 @@ def _in_use(shard: ShardEntry) -> int:
     return shard.rows - sum(stop - first for first, stop in shard.deleted)
 
 
+def _hardly_used(shard: ShardEntry) -> bool:
+    return _in_use(shard) < _LEAST_IN_USE * shard.rows
+
+
 def _range(shard: ShardEntry) -> tuple[int, int]:
     return shard.first_position, shard.stop_position
 
@@ -497,7 +498,7 @@ def _to_copy(shards: Sequence[ShardEntry]) -> list[ShardEntry]:
     """Return the shards whose vectors are better copied: those hardly in use, and small ones if there are many."""
     small = [shard for shard in shards if shard.rows < _SMALL_ROWS]
     joined = {shard.name for shard in small} if len(small) > _FEW_SHARDS else set()
-    return [shard for shard in shards if shard.name in joined or _in_use(shard) < _LEAST_IN_USE * shard.rows]
+    return [shard for shard in shards if shard.name in joined or _hardly_used(shard)]
 
 
 def _waste_much(shards: Sequence[ShardEntry], images: int) -> bool:
@@ -505,7 +506,7 @@ def _waste_much(shards: Sequence[ShardEntry], images: int) -> bool:
 
     A reader holds each shard open, so that there must not be too many, as one for each image that an update brings.
     """
-    dead = sum(shard.rows - _in_use(shard) for shard in shards if _in_use(shard) < _LEAST_IN_USE * shard.rows)
+    dead = sum(shard.rows - _in_use(shard) for shard in shards if _hardly_used(shard))
     return dead > _MOST_CHANGED * images or sum(shard.rows < _SMALL_ROWS for shard in shards) > _MANY_SHARDS
 
 
