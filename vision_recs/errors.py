@@ -287,13 +287,14 @@ _REMEDIES_OF_SQLITE = {
 def read_error(path: object, error: Exception, remedy: str = "run `visrec verify`") -> StoreError:
     """Return the error to raise where the file *path* of a store cannot be read because of *error*.
 
-    That is StoreUnavailable where the machine is at fault, else StoreDamaged, which *remedy* repairs.
+    That is StoreUnavailable where the machine is at fault, else StoreDamaged, which *remedy* repairs; where that is
+    empty, the caller knows what does.
     """
     why = first_line(error)
     found = machine_remedy(error)
     if found is not None:
         return StoreUnavailable(f"{path} cannot be read ({why}); {found}, then run again")
-    return StoreDamaged(f"{path} cannot be read ({why}); {remedy}")
+    return StoreDamaged(f"{path} cannot be read ({why})" + (f"; {remedy}" if remedy else ""))
 
 
 def write_error(path: object, error: Exception) -> StoreUnavailable:

@@ -99,6 +99,20 @@ def test_a_damaged_shard_of_a_run_that_was_stopped_is_named_and_embedded_again(s
     assert [str(folder / name) in sentence for sentence in warnings(caplog)] == [True]
 
 
+@pytest.mark.parametrize("name", ["vectors.npy", "images.parquet", "shard.json"])
+def test_collecting_removes_a_damaged_shard_of_a_run_that_was_stopped_as_verify_says(store, name):
+    stop_after(store, shop_of(16), 4)
+    used = {shard.name for shard in Store.open(store).manifest.shards}
+    (folder,) = [path for path in (store / "shards").iterdir() if path.name not in used]
+    (folder / name).unlink()
+    (problem,) = verify(store)
+    assert str(folder / name) in problem
+    assert problem.endswith("; no generation uses it, and `visrec gc` removes it")
+    assert garbage_collect(store).shards == 1
+    assert list(verify(store)) == []
+    assert index(shop_of(16), store).embedded == 8
+
+
 def test_a_sound_shard_of_a_run_that_was_stopped_is_used(store):
     shop = shop_of(16)
     stop_after(store, shop, 4)

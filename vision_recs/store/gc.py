@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vision_recs.store.atomic_files import atomic_remove, disk_errors, fsync_path
 from vision_recs.store.layout import Layout, Manifest, read_current, read_manifest
+from vision_recs.store.shards import shard_problems
 from vision_recs.store.writer import open_writer
 
 
@@ -24,8 +25,8 @@ def garbage_collect(path: str | Path) -> Reclaimed:
     """Remove everything from the store in *path* that its published generation does not use.
 
     A process that opened an older generation keeps the files that it holds open. Shards newer than the published
-    generation are the unpublished work of a run that was stopped, and stay. Raises StoreNotFound, StoreLocked,
-    StoreDamaged.
+    generation are the unpublished work of a run that was stopped, and stay, unless they are damaged. Raises
+    StoreNotFound, StoreLocked, StoreDamaged.
     """
     layout = Layout(Path(path))
     read_current(layout)  # a folder without a store is refused before it is locked
@@ -63,7 +64,9 @@ def _unused_projections(layout: Layout, manifest: Manifest) -> Iterator[Path]:
 def _unused_shards(layout: Layout, used: set[str]) -> Iterator[Path]:
     published = layout.current.stat().st_mtime_ns
     for folder in layout.shards.iterdir():
-        if folder.name not in used and folder.stat().st_mtime_ns <= published:
+        if folder.name in used:
+            continue
+        if folder.stat().st_mtime_ns <= published or any(shard_problems(folder)):
             yield folder
 
 

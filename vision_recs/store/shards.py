@@ -75,7 +75,7 @@ def read_shard_info(folder: Path) -> ShardInfo:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise read_error(path, error) from error
+        raise read_error(path, error, remedy="") from error
     if _name_of(data) != folder.name:
         raise StoreDamaged(f"{path} was altered: its SHA-256 does not begin with the name of its folder")
     value = load_checksummed(data)

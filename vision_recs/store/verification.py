@@ -13,7 +13,7 @@ from vision_recs.store.shards import shard_problems
 
 MENDED = "`visrec index CATALOG` mends it"
 RECLAIMED = "only older generations use it, which `visrec gc` removes"
-_SPARE = "no generation uses it; `visrec index CATALOG` embeds its images again, or delete its folder"
+_SPARE = "no generation uses it, and `visrec gc` removes it"
 _UNDO = "run `visrec tune --undo`, or restore it from a backup"
 
 
