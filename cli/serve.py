@@ -35,6 +35,15 @@ AllowedHosts = Annotated[
         "repeated. [default: this machine's local names, or all if --host is not local]",
     ),
 ]
+TrustedProxies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trusted-proxies",
+        metavar="CIDR",
+        help="Proxies, such as 10.0.0.0/8 or 127.0.0.1, whose header X-Forwarded-For says who the client is. Several "
+        "with commas; may be repeated. [default: none]",
+    ),
+]
 Cors = Annotated[
     list[str] | None,
     typer.Option(
@@ -69,6 +78,7 @@ def serve(
     rules: RulesFile = None,
     token_file: TokenFile = None,
     allowed_hosts: AllowedHosts = None,
+    trusted_proxies: TrustedProxies = None,
     cors: Cors = None,
     allow_urls: AllowUrls = False,
     preload: Preload = False,
@@ -101,6 +111,7 @@ def serve(
         preload=preload,
         token=token,
         allowed_hosts=tuple(allowed_hosts or (_LOOPBACK if host in _LOOPBACK else ())),
+        trusted_proxies=_networks(trusted_proxies or []),
         cors_origins=tuple(_origin(origin) for origin in cors or []),
         allow_urls=allow_urls,
         log_requests=log_requests,
@@ -130,6 +141,18 @@ def _token(file: Path | None) -> str | None:
         if not token.strip():
             raise typer.BadParameter(f"{file} is empty; put a token into it", param_hint="--token-file")
     return None if token is None else token.strip()
+
+
+def _networks(options: list[str]) -> tuple[str, ...]:
+    """Return the networks that *options* list."""
+    from vision_recs.serve.proxies import TrustedProxies
+
+    names = tuple(name.strip() for option in options for name in option.split(","))
+    try:
+        TrustedProxies(names)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--trusted-proxies") from None
+    return names
 
 
 def _origin(origin: str) -> str:

@@ -187,6 +187,16 @@ def test_every_request_is_logged_if_requested(sample_store, tmp_path):
     assert [line["route"] for line in lines] == ["readyz", "item"]
 
 
+def test_a_trusted_proxy_names_the_client(sample_store, tmp_path):
+    proxies = ("--trusted-proxies", "10.0.0.0/8, 127.0.0.1")
+    with started(sample_store, tmp_path / "log", *proxies, VISREC_TOKEN=TOKEN) as (_, url):
+        wrong = {"Authorization": "Bearer guess", "X-Forwarded-For": "198.51.100.1, 203.0.113.7"}
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(f"{url}/v1/items", **wrong)
+        refused.value.close()
+        assert "wrong token from 203.0.113.7" in (tmp_path / "log").read_text()
+
+
 def test_rules_apply(sample_store, tmp_path, sample_images):
     with started(sample_store, tmp_path / "log", "--rules", sample_images / "rules.toml") as (_, url):
         matches = json.loads(get(f"{url}/v1/similar?id=mug-01")[1])["matches"]
@@ -210,6 +220,7 @@ def test_a_server_that_cannot_start_says_why_in_one_sentence(visrec, sample_stor
     [
         (["--cors", "shop.example"], {}, "is not an origin"),
         (["--token-file", "missing"], {}, "cannot be read"),
+        (["--trusted-proxies", "127.0.0.1,10.0.0.1/8"], {}, "'10.0.0.1/8' is no network"),
         ([], {"VISREC_TOKEN": " "}, "VISREC_TOKEN is empty"),
         (["--workers", "0"], {}, "workers"),
     ],

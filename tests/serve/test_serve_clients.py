@@ -21,10 +21,12 @@ from vision_recs.errors import RequestError
 from vision_recs.serve import uploads
 from vision_recs.serve.connections import client_of, close_excess
 from vision_recs.serve.options import Limits
+from vision_recs.serve.proxies import TrustedProxies
 from vision_recs.serve.uploads import Bodies
 
 IMAGE = (Path(__file__).parents[2] / "sample_images" / "lamp-03-2.jpg").read_bytes()
 MANY = 600
+NO_PROXIES = TrustedProxies(())
 
 
 def head_of(path, kind, length):
@@ -79,8 +81,8 @@ def test_the_connections_of_a_client_beyond_its_share_are_ended():
         for server in [listening] * 5 + [elsewhere] * 5:
             clients.append(stack.enter_context(socket.create_connection(server.getsockname(), 30)))
             accepted.append(stack.enter_context(server.accept()[0]))
-        assert close_excess(port, 5) == Counter()
-        assert close_excess(port, 3) == Counter({"127.0.0.1": 2})
+        assert close_excess(port, 5, NO_PROXIES) == Counter()
+        assert close_excess(port, 3, NO_PROXIES) == Counter({"127.0.0.1": 2})
         ended = [client for client in clients if not is_open(client)]
         assert len(ended) == 2
         assert all(client.getpeername()[1] == port for client in ended)

@@ -19,11 +19,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
+from vision_recs.serve.proxies import TrustedProxies
+
 MOST: Final = 8192
 """Connections of a worker; each takes 25 kB."""
 
 SHARE_OF_CLIENT: Final = 8
-"""A client may have one of so many connections. Behind a proxy, all clients together are one."""
+"""A client may have one of so many connections; a trusted proxy, behind which all clients are, as many as there are."""
 
 _OTHER_FILES: Final = 512
 _FEWEST: Final = 128
@@ -57,8 +59,8 @@ def client_of(address: str) -> str:
     return address
 
 
-def close_excess(port: int, most: int) -> Counter[str]:
-    """End the connections to *port* that a client has beyond *most*; return how many, by client.
+def close_excess(port: int, most: int, proxies: TrustedProxies) -> Counter[str]:
+    """End the connections to *port* that a client beside *proxies* has beyond *most*; return how many, by client.
 
     The sockets belong to the web server, which sees these connections end as if their clients had ended them.
     """
@@ -66,22 +68,22 @@ def close_excess(port: int, most: int) -> Counter[str]:
     ended: Counter[str] = Counter()
     for path in _DESCRIPTORS.iterdir():
         with suppress(OSError):  # closed meanwhile, or no connection
-            client = _end_beyond(int(path.name), port, most, found)
+            client = _end_beyond(int(path.name), port, most, proxies, found)
             if client is not None:
                 ended[client] += 1
     return ended
 
 
-def guard_connections(port: int, most: int) -> None:
-    """Keep each client to *most* connections to *port* from now on, on a thread of its own."""
-    threading.Thread(target=_guard, args=(port, most), name="visrec-connections", daemon=True).start()
+def guard_connections(port: int, most: int, proxies: TrustedProxies) -> None:
+    """Keep each client beside *proxies* to *most* connections to *port* from now on, on a thread of its own."""
+    threading.Thread(target=_guard, args=(port, most, proxies), name="visrec-connections", daemon=True).start()
 
 
-def _guard(port: int, most: int) -> None:
+def _guard(port: int, most: int, proxies: TrustedProxies) -> None:
     logged_at = -_LOG_S
     pause = threading.Event()
     while not pause.wait(_INTERVAL_S):
-        ended = close_excess(port, most)
+        ended = close_excess(port, most, proxies)
         if ended and monotonic() > logged_at + _LOG_S:
             logged_at = monotonic()
             client, count = ended.most_common(1)[0]
@@ -94,7 +96,7 @@ def _guard(port: int, most: int) -> None:
             )
 
 
-def _end_beyond(descriptor: int, port: int, most: int, found: Counter[str]) -> str | None:
+def _end_beyond(descriptor: int, port: int, most: int, proxies: TrustedProxies, found: Counter[str]) -> str | None:
     """Count the connection of *descriptor* in *found*, if it is one to *port*, and return its client if it was ended.
 
     A copy of the descriptor names the same connection for as long as we need it, whatever the web server does.
@@ -104,7 +106,10 @@ def _end_beyond(descriptor: int, port: int, most: int, found: Counter[str]) -> s
     with closing(socket.socket(fileno=os.dup(descriptor))) as connection:
         if connection.family not in {socket.AF_INET, socket.AF_INET6} or connection.getsockname()[1] != port:
             return None
-        client = client_of(connection.getpeername()[0])  # a socket that listens has no peer: OSError
+        address = connection.getpeername()[0]  # a socket that listens has no peer: OSError
+        if proxies.trusts(address):
+            return None
+        client = client_of(address)
         found[client] += 1
         if found[client] <= most:
             return None

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vision_recs.errors import RequestError, VisionRecsError
 from vision_recs.serve.auth import COOKIE, AllowedHosts
 from vision_recs.serve.errors import problem_response
+from vision_recs.serve.proxies import TrustedProxies
 from vision_recs.serve.state import AppState
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class RequestMiddleware:
         self._state = state
         self._public = public
         self._hosts = AllowedHosts(state.options.allowed_hosts)
+        self._proxies = TrustedProxies(state.options.trusted_proxies)
         is_shared = bool(state.options.cors_origins)
         self._headers = [h for h in _SECURITY_HEADERS if not (is_shared and h[0] == b"cross-origin-resource-policy")]
 
@@ -62,6 +64,7 @@ class RequestMiddleware:
         headers = {name: value for name, value in scope["headers"] if name in _USED_HEADERS}
         request_id = _request_id(headers.get(b"x-request-id"))
         scope["visrec.request_id"] = request_id
+        self._proxies.resolve(scope)
         status = 0
         body = _Body(receive)
 

@@ -44,6 +44,7 @@ class ServeOptions:
     reads the images of the items, for thumbnails and for changes, where they do not lie in files as the catalog had
     them. Else only files below *images_below* are read, by default the folder of the catalog. *allowed_hosts* are the
     host names that requests may name, such as "shop.example" or "*.shop.example"; without any, every name is allowed.
+    *trusted_proxies* are networks, such as "10.0.0.0/8", whose headers say who the client of a request is.
     *cors_origins* are the web sites whose pages may call the API. With *allow_urls* a query may name images by their
     URLs, which the server downloads. With *log_requests* every request is logged, else only those that fail or are
     slow. The store is checked for a new generation every *poll_interval_s* seconds.
@@ -58,6 +59,7 @@ class ServeOptions:
     images_below: Path | None = None
     token: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     allow_urls: bool = False
     log_requests: bool = False

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from vision_recs.errors import AddressUnavailable
 from vision_recs.serve.connections import SHARE_OF_CLIENT, allow_connections, guard_connections
 from vision_recs.serve.options import ServeOptions
+from vision_recs.serve.proxies import TrustedProxies
 from vision_recs.store import Store
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _load(options: ServeOptions, configure: Callable[[], None], parent: int, por
 
     configure()
     threading.Thread(target=_stop_if_orphaned, args=(parent,), daemon=True).start()
-    guard_connections(port, most_of_client)
+    guard_connections(port, most_of_client, TrustedProxies(options.trusted_proxies))
     return create_app(options)
 
 
