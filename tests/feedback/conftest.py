@@ -1,0 +1,6 @@
+import pytest
+
+
+@pytest.fixture
+def secret():
+    return bytes(range(32))
