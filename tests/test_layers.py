@@ -1,4 +1,4 @@
-"""Imports point down only: cli -> vision_recs -> serve -> jobs ... -> indexes -> store -> catalog, images -> types."""
+"""Imports point down only: cli -> vision_recs -> serve -> jobs ... -> indexes -> store -> catalog, images -> remote -> types."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ PUBLIC = "__init__"
 LAYERS = [
     {"errors", "types", "filters", "metrics", "cache_dir", "file_formats", "ordered_map", "vectors"}
     | {"_version", "_lazy", "_native"},
+    {"remote"},
     {"catalog", "images"},
     {"store"},
     {"encoders", "indexes"},
-    {"knn_join"},
+    {"knn_join", "feedback", "engines"},
     {"recommend"},
     {"batch", "jobs", "evaluate", "tune"},
     {"serve"},
@@ -33,9 +34,11 @@ LIBRARIES = {
     "timm": {"encoders"},
     "openvino": {"encoders"},
     "faiss": {"indexes", "knn_join"},
+    "lancedb": {"engines"},
     "granian": {"serve"},
     "starlette": {"serve"},
     "msgspec": {"serve"},
+    "protego": {"remote"},
     "prometheus_client": {"serve"},
     "jinja2": {"cli"},
     "rich": {"cli"},

@@ -13,9 +13,11 @@ A map, from the door inwards; each room imports only from rooms below it:
 serve                                 answers over HTTP, with a page
 batch jobs evaluate tune              neighbors of every item and duplicates; embed, index, export; measure; learn
 recommend                             a query and a policy become similar items
-knn_join                              the nearest rows of every row of a large matrix
+knn_join feedback                     the nearest rows of every row of a large matrix; learning from what shoppers do
+engines                               a generation goes into a vector database outside, and is answered from there
 encoders indexes                      images become vectors; vectors become searchable
 catalog images store                  tables and folders; bytes to pixels; generations, items, vectors
+remote                                what is not on this machine: images from web servers and buckets
 filters metrics                       the language of `where`; measures of relevance
 errors types vectors                  the error tree, the nouns and protocols, arithmetic of vectors
 file_formats cache_dir                files: JSON with a checksum and mapped arrays (.npy); what may be deleted

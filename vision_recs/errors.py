@@ -16,6 +16,12 @@ VisionRecsError
 │   ├── StoreDamaged        a file of the store is missing or was altered
 │   ├── StoreUnavailable    the machine cannot read or write it now: no room, memory, open files, permission or locks
 │   └── UnknownFormat       written by a newer visrec
+├── EngineError
+│   ├── UnknownEngine       no engine has a URI like that
+│   ├── EngineUnavailable   the engine cannot be reached, or the library for it is not installed
+│   ├── NothingPublished    there is no generation in the engine, or not the one that was named
+│   ├── EngineDamaged       records are missing in the engine, or are not what was published
+│   └── PublishRefused      the generation would replace a newer one, or another store's
 ├── UnknownIndexType        no index type has that name
 ├── IndexBuildError         FAISS cannot build the index that its factory string describes
 ├── TooManyVectors          more vectors than one run can compare
@@ -25,6 +31,7 @@ VisionRecsError
 ├── FilterError             a filter that cannot be used: `position` is the column, counted from 1
 ├── PolicyError             a rule that cannot be used: `path` and `key` say where it is written
 ├── HistoryError            a shopper's history that cannot be used: `path` and `line` say where
+├── EventsError             events, or a folder of events, that cannot be used: `path` and `line` say where
 ├── UnknownItem             no item has that id; `nearest` holds the ids most like it
 ├── EvaluationError         items, labels or pairs that leave nothing to measure or to learn from
 ├── EmptyCatalog            no image of the catalog could be used
@@ -44,7 +51,7 @@ import os
 
 REASONS = {
     "missing": "there is no such file",
-    "remote": "it is at an address, from which images are not read",
+    "remote": "it is at an address that cannot be read",
     "outside": "it is outside of the folder from which images may be read",
     "unreadable": "the file may not be read",
     "empty": "the file has no bytes",
@@ -55,6 +62,20 @@ REASONS = {
     "too-slow": "decoding takes longer than the limit",
     "crashed": "decoding ends the process that does it",
     "zero-vector": "the encoder gives the image no direction",
+    "timeout": "the server did not answer in time",
+    "refused": "there is no connection to the host: it is unknown, away, or its certificate is not valid",
+    "broken-off": "the connection ended before the image did",
+    "private-address": "the host is in a private network, and only public ones are allowed",
+    "robots": "the robots.txt of the server forbids it",
+    "redirect": "the address leads on to others without an end",
+    "wrong-type": "the answer of the server is no image by its media type",
+    "http-401": "the server wants a password",
+    "http-403": "the server does not give the image away",
+    "http-404": "the server has no such image",
+    "http-410": "the server has the image no more",
+    "http-429": "the server was asked too often, and wants a pause",
+    "http-4xx": "the server refuses for another reason",
+    "http-5xx": "the server failed",
 }
 """Every reason code for which an image is skipped, and what it means."""
 
@@ -152,6 +173,30 @@ class UnknownFormat(StoreError):
     """The store was written by a newer visrec."""
 
 
+class EngineError(VisionRecsError):
+    """An engine, a vector database outside, that cannot be used."""
+
+
+class UnknownEngine(EngineError):
+    """No engine has a URI like that."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine cannot be reached, or the library for it is not installed."""
+
+
+class NothingPublished(EngineError):
+    """There is no generation in the engine, or not the one that was named."""
+
+
+class EngineDamaged(EngineError):
+    """Records are missing in the engine, or are not what was published."""
+
+
+class PublishRefused(EngineError):
+    """The generation would replace a newer one, or one of another store."""
+
+
 class UnknownIndexType(VisionRecsError):
     """No index type has that name."""
 
@@ -199,6 +244,16 @@ class PolicyError(VisionRecsError):
 
 class HistoryError(VisionRecsError):
     """A shopper's history that cannot be used."""
+
+    def __init__(self, message: str, *, path: str, line: int | None = None) -> None:
+        """Prefix *message* with where it happened: `path:line`."""
+        super().__init__(f"{path if line is None else f'{path}:{line}'}: {message}")
+        self.path = path
+        self.line = line
+
+
+class EventsError(VisionRecsError):
+    """Events, or a folder of events, that cannot be used."""
 
     def __init__(self, message: str, *, path: str, line: int | None = None) -> None:
         """Prefix *message* with where it happened: `path:line`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from vision_recs.catalog.cell_types import bare
 from vision_recs.catalog.findings import Findings
 from vision_recs.catalog.readers import Rows
 from vision_recs.errors import CatalogError
+from vision_recs.remote.options import RemoteOptions
 from vision_recs.types import normal_form
 
 ID_NAMES = (
@@ -54,7 +55,7 @@ class CatalogOptions:
     *item_per_folder* makes every folder that holds images one item. *format* is the name of an export in
     `catalog.exports`; without it the columns tell which one it is, and "table" says that it is none. *images* is the
     folder in which the images lie, by default that of the table. With *images_below*, images outside of that folder,
-    to which absolute paths, `..` and links may lead, are skipped.
+    to which absolute paths, `..` and links may lead, are skipped. *remote* says how images at addresses are fetched.
     """
 
     id_column: str | None = None
@@ -64,6 +65,7 @@ class CatalogOptions:
     format: str | None = None
     images: str | None = None
     images_below: str | None = None
+    remote: RemoteOptions = field(default_factory=RemoteOptions)
 
 
 @dataclass(frozen=True, slots=True)

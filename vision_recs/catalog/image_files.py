@@ -1,20 +1,22 @@
-"""The default source of images: files below a folder."""
+"""The default source of images: files below a folder, and what lies at addresses."""
 
 from __future__ import annotations
 
 import os
 import posixpath
-import re
 import stat
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from vision_recs.catalog.members import Members, container_of
 from vision_recs.errors import CatalogError, ImageError, is_shortage, machine_remedy
+from vision_recs.remote.addresses import is_address, joined
+from vision_recs.remote.images import RemoteImages
 from vision_recs.types import ImageData, ImageSource, Unchanged
 
 MAX_IMAGE_BYTES: Final = 2**29
@@ -23,7 +25,6 @@ MAX_IMAGE_BYTES: Final = 2**29
 IMAGE_FOLDERS: Final = ("images", "image", "img", "media", "photos", "pictures", "pub/media/catalog/product")
 """Folders beside a table, in which the images of a shop system are looked for."""
 
-_ADDRESS = re.compile(r"(?:https?|s3|gs|az)://", re.IGNORECASE)
 _RACY_NS = 2_000_000_000
 
 
@@ -34,21 +35,24 @@ class ImageFiles:
     `members`). Where there is no such file, the one that is meant is looked for: with slashes for backslashes, in
     the other normal forms of Unicode, without `?v=17` behind the name. What a shop system calls `/m/u/mug.jpg` or
     `https://shop.example/m/u/mug.jpg` is looked for below the folder, and in folders such as `images` in it, by its
-    path, then by its name.
+    path, then by its name. What is at an address, and not there, is fetched.
     """
 
-    def __init__(self, root: str, *, below: str | None = None) -> None:
-        """Resolve references against *root*, an absolute path; where *root* is empty, there are no files.
+    def __init__(self, root: str, *, below: str | None = None, remote: RemoteImages | None = None) -> None:
+        """Resolve references against *root*, an absolute path or an address; where it is empty, there are no files.
 
         With *below*, only files in that folder and the folders in it are read, wherever the links on the way lead.
+        *remote* fetches what is at addresses; without it, that is nowhere.
         """
-        self._root = Path(root) if root else None
+        self.remote = remote
+        self._address = root if is_address(root) else None
+        self._root = Path(root) if root and self._address is None else None
         self._below = None if below is None else os.path.realpath(below)
         self._members = Members()
 
     def below(self, folder: str) -> ImageFiles:
         """Return the same source, but only for the files below *folder*."""
-        inside = ImageFiles(str(self._root or ""), below=folder)
+        inside = ImageFiles(self._address or str(self._root or ""), below=folder, remote=self.remote)
         inside._members = self._members
         return inside
 
@@ -62,15 +66,31 @@ class ImageFiles:
             return True
         return True
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the folder of the images is an address itself."""
+        return self._address is not None
+
+    def fetched_by(self, reference: str) -> tuple[RemoteImages, str] | None:
+        """Return what fetches *reference*, and from which address; None where it is looked for on this machine."""
+        if self.remote is None or (self._address is None and not is_address(reference)) or _is_file_url(reference):
+            return None
+        if self._root is not None and any((self._root / other).exists() for other in _other_places(reference)):
+            return None
+        return self.remote, joined(self._address or "", reference)
+
     def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
         """Return the image *reference*, or Unchanged if its signature is still *known*.
 
         The signature is made of size, mtime and ctime of the file. It is None where the file changed less than 2
         seconds ago: another change within the same tick of the file system's clock would leave all three as they are.
 
-        Raises ImageError (missing, outside, unreadable, empty or too-large), and CatalogError where the process has no
-        more memory or open files.
+        Raises ImageError (missing, outside, unreadable, empty or too-large, or what `RemoteImages` raises), and
+        CatalogError where the process has no more memory or open files.
         """
+        fetched = self.fetched_by(reference)
+        if fetched is not None:
+            return fetched[0].read(fetched[1], known=known)
         path = Path(reference)
         try:
             path, member = self._path(reference)
@@ -97,23 +117,29 @@ class ImageFiles:
 
     def signatures(self, references: Sequence[str]) -> list[str | None]:
         """Return the signature of each of *references* as `read` does, None for one that cannot be had."""
-        if self._root is None:
-            return [None] * len(references)
+        found: list[str | None] = [None] * len(references)
+        fetched: dict[int, str] = {}
         root = f"{self._root}/"
-        found: list[str | None] = []
-        for reference in references:
-            try:
-                if self._below is not None:
-                    found.append(_signature(self._path(reference)[0].stat()))
+        for number, reference in enumerate(references):
+            if "://" in reference or self._address is not None:
+                remote = self.fetched_by(reference)
+                if remote is not None:
+                    fetched[number] = remote[1]
                     continue
-                try:  # a Path would take as long as the call, and most references are relative paths
-                    status = os.stat(root + reference if reference[:1] != "/" else reference)  # noqa: PTH116
-                except OSError:
-                    status = self._path(reference)[0].stat()
-                found.append(_signature(status))
-            except (OSError, ValueError, ImageError):
-                found.append(None)
+            with suppress(OSError, ValueError, ImageError):
+                found[number] = self._file_signature(root, reference)
+        if fetched and self.remote is not None:
+            for number, signature in zip(fetched, self.remote.signatures([*fetched.values()]), strict=True):
+                found[number] = signature
         return found
+
+    def _file_signature(self, root: str, reference: str) -> str | None:
+        if self._below is None and self._root is not None:
+            try:  # a Path would take as long as the call, and most references are relative paths
+                return _signature(os.stat(root + reference if reference[:1] != "/" else reference))  # noqa: PTH116
+            except OSError:
+                pass
+        return _signature(self._path(reference)[0].stat())
 
     def _path(self, reference: str) -> tuple[Path, str | None]:
         """Return the file that *reference* means, and the member of it, if it names one; raises ImageError."""
@@ -130,11 +156,10 @@ class ImageFiles:
             raise ImageError(
                 "missing", f"the catalog does not say how {reference!r} is read; open the store with images=..."
             )
-        if reference[:7].lower() == "file://":
+        if _is_file_url(reference):
             return Path(unquote(urlsplit(reference).path)), None
-        address = _ADDRESS.match(reference)
         path = self._root / reference
-        if address is None:
+        if not is_address(reference):
             if path.exists():
                 return path, None
             found = container_of(reference)
@@ -143,7 +168,7 @@ class ImageFiles:
         for other in _other_places(reference):
             if (self._root / other).exists():
                 return self._root / other, None
-        if address is not None:
+        if is_address(reference):
             raise ImageError(
                 "remote",
                 f"{reference} is not on this machine, and images are not fetched; copy the images into a folder, with "
@@ -152,10 +177,14 @@ class ImageFiles:
         return path, None
 
 
+def _is_file_url(reference: str) -> bool:
+    return reference[:7].lower() == "file://"
+
+
 def _other_places(reference: str) -> Iterator[str]:
     """Yield the paths at which the image *reference* may lie, if it is not where it says."""
     name = reference.replace("\\", "/")
-    if _ADDRESS.match(reference):
+    if is_address(reference):
         name = posixpath.normpath(unquote(urlsplit(name).path))  # "/../" leads out of no server
     elif "?" in name:
         name = name.partition("?")[0]

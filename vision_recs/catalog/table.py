@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
-from pathlib import Path
 
 from vision_recs.catalog.cell_types import ColumnTypes, plain
 from vision_recs.catalog.columns import CatalogOptions, KeyColumns, column_position
@@ -14,9 +13,11 @@ from vision_recs.catalog.findings import Findings, LeaveOut, ignore
 from vision_recs.catalog.grouping import Columns, RowStore, TableRow, find_image_attributes, item_of
 from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.catalog.observations import Observations, typed_converter
+from vision_recs.catalog.places import Place
 from vision_recs.catalog.readers import Rows
 from vision_recs.catalog.sources import open_source
 from vision_recs.errors import CatalogError
+from vision_recs.remote.images import RemoteImages
 from vision_recs.types import Attribute, Item
 
 _BATCH = 2000
@@ -36,10 +37,10 @@ class TableCatalog:
     temporary database.
     """
 
-    def __init__(self, location: str, options: CatalogOptions) -> None:
-        """Read the header of the table at *location*, an absolute path; raises CatalogError."""
-        self.location = location
-        place = Path(location)
+    def __init__(self, place: Place, options: CatalogOptions) -> None:
+        """Read the header of the table at *place*, an absolute path; raises CatalogError."""
+        self.location = str(place)
+        self._place = place
         self.root = options.images or str(place if place.is_dir() else place.parent)
         self.image_attributes: tuple[str, ...] = options.image_attributes
         """The columns that belong to the images; those that no option names are known once an item was yielded."""
@@ -48,8 +49,8 @@ class TableCatalog:
         self.notes: tuple[str, ...] = ()
         """What there is to say of the table; known once an item was yielded."""
         self._options = options
-        self.images = ImageFiles(self.root, below=options.images_below)
-        rows = open_source(self.location, options, Findings(location, ignore))
+        self.images = ImageFiles(self.root, below=options.images_below, remote=RemoteImages(options.remote))
+        rows = open_source(place, options, Findings(self.location, ignore))
         keys = KeyColumns.choose(rows, options)
         if not rows.open_ended:
             self._named_image_attributes(rows, keys)
@@ -80,7 +81,7 @@ class TableCatalog:
 
     def _read_into(self, row_store: RowStore, findings: Findings) -> Columns:
         """Add the whole table to *row_store* and return what is then known of its columns."""
-        rows = open_source(self.location, self._options, findings)
+        rows = open_source(self._place, self._options, findings)
         findings.unit = rows.unit
         keys = KeyColumns.choose(rows, self._options)
         types = ColumnTypes(rows.columns, decimal_comma=rows.decimal_comma) if rows.textual else None

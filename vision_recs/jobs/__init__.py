@@ -2,7 +2,7 @@
 
 indexing       `index` and `embed`: brings a store up to date with a catalog; `comparing` finds what differs
 updating       `update`: changes some items
-embedding      the images that are new to the store: read, prepared, encoded and written at the same time
+embedding      the images that are new to the store: read (`reading`), prepared, encoded and written at the same time
 publish        builds the index of a generation and publishes both; `retune` does it with another projection
 suspects       which images were being decoded when a run ended without a word; the next run decodes them apart
 reencode       the items of a store, embedded by another encoder

@@ -20,6 +20,7 @@ from vision_recs.encoders import StoreEncoder
 from vision_recs.errors import EncoderError, ImageError, StoreDamaged
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import Progress, ProgressCallback
+from vision_recs.jobs.reading import reading_pool
 from vision_recs.jobs.suspects import Suspects
 from vision_recs.ordered_map import ordered_map
 from vision_recs.store import Embedded, Staged, Staging, Writer
@@ -98,8 +99,9 @@ class Embedding:
             self._suspects.watched(),
             ThreadPoolExecutor(options.workers) as pool,
             ThreadPoolExecutor(1) as encoding,
+            reading_pool(self._images, self._staging, pool, window) as (reading, ahead),
         ):
-            read = ordered_map(pool, self._read, self._staging.images(), window=window)
+            read = ordered_map(reading, self._read, self._staging.images(), window=ahead)
             counted = _counted(read, self._staging.image_count(), report)
             prepared = ordered_map(pool, self._prepare, self._unknown(counted), window=window)
             batches = _batches(prepared, self._batch_size)

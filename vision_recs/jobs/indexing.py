@@ -10,6 +10,7 @@ from time import perf_counter
 
 from vision_recs._version import __version__
 from vision_recs.catalog import open_catalog
+from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.encoders import LoadOptions, StoreEncoder, choose_store_encoder
 from vision_recs.errors import EmptyCatalog
 from vision_recs.jobs.comparing import stage_catalog
@@ -17,6 +18,7 @@ from vision_recs.jobs.embedding import Embedding
 from vision_recs.jobs.options import EmbedReport, IndexOptions
 from vision_recs.jobs.progress import ProgressCallback, silent
 from vision_recs.jobs.publish import NO_INDEX, chosen_index_config, needs_index, publish, repair_index
+from vision_recs.remote.addresses import is_address
 from vision_recs.store import (
     CatalogEntry,
     Draft,
@@ -127,8 +129,10 @@ def _has_moved(writer: Writer, catalog: Catalog, encoder: StoreEncoder) -> bool:
 
 
 def _catalog_entry(writer: Writer, catalog: Catalog) -> CatalogEntry:
-    relative = os.path.relpath(catalog.root, writer.layout.root.absolute()) if catalog.root else ""
-    return CatalogEntry(catalog.location, catalog.root, relative)
+    is_folder = bool(catalog.root) and not is_address(catalog.root)
+    relative = os.path.relpath(catalog.root, writer.layout.root.absolute()) if is_folder else ""
+    remote = catalog.images.remote if isinstance(catalog.images, ImageFiles) else None
+    return CatalogEntry(catalog.location, catalog.root, relative, remote.options.stored() if remote else {})
 
 
 def _weights_file(encoder: StoreEncoder) -> str | None:

@@ -22,7 +22,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -180,12 +180,13 @@ class CatalogEntry:
     """Where the items came from, so that images can be shown and a rerun can compare.
 
     *relative_root* is the path of *root* from the folder of the store: the images are found there where they were moved
-    together with the store.
+    together with the store. *remote* says how images at addresses are fetched, as `RemoteOptions.stored` gives it.
     """
 
     location: str
     root: str
     relative_root: str = ""
+    remote: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +279,8 @@ class Manifest:
         for name in ("projection", "index_config", "index_stats", "index_generation", "index_pending"):
             if value[name] is None or getattr(self, name) == IndexPending():
                 del value[name]
+        if not self.catalog.remote:
+            del value["catalog"]["remote"]
         return dump_checksummed({"format": FORMAT, **value})
 
     @classmethod

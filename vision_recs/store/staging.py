@@ -228,6 +228,10 @@ class Staging:
             " WHERE d.number IS NULL"
         )
 
+    def has_addresses(self) -> bool:
+        """Whether one of the images is at an address."""
+        return self._count("SELECT EXISTS (SELECT 1 FROM staging.staged_images WHERE instr(image, '://'))") > 0
+
     def images(self) -> Iterator[Staged]:
         """Yield every image that has to be read, in the order in which the items were added."""
         query = (

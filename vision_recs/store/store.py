@@ -21,6 +21,7 @@ from vision_recs.vectors import normalize_rows
 
 if TYPE_CHECKING:  # a query without a filter does not load the language of filters
     from vision_recs.filters import AttributeType, Filter
+    from vision_recs.remote.options import RemoteOptions
     from vision_recs.store.attributes.bitmaps import FilterBitmaps, FilteredStore
     from vision_recs.store.attributes.format import AttributeColumns
     from vision_recs.store.projections import Projection
@@ -117,12 +118,23 @@ class Store:
 
     @property
     def image_source(self) -> ImageSource:
-        """What reads the images of the items: what the store was opened with, else files below `image_root`."""
+        """What reads the images of the items: what the store was opened with, else files below `image_root`.
+
+        Images at addresses are fetched as when they were indexed.
+        """
         if self._image_source is None:
             from vision_recs.catalog.image_files import ImageFiles
+            from vision_recs.remote.images import RemoteImages
 
-            self._image_source = ImageFiles(self.image_root)
+            self._image_source = ImageFiles(self.image_root, remote=RemoteImages(self.remote_options))
         return self._image_source
+
+    @property
+    def remote_options(self) -> RemoteOptions:
+        """How images at addresses were fetched when the catalog was indexed."""
+        from vision_recs.remote.options import RemoteOptions
+
+        return RemoteOptions.from_stored(self.manifest.catalog.remote)
 
     @property
     def image_root(self) -> str:
@@ -183,6 +195,10 @@ class Store:
         if not alive.all():
             raise self._vectors.damaged(int(positions[np.argmin(alive)]), "has no direction")
         return vectors
+
+    def stored_vectors(self, positions: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return the vectors at *positions* (n, dim) as the shards hold them: those of the encoder, not scaled."""
+        return self._vectors.read(positions)
 
     def rows(self, positions: Iterable[int], *, limit: int) -> dict[int, list[Row]]:
         """Return, for each of *positions*, at most *limit* images that have its vector, by id, then by image."""
