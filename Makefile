@@ -4,6 +4,7 @@
 # make test-newest   most tests, with the newest Python on this machine and the newest versions of today
 # make nightly   every test in random order, then those that take hours: every call that can fail, every step of a crash;
 #                then test-lowest and test-newest
+#   PART=3/10 SEED=7 runs a tenth of what takes hours: the other nine parts of that seed run in other nights
 # make mutants MODULE=vision_recs/recommend/rules.py TESTS=tests/recommend/test_policy.py   see tests/MUTANTS.md
 # make lint      style and types
 # make docs      the manual as a site in build/site; dead links and unknown names are errors
@@ -33,7 +34,7 @@ mutants: $(VENV)/.package $(VENV)/.dev
 
 nightly: $(VENV)/.package $(VENV)/.dev
 	$(VENV)/bin/pytest --numprocesses $(PROCESSES)
-	$(VENV)/bin/pytest --numprocesses $(PROCESSES) --timeout 0 -m nightly
+	VISREC_PART=$(PART) VISREC_SEED=$(SEED) $(VENV)/bin/pytest --numprocesses $(PROCESSES) --timeout 0 -m nightly
 	$(MAKE) test-lowest test-newest
 
 lint: $(VENV)/.package $(VENV)/.dev
@@ -65,5 +66,5 @@ $(VENV)/.package: $(VENV)/.requirements $(SOURCES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.requirements
-	@$(PIP) install --constraint constraints.txt '.[dev,docs,formats]'
+	@$(PIP) install --constraint constraints.txt '.[dev,docs,formats,lance]'
 	@touch $@

@@ -22,6 +22,7 @@ COMMANDS = (
     "index",
     "embed",
     "update",
+    "publish",
     "similar",
     "neighbors",
     "duplicates",

@@ -24,6 +24,15 @@ class Precision(StrEnum):
 Store: TypeAlias = Annotated[
     Path, typer.Option("--store", envvar="VISREC_STORE", metavar="DIR", help="The folder of the store.")
 ]
+Engine: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        envvar="VISREC_ENGINE",
+        metavar="URI",
+        help="Answer from an engine in place of the store: lance:DIR, lance+s3://BUCKET/PATH ...",
+    ),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="Fail at the end if something was skipped.")]

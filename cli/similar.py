@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,10 +13,12 @@ from . import options
 from .output import match_json, print_json, print_matches, print_query, query_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from vision_recs.engines import EngineItems
     from vision_recs.filters import Filter
     from vision_recs.recommend import History, Policy, Recommender, Weighted
+    from vision_recs.store import Store
 
 Items = Annotated[
     list[str] | None, typer.Argument(metavar="ITEM...", help="One or several item ids; mug-07:2 counts twice.")
@@ -91,24 +94,25 @@ def similar(
     explain: Explain = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of images, too.")] = None,
     store: options.Store = options.STORE,
+    engine: options.Engine = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
     """Print the items that look most like all the given ones."""
-    from vision_recs.recommend import Policy, Query, Recommender, Weighted, read_image
+    from vision_recs.recommend import Policy, Query, Weighted, read_image
     from vision_recs.recommend.query import NEGATIVE_WEIGHT
-    from vision_recs.store import Store
 
     if not (items or image or text or history):
         raise typer.BadParameter("name an item id, or an image with --image", param_hint="ITEM")
     policy = policy_of(rules, exclude or [], one_per, min_score, diversity)
     matching = filter_of(where)
-    with Store.open(store) as opened:
-        recommender = Recommender.of_store(opened, weights=weights, device=device)
+    if engine is not None and html is not None:
+        raise typer.BadParameter("needs the images, which an engine does not have", param_hint="--html")
+    with _opened(store, engine, weights, device) as (opened, recommender):
 
         def is_known(item: str) -> bool:
-            return bool(opened.attributes_of([item]))
+            return bool(recommender.items.attributes_of([item]))
 
         try:
             images = [_weighted(file, lambda name: Path(name).exists()) for file in image or []]
@@ -141,8 +145,26 @@ def similar(
         if html is not None:
             from .html.similar_page import write_page
 
-            write_page(html, opened, parts, matches)
+            write_page(html, cast("Store", opened), parts, matches)
             typer.echo(f"wrote {html}", err=True)
+
+
+@contextmanager
+def _opened(
+    store: Path, engine: str | None, weights: Path | None, device: str
+) -> Iterator[tuple[Store | EngineItems, Recommender]]:
+    """Yield the items of the *engine*, or else of the *store*, and what answers queries from them."""
+    from vision_recs.recommend import Recommender
+    from vision_recs.store import Store
+
+    if engine is None:
+        with Store.open(store) as opened:
+            yield opened, Recommender.of_store(opened, weights=weights, device=device)
+        return
+    from vision_recs.engines import open_engine
+
+    with open_engine(engine) as published:
+        yield published.items, Recommender(published.items, published.index, weights=weights, device=device)
 
 
 def filter_of(expression: str | None) -> Filter | None:

@@ -35,6 +35,7 @@ LIBRARIES = {
     "openvino": {"encoders"},
     "faiss": {"indexes", "knn_join"},
     "lancedb": {"engines"},
+    "obstore": {"remote"},
     "granian": {"serve"},
     "starlette": {"serve"},
     "msgspec": {"serve"},

@@ -18,6 +18,7 @@ from vision_recs.store import Store
 from vision_recs.types import Encoder, Explanation, ImageSource, ItemSource, Match, SearchRequest, VectorIndex, Vectors
 
 if TYPE_CHECKING:  # a query without a filter imports no filters, and most queries have neither a history nor an image
+    from vision_recs.engines import OpenedEngine
     from vision_recs.filters import Filter
     from vision_recs.recommend.history import History
     from vision_recs.recommend.interests import Interest
@@ -56,7 +57,7 @@ class Recommender:
         self._weights = weights
         self._device = device
         self._load_image = load_image
-        self._opened: Store | None = None
+        self._opened: Store | OpenedEngine | None = None
 
     def __enter__(self) -> Self:
         """Return the Recommender, which is closed at the end of the `with` statement."""
@@ -67,7 +68,7 @@ class Recommender:
         self.close()
 
     def close(self) -> None:
-        """Close the files that `open` opened; the Recommender cannot be used afterwards. A second call does nothing."""
+        """Close what `open` or `open_engine` opened; it cannot be used afterwards. A second call does nothing."""
         if self._opened is not None:
             self._opened.close()
             self.__dict__.pop("index", None)  # whose files are open as long as it is there
@@ -94,6 +95,19 @@ class Recommender:
             opened.close()
             raise
         recommender._opened = opened  # noqa: SLF001 - of the same class
+        return recommender
+
+    @classmethod
+    def open_engine(cls, uri: str, *, weights: Path | None = None, device: str = "auto") -> Recommender:
+        """Open the generation that is published to the engine at *uri*, which needs no store on this machine.
+
+        See `__init__` for *weights* and *device*. Raises EngineError.
+        """
+        from vision_recs.engines import open_engine
+
+        opened = open_engine(uri)
+        recommender = cls(opened.items, opened.index, weights=weights, device=device)
+        recommender._opened = opened
         return recommender
 
     @classmethod
@@ -226,8 +240,14 @@ def open(  # noqa: A001 - vision_recs.open is how a store is opened for queries
     weights: Path | None = None,
     device: str = "auto",
     images: ImageSource | None = None,
+    engine: str | None = None,
 ) -> Recommender:
-    """Return what `Recommender.open` returns: answers from the published generation of the store in a folder."""
+    """Return what `Recommender.open` returns: answers from the published generation of the store in a folder.
+
+    With the URI of an *engine*, return what `Recommender.open_engine` returns, for which no store is needed.
+    """
+    if engine is not None:
+        return Recommender.open_engine(engine, weights=weights, device=device)
     return Recommender.open(store, weights=weights, device=device, images=images)
 
 

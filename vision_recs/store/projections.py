@@ -58,18 +58,26 @@ def read_projection(path: Path, *, digest: str, dim: int) -> Projection:
 
     Raises StoreDamaged: another projection would give wrong answers that look right.
     """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise read_error(path, error, "run `visrec tune --undo`, or restore it from a backup") from error
+    return parse_projection(data, digest=digest, dim=dim, path=path)
+
+
+def parse_projection(data: bytes, *, digest: str, dim: int, path: object) -> Projection:
+    """Return the projection whose file, at *path*, holds *data*: see `read_projection`."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
             raise StoreDamaged(f"{path} was altered; run `visrec tune --undo`, or restore it from a backup")
         tensors = load(data)
         mean, matrix = tensors["mean"], tensors["matrix"]
         header = json.loads(data[_LENGTH_BYTES:][: int.from_bytes(data[:_LENGTH_BYTES], "little")])
         provenance = json.loads(header.get("__metadata__", {}).get(_PROVENANCE, "{}"))
-    except (OSError, ValueError, LookupError, SafetensorError) as error:
+    except (ValueError, LookupError, SafetensorError) as error:
         raise read_error(path, error, "run `visrec tune --undo`, or restore it from a backup") from error
     if mean.shape != (dim,) or matrix.shape[:1] != (dim,):
         raise StoreDamaged(

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.ast import Compare, Has, In, Name, Value, elements, predicates
 from vision_recs.filters.filter import ID
 from vision_recs.store.attributes.format import AttributeColumns
 
-_MOST_TEXTS = 20_000  # of an attribute: among more, the nearest one is not looked for
+MOST_TEXTS = 20_000
+"""Of an attribute: among more, the nearest one is not looked for."""
 
 
 def unknown_values(where: Filter, columns: Sequence[AttributeColumns]) -> Iterator[str]:
     """Yield a sentence for each text that *where* looks for and no item has, with the nearest one that items have."""
-    for name, value in _sought(where):
+    for name, value in sought_texts(where):
         texts = set(_texts(name.text, columns))
-        if len(texts) > _MOST_TEXTS or not texts:
+        if len(texts) > MOST_TEXTS or not texts:
             continue
-        known = texts | {each for text in texts for each in elements(text) if isinstance(each, str)}
-        if value.value in known:
-            continue
-        nearest = difflib.get_close_matches(str(value.value), known, n=1, cutoff=0.5)
+        yield from unknown_value(name, value, texts)
+
+
+def unknown_value(name: Name, value: str, texts: Collection[str]) -> Iterator[str]:
+    """Yield a sentence if *value* is none of the *texts* that items have under *name*, and the nearest one of them."""
+    known = {*texts, *(each for text in texts for each in elements(text) if isinstance(each, str))}
+    if value not in known:
+        nearest = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
         hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
-        yield f"no item has {value.value!r} as {name}{hint}"
+        yield f"no item has {value!r} as {name}{hint}"
 
 
-def _sought(where: Filter) -> Iterator[tuple[Name, Value]]:
+def sought_texts(where: Filter) -> Iterator[tuple[Name, str]]:
+    """Yield each text that *where* wants items to have, with the name of the attribute."""
     for predicate in predicates(where.tree):
         values: Iterable[Value] = ()
         match predicate:
@@ -36,7 +42,7 @@ def _sought(where: Filter) -> Iterator[tuple[Name, Value]]:
             case In(_, several):
                 values = several
         if predicate.name.text != ID:
-            yield from ((predicate.name, value) for value in values if value.type is AttributeType.TEXT)
+            yield from ((predicate.name, str(value.value)) for value in values if value.type is AttributeType.TEXT)
 
 
 def _texts(name: str, columns: Sequence[AttributeColumns]) -> Iterator[str]:
@@ -45,7 +51,7 @@ def _texts(name: str, columns: Sequence[AttributeColumns]) -> Iterator[str]:
     for each in columns:
         for group in each.groups:
             extents = group.attributes.get(name, {})
-            if "dictionary" not in extents or count > _MOST_TEXTS:
+            if "dictionary" not in extents or count > MOST_TEXTS:
                 continue
             ends = each.array(extents["dictionary_ends"]).tolist()
             texts = each.array(extents["dictionary"]).tobytes()

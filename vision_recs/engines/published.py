@@ -1,0 +1,125 @@
+"""What an engine knows of a generation beside its records, so that a machine without the store can answer queries.
+
+current            the `Published` of the generation that readers open: replacing it is what switches
+generation-000007  the `Published` of a generation that is kept, to which `--rollback` can go back
+sample-000007      vectors spread over the generation, for the distances that a history needs
+projection-DIGEST  the projection that images and texts of queries go through, as `visrec tune` wrote it
+
+Each is a document of the engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from vision_recs.engines.base import Engine, Kind
+from vision_recs.engines.columns import Kinds
+from vision_recs.errors import EngineDamaged, NothingPublished, UnknownFormat
+from vision_recs.filters import AttributeType
+from vision_recs.store.layout import encoder_spec
+from vision_recs.types import EncoderSpec
+
+CURRENT = "current"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A generation in an engine.
+
+    *token* opens its records. *source* tells the generation from one of the same number in another store. *images* is
+    the number of records, and *content* a digest of their keys and hashes. *kinds* are the columns of each attribute,
+    and *attribute_types* what the values are. *effort* is that of a search which finds *recall* of the 10 nearest
+    images, without and with filters; it is None where every search is exact.
+    """
+
+    generation: int
+    source: str
+    token: str
+    created: str
+    published: str
+    visrec: str
+    space: str
+    dim: int
+    encoder: EncoderSpec
+    weights_file: str | None
+    canary: str
+    projection: str | None
+    catalog: str
+    items: int
+    images: int
+    content: str
+    kinds: Kinds
+    attribute_types: Mapping[str, AttributeType]
+    effort: int | None = None
+    recall: float = 1.0
+
+    @property
+    def document(self) -> str:
+        """The name of the document that keeps this generation."""
+        return f"{_KEPT}{self.generation:06d}"
+
+    @property
+    def sample_document(self) -> str:
+        """The name of the document with vectors spread over the generation."""
+        return f"sample-{self.generation:06d}-{self.source[:16]}"
+
+    @property
+    def projection_document(self) -> str | None:
+        """The name of the document with the projection, if the generation has one."""
+        return None if self.projection is None else f"projection-{self.projection}"
+
+    def with_search(self, effort: int | None, recall: float) -> Published:
+        """Return the same generation with what was measured of its searches."""
+        return replace(self, effort=effort, recall=recall)
+
+    def to_bytes(self) -> bytes:
+        """Return the JSON text of the document."""
+        value = {"format": FORMAT, **asdict(self)}
+        value["kinds"] = {name: sorted(own) for name, own in self.kinds.items()}
+        value["attribute_types"] = {name: types.value for name, types in self.attribute_types.items()}
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, uri: str) -> Published:
+        """Return what `to_bytes` wrote; raises EngineDamaged, and UnknownFormat for what a newer visrec wrote."""
+        try:
+            value: dict[str, Any] = json.loads(data)
+            if value.pop("format") > FORMAT:
+                raise UnknownFormat(f"{uri} was published by visrec {value.get('visrec')}, newer than this one")
+            value["encoder"] = encoder_spec(value["encoder"])
+            kinds: dict[str, list[Kind]] = value["kinds"]
+            value["kinds"] = {name: frozenset(own) for name, own in kinds.items()}
+            value["attribute_types"] = {name: AttributeType(own) for name, own in value["attribute_types"].items()}
+            return cls(**value)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise EngineDamaged(
+                f"what {uri} says of its generation cannot be read ({error}); run `visrec publish {uri}` again"
+            ) from error
+
+
+_KEPT = "generation-"
+
+
+def read_current(engine: Engine) -> Published | None:
+    """Return the generation that readers open, or None where nothing is published; raises EngineError."""
+    data = engine.read_document(CURRENT)
+    return None if data is None else Published.from_bytes(data, uri=engine.uri)
+
+
+def require_current(engine: Engine) -> Published:
+    """Return the generation that readers open; raises NothingPublished."""
+    found = read_current(engine)
+    if found is None:
+        raise NothingPublished(f"nothing is published in {engine.uri}; run `visrec publish {engine.uri}`")
+    return found
+
+
+def read_kept(engine: Engine) -> list[Published]:
+    """Return the generations that are kept, the newest first."""
+    names = sorted((name for name in engine.documents() if name.startswith(_KEPT)), reverse=True)
+    documents = [engine.read_document(name) for name in names]
+    return [Published.from_bytes(data, uri=engine.uri) for data in documents if data is not None]

@@ -1,0 +1,286 @@
+"""`publish`: a generation of a store goes into an engine; run again, only the difference is written.
+
+What was done is not written down anywhere but in the engine itself: the keys and hashes of its records are read, and
+what differs from the store is written. So a first publication, one that goes on after a kill, the next generation and a
+repair are the same run. Readers keep the generation that they have until the new one is proved; then one document is
+replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from vision_recs._version import __version__
+from vision_recs.engines import base
+from vision_recs.engines.base import Engine, Report, Schema, Stage, connect
+from vision_recs.engines.known import Content, KnownRecords
+from vision_recs.engines.published import CURRENT, Published, read_current, read_kept
+from vision_recs.engines.records import RecordSource, StoreRecords, schema_of, table_of
+from vision_recs.engines.verifying import Proof, prove, require_content
+from vision_recs.errors import NothingPublished, PublishRefused
+from vision_recs.indexes.exact import ExactIndex
+from vision_recs.store import Store
+from vision_recs.store.layout import read_current as read_current_file
+from vision_recs.types import ItemSource, VectorIndex
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DEFAULT_RECALL = 0.95
+"""The recall@10 that is wished where the store does not say."""
+
+_SAMPLE = 1_024  # vectors, of which a history needs 256
+_DELETED_AT_ONCE = 1_000
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    del stage, done, total
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """How a generation is published.
+
+    With *dry_run*, nothing is written. With *rewrite*, every record is written again, also those that look right. The
+    newest *keep* generations are kept to go back to. *batch_size* records are written at once, and are in memory.
+    """
+
+    dry_run: bool = False
+    rewrite: bool = False
+    keep: int = 2
+    batch_size: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a value that is out of range."""
+        if self.keep < 1 or self.batch_size < 1:
+            raise ValueError(f"keep is {self.keep} and batch_size {self.batch_size}; use 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishReport:
+    """What was published, or would be with a *dry_run*.
+
+    *inserted*, *replaced*, *deleted* and *unchanged* count records, one for each image of an item. *before* is the
+    generation that readers had before. *recall* is recall@10 of searches in the engine, *filtered_recall* the lowest of
+    those with a filter, and *effort* what a search needs for it; they are None where nothing was proved. *kept* are the
+    generations to which one can go back.
+    """
+
+    uri: str
+    generation: int
+    before: int | None
+    space: str
+    items: int
+    images: int
+    inserted: int
+    replaced: int
+    deleted: int
+    unchanged: int
+    recall: float | None
+    filtered_recall: float | None
+    effort: int | None
+    kept: list[int]
+    dry_run: bool
+    seconds: float
+
+
+def publish(
+    uri: str, store: str | Path = ".visrec", *, options: PublishOptions | None = None, progress: Report = _silent
+) -> PublishReport:
+    """Publish the generation of the store in the folder *store* to the engine at *uri*, and return what was done.
+
+    A run that was killed goes on where it was. The engine switches to the generation when all of its records are there
+    and searches find what exact search in the store finds. Raises StoreError, EngineError, and PublishRefused where the
+    engine has a newer generation, or one of another store.
+    """
+    with Store.open(store) as opened, closing(connect(uri)) as engine:
+        opened.pin()
+        return Publication(engine, Source.of_store(opened), options or PublishOptions(), progress).run()
+
+
+def rollback(uri: str) -> tuple[int, int]:
+    """Let readers of the engine at *uri* open the generation before the one they have; return the two, old and new.
+
+    Raises NothingPublished where no older generation is kept.
+    """
+    with closing(connect(uri)) as engine:
+        current = read_current(engine)
+        older = [each for each in read_kept(engine) if current is not None and each.generation < current.generation]
+        if current is None or not older:
+            raise NothingPublished(f"{engine.uri} keeps no generation before the one that is published")
+        engine.write_document(CURRENT, older[0].to_bytes())
+        return current.generation, older[0].generation
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The generation to publish: its *records*, what is said of it, and what its answers are compared with."""
+
+    records: RecordSource
+    published: Published
+    items: ItemSource
+    exact: VectorIndex
+    projection: bytes | None = None
+    target_recall: float = DEFAULT_RECALL
+
+    @classmethod
+    def of_store(cls, store: Store) -> Source:
+        """Return the generation of *store*."""
+        manifest = store.manifest
+        projection = manifest.projection
+        published = Published(
+            generation=store.generation,
+            source=read_current_file(store.layout)[1],
+            token="",
+            created=manifest.created,
+            published=datetime.now(UTC).isoformat(timespec="seconds"),
+            visrec=__version__,
+            space=store.fingerprint,
+            dim=store.dim,
+            encoder=store.encoder,
+            weights_file=store.weights_file,
+            canary=manifest.canary,
+            projection=None if projection is None else projection.digest,
+            catalog=manifest.catalog.location,
+            items=store.item_count,
+            images=store.image_count,
+            content="",
+            kinds={},
+            attribute_types=store.attribute_types(),
+        )
+        data = None if projection is None else store.layout.projection(projection.digest).read_bytes()
+        target = float((manifest.index_config or {}).get("target_recall", DEFAULT_RECALL))
+        return cls(StoreRecords(store), published, store, ExactIndex(store), data, target)
+
+
+class Publication:
+    """One run of `publish`."""
+
+    def __init__(self, engine: Engine, source: Source, options: PublishOptions, report: Report) -> None:
+        """Publish *source* to *engine*."""
+        self._engine = engine
+        self._source = source
+        self._options = options
+        self._report = report
+        self._counts = {"inserted": 0, "replaced": 0, "deleted": 0, "unchanged": 0}
+
+    def run(self) -> PublishReport:
+        """Publish, and return what was done."""
+        started = perf_counter()
+        current = self._require_newer()
+        schema, kinds = schema_of(self._source.records)
+        stage = self._engine.stage(schema, None if current is None else current.token)
+        content = self._write(stage, schema)
+        published, proof = replace(self._source.published, content=content, kinds=kinds), None
+        if not self._options.dry_run:
+            token = stage.seal(published.document, self._report)
+            published, proof = self._prove(replace(published, token=token))
+            self._switch(published)
+            self._forget()
+        return self._summary(current, published, proof, perf_counter() - started)
+
+    def _require_newer(self) -> Published | None:
+        """Return the generation that readers have; raises PublishRefused where it must not be replaced."""
+        mine, current = self._source.published, read_current(self._engine)
+        known = [] if current is None else [current, *read_kept(self._engine)]
+        newest = max(known, key=lambda each: each.generation, default=None)
+        if newest is not None and newest.generation > mine.generation:
+            raise PublishRefused(
+                f"{self._engine.uri} has generation {newest.generation}, newer than generation {mine.generation} of "
+                "the store; go back with --rollback, or publish a new store to another URI"
+            )
+        if newest is not None and newest.generation == mine.generation and newest.source != mine.source:
+            raise PublishRefused(
+                f"{self._engine.uri} has generation {mine.generation} of another store; publish to another URI"
+            )
+        return current
+
+    def _write(self, stage: Stage, schema: Schema) -> str:
+        """Write what differs, and return the digest of all records."""
+        self._report("reading what is there", 0, None)
+        known = KnownRecords(stage.known())
+        self._delete(stage, known.strange)
+        content, done = Content(), 0
+        total = self._source.published.images
+        for table in self._tables(schema):
+            keys, hashes = table.column(base.KEY).to_pylist(), table.column(base.HASH).to_pylist()
+            content.add(keys, hashes)
+            new, changed = known.difference(keys, hashes, rewrite=self._options.rewrite)
+            for kind, rows, write in (("inserted", new, stage.insert), ("replaced", changed, stage.replace)):
+                self._counts[kind] += len(rows)
+                if rows and not self._options.dry_run:
+                    write(table.take(rows))
+            self._counts["unchanged"] += len(keys) - len(new) - len(changed)
+            done += len(keys)
+            self._report("publishing", done, total)
+        self._delete(stage, known.unmet())
+        return content.digest()
+
+    def _tables(self, schema: Schema) -> Iterator[pa.Table]:
+        for records in self._source.records.records(self._options.batch_size):
+            yield table_of(records, self._source.records, schema)
+
+    def _delete(self, stage: Stage, keys: list[str]) -> None:
+        self._counts["deleted"] += len(keys)
+        for start in range(0, 0 if self._options.dry_run else len(keys), _DELETED_AT_ONCE):
+            stage.delete(keys[start : start + _DELETED_AT_ONCE])
+
+    def _prove(self, published: Published) -> tuple[Published, Proof]:
+        """Return *published* with what its searches need, and how well it answers; raises EngineDamaged."""
+        sample = self._source.items.sample_vectors(_SAMPLE)
+        self._engine.write_document(published.sample_document, sample.astype("<f4").tobytes())
+        if published.projection_document is not None and self._source.projection is not None:
+            self._engine.write_document(published.projection_document, self._source.projection)
+        with closing(self._engine.open(published.token)) as table:
+            require_content(table, published.content, self._engine.uri, self._report)
+            proof = prove(
+                self._engine,
+                published,
+                table,
+                self._source,
+                target=self._source.target_recall,
+                report=self._report,
+            )
+        return published.with_search(proof.effort, min(proof.recall, proof.filtered_recall)), proof
+
+    def _switch(self, published: Published) -> None:
+        """Let readers open *published*, unless a newer generation was published meanwhile."""
+        self._require_newer()
+        self._engine.write_document(published.document, published.to_bytes())
+        self._engine.write_document(CURRENT, published.to_bytes())
+
+    def _forget(self) -> None:
+        """Give up the generations that are not to be kept, and what stopped runs have left."""
+        current, kept = read_current(self._engine), read_kept(self._engine)
+        stays = kept[: self._options.keep] + ([] if current is None else [current])
+        tokens = {each.token for each in stays}
+        names = {CURRENT}
+        for each in stays:
+            names |= {each.document, each.sample_document, each.projection_document or CURRENT}
+        self._engine.delete_documents([name for name in self._engine.documents() if name not in names])
+        self._engine.drop([token for token in self._engine.tokens() if token not in tokens])
+
+    def _summary(
+        self, current: Published | None, published: Published, proof: Proof | None, seconds: float
+    ) -> PublishReport:
+        return PublishReport(
+            uri=self._engine.uri,
+            generation=published.generation,
+            before=None if current is None else current.generation,
+            space=published.space,
+            items=published.items,
+            images=published.images,
+            **self._counts,
+            recall=None if proof is None else proof.recall,
+            filtered_recall=None if proof is None else proof.filtered_recall,
+            effort=None if proof is None else proof.effort,
+            kept=sorted(each.generation for each in read_kept(self._engine)),
+            dry_run=self._options.dry_run,
+            seconds=round(seconds, 3),
+        )
