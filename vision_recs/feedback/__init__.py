@@ -1,5 +1,12 @@
 """Learning from what shoppers do: answers that explore safely, a log of events, a model, and what it brings.
 
-answers      answers as functions: ids that can be checked, and all that is random
-exploration  one open place of an answer shows one other item, with a closed formula for every probability
+answers       answers as functions: ids that can be checked, pseudonyms, and all that is random
+exploration   one open place of an answer shows one other item, with a closed formula for every probability
+records       answers and events, and the lines of the log that hold them
+event_log     the folder of events, and the log of one process: append only, durable before it is acknowledged
+importing     a shop's own logs become answers and events
+compaction    the lines become days and counts, each once; current names the files in use, day_files has their columns
+attribution   which answer an event belongs to, and which shoppers are programs
+forgetting    a shopper who is forgotten leaves no byte and no count
+verification  checking every byte of a folder of events
 """

@@ -68,6 +68,12 @@ def is_answer(secret: bytes, answer: str) -> bool:
     return _text(raw) == answer and hmac.compare_digest(raw[_HALF:], _code(secret, raw[:_HALF]))
 
 
+def foreign_answer(secret: bytes, name: str) -> str:
+    """Return the id of the answer that another system calls *name*: the same for equal names."""
+    chosen = _keyed(secret, "foreign", name.encode())[:_HALF]
+    return _text(chosen + _code(secret, chosen))
+
+
 def pseudonym(secret: bytes, shopper: str) -> str:
     """Return the name under which *shopper* is logged; nobody can go back without *secret*."""
     return _text(_keyed(secret, "shopper", shopper.encode())[:_BYTES])

@@ -1,0 +1,227 @@
+"""Answers and events, and the lines of the log that hold them: a CRC-32, a space, and JSON.
+
+A line is read only where its CRC fits. So half a line that a crash left, or a byte that changed, loses that line alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from vision_recs.feedback.exploration import Explored, Slate
+from vision_recs.types import normal_form
+
+EVENT_TYPES = ("shown", "click", "cart", "buy", "dismiss")
+"""What a shopper can do with an item of an answer."""
+
+ARMS = ("plain", "learned")
+
+_ANSWER = "answer"
+_CRC = 9  # characters before the JSON
+_KEYS = {"id", "type", "item", "time", "answer", "shopper", "place", "quantity", "value"}
+_LONGEST = {"id": 64, "item": 512, "answer": 64, "shopper": 256}
+_MOST_PLACES = 1_000
+_MOST = 1e9
+_AHEAD_S = 300.0  # what the clock of a browser may be ahead by
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A shopper did something with *item* at *time*, in seconds since 1970: one of EVENT_TYPES.
+
+    *answer* is the id of the answer that showed it, or empty where only the *shopper*, a pseudonym, is known. *place*
+    counts from 1. *value* is money, in whatever unit the shop uses. An *id* counts once, however often it is sent.
+    """
+
+    id: str
+    type: str
+    item: str
+    time: float
+    answer: str = ""
+    shopper: str = ""
+    place: int | None = None
+    quantity: float = 1.0
+    value: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered: the *slate*, what it *explored*, and what decided both.
+
+    *asked* is the id of the query item, or empty for a query of another kind. *scores* are those of the ranked items of
+    the slate, then of those outside; *deltas* are what rules added to them, or empty where they added nothing. *model*
+    is the digest of the learned model, or empty. With *reports_shown*, the page tells with events of type "shown" which
+    items were seen, and only those count.
+    """
+
+    id: str
+    time: float
+    slate: Slate
+    shopper: str = ""
+    arm: str = ARMS[0]
+    asked: str = ""
+    explored: Explored | None = None
+    scores: tuple[float, ...] = ()
+    deltas: tuple[float, ...] = ()
+    generation: int = 0
+    policy: str = ""
+    model: str = ""
+    reports_shown: bool = False
+
+    @property
+    def shown(self) -> list[str]:
+        """The ids by place; an empty one where it is not known what was there."""
+        return self.slate.shown(self.explored)
+
+
+Record: TypeAlias = Answer | Event
+
+
+def to_line(record: Record) -> bytes:
+    """Return the line of the log that holds *record*."""
+    text = json.dumps(_answer_values(record) if isinstance(record, Answer) else asdict(record), separators=(",", ":"))
+    data = text.encode()
+    return b"%08x %b\n" % (zlib.crc32(data), data)
+
+
+def of_line(line: bytes) -> Record | None:
+    """Return the record in *line*, without the end of the line, or None where it is cut off or was altered."""
+    data = line[_CRC:]
+    if b"%08x " % zlib.crc32(data) != line[:_CRC]:
+        return None
+    try:
+        value = json.loads(data)
+        return _answer_of(value) if value["type"] == _ANSWER else Event(**value)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None
+
+
+def _answer_values(answer: Answer) -> dict[str, Any]:
+    slate = answer.slate
+    value: dict[str, Any] = {name: getattr(answer, name) for name in _PLAIN}
+    value |= {name: getattr(slate, name) for name in ("ranked", "outside", "weights", "open", "share")}
+    value |= {"pins": sorted(slate.pins.items()), "explored": answer.explored}
+    return {"type": _ANSWER, **{name: each for name, each in value.items() if each or name == "share"}}
+
+
+_PLAIN = (
+    *("id", "time", "shopper", "arm", "asked", "scores", "deltas"),
+    *("generation", "policy", "model", "reports_shown"),
+)
+
+
+def _answer_of(value: Mapping[str, Any]) -> Answer:
+    slate = Slate(
+        ranked=tuple(value.get("ranked", ())),
+        outside=tuple(value.get("outside", ())),
+        weights=tuple(value.get("weights", ())),
+        pins=dict(value.get("pins", ())),
+        open=tuple(value.get("open", ())),
+        share=value["share"],
+    )
+    plain = {name: value[name] for name in _PLAIN if name in value}
+    plain |= {name: tuple(plain[name]) for name in ("scores", "deltas") if name in plain}
+    explored = value.get("explored")
+    return Answer(slate=slate, explored=None if explored is None else Explored(*explored), **plain)
+
+
+def event_of(value: object, *, now: float) -> Event:
+    """Return the event that the JSON object *value* describes; *now* is its time, where it has none.
+
+    Without an id, equal values are one event. The shopper stays as it is given: see `answers.pseudonym`. Raises
+    ValueError with a sentence about what is wrong.
+    """
+    if not isinstance(value, dict):
+        raise ValueError('the event is not an object; write {"type": "click", "answer": "...", "item": "..."}')  # noqa: TRY004 - a value of a client
+    unknown = sorted(value.keys() - _KEYS)
+    if unknown:
+        raise ValueError(f"the event has the key {str(unknown[0])[:60]!r}; use {', '.join(sorted(_KEYS))}")
+    kind = value.get("type")
+    if kind not in EVENT_TYPES:
+        raise ValueError(f"the type {_shown(kind)} is not one of {', '.join(EVENT_TYPES)}")
+    texts = {name: _text(value, name) for name in _LONGEST}
+    if not texts["item"]:
+        raise ValueError("the event names no item; write the id that the answer had")
+    if not texts["answer"] and not texts["shopper"]:
+        raise ValueError("the event names neither an answer nor a shopper; write the answer's id")
+    event = Event(
+        id=texts["id"],
+        type=str(kind),
+        item=normal_form(texts["item"]),
+        time=_time(value.get("time"), now),
+        answer=texts["answer"],
+        shopper=texts["shopper"],
+        place=_place(value.get("place")),
+        quantity=_number(value, "quantity", 1.0),
+        value=_number(value, "value", 0.0),
+    )
+    return event if event.id else with_id(event)
+
+
+def with_id(event: Event) -> Event:
+    """Return *event* with an id that follows from all else: equal events are one."""
+    values = asdict(event)
+    del values["id"]
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return Event(id=digest[:32], **values)
+
+
+def _text(value: Mapping[str, object], name: str) -> str:
+    text = value.get(name, "")
+    if text is None:
+        return ""
+    if not isinstance(text, str) or len(text) > _LONGEST[name]:
+        raise ValueError(f"{name} {_shown(text)} is not a text of at most {_LONGEST[name]} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} {_shown(text)} holds half a character; send it as UTF-8") from None
+    return text
+
+
+def _time(value: object, now: float) -> float:
+    if value is None:
+        return now
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        value = None if moment is None else (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not _is_number(value) or not 0 <= float(value) <= _MOST * 10:  # type: ignore[arg-type] # just found to be one
+        raise ValueError(f"the time {_shown(value)} is not a time; use 2026-05-01T12:00:00Z, or seconds since 1970")
+    return min(float(value), now) if float(value) <= now + _AHEAD_S else _refuse_future(float(value))  # type: ignore[arg-type]
+
+
+def _refuse_future(time: float) -> float:
+    raise ValueError(f"the time {time:.0f} is in the future; use seconds since 1970, not milliseconds")
+
+
+def _place(value: object) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_PLACES:
+        raise ValueError(f"the place {_shown(value)} is not a whole number from 1 to {_MOST_PLACES}")
+    return value
+
+
+def _number(value: Mapping[str, object], name: str, otherwise: float) -> float:
+    number = value.get(name)
+    if number is None:
+        return otherwise
+    if not _is_number(number) or not 0 <= float(number) <= _MOST:  # type: ignore[arg-type] # just found to be one
+        raise ValueError(f"{name} {_shown(number)} is not a number from 0 to {_MOST:.0f}")
+    return float(number)  # type: ignore[arg-type]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and (abs(value) <= _MOST * 10)
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:60]
