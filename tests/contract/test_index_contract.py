@@ -10,10 +10,12 @@ from itertools import count
 
 import numpy as np
 import pytest
+from engine_sources import far_and_near, published_index
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vector_sources import Vectors
 
+from vision_recs.engines.searching import scored
 from vision_recs.errors import FilterError, SpaceMismatch, StoreDamaged, ZeroVector
 from vision_recs.filters import Filter
 from vision_recs.indexes import (
@@ -227,6 +229,20 @@ def one_group_of_many_images_hides_no_other(indexed, source_of):
     assert ids(index.search(EAST, 3, exclude=frozenset({"many"}))[0]) == ["one", "few"]
 
 
+def a_filter_far_from_the_query_and_one_that_leaves_few_lose_nothing(indexed, source_of):
+    """2 % of the images, all of them far from the query, and .05 % of them: where engines lose matches silently."""
+    vectors, center = far_and_near()
+    last = len(vectors) - 1
+    attributes = {f"item{n:04}": {"far": n > last - 123, "rare": n > last - 3} for n in range(len(vectors))}
+    source = source_of(*[(f"item{n:04}", v) for n, v in enumerate(vectors)], dim=len(center), attributes=attributes)
+    index, query = indexed(source), center[None].astype(np.float32)
+    every = sorted(double_loop(source, query, len(vectors))[0], key=lambda match: (-match.score, match.id))
+    for name, left in (("far", 123), ("rare", 3)):
+        expected = [match for match in every if attributes[match.id][name]]
+        assert len(expected) == left
+        assert index.search(query, 10, where=Filter.parse(name)) == [expected[:10]]
+
+
 def a_filter_that_does_not_fit_is_refused(indexed, source_of):
     index = indexed(source_of(*CARS, attributes=OF_CARS))
     try:
@@ -433,6 +449,9 @@ PROMISES = [
 ]
 
 
+SLOW = PROMISES[PROMISES.index(answers_are_those_of_a_double_loop) :]
+"""What is asked of engines, and of lagging indexes of all types but one, in the night."""
+
 INDEX_TYPES = ["flat", "hnsw", "ivf-pq", "faiss:SQ8", "toy"]
 register_index_type("toy", "toy_index:ToyIndexType")
 
@@ -468,6 +487,54 @@ def test_every_index_keeps(promise, indexed, source_of):
     promise(indexed, source_of)
 
 
+# Engines
+
+PROMISES_OF_ENGINES = [*PROMISES, a_filter_far_from_the_query_and_one_that_leaves_few_lose_nothing]
+ENGINES = {"lance": "lancedb"}
+"""The schemes of engines that need nothing but a folder, and the library of each."""
+
+
+def on_engine(scheme, tmp_path):
+    """Return what `indexed` is, for an engine: the index of a source that is published to a new folder or file."""
+    pytest.importorskip(ENGINES[scheme])
+    numbers = count()
+    return lambda source: Searched(published_index(source, f"{scheme}:{tmp_path / f'{next(numbers)}.db'}"))
+
+
+@pytest.mark.parametrize(
+    ("promise", "scheme"),
+    [
+        pytest.param(promise, scheme, marks=[pytest.mark.nightly] if promise in SLOW else [])
+        for promise in PROMISES_OF_ENGINES
+        for scheme in ENGINES
+    ],
+)
+def test_every_engine_keeps(promise, scheme, source_of, tmp_path):
+    promise(on_engine(scheme, tmp_path), source_of)
+
+
+class NaiveLance:
+    """LanceDB as its manual shows it: with its defaults, and the filter in SQL."""
+
+    def __init__(self, source, folder, *, prefilter):
+        self.index = published_index(source, f"lance:{folder}")
+        self.prefilter = prefilter
+
+    def search(self, vectors, k, where):
+        condition = self.index.condition_of(SearchRequest(vectors, k, where)).expression
+        query = self.index._table._table.search(vectors[0], vector_column_name="vector").distance_type("dot").limit(k)
+        found = query.where(condition, prefilter=self.prefilter).to_arrow()
+        return [scored(found, normalize_or_raise(vectors)[0]).matches]
+
+
+@pytest.mark.parametrize("prefilter", [False, True], ids=["that_filters_what_it_has_found", "with_its_own_defaults"])
+def test_an_engine_is_caught(prefilter, source_of, tmp_path):
+    pytest.importorskip("lancedb")
+    promise = a_filter_far_from_the_query_and_one_that_leaves_few_lose_nothing
+    with pytest.raises(AssertionError):
+        promise(lambda source: NaiveLance(source, tmp_path, prefilter=prefilter), source_of)
+
+
 # Indexes that lag behind their source
 
 
@@ -487,10 +554,6 @@ def earlier(source):
     before.fingerprint, before.generation = source.fingerprint, source.generation - 3
     removed = np.setdiff1d(before.positions(), now)
     return before, IndexPending(*(tuple((place, place + 1) for place in each.tolist()) for each in (added, removed)))
-
-
-SLOW = PROMISES[PROMISES.index(answers_are_those_of_a_double_loop) :]
-"""What is asked of lagging indexes of one type only, and of those of the other types in the night."""
 
 
 @pytest.mark.parametrize(

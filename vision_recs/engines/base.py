@@ -86,7 +86,7 @@ class Schema:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class ColumnTest:
     """A test of one column: it is false where the column is null, unless *operator* is "is null".
 
     *operator* is "==", "<", "<=", ">" or ">="; "in" with a tuple of values, which are all text or all numbers; "has":
@@ -101,7 +101,7 @@ class Test:
 class Dialect(Protocol):
     """How an engine writes a condition. Every expression is true or false, never null, also where a column is null."""
 
-    def test(self, test: Test) -> str | None:
+    def test(self, test: ColumnTest) -> str | None:
         """Return the expression of *test*, or None where the engine cannot say it exactly: then we test it."""
         ...
 

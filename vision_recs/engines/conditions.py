@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from vision_recs.engines.base import Dialect, Kind, Test
+from vision_recs.engines.base import ColumnTest, Dialect, Kind
 from vision_recs.engines.columns import (
     ID_KINDS,
     LEAST_INTEGER,
@@ -142,7 +142,7 @@ class _Translation:
     def _test(self, name: str, kind: Kind, operator: str, value: Operand, *, wanted: bool) -> Part:
         if kind not in self._kinds.get(name, ()):
             return operator == "is null"
-        found = self._dialect.test(Test(column_name(name, kind), operator, value))
+        found = self._dialect.test(ColumnTest(column_name(name, kind), operator, value))
         if found is None:
             self.is_exact = False
             return wanted

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from vision_recs.engines import base
-from vision_recs.engines.base import Engine, Table, Test
+from vision_recs.engines.base import ColumnTest, Engine, Table
 from vision_recs.engines.columns import column_name, element_code
 from vision_recs.engines.published import Published
-from vision_recs.engines.searching import vectors_of
+from vision_recs.engines.searching import unit_vectors
 from vision_recs.errors import EngineDamaged, UnknownItem
 from vision_recs.store.layout import canary_vector
 from vision_recs.types import Attribute, EncoderSpec, ItemImage, Vectors
@@ -94,7 +94,7 @@ class EngineItems:
 
     def ids(self, *, after: str = "", limit: int | None = None) -> list[str]:
         """Return the ids greater than *after*, ascending, the first *limit* of them."""
-        tests = [_FIRST, Test(base.ITEM, ">", after)] if after else [_FIRST]
+        tests = [_FIRST, ColumnTest(base.ITEM, ">", after)] if after else [_FIRST]
         found = self._table.read([base.ITEM], self._all_of(tests), order_by=base.ITEM, limit=limit)
         return _texts(found, base.ITEM)
 
@@ -122,8 +122,8 @@ class EngineItems:
         for name, value in sought_texts(where):
             kinds = self.published.kinds.get(name.text, frozenset())
             text, elements = (column_name(name.text, kind) for kind in ("text", "set"))
-            tests = [Test(text, "==", value)] if "text" in kinds else []
-            tests += [Test(elements, "has", element_code(value))] if "set" in kinds else []
+            tests = [ColumnTest(text, "==", value)] if "text" in kinds else []
+            tests += [ColumnTest(elements, "has", element_code(value))] if "set" in kinds else []
             expressions = [self._engine.dialect.test(test) for test in tests]
             if not tests or None in expressions or any(map(self._table.count, expressions)):
                 continue
@@ -173,7 +173,7 @@ class EngineItems:
 
     def has_image(self, digest: str) -> str | None:
         """Return the reference of the image with *digest*, or None where no item shows it."""
-        test = self._expression(Test(base.DIGEST, "==", digest))
+        test = self._expression(ColumnTest(base.DIGEST, "==", digest))
         found = self._table.read([base.IMAGE], test, order_by=base.IMAGE, limit=1)
         return next(iter(_texts(found, base.IMAGE)), None)
 
@@ -217,12 +217,11 @@ class EngineItems:
         for start in range(0, len(digests), _AT_ONCE):
             condition = self._in(base.DIGEST, digests[start : start + _AT_ONCE])
             table = self._table.read([base.DIGEST, base.VECTOR], condition)
-            vectors, _ = normalize_rows(vectors_of(table))
-            found.update(zip(_texts(table, base.DIGEST), vectors, strict=True))
+            found.update(zip(_texts(table, base.DIGEST), unit_vectors(table), strict=True))
         return found
 
     def _where_in(
-        self, column: str, values: Sequence[str], columns: Sequence[str], test: Test | None = None
+        self, column: str, values: Sequence[str], columns: Sequence[str], test: ColumnTest | None = None
     ) -> Iterator[dict[str, Any]]:
         """Yield *columns* of the records whose *column* has one of *values*, and that pass *test*."""
         for start in range(0, len(values), _AT_ONCE):
@@ -232,15 +231,15 @@ class EngineItems:
             yield from self._table.read(columns, self._joined(parts)).to_pylist()
 
     def _in(self, column: str, values: Sequence[str]) -> str:
-        return self._expression(Test(column, "in", tuple(values)))
+        return self._expression(ColumnTest(column, "in", tuple(values)))
 
-    def _all_of(self, tests: Sequence[Test]) -> str:
+    def _all_of(self, tests: Sequence[ColumnTest]) -> str:
         return self._joined([self._expression(test) for test in tests])
 
     def _joined(self, parts: Sequence[str]) -> str:
         return self._engine.dialect.all_of(parts) if len(parts) > 1 else parts[0]
 
-    def _expression(self, test: Test) -> str:
+    def _expression(self, test: ColumnTest) -> str:
         expression = self._engine.dialect.test(test)
         assert expression is not None, test  # a column that every record has
         return expression
@@ -268,14 +267,14 @@ class EngineItems:
     def _like(self, item: str) -> list[str]:
         """Return ids to compare with *item*: those that begin as it does, as far as there are any."""
         for length in sorted({0, *range(len(item), 0, -2)}, reverse=True):
-            tests = [_FIRST, Test(base.ITEM, "startswith", item[:length])]
+            tests = [_FIRST, ColumnTest(base.ITEM, "startswith", item[:length])]
             found = self._table.read([base.ITEM], self._all_of(tests), limit=_NEAREST_AMONG)
             if len(found):
                 return _texts(found, base.ITEM)
         return []
 
 
-_FIRST = Test(base.ORDINAL, "==", 0)
+_FIRST = ColumnTest(base.ORDINAL, "==", 0)
 """Of each item, its first image alone."""
 
 

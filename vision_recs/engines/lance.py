@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from vision_recs.engines import base
-from vision_recs.engines.base import EXACT_UP_TO, Report, Schema, Test
+from vision_recs.engines.base import EXACT_UP_TO, ColumnTest, Report, Schema
 from vision_recs.engines.sql import SqlDialect
 from vision_recs.errors import EngineDamaged, EngineUnavailable, UnknownEngine, first_line
 from vision_recs.types import Vectors
@@ -76,7 +76,7 @@ class LanceEngine:
         table = self._table(_DOCUMENTS)
         if table is None:
             return None
-        condition = self._expression(Test(_NAME, "==", name))
+        condition = self._expression(ColumnTest(_NAME, "==", name))
         found = self._do(lambda: table.search().where(condition).select([_DATA]).to_arrow())
         data: list[bytes] = found.column(_DATA).to_pylist()
         return data[0] if data else None
@@ -105,7 +105,7 @@ class LanceEngine:
         """Remove the documents with these *names*, and the older versions of the others."""
         table = self._table(_DOCUMENTS)
         if table is not None and names:
-            self._do(table.delete, self._expression(Test(_NAME, "in", tuple(names))))
+            self._do(table.delete, self._expression(ColumnTest(_NAME, "in", tuple(names))))
             self._do(table.optimize)
 
     def stage(self, schema: Schema, published: str | None) -> LanceStage:
@@ -142,7 +142,7 @@ class LanceEngine:
     def close(self) -> None:
         """Close the connection; it holds no files open."""
 
-    def _expression(self, test: Test) -> str:
+    def _expression(self, test: ColumnTest) -> str:
         return self.dialect.test(test)
 
     def _names(self) -> list[str]:
@@ -200,7 +200,7 @@ class LanceStage:
     def delete(self, keys: Sequence[str]) -> None:
         """Remove the records with these *keys*: one version."""
         if self._table is not None:
-            self._do(self._table.delete, SqlDialect().test(Test(base.KEY, "in", tuple(keys))))
+            self._do(self._table.delete, SqlDialect().test(ColumnTest(base.KEY, "in", tuple(keys))))
 
     def seal(self, name: str, report: Report) -> str:
         """Index the records, and tag the version: *name* and the number of the version."""

@@ -1,6 +1,6 @@
 """Records: one for each image of each item, as they are published.
 
-key               what names the record: a digest of the item's id and the image
+key               what names the record: a digest of the item's id and the image, and of how often it shows it before
 hash              a digest of all else, by which a rerun finds what has changed
 item image        the id of the item, and the reference of the image
 ordinal           the place of the image among those of its item, from 0
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -40,7 +41,10 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An image of an item; *position* is that of its vector in the source."""
+    """An image of an item; *position* is that of its vector in the source.
+
+    *repeat* counts how often the item shows the same image before.
+    """
 
     item: str
     image: str
@@ -49,6 +53,7 @@ class Record:
     position: int
     attributes: Mapping[str, Attribute]
     image_attributes: Mapping[str, Attribute]
+    repeat: int = 0
 
 
 class RecordSource(Protocol):
@@ -114,11 +119,13 @@ class StoreRecords:
     def _of_item(self, item: str, attributes: str, images: Sequence[StoredImage]) -> Iterator[Record]:
         own = json.loads(attributes)
         shown = [image for image in images if image.position is not None and image.digest is not None]
+        seen: Counter[str] = Counter()
         for ordinal, image in enumerate(shown):
             assert image.digest is not None
             assert image.position is not None
             of_image = json.loads(image.attributes)
-            yield Record(item, image.image, ordinal, image.digest.hex(), image.position, own, of_image)
+            repeat, seen[image.image] = seen[image.image], seen[image.image] + 1
+            yield Record(item, image.image, ordinal, image.digest.hex(), image.position, own, of_image, repeat)
 
     def vectors(self, positions: NDArray[np.int64]) -> NDArray[np.floating]:
         """Return the vectors at *positions* (n, dim): as they were stored, or projected."""
@@ -133,9 +140,9 @@ def schema_of(source: RecordSource) -> tuple[Schema, Kinds]:
     return Schema(source.space, source.dim, source.vector_type, columns_of(kinds)), kinds
 
 
-def key_of(item: str, image: str) -> str:
-    """Return the key of the record of *image* of *item*: 32 hexadecimal digits."""
-    text = json.dumps([item, image]).encode()
+def key_of(record: Record) -> str:
+    """Return the key of *record*: 32 hexadecimal digits."""
+    text = json.dumps([record.item, record.image, record.repeat]).encode()
     return hashlib.blake2b(text, digest_size=KEY_BYTES).hexdigest()
 
 
@@ -149,7 +156,7 @@ def table_of(records: Sequence[Record], source: RecordSource, schema: Schema) ->
     columns = [cells(record.item, record.attributes) for record in records]
     arrow = schema.arrow()
     values: dict[str, object] = {
-        base.KEY: [key_of(record.item, record.image) for record in records],
+        base.KEY: [key_of(record) for record in records],
         base.HASH: [_hash(*each) for each in zip(records, texts, vectors, strict=True)],
         base.ITEM: [record.item for record in records],
         base.IMAGE: [record.image for record in records],

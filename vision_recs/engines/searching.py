@@ -121,7 +121,7 @@ class _Search:
         while True:
             wanted = min(wanted, self.count)
             found = self.table.nearest(query, wanted, self._columns, expression, effort=self.effort)
-            candidates = _scored(found, query)
+            candidates = scored(found, query)
             kept = _kept(candidates, request, self.condition)
             is_all = len(candidates.matches) < wanted or wanted == self.count
             if is_all or _is_settled(kept, candidates.matches, request.k, tolerance):
@@ -142,7 +142,7 @@ class _ReadRecords:
 
     def __init__(self, found: pa.Table) -> None:
         self._found = found
-        self._vectors, _ = normalize_rows(vectors_of(found))
+        self._vectors = unit_vectors(found)
 
     def nearest(
         self, query: Vectors, k: int, columns: Sequence[str], condition: str | None, *, effort: int | None
@@ -163,11 +163,9 @@ def _is_settled(kept: Sequence[Match], fetched: Sequence[Match], k: int, toleran
     return len(kept) >= k and kept[k - 1].score > fetched[-1].score + 2 * tolerance
 
 
-def _scored(found: pa.Table, query: Vectors) -> Candidates:
-    vectors, alive = normalize_rows(vectors_of(found))
-    if not alive.all():
-        raise EngineDamaged("the engine has a vector without a direction; run `visrec publish` again to repair it")
-    scores = exact_cosine(vectors, query).tolist()
+def scored(found: pa.Table, query: Vectors) -> Candidates:
+    """Return the records *found* with their scores for the unit *query* (dim,); raises EngineDamaged."""
+    scores = exact_cosine(unit_vectors(found), query).tolist()
     columns = [found.column(name).to_pylist() for name in (base.ITEM, base.IMAGE, base.DIGEST)]
     matches = [Match(item, score, image, digest) for item, image, digest, score in zip(*columns, scores, strict=True)]
     order = sorted(range(len(matches)), key=lambda n: (-matches[n].score, matches[n].id, matches[n].image))
@@ -194,8 +192,19 @@ def _kept(candidates: Candidates, request: SearchRequest, condition: Condition) 
     return kept
 
 
-def vectors_of(found: pa.Table) -> NDArray[Any]:
-    """Return the vectors (n, dim) of the records *found*."""
+def unit_vectors(found: pa.Table) -> Vectors:
+    """Return the vectors (n, dim) of the records *found* as the store gives them; raises EngineDamaged.
+
+    Those of float16 are scaled to unit length, as the store does it when it reads them; those of float32 are already.
+    """
     column = found.column(base.VECTOR).combine_chunks()
     flat: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(found), -1) if len(found) else flat.reshape(0, column.type.list_size)
+    if flat.size != len(found) * column.type.list_size:
+        raise EngineDamaged("the engine has a record without a vector; run `visrec publish --rewrite`")
+    vectors = flat.reshape(len(found), column.type.list_size)
+    if vectors.dtype == np.float32:
+        return vectors
+    scaled, alive = normalize_rows(vectors)
+    if not alive.all():
+        raise EngineDamaged("the engine has a vector without a direction; run `visrec publish --rewrite`")
+    return scaled

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vision_recs.engines.base import Test
+from vision_recs.engines.base import ColumnTest
 
 
 class SqlDialect:
     """SQL has three values, and a filter has two: each test is put into `coalesce(..., false)`."""
 
-    def test(self, test: Test) -> str:
+    def test(self, test: ColumnTest) -> str:
         """Return the expression of *test*."""
         if test.operator == "is null":
             return f"({test.column} is null)"
         return f"coalesce({self._comparison(test)}, false)"
 
-    def _comparison(self, test: Test) -> str:
+    def _comparison(self, test: ColumnTest) -> str:
         match test.operator, test.value:
             case "in", tuple() as values:
                 return f"{test.column} in ({', '.join(map(_literal, values))})"

@@ -1,0 +1,350 @@
+"""A generation goes into an engine: nothing twice, nothing lost, whatever ends the run, and readers see one of them."""
+
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from fake_shop import FakeEncoder, Shop, image, index, shop_of
+
+from vision_recs.engines import PublishOptions, open_engine, publish, rollback
+from vision_recs.engines.base import connect
+from vision_recs.errors import EngineDamaged, NothingPublished, PublishRefused, UnknownEngine
+from vision_recs.filters import Filter
+from vision_recs.jobs import retune
+from vision_recs.recommend import Query, Recommender
+from vision_recs.store import Projection, Store
+from vision_recs.types import SearchRequest
+
+SMALL = PublishOptions(batch_size=3)
+
+
+class Killed(BaseException):
+    """Ends a run as a signal does: nobody catches it."""
+
+
+@pytest.fixture
+def shop():
+    return shop_of(10)
+
+
+@pytest.fixture
+def store(shop, tmp_path):
+    index(shop, tmp_path / "store")
+    return tmp_path / "store"
+
+
+def counts(report):
+    return report.inserted, report.replaced, report.deleted, report.unchanged
+
+
+def held(source):
+    """Return what *source*, of items, says of all of them: attributes, images and vectors."""
+    found = {}
+    for item in source.ids():
+        images = list(source.images(item))
+        vectors = source.vectors_of([each.digest for each in images]).tolist()
+        found[item] = dict(source.attributes_of([item])[item]), images, vectors
+    return found
+
+
+def published(uri):
+    with open_engine(uri) as opened:
+        return opened.published.generation, held(opened.items)
+
+
+def of_store(store):
+    with Store.open(store) as opened:
+        return opened.generation, held(opened)
+
+
+def records(uri):
+    """Return key -> hash of the newest records, whoever reads them."""
+    with open_engine(uri) as opened:
+        found = opened.table.read(["key", "hash"]).to_pydict()
+    assert len(found["key"]) == len(set(found["key"]))
+    return dict(zip(found["key"], found["hash"], strict=True))
+
+
+def test_all_is_there_and_a_second_run_writes_nothing(store, uri):
+    assert counts(publish(uri, store)) == (10, 0, 0, 0)
+    assert published(uri) == of_store(store)
+    again = publish(uri, store)
+    assert counts(again) == (0, 0, 0, 10)
+    assert (again.generation, again.before, again.recall, again.filtered_recall) == (1, 1, 1.0, 1.0)
+
+
+def test_a_delta_writes_exactly_its_difference(shop, store, uri):
+    publish(uri, store)
+    before = records(uri)
+    shop.put("item003", 3, price=99)  # another price
+    shop.put("item004", 4, 40, price=4)  # one more image
+    shop.put("new", 50, price="on request", tags='["new"]')  # values of kinds that no column was for
+    del shop.items["item007"], shop.items["item008"]
+    index(shop, store)
+    report = publish(uri, store)
+    assert counts(report) == (2, 1, 2, 7)
+    assert (report.generation, report.before, report.kept) == (2, 1, [1, 2])
+    assert published(uri) == of_store(store)
+    after = records(uri)
+    assert len(before.items() & after.items()) == 7
+    with open_engine(uri) as opened:
+        assert list(opened.items.ids_where(Filter.parse('"new" in tags'))) == ["new"]
+
+
+def test_killed_after_every_batch_it_goes_on_to_equal_content(store, uri):
+    runs = 0
+    while True:
+        done = []
+
+        def kill(stage, now, total, done=done, runs=runs):
+            if stage == "publishing" and now < total:
+                done.append(now)
+                if len(done) > runs:
+                    raise Killed
+
+        try:
+            report = publish(uri, store, options=SMALL, progress=kill)
+        except Killed:
+            runs += 1
+            with pytest.raises(NothingPublished):
+                open_engine(uri)
+            continue
+        break
+    assert runs == 3
+    assert counts(report) == (1, 0, 0, 9)
+    assert published(uri) == of_store(store)
+    at_once = f"{uri}.other"
+    publish(at_once, store)
+    assert records(uri) == records(at_once)
+
+
+STAGES = ["reading what is there", "publishing", "making the index", "verifying records", "verifying answers"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_readers_see_one_generation_only_wherever_a_run_ends(stage, shop, store, uri):
+    publish(uri, store)
+    first = published(uri)
+    shop.put("item003", 3, price=99)
+    shop.put("item011", 11, price=1)
+    index(shop, store)
+    reader = open_engine(uri)
+
+    def kill(now, *_):
+        assert published(uri) == first
+        if now == stage:
+            raise Killed
+
+    with pytest.raises(Killed):
+        publish(uri, store, progress=kill)
+    assert (1, held(reader.items)) == first == published(uri)
+    publish(uri, store)
+    assert published(uri) == of_store(store) != first
+    assert (1, held(reader.items)) == first  # whoever opened it before goes on with it
+    reader.close()
+
+
+def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(store, uri):
+    program = f"""
+        import os
+        from vision_recs.engines import PublishOptions, publish
+        publish({uri!r}, {str(store)!r}, options=PublishOptions(batch_size=4),
+                progress=lambda stage, done, total: os._exit(9) if done == 4 else None)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
+    assert done.returncode == 9
+    report = publish(uri, store)
+    assert (report.inserted + report.unchanged, report.deleted) == (10, 0)
+    assert report.unchanged == 4
+    assert published(uri) == of_store(store)
+
+
+def test_drift_is_repaired(store, uri):
+    publish(uri, store)
+    before = records(uri)
+    meddle(uri, lambda table: table.delete("item in ('item001', 'item002')"))
+    meddle(uri, lambda table: table.update(where="item = 'item003'", values={"hash": "0" * 16}))
+    meddle(uri, lambda table: table.update(where="item = 'item004'", values={"key": "mine"}))
+    meddle(uri, lambda table: table.add(table.search().where("item = 'item005'").to_arrow()))
+    report = publish(uri, store)
+    assert counts(report) == (4, 1, 2, 5)  # item004 and item005 are removed and written again
+    assert records(uri) == before
+    assert published(uri) == of_store(store)
+
+
+def meddle(uri, change):
+    """Let *change* alter the newest version of the table, as another client of LanceDB may."""
+    if not uri.startswith("lance"):
+        pytest.skip("the tables of LanceDB are altered")
+    change(_newest(connect(uri)))
+
+
+def _newest(engine):
+    (name,) = {token.partition("@")[0] for token in engine.tokens()}
+    return engine._existing(name)
+
+
+def test_values_that_were_altered_are_not_served_and_a_rewrite_repairs_them(store, uri):
+    publish(uri, store)
+    meddle(uri, lambda table: table.update(where="item = 'item003'", values={"attributes": '{"price": 0}'}))
+    with pytest.raises(EngineDamaged, match="--rewrite"):
+        publish(uri, store)
+    assert published(uri) == of_store(store)
+    assert counts(publish(uri, store, options=PublishOptions(rewrite=True))) == (0, 10, 0, 0)
+    assert published(uri) == of_store(store)
+
+
+def test_records_of_somebody_else_are_found_before_the_switch(shop, store, uri):
+    publish(uri, store)
+    first = published(uri)
+    shop.put("item003", 3, price=99)
+    index(shop, store)
+
+    def meanwhile(stage, *_):
+        if stage == "making the index":
+            meddle(uri, lambda table: table.add(table.search().where("item = 'item005'").to_arrow()))
+
+    with pytest.raises(EngineDamaged, match="somebody else"):
+        publish(uri, store, progress=meanwhile)
+    assert published(uri) == first
+    publish(uri, store)
+    assert published(uri) == of_store(store)
+
+
+def test_an_engine_that_loses_matches_is_not_switched_to(shop, store, uri, monkeypatch):
+    publish(uri, store)
+    first = published(uri)
+    shop.put("item003", 3, price=99)
+    index(shop, store)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "vision_recs.engines.searching._ReadRecords.nearest", lambda self, *_, **__: self._found.slice(0, 5)
+        )
+        with pytest.raises(EngineDamaged, match="nothing was switched"):
+            publish(uri, store)
+    assert published(uri) == first
+
+
+def test_a_dry_run_tells_what_would_be_written_and_writes_nothing(shop, store, uri):
+    dry = PublishOptions(dry_run=True)
+    report = publish(uri, store, options=dry)
+    assert (*counts(report), report.recall, report.kept) == (10, 0, 0, 0, None, [])
+    with pytest.raises(NothingPublished):
+        open_engine(uri)
+    assert connect(uri).tokens() == []
+    publish(uri, store)
+    shop.put("item003", 3, price=99)
+    index(shop, store)
+    first = records(uri)
+    assert counts(publish(uri, store, options=dry)) == (0, 1, 0, 9)
+    assert records(uri) == first
+    assert counts(publish(uri, store)) == (0, 1, 0, 9)
+
+
+def generations(shop, store, uri, count, **options):
+    """Publish *count* generations that differ in a price, and return what each of them holds."""
+    found = []
+    for number in range(count):
+        shop.put("item003", 3, price=100 + number)
+        index(shop, store)
+        publish(uri, store, options=PublishOptions(**options))
+        found.append(published(uri))
+    return found
+
+
+def test_a_rollback_goes_to_the_generation_before_and_publishing_comes_back(shop, store, uri):
+    first, second, third = generations(shop, store, uri, 3, keep=3)
+    assert rollback(uri) == (4, 3)
+    assert published(uri) == second
+    assert rollback(uri) == (3, 2)
+    assert published(uri) == first
+    with pytest.raises(NothingPublished, match="keeps no generation before"):
+        rollback(uri)
+    report = publish(uri, store)
+    assert counts(report) == (0, 0, 0, 10)
+    assert (report.before, report.generation) == (2, 4)
+    assert published(uri) == third
+
+
+def test_as_many_generations_are_kept_as_is_said(shop, store, uri):
+    *_, third, fourth = generations(shop, store, uri, 4, keep=2)
+    engine = connect(uri)
+    assert len(engine.tokens()) == 2
+    assert sorted(name.split("-")[0] for name in engine.documents()) == [
+        *["current", "generation", "generation", "sample", "sample"]
+    ]
+    assert rollback(uri) == (5, 4)
+    assert published(uri) == third
+    publish(uri, store, options=PublishOptions(keep=1))
+    assert published(uri) == fourth
+    with pytest.raises(NothingPublished):
+        rollback(uri)
+
+
+def test_an_older_generation_never_replaces_a_newer_one(shop, store, uri, tmp_path):
+    publish(uri, store)
+    shutil.copytree(store, tmp_path / "older")
+    shop.put("item003", 3, price=99)
+    index(shop, store)
+    publish(uri, store)
+    second = published(uri)
+    with pytest.raises(PublishRefused, match="generation 2, newer than generation 1"):
+        publish(uri, tmp_path / "older")
+    rollback(uri)
+    with pytest.raises(PublishRefused, match="generation 2, newer than generation 1"):
+        publish(uri, tmp_path / "older")
+    assert publish(uri, store).generation == 2
+    assert published(uri) == second
+
+
+def test_a_generation_of_another_store_is_refused(store, uri, tmp_path):
+    publish(uri, store)
+    first = published(uri)
+    index(shop_of(3), tmp_path / "other")
+    with pytest.raises(PublishRefused, match="another store"):
+        publish(uri, tmp_path / "other")
+    assert published(uri) == first
+
+
+def test_another_encoder_gets_a_table_of_its_own_and_the_way_back_is_open(shop, store, uri):
+    publish(uri, store)
+    first = published(uri)
+    index(shop, store, FakeEncoder("another", turn=3))
+    assert counts(publish(uri, store)) == (10, 0, 0, 0)
+    assert published(uri) == of_store(store)
+    assert rollback(uri) == (2, 1)
+    assert published(uri) == first
+
+
+def test_projected_vectors_are_those_of_the_store_to_the_last_bit(store, uri, monkeypatch):
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
+    random = np.random.default_rng(0)
+    learned = [random.normal(size=shape).astype(np.float32) for shape in (12, (12, 5))]
+    retune(store, Projection(*learned, {"learned_from": "a test"}))
+    publish(uri, store)
+    assert published(uri) == of_store(store)
+    query = Query(images=(image(77),), k=10)
+    with open_engine(uri) as opened, Store.open(store) as local:
+        assert Recommender(opened.items, opened.index).query(query) == Recommender.of_store(local).query(query)
+
+
+def test_an_item_that_shows_an_image_twice_and_one_image_of_two_items_are_kept_apart(tmp_path, uri):
+    shop = Shop()
+    shop.put("one", 1, 2, price=1, image_attributes=[{"view": "front"}, {"view": "back"}])
+    shop.put("two", 2, 2, 3)
+    index(shop, tmp_path / "store")
+    publish(uri, tmp_path / "store")
+    assert published(uri) == of_store(tmp_path / "store")
+    query = np.ones((1, 12), np.float32)
+    with open_engine(uri) as opened, Store.open(tmp_path / "store") as local:
+        expected = Recommender.of_store(local).index.search(SearchRequest(query, 9))
+        assert opened.index.search(SearchRequest(query, 9)) == expected
+
+
+@pytest.mark.parametrize("uri", ["", "lance", "lance:", "pinecone:x", "/tmp/x", "lance+s3:", "lance://x"])
+def test_what_is_no_uri_is_told_so(uri):
+    with pytest.raises(UnknownEngine, match=r"lance:"):
+        connect(uri)

@@ -1,0 +1,92 @@
+"""Any `VectorSource` of a test as an index of an engine: its rows are published as records, unproved."""
+
+from collections import Counter
+
+import numpy as np
+from fake_shop import FakeEncoder
+
+from vision_recs.engines.base import EXACT_UP_TO, connect
+from vision_recs.engines.published import Published
+from vision_recs.engines.records import Record, schema_of, table_of
+from vision_recs.engines.searching import EngineIndex
+from vision_recs.filters import AttributeType
+
+
+class SourceRecords:
+    """The records of a source whose rows and attributes are in memory; its vectors are float32."""
+
+    vector_type = "float32"
+
+    def __init__(self, source):
+        self.source = source
+        self.space, self.dim = source.fingerprint, source.dim
+
+    def attributes(self):
+        yield from self.source.attributes.values()
+
+    def records(self, _):
+        ordinals, repeats = Counter(), Counter()
+        found = []
+        for position in self.source.positions().tolist():
+            for row in self.source.rows([position], limit=10**6)[position]:
+                own = self.source.attributes.get(row.id, {})
+                found.append(Record(*row[:2], ordinals[row.id], row.digest, position, own, {}, repeats[row[:2]]))
+                ordinals[row.id] += 1
+                repeats[row[:2]] += 1
+        yield found
+
+    def vectors(self, positions):
+        return self.source.vectors(positions)
+
+
+def published_index(source, uri):
+    """Publish *source* to the empty engine at *uri*, and return its index, which searches with the least effort."""
+    engine = connect(uri)
+    records = SourceRecords(source)
+    schema, kinds = schema_of(records)
+    stage = engine.stage(schema, None)
+    (rows,) = records.records(1)
+    if rows:
+        stage.insert(table_of(rows, records, schema))
+    published = described(source, token=stage.seal("generation-000007", lambda *_: None), images=len(rows), kinds=kinds)
+    table = engine.open(published.token)
+    effort = table.efforts[0] if len(rows) > EXACT_UP_TO else None
+    return EngineIndex(published.with_search(effort, 1.0), table, engine.dialect)
+
+
+def described(source, **values):
+    """Return what is said of *source* in an engine."""
+    types = {}
+    for attributes in source.attributes.values():
+        for name, value in attributes.items():
+            types[name] = types.get(name, AttributeType(0)) | AttributeType.of(value)
+    return Published(
+        **{
+            "generation": source.generation,
+            "source": "memory",
+            "created": "2026-01-01T00:00:00+00:00",
+            "published": "2026-01-01T00:00:00+00:00",
+            "visrec": "0",
+            "space": source.fingerprint,
+            "dim": source.dim,
+            "encoder": FakeEncoder().spec,
+            "weights_file": None,
+            "canary": "",
+            "projection": None,
+            "catalog": "",
+            "items": len(source.attributes),
+            "content": "",
+            "attribute_types": types,
+            **values,
+        }
+    )
+
+
+def far_and_near(*, count=6_000, dim=16, seed=0):
+    """Return vectors (count, dim) of which the last 123 lie far from the others, and a query near the others."""
+    random = np.random.default_rng(seed)
+    center = random.standard_normal(dim)
+    center /= np.linalg.norm(center)
+    vectors = center + 0.6 * random.standard_normal((count, dim)) / np.sqrt(dim)
+    vectors[-123:] -= 2 * center
+    return vectors, center
