@@ -7,7 +7,7 @@ import pytest
 
 from vision_recs.errors import StoreUnavailable
 from vision_recs.serve import item_search
-from vision_recs.serve.item_search import open_item_search
+from vision_recs.serve.search_files import open_item_search
 
 WORDS = ("red", "reddish", "mug", "größe", "lamp", "a", "of", "oak", "7")
 
@@ -87,19 +87,36 @@ def test_an_item_whose_words_change_has_the_rank_that_its_words_have_in_the_base
     assert changed.search("oak lamp", 3) == expected[:3]
 
 
-def test_a_change_of_numbers_reads_no_numbers_of_other_items(monkeypatch):
-    items = Items({f"{number:03}": {"price": float(number), "title": "mug"} for number in range(100)})
+@pytest.mark.parametrize(("item", "price"), [("0500", 7.5), ("0500", -90.0), ("0500", 7_000.0), ("0000", 5.0)])
+def test_a_change_of_numbers_reads_few_numbers_of_other_items(monkeypatch, item, price):
+    items = Items({f"{number:04}": {"price": float(number), "title": "mug"} for number in range(3_000)})
     search = open_item_search(items, name="base")
     read = []
-    every = item_search._Words.all
+    every = item_search.Words.all
     monkeypatch.setattr(
-        item_search._Words, "all", lambda words, *query: read.extend(every(words, *query)) or every(words, *query)
+        item_search.Words, "all", lambda words, *query: read.extend(every(words, *query)) or every(words, *query)
     )
-    after = Items(items | {"050": {"price": 7.5, "title": "mug"}})
-    changed = search.changed(["050"], items.attributes_of, after.attributes_of)
-    assert len(read) < 10
-    (price,) = changed.facets
-    assert (price.items, sum(price.histogram), price.histogram[3], price.histogram[20]) == (100, 100, 3, 1)
+    after = Items(items | {item: {"price": price, "title": "mug"}})
+    changed = search.changed([item], items.attributes_of, after.attributes_of)
+    assert len(read) < 300  # of 3,000
+    assert changed.facets == open_item_search(after, name="anew").facets
+    (facet,) = changed.facets
+    assert (facet.items, sum(facet.histogram)) == (3_000, 3_000)
+
+
+def test_the_words_of_an_item_are_written_again_a_few_times_only_however_many_changes_come(monkeypatch):
+    items = Items({f"item {number}": {"title": "mug"} for number in range(300)})
+    search = open_item_search(items, name="base")
+    written, every = [], item_search._words_of
+    monkeypatch.setattr(item_search, "_words_of", lambda texts: written.append(len(texts)) or every(texts))
+    for number in range(300):
+        after = Items(items | {f"item {number}": {"title": f"lamp {number}"}})
+        search = search.changed([f"item {number}"], items.attributes_of, after.attributes_of)
+        items = after
+    assert sum(written) < 300 * 12
+    assert search.search("mug", 5) == []
+    assert len(search.search("lamp", 500)) == 300
+    assert search.search("lamp 7", 1) == ["item 7"]
 
 
 def test_the_search_of_a_cache_that_cannot_be_written_follows_changes(monkeypatch, tmp_path):

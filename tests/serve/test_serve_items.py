@@ -3,8 +3,10 @@
 import contextlib
 import io
 import resource
+import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 from fake_shop import FakeEncoder, Shop, image, index, png
 from PIL import Image
@@ -12,7 +14,8 @@ from PIL import Image
 from vision_recs.catalog import open_catalog
 from vision_recs.images import DecoderProcess
 from vision_recs.jobs import index as run_index
-from vision_recs.serve.facets import FacetCounter
+from vision_recs.serve.facets import SCHEMA, FacetCounter
+from vision_recs.serve.schemas import Facet
 from vision_recs.serve.thumbnails import Thumbnails
 from vision_recs.store import Store
 
@@ -89,7 +92,11 @@ def test_facets_count_values_and_leave_out_attributes_that_nobody_filters_by():
                 "family": f"family {number % 35}" if number < 40 else None,
             }
         )
-    facets = {facet.name: facet for facet in counter.facets()}
+    with contextlib.closing(sqlite3.connect(":memory:")) as saved:
+        saved.executescript(SCHEMA)
+        counter.save(saved)
+        texts = [text for (text,) in saved.execute("SELECT facet FROM facets")]
+    facets = {facet.name: facet for facet in (msgspec.json.decode(text, type=Facet) for text in texts)}
     assert set(facets) == {"color", "sale", "price"}
     assert facets["color"].counts == [("red", 34), ("blue", 33)]
     assert facets["sale"].counts == [(False, 75), (True, 25)]
@@ -245,7 +252,9 @@ def test_a_cache_that_cannot_be_written_is_replaced_by_memory(tmp_path, monkeypa
         assert client.get("/v1/facets").json() == expected
         assert listed(client, q="strip mug cor") == ["mug-02"]
         assert client.get(client.get("/v1/items/mug-01").json()["images"][0]["thumbnail"]).status_code == 200
-    assert [record.event for record in caplog.records if record.name == "vision_recs.serve.item_search"] == ["no_cache"]
+    assert [record.event for record in caplog.records if record.name == "vision_recs.serve.search_files"] == [
+        "no_cache"
+    ]
 
 
 def test_a_damaged_cache_is_built_again(tmp_path, monkeypatch, sample_store, connect):

@@ -17,7 +17,8 @@ updates       changes of items: a queue, and one thread that makes what waits on
 executors     a thread and a bounded queue for each kind of work; batching of queries that wait
 reloader      snapshots of the store, and their replacement by a new generation
 cached_items  the items of a snapshot, cached in memory
-item_search   full-text search, cached on disk; `facets` counts the attributes
+item_search   full-text search; `facets` counts the attributes, `search_files` caches both on disk
+              (`search_builder`: built by a process of its own)
 thumbnails    small JPEGs of images, cached on disk
 metrics       metrics for Prometheus; `logs` formats the log as JSON
 page/         the web page: HTML, CSS and JavaScript, without a build step

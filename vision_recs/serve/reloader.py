@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -21,8 +22,10 @@ from vision_recs import indexes
 from vision_recs.errors import StoreDamaged, StoreError, StoreUnavailable
 from vision_recs.recommend import Recommender
 from vision_recs.serve.cached_items import CachedItems
-from vision_recs.serve.item_search import ItemSearch, open_item_search
+from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.options import ServeOptions
+from vision_recs.serve.search_builder import SearchBuilder
+from vision_recs.serve.search_files import open_item_search
 from vision_recs.store import Layout, Store
 from vision_recs.store.atomic_files import sha256_file
 from vision_recs.store.layout import read_current
@@ -35,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 30.0
 _MOST_INHERITED = 10_000  # items that changed: finding out what they touch takes longer than reading anew
+_FEW_ITEMS = 20_000  # whose item search is built as quickly as a process starts
 _QUIET_S = 10.0  # where changes come all the time, their generations do not fill the log
 
 
@@ -110,19 +114,28 @@ class Snapshot:
         self.search_generation = self.store.generation
         return True
 
-    def load_item_search(self) -> None:
-        """Open the item search, which takes seconds the first time, and a minute for a million items."""
+    def load_item_search(self, builder: SearchBuilder | None = None) -> None:
+        """Open the item search, which takes seconds the first time, and a minute for a million items.
+
+        *builder* builds it where there are many items.
+        """
         store = self.store
         try:
             base = replace(store.manifest, items_files=store.manifest.items_files[:1])
+            entry = base.items_files[0]
+            build = None
+            if builder is not None and base.items > _FEW_ITEMS:
+                build = partial(builder.build, store.layout.items(entry.generation))
             with Store(store.layout, base) as before:
-                search = open_item_search(before.items, name=before.manifest.items_files[0].digest[:32])
+                search = open_item_search(before.items, name=entry.digest[:32], build=build)
                 changed = store.changed_since(before)
                 if changed:
                     search = search.changed(changed, before.attributes_of, store.attributes_of)
             self.item_search, self.search_generation = search, store.generation
             self.item_search_error = None
         except Exception as error:  # raised again where a request needs it
+            if builder is not None and builder.is_closed:
+                return
             self.search_failed_at = monotonic()
             is_foreseen = isinstance(error, StoreError | sqlite3.Error | OSError)
             sentence = f"the item search is not available ({error})"
@@ -162,6 +175,7 @@ class Reloader:
         self._layout = Layout(options.store)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="visrec-reload")
         self._searches = ThreadPoolExecutor(1, thread_name_prefix="visrec-search")
+        self._builder = SearchBuilder()
         self._failed_at = 0.0
         self._logged_at = -_QUIET_S
         self._failed_current: tuple[int, str] | None = None
@@ -215,6 +229,7 @@ class Reloader:
         """Stop loading; the files are closed with the last request."""
         self._background.shutdown(wait=False, cancel_futures=True)
         self._searches.shutdown(wait=False, cancel_futures=True)
+        self._builder.close()
         self.snapshot.release()
 
     def _load_item_search(self, snapshot: Snapshot) -> None:
@@ -222,7 +237,7 @@ class Reloader:
 
         def load() -> None:
             if self.snapshot is snapshot:
-                snapshot.load_item_search()
+                snapshot.load_item_search(self._builder)
 
         snapshot.acquire()
         self._searches.submit(load).add_done_callback(lambda _: snapshot.release())
@@ -238,8 +253,7 @@ class Reloader:
         snapshot = open_snapshot(self._options, self._load_image, self.snapshot)
         try:
             _require_sound(snapshot.store, self.snapshot.store)
-            for item in snapshot.items.ids(limit=1):
-                snapshot.recommender.similar(item, k=1)
+            _try(snapshot, self.snapshot.store)
             is_searchable = snapshot.inherit(self.snapshot)
             if self.needs_encoder:
                 _load_encoder(snapshot.recommender)
@@ -260,6 +274,15 @@ class Reloader:
             extra={"event": "reload_failed", "generation": self.snapshot.current[0]},
         )
         return False
+
+
+def _try(snapshot: Snapshot, old: Store) -> None:
+    """Ask *snapshot* for an item, and for similar ones unless all that answers this is shared with *old*."""
+    for item in snapshot.items.ids(limit=1):
+        if _shares_index(snapshot.store, old) and snapshot.store.manifest.shards == old.manifest.shards:
+            snapshot.items.images(item)  # without an index, a query would compare all vectors after each change
+        else:
+            snapshot.recommender.similar(item, k=1)
 
 
 def _require_sound(new: Store, old: Store) -> None:

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -50,9 +50,20 @@ def fsync_path(path: Path) -> None:
 
 def atomic_move_file(made: Path, target: Path) -> None:
     """Move the finished file *made* to *target*, durably and at once."""
-    fsync_path(made)
-    made.replace(target)
-    fsync_path(target.parent)
+    atomic_move_files({made: target})
+
+
+def atomic_move_files(targets: Mapping[Path, Path]) -> None:
+    """Move each finished file to its target, durably; each of them is moved at once, one after the other.
+
+    This is quicker than to move them one by one: names that are flushed together take about the time of one.
+    """
+    for made in targets:
+        fsync_path(made)
+    for made, target in targets.items():
+        made.replace(target)
+    for folder in dict.fromkeys(target.parent for target in targets.values()):
+        fsync_path(folder)
 
 
 def atomic_write(data: bytes, target: Path, tmp: Path) -> None:

@@ -33,9 +33,11 @@ def locked_folder(layout: Layout) -> Iterator[None]:
         with disk_errors(layout.root):
             if layout.tmp.exists():
                 shutil.rmtree(layout.tmp)  # of a run that was killed
-            for folder in layout.folders():
+            missing = [folder for folder in layout.folders() if not folder.exists()]
+            for folder in missing:
                 folder.mkdir(exist_ok=True)
-            fsync_path(layout.root)
+            if missing != [layout.tmp] or not layout.current.exists():  # else a generation lies in all that last
+                fsync_path(layout.root)
         yield
     finally:
         try:  # while the lock is held: once it is free, the folder may be another process's
@@ -66,7 +68,8 @@ def restore_current(layout: Layout) -> None:
 
 def _acquire(layout: Layout) -> FileLock:
     for _ in range(_ATTEMPTS):
-        make_durable_folder(layout.root)
+        if not layout.current.exists():  # else the folder was made durable before that file
+            make_durable_folder(layout.root)
         with suppress(FileNotFoundError):  # another process, which had made the folder, has just removed it
             try:
                 lock = FileLock(layout.lock)

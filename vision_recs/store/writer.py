@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vision_recs.errors import StoreDamaged, StoreError, StoreUnavailable, read_error
 from vision_recs.store.atomic_files import (
     atomic_move_file,
+    atomic_move_files,
     atomic_move_folder,
     atomic_remove,
     atomic_write,
@@ -380,24 +381,24 @@ class Writer:
         skipped = self.layout.tmp / "skipped.jsonl"
         write_skipped(made, skipped)
         entry = ItemsEntry(self.generation, sha256_file(made), sha256_file(skipped), changed)
-        # a run that died before it published may have left a manifest, which contradicts the files to come
-        self.layout.manifest(self.generation).unlink(missing_ok=True)
-        fsync_path(self.layout.generations)
-        atomic_move_file(made, self._items_path(entry))
-        atomic_move_file(skipped, self.layout.skipped(self.generation))
-        self._place_attributes(entry, kept)
+        columns = self._write_attributes(made, entry, kept)
+        manifest = self.layout.manifest(self.generation)
+        if manifest.exists():  # a run that died before it published has left it, and it contradicts the files to come
+            manifest.unlink()
+            fsync_path(self.layout.generations)
+        targets = self._items_path(entry), self.layout.skipped(self.generation), self.layout.attributes(self.generation)
+        atomic_move_files(dict(zip((made, skipped, columns), targets, strict=True)))
         return entry
 
-    def _place_attributes(self, entry: ItemsEntry, below: Sequence[ItemsEntry]) -> None:
-        """Write the attribute columns of the items file of *entry*, which lies over the files *below*."""
+    def _write_attributes(self, items: Path, entry: ItemsEntry, below: Sequence[ItemsEntry]) -> Path:
+        """Write the attribute columns of the file *items* of *entry*, which lies over the files *below*; return it."""
         made = self.layout.tmp / "attributes.bin"
-        items = self._items_path(entry)
         lower = [(self.layout.attributes(each.generation), each.digest) for each in below]
         try:
             write_attribute_columns(items, made, items_digest=entry.digest, below=lower)
         except (TypeError, ValueError) as error:
             raise read_error(items, error) from error
-        atomic_move_file(made, self.layout.attributes(entry.generation))
+        return made
 
     def _repair_attributes(self, entries: Sequence[ItemsEntry]) -> None:
         """Write attribute columns again where they are gone or cannot be opened."""
@@ -408,7 +409,8 @@ class Writer:
                 raise
             except (FileNotFoundError, StoreError):
                 with disk_errors(self.layout.root):
-                    self._place_attributes(entry, entries[:number])
+                    made = self._write_attributes(self._items_path(entry), entry, entries[:number])
+                    atomic_move_file(made, self.layout.attributes(entry.generation))
 
     def _first_position(self, name: str, rows: int) -> int:
         """Use the shard *name* of *rows* vectors for the generation, and return the position of its first vector."""
