@@ -55,7 +55,7 @@ def embed(
             tuple(image_attribute or ()),
             item_per_folder,
             format,
-            str(images) if images else None,
+            images or None,
             str(images_below) if images_below else None,
         ),
         weights=weights,

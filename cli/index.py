@@ -63,7 +63,7 @@ def index(
         tuple(image_attribute or ()),
         item_per_folder,
         format,
-        str(images) if images else None,
+        images or None,
         str(images_below) if images_below else None,
     )
     chosen = IndexOptions(
@@ -80,7 +80,9 @@ def index(
         _hint_at_table(catalog)
 
 
-def _hint_at_table(catalog: Path) -> None:
-    table = next((catalog / name for name in ("catalog.csv", "catalog.parquet") if (catalog / name).is_file()), None)
+def _hint_at_table(catalog: str) -> None:
+    table = next(
+        (Path(catalog) / name for name in ("catalog.csv", "catalog.parquet") if (Path(catalog) / name).is_file()), None
+    )
     if table:
         typer.echo(f"each image became an item; for the items and attributes of {table}, run visrec index {table}")

@@ -30,7 +30,7 @@ class Job(Protocol):
 
     def __call__(  # noqa: D102 - see there
         self,
-        catalog: Path,
+        catalog: str,
         store: Path,
         *,
         encoder: str | None,
@@ -41,7 +41,7 @@ class Job(Protocol):
 
 def run_job(
     job: Job,
-    catalog: Path,
+    catalog: str,
     store: Path,
     *,
     encoder: str | None,

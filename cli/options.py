@@ -37,11 +37,11 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON on std
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="Fail at the end if something was skipped.")]
 Catalog: TypeAlias = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="CATALOG",
         help="A folder of images, a table (.csv, .tsv, .jsonl, .parquet), or an export of Shopify, WooCommerce, "
-        "Magento, PrestaShop or Google Merchant Center.",
+        "Magento, PrestaShop or Google Merchant Center; also in a bucket: s3://, gs:// or az://.",
     ),
 ]
 Encoder: TypeAlias = Annotated[
@@ -94,11 +94,11 @@ Format: TypeAlias = Annotated[
     ),
 ]
 Images: TypeAlias = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--images",
         metavar="DIR",
-        help="The folder of the images of the catalog. [default: that of the catalog]",
+        help="The folder of the images of the catalog, also in a bucket. [default: that of the catalog]",
     ),
 ]
 ImagesBelow: TypeAlias = Annotated[

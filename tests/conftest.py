@@ -9,11 +9,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import no_network
 import pytest
 
 from vision_recs.store.items import Items
+
+if TYPE_CHECKING:
+    from s3_server import S3
 
 ROOT = Path(__file__).parents[1]
 OFFLINE = ROOT / "tests" / "support" / "offline"
@@ -114,6 +118,30 @@ def sample_store(indexed_samples: tuple[Path, str]) -> Path:
 def own_sample_store(sample_store: Path, tmp_path: Path) -> Path:
     """A copy of the sample store, to be changed."""
     return Path(shutil.copytree(sample_store, tmp_path / "index"))
+
+
+@pytest.fixture(scope="session")
+def s3_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of an S3 server that runs while the tests do, once one of them needs it."""
+    pytest.importorskip("obstore")
+    from s3_server import s3_server
+
+    with s3_server(tmp_path_factory.mktemp("s3")) as port:
+        yield port
+
+
+@pytest.fixture
+def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    """An empty bucket, which this process and those that it starts can read."""
+    from s3_server import S3
+
+    bucket = S3("shop", s3_port)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    yield bucket
+    bucket.close()
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,9 @@ REASONS = {
 }
 """Every reason code for which an image is skipped, and what it means."""
 
+GONE = frozenset({"missing", "outside", "http-404", "http-410"})
+"""Reasons for which an image that had a vector loses it: it is not there, whenever it is read."""
+
 ROW_REASONS = {
     "no-id": "the row has no id, or one that is neither text nor a whole number",
     "rounded-id": "a spreadsheet has rounded the id, as 4.00638E+12",
@@ -366,6 +369,9 @@ def is_shortage(error: OSError) -> bool:
 
 def machine_remedy(error: Exception) -> str | None:
     """Return what helps against *error*, of the operating system or of SQLite, or None where a file is at fault."""
+    remedy: str | None = getattr(error, "remedy", None)  # of an object in a bucket
+    if remedy is not None:
+        return remedy
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         return _REMEDIES_OF_SQLITE.get(code & 0xFF)

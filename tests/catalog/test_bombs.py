@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vision_recs.catalog import open_catalog, parquet, readers, text_files
+from vision_recs.catalog import open_catalog, parquet, places, readers, text_files
 from vision_recs.errors import CatalogError
 
 LARGE = 1_000_000
@@ -16,7 +16,7 @@ LARGE = 1_000_000
 
 @pytest.fixture(autouse=True)
 def _lower_limits(monkeypatch):
-    for module in (text_files, parquet):
+    for module in (places, parquet):
         assert module.LARGE == 1 << 30
         monkeypatch.setattr(module, "LARGE", LARGE)
     assert text_files._LONGEST_LINE == readers._LONGEST_FIELD == 1 << 26

@@ -127,7 +127,7 @@ def test_a_damaged_tar_and_a_packed_one_are_refused(tmp_path):
     with pytest.raises(CatalogError, match="cannot be read as tar"):
         contents(tmp_path / "w.tar")
     (tmp_path / "w.tar.gz").write_bytes(b"\x1f\x8b")
-    with pytest.raises(CatalogError, match="unpack it with gunzip"):
+    with pytest.raises(CatalogError, match=r"cannot be read as tar \(it is damaged: Compressed file ended"):
         contents(tmp_path / "w.tar.gz")
 
 

@@ -1,6 +1,7 @@
 """A folder of images or a table becomes a catalog of items.
 
-table, folder   the two kinds of catalog
+table, folder   the two kinds of catalog; `bucket_folder` is a folder in a bucket
+places          where files of a catalog lie; `tar_index` keeps what is in tars
 sources         where the rows of a table come from: a file or a folder of them; exports are recognized
 exports         the exports of shop systems become rows with the columns that visrec knows
 readers         CSV, JSON Lines and Parquet (`parquet`) become rows of cells; `text_files` finds out the encoding
@@ -19,41 +20,73 @@ import os
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
+from vision_recs.catalog.bucket_folder import BucketFolder
 from vision_recs.catalog.columns import CatalogOptions
 from vision_recs.catalog.folder import FolderCatalog
-from vision_recs.catalog.readers import extension_of
+from vision_recs.catalog.places import BucketPath, Place, extension_of, unreadable
 from vision_recs.catalog.sources import EXTENSIONS, is_table_folder
 from vision_recs.catalog.table import TableCatalog
 from vision_recs.errors import CatalogError, machine_remedy
+from vision_recs.remote.addresses import is_address
+from vision_recs.remote.buckets import BucketImages
+from vision_recs.remote.images import RemoteImages
+from vision_recs.remote.object_store import ObjectError, is_bucket_address
 
-__all__ = ["CatalogOptions", "FolderCatalog", "TableCatalog", "open_catalog"]
+__all__ = ["BucketFolder", "CatalogOptions", "FolderCatalog", "TableCatalog", "open_catalog"]
 
 
-def open_catalog(path: str | os.PathLike[str], options: CatalogOptions | None = None) -> FolderCatalog | TableCatalog:
+AnyCatalog: TypeAlias = FolderCatalog | BucketFolder | TableCatalog
+
+
+def open_catalog(path: str | os.PathLike[str], options: CatalogOptions | None = None) -> AnyCatalog:
     """Return the catalog at *path*: a folder of images, a table, or an export of a shop system.
 
-    A table is a file (.csv, .tsv, .txt, .jsonl, .ndjson, .parquet, .xml, .tar; text also with .gz) or a folder of its
-    parts. Raises CatalogError where *path* does not exist or is neither, where an option belongs to the other kind, and
-    where a table lacks a column. An error further down in a table is raised while iterating.
+    A table is a file (.csv, .tsv, .txt, .jsonl, .ndjson, .parquet, .xml, .tar; each also with .gz) or a folder of its
+    parts. What *path* names may lie in a bucket: `s3://bucket/photos`, also gs:// and az://. Raises CatalogError where
+    *path* does not exist or is neither, where an option belongs to the other kind, and where a table lacks a column. An
+    error further down in a table is raised while iterating.
     """
     options = options or CatalogOptions()
-    if options.images is not None:
+    if options.images is not None and not is_address(options.images):
         options = replace(options, images=str(Path(options.images).absolute()))
-    place = Path(path).absolute()
+    remote = RemoteImages(options.remote)
+    location = os.fspath(path)
+    if not is_bucket_address(location):
+        return _opened(Path(path).absolute(), options, remote)
+    try:
+        return _opened(_place_in_bucket(location, remote.buckets()), options, remote)
+    except ObjectError as error:
+        raise unreadable(error, location) from error
+
+
+def _opened(place: Place, options: CatalogOptions, remote: RemoteImages) -> AnyCatalog:
     location = str(place)
-    if _is_folder(place):
+    if place.is_dir() if isinstance(place, BucketPath) else _is_folder(place):
         if not options.item_per_folder and is_table_folder(place):
-            return TableCatalog(location, options)
+            return TableCatalog(place, options, remote)
         if options.id_column or options.image_column or options.image_attributes or options.format or options.images:
             raise CatalogError("a folder of images has no columns; give a table, or name no column", path=location)
+        if isinstance(place, BucketPath):
+            return BucketFolder(place, remote, item_per_folder=options.item_per_folder)
         return FolderCatalog(location, item_per_folder=options.item_per_folder, images_below=options.images_below)
     if extension_of(location) not in EXTENSIONS:
         kinds = ", ".join(EXTENSIONS)
         raise CatalogError(f"this is no catalog; give a folder of images or a table ({kinds})", path=location)
     if options.item_per_folder:
         raise CatalogError("items per folder are for folders; leave out --item-per-folder", path=location)
-    return TableCatalog(location, options)
+    return TableCatalog(place, options, remote)
+
+
+def _place_in_bucket(address: str, buckets: BucketImages) -> BucketPath:
+    """Return the file or folder at *address*; raises ObjectError, CatalogError."""
+    place = BucketPath.of(address, buckets)
+    if not address.endswith("/") and extension_of(place.name) in EXTENSIONS and place.is_file():
+        return replace(place, folder=False)
+    if not place.is_dir():
+        raise CatalogError("there is no such file or folder; check the address", path=address)
+    return replace(place, folder=True)
 
 
 def _is_folder(place: Path) -> bool:

@@ -15,7 +15,8 @@ from vision_recs.catalog.cell_types import ColumnTypes, Converter, plain
 from vision_recs.catalog.columns import ID_NAMES, IMAGE_NAMES, CatalogOptions, id_text, image_references, same_name
 from vision_recs.catalog.findings import Findings
 from vision_recs.catalog.observations import typed_converter
-from vision_recs.catalog.readers import EXTENSIONS, extension_of, json_objects, open_rows
+from vision_recs.catalog.places import extension_of
+from vision_recs.catalog.readers import EXTENSIONS, json_objects, open_rows
 from vision_recs.errors import CatalogError
 from vision_recs.filters import AttributeType
 from vision_recs.types import Attribute

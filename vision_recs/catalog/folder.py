@@ -81,11 +81,7 @@ class FolderCatalog:
                 pending += sorted(children, key=lambda child: (child.name, not child.images), reverse=True)
         if empty and not self.unlisted:
             raise CatalogError(f"no image in this folder or below it ({' '.join(EXTENSIONS)})", path=self.location)
-        if others:
-            kinds = ", ".join(
-                f"{count:,} {extension or 'without extension'}" for extension, count in others.most_common(8)
-            )
-            self.notes = (f"left out {others.total():,} files that are no images by their extension ({kinds})",)
+        self.notes = others_note(others)
 
     def _children(self, parent: _Child, findings: Findings, others: Counter[str]) -> list[_Child]:
         """Return the items and the folders that lie directly in the folders of *parent*; count the *others*."""
@@ -93,7 +89,7 @@ class FolderCatalog:
         folders: dict[str, list[str]] = {}
         for folder in parent.folders:
             for path, is_folder in self._listing(folder, findings):
-                stem, extension = _split(path)
+                stem, extension = split_extension(path)
                 if is_folder:
                     folders.setdefault(normal_form(path), []).append(path)
                 elif extension not in EXTENSIONS:
@@ -128,7 +124,7 @@ class FolderCatalog:
             return
         for name, is_folder, is_link in found:
             relative = f"{folder}/{name}" if folder else name
-            if name.startswith(".") or name in _FOREIGN:
+            if is_hidden(name):
                 continue
             if not _is_utf8(name):
                 shown = os.fsencode(relative).decode("utf-8", "backslashreplace")
@@ -140,7 +136,20 @@ class FolderCatalog:
                 yield relative, is_folder
 
 
-def _split(path: str) -> tuple[str, str]:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that *name* holds nothing that is sold."""
+    return name.startswith(".") or name in _FOREIGN
+
+
+def others_note(others: Counter[str]) -> tuple[str, ...]:
+    """Return what there is to say of files that are no images, which are counted by extension in *others*."""
+    if not others:
+        return ()
+    kinds = ", ".join(f"{count:,} {extension or 'without extension'}" for extension, count in others.most_common(8))
+    return (f"left out {others.total():,} files that are no images by their extension ({kinds})",)
+
+
+def split_extension(path: str) -> tuple[str, str]:
     """Return *path* without its extension, and the extension; both without `?v=17` behind the name."""
     folder, slash, name = path.rpartition("/")
     stem, dot, extension = name.partition("?")[0].rpartition(".")

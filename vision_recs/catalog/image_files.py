@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from vision_recs.catalog.members import Members, container_of
-from vision_recs.errors import CatalogError, ImageError, is_shortage, machine_remedy
+from vision_recs.catalog.members import MAX_IMAGE_BYTES, Members, container_of
+from vision_recs.catalog.places import BucketPath, version_of
+from vision_recs.errors import CatalogError, ImageError, first_line, is_shortage, machine_remedy
 from vision_recs.remote.addresses import is_address, joined
+from vision_recs.remote.buckets import BucketImages
 from vision_recs.remote.images import RemoteImages
+from vision_recs.remote.object_store import ObjectError, is_bucket_address
 from vision_recs.types import ImageData, ImageSource, Unchanged
-
-MAX_IMAGE_BYTES: Final = 2**29
-"""The largest file that is read: an uncompressed RGB image of 179 megapixels, more than are decoded."""
 
 IMAGE_FOLDERS: Final = ("images", "image", "img", "media", "photos", "pictures", "pub/media/catalog/product")
 """Folders beside a table, in which the images of a shop system are looked for."""
@@ -90,6 +90,9 @@ class ImageFiles:
         """
         fetched = self.fetched_by(reference)
         if fetched is not None:
+            container = _in_bucket(fetched[1])
+            if container is not None:
+                return self._read_member(fetched[0].buckets(), *container, known)
             return fetched[0].read(fetched[1], known=known)
         path = Path(reference)
         try:
@@ -101,7 +104,7 @@ class ImageFiles:
             if member is None:
                 data = _read_regular(path, status)
             else:
-                data = self._members.read(path, status.st_mtime_ns, member)
+                data = self._members.read(path, str(status.st_mtime_ns), member)
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise ImageError("missing", f"there is no file {str(path)!r}; check the path in the catalog") from error
         except OSError as error:
@@ -115,6 +118,26 @@ class ImageFiles:
             raise ImageError("empty", f"{str(path)!r} has no bytes; copy the image again")
         return ImageData(data, signature)
 
+    def _read_member(
+        self, buckets: BucketImages, container: str, member: str, known: str | None
+    ) -> ImageData | Unchanged:
+        """Return the image *member* of the file *container* in a bucket, whose signature is that of the file."""
+        try:
+            place = BucketPath.of(container, buckets)
+            signature = version_of(place)
+            if signature == known:
+                return Unchanged()
+            data = self._members.read(place, signature, member)
+        except ObjectError as error:
+            raise ImageError(error.reason, f"{error}; {error.remedy}") from error
+        except OSError as error:
+            raise ImageError(
+                "unreadable", f"{container} cannot be read ({first_line(error)}); check the file"
+            ) from error
+        if not data:
+            raise ImageError("empty", f"{container}#{member} has no bytes; write the file again")
+        return ImageData(data, signature)
+
     def signatures(self, references: Sequence[str]) -> list[str | None]:
         """Return the signature of each of *references* as `read` does, None for one that cannot be had."""
         found: list[str | None] = [None] * len(references)
@@ -124,7 +147,8 @@ class ImageFiles:
             if "://" in reference or self._address is not None:
                 remote = self.fetched_by(reference)
                 if remote is not None:
-                    fetched[number] = remote[1]
+                    container = _in_bucket(remote[1])
+                    fetched[number] = container[0] if container else remote[1]
                     continue
             with suppress(OSError, ValueError, ImageError):
                 found[number] = self._file_signature(root, reference)
@@ -179,6 +203,11 @@ class ImageFiles:
 
 def _is_file_url(reference: str) -> bool:
     return reference[:7].lower() == "file://"
+
+
+def _in_bucket(address: str) -> tuple[str, str] | None:
+    """Return the file in a bucket and the member that *address* names, or None where it names an object."""
+    return container_of(address) if is_bucket_address(address) else None
 
 
 def _other_places(reference: str) -> Iterator[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vision_recs.catalog.columns import id_text, same_name
 from vision_recs.catalog.findings import Findings
-from vision_recs.catalog.readers import EXTENSIONS, Rows, extension_of, open_rows
+from vision_recs.catalog.places import extension_of
+from vision_recs.catalog.readers import EXTENSIONS, Rows, open_rows
 from vision_recs.errors import CatalogError
 
 _QUERY = ("query", "query_id", "anchor", "item_a", "id_a", "source", "from")

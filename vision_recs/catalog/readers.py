@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, cast
 
 from vision_recs.catalog.findings import Findings
+from vision_recs.catalog.places import Place, extension_of
 from vision_recs.catalog.text_files import text_lines
 from vision_recs.errors import CatalogError
 
@@ -47,7 +47,7 @@ class Rows:
     drops: frozenset[str] = frozenset()
 
 
-def csv_rows(path: str, findings: Findings, *, delimiter: str) -> Rows:
+def csv_rows(place: str | Place, findings: Findings, *, delimiter: str) -> Rows:
     """Return the rows below the header of a CSV file; a row is numbered by the line where it starts.
 
     Quotes are those of RFC 4180. The separator is the one that the header has most often, of comma, semicolon and tab,
@@ -56,7 +56,7 @@ def csv_rows(path: str, findings: Findings, *, delimiter: str) -> Rows:
     more or fewer cells than the header, or with stray quotes, is left out. Raises CatalogError where the file has no
     header, and where a quote is never closed.
     """
-    lines = text_lines(path, findings)
+    path, lines = str(place), text_lines(place, findings)
     number, first = _first_line(lines)
     named = _SEPARATOR.fullmatch(first.strip())
     if named:
@@ -125,18 +125,18 @@ def _csv_records(
         line = first + reader.line_num  # the reader counts the last line of a row, a person looks for the first
 
 
-def jsonl_rows(path: str, findings: Findings) -> Rows:
+def jsonl_rows(place: str | Place, findings: Findings) -> Rows:
     """Return the objects of a JSON Lines file as rows; a key that an object lacks is None.
 
     Columns are ordered as their keys first appear. Blank lines are skipped; a line that is not JSON (NaN is not JSON)
     or not an object is left out. Raises CatalogError where no
     line is an object.
     """
-    records = json_objects(path, findings)
+    records = json_objects(place, findings)
     first = next(records, None)
     if first is None:
-        raise CatalogError("the table is empty; it needs a JSON object a line", path=path)
-    return record_rows(path, chain([first], records), columns=list(first[1]))
+        raise CatalogError("the table is empty; it needs a JSON object a line", path=str(place))
+    return record_rows(str(place), chain([first], records), columns=list(first[1]))
 
 
 def record_rows(
@@ -169,9 +169,9 @@ def _record_cells(
         yield line, [record.get(name) for name in columns]
 
 
-def json_objects(path: str, findings: Findings) -> Iterator[tuple[int, dict[str, object]]]:
+def json_objects(place: str | Place, findings: Findings) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the number and the object of each line of a JSON Lines file; other lines are left out."""
-    for line, text in enumerate(text_lines(path, findings), 1):
+    for line, text in enumerate(text_lines(place, findings), 1):
         if text.isspace():
             continue
         try:
@@ -198,7 +198,7 @@ def _refuse_constant(constant: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def parquet_rows(path: str, findings: Findings) -> Rows:
+def parquet_rows(place: str | Place, findings: Findings) -> Rows:
     """Return the rows of a Parquet file, read batch by batch and numbered from 1.
 
     Nanoseconds are cut to microseconds; times with a zone are converted to UTC. Of two columns with one name, the first
@@ -208,10 +208,10 @@ def parquet_rows(path: str, findings: Findings) -> Rows:
     """
     from vision_recs.catalog.parquet import parquet_rows as rows
 
-    return rows(path, findings)
+    return rows(place, findings)
 
 
-_READERS: dict[str, Callable[[str, Findings], Rows]] = {
+_READERS: dict[str, Callable[[str | Place, Findings], Rows]] = {
     ".csv": partial(csv_rows, delimiter=","),
     ".tsv": partial(csv_rows, delimiter="\t"),
     ".txt": partial(csv_rows, delimiter="\t"),
@@ -223,11 +223,6 @@ EXTENSIONS = tuple(_READERS)
 """The extensions of the tables that can be read; each may be followed by .gz."""
 
 
-def extension_of(path: str) -> str:
-    """Return the extension of *path* in lower case, without that of gzip."""
-    return Path(path.lower().removesuffix(".gz")).suffix
-
-
-def open_rows(path: str, findings: Findings) -> Rows:
-    """Open the table at *path*, whose extension is one of EXTENSIONS; raises CatalogError."""
-    return _READERS[extension_of(path)](path, findings)
+def open_rows(place: str | Place, findings: Findings) -> Rows:
+    """Open the table at *place*, whose extension is one of EXTENSIONS; raises CatalogError."""
+    return _READERS[extension_of(str(place))](place, findings)

@@ -13,11 +13,12 @@ from vision_recs.catalog.findings import Findings, LeaveOut, ignore
 from vision_recs.catalog.grouping import Columns, RowStore, TableRow, find_image_attributes, item_of
 from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.catalog.observations import Observations, typed_converter
-from vision_recs.catalog.places import Place
+from vision_recs.catalog.places import Place, unreadable
 from vision_recs.catalog.readers import Rows
 from vision_recs.catalog.sources import open_source
 from vision_recs.errors import CatalogError
 from vision_recs.remote.images import RemoteImages
+from vision_recs.remote.object_store import ObjectError
 from vision_recs.types import Attribute, Item
 
 _BATCH = 2000
@@ -37,8 +38,11 @@ class TableCatalog:
     temporary database.
     """
 
-    def __init__(self, place: Place, options: CatalogOptions) -> None:
-        """Read the header of the table at *place*, an absolute path; raises CatalogError."""
+    def __init__(self, place: Place, options: CatalogOptions, remote: RemoteImages) -> None:
+        """Read the header of the table at *place*, an absolute path; raises CatalogError.
+
+        *remote* reads the images that are at addresses.
+        """
         self.location = str(place)
         self._place = place
         self.root = options.images or str(place if place.is_dir() else place.parent)
@@ -49,7 +53,7 @@ class TableCatalog:
         self.notes: tuple[str, ...] = ()
         """What there is to say of the table; known once an item was yielded."""
         self._options = options
-        self.images = ImageFiles(self.root, below=options.images_below, remote=RemoteImages(options.remote))
+        self.images = ImageFiles(self.root, below=options.images_below, remote=remote)
         rows = open_source(place, options, Findings(self.location, ignore))
         keys = KeyColumns.choose(rows, options)
         if not rows.open_ended:
@@ -73,6 +77,8 @@ class TableCatalog:
                     item = item_of(name, rows, columns, findings)
                     if item is not None:
                         yield item
+        except ObjectError as error:
+            raise unreadable(error, self.location) from error
         except sqlite3.Error as error:
             raise CatalogError(
                 f"the temporary copy of the table failed ({error}); let SQLITE_TMPDIR name a folder with room",

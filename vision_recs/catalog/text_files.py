@@ -3,72 +3,41 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from vision_recs.catalog.findings import Findings
+from vision_recs.catalog.places import Place, open_unpacked
 from vision_recs.errors import CatalogError, first_line, machine_remedy
 
 _BLOCK = 1 << 18
-_GZIP = b"\x1f\x8b"
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _SHOWN = 40
 _LONGEST_LINE = 1 << 26
-LARGE = 1 << 30
-MOST_TIMES = 200
-"""A file is not read that unpacks to more than LARGE bytes, and to more than so many times its size."""
 
 
-def text_lines(path: str, findings: Findings) -> Iterator[str]:
+def text_lines(path: str | Place, findings: Findings) -> Iterator[str]:
     r"""Yield the lines of the text file *path* with their ends (\n, \r\n or \r), without a byte order mark.
 
     A file that gzip has packed is unpacked. An encoding other than UTF-8 is a note in *findings*, and so is a NUL
     character, which becomes U+FFFD. Raises CatalogError where the file cannot be read.
     """
     with opened(path) as file:
-        yield from _lines(path, _texts(file, findings))
+        yield from _lines(str(path), _texts(file, findings))
 
 
 @contextmanager
-def opened(path: str) -> Iterator[BinaryIO]:
+def opened(path: str | Place) -> Iterator[BinaryIO]:
     """Open the file *path* to be read, unpacked where gzip has packed it; raises CatalogError."""
     try:
-        with Path(path).open("rb") as file:
-            packed = file.read(len(_GZIP)) == _GZIP
-            file.seek(0)
-            yield cast("BinaryIO", _Unpacked(path, file)) if packed else file
+        with open_unpacked(path) as file:
+            yield file
     except (OSError, EOFError, zlib.error) as error:
         remedy = machine_remedy(error) or "check the disk, or write the file again"
-        raise CatalogError(f"the file cannot be read ({first_line(error)}); {remedy}", path=path) from error
-
-
-class _Unpacked(gzip.GzipFile):
-    """What gzip has packed; raises CatalogError where that is far more than it seems."""
-
-    def __init__(self, path: str, file: BinaryIO) -> None:
-        super().__init__(fileobj=file)
-        self._path = path
-        self._most = max(LARGE, MOST_TIMES * os.fstat(file.fileno()).st_size)
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        if self.tell() > self._most:
-            raise bomb(self._path)
-        return data
-
-
-def bomb(path: str) -> CatalogError:
-    """Return the error of a file *path* that unpacks to far more than its size."""
-    return CatalogError(
-        f"the file unpacks to over {LARGE >> 30} GiB and {MOST_TIMES} times its size; unpack it if that is right",
-        path=path,
-    )
+        raise CatalogError(f"the file cannot be read ({first_line(error)}); {remedy}", path=str(path)) from error
 
 
 def _texts(file: BinaryIO, findings: Findings) -> Iterator[str]:

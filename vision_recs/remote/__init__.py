@@ -1,11 +1,14 @@
 """Images and files that are not on this machine.
 
-addresses   which references are addresses
-options     how images are fetched
-images      the source of images at addresses, by scheme
-web         images from web servers, politely and safely
-hosts       how much is asked of one host, and when: pace, pauses, patience
-robots      what the robots.txt of a host allows
-connection  connections to web servers: kept open, pinned to an address, with deadlines
-guard       which addresses are public, and what a name resolves to
+addresses     which references are addresses
+options       how images are fetched
+images        the source of images at addresses, by scheme
+web           images from web servers, politely and safely
+hosts         how much is asked of one host, and when: pace, pauses, patience
+robots        what the robots.txt of a host allows
+connection    connections to web servers: kept open, pinned to an address, with deadlines
+guard         which addresses are public, and what a name resolves to
+buckets       images in buckets of S3, Google Cloud Storage and Azure
+listings      the signatures of many objects of a bucket, by as few requests as can be
+object_store  objects in buckets: read, read in part, listed; by obstore
 """

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic, sleep
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vision_recs.errors import ImageError
 from vision_recs.remote.addresses import scheme_of
+from vision_recs.remote.object_store import SCHEMES
 from vision_recs.remote.options import RemoteOptions
 from vision_recs.types import BulkImageSource, ImageData, Unchanged
+
+if TYPE_CHECKING:
+    from vision_recs.remote.buckets import BucketImages
 
 _POLL_S: Final = 0.2
 
@@ -29,9 +33,15 @@ def _web(options: RemoteOptions, wait: Wait) -> BulkImageSource:
     return WebImages(options, wait=wait)
 
 
+def _buckets(options: RemoteOptions, _: Wait) -> BucketImages:
+    from vision_recs.remote.buckets import BucketImages
+
+    return BucketImages(options)
+
+
 Maker: TypeAlias = Callable[[RemoteOptions, Wait], BulkImageSource]
 
-SOURCES: Final[Mapping[str, Maker]] = {"http": _web, "https": _web}
+SOURCES: Final[Mapping[str, Maker]] = {"http": _web, "https": _web, **dict.fromkeys(SCHEMES, _buckets)}
 """What makes the source of each scheme; it is made, and its module imported, with the first image that needs it."""
 
 
@@ -65,6 +75,14 @@ class RemoteImages:
             for number, signature in zip(numbers, source.signatures([references[i] for i in numbers]), strict=True):
                 found[number] = signature
         return found
+
+    def buckets(self) -> BucketImages:
+        """Return what reads images in buckets."""
+        from vision_recs.remote.buckets import BucketImages
+
+        source = self._source("s3://")
+        assert isinstance(source, BucketImages)
+        return source
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences on what the fetching met, such as hosts that needed pauses."""

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 
 from vision_recs.catalog.exports.base import Export, Record, Translated, as_set, first_of, listed, others
 from vision_recs.catalog.findings import Findings
+from vision_recs.catalog.places import Place
 from vision_recs.catalog.readers import Rows, record_rows
 from vision_recs.catalog.text_files import opened
 from vision_recs.errors import CatalogError, first_line
@@ -47,9 +48,9 @@ def _translate(records: Iterator[tuple[int, Record]], titles: Mapping[str, str],
         )
 
 
-def feed_rows(path: str) -> Rows:
-    """Return the items of the feed *path*, which is XML, as rows; raises CatalogError where it is damaged."""
-    elements = _elements(path)
+def feed_rows(place: str | Place) -> Rows:
+    """Return the items of the feed at *place*, which is XML, as rows; raises CatalogError where it is damaged."""
+    path, elements = str(place), _elements(place)
     first = next(elements, None)
     if first is None:
         raise CatalogError("the feed has no <item> and no <entry>; give a product feed", path=path)
@@ -61,9 +62,9 @@ def feed_rows(path: str) -> Rows:
     return record_rows(path, all_elements(), columns=list(first), textual=True, unit="row")
 
 
-def _elements(path: str) -> Iterator[dict[str, object]]:
+def _elements(place: str | Place) -> Iterator[dict[str, object]]:
     try:
-        with opened(path) as file:
+        with opened(place) as file:
             parents: list[ET.Element] = []
             for event, element in ET.iterparse(file, ("start", "end")):  # noqa: S314 - see the import
                 if event == "start":
@@ -75,7 +76,7 @@ def _elements(path: str) -> Iterator[dict[str, object]]:
                     element.clear()
                     parents[-1].remove(element)
     except ET.ParseError as error:
-        raise CatalogError(f"malformed XML: {first_line(error)}; export the feed again", path=path) from error
+        raise CatalogError(f"malformed XML: {first_line(error)}; export the feed again", path=str(place)) from error
 
 
 def _cells(item: ET.Element) -> dict[str, object]:

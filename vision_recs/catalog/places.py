@@ -1,0 +1,298 @@
+"""Where the files of a catalog lie: on this machine, in a bucket, or on a web server; packed by gzip or not."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tempfile
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from io import BufferedReader, RawIOBase
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, TypeAlias, cast
+
+from vision_recs.errors import CatalogError
+from vision_recs.remote.buckets import BucketImages
+from vision_recs.remote.object_store import ObjectError, ObjectParts, ObjectStatus, split_address
+
+LARGE = 1 << 30
+MOST_TIMES = 200
+"""A file is not read that unpacks to more than LARGE bytes, and to more than so many times its size."""
+
+_GZIP = b"\x1f\x8b"
+_READ_AHEAD = 1 << 22
+_UNPACKED_AT_MOST = 4  # files that are kept on the disk at a time
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BucketPath:
+    """A file or a folder in a bucket, with what catalogs need of `pathlib.Path`; raises ObjectError."""
+
+    bucket: str
+    key: PurePosixPath
+    images: BucketImages = field(compare=False, repr=False)
+    folder: bool | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, address: str, images: BucketImages) -> BucketPath:
+        """Return what is at *address*, which *images* reads."""
+        bucket, key = split_address(address)
+        return cls(bucket, PurePosixPath(key), images)
+
+    def __str__(self) -> str:
+        """Return the address."""
+        return f"{self.bucket}/{self._prefix}" if self._prefix else self.bucket
+
+    def __truediv__(self, name: str) -> BucketPath:
+        """Return what has that *name* in this folder."""
+        return replace(self, key=self.key / name, folder=None)
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self.key.name
+
+    @property
+    def stem(self) -> str:
+        """The name without its extension."""
+        return self.key.stem
+
+    @property
+    def suffix(self) -> str:
+        """The extension, with its dot."""
+        return self.key.suffix
+
+    @property
+    def parent(self) -> BucketPath:
+        """The folder in which this lies."""
+        return replace(self, key=self.key.parent, folder=True)
+
+    @property
+    def _prefix(self) -> str:
+        return "" if self.key == PurePosixPath() else str(self.key)
+
+    def relative_to(self, other: BucketPath) -> PurePosixPath:
+        """Return the path from *other*, a folder above."""
+        return self.key.relative_to(other.key)
+
+    def is_file(self) -> bool:
+        """Return whether there is an object of that name."""
+        return bool(self._prefix) and self._prefix in self.images.listing(self.bucket).signatures([self._prefix])
+
+    def is_dir(self) -> bool:
+        """Return whether anything lies below."""
+        return self.folder if self.folder is not None else bool(self.some())
+
+    def some(self) -> list[BucketPath]:
+        """Return files below, also in folders, as many as one request lists."""
+        page = self.images.listing(self.bucket).some_below(self._prefix)
+        return [replace(self, key=PurePosixPath(status.key), folder=False) for status in page]
+
+    def every(self) -> Iterator[ObjectStatus]:
+        """Yield every object below, also in folders, by its key, which is relative to this."""
+        above = len(self._prefix) + 1 if self._prefix else 0
+        for status in self.images.listing(self.bucket).below(self._prefix):
+            yield status._replace(key=status.key[above:])
+
+    def status(self) -> ObjectStatus:
+        """Return size and signature, as they were within the hour."""
+        return self.images.listing(self.bucket).status(self._prefix)
+
+    def parts(self, version: str) -> ObjectParts:
+        """Return the bytes of the file, of that *version*, which is its signature."""
+        return ObjectParts(self.images.bucket(self.bucket)[0], self.status()._replace(signature=version))
+
+    def open(self) -> BinaryIO:
+        """Open the file as it is now, to be read here and there."""
+        bucket, _ = self.images.bucket(self.bucket)
+        parts = ObjectParts(bucket, bucket.status(self._prefix))
+        return cast("BinaryIO", BufferedReader(PartedFile(parts.part, parts.size), _READ_AHEAD))
+
+
+Place: TypeAlias = Path | BucketPath
+
+
+def unreadable(error: ObjectError, path: str) -> CatalogError:
+    """Return what is raised where a catalog at *path* cannot be read because of *error*."""
+    return CatalogError(f"{error}; {error.remedy}", path=path)
+
+
+def open_plain(place: str | Place) -> BinaryIO:
+    """Open the file at *place* as it lies there; raises OSError."""
+    return place.open() if isinstance(place, BucketPath) else Path(place).open("rb")
+
+
+def open_unpacked(place: str | Place) -> BinaryIO:
+    """Open the file at *place* to be read from its begin, unpacked where gzip has packed it.
+
+    Raises OSError; reading raises EOFError and zlib.error where the packed file is damaged, and CatalogError where it
+    unpacks to far more than it seems.
+    """
+    file = open_plain(place)
+    packed = file.read(len(_GZIP)) == _GZIP
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return cast("BinaryIO", _Unpacked(str(place), file, size)) if packed else file
+
+
+class _Unpacked(gzip.GzipFile):
+    """What gzip has packed; raises CatalogError where that is far more than it seems."""
+
+    def __init__(self, path: str, file: BinaryIO, size: int) -> None:
+        super().__init__(fileobj=file)
+        self._path = path
+        self._most = max(LARGE, MOST_TIMES * size)
+        self._packed = file
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        if self.tell() > self._most:
+            raise bomb(self._path)
+        return data
+
+    def close(self) -> None:
+        super().close()
+        self._packed.close()
+
+
+def bomb(path: str) -> CatalogError:
+    """Return the error of a file *path* that unpacks to far more than its size."""
+    return CatalogError(
+        f"the file unpacks to over {LARGE >> 30} GiB and {MOST_TIMES} times its size; unpack it if that is right",
+        path=path,
+    )
+
+
+def version_of(place: Place) -> str:
+    """Return what changes whenever the file at *place* does; raises OSError."""
+    return place.status().signature if isinstance(place, BucketPath) else str(place.stat().st_mtime_ns)
+
+
+def open_parquet(place: Place, version: str, **options: Any) -> Any:  # noqa: ANN401 - pyarrow ships no types
+    """Return the Parquet file at *place*, of that *version*, opened with *options* of pyarrow.
+
+    Raises OSError and ArrowException.
+    """
+    import pyarrow.parquet as pq
+
+    is_plain = isinstance(place, Path) and not is_packed(place)
+    return pq.ParquetFile(place if is_plain else open_parts(place, version), **options)
+
+
+class PartedFile(RawIOBase):
+    """A file of *size* bytes, whose parts are read by a function of their start and length."""
+
+    def __init__(self, part: Callable[[int, int], bytes], size: int) -> None:
+        """Begin at the first byte."""
+        self._part = part
+        self._size = size
+        self._place = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place of the next byte."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to *offset*, counted from the start, from here or from the end; return the place."""
+        self._place = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence])
+        return self._place
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fill *buffer* as far as the file goes, and return by how many bytes."""
+        length = min(len(buffer), self._size - self._place)
+        if length <= 0:
+            return 0
+        data = self._part(self._place, length)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+
+class Parts:
+    """The bytes of an open file of *size* bytes, which is closed when nobody reads it any more."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Read *file*, which its owner may close."""
+        self._file = os.dup(file.fileno())
+        self.size = os.fstat(self._file).st_size
+
+    def part(self, start: int, length: int) -> bytes:
+        """Return *length* bytes from *start*, fewer at the end; safe to call from several threads."""
+        return os.pread(self._file, length, start)
+
+    def __del__(self) -> None:
+        """Close the file."""
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+
+def extension_of(name: str) -> str:
+    """Return the extension of *name* in lower case, without that of gzip."""
+    name = name.lower().removesuffix(".gz")
+    return ".tar" if name.endswith(".tgz") else PurePosixPath(name).suffix
+
+
+def is_packed(place: Place) -> bool:
+    """Whether the name of *place* says that gzip has packed the file."""
+    return place.name.lower().endswith((".gz", ".tgz"))
+
+
+def parts_of(place: Place, version: str) -> Parts | ObjectParts:
+    """Return the bytes of the file at *place*, of that *version*, unpacked where gzip has packed it.
+
+    The last few files that were unpacked are kept, in temporary files. Raises OSError and CatalogError.
+    """
+    if is_packed(place):
+        return _unpacked_parts(place, version)
+    if isinstance(place, BucketPath):
+        return place.parts(version)
+    with place.open("rb") as file:
+        return Parts(file)
+
+
+def size_of(place: Place) -> int:
+    """Return the bytes of the file at *place* as it lies there; raises OSError."""
+    return place.status().size if isinstance(place, BucketPath) else place.stat().st_size
+
+
+def open_parts(place: Place, version: str) -> BinaryIO:
+    """Open the file at *place* like `parts_of`, as a file that can be read here and there."""
+    parts = parts_of(place, version)
+    return cast("BinaryIO", BufferedReader(PartedFile(parts.part, parts.size), _READ_AHEAD))
+
+
+_unpacked: OrderedDict[tuple[str, str], Parts] = OrderedDict()
+_unpacking = threading.Lock()
+
+
+def _unpacked_parts(place: Place, version: str) -> Parts:
+    with _unpacking:
+        key = (str(place), version)
+        parts = _unpacked.pop(key, None) or _unpack(place)
+        _unpacked[key] = parts
+        while len(_unpacked) > _UNPACKED_AT_MOST:
+            _unpacked.popitem(last=False)
+        return parts
+
+
+def _unpack(place: Place) -> Parts:
+    with tempfile.TemporaryFile() as copy:
+        try:
+            with open_unpacked(place) as file:
+                shutil.copyfileobj(file, copy, 1 << 20)
+        except (EOFError, zlib.error) as error:
+            raise OSError(0, f"it is damaged: {error}") from error
+        copy.flush()
+        return Parts(cast("BinaryIO", copy))
