@@ -9,4 +9,9 @@ compaction    the lines become days and counts, each once; current names the fil
 attribution   which answer an event belongs to, and which shoppers are programs
 forgetting    a shopper who is forgotten leaves no byte and no count
 verification  checking every byte of a folder of events
+counts        counts as arrays; logged has the answers as arrays, with how likely each item was looked at
+features      how an item compares with the item asked for; fitting fits the model to the counts
+model         the learned model: expected clicks, how far that moves an item, and the file
+value         what another policy would have brought, with bounds over shoppers
+learning      `learn`: a model, judged by shoppers that it has not seen
 """

@@ -22,7 +22,7 @@ from vision_recs.errors import read_error, write_error
 from vision_recs.feedback import day_files
 from vision_recs.feedback.answers import is_answer
 from vision_recs.feedback.attribution import Attributed, Given, attribute, bots
-from vision_recs.feedback.current import ANSWERS, COUNTS, EVENTS, Draft, locked
+from vision_recs.feedback.current import ANSWERS, COUNTS, EVENTS, Days, Draft, locked
 from vision_recs.feedback.day_files import date_of, events_of
 from vision_recs.feedback.event_log import EventFolder, abandoned, read_log
 from vision_recs.feedback.records import Answer, Event
@@ -185,7 +185,7 @@ def _known_days(draft: Draft, events: Iterable[Event], new: AbstractSet[str]) ->
 
 def _put_answers(draft: Draft, found: _Read) -> None:
     for date, answers in found.answers.items():
-        known = draft.table(date, ANSWERS, day_files.ANSWERS)
+        known = draft.table(date, ANSWERS)
         table, count = _joined(known, day_files.answers_table(answers))
         found.counts["answers"] += count
         found.counts["duplicates"] += len(answers) - count
@@ -194,7 +194,7 @@ def _put_answers(draft: Draft, found: _Read) -> None:
 
 def _put_events(draft: Draft, by_home: Mapping[str, list[Event]], counts: Counter[str]) -> None:
     for date, events in by_home.items():
-        known = draft.table(date, EVENTS, day_files.EVENTS)
+        known = draft.table(date, EVENTS)
         table, count = _joined(known, day_files.events_table(events))
         counts["events"] += count
         counts["duplicates"] += len(events) - count
@@ -214,8 +214,8 @@ def recount(draft: Draft, changed: Iterable[str]) -> None:
     """Count the days *changed* and those near them anew, for whose answers their events may count."""
     affected = {near for date in changed for near in nearby(date, -_BACK, _AHEAD)}
     for date in sorted(affected & draft.days.keys()):
-        answers = draft.table(date, ANSWERS, day_files.ANSWERS)
-        events = draft.table(date, EVENTS, day_files.EVENTS)
+        answers = draft.table(date, ANSWERS)
+        events = draft.table(date, EVENTS)
         attributed = list(attributed_on(draft, date, answers))
         shopper_of = dict(zip(answers["id"].to_pylist(), answers["shopper"].to_pylist(), strict=True))
         programs = bots(
@@ -233,14 +233,14 @@ def recount(draft: Draft, changed: Iterable[str]) -> None:
         draft.put(date, COUNTS, day_files.count(answers, attributed))
 
 
-def attributed_on(draft: Draft, date: str, answers: pa.Table) -> Iterator[Attributed]:
+def attributed_on(days: Draft | Days, date: str, answers: pa.Table) -> Iterator[Attributed]:
     """Yield the events that belong to *answers*, which are all of the day *date*."""
     near = nearby(date, -_BACK, _BACK)
-    events = [each for day in near for each in events_of(draft.table(day, EVENTS, day_files.EVENTS))]
+    events = [each for day in near for each in events_of(days.table(day, EVENTS))]
     named = {event.answer for event in events}
     known: dict[str, Given] = {}
     for day in near:
-        known |= day_files.given(answers if day == date else draft.table(day, ANSWERS, day_files.ANSWERS), named)
+        known |= day_files.given(answers if day == date else days.table(day, ANSWERS), named)
     own = {each for each in named if each in known and date_of(known[each].time) == date}
     yield from (each for each in attribute(known, events) if each.answer in own)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from vision_recs.errors import EventsError, StoreDamaged, StoreLocked, UnknownFormat, read_error, write_error
+from vision_recs.feedback import day_files
 from vision_recs.feedback.day_files import read_table, write_table
 from vision_recs.feedback.event_log import EventFolder
 from vision_recs.file_formats import dump_checksummed, is_newer, load_checksummed
@@ -26,8 +27,8 @@ FORMAT = 1
 """The version of the format of the folder that this visrec writes, and the newest that it reads."""
 
 ANSWERS, EVENTS, COUNTS = "answers", "events", "counts"
-PARTS = (ANSWERS, EVENTS, COUNTS)
-"""The files of a day."""
+SCHEMAS = {ANSWERS: day_files.ANSWERS, EVENTS: day_files.EVENTS, COUNTS: day_files.COUNTS}
+"""The files of a day, and their columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,25 @@ def read_current(folder: EventFolder) -> Current:
         raise StoreDamaged(f"{folder.current} was altered; restore it from a backup") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Days:
+    """The compacted days of a folder of events: their files, by date, then by what they hold."""
+
+    folder: EventFolder
+    files: Mapping[str, Mapping[str, FileEntry]]
+
+    @classmethod
+    def of(cls, root: str | Path) -> Days:
+        """Return the days in use of the folder *root*; raises as `read_current` does."""
+        folder = EventFolder(Path(root))
+        return cls(folder, read_current(folder).days)
+
+    def table(self, date: str, part: str) -> pa.Table:
+        """Return the table *part* of the day *date*, empty where there is none; raises StoreDamaged."""
+        entry = self.files.get(date, {}).get(part)
+        return SCHEMAS[part].empty_table() if entry is None else read_table(self.folder.root / entry.path)
+
+
 @contextmanager
 def locked(folder: EventFolder) -> Iterator[None]:
     """Hold the lock of *folder*; raises StoreLocked where another process compacts or forgets."""
@@ -126,10 +146,9 @@ class Draft:
         self.days = {date: dict(parts) for date, parts in self.before.days.items()}
         self._remove_unused(self.before)
 
-    def table(self, date: str, part: str, schema: pa.Schema) -> pa.Table:
+    def table(self, date: str, part: str) -> pa.Table:
         """Return the table *part* of the day *date*, empty where there is none; raises StoreDamaged."""
-        entry = self.days.get(date, {}).get(part)
-        return schema.empty_table() if entry is None else read_table(self.folder.root / entry.path)
+        return Days(self.folder, self.days).table(date, part)
 
     def put(self, date: str, part: str, table: pa.Table) -> None:
         """Write *table* as *part* of the day *date*, unless it is there already."""

@@ -53,7 +53,7 @@ def _answers_of(draft: Draft, name: str) -> set[str]:
     """Return the ids of the answers that the shopper *name* had: events name them without the shopper."""
     own: set[str] = set()
     for date in draft.days:
-        table = draft.table(date, ANSWERS, day_files.ANSWERS).select(["id", "shopper"])
+        table = draft.table(date, ANSWERS).select(["id", "shopper"])
         own.update(table.filter(pc.equal(table["shopper"], name))["id"].to_pylist())
     for path in draft.folder.logs():
         for line in read_log(path):
@@ -91,7 +91,7 @@ def _without(draft: Draft, name: str, own: AbstractSet[str]) -> tuple[int, int]:
     ids = pa.array(sorted(own), pa.string())
     changed = []
     for date in list(draft.days):
-        before = draft.table(date, ANSWERS, day_files.ANSWERS), draft.table(date, EVENTS, day_files.EVENTS)
+        before = draft.table(date, ANSWERS), draft.table(date, EVENTS)
         kept = (
             before[0].filter(pc.not_equal(before[0]["shopper"], name)),
             before[1].filter(_is_of_others(before[1], name, ids)),

@@ -1,0 +1,191 @@
+"""The learned model: how many clicks an item would get at the first place, and how far that moves it in an answer.
+
+It is an immutable file, named by its SHA-256: safetensors with the arrays of `Fitted`, the ids of the items one after
+the other in UTF-8 with their lengths, and in its metadata, under `model`, a JSON object with the names of the
+attributes and where it comes from. It holds nothing of any shopper.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.errors import StoreDamaged, read_error
+from vision_recs.feedback.features import Columns, Features, Matrix
+from vision_recs.feedback.fitting import Fitted, standardized
+from vision_recs.types import Attribute
+
+Codes: TypeAlias = NDArray[np.int64]
+
+OTHER_QUERY, UNKNOWN = -1, -2
+"""What stands for a query that is not one item, and for an item that the model does not know."""
+
+MOST_MOVED = 0.2
+"""How far, as a score, an item is moved at most, where nothing else is said."""
+
+_METADATA = "model"
+_LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header
+_SLIGHT = 0.01  # what moves an item by less is left out
+_REMEDY = "run `visrec learn --undo`, or restore it from a backup"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A model of the *items* (ids, ascending), with the numbers of *fitted*; *provenance* says where it comes from."""
+
+    features: Features
+    fitted: Fitted
+    items: tuple[str, ...]
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the file, which names the model."""
+        return hashlib.sha256(self._bytes).hexdigest()
+
+    def clicks(self, asked: Codes, shown: Codes, inputs: Matrix) -> Matrix:
+        """Return the expected clicks (n,) at the first place of n pairs with the features *inputs* (n, m).
+
+        *asked* and *shown* (n,) are positions in *items*, OTHER_QUERY or UNKNOWN.
+        """
+        fitted = self.fitted
+        logs = fitted.intercept + standardized(inputs, fitted.mean, fitted.scale) @ fitted.weights
+        item = np.where(shown < 0, 1.0, fitted.item_factors[shown]) if self.items else 1.0
+        return np.asarray(np.exp(np.clip(logs, -20.0, 2.0)) * item * self._pair_factors(asked, shown))
+
+    def clicks_of_pool(
+        self,
+        asked: tuple[str, Mapping[str, Attribute]],
+        pool: Sequence[tuple[str, Mapping[str, Attribute]]],
+        scores: Matrix,
+    ) -> Matrix:
+        """Return the expected clicks (n,) at the first place of the *pool* for the item *asked*, with their *scores*.
+
+        Items come with their attributes; for a query of another kind, *asked* has an empty id and none.
+        """
+        if not pool:
+            return np.zeros(0)
+        columns = Columns.of(self.features, [asked[1], *(attributes for _, attributes in pool)])
+        rows = np.arange(1, len(pool) + 1)
+        best = np.full(len(pool), scores.max())
+        inputs = self.features.matrix(columns.take(np.zeros(len(pool), np.int64)), columns.take(rows), scores, best)
+        code = self._code_of.get(asked[0], UNKNOWN) if asked[0] else OTHER_QUERY
+        return self.clicks(np.full(len(pool), code), self.codes([item for item, _ in pool]), inputs)
+
+    def deltas(self, clicks: Matrix, scores: Matrix, *, most: float = MOST_MOVED) -> Matrix:
+        """Return what is added to each of *scores* (..., n) for the ranking of a pool with expected *clicks* (..., n).
+
+        They are the scores that would explain the clicks, compared with those of the pool on average, within *most*.
+        NaN in both stands for places of a shorter pool.
+        """
+        logs = np.log(np.maximum(clicks, 1e-12)) / self.fitted.slope
+        wanted = logs - np.nanmean(logs, axis=-1, keepdims=True)
+        return np.asarray(np.clip(wanted - (scores - np.nanmean(scores, axis=-1, keepdims=True)), -most, most))
+
+    def trying_weights(self, items: Sequence[str]) -> Matrix:
+        """Return how likely each of *items* (n,) is tried where an answer explores: the less is known, the likelier."""
+        codes = self.codes(items)
+        known = np.where(codes < 0, 0.0, self.fitted.expected[codes]) if self.items else np.zeros(len(items))
+        weights = 1.0 / (1.0 + known)
+        return np.asarray(np.maximum(weights, 0.2 * weights.mean()) if len(items) else weights)
+
+    def codes(self, items: Sequence[str]) -> Codes:
+        """Return the position of each of *items* (n,) in the model; UNKNOWN for one that is new."""
+        return np.array([self._code_of.get(item, UNKNOWN) for item in items], np.int64)
+
+    def _pair_factors(self, asked: Codes, shown: Codes) -> Matrix:
+        keys = self._pair_keys
+        if not len(keys):
+            return np.ones(len(shown))
+        wanted = (asked + 1) * (len(self.items) + 1) + shown
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where((keys[at] == wanted) & (shown >= 0), self.fitted.pair_factors[at], 1.0)
+
+    @cached_property
+    def _pair_keys(self) -> Codes:
+        return np.asarray((self.fitted.asked + 1) * (len(self.items) + 1) + self.fitted.shown)
+
+    @cached_property
+    def _code_of(self) -> Mapping[str, int]:
+        return {item: code for code, item in enumerate(self.items)}
+
+    def to_bytes(self) -> bytes:
+        """Return the file of the model; equal models give equal bytes."""
+        return self._bytes
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        from safetensors.numpy import save
+
+        fitted = self.fitted
+        told = np.abs(np.log(fitted.pair_factors)) >= _SLIGHT
+        names = [item.encode() for item in self.items]
+        tensors = {
+            "mean": fitted.mean,
+            "scale": fitted.scale,
+            "weights": fitted.weights,
+            "examination": fitted.examination,
+            "numbers": np.array([fitted.intercept, fitted.slope]),
+            "item_factors": fitted.item_factors.astype(np.float32),
+            "expected": fitted.expected.astype(np.float32),
+            "asked": fitted.asked[told].astype(np.int32),
+            "shown": fitted.shown[told].astype(np.int32),
+            "pair_factors": fitted.pair_factors[told].astype(np.float32),
+            "ids": np.frombuffer(b"".join(names), np.uint8),
+            "lengths": np.array([len(name) for name in names], np.int32),
+        }
+        metadata = {"equal": self.features.equal, "ratio": self.features.ratio, "provenance": dict(self.provenance)}
+        text = json.dumps(metadata, sort_keys=True)
+        return bytes(save({name: np.ascontiguousarray(each) for name, each in tensors.items()}, {_METADATA: text}))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Learned:
+        """Return the model in the file with the bytes *data*; raises ValueError or LookupError for another file."""
+        from safetensors.numpy import load
+
+        tensors = load(data)
+        header = json.loads(data[_LENGTH_BYTES:][: int.from_bytes(data[:_LENGTH_BYTES], "little")])
+        metadata = json.loads(header["__metadata__"][_METADATA])
+        intercept, slope = tensors["numbers"].tolist()
+        wide = {name: tensors[name].astype(np.float64) for name in _WIDE}
+        fitted = Fitted(
+            intercept=intercept,
+            slope=slope,
+            asked=tensors["asked"].astype(np.int64),
+            shown=tensors["shown"].astype(np.int64),
+            **wide,
+        )
+        ends = np.cumsum(tensors["lengths"])
+        text = tensors["ids"].tobytes()
+        items = tuple(
+            text[start:end].decode() for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=False)
+        )
+        features = Features(tuple(metadata["equal"]), tuple(metadata["ratio"]))
+        return cls(features, fitted, items, metadata["provenance"])
+
+
+_WIDE = ("mean", "scale", "weights", "examination", "item_factors", "expected", "pair_factors")
+
+
+def read_model(path: Path, *, digest: str) -> Learned:
+    """Return the model in the file *path*, which must have the SHA-256 *digest*.
+
+    Raises StoreDamaged: another model would give other answers, and nobody would know why.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise StoreDamaged(f"{path} was altered; {_REMEDY}")
+        return Learned.from_bytes(data)
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
+        raise read_error(path, error, _REMEDY) from error
