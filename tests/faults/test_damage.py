@@ -18,6 +18,7 @@ import pytest
 from damaging import damage, files_of
 from fake_shop import FakeEncoder, image
 from faulty_process import Order
+from parts import complaints_about, part_of, seed
 
 from vision_recs.jobs import retune
 from vision_recs.store import Projection
@@ -237,18 +238,19 @@ class Trial:
         return [*undo, *MENDING]
 
 
-def complaints_of(process, sound, seed, count):
-    for number in range(count):
+def complaints(process, sound, seed, numbers):
+    def of_trial(number):
         trial = Trial(process, sound[number % len(sound)], random.Random(f"{seed} {number}"))
-        for complaint in trial.complaints():
-            yield f"seed {seed}, trial {number}: {complaint}"
+        return [f"seed {seed}, trial {number}: {complaint}" for complaint in trial.complaints()]
+
+    return complaints_about(numbers, of_trial)
 
 
 def test_a_share_of_the_damages_gives_no_wrong_answer_without_a_word(process, sound):
-    assert list(complaints_of(process, sound, 0, IN_CI)) == []
+    assert complaints(process, sound, 0, range(IN_CI)) == []
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(20_000)
 def test_no_damage_gives_a_wrong_answer_without_a_word(process, sound):
-    seed = random.SystemRandom().randrange(1 << 32)
-    assert list(complaints_of(process, sound, seed, NIGHTLY)) == []
+    assert complaints(process, sound, seed(), part_of(range(NIGHTLY))) == []

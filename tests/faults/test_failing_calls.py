@@ -7,6 +7,7 @@ again, ends the work, and nothing of the first run is left lying about.
 import pytest
 from fault_points import share_of
 from fault_scenarios import SCENARIOS, some
+from parts import part_of
 
 IN_CI = 10  # points of a scenario
 
@@ -18,16 +19,12 @@ def scenario(request):
 
 def test_a_share_of_all_failing_calls_is_survived(trials, scenario):
     undisturbed = trials.undisturbed(scenario)
-    points = share_of(undisturbed.faults())
-    assert complaints(trials, scenario, some(points, IN_CI, scenario), undisturbed) == []
+    points = some(share_of(undisturbed.faults()), IN_CI, scenario)
+    assert trials.complaints(scenario, points, undisturbed) == []
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(20_000)
 def test_every_failing_call_is_survived(trials, scenario):
     undisturbed = trials.undisturbed(scenario)
-    assert complaints(trials, scenario, undisturbed.faults(), undisturbed) == []
-
-
-def complaints(trials, scenario, points, undisturbed):
-    return [words for point in points for words in trials.complaints(scenario, point, undisturbed)]
+    assert trials.complaints(scenario, part_of(undisturbed.faults()), undisturbed) == []

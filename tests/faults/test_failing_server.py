@@ -7,11 +7,13 @@ right, from the new generation.
 import hashlib
 import json
 import shutil
+from functools import cached_property
 
 import pytest
 from fault_points import DAMAGE, SHORTAGES, Undisturbed, share_of
 from fault_scenarios import leftovers, order, said
 from faulty_process import KINDS
+from parts import complaints_about, part_of
 
 IN_CI = 20
 
@@ -35,7 +37,9 @@ class Server:
         lines = out.splitlines()
         return status, json.loads(lines[-1]) if lines else None, err
 
+    @cached_property
     def undisturbed(self):
+        """What a run without faults tells, and its calls."""
         log = self._place.with_suffix(".log")
         status, told, err = self.run(log=str(log))
         assert status == 0, (told, err)
@@ -44,7 +48,12 @@ class Server:
         calls = [line.split("\t", 1) for line in log.read_text().splitlines()]
         return told, Undisturbed(None, None, leftovers(self._place), [(names[kind], call) for kind, call in calls])
 
-    def complaints(self, point, right, left):
+    def complaints(self, points):
+        """Return what is wrong after a fault at each of *points*, in words."""
+        right, undisturbed = self.undisturbed
+        return complaints_about(points, lambda point: self._of_fault(point, right, undisturbed.leftovers))
+
+    def _of_fault(self, point, right, left):
         found = self.run(**point.options)
         more = set(leftovers(self._place)) - set(left)
         complaints = [*self._of(*found, point, right), *([f"leaves {more}"] if more else [])]
@@ -86,15 +95,11 @@ def server(process, places, tmp_path):
 
 
 def test_a_share_of_all_failing_calls_is_survived(server):
-    right, undisturbed = server.undisturbed()
-    points = share_of(undisturbed.faults())
-    points = points[:: len(points) // IN_CI + 1]
-    assert [words for point in points for words in server.complaints(point, right, undisturbed.leftovers)] == []
+    points = share_of(server.undisturbed[1].faults())
+    assert server.complaints(points[:: len(points) // IN_CI + 1]) == []
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(20_000)
 def test_every_failing_call_is_survived(server):
-    right, undisturbed = server.undisturbed()
-    points = undisturbed.faults()
-    assert [words for point in points for words in server.complaints(point, right, undisturbed.leftovers)] == []
+    assert server.complaints(part_of(server.undisturbed[1].faults())) == []

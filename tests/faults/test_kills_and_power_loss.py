@@ -2,6 +2,7 @@
 
 import pytest
 from fault_scenarios import SCENARIOS, some
+from parts import part_of
 
 CHANGING = [scenario for scenario in SCENARIOS if scenario.name not in {"verify", "similar", "info", "evaluate"}]
 KILLS_IN_CI, CUTS_IN_CI = 8, 2  # of a scenario
@@ -14,32 +15,25 @@ def scenario(request):
 
 def test_some_kills_are_survived(trials, scenario):
     undisturbed = trials.undisturbed(scenario)
-    assert of_kills(trials, scenario, some(undisturbed.kills(), KILLS_IN_CI, scenario), undisturbed) == []
+    assert trials.complaints(scenario, some(undisturbed.kills(), KILLS_IN_CI, scenario), undisturbed) == []
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(20_000)
 def test_every_kill_is_survived(trials, scenario):
     undisturbed = trials.undisturbed(scenario)
-    assert of_kills(trials, scenario, undisturbed.kills(), undisturbed) == []
+    assert trials.complaints(scenario, part_of(undisturbed.kills()), undisturbed) == []
 
 
 def test_some_power_cuts_are_survived(trials, scenario):
     undisturbed = trials.undisturbed(scenario)
     *cuts, at_the_end = undisturbed.power_losses()
-    assert of_cuts(trials, scenario, [*some(cuts, CUTS_IN_CI, scenario), at_the_end], undisturbed) == []
+    points = [*some(cuts, CUTS_IN_CI, scenario), at_the_end]
+    assert trials.complaints_of_power_loss(scenario, points, undisturbed) == []
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(20_000)
 def test_every_power_cut_is_survived(trials, scenario):
     undisturbed = trials.undisturbed(scenario)
-    assert of_cuts(trials, scenario, undisturbed.power_losses(), undisturbed) == []
-
-
-def of_kills(trials, scenario, points, undisturbed):
-    return [words for point in points for words in trials.complaints(scenario, point, undisturbed)]
-
-
-def of_cuts(trials, scenario, points, undisturbed):
-    return [words for point in points for words in trials.complaints_of_power_loss(scenario, point, undisturbed)]
+    assert trials.complaints_of_power_loss(scenario, part_of(undisturbed.power_losses()), undisturbed) == []

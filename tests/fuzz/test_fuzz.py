@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fuzz_targets
 import pytest
+from parts import part_of_time
 
 IN_CI = 40
 """Changed seeds of a target."""
@@ -48,6 +49,6 @@ def changed(seed, draw):
 def test_a_fuzzer_finds_nothing(name, tmp_path):
     pytest.importorskip("atheris", reason="atheris has wheels for Linux on x86-64 only, up to Python 3.13")
     fuzz = Path(__file__).with_name("fuzz.py")
-    options = [f"-max_total_time={NIGHTLY_S}", f"-artifact_prefix={tmp_path}/"]
+    options = [f"-max_total_time={part_of_time(NIGHTLY_S):.0f}", f"-artifact_prefix={tmp_path}/"]
     done = subprocess.run([sys.executable, fuzz, name, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fault_scenarios import leftovers, order, said, state_of
 from faulty_process import KINDS
+from parts import complaints_about
 from power_loss import WAYS, Journal
 
 FAULTS = {
@@ -123,7 +124,15 @@ class Trials:
         named = [(names[kind], call) for kind, call in calls]
         return Undisturbed(before, state_of(self._place), leftovers(self._place), named)
 
-    def complaints(self, scenario, point, undisturbed):
+    def complaints(self, scenario, points, undisturbed):
+        """Return what is wrong with *scenario* after a fault at each of *points*, in words."""
+        return complaints_about(points, lambda point: self._of_fault(scenario, point, undisturbed))
+
+    def complaints_of_power_loss(self, scenario, points, undisturbed):
+        """Return what is wrong with *scenario* after a power cut at each of *points*, in words."""
+        return complaints_about(points, lambda point: self._of_power_loss(scenario, point, undisturbed))
+
+    def _of_fault(self, scenario, point, undisturbed):
         """Run *scenario* with a fault at *point*, and once more without; return what is wrong with it, in words."""
         self._fresh(scenario)
         status = self._run(scenario, **point.options)
@@ -131,7 +140,7 @@ class Trials:
         found += self._of_rerun(scenario, undisturbed)
         return [f"{scenario.name}: {point}: {complaint}" for complaint in found]
 
-    def complaints_of_power_loss(self, scenario, point, undisturbed):
+    def _of_power_loss(self, scenario, point, undisturbed):
         """Cut the power at *point*: whatever that leaves of the place is whole, and the next run ends the work."""
         found = []
         place, journal, cut = self._fresh(scenario), self._place.with_name("journal"), self._place.with_name("cut")

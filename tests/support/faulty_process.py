@@ -1,7 +1,6 @@
-"""A process that forks another one for each order, which runs the program, watched by `shim.c`: none has to import.
+"""A process whose forks run the program, watched by `shim.c`, which makes calls to the kernel fail.
 
-An order is a line of JSON, see `Order`. The answer is a line with the process id, and one with the exit status when it
-has ended, however it has. The encoder is `FakeEncoder`, shards hold four images, and two threads read them.
+The encoder is `FakeEncoder`, shards hold four images, and two threads read them.
 """
 
 import contextlib
@@ -9,19 +8,15 @@ import ctypes
 import dataclasses
 import functools
 import importlib
-import json
 import os
 import pkgutil
-import select
-import signal
-import subprocess
 import sys
 import threading
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 
-HERE = Path(__file__).parent
+from forks import Forks, carry_out_orders
+
 SHARD_SIZE = 4
 
 KINDS = {
@@ -73,35 +68,22 @@ class FaultyProcess:
     """The process, as a test sees it."""
 
     def __init__(self, shim):
-        paths = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VISREC_")}
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, shim],
-            env={**environment, **threads, "PYTHONPATH": paths, "LD_PRELOAD": str(shim), "COLUMNS": "100"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-        )
+        variables = {**environment, **threads, "LD_PRELOAD": str(shim), "COLUMNS": "100"}
+        self._forks = Forks(__file__, shim, environment=variables)
 
     def __enter__(self):
+        self._forks.__enter__()
         return self
 
-    def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+    def __exit__(self, *error):
+        self._forks.__exit__(*error)
 
     def run(self, order, *, timeout_s=60):
         """Carry out *order* and return its exit status; one that hangs is killed, which is "hangs"."""
-        self._process.stdin.write(json.dumps(dataclasses.asdict(order)).encode() + b"\n")
-        child = int(self._process.stdout.readline())
-        hangs = not select.select([self._process.stdout], [], [], timeout_s)[0]
-        if hangs:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        status = int(self._process.stdout.readline())
-        return "hangs" if hangs else status
+        ended = self._forks.run(dataclasses.asdict(order), kill_after_s=timeout_s)
+        return "hangs" if ended.was_killed else ended.status
 
 
 def import_everything():
@@ -194,18 +176,7 @@ def main():
     import_everything()
     use_fake_encoder()
     keep_deltas()
-    for line in sys.stdin:
-        order = Order(**json.loads(line))
-        child = os.fork()
-        if child == 0:
-            end_as_python_does(lambda order=order: carry_out(order, shim))
-        say(child)
-        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-
-def say(number):
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()
+    carry_out_orders(lambda order: end_as_python_does(lambda: carry_out(Order(**order), shim)))
 
 
 if __name__ == "__main__":

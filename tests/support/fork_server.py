@@ -1,22 +1,14 @@
-"""A fork server: each command runs in a fork of one process, so that none has to import anything, and may be killed.
+"""A process whose forks index a state of a shop, or collect garbage.
 
-A command is a line of JSON: the folder of a store, and the number of the state in `states` to index, or null to collect
-garbage. The reply is a line with the id of the process, and one with its exit status when it has ended.
+An order is the folder of a store, and the number of the state in `states` to index, or None to collect garbage.
 """
 
-import contextlib
 import dataclasses
-import json
-import os
 import random
-import select
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 from fake_shop import BLACK, NO_IMAGE, TRUNCATED, FakeEncoder, Shop, image, index, shop_of
+from forks import Forks, carry_out_orders
 
 from vision_recs.store import garbage_collect
 
@@ -47,52 +39,33 @@ class ForkServer:
     """The process, as a test sees it."""
 
     def __init__(self, count):
-        command = [sys.executable, __file__, str(count)]
-        here = Path(__file__).parent
-        paths = os.pathsep.join([str(here), str(here.parents[1])])
-        self._process = subprocess.Popen(
-            command, env={**os.environ, "PYTHONPATH": paths}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-        )
+        self._forks = Forks(__file__, str(count))
 
     def __enter__(self):
+        self._forks.__enter__()
         return self
 
-    def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+    def __exit__(self, *error):
+        self._forks.__exit__(*error)
 
     def run(self, store, state, *, kill_after_s=None):
         """Run a command, and kill it after a time if it has not ended; return its exit status and how long it took."""
-        self._process.stdin.write(json.dumps([str(store), state]).encode() + b"\n")
-        child = int(self._process.stdout.readline())
-        started = time.perf_counter()
-        if kill_after_s is not None and not select.select([self._process.stdout], [], [], kill_after_s)[0]:
-            with contextlib.suppress(ProcessLookupError):  # it has ended this very moment
-                os.kill(child, signal.SIGKILL)
-        status = int(self._process.stdout.readline())
-        return status, time.perf_counter() - started
+        ended = self._forks.run([str(store), state], kill_after_s=kill_after_s)
+        return ended.status, ended.seconds
 
 
 def main():
     every = states(int(sys.argv[1]))
-    for line in sys.stdin:
-        store, state = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            if state is None:
-                garbage_collect(store)
-            else:
-                shop, turn = every[state]
-                index(shop, store, FakeEncoder(turn=turn), shard_size=SHARD_SIZE)
-            os._exit(0)
-        say(child)
-        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
+    def carry_out(order):
+        store, state = order
+        if state is None:
+            garbage_collect(store)
+        else:
+            shop, turn = every[state]
+            index(shop, store, FakeEncoder(turn=turn), shard_size=SHARD_SIZE)
 
-def say(number):
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()
+    carry_out_orders(carry_out)
 
 
 if __name__ == "__main__":
