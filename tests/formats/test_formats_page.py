@@ -56,7 +56,7 @@ def test_items_images_and_skipped_ones_are_those_that_visrec_reads(both):
         assert [(image, found["digests"][str(position)], own) for image, position, own in images] == [
             (each.image, each.digest, each.attributes) for each in store.images(item)
         ]
-    assert [tuple(each) for each in found["skipped"]] == [tuple(each) for each in store.items.skipped()]
+    assert [tuple(each) for each in found["skipped"]] == [each[:4] for each in store.items.skipped()]
 
 
 def test_vectors_are_those_that_visrec_reads_also_through_a_projection(both):
@@ -110,7 +110,7 @@ def test_the_fixture_has_what_is_hard_to_read():
     assert found["flat"]["columns"]["types"] == {"name": 1, "price": 3, "stock": 4, "code": 2, "tags": 0}
     assert found["flat"]["items"]["vase"][0]["code"] == 2**60 + 1
     assert {reason for *_, reason, _ in found["flat"]["skipped"]} == {"missing", "not-an-image", "zero-vector"}
-    assert sum(path.stat().st_size for path in FIXTURE.rglob("*")) < 1_000_000
+    assert sum(path.stat().st_size for path in FIXTURE.rglob("*")) < 1_100_000
 
 
 def keys_of(value):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vision_recs.jobs.progress import Progress, ProgressCallback
 from vision_recs.ordered_map import ordered_map
 from vision_recs.store import Staging
-from vision_recs.store.staging import attributes_text, images_of, list_text
+from vision_recs.store.staging import attributes_text, images_of, is_list_of
 from vision_recs.store.stored_items import StoredItem, StoredItems
 from vision_recs.types import BulkImageSource, Catalog, Item
 
@@ -24,10 +24,12 @@ _FEWEST = 32
 
 
 class Same(NamedTuple):
-    """Items that are as they are stored, and their images: the number of the item, the image and its signature."""
+    """Items that are as they are stored, and of each image the id of its item, its name and its signature."""
 
     items: Sequence[Item]
-    images: Sequence[tuple[int, str, str]]
+    owners: Sequence[str]
+    images: Sequence[str]
+    signatures: Sequence[str]
 
 
 def stage_catalog(catalog: Catalog, staging: Staging, progress: ProgressCallback, *, workers: int) -> None:
@@ -65,7 +67,7 @@ class _Comparison:
         items = iter(self.catalog) if read_items is None else iter(read_items(lambda each: leave_out(*each)))
         total = 0
         while chunk := list(islice(items, _AT_ONCE)):
-            total += sum(map(_image_count, chunk))
+            total += _image_count(chunk)
             self.progress(Progress("reading the catalog", total, None))
             if self.staging.base is None:
                 for item in chunk:
@@ -89,39 +91,32 @@ class _Comparison:
 
     def _all_the_same(self, chunk: Sequence[Item], base: StoredItems) -> Same | None:
         """Return *chunk* if all of its items are as they are stored, by comparing them as a whole, else None."""
-        rows = base.rows([item.id for item in chunk]) if self.staging.trusts_all else None
-        if rows is None:
+        page = base.page([item.id for item in chunk]) if self.staging.trusts_all else None
+        if page is None or not is_list_of([item.attributes for item in chunk], page.attributes):
             return None
-        attributes = {number: text for number, text, *_ in rows}
-        if list(attributes) != list(range(len(chunk))):
+        if (page.owners, page.images, page.own_attributes) != _images_in(chunk) or not all(page.signatures):
             return None
-        if list_text([item.attributes for item in chunk]) != f"[{','.join(attributes.values())}]":
-            return None
-        shown = [(number, *image) for number, item in enumerate(chunk) for image in images_of(item)]
-        if shown != [(number, image, own) for number, _, image, own, _ in rows]:
-            return None
-        images = [(number, image, signature) for number, _, image, _, signature in rows if signature]
-        return Same(chunk, images) if len(images) == len(rows) else None
+        return Same(chunk, page.owners, page.images, page.signatures)
 
     def _one_by_one(self, chunk: Sequence[Item], base: StoredItems) -> Same:
         stored = base.items([item.id for item in chunk])
         self.matched += len(stored)
         items: list[Item] = []
-        images: list[tuple[int, str, str]] = []
+        images: list[tuple[str, str, str]] = []
         for item in chunk:
             before = stored.get(item.id)
             if before is None or not self._is_as(item, before):
                 self.staging.add(item, before)
             else:
-                images += [(len(items), image.image, image.signature or "") for image in before.images]
+                images += [(item.id, image.image, image.signature or "") for image in before.images]
                 items.append(item)
-        return Same(items, images)
+        return Same(items, *(zip(*images, strict=True) if images else ((), (), ())))
 
     def _is_as(self, item: Item, before: StoredItem) -> bool:
         return (
             attributes_text(item.attributes) == before.attributes
             and images_of(item) == [(image.image, image.attributes) for image in before.images]
-            and all(image.signature and self.staging.is_settled(image) for image in before.images)
+            and all(image.signature and not image.stale and self.staging.is_settled(image) for image in before.images)
         )
 
     def with_other_images(self, same: Same) -> Sequence[Item]:
@@ -129,12 +124,12 @@ class _Comparison:
         source: Any = self.catalog.images
         if not isinstance(source, BulkImageSource):
             return same.items
-        numbers, references, known = zip(*same.images, strict=True) if same.images else ((), (), ())
-        found = source.signatures(references)
-        if found == list(known):
+        found = source.signatures(same.images)
+        if found == list(same.signatures):
             return []
-        changed = {number for number, one, other in zip(numbers, found, known, strict=True) if one != other}
-        return [same.items[number] for number in sorted(changed)]
+        each = zip(same.owners, found, same.signatures, strict=True)
+        changed = {owner for owner, now, before in each if now != before}
+        return [item for item in same.items if item.id in changed]
 
     def remove_the_rest(self) -> None:
         """Note that the items of the base that the catalog lacks are gone; raises ValueError for an id twice."""
@@ -172,5 +167,16 @@ class _Comparison:
                 seen.add(item.id)
 
 
-def _image_count(item: Item) -> int:
-    return len(item.images) if len(item.images) < 2 else len(set(item.images))  # noqa: PLR2004 - one is listed once
+def _image_count(chunk: Sequence[Item]) -> int:
+    """Return how many images the items of *chunk* have; one that is listed twice counts once."""
+    counts = [len(item.images) for item in chunk]
+    return sum(counts) if max(counts) == 1 else sum(len(set(item.images)) for item in chunk)
+
+
+def _images_in(chunk: Sequence[Item]) -> tuple[list[str], list[str], list[str]]:
+    """Return, for each image of the items of *chunk*, the id of its item, its name, and its attributes as JSON text."""
+    only = [item.images[0] for item in chunk if len(item.images) == 1 and not item.image_attributes]
+    if len(only) == len(chunk):
+        return [item.id for item in chunk], only, ["{}"] * len(chunk)
+    every = [(item.id, *image) for item in chunk for image in images_of(item)]
+    return [owner for owner, _, _ in every], [image for _, image, _ in every], [own for _, _, own in every]

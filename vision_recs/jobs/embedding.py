@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from vision_recs import images
 from vision_recs.encoders import StoreEncoder
-from vision_recs.errors import EncoderError, ImageError, StoreDamaged
+from vision_recs.errors import GONE, EncoderError, ImageError, StoreDamaged
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import Progress, ProgressCallback
 from vision_recs.jobs.reading import reading_pool
 from vision_recs.jobs.suspects import Suspects
 from vision_recs.ordered_map import ordered_map
+from vision_recs.remote.images import Stopped
 from vision_recs.store import Embedded, Staged, Staging, Writer
 from vision_recs.types import ImageSource, Unchanged, Vectors
 from vision_recs.vectors import normalize_rows
@@ -35,13 +36,17 @@ _WINDOWS_AHEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """An image that was read: *data* is None where its signature is that of the last run, or where *error* says why."""
+    """An image that was read: *data* is None where its signature is that of the last run, or where *error* says why.
+
+    It was *stopped* where nobody waited for it any more.
+    """
 
     staged: Staged
     digest: bytes = b""
     signature: str | None = None
     data: bytes | None = None
     error: ImageError | None = None
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class Embedding:
             self._suspects.watched(),
             ThreadPoolExecutor(options.workers) as pool,
             ThreadPoolExecutor(1) as encoding,
-            reading_pool(self._images, self._staging, pool, window) as (reading, ahead),
+            reading_pool(self._images, self._staging, pool, window, options.should_stop) as (reading, ahead),
         ):
             read = ordered_map(reading, self._read, self._staging.images(), window=ahead)
             counted = _counted(read, self._staging.image_count(), report)
@@ -124,6 +129,8 @@ class Embedding:
                 image = self._images.read(staged.image, known=known)
             except ImageError as error:
                 return Read(staged, error=error)
+            except Stopped:
+                return Read(staged, stopped=True)
             if isinstance(image, Unchanged):
                 assert staged.digest is not None
                 return Read(staged, staged.digest, known)
@@ -132,6 +139,9 @@ class Embedding:
     def _unknown(self, images: Iterable[Read]) -> Iterator[Read]:
         """Yield the images that have to be embedded, each digest once; note what becomes of the others."""
         for image in images:
+            if image.stopped:
+                self.complete = False
+                return
             if image.error is not None:
                 self._without_bytes(image.staged, image.error)
                 continue
@@ -150,13 +160,12 @@ class Embedding:
             yield image
 
     def _without_bytes(self, staged: Staged, error: ImageError) -> None:
-        """Skip an image that cannot be read; one that may be read again later keeps its vector of the last run."""
-        if error.reason == "unreadable" and staged.digest and self._writer.is_known(self._staging, staged.digest):
-            self._staging.set_digest(staged, staged.digest, staged.signature)
-            message = f"{error}; its vector of the last run stays"
-            self._staging.leave_out(staged.id, staged.image, error.reason, message)
-        else:
-            self._staging.skip(staged, error.reason, str(error))
+        """Skip an image that cannot be read; one that may be read again later keeps its vector for some runs."""
+        if error.reason not in GONE and staged.digest and self._writer.is_known(self._staging, staged.digest):
+            message = f"{error}; its vector of an earlier run stays"
+            if self._staging.keep(staged, error.reason, message, runs=self._options.keep_stale):
+                return
+        self._staging.skip(staged, error.reason, str(error))
 
     def _prepare(self, read: Read) -> Prepared:
         assert read.data is not None

@@ -31,7 +31,7 @@ from vision_recs.store import (
     open_writer,
     space_of,
 )
-from vision_recs.types import Catalog, Encoder, EncoderSpec
+from vision_recs.types import Catalog, Encoder, EncoderSpec, ImageSource
 
 
 def index(
@@ -79,7 +79,7 @@ def index(
         seconds=round(perf_counter() - started, 3),
         image_attributes=getattr(catalog, "image_attributes", ()),
         contradictory_columns=getattr(catalog, "contradictory_columns", ()),
-        notes=getattr(catalog, "notes", ()),
+        notes=(*getattr(catalog, "notes", ()), *_notes_of(catalog.images)),
     )
 
 
@@ -128,6 +128,10 @@ def _has_moved(writer: Writer, catalog: Catalog, encoder: StoreEncoder) -> bool:
     return (manifest.catalog, manifest.weights_file) != (_catalog_entry(writer, catalog), _weights_file(encoder))
 
 
+def _notes_of(images: ImageSource) -> tuple[str, ...]:
+    return images.remote.notes() if isinstance(images, ImageFiles) and images.remote is not None else ()
+
+
 def _catalog_entry(writer: Writer, catalog: Catalog) -> CatalogEntry:
     is_folder = bool(catalog.root) and not is_address(catalog.root)
     relative = os.path.relpath(catalog.root, writer.layout.root.absolute()) if is_folder else ""
@@ -172,6 +176,7 @@ def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Wri
 def _report(
     writer: Writer, manifest: Manifest | None, draft: Draft | None, encoder: StoreEncoder, embedding: Embedding
 ) -> EmbedReport:
+    skipped, stale = writer.reasons(manifest) if manifest else ({}, {})
     stages = {stage: round(watch.seconds, 3) for stage, watch in embedding.stages.items()}
     return EmbedReport(
         items=manifest.items if manifest else 0,
@@ -194,7 +199,8 @@ def _report(
         stages=stages,
         bottleneck=max(stages, key=lambda stage: stages[stage]),
         complete=embedding.complete,
-        skipped_reasons=writer.skipped_reasons(manifest) if manifest else {},
+        skipped_reasons=skipped,
+        stale_images=stale,
         image_attributes=(),
         contradictory_columns=(),
         notes=(),

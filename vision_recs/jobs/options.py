@@ -23,7 +23,8 @@ class IndexOptions:
     image; both finish the current shard. With *retry_skipped* images that could not be used are tried again although
     their bytes are the same. *index_type*, *max_memory* in bytes and *target_recall* are those of `IndexConfig`; None
     leaves each as it was. *batch_size* is how many images the encoder gets at a time, by default as many as it is best
-    given. *workers* is how many threads read and decode.
+    given. *workers* is how many threads read files and decode. An image that cannot be read at the moment keeps its
+    vector for *keep_stale* runs.
     """
 
     catalog: CatalogOptions = field(default_factory=CatalogOptions)
@@ -39,6 +40,7 @@ class IndexOptions:
     target_recall: float | None = None
     batch_size: int | None = None
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    keep_stale: int = 30
 
     def __post_init__(self) -> None:
         """Refuse sizes below 1 and a target recall that is not a share (ValueError); raises UnknownIndexType."""
@@ -50,6 +52,8 @@ class IndexOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be 1 or more")
+        if self.keep_stale < 0:
+            raise ValueError(f"keep_stale is {self.keep_stale}; it must be 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,8 @@ class EmbedReport:
 
     *items* and *images* are how many the published generation has. *embedded* is how many images got a new vector,
     *reused* how many had one, *skipped* how many images, rows and values could not be used as they are, for the reasons
-    in *skipped_reasons*, and *removed* how many items are gone since the last generation. A run that was stopped is not
+    in *skipped_reasons*, and *removed* how many items are gone since the last generation. *stale_images* says how many
+    images could not be read, and why, but keep the vectors of an earlier run. A run that was stopped is not
     *complete*: what it embedded is kept, nothing is published, and *items* and the like are those of the generation
     before.
 
@@ -90,6 +95,7 @@ class EmbedReport:
     bottleneck: str
     complete: bool
     skipped_reasons: Mapping[str, int]
+    stale_images: Mapping[str, int]
     image_attributes: tuple[str, ...]
     contradictory_columns: tuple[str, ...]
     notes: tuple[str, ...]
@@ -101,9 +107,10 @@ class UpdateReport:
 
     Of the *changes* that were read, *stale* ones had a version that is not higher than that of the item, and *unknown*
     ones name an item that the store does not have, without an image. *changed*, *added*, *removed* and *unchanged*
-    count items. *embedded* is how many images got a new vector, and *skipped_reasons* says how many images of these
-    items could not be used, and why. *items*, *images* and *skipped* are how many the published generation has. An
-    update that was stopped is not *complete*: what it embedded is kept, and nothing is published.
+    count items. *embedded* is how many images got a new vector, *skipped_reasons* says how many images of these items
+    could not be used, and why, and *stale_images* how many could not be read, but keep their vectors. *items*, *images*
+    and *skipped* are how many the published generation has. An update that was stopped is not *complete*: what it
+    embedded is kept, and nothing is published.
     """
 
     changes: int = 0
@@ -118,6 +125,7 @@ class UpdateReport:
     embedded: int = 0
     skipped: int = 0
     skipped_reasons: Mapping[str, int] = field(default_factory=dict)
+    stale_images: Mapping[str, int] = field(default_factory=dict)
     generation: int = 0
     seconds: float = 0.0
     complete: bool = True

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vision_recs.catalog.image_files import ImageFiles
+from vision_recs.jobs.progress import ShouldStop
 from vision_recs.remote.addresses import is_address
 from vision_recs.store import Staging
 from vision_recs.types import ImageSource
@@ -31,13 +32,19 @@ class ReadingPool(Executor):
 
 
 @contextmanager
-def reading_pool(source: ImageSource, staging: Staging, local: Executor, window: int) -> Iterator[tuple[Executor, int]]:
-    """Yield what the staged images are read by, and how many of them ahead, which is *window* without any address."""
+def reading_pool(
+    source: ImageSource, staging: Staging, local: Executor, window: int, should_stop: ShouldStop
+) -> Iterator[tuple[Executor, int]]:
+    """Yield what the staged images are read by, and how many of them ahead, which is *window* without any address.
+
+    What waits for its turn at a host gives up where *should_stop* returns True.
+    """
     remote = source.remote if isinstance(source, ImageFiles) else None
     all_remote = isinstance(source, ImageFiles) and source.is_remote
     if remote is None or not (all_remote or staging.has_addresses()):
         yield local, window
         return
     threads = remote.options.threads
+    remote.should_stop = should_stop
     with ThreadPoolExecutor(threads, thread_name_prefix="visrec-fetch") as fetching:
         yield ReadingPool(local, fetching, all_remote=all_remote), max(window, _AHEAD * threads)

@@ -119,6 +119,7 @@ def _update(
             images=published.images,
             skipped=published.skipped,
             skipped_reasons=settled.difference.skipped_reasons if settled else {},
+            stale_images=settled.difference.stale_reasons if settled else {},
             generation=published.generation,
             embedded=embedding.embedded if embedding else 0,
             complete=complete,

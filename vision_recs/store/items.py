@@ -23,6 +23,18 @@ if TYPE_CHECKING:  # a query without a filter does not load the language of filt
 
 _IDS_AFTER = "SELECT item_id FROM {layer}.items WHERE item_id > ?1{live}"
 _BY_ID = " ORDER BY item_id LIMIT ?2"
+_LEFT_OUT = (
+    "SELECT item_id, image, reason, message, 0 AS stale, number - (1 << 60) AS place FROM {layer}.left_out"
+    " WHERE (?1 IS NULL OR item_id = ?1){live}"
+)
+_SKIPPED = (
+    "SELECT item_id, image, reason, message, 0 AS stale, ordinal AS place FROM {layer}.skipped AS t"
+    " WHERE (?1 IS NULL OR item_id = ?1){live}"
+)
+_STALE = (
+    "SELECT t.item_id, i.image, t.reason, t.message, t.runs, t.ordinal FROM {layer}.stale AS t"
+    " JOIN {layer}.images AS i USING (item_id, ordinal) WHERE (?1 IS NULL OR t.item_id = ?1){live}"
+)
 
 
 class StoredRow(NamedTuple):
@@ -241,33 +253,42 @@ class Items:
     def skipped(self, item: str | None = None) -> list[Skipped]:
         """Return what was skipped of *item*, or of all items, by id, then in the order of the catalog.
 
-        What the catalog left out comes before the images. It has an empty id or image where it has none.
+        Stale images are among them. What the catalog left out comes before the images. It has an empty id or image
+        where it has none.
         """
-        left_out = (
-            "SELECT item_id, image, reason, message, number - (1 << 60) AS place FROM {layer}.left_out"
-            " WHERE (?1 IS NULL OR item_id = ?1){live}"
-        )
-        images = (
-            "SELECT item_id, image, reason, message, ordinal AS place FROM {layer}.skipped"
-            " WHERE (?1 IS NULL OR item_id = ?1){live}"
-        )
-        both = f"{self._files.query(left_out, WHOLE)} UNION ALL {self._files.query(images, 'skipped.item_id')}"
-        return [Skipped(*row) for *row, _ in self._files.all(f"{both} ORDER BY item_id, place", (item,))]
+        owners = {_LEFT_OUT: WHOLE, _SKIPPED: "t.item_id", _STALE: "t.item_id"}
+        union = " UNION ALL ".join(self._files.query(query, owner) for query, owner in owners.items())
+        return [Skipped(*row) for *row, _ in self._files.all(f"{union} ORDER BY item_id, place", (item,))]
 
     def skipped_lines(self) -> Iterator[str]:
-        """Yield a JSON object for each skipped image, as `skipped` returns them: item_id, image, reason, message."""
-        for item, image, reason, message in self.skipped():
-            value = {"item_id": item, "image": image, "reason": reason, "message": message}
+        """Yield a JSON object for each skipped image, as `skipped` returns them: item_id, image, reason, message.
+
+        Those of a stale image have `stale_runs`, too.
+        """
+        for each in self.skipped():
+            value: dict[str, object] = {
+                "item_id": each.id,
+                "image": each.image,
+                "reason": each.reason,
+                "message": each.message,
+            }
+            value |= {"stale_runs": each.stale} if each.stale else {}
             yield json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
     def skipped_reasons(self) -> dict[str, int]:
         """Return how much was skipped for each reason, the most frequent reason first."""
         images = self._files.query("SELECT reason FROM {layer}.skipped WHERE TRUE{live}", "skipped.item_id")
         left_out = self._files.query("SELECT reason FROM {layer}.left_out WHERE TRUE{live}", WHOLE)
-        both = f"{images} UNION ALL {left_out}"
-        return dict(
-            self._files.all(f"SELECT reason, count(*) FROM ({both}) GROUP BY reason ORDER BY count(*) DESC, reason")  # noqa: S608
-        )
+        return self._counts(f"{images} UNION ALL {left_out}")
+
+    def stale_reasons(self) -> dict[str, int]:
+        """Return how many images are stale for each reason, the most frequent reason first."""
+        return self._counts(self._files.query("SELECT reason FROM {layer}.stale WHERE TRUE{live}", "stale.item_id"))
+
+    def _counts(self, reasons: str) -> dict[str, int]:
+        """Return how often the query *reasons* finds each reason."""
+        query = f"SELECT reason, count(*) FROM ({reasons}) GROUP BY reason ORDER BY count(*) DESC, reason"  # noqa: S608
+        return dict(self._files.all(query))
 
 
 def _text(value: object) -> str:

@@ -30,6 +30,10 @@ CREATE TABLE skipped (
     item_id TEXT NOT NULL, ordinal INTEGER NOT NULL, image TEXT NOT NULL, digest BLOB, signature TEXT,
     reason TEXT NOT NULL, message TEXT NOT NULL, attributes TEXT NOT NULL, PRIMARY KEY (item_id, ordinal)
 ) WITHOUT ROWID;
+CREATE TABLE stale (
+    item_id TEXT NOT NULL, ordinal INTEGER NOT NULL, runs INTEGER NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL,
+    PRIMARY KEY (item_id, ordinal)
+) WITHOUT ROWID;
 CREATE INDEX skipped_by_digest ON skipped (digest);
 CREATE TABLE skipped_items (item_id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE left_out (
@@ -42,7 +46,8 @@ CREATE TABLE touched (bitmap BLOB NOT NULL);
 """Attributes are JSON objects; digests are the 32 bytes of a SHA-256; a position names a vector (see the manifest).
 
 An item of which no image has a vector is in `skipped_items`, not in `items`. `left_out` is what the catalog itself left
-out, such as rows without an id; a delta whose `changed` has the empty id replaces it as a whole. `versions` has the
+out, such as rows without an id; a delta whose `changed` has the empty id replaces it as a whole. `stale` has the images
+that could not be read, for so many runs, but keep the vector that they have in `images`. `versions` has the
 newest version of each item for which `visrec update` was given one, also of items that are gone. `changed` and
 `touched` are empty in a base.
 """
@@ -64,6 +69,7 @@ _COLUMNS = {
     "items": "item_id, attributes",
     "images": "item_id, ordinal, image, position, signature, attributes",
     "skipped": "item_id, ordinal, image, digest, signature, reason, message, attributes",
+    "stale": "item_id, ordinal, runs, reason, message",
     "skipped_items": "item_id, attributes",
     "left_out": "number, item_id, image, reason, message",
     "versions": "item_id, version",

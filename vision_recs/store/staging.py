@@ -23,10 +23,13 @@ CREATE TABLE staging.staged_items (
 ) WITHOUT ROWID;
 CREATE TABLE staging.staged_images (
     number INTEGER PRIMARY KEY, item_id TEXT NOT NULL, ordinal INTEGER NOT NULL, image TEXT NOT NULL,
-    attributes TEXT NOT NULL, known_signature TEXT, known_digest BLOB, is_kept INTEGER NOT NULL DEFAULT 0
+    attributes TEXT NOT NULL, known_signature TEXT, known_digest BLOB, known_stale INTEGER NOT NULL DEFAULT 0,
+    is_kept INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE staging.removed (item_id TEXT PRIMARY KEY, version INTEGER) WITHOUT ROWID;
-CREATE TABLE staging.digests (number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT);
+CREATE TABLE staging.digests (
+    number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT, stale INTEGER NOT NULL DEFAULT 0
+);
 CREATE TABLE staging.outcomes (digest BLOB PRIMARY KEY, position INTEGER, reason TEXT, message TEXT) WITHOUT ROWID;
 CREATE TABLE staging.reusable (
     digest BLOB, shard TEXT NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (digest, shard)
@@ -37,6 +40,10 @@ INSERT INTO main.images
     SELECT item_id, ordinal, image, position, signature, attributes
     FROM staging.staged_images JOIN staging.digests USING (number) JOIN staging.outcomes USING (digest)
     WHERE position IS NOT NULL ORDER BY item_id, ordinal;
+INSERT INTO main.stale
+    SELECT item_id, ordinal, stale, digests.reason, digests.message
+    FROM staging.staged_images JOIN staging.digests USING (number)
+    WHERE stale > 0 ORDER BY item_id, ordinal;
 INSERT INTO main.vectors
     SELECT position, digest FROM staging.outcomes
     WHERE position IN (SELECT position FROM main.images) ORDER BY position;
@@ -61,7 +68,12 @@ SELECT s.reason, count(*) FROM main.skipped AS s
     JOIN staging.staged_images AS i ON i.item_id = s.item_id AND i.ordinal = s.ordinal
     WHERE NOT i.is_kept GROUP BY s.reason ORDER BY count(*) DESC, s.reason
 """
-_TABLES = ("items", "images", "skipped", "skipped_items", "versions")
+_STALE_REASONS = """
+SELECT s.reason, count(*) FROM main.stale AS s
+    JOIN staging.staged_images AS i ON i.item_id = s.item_id AND i.ordinal = s.ordinal
+    WHERE NOT i.is_kept GROUP BY s.reason ORDER BY count(*) DESC, s.reason
+"""
+_TABLES = ("items", "images", "skipped", "stale", "skipped_items", "versions")
 _LASTING = frozenset({"not-an-image", "truncated", "zero-vector", "crashed", "too-slow"})
 """Failures that only other bytes or another encoder mend; others may pass, as when an installation learns a format."""
 
@@ -70,13 +82,17 @@ _AT_ONCE = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """An image to read; *signature* and *digest* are from the last generation, where its outcome is known."""
+    """An image to read; *signature* and *digest* are from the last generation, where its outcome is known.
+
+    *stale* is in how many runs, up to the last one, it could not be read.
+    """
 
     number: int
     id: str
     image: str
     signature: str | None
     digest: bytes | None
+    stale: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +110,9 @@ class Difference:
     """What a finished items file changes: for how many items, and by how much it changes the counts of a generation.
 
     *removed* items are gone, *added* ones are new, and *altered* ones have other attributes or images.
-    *skipped_reasons* says how many of the images that were read could not be used, and why. *positions_before* and
-    *positions* are those of the vectors that the changed items had and have, ascending.
+    *skipped_reasons* says how many of the images that were read could not be used, and why, and *stale_reasons* how
+    many could not be read now and keep their vectors. *positions_before* and *positions* are those of the vectors that
+    the changed items had and have, ascending.
     """
 
     changed: int
@@ -106,6 +123,7 @@ class Difference:
     removed: int
     altered: int
     skipped_reasons: Mapping[str, int]
+    stale_reasons: Mapping[str, int]
     positions_before: list[int]
     positions: list[int]
 
@@ -172,11 +190,12 @@ class Staging:
         rows = []
         for ordinal, (image, attributes) in enumerate(images_of(item)):
             settled = known.get(image)
-            known_part = (settled.signature, settled.digest) if settled else (None, None)
+            known_part = (settled.signature, settled.digest, settled.stale) if settled else (None, None, 0)
             rows.append((item.id, ordinal, image, attributes, *known_part))
         self._connection.executemany(
             "INSERT INTO staging.staged_images"
-            " (item_id, ordinal, image, attributes, known_signature, known_digest) VALUES (?, ?, ?, ?, ?, ?)",
+            " (item_id, ordinal, image, attributes, known_signature, known_digest, known_stale)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         return len(rows)
@@ -197,13 +216,18 @@ class Staging:
             ).lastrowid
             if image.position is not None and not self.is_settled(image):
                 continue
-            own = image.digest is None
+            of_digest = image.digest is not None and not image.stale
+            why = (None, None) if of_digest else (image.reason, image.message)
             execute(
-                "INSERT INTO staging.digests VALUES (?, ?, ?, ?, ?)",
-                (number, image.digest, image.signature, image.reason if own else None, image.message if own else None),
+                "INSERT INTO staging.digests VALUES (?, ?, ?, ?, ?, ?)",
+                (number, image.digest, image.signature, *why, image.stale),
             )
-            if not own:
-                outcome = (image.digest, image.position, image.reason, image.message)
+            if image.digest is not None:
+                outcome = (
+                    image.digest,
+                    image.position,
+                    *((image.reason, image.message) if of_digest else (None, None)),
+                )
                 execute("INSERT OR IGNORE INTO staging.outcomes VALUES (?, ?, ?, ?)", outcome)
 
     def remove(self, items: Sequence[str], versions: Mapping[str, int] | None = None) -> None:
@@ -212,7 +236,7 @@ class Staging:
         self._connection.executemany("INSERT OR REPLACE INTO staging.removed VALUES (?, ?)", rows)
 
     def leave_out(self, item: str, image: str, reason: str, message: str) -> None:
-        """Record what is not among the items: a row or value of the catalog, or an image that keeps an old vector.
+        """Record what is not among the items: a row or value of the catalog.
 
         *item* and *image* are empty where they are not known.
         """
@@ -235,7 +259,7 @@ class Staging:
     def images(self) -> Iterator[Staged]:
         """Yield every image that has to be read, in the order in which the items were added."""
         query = (
-            "SELECT number, item_id, image, known_signature, known_digest"
+            "SELECT number, item_id, image, known_signature, known_digest, known_stale"
             " FROM staging.staged_images LEFT JOIN staging.digests AS d USING (number)"
             " WHERE d.number IS NULL AND number > ? ORDER BY number LIMIT ?"
         )
@@ -248,6 +272,20 @@ class Staging:
         """Record the SHA-256 *digest* of the bytes of *image*, and the signature of its file."""
         values = (image.number, digest, signature)
         self._connection.execute("INSERT INTO staging.digests (number, digest, signature) VALUES (?, ?, ?)", values)
+
+    def keep(self, image: Staged, reason: str, message: str, *, runs: int) -> bool:
+        """Record that *image* could not be read now, unless it has no vector or is stale for over *runs* runs then.
+
+        Return whether it keeps its vector. Only runs over a whole catalog count.
+        """
+        stale = max(1, image.stale + self._is_whole)
+        if image.digest is None or stale > runs:
+            return False
+        if not self._one("SELECT 1 FROM staging.outcomes WHERE digest = ? AND position IS NOT NULL", image.digest):
+            return False
+        values = (image.number, image.digest, image.signature, reason, message, stale)
+        self._connection.execute("INSERT INTO staging.digests VALUES (?, ?, ?, ?, ?, ?)", values)
+        return True
 
     def skip(self, image: Staged, reason: str, message: str) -> None:
         """Record that the bytes of *image* cannot be read, and why."""
@@ -290,19 +328,19 @@ class Staging:
         self._connection.execute("COMMIT")
         self._connection.executescript(f"BEGIN; {_FINISH} COMMIT;")
         self._connection.execute("BEGIN")
-        reasons = dict(self._connection.execute(_REASONS))
-        difference = self._against_base(reasons) if self.base else self._from_nothing(reasons)
+        reasons = dict(self._connection.execute(_REASONS)), dict(self._connection.execute(_STALE_REASONS))
+        difference = self._against_base(*reasons) if self.base else self._from_nothing(*reasons)
         self._connection.execute("COMMIT")
         return difference
 
-    def _from_nothing(self, reasons: Mapping[str, int]) -> Difference:
+    def _from_nothing(self, reasons: Mapping[str, int], stale: Mapping[str, int]) -> Difference:
         items, images, skipped, left_out = (
             self._count(f"SELECT count(*) FROM main.{table}")  # noqa: S608
             for table in ("items", "images", "skipped", "left_out")
         )
-        return Difference(items, items, images, skipped + left_out, items, 0, 0, reasons, [], self._positions())
+        return Difference(items, items, images, skipped + left_out, items, 0, 0, reasons, stale, [], self._positions())
 
-    def _against_base(self, reasons: Mapping[str, int]) -> Difference:
+    def _against_base(self, reasons: Mapping[str, int], stale: Mapping[str, int]) -> Difference:
         """Take items out of the file that are as they were, and note for the others what they replace.
 
         Items of which only signatures are new are kept if anything else changes: else nobody would ever write them.
@@ -337,6 +375,7 @@ class Staging:
             removed=counts["removed"],
             altered=counts["altered"],
             skipped_reasons=reasons,
+            stale_reasons=stale,
             positions_before=sorted(before),
             positions=self._positions(),
         )
@@ -355,7 +394,7 @@ class Staging:
         self._connection.execute("DELETE FROM main.left_out")
         if now != before:
             self._connection.execute("INSERT INTO main.changed VALUES ('')")
-            values = [(number, *each) for number, each in enumerate(now, 1)]
+            values = [(number, *each[:4]) for number, each in enumerate(now, 1)]
             self._connection.executemany("INSERT INTO main.left_out VALUES (?, ?, ?, ?, ?)", values)
         return len(now) - len(before)
 
@@ -392,10 +431,11 @@ class Staging:
         for table in ("items", "skipped_items"):
             query = f"SELECT item_id, attributes FROM main.{table} {among}"  # noqa: S608
             found |= {item: StoredItem(text, []) for item, text in self._connection.execute(query, wanted)}
-        with_vectors = "SELECT item_id, ordinal, image, attributes, signature, digest, position, NULL, NULL"
+        with_vectors = "SELECT item_id, ordinal, image, attributes, signature, digest, position, reason, message"
         without = "SELECT item_id, ordinal, image, attributes, signature, digest, NULL, reason, message"
+        shown = "main.images JOIN main.vectors USING (position) LEFT JOIN main.stale USING (item_id, ordinal)"
         for query in (
-            f"{with_vectors} FROM main.images JOIN main.vectors USING (position) {among}",
+            f"{with_vectors}, coalesce(runs, 0) FROM {shown} {among}",
             f"{without} FROM main.skipped {among}",
         ):
             for item, *image in self._connection.execute(query, wanted):
@@ -439,15 +479,23 @@ def images_of(item: Item) -> list[tuple[str, str]]:
     return [(image, attributes_text(attributes)) for image, attributes in images.items()]
 
 
-def list_text(values: Sequence[Mapping[str, Attribute]]) -> str | None:
-    """Return `[`, what `attributes_text` makes of each of *values*, separated by commas, and `]`; None where it fails.
+def is_list_of(values: Sequence[Mapping[str, Attribute]], text: str) -> bool:
+    """Return whether *text* is what `attributes_text` makes of each of *values*, separated by commas.
 
-    It fails for NaN and infinity; one call takes a third of the time of many.
+    Of values with NaN or infinity it may return False where that is so.
     """
+    import msgspec  # an update of a few items does without
+
     try:
-        return _to_json(values)
+        # the same text in a fifth of the time, but for numbers such as 1e+22
+        if msgspec.json.encode(values) == f"[{text}]".encode():
+            return True
+    except (TypeError, ValueError, OverflowError):
+        pass  # numbers of NumPy, long ones, halves of characters
+    try:
+        return _to_json(values) == f"[{text}]"
     except ValueError:
-        return None
+        return False
 
 
 def attributes_text(value: Mapping[str, Attribute]) -> str:
@@ -465,13 +513,22 @@ def _compare(old: StoredItem, new: StoredItem, counts: Counter[str]) -> None:
     counts["items"] += bool(new_count) - bool(old_count)
     counts["added"] += bool(new_count) and not old_count
     counts["removed"] += bool(old_count) and not new_count
-    counts["altered"] += bool(old_count and new_count) and _without_signatures(old) != _without_signatures(new)
+    counts["altered"] += bool(old_count and new_count) and _as_shown(old) != _as_shown(new)
     counts["images"] += new_count - old_count
     counts["skipped"] += (len(new.images) - new_count) - (len(old.images) - old_count)
 
 
 def _without_signatures(stored: StoredItem) -> StoredItem:
     return StoredItem(stored.attributes, [image._replace(signature=None) for image in stored.images])
+
+
+def _as_shown(stored: StoredItem) -> StoredItem:
+    """Return *stored* without what only runs need: signatures, and whether an image with a vector is stale."""
+    images = [
+        image if image.position is None else image._replace(reason=None, message=None, stale=0)
+        for image in stored.images
+    ]
+    return _without_signatures(StoredItem(stored.attributes, images))
 
 
 def _vectors_of(stored: StoredItem) -> int:

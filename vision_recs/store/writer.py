@@ -367,10 +367,10 @@ class Writer:
             atomic_remove(target, self.layout.tmp)
             atomic_move_folder(index, target)
 
-    def skipped_reasons(self, manifest: Manifest) -> dict[str, int]:
-        """Return how many images the generation of *manifest* skipped for each reason, the most frequent first."""
+    def reasons(self, manifest: Manifest) -> tuple[dict[str, int], dict[str, int]]:
+        """Return how many images the generation of *manifest* skipped for each reason, and how many are stale."""
         with closing(Items(*map(self._items_path, manifest.items_files))) as items:
-            return items.skipped_reasons()
+            return items.skipped_reasons(), items.stale_reasons()
 
     def _distrust(self, shard: str, problem: str) -> None:
         self._distrusted.add(shard)
