@@ -38,7 +38,7 @@ LIBRARIES = {
     "obstore": {"remote"},
     "granian": {"serve"},
     "starlette": {"serve"},
-    "msgspec": {"serve"},
+    "msgspec": {"serve", "store"},
     "protego": {"remote"},
     "prometheus_client": {"serve"},
     "jinja2": {"cli"},
