@@ -7,6 +7,7 @@ import random
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic, sleep
@@ -57,6 +58,13 @@ class Moved(NamedTuple):
     location: str
 
 
+@dataclass(slots=True)
+class Budget:
+    """The *seconds* that are left for the requests of an image, which may be several if there are redirects."""
+
+    seconds: float
+
+
 class WebImages:
     """Images at http and https addresses; a `BulkImageSource` that several threads may use at once.
 
@@ -87,6 +95,10 @@ class WebImages:
         """Return what there is to say of the hosts."""
         return self._hosts.notes()
 
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._connections.close()
+
     def _tried(self, fetch: Callable[[], _T]) -> _T:
         """Return what *fetch* returns; it is called again after a pause where it fails for what may pass."""
         failed = asked_to_wait = 0
@@ -109,23 +121,25 @@ class WebImages:
                 self._wait(self._options.backoff_s * 2 ** (failed - 1) * random.uniform(0.5, 1.5))  # noqa: S311
 
     def _follow(self, url: str, known: str | None) -> ImageData | Unchanged:
-        condition = _condition(known)
+        condition, budget = _condition(known), Budget(self._options.total_s)
         for _ in range(_MAX_REDIRECTS + 1):
             target = self._target(url)
             self._require_allowed(target)
-            found = self._request(target, condition, self._image_of)
+            found = self._request(target, condition, self._image_of, budget)
             if not isinstance(found, Moved):
                 return found
             url = urljoin(target.url, found.location)
         raise ImageError("redirect", f"{url} is more than {_MAX_REDIRECTS} redirects away; name the image itself")
 
-    def _request(self, target: Target, headers: Mapping[str, str], use: Callable[[Target, Answer], _T]) -> _T:
+    def _request(
+        self, target: Target, headers: Mapping[str, str], use: Callable[[Target, Answer], _T], budget: Budget
+    ) -> _T:
         """Return what *use* makes of the answer of *target*, when it is its turn; raises ImageError."""
         options, host = self._options, self._hosts.of(target.origin.host)
         headers = {"accept": "image/*,*/*;q=0.5", "user-agent": options.user_agent, **headers}
         with host.turn():
             began = monotonic()
-            patience = Patience(options.connect_s, options.idle_s, began + options.total_s)
+            patience = Patience(options.connect_s, options.idle_s, began + budget.seconds)
             try:
                 with self._connections.get(target.origin, target.path, headers, patience) as answer:
                     failure = _failure_of(target, answer)
@@ -138,6 +152,8 @@ class WebImages:
                 failure = _broken(target, error)
                 host.failed(began, failure)
                 raise failure from error
+            finally:
+                budget.seconds -= monotonic() - began
             if failure is None:
                 host.answered()
                 return found
@@ -210,9 +226,10 @@ class WebImages:
         """Return the robots.txt of *origin*, empty where it has none; raises ImageError where it may have one."""
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         url = f"{origin.scheme}://{host}:{origin.port}/robots.txt"
+        budget = Budget(self._options.total_s)
         for _ in range(_MAX_REDIRECTS + 1):
             try:
-                found = self._request(self._target(url), {}, _robots_of)
+                found = self._request(self._target(url), {}, _robots_of, budget)
             except ImageError as error:
                 if error.reason in _PASSING:
                     raise type(error)(error.reason, f"before the images of {origin.host}: {error}") from error
