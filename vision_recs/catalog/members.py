@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import tarfile
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import accumulate
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from vision_recs.catalog.parquet import batches, text_leaves
+from vision_recs.catalog.places import Place, extension_of, open_parquet, parts_of
+from vision_recs.catalog.tar_index import tar_members
 from vision_recs.errors import ImageError, first_line
+
+MAX_IMAGE_BYTES: Final = 2**29
+"""The largest file that is read: an uncompressed RGB image of 179 megapixels, more than are decoded."""
 
 _OPEN_AT_MOST = 8  # files
 _BATCH, _BATCHES_KEPT = 32, 4  # rows of a Parquet file: those that threads ask for a little out of order
+_KINDS = {".tar", ".parquet"}
 
 
 def container_of(reference: str) -> tuple[str, str] | None:
     """Return the file and the member that *reference* names, or None where it names a file of its own."""
     name, sign, member = reference.partition("#")
-    return (name, member) if sign and member and name.lower().endswith((".tar", ".parquet")) else None
+    return (name, member) if sign and member and extension_of(name) in _KINDS else None
 
 
 class Members:
@@ -29,67 +33,54 @@ class Members:
 
     def __init__(self) -> None:
         """Start without an open file."""
-        self._open: OrderedDict[tuple[Path, int], _Container] = OrderedDict()
+        self._open: OrderedDict[tuple[Place, str], _Container] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, path: Path, changed_ns: int, member: str) -> bytes:
-        """Return the bytes of *member* in the file *path*, last changed at *changed_ns*; raises ImageError, OSError."""
+    def read(self, place: Place, version: str, member: str) -> bytes:
+        """Return the bytes of *member* in the file at *place*, of that *version*; raises ImageError, OSError."""
         with self._lock:
-            container = self._open.pop((path, changed_ns), None)
+            container = self._open.pop((place, version), None)
             if container is None:
-                container = _Parquet(path) if path.suffix.lower() == ".parquet" else _Tar(path)
-            self._open[path, changed_ns] = container
+                container = (_Tar if extension_of(place.name) == ".tar" else _Parquet)(place, version)
+            self._open[place, version] = container
             while len(self._open) > _OPEN_AT_MOST:
-                self._open.popitem(last=False)[1].close()
-            try:
-                return container.read(member)
-            except (KeyError, IndexError, TypeError) as error:
-                raise ImageError("missing", f"{str(path)!r} has no image {member!r}; write the catalog anew") from error
+                self._open.popitem(last=False)  # it is closed when its last reader is done
+        try:
+            return container.read(member)
+        except (KeyError, IndexError, TypeError) as error:
+            raise ImageError("missing", f"{str(place)!r} has no image {member!r}; write the catalog anew") from error
 
 
 class _Container(Protocol):
     def read(self, member: str) -> bytes: ...
 
-    def close(self) -> None: ...
-
-
-def tar_members(path: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield name, offset and size of each file in the tar *path*; raises OSError where it is damaged."""
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if member.isfile():
-                    yield member.name, member.offset_data, member.size
-                tar.members = []  # type: ignore[attr-defined] # or every member would be kept
-    except tarfile.TarError as error:
-        raise OSError(0, f"not a tar archive, or damaged: {first_line(error)}") from error
-
 
 class _Tar:
-    def __init__(self, path: Path) -> None:
-        self._places = {name: (offset, size) for name, offset, size in tar_members(path)}
-        self._file = os.open(path, os.O_RDONLY)
+    def __init__(self, place: Place, version: str) -> None:
+        self._places = {member.name: (member.offset, member.size) for member in tar_members(place, version)}
+        self._parts = parts_of(place, version)
 
     def read(self, member: str) -> bytes:
         offset, size = self._places[member]
-        return os.pread(self._file, size, offset)
-
-    def close(self) -> None:
-        os.close(self._file)
+        if size > MAX_IMAGE_BYTES:
+            raise ImageError("too-large", f"{member!r} has {size:,} bytes, over the limit of {MAX_IMAGE_BYTES:,}")
+        return self._parts.part(offset, size) if size else b""
 
 
 class _Parquet:
     """Reads rows mostly in ascending order: a batch is decoded once, whatever the size of a row group."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Place, version: str) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
+        self._lock = threading.Lock()
         try:
-            self._file: Any = pq.ParquetFile(path, memory_map=True)
+            with open_parquet(place, version) as file:
+                metadata = file.metadata
+            options = {"metadata": metadata, "read_dictionary": text_leaves(metadata), "memory_map": True}
+            self._file: Any = open_parquet(place, version, **options)
         except pa.ArrowException as error:
             raise OSError(0, f"not Parquet, or damaged: {first_line(error)}") from error
-        metadata = self._file.metadata
         self._starts = [0, *accumulate(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))]
         self._column = ""
         self._next = 0
@@ -100,16 +91,14 @@ class _Parquet:
         column, *places = member.rsplit("/", member.count("/"))
         while places and not all(place.isdigit() for place in places):  # the name of a column may hold a slash
             column, places = f"{column}/{places[0]}", places[1:]
-        value = self._value(column, int(places[0]) - 1)
+        with self._lock:
+            value = self._value(column, int(places[0]) - 1)
         for place in places[1:]:
             value = value[int(place)]
         found: object = value["bytes"] if isinstance(value, dict) else value
         if not isinstance(found, bytes):
             raise KeyError(member)
         return found
-
-    def close(self) -> None:
-        self._file.close()
 
     def _value(self, column: str, row: int) -> Any:  # noqa: ANN401
         if column != self._column:
@@ -135,4 +124,4 @@ class _Parquet:
         self._column, self._next = column, self._starts[group]
         self._kept.clear()
         groups = range(group, len(self._starts) - 1)
-        self._batches = self._file.iter_batches(batch_size=_BATCH, row_groups=groups, columns=[column])
+        self._batches = batches(self._file, groups, _BATCH, [column])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Any
 from vision_recs.catalog.cell_types import bare
 from vision_recs.catalog.columns import ID_NAMES
 from vision_recs.catalog.findings import Findings
+from vision_recs.catalog.places import LARGE, MOST_TIMES, Place, bomb, open_parquet, size_of, version_of
 from vision_recs.catalog.readers import Rows, require_few
-from vision_recs.catalog.text_files import LARGE, MOST_TIMES, bomb
 from vision_recs.errors import CatalogError, first_line, machine_remedy
 
 _BATCH = 4096
+_BYTES_OF_BATCH = 1 << 27
+_BYTES_OF_VALUE = 64  # of a value of a list, as an object of Python with its place in the list
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,14 @@ class _Layout:
     images: frozenset[str]
     leaves: list[str] | None
     ids: bool  # no column holds ids, so that the images name their rows
-    texts: list[str]  # columns of text: a text that many rows have is read once
+    texts: list[str]  # paths of text and bytes, also within lists: a text that many rows have is read once
+    batch: int  # rows that are read together
 
 
-def parquet_rows(path: str, findings: Findings) -> Rows:
-    """Return the rows of the Parquet file *path*: see `readers.parquet_rows`."""
-    layout = _layout(path)
+def parquet_rows(place: str | Place, findings: Findings) -> Rows:
+    """Return the rows of the Parquet file at *place*: see `readers.parquet_rows`."""
+    path, place = str(place), Path(place) if isinstance(place, str) else place
+    layout = _layout(place)
     columns = list(layout.names)
     known: set[str] = set()
     for position, name in enumerate(columns):
@@ -42,34 +46,61 @@ def parquet_rows(path: str, findings: Findings) -> Rows:
     if layout.ids:
         columns.append("id")
     drops = layout.images
-    return Rows(path, columns, _rows(path, layout, findings), unit="row", drops=drops)
+    return Rows(path, columns, _rows(place, layout, findings), unit="row", drops=drops)
 
 
-def _layout(path: str) -> _Layout:
+def _layout(place: Place) -> _Layout:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    path = str(place)
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(place, version_of(place)) as file:
+            metadata = file.metadata
             names = list(file.schema_arrow.names)
-            require_few(names, path)
-            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+        require_few(names, path)
+        texts = text_leaves(metadata)
+        with open_parquet(place, version_of(place), metadata=metadata, read_dictionary=texts) as file:
             images = frozenset(name for name in names if _holds_images(file, name, names))
-            leaves = [file.schema.column(i).path for i in range(len(file.schema.names))]
-            _require_no_bomb(path, file.metadata)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
-    if not images:
-        return _Layout(names, images, None, ids=False, texts=texts)
+    leaves = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     kept = [leaf for leaf in leaves if leaf.partition(".")[0] not in images or leaf.endswith(".path")]
+    batch = _rows_of_batch(place, metadata, frozenset(kept))
+    if not images:
+        return _Layout(names, images, None, ids=False, texts=texts, batch=batch)
     has_ids = {bare(name) for name in names} & set(map(bare, ID_NAMES))
-    return _Layout(names, images, kept, ids=not has_ids, texts=texts)
+    return _Layout(names, images, kept, ids=not has_ids, texts=texts, batch=batch)
 
 
-def _require_no_bomb(path: str, metadata: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
-    unpacked = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    if unpacked > max(LARGE, MOST_TIMES * Path(path).stat().st_size):
-        raise bomb(path)
+def text_leaves(metadata: Any) -> list[str]:  # noqa: ANN401 - pyarrow ships no types
+    """Return the paths of text and bytes in a Parquet file; read as dictionaries, an equal value takes memory once."""
+    columns = map(metadata.schema.column, range(metadata.num_columns))
+    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+
+
+def batches(file: Any, groups: Iterable[int], rows: int, columns: list[str] | None) -> Iterator[Any]:  # noqa: ANN401
+    """Yield batches of *columns*, of at most so many *rows*, from the row groups of *file*.
+
+    Each group has dictionaries of its own, and pyarrow cannot join those of texts in lists.
+    """
+    for group in groups:
+        yield from file.iter_batches(batch_size=rows, row_groups=[group], columns=columns)
+
+
+def _rows_of_batch(place: Place, metadata: Any, leaves: frozenset[str]) -> int:  # noqa: ANN401
+    """Return how many rows of the columns *leaves* to read at once; raises CatalogError for a bomb.
+
+    A row may hold any number of values in lists, which take next to nothing in the file if they are equal.
+    """
+    columns = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+    repeated = [number for number, each in enumerate(columns) if each.max_repetition_level and each.path in leaves]
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    in_lists = [_BYTES_OF_VALUE * sum(group.column(number).num_values for number in repeated) for group in groups]
+    unpacked = sum(group.total_byte_size for group in groups)
+    if max([unpacked, *in_lists]) > max(LARGE, MOST_TIMES * size_of(place)):
+        raise bomb(str(place), "split it into several files")
+    of_row = max((size / max(1, group.num_rows) for size, group in zip(in_lists, groups, strict=True)), default=0)
+    return max(1, min(_BATCH, int(_BYTES_OF_BATCH / max(1, of_row))))
 
 
 def _holds_images(file: Any, name: str, names: list[str]) -> bool:  # noqa: ANN401 - pyarrow ships no types
@@ -84,6 +115,8 @@ def _holds_images(file: Any, name: str, names: list[str]) -> bool:  # noqa: ANN4
         return types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}
     if types.is_struct(kind):
         return "bytes" in {field.name for field in kind}
+    if types.is_dictionary(kind):
+        kind = kind.value_type
     if not (types.is_binary(kind) or types.is_large_binary(kind)) or not file.metadata.num_rows:
         return False
     first = next(file.iter_batches(batch_size=64, columns=[name])).column(0).drop_null()
@@ -97,15 +130,14 @@ def _is_no_text(value: bytes) -> bool:
         return True
 
 
-def _rows(path: str, layout: _Layout, findings: Findings) -> Iterator[tuple[int, list[object]]]:
+def _rows(place: Place, layout: _Layout, findings: Findings) -> Iterator[tuple[int, list[object]]]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    number = 0
+    path, number = str(place), 0
     values = partial(_values, findings=findings)
     try:
-        with pq.ParquetFile(path, read_dictionary=layout.texts) as file:
-            for batch in file.iter_batches(batch_size=_BATCH, columns=layout.leaves):
+        with open_parquet(place, version_of(place), read_dictionary=layout.texts) as file:
+            for batch in batches(file, range(file.num_row_groups), layout.batch, layout.leaves):
                 _require_memory(path, batch, number)
                 if layout.leaves is None:
                     cells: Iterator[Any] = zip(*map(values, batch.columns, batch.schema.names), strict=True)
@@ -124,11 +156,32 @@ def _require_memory(path: str, batch: Any, first: int) -> None:  # noqa: ANN401 
     from pyarrow import compute
 
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type):
-            size = compute.sum(compute.binary_length(column.dictionary).cast(pa.int64()).take(column.indices)).as_py()
-            if (size or 0) > LARGE:
-                why = f"{batch.num_rows:,} rows hold over {LARGE:,} bytes of text; shorten it"
-                raise CatalogError(why, path=path, line=first + 1, column=name)
+        sizes = (
+            compute.sum(compute.binary_length(texts.dictionary).cast(pa.int64()).take(texts.indices)).as_py()
+            for texts in _texts(column)
+        )
+        if sum(size or 0 for size in sizes) > LARGE:
+            why = f"{batch.num_rows:,} rows hold over {LARGE:,} bytes of text; shorten it"
+            raise CatalogError(why, path=path, line=first + 1, column=name)
+
+
+def _texts(column: Any) -> Iterator[Any]:  # noqa: ANN401 - pyarrow ships no types
+    """Yield the texts and bytes in *column*, at any depth."""
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_dictionary(kind):
+        value = kind.value_type
+        if types.is_string(value) or types.is_binary(value) or types.is_large_string(value):
+            yield column
+    elif types.is_map(kind):
+        yield from _texts(column.keys)
+        yield from _texts(column.items)
+    elif types.is_struct(kind):
+        for field in column.flatten():
+            yield from _texts(field)
+    elif types.is_nested(kind):  # lists of every kind
+        yield from _texts(column.flatten())
 
 
 def _with_images(path: str, layout: _Layout, batch: Any, first: int, values: Any) -> Iterator[Any]:  # noqa: ANN401
@@ -145,7 +198,7 @@ def _with_images(path: str, layout: _Layout, batch: Any, first: int, values: Any
         else:
             table.append(column)
     if layout.ids:
-        stem = Path(path).stem
+        stem = Path(file.removesuffix(".gz")).stem
         table.append(
             [
                 str(Path(str(name)).with_suffix("")) if name else f"{stem}/{row}"

@@ -159,10 +159,10 @@ class _Unpacked(gzip.GzipFile):
         self._packed.close()
 
 
-def bomb(path: str) -> CatalogError:
-    """Return the error of a file *path* that unpacks to far more than its size."""
+def bomb(path: str, remedy: str = "unpack it") -> CatalogError:
+    """Return the error of a file *path* that unpacks to far more than its size; where that is right, *remedy* helps."""
     return CatalogError(
-        f"the file unpacks to over {LARGE >> 30} GiB and {MOST_TIMES} times its size; unpack it if that is right",
+        f"the file unpacks to over {LARGE >> 30} GiB and {MOST_TIMES} times its size; {remedy} if that is right",
         path=path,
     )
 
