@@ -66,5 +66,5 @@ $(VENV)/.package: $(VENV)/.requirements $(SOURCES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.requirements
-	@$(PIP) install --constraint constraints.txt '.[dev,docs,formats,lance]'
+	@$(PIP) install --constraint constraints.txt '.[dev,docs,formats,lance,cloud]'
 	@touch $@

@@ -94,6 +94,26 @@ def test_a_listing_that_breaks_off_does_not_make_images_missing(s3, images):
     assert None not in again.signatures(references)
 
 
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("f/../g/./a.png", "g/a.png"),
+        ("../../a.png", "a.png"),
+        ("f\\a.png", "f/a.png"),
+        ("a.png?v=17", "a.png"),
+        ("n\u0308.png", "n\u0308.png"),
+        ("u\u0308.png", "\u00fc.png"),
+        ("\u00fc.png", "u\u0308.png"),
+    ],
+)
+def test_the_image_that_is_meant_is_found(s3, images, written, key):
+    s3.put(key, b"one")
+    image = images.read(f"{s3.address}/{written}")
+    assert image.data == b"one"
+    assert isinstance(images.read(f"{s3.address}/{written}", known=image.signature), Unchanged)
+    assert s3.requests[-1].size == 0
+
+
 def test_what_cannot_be_read_has_a_reason_and_one_sentence(s3, images, monkeypatch):
     s3.put("empty.png", b"")
     s3.put("huge.png", b"x" * 11)

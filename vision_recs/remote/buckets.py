@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -35,13 +36,17 @@ class BucketImages:
         return self._place(address)[0][1]
 
     def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
-        """Return the image at *reference*, or Unchanged if its signature is still *known*; raises ImageError."""
+        """Return the image at *reference*, or Unchanged if its signature is still *known*; raises ImageError.
+
+        Where there is none, the one that is meant is looked for: with slashes for backslashes, without `?v=17` behind
+        the name, and in the other normal forms of Unicode.
+        """
         try:
             (bucket, listing), key = self._place(reference)
             status = listing.known(key) if known else None
             if status is not None and status.signature == known:
                 return Unchanged()
-            found = bucket.get(key, known=known, limit=self._options.max_bytes)
+            found = self._get(bucket, key, known)
         except ObjectError as error:
             raise ImageError(error.reason, f"{error}; {error.remedy}") from error
         if found is None:
@@ -49,6 +54,18 @@ class BucketImages:
         if not found[0]:
             raise ImageError("empty", f"{reference} has no bytes; copy the image again")
         return ImageData(*found)
+
+    def _get(self, bucket: Bucket, key: str, known: str | None) -> tuple[bytes, str] | None:
+        limit = self._options.max_bytes
+        try:
+            return bucket.get(key, known=known, limit=limit)
+        except ObjectError as error:
+            if error.reason != "http-404":
+                raise
+            for other in _other_keys(key):
+                with suppress(ObjectError):
+                    return bucket.get(other, known=known, limit=limit)
+            raise
 
     def signatures(self, references: Sequence[str]) -> list[str | None]:
         """Return the signature of each of *references* as `read` does, None for one that cannot be had."""
@@ -72,3 +89,10 @@ class BucketImages:
                 bucket = Bucket(name, self._options)
                 self._buckets[name] = bucket, Listing(bucket)
             return self._buckets[name], key
+
+
+def _other_keys(key: str) -> list[str]:
+    """Return the keys that may be meant by *key*, where there is no such object."""
+    name = key.replace("\\", "/").partition("?")[0]
+    others = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
+    return [other for other in others if other != key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import threading
 import time
@@ -64,11 +65,17 @@ def is_bucket_address(text: str) -> bool:
 
 
 def split_address(address: str) -> tuple[str, str]:
-    """Return the bucket, as `s3://name`, and the key in *address*; raises ObjectError for one without a bucket."""
+    """Return the bucket, as `s3://name`, and the key in *address*; raises ObjectError for one without a bucket.
+
+    A key leads out of no bucket: `a/../b` is `b`.
+    """
     found = _ADDRESS.fullmatch(address)
     if found is None or not found[2]:
         raise ObjectError("remote", f"{address} names no bucket", "write s3://bucket/key")
-    return f"{found[1].lower()}://{found[2]}", found[3]
+    key = found[3]
+    if "." in key.split("/") or ".." in key.split("/"):
+        key = posixpath.normpath(f"/{key}").lstrip("/")
+    return f"{found[1].lower()}://{found[2]}", key
 
 
 class Bucket:
