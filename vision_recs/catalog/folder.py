@@ -145,7 +145,8 @@ def others_note(others: Counter[str]) -> tuple[str, ...]:
     """Return what there is to say of files that are no images, which are counted by extension in *others*."""
     if not others:
         return ()
-    kinds = ", ".join(f"{count:,} {extension or 'without extension'}" for extension, count in others.most_common(8))
+    ranked = sorted(others.items(), key=lambda pair: (-pair[1], pair[0] or "~"))[:8]
+    kinds = ", ".join(f"{count:,} {extension or 'without extension'}" for extension, count in ranked)
     return (f"left out {others.total():,} files that are no images by their extension ({kinds})",)
 
 
