@@ -20,7 +20,8 @@ def judged(shop, order, log, *, wrong=1.0):
     rank = np.argsort(log.order, axis=1)  # the position of each column of the pool in the log
     in_log = np.take_along_axis(rank, order[log.asked], axis=1)
     clicks = wrong * shop.mean[log.asked[:, None], log.order]
-    return estimate(answers, in_log, clicks, shop.examination)
+    target = answers.showing(in_log, shop.examination)
+    return estimate(answers, target, clicks, shop.examination)
 
 
 def test_an_estimate_by_hand():
@@ -42,7 +43,9 @@ def test_an_estimate_by_hand():
     )
     examination = np.array([1.0, 0.5])
     assert answers.logged(examination) == pytest.approx(np.array([[1.0, 0.25, 0.25]]))
-    found = estimate(answers, np.array([[2, 0, 1]]), np.array([[0.2, 0.1, 0.3]]), examination)
+    target = answers.showing(np.array([[2, 0, 1]]), examination)
+    assert target == pytest.approx(np.array([[0.5, 0.0, 1.0]]))
+    found = estimate(answers, target, np.array([[0.2, 0.1, 0.3]]), examination)
     # c first, then a: 0.3 + 0.5 * 0.2; a: 0.5 / 1 * (0 - 0.2), c: 1 / 0.25 * (1 - 0.5 * 0.3)
     assert found.value.value == pytest.approx(0.4 - 0.1 + 3.4)
     # looked at: a by 1 with the weight 0.5, c by 0.5 with the weight 4

@@ -14,4 +14,6 @@ features      how an item compares with the item asked for; fitting fits the mod
 model         the learned model: expected clicks, how far that moves an item, and the file
 value         what another policy would have brought, with bounds over shoppers
 learning      `learn`: a model, judged by shoppers that it has not seen
+replay        what another policy would have brought to the shoppers of the log
+outcomes      what did happen, by arm; anytime has bounds that hold whenever one looks
 """

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from vision_recs.feedback.counts import Counts
 from vision_recs.feedback.features import Columns, Features, Matrix
 
-_ROUNDS = 8
+_ROUNDS, _ROUNDS_OF_PAIRS = 8, 2
 _STEPS = 4  # of Newton, in each round
 _RIDGE = 20.0
 _PRIOR_CLICKS = 2.0  # with which the examination of a place begins
@@ -91,6 +91,10 @@ def _fit(counts: Counts, features: Features, columns: Columns) -> Fitted:
         state.fit_examination()
         state.fit_weights()
         state.fit_items()
+    for _ in range(_ROUNDS_OF_PAIRS):  # an order that knows what single pairs are worth must not pass for examination
+        state.fit_pairs()
+        state.fit_examination()
+    state.fit_pairs()
     return Fitted(
         mean,
         scale,
@@ -102,7 +106,7 @@ def _fit(counts: Counts, features: Features, columns: Columns) -> Fitted:
         state.item_expected,
         pairs.asked,
         pairs.shown,
-        state.pair_factors(),
+        state.pair_factors,
     )
 
 
@@ -133,6 +137,7 @@ class _State:
         self.examination = np.ones(self._places)
         self.item_factors = np.ones(len(counts.items))
         self.item_expected = np.zeros(len(counts.items))
+        self.pair_factors = np.ones(pairs.count)
 
     def _rate(self) -> Matrix:
         """Return the clicks of each pair at the first place, without the factors of items and pairs."""
@@ -144,7 +149,7 @@ class _State:
 
     def fit_examination(self) -> None:
         rows = self._counts
-        rate = self._rate() * self.item_factors[self._pairs.shown]
+        rate = self._rate() * self.item_factors[self._pairs.shown] * self.pair_factors
         expected = _sums(rows.place, rows.impressions * rate[self._pairs.of_row], self._places)
         before = np.maximum(self.examination, _LEAST_EXAMINED)
         found = (self._clicks_at + _PRIOR_CLICKS) / (expected + _PRIOR_CLICKS / before)
@@ -172,9 +177,9 @@ class _State:
         clicks = _sums(self._pairs.shown, self._pairs.clicks, len(self.item_factors))
         self.item_factors = shrunk(clicks, self.item_expected)
 
-    def pair_factors(self) -> Matrix:
+    def fit_pairs(self) -> None:
         expected = self._examined() * self._rate() * self.item_factors[self._pairs.shown]
-        return shrunk(self._pairs.clicks, expected)
+        self.pair_factors = shrunk(self._pairs.clicks, expected)
 
     def slope(self) -> float:
         """Return by how much the logarithm of the clicks grows with the score, over the pairs that were shown."""

@@ -140,33 +140,53 @@ class Catalog:
 
 def judge(counts: Counts, answers: LoggedAnswers, catalog: Catalog, *, most: float) -> Judged | None:
     """Return what *answers* say of models that the other half of the shoppers taught; None where a half is empty."""
-    halves = [np.flatnonzero(answers.half == half) for half in (0, 1)]
-    if not all(map(len, halves)) or not all(counts.of_half(half).clicks.sum() for half in (0, 1)):
+    crossed = cross_fitted(counts, answers, catalog)
+    if crossed is None:
         return None
-    with threadpool_limits(1, user_api="blas"):
-        parts = [
-            _judge_half(catalog.model(counts.of_half(1 - half)), answers.take(rows), catalog, most)
-            for half, rows in enumerate(halves)
-        ]
-    shopper = answers.shopper[np.concatenate(halves)]
-    plain, learned = (np.concatenate([part[which].by_answer for part in parts]) for which in (0, 1))
+    estimates = [_judge_half(part, most) for part in crossed]
+    shopper = np.concatenate([part.answers.shopper for part in crossed])
+    plain, learned = (np.concatenate([each.by_answer for each in side]) for side in zip(*estimates, strict=True))
+    shares = [len(part.answers) / len(answers) for part in crossed]
     return Judged(
         plain=mean_over_shoppers(plain, shopper),
         learned=mean_over_shoppers(learned, shopper),
         difference=difference_over_shoppers(plain, learned, shopper),
         answers=len(answers),
-        effective=sum(part[1].effective for part in parts),
-        support=sum(len(rows) * part[1].support for rows, part in zip(halves, parts, strict=True)) / len(answers),
+        effective=sum(each.effective for _, each in estimates),
+        support=sum(share * each.support for share, (_, each) in zip(shares, estimates, strict=True)),
     )
 
 
-def _judge_half(model: Learned, answers: LoggedAnswers, catalog: Catalog, most: float) -> tuple[Estimate, Estimate]:
-    """Return the value of the plain order of *answers*, and that of the order of *model*."""
-    clicks = catalog.expected(model, answers)
-    deltas = model.deltas(clicks, answers.scores, most=most)
-    orders = answers.ranked(answers.base), answers.ranked(answers.base + deltas)
+@dataclass(frozen=True)
+class CrossFitted:
+    """The *answers* of one half of the shoppers, the *model* of the other half, and the *clicks* (n, m) it expects."""
+
+    answers: LoggedAnswers
+    model: Learned
+    clicks: Matrix
+
+
+def cross_fitted(counts: Counts, answers: LoggedAnswers, catalog: Catalog) -> list[CrossFitted] | None:
+    """Return both halves of *answers*, each with the model of the other; None where one is empty or has no clicks."""
+    halves = [answers.take(answers.half == half) for half in (0, 1)]
+    if not all(map(len, halves)) or not all(counts.of_half(half).clicks.sum() for half in (0, 1)):
+        return None
+    with threadpool_limits(1, user_api="blas"):
+        models = [catalog.model(counts.of_half(1 - half)) for half in (0, 1)]
+        return [
+            CrossFitted(own, model, catalog.expected(model, own)) for own, model in zip(halves, models, strict=True)
+        ]
+
+
+def _judge_half(part: CrossFitted, most: float) -> tuple[Estimate, Estimate]:
+    """Return the value of the plain order of the answers of *part*, and that of the order of its model."""
+    answers, model = part.answers, part.model
+    deltas = model.deltas(part.clicks, answers.scores, most=most)
     examination = model.fitted.examination
-    plain, learned = (estimate(answers, order, clicks, examination) for order in orders)
+    plain, learned = (
+        estimate(answers, answers.showing(answers.ranked(ranks), examination), part.clicks, examination)
+        for ranks in (answers.base, answers.base + deltas)
+    )
     return plain, learned
 
 

@@ -58,13 +58,15 @@ class Estimate:
             )
 
 
-def estimate(answers: LoggedAnswers, order: Ordinals, clicks: Matrix, examination: Matrix) -> Estimate:
-    """Return the value of showing the pools of *answers* in *order* (n, m).
+def estimate(
+    answers: LoggedAnswers, target: Matrix, clicks: Matrix, examination: Matrix, *, elsewhere: float = 0.0
+) -> Estimate:
+    """Return the value of a policy that has each item of the pools of *answers* looked at as *target* says (n, m).
 
     *clicks* (n, m) are those that a model expects of each item at the first place, and *examination* (places,) is how
-    likely each place is looked at. Both should come from other shoppers.
+    likely each place is looked at. Both should come from other shoppers. *elsewhere* is the sum over all answers of how
+    likely items are looked at that the policy shows and no pool holds.
     """
-    target = answers.showing(order, examination)
     logged = answers.logged(examination)
     is_shown = answers.at >= 0
     at = examination[np.clip(answers.at, 0, len(examination) - 1)]
@@ -73,10 +75,11 @@ def estimate(answers: LoggedAnswers, order: Ordinals, clicks: Matrix, examinatio
     corrections = np.where(is_shown, weights * (answers.clicked - at * expected), 0.0)
     by_answer = (target * expected).sum(axis=1) + corrections.sum(axis=1)
     looked = np.where(is_shown, at, 0.0)
-    total = float((looked * weights**2).sum())
-    effective = len(answers) * float((looked * weights).sum()) ** 2 / (total * float(looked.sum())) if total else 0.0
-    possible = float(target[logged > 0].sum() / target.sum()) if target.sum() else 0.0
-    return Estimate(mean_over_shoppers(by_answer, answers.shopper), effective, possible, by_answer)
+    squares = float((looked * weights**2).sum())
+    kept = float((looked * weights).sum()) ** 2 / (squares * float(looked.sum())) if squares else 0.0
+    total = float(target.sum()) + elsewhere
+    possible = float(target[logged > 0].sum()) / total if total else 0.0
+    return Estimate(mean_over_shoppers(by_answer, answers.shopper), len(answers) * kept, possible, by_answer)
 
 
 def mean_over_shoppers(values: Matrix, shopper: Ordinals) -> Interval:
