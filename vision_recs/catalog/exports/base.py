@@ -23,7 +23,7 @@ Record: TypeAlias = dict[str, str]
 Translated: TypeAlias = Iterator[tuple[int, dict[str, object]]]
 """Rows with the columns of visrec; those with the number 0 only add to the item that they name."""
 
-_ADDRESSES = re.compile(r"\s*,\s*(?=[a-z]+://)", re.IGNORECASE)
+_ADDRESSES = re.compile(r"\s*,\s*(?=[a-z][a-z0-9]*://)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
