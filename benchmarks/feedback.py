@@ -1,6 +1,6 @@
 """What learning from shoppers brings, and whether what is said about it is true: by simulation, and on a real log.
 
-python benchmarks/feedback.py [--parts learning,gate] [--quick]        (in an environment where visrec is installed)
+python benchmarks/feedback.py [--parts learning,gate] [--runs 100]        (in an environment where visrec is installed)
 
 The items are real: the images of ../shared/data/clothing where they are there, else sample_images/. What shoppers like
 is hidden and assumed (`tests/support/simulated_shop.py`), so trust the order of the rows and whether bounds hold, not
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -66,6 +66,17 @@ def goods_of(catalog: Path) -> sim.Goods:
         "price": np.array([float(price or other) for price, other in zip(prices, drawn.tolist(), strict=True)]),
     }
     return sim.Goods(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), attributes)
+
+
+@dataclass(frozen=True)
+class Run:
+    """How much is tried: *runs* of each experiment, *days* and *seeds* of learning, and so on."""
+
+    runs: int = 100
+    days: int = 21
+    seeds: int = 2
+    days_of_new_items: int = 25
+    counts: int = 10**7
 
 
 @dataclass
@@ -155,17 +166,16 @@ KINDS: dict[str, dict[str, object]] = {
 }
 
 
-def learning(goods: sim.Goods, *, quick: bool) -> object:
+def learning(goods: sim.Goods, run: Run) -> object:
     """Return clicks an answer, against plain ones, of each kind of learning, by day 2 and by weeks."""
-    days, seeds = (8, 1) if quick else (21, 2)
-    found: dict[str, object] = {"days": days, "seeds": seeds, "answers a day": A_DAY}
+    found: dict[str, object] = {"days": run.days, "seeds": run.seeds, "answers a day": A_DAY}
     rows: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
     best = []
-    for seed in range(seeds):
+    for seed in range(run.seeds):
         for kind, how in KINDS.items():
             shop = sim.SimulatedShop(goods, seed=seed)
             plain = shop.value(shop.plain_order())
-            rows[kind].append(np.array(_days(shop, kind, how, days)) / plain - 1)
+            rows[kind].append(np.array(_days(shop, kind, how, run.days)) / plain - 1)
         best.append(shop.value(shop.best_order()) / plain - 1)
     for kind, gains in rows.items():
         mean = np.mean(gains, axis=0)
@@ -189,15 +199,14 @@ def _days(shop: sim.SimulatedShop, kind: str, how: dict[str, object], days: int)
     return found
 
 
-def gate(goods: sim.Goods, *, quick: bool) -> object:
+def gate(goods: sim.Goods, run: Run) -> object:
     """Return how often a model is published after 70,000 answers, where there is something to learn and where not."""
-    runs = 5 if quick else 100
-    found: dict[str, object] = {"runs": runs, "answers": 70_000}
+    found: dict[str, object] = {"runs": run.runs, "answers": 70_000}
     for name, nothing in (("nothing to learn", True), ("the shop", False)):
         better, gains = 0, []
-        for run in range(runs):
-            shop = sim.SimulatedShop(goods, seed=run % 3, nothing_to_learn=nothing)
-            shop.random = np.random.default_rng(5_000 + run)
+        for number in range(run.runs):
+            shop = sim.SimulatedShop(goods, seed=number % 3, nothing_to_learn=nothing)
+            shop.random = np.random.default_rng(5_000 + number)
             log = sim.serve(shop, shop.plain_order(), 70_000)
             report = learn(sim.counts_of(shop, log), sim.answers_of(shop, log), goods)
             better += report.is_better
@@ -207,9 +216,9 @@ def gate(goods: sim.Goods, *, quick: bool) -> object:
     return found
 
 
-def off_policy(goods: sim.Goods, *, quick: bool, cascade: bool = False) -> object:
+def off_policy(goods: sim.Goods, run: Run, *, cascade: bool = False) -> object:
     """Return, for three targets, how often the bounds hold the truth, and by how much estimates are off."""
-    runs, answers = (5, 100_000) if quick else (100, 100_000)
+    answers = 100_000
     shop = sim.SimulatedShop(goods, seed=7, cascade=cascade)
     learner = Learner(shop)
     early = None
@@ -220,7 +229,7 @@ def off_policy(goods: sim.Goods, *, quick: bool, cascade: bool = False) -> objec
     targets = {"logged, not exploring": order, "learned for 12 days": learner.order, "plain": shop.plain_order()}
     truth = {name: shop.value(each) for name, each in targets.items()}
     estimates: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in targets}
-    for _ in range(runs):
+    for _ in range(run.runs):
         log = sim.serve(shop, order, answers, weights=weights)
         counts, logged = sim.counts_of(shop, log), sim.answers_of(shop, log)
         half = logged.half == 1
@@ -232,7 +241,7 @@ def off_policy(goods: sim.Goods, *, quick: bool, cascade: bool = False) -> objec
             judging, looked = logged.take(half), model.fitted.examination
             one = estimate(judging, judging.showing(in_log, looked), clicks, looked)
             estimates[name].append((one.value.value, one.value.low, one.value.high, one.effective))
-    found: dict[str, object] = {"runs": runs, "answers": answers // 2, "cascade": cascade}
+    found: dict[str, object] = {"runs": run.runs, "answers": answers // 2, "cascade": cascade}
     for name, rows in estimates.items():
         value, low, high, effective = np.array(rows).T
         found[name] = {
@@ -245,16 +254,15 @@ def off_policy(goods: sim.Goods, *, quick: bool, cascade: bool = False) -> objec
     return found
 
 
-def new_items(goods: sim.Goods, *, quick: bool) -> object:
+def new_items(goods: sim.Goods, run: Run) -> object:
     """Return how many of the items in 20 pools a day have under 30 impressions after 25 days."""
-    days = 5 if quick else 25
-    found: dict[str, object] = {"days": days}
+    found: dict[str, object] = {"days": run.days_of_new_items}
     for name, share in (("not exploring", 0.0), ("one place", 0.3)):
         shop = sim.SimulatedShop(goods, seed=1)
         learner = Learner(shop)
         seen = np.zeros(shop.count)
         reach = np.bincount(shop.pool.ravel(), np.repeat(shop.traffic, shop.width), shop.count) * A_DAY
-        for _ in range(days):
+        for _ in range(run.days_of_new_items):
             log = sim.serve(shop, learner.order, A_DAY, share=share, weights=learner.weights)
             row, column = np.nonzero(log.at >= 0)
             seen += np.bincount(shop.pool[log.asked[row], log.order[row, column]], minlength=shop.count)
@@ -264,9 +272,9 @@ def new_items(goods: sim.Goods, *, quick: bool) -> object:
     return found
 
 
-def looking_daily(_: sim.Goods, *, quick: bool) -> object:
+def looking_daily(_: sim.Goods, run: Run) -> object:
     """Return how often equal arms seem to differ on one of 28 days: by bounds for one look, and by those for any."""
-    runs = 300 if quick else 3_000
+    runs = 30 * run.runs
     random = np.random.default_rng(1)
     once = always = 0
     for _run in range(runs):
@@ -281,7 +289,7 @@ def looking_daily(_: sim.Goods, *, quick: bool) -> object:
     return {"runs": runs, "by bounds for one look": once / runs, "by bounds that always hold": always / runs}
 
 
-def open_bandit(_: sim.Goods, *, quick: bool) -> object:  # noqa: ARG001 - one size
+def open_bandit(_: sim.Goods, run: Run) -> object:  # noqa: ARG001 - one size
     """Return the value of each logged policy of the Open Bandit logs, estimated from the log of the other."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", folder, "obp==0.4.1"]
@@ -335,11 +343,11 @@ def _bandit_row(log: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> obj
     }
 
 
-def size(_: sim.Goods, *, quick: bool) -> object:
+def size(_: sim.Goods, run: Run) -> object:
     """Return how long a model of many counts takes, and how much memory."""
     import resource
 
-    rows = 10**6 if quick else 10**7
+    rows = run.counts
     random = np.random.default_rng(0)
     items = 100_000
     asked, shown = random.integers(0, items, rows // 5), random.integers(0, items, rows // 5)
@@ -362,7 +370,7 @@ PARTS: dict[str, Callable[..., object]] = {
     "learning": learning,
     "gate": gate,
     "off-policy": off_policy,
-    "off-policy in a cascade": lambda goods, quick: off_policy(goods, quick=quick, cascade=True),
+    "off-policy in a cascade": lambda goods, run: off_policy(goods, run, cascade=True),
     "new items": new_items,
     "looking daily": looking_daily,
     "open bandit": open_bandit,
@@ -374,21 +382,23 @@ def main() -> None:
     """Run the parts that are named, and write what they found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default=",".join(PARTS), help="names, separated by commas")
-    parser.add_argument("--quick", action="store_true", help="a small run of each, to see that it works")
+    for name, value in asdict(Run()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
     parser.add_argument(
         "--catalog", type=Path, default=CLOTHING if CLOTHING.exists() else ROOT / "sample_images/catalog.csv"
     )
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
     goods = goods_of(options.catalog)
+    run = Run(**{name: getattr(options, name) for name in asdict(Run())})
     for name in options.parts.split(","):
         begun = perf_counter()
-        found = PARTS[name](goods, quick=options.quick)
+        found = PARTS[name](goods, run)
         seconds = round(perf_counter() - begun, 1)
         entry = {"found": found, "items": len(goods.ids), "catalog": options.catalog.parent.name, "seconds": seconds}
         print(json.dumps({name: entry}, indent=1), flush=True)
         results = json.loads(options.output.read_text("utf-8")) if options.output.exists() else {}
-        results[name] = {**entry, "quick": options.quick}
+        results[name] = entry
         results["provenance"] = provenance("numpy")
         options.output.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 

@@ -46,7 +46,8 @@ def replay(counts: Counts, answers: LoggedAnswers, items: KnowsAttributes, targe
     """Return what *target* would have brought for *answers*; models of the other half of the shoppers help.
 
     *counts* should reach back to before the logged order was learned, and hold plain answers: where good items are
-    always at the top, clicks alone do not tell how much is due to the place. Raises EvaluationError where the log says too little about the target.
+    always at the top, clicks alone do not tell how much is due to the place. Raises EvaluationError where the log says
+    too little about the target.
     """
     crossed = cross_fitted(counts, answers, Catalog.of(counts, answers, items))
     if crossed is None:
