@@ -69,7 +69,7 @@ def tested(request, tmp_path_factory):
     return PublishedItems(items_of(250), f"{request.param}:{tmp_path_factory.mktemp('engine') / 'items.db'}")
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=150)
 @given(trees(st.sampled_from(NAMES)))
 def test_an_engine_leaves_the_items_that_a_filter_leaves_here(tested, tree):
     assert tested.left(Filter(tree)) == tested.expected(Filter(tree))
@@ -83,7 +83,7 @@ class LacksMost(SqlDialect):
         return super().test(test) if sayable else None
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(trees(st.sampled_from(NAMES)))
 def test_what_an_engine_cannot_say_is_tested_here_and_never_dropped(tested, tree):
     limited = PublishedItems.__new__(PublishedItems)

@@ -8,6 +8,8 @@ A token is `TABLE@TAG`. Readers open a tag, so that they do not see what is writ
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -37,11 +39,22 @@ _SCANNED = 50_000  # records at a time, of which only small columns are read
 _EFFORTS = (16, 32, 64, 128, 256, 512, 1024)
 """Partitions that a search reads at least; it reads more where these hold too few records that match."""
 
-_REFINED = 10
-"""So many times the wished number of candidates are compared by their vectors, after one bit a number."""
+_REFINED = 0.625
+"""For each probe of the effort, so many times the wished number of candidates are compared by their vectors.
+
+That is 10 times the wished number for the least effort. Codes of one bit a number need more where a vector is short.
+"""
+
+_RQ_MULTIPLE = 8
+"""IVF_RQ takes vectors of so many numbers or a multiple; of others, each number becomes a byte (IVF_SQ)."""
 
 _TOLERANCE = {"float16": 1e-3, "float32": 1e-5}
 """Rounding of the query and of the length of a vector: 2^-11 each; and the sums of float32."""
+
+_INSIDE = re.compile(r", location: |, retries: |: IO \{ source: |, body: ")
+"""Where a message of Lance begins to speak of its inside."""
+
+_LONGEST_REASON = 300
 
 _READ_FOR = timedelta(hours=1)
 """How long a version is left that nobody has to keep: readers may have opened it just before."""
@@ -63,6 +76,7 @@ class LanceEngine:
             raise UnknownEngine(f"{uri!r} names no place; write lance:DIR or lance+s3://BUCKET/PATH")
         if scheme == "lance":
             self._place = str(Path(rest).absolute())
+        os.environ.setdefault("LANCEDB_LOG", "error")  # its warnings of single clusters would go to stderr
         try:
             import lancedb
         except ImportError as error:
@@ -168,7 +182,8 @@ class LanceEngine:
             raise self._error(error) from error
 
     def _error(self, error: Exception) -> EngineUnavailable:
-        return EngineUnavailable(f"{self.uri} cannot be used ({first_line(error)}); check the address and the access")
+        why = _INSIDE.split(first_line(error))[0][:_LONGEST_REASON]
+        return EngineUnavailable(f"{self.uri} cannot be used ({why}); check the address and the access")
 
 
 class LanceStage:
@@ -214,7 +229,7 @@ class LanceStage:
         return f"{self._name}@{tag}"
 
     def _index(self, table: Opened, count: int) -> None:
-        from lancedb.index import BTree, IvfRq
+        from lancedb.index import BTree, IvfRq, IvfSq
 
         is_indexed = {column for index in self._do(table.list_indices) for column in index.columns}
         outside = self._outside(table) if base.VECTOR in is_indexed else count
@@ -225,7 +240,8 @@ class LanceStage:
                 self._do(table.create_index, column, config=BTree())
         if count > EXACT_UP_TO and outside > _REBUILT_FROM * count:
             # IVF_PQ did not come to an end where IVF_RQ takes seconds: 79 bytes a vector of 512 numbers
-            self._do(table.create_index, base.VECTOR, config=IvfRq(distance_type="dot"), replace=True)
+            codes = IvfSq if self._schema.dim % _RQ_MULTIPLE else IvfRq
+            self._do(table.create_index, base.VECTOR, config=codes(distance_type="dot"), replace=True)
 
     def _outside(self, table: Opened) -> int:
         name = next(index.name for index in self._do(table.list_indices) if base.VECTOR in index.columns)
@@ -305,7 +321,7 @@ class LanceTable:
         if effort is None:
             search = search.bypass_vector_index()
         else:  # without a limit, partitions are read until there are enough that match
-            search = search.minimum_nprobes(effort).maximum_nprobes(0).refine_factor(_REFINED)
+            search = search.minimum_nprobes(effort).maximum_nprobes(0).refine_factor(max(1, int(_REFINED * effort)))
         return self._do(search.to_arrow)
 
     def size(self) -> int | None:
