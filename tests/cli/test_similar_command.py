@@ -59,7 +59,7 @@ def test_a_query_by_id_imports_neither_torch_nor_openvino_nor_pillow(visrec, sam
     done = visrec("similar", "mug-01", "--store", sample_store, PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "faiss" in imported
-    assert {"torch", "openvino", "PIL", "pyarrow", "open_clip", "timm"}.isdisjoint(imported)
+    assert {"torch", "openvino", "PIL", "pyarrow", "open_clip", "timm", "obstore"}.isdisjoint(imported)
     assert {"tomllib", "vision_recs.filters", "vision_recs.recommend.rules", "jinja2"}.isdisjoint(imported)
     assert {"vision_recs.recommend.history", "vision_recs.recommend.query_encoder"}.isdisjoint(imported)
 
@@ -68,7 +68,7 @@ def test_help_and_import_load_nothing_heavy(visrec):
     done = visrec("--help", PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "typer" in imported
-    assert {"numpy", "faiss", "torch", "PIL", "rich"}.isdisjoint(imported)
+    assert {"numpy", "faiss", "torch", "PIL", "rich", "obstore"}.isdisjoint(imported)
 
 
 def test_an_unknown_id_names_the_nearest(visrec, sample_store):

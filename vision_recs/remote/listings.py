@@ -23,10 +23,11 @@ _FRESH_S: Final = 3_600.0
 class Listing:
     """What a bucket holds, as far as somebody asked; safe to use from several threads.
 
-    A folder is listed page by page, for as long as that pays: a page counts as ten requests for single objects. So the
-    listing goes on while it finds an object that is asked for with each page, and otherwise for a tenth of the number
-    of objects that were asked for in that folder; the others are asked for one by one. Nothing is asked for twice
-    within an hour. The memory does not grow with the bucket: what was listed is in a temporary database.
+    Where more than one object is asked for, their folder is listed, page by page, for as long as that pays. A page
+    counts as ten requests for single objects: the listing goes on while each page finds one of those that are asked
+    for, and otherwise until it has as many pages as a tenth of their number; what is not found by then is asked for one
+    by one. Nothing is asked for twice within an hour. The memory does not grow with the bucket: what was listed is in a
+    temporary database.
     """
 
     def __init__(self, bucket: Bucket) -> None:
@@ -128,10 +129,10 @@ class Listing:
     def _walks_of(self, keys: Sequence[str]) -> dict[_Walk | None, list[str]]:
         """Return the folders to list for *keys*, each with its own: those that are listed already, else new ones."""
         new = [key for key in keys if self._walk_over(key) is None]
-        for folder in sorted(_folders(new), key=len) if len(new) >= _HEADS_FOR_A_PAGE else ():
+        for folder in sorted(_folders(new), key=len) if len(new) > 1 else ():
             if self._walk_over(f"{folder}/") is None:
                 self._walks[folder] = _Walk(self._bucket, folder)
-                self._walks[folder].asked = _HEADS_FOR_A_PAGE
+                self._walks[folder].asked = _HEADS_FOR_A_PAGE  # the first page
         by_walk: dict[_Walk | None, list[str]] = {}
         for key in keys:
             by_walk.setdefault(self._walk_over(key), []).append(key)
