@@ -143,7 +143,7 @@ class Writer:
 
     def _usable_base(self, spec: EncoderSpec) -> Store | None:
         """Return the last generation if it is of the space of *spec*, and its items files are what they were."""
-        if self.base is None or self.base.manifest.encoder != spec:
+        if self.base is None:
             return None
         for entry in self.base.manifest.items_files:
             problem = digest_problem(self.layout.items(entry.generation), entry.digest)
@@ -151,6 +151,8 @@ class Writer:
                 log.warning("%s; every image is read again", problem)
                 self._trusts_base_items = False
                 return None
+        if self.base.manifest.encoder != spec:
+            return None
         with disk_errors(self.layout.root):
             repair_derived(self.layout, self.base.manifest.items_files)
         return self.base
@@ -173,7 +175,9 @@ class Writer:
 
     def crashed(self) -> list[bytes]:
         """Return the digests of the images that crashed their decoder in the last generation, or were too slow."""
-        return self.base.items.stored.digests_skipped_for(["crashed", "too-slow"]) if self.base is not None else []
+        if self.base is None or not self._trusts_base_items:
+            return []
+        return self.base.items.stored.digests_skipped_for(["crashed", "too-slow"])
 
     def is_known(self, staging: Staging, digest: bytes) -> bool:
         """Whether the outcome of the images with *digest* is known: to *staging*, or because a shard has the vector."""
