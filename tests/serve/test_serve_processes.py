@@ -1,14 +1,16 @@
-"""Which log records about workers that stop are right."""
+"""Which log records about workers that stop are right, and what they say of one that ended."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from vision_recs.serve.server import is_accurate
+from vision_recs.serve.workers import is_right
 
 
 @pytest.fixture(scope="module")
@@ -34,4 +36,23 @@ def workers():
 )
 def test_only_a_worker_that_runs_can_refuse_to_stop(workers, message, expected):
     record = logging.LogRecord("_granian", logging.WARNING, __file__, 1, message, (), None)
-    assert is_accurate(record, workers) is expected
+    assert is_right(record, workers) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (
+            -signal.SIGBUS,
+            " by SIGBUS (a file of the store was cut while it was read, or the disk fails; run `visrec verify`)",
+        ),
+        (-signal.SIGKILL, " by SIGKILL (by hand, or by the system for want of memory)"),
+        (-signal.SIGSEGV, " by SIGSEGV"),
+        (3, " with status 3"),
+        (None, ""),
+    ],
+)
+def test_the_log_says_how_a_worker_ended(status, words):
+    record = logging.LogRecord("_granian", logging.ERROR, __file__, 1, "Unexpected exit from worker-2", (), None)
+    assert is_right(record, [SimpleNamespace(exitcode=0), SimpleNamespace(exitcode=status)])
+    assert record.getMessage() == f"worker-2 ended{words}; another one takes its place"

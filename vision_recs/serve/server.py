@@ -1,36 +1,28 @@
-"""The processes of a server: a supervisor that waits for signals, and its workers, which answer requests."""
+"""The supervisor of a server, which waits for signals; its `workers` answer requests."""
 
 from __future__ import annotations
 
 import http.client
-import logging
 import os
-import re
 import shutil
-import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from time import sleep
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from vision_recs.errors import AddressUnavailable
-from vision_recs.serve.connections import SHARE_OF_CLIENT, allow_connections, guard_connections
+from vision_recs.serve.connections import SHARE_OF_CLIENT, allow_connections
 from vision_recs.serve.options import ServeOptions
-from vision_recs.serve.proxies import TrustedProxies
+from vision_recs.serve.workers import Progress, WorkerOptions, begin, corrected_log
 from vision_recs.store import Store
 
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
 _POLL_S: Final = 0.05
-_ORPHAN_POLL_S: Final = 2.0
 _STOP_TIMEOUT_S: Final = 15
 _BACKLOG: Final = 1024
 _HEADER_TIMEOUT_MS: Final = 10_000
@@ -71,7 +63,8 @@ def serve(
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
-    Store.open(options.store).close()  # an error here is better than workers that end
+    with Store.open(options.store) as store:  # an error here is better than workers that end
+        store.pin()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     connections = allow_connections()
     with _reserve_port(address) as reserved, _shared_metrics_directory(workers):
@@ -92,35 +85,16 @@ def serve(
             log_level=LogLevels.warning,
             log_dictconfig=_granian_logging(),
         )
-        threading.Thread(target=_announce, args=(reserved, started), daemon=True).start()
-        with _log_filter(
-            lambda record: is_accurate(record, cast("list[BaseProcess]", [worker.inner for worker in server.wrks]))
-        ):
-            load = partial(_load, options, configure, os.getpid(), reserved.port, connections // SHARE_OF_CLIENT)
-            server.serve(target_loader=load, wrap_loader=False)
+        progress = Progress()
+        threading.Thread(target=_announce, args=(reserved, progress, started), daemon=True).start()
+        with corrected_log(lambda: cast("list[BaseProcess]", [worker.inner for worker in server.wrks])):
+            most = connections // SHARE_OF_CLIENT
+            of_worker = WorkerOptions(options, configure, progress, os.getpid(), reserved.port, most)
+            server.serve(target_loader=partial(begin, of_worker), wrap_loader=False)
 
 
-def _load(options: ServeOptions, configure: Callable[[], None], parent: int, port: int, most_of_client: int) -> ASGIApp:
-    """Return the application; runs in a new worker."""
-    from vision_recs.serve.app import create_app
-
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until granian handles it: a fork has the handler of the supervisor
-
-    configure()
-    threading.Thread(target=_stop_if_orphaned, args=(parent,), daemon=True).start()
-    guard_connections(port, most_of_client, TrustedProxies(options.trusted_proxies))
-    return create_app(options)
-
-
-def _stop_if_orphaned(parent: int) -> None:
-    """Stop this worker when its supervisor has ended, even if that was killed."""
-    while os.getppid() == parent:
-        sleep(_ORPHAN_POLL_S)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _announce(address: Address, started: Callable[[str], None]) -> None:
-    """Call *started* when the server answers."""
+def _announce(address: Address, progress: Progress, started: Callable[[str], None]) -> None:
+    """Note in *progress* when the server answers, and call *started*."""
     while True:
         try:
             with closing(http.client.HTTPConnection(_reachable(address.host), address.port, timeout=5)) as connection:
@@ -129,6 +103,7 @@ def _announce(address: Address, started: Callable[[str], None]) -> None:
         except OSError:
             sleep(_POLL_S)
         else:
+            progress.has_answered = True
             started(address.url)
             return
 
@@ -159,27 +134,6 @@ def _reserve_port(address: Address) -> Iterator[Address]:
                 port=address.port,
             ) from error
         yield Address(address.host, holder.getsockname()[1])
-
-
-def is_accurate(record: logging.LogRecord, workers: Sequence[BaseProcess]) -> bool:
-    """Return whether a log record of granian about a worker is right.
-
-    It may report that a worker refused to stop, although the worker has just ended: one of its threads has collected
-    the exit status, which exists once, and has not passed it on yet.
-    """
-    killed = re.match(r"Killing worker-(\d+) ", record.getMessage())
-    return killed is None or not wait([workers[int(killed[1]) - 1].sentinel], timeout=0)
-
-
-@contextmanager
-def _log_filter(is_logged: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
-    """Drop the log records of granian for which *is_logged* returns False."""
-    logger = logging.getLogger("_granian")
-    logger.addFilter(is_logged)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_logged)
 
 
 @contextmanager
