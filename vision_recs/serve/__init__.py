@@ -2,7 +2,9 @@
 
 options       `ServeOptions` and `Limits`: timeouts, bounds on bodies and on waiting requests (rate limits)
 server        the processes: a supervisor and its workers (granian), the port, signals
+workers       how a worker begins, and what is logged of its end
 connections   how many connections there may be, and how many of them a client may have
+proxies       who the client of a request is that came through a trusted proxy (X-Forwarded-For)
 app           the routes, and `create_app`, which puts the application together
 middleware    around every request: request id, authentication, security headers, errors, metrics, the request log
 auth          tokens, session cookies, allowed hosts
