@@ -35,6 +35,10 @@ def embed(
     format: options.Format = None,  # noqa: A002 - the name of the option
     images: options.Images = None,
     images_below: options.ImagesBelow = None,
+    own_images: options.OwnImages = False,
+    pace: options.Pace = 50.0,
+    allow_private_addresses: options.AllowPrivateAddresses = False,
+    keep_stale: options.KeepStale = 30,
     strict: options.Strict = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -47,6 +51,7 @@ def embed(
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import embed as job
     from vision_recs.jobs import export as write
+    from vision_recs.remote.options import RemoteOptions
 
     chosen = IndexOptions(
         catalog=CatalogOptions(
@@ -57,6 +62,7 @@ def embed(
             format,
             images or None,
             str(images_below) if images_below else None,
+            RemoteOptions(own_images=own_images, pace=pace, allow_private=allow_private_addresses),
         ),
         weights=weights,
         device=device,
@@ -64,6 +70,7 @@ def embed(
         shard_size=shard_size,
         limit=limit,
         retry_skipped=retry_skipped,
+        keep_stale=keep_stale,
     )
     report = run_job(job, catalog, store, encoder=encoder, options=chosen, json=json, quiet=quiet, strict=strict)
     if export is not None and report.generation:

@@ -25,6 +25,10 @@ def index(
     format: options.Format = None,  # noqa: A002 - the name of the option
     images: options.Images = None,
     images_below: options.ImagesBelow = None,
+    own_images: options.OwnImages = False,
+    pace: options.Pace = 50.0,
+    allow_private_addresses: options.AllowPrivateAddresses = False,
+    keep_stale: options.KeepStale = 30,
     strict: options.Strict = False,
     index_type: Annotated[
         str | None,
@@ -56,6 +60,7 @@ def index(
     from vision_recs.catalog import CatalogOptions
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import index as job
+    from vision_recs.remote.options import RemoteOptions
 
     columns = CatalogOptions(
         id_column,
@@ -65,6 +70,7 @@ def index(
         format,
         images or None,
         str(images_below) if images_below else None,
+        RemoteOptions(own_images=own_images, pace=pace, allow_private=allow_private_addresses),
     )
     chosen = IndexOptions(
         catalog=columns,
@@ -74,6 +80,7 @@ def index(
         index_type=index_type,
         max_memory=None if max_memory is None else options.size_of(max_memory),
         target_recall=target_recall,
+        keep_stale=keep_stale,
     )
     run_job(job, catalog, store, encoder=encoder, options=chosen, json=json, quiet=quiet, strict=strict)
     if not json:

@@ -44,6 +44,7 @@ def _values(opened: Store, size: int) -> dict[str, object]:
         "dim": opened.dim,
         "skipped": manifest.skipped,
         "skipped_reasons": opened.items.skipped_reasons(),
+        "stale_images": opened.items.stale_reasons(),
         "generation": manifest.generation,
         "items_in_deltas": sum(entry.changed for entry in manifest.items_files),
         "deltas": len(manifest.items_files) - 1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -63,7 +63,7 @@ def run_job(
         raise typer.Exit(130)
     if not quiet:
         _print_findings(report)
-    if report.skipped:
+    if report.skipped or report.stale_images:
         _print_skipped(report, store, strict=strict, quiet=quiet)
     return report
 
@@ -129,13 +129,21 @@ def _print_findings(report: EmbedReport) -> None:
         )
 
 
+def counted(reasons: Mapping[str, int]) -> str:
+    """Return how many images there are for each reason: `3 timeout, 1 http-403`."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+
+
 def _print_skipped(report: EmbedReport, store: Path, *, strict: bool, quiet: bool) -> None:
-    """Print how much was skipped and why; raises ImagesSkipped if *strict*."""
+    """Print how much was skipped, how many images are stale, and why; raises ImagesSkipped if *strict*."""
     from vision_recs.store import Layout
 
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.skipped_reasons.items())
-    file = Layout(store).skipped(report.generation)
-    message = f"skipped {report.skipped:,} ({reasons}) beside {report.images:,} images; see {file}"
+    parts = []
+    if report.skipped:
+        parts.append(f"skipped {report.skipped:,} ({counted(report.skipped_reasons)}) beside {report.images:,} images")
+    if report.stale_images:
+        parts.append(f"{counted(report.stale_images)}: could not be read, and keep the vectors of an earlier run")
+    message = f"{'; '.join(parts)}; see {Layout(store).skipped(report.generation)}"
     if strict:
         raise ImagesSkipped(message)
     if not quiet:

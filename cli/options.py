@@ -41,7 +41,8 @@ Catalog: TypeAlias = Annotated[
     typer.Argument(
         metavar="CATALOG",
         help="A folder of images, a table (.csv, .tsv, .jsonl, .parquet), or an export of Shopify, WooCommerce, "
-        "Magento, PrestaShop or Google Merchant Center; also in a bucket: s3://, gs:// or az://.",
+        "Magento, PrestaShop or Google Merchant Center; also in a bucket: s3://, gs:// or az://. "
+        "Images at web addresses are fetched.",
     ),
 ]
 Encoder: TypeAlias = Annotated[
@@ -107,6 +108,29 @@ ImagesBelow: TypeAlias = Annotated[
         "--images-below",
         metavar="DIR",
         help="Skip images outside of this folder, for a catalog that others write. [default: any file is read]",
+    ),
+]
+OwnImages: TypeAlias = Annotated[
+    bool,
+    typer.Option("--own-images", help="The images at web addresses are yours: fetch them whatever robots.txt says."),
+]
+Pace: TypeAlias = Annotated[
+    float,
+    typer.Option("--pace", min=0.01, metavar="N", help="Begin at most N requests a second at one web server."),
+]
+AllowPrivateAddresses: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-private-addresses", help="Fetch images also from private networks, as http://10.0.0.5/mug.jpg."
+    ),
+]
+KeepStale: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--keep-stale",
+        min=0,
+        metavar="N",
+        help="An image that cannot be read at the moment keeps its vector for N runs.",
     ),
 ]
 ItemPerFolder: TypeAlias = Annotated[

@@ -84,6 +84,7 @@ def serve(
     preload: Preload = False,
     log_requests: LogRequests = False,
     images_below: ImagesBelow = None,
+    allow_private_addresses: options.AllowPrivateAddresses = False,
     weights: options.Weights = None,
     device: options.Device = "auto",
 ) -> None:
@@ -116,6 +117,7 @@ def serve(
         allow_urls=allow_urls,
         log_requests=log_requests,
         images_below=images_below,
+        allow_private_addresses=allow_private_addresses,
     )
     run(served, Address(host, port), workers=workers, configure=configure_logging, started=_print_url)
 

@@ -16,7 +16,7 @@ import typer
 from vision_recs.errors import CatalogError, ImagesSkipped
 
 from . import options
-from .jobs import until_interrupted
+from .jobs import counted, until_interrupted
 from .output import print_json
 from .progress import show_progress
 
@@ -60,7 +60,7 @@ def update(
         _print(report, store)
     if interrupted():
         raise typer.Exit(130)
-    if strict and (report.unknown or report.skipped_reasons):
+    if strict and (report.unknown or report.skipped_reasons or report.stale_images):
         raise ImagesSkipped("some changes could not be made as they are; see above")
 
 
@@ -100,8 +100,10 @@ def _print(report: UpdateReport, store: Path) -> None:
         typer.echo(f"unknown: {report.unknown:,} of {report.changes:,} changes; the store does not have the item")
     if report.embedded:
         typer.echo(f"embedded {report.embedded:,}")
-    if report.skipped_reasons:
+    if report.skipped_reasons or report.stale_images:
         from vision_recs.store import Layout
 
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.skipped_reasons.items())
-        typer.echo(f"skipped {reasons}; see {Layout(store).skipped(report.generation)}", err=True)
+        parts = [f"skipped {counted(report.skipped_reasons)}"] if report.skipped_reasons else []
+        if report.stale_images:
+            parts.append(f"{counted(report.stale_images)}: could not be read, and keep the vectors of an earlier run")
+        typer.echo(f"{'; '.join(parts)}; see {Layout(store).skipped(report.generation)}", err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vision_recs.store import Store
 from vision_recs.types import ImageSource
 
-from .page import Card, data_url, render, title_of
+from .page import Card, data_url, images_of, render, title_of
 
 if TYPE_CHECKING:
     from vision_recs.batch.duplicates import Duplicates, Group, Placeholder
@@ -46,7 +46,7 @@ class PlaceholderCard:
 
 def write_page(path: Path, store: Store, found: Duplicates) -> None:
     """Write to *path* a page that shows the first groups and placeholders of *found*."""
-    images = store.image_source
+    images = images_of(store)
     render(
         path,
         "duplicates.html",

@@ -12,7 +12,7 @@ from vision_recs.types import ImageSource
 
 from ..output import READ_FIRST
 from . import charts
-from .page import data_url, render
+from .page import data_url, images_of, render
 
 if TYPE_CHECKING:
     from vision_recs.evaluate import Comparison, IndexQuality, Relevance
@@ -67,7 +67,7 @@ def _worst_queries(store: Store, relevance: Relevance) -> list[WorstQuery]:
     result = relevance.result
     ndcg = result.of("ndcg_at_10").tolist()
     nearest = result.scores[:, 0].tolist()
-    images = store.image_source
+    images = images_of(store)
     worst: dict[str, WorstQuery] = {}
     for row in sorted(range(len(ndcg)), key=lambda row: (ndcg[row], -nearest[row])):
         if len(worst) == _WORST:

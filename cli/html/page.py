@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_recs.catalog.image_files import image_bytes
+from vision_recs.catalog.image_files import ImageFiles, image_bytes
 from vision_recs.errors import ImageError
+from vision_recs.store import Store
 from vision_recs.types import Attribute, ImageSource
 
 from ..output import READ_FIRST
@@ -54,6 +55,12 @@ def title_of(item: str, attributes: Mapping[str, Attribute]) -> tuple[str, dict[
         name: value for name, value in attributes.items() if value is not None and name not in ("title", "name")
     }
     return title, rest
+
+
+def images_of(store: Store) -> ImageSource:
+    """Return what reads the images of *store* for a page, without the patience of a run."""
+    source = store.image_source
+    return source.hurried() if isinstance(source, ImageFiles) else source
 
 
 def data_url(images: ImageSource, reference: str, *, side: int = _SIDE) -> str | None:

@@ -10,7 +10,7 @@ from vision_recs.store import Store
 from vision_recs.types import ImageSource, Match
 
 from ..output import QueryPart, effect_texts, explanation_lines
-from .page import Card, data_url, render, title_of
+from .page import Card, data_url, images_of, render, title_of
 
 _QUERY_IMAGES = 6
 """How many images of a query item the page shows."""
@@ -18,7 +18,7 @@ _QUERY_IMAGES = 6
 
 def write_page(path: Path, store: Store, parts: Sequence[QueryPart], matches: Sequence[Match]) -> None:
     """Write to *path* a page that shows the *parts* of the query and its *matches*."""
-    images = store.image_source
+    images = images_of(store)
     query = [_query_card(store, images, part) for part in parts]
     render(
         path,

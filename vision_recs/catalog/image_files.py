@@ -66,6 +66,11 @@ class ImageFiles:
             return True
         return True
 
+    def hurried(self) -> ImageFiles:
+        """Return the same source for somebody who waits: an image at an address is fetched at once, or not at all."""
+        remote = self.remote and RemoteImages(self.remote.options.hurried())
+        return ImageFiles(self._address or str(self._root or ""), below=self._below, remote=remote)
+
     @property
     def is_remote(self) -> bool:
         """Whether the folder of the images is an address itself."""

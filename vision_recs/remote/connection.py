@@ -11,17 +11,20 @@ import io
 import socket
 import ssl
 import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
+from vision_recs.errors import ImageError
 from vision_recs.remote.guard import Resolver, time_left
 
 _IDLE_S: Final = 15.0  # servers close what is idle for longer
 _CHUNK: Final = 1 << 16
+_REST_S: Final = 1.0
 _LARGEST_REST: Final = 1 << 16  # of an answer that nobody reads: more costs more than a new connection
 
 
@@ -176,6 +179,8 @@ class Connections:
         self._idle: dict[Origin, list[_Connection]] = defaultdict(list)
         self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()
+        self.close = weakref.finalize(self, _disconnect, self._idle)
+        """Close what is idle, now and not when nobody uses it any more."""
 
     @contextmanager
     def get(self, origin: Origin, target: str, headers: Mapping[str, str], patience: Patience) -> Iterator[Answer]:
@@ -189,6 +194,11 @@ class Connections:
         try:
             yield answer
             is_reusable = answer.finish()
+        except ImageError:  # the answer is refused, and what is left of it may be worth the connection
+            connection.wait_until(replace(patience, deadline=min(patience.deadline, monotonic() + _REST_S)))
+            with suppress(OSError, http.client.HTTPException):
+                is_reusable = answer.finish()
+            raise
         finally:
             response.close()
             self._give_back(origin, connection, is_reusable=is_reusable)
@@ -235,9 +245,8 @@ class Connections:
                 return
         connection.disconnect()
 
-    def close(self) -> None:
-        """Close what is idle."""
-        with self._lock:
-            for idle in self._idle.values():
-                while idle:
-                    idle.pop().disconnect()
+
+def _disconnect(idle: dict[Origin, list[_Connection]]) -> None:
+    for connections in idle.values():
+        while connections:
+            connections.pop().disconnect()

@@ -79,7 +79,7 @@ class Host:
                 raise HostAway(self._last.reason, f"{self._last} (the host is not asked for {rest:.0f} s)")
             delay = max(rest, self._next_at - now)
             if delay <= 0:
-                self._next_at = max(self._next_at, now - 1 / self._pace) + 1 / self._pace
+                self._next_at = now + 1 / self._pace
             return delay
 
     def slow_down(self, pace: float) -> None:

@@ -28,7 +28,11 @@ _STATUS: Final = {
     errors.DecoderUnavailable: 503,
     errors.StoreUnavailable: 503,
 }
-_STATUS_OF_REASON: Final = {"missing": 404, "outside": 404, "unsupported": 415, "too-large": 413}
+_STATUS_OF_REASON: Final = {
+    **dict.fromkeys(("missing", "outside", "http-404", "http-410"), 404),
+    "unsupported": 415,
+    "too-large": 413,
+}
 STATUSES: Final = {
     400: "The request is malformed, or a value in it is not valid.",
     401: "The token is missing or wrong.",

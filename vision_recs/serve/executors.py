@@ -1,8 +1,8 @@
-"""Executors: one thread and one bounded queue for each kind of work, so that no kind of work can block another.
+"""Executors: threads and one bounded queue for each kind of work, so that no kind of work can block another.
 
-`BoundedExecutor` runs one function after another, off the event loop. One thread is enough: a worker process is meant
-to use one core. `BatchingExecutor` puts the queries that wait on such an executor into batches (micro-batching), since
-the index needs less time for a batch than for its queries one by one.
+`BoundedExecutor` runs one function after another, off the event loop. One thread is enough for what computes: a worker
+process is meant to use one core. `BatchingExecutor` puts the queries that wait on such an executor into batches
+(micro-batching), since the index needs less time for a batch than for its queries one by one.
 """
 
 from __future__ import annotations
@@ -38,19 +38,22 @@ class Resource(Protocol):
 
 
 class BoundedExecutor:
-    """Runs functions one after another on its own thread, with a bound on how many are pending and on how long.
+    """Runs functions one after another on its own threads, with a bound on how many are pending and on how long.
 
     *pending* is the number of functions that wait or run.
     """
 
-    def __init__(self, name: str, *, max_pending: int, timeout_s: float) -> None:
-        """Start without work; *name* appears in metrics and messages."""
+    def __init__(self, name: str, *, max_pending: int, timeout_s: float, threads: int = 1) -> None:
+        """Start without work; *name* appears in metrics and messages.
+
+        More *threads* than one are for functions that mostly wait.
+        """
         self.name = name
         self.pending = 0
         self._max_pending = max_pending
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"visrec-{name}")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"visrec-{name}")
 
     async def run(self, resource: Resource, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what *function* returns.

@@ -19,8 +19,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from vision_recs import indexes
+from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.errors import StoreDamaged, StoreError, StoreUnavailable
 from vision_recs.recommend import Recommender
+from vision_recs.remote.images import RemoteImages
 from vision_recs.serve.cached_items import CachedItems
 from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.options import ServeOptions
@@ -30,6 +32,7 @@ from vision_recs.store import Layout, Store
 from vision_recs.store.atomic_files import sha256_file
 from vision_recs.store.layout import read_current
 from vision_recs.store.shards import shard_problems
+from vision_recs.types import ImageSource
 
 if TYPE_CHECKING:
     from vision_recs.recommend.query_encoder import LoadImage
@@ -45,7 +48,7 @@ _QUIET_S = 10.0  # where changes come all the time, their generations do not fil
 class Snapshot:
     """One generation, open: its *recommender* answers queries; *current* is what the file CURRENT says of it.
 
-    *items* is a cache of the items of *store*, which handlers read.
+    *items* is a cache of the items of *store*, which handlers read, and *images* reads their images.
 
     It counts references, beginning with that of its owner, and closes with the last one.
     """
@@ -65,6 +68,7 @@ class Snapshot:
         """
         self.store = store
         self.items = CachedItems(store)
+        self.images = _images_of(store, options)
         shared = old.recommender.index if old is not None and _shares_index(store, old.store) else None
         index = indexes.open_published(store, self.items, previous=shared)
         self.recommender: Recommender = Recommender(
@@ -159,6 +163,19 @@ def open_snapshot(options: ServeOptions, load_image: LoadImage | None = None, ol
             extra={"event": "no_index", "generation": store.generation},
         )
     return Snapshot(store, current, options, load_image, old)
+
+
+def _images_of(store: Store, options: ServeOptions) -> ImageSource:
+    """Return what reads the images of *store* for clients, who may name any file of this machine, and any address."""
+    source = store.image_source
+    if not isinstance(source, ImageFiles):
+        return source
+    if options.images is None:
+        limit = options.limits.max_image_bytes
+        hurried = store.remote_options.hurried()
+        remote = replace(hurried, allow_private=options.allow_private_addresses, max_bytes=limit)
+        source = ImageFiles(store.image_root, remote=RemoteImages(remote))
+    return source.below(str(options.images_below or store.image_root))
 
 
 class Reloader:

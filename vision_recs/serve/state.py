@@ -26,6 +26,7 @@ from vision_recs.serve.updates import Updates
 from vision_recs.serve.uploads import Bodies
 
 _SEARCH_TIMEOUT_S, _SEARCH_POLL_S = 10.0, 0.05
+_FETCHES: Final = 8  # at the same time: a slow host holds up few others
 _BYTES_PER_PIXEL: Final = 16  # the most that any format takes while it is decoded
 
 
@@ -33,7 +34,7 @@ class AppState:
     """One worker of a server, from its start to its end.
 
     There is an executor for queries without images or texts, one for images (and texts), which the encoder has to
-    read, one for thumbnails and one for downloads.
+    read, one for thumbnails, one for the images of thumbnails that are at addresses, and one for downloads.
     """
 
     def __init__(self, options: ServeOptions) -> None:
@@ -51,10 +52,11 @@ class AppState:
         self.thumbnailing = BoundedExecutor(
             "thumbnails", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s
         )
-        self.downloads = BoundedExecutor("downloads", max_pending=limits.max_uploads, timeout_s=limits.answer_timeout_s)
-        self.thumbnails = Thumbnails(
-            self._thumbnail_decoder, max_pixels=limits.max_pixels, images_below=options.images_below
+        self.fetches = BoundedExecutor(
+            "fetches", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s, threads=_FETCHES
         )
+        self.downloads = BoundedExecutor("downloads", max_pending=limits.max_uploads, timeout_s=limits.answer_timeout_s)
+        self.thumbnails = Thumbnails(self._thumbnail_decoder, max_pixels=limits.max_pixels)
         self.updates = Updates(options, lambda: self.reloader.snapshot, self.metrics)
         self._polling: asyncio.Task[None] | None = None
         self._published = asyncio.Event()
@@ -84,11 +86,20 @@ class AppState:
     @property
     def executors(self) -> tuple[BoundedExecutor, ...]:
         """All executors that have a queue."""
-        return self.queries, self.images, self.thumbnailing, self.downloads
+        return self.queries, self.images, self.thumbnailing, self.fetches, self.downloads
 
     def etag(self, snapshot: Snapshot) -> str:
         """Return the ETag of every cacheable answer from *snapshot*."""
         return f'"{snapshot.version}-{self._settings_digest}"'
+
+    async def thumbnail(self, snapshot: Snapshot, digest: str, side: int) -> bytes:
+        """Return the image of *snapshot* with *digest* as a small JPEG; see `Thumbnails.get`."""
+        run, thumbnails = self.thumbnailing.run, self.thumbnails
+        found = await run(snapshot, thumbnails.get, snapshot.store, snapshot.images, digest, side)
+        if isinstance(found, bytes):
+            return found
+        image = await self.fetches.run(snapshot, found.image)  # while other thumbnails are made
+        return await run(snapshot, thumbnails.make, image, digest, side)
 
     async def item_search(self, snapshot: Snapshot) -> ItemSearch:
         """Return the item search of *snapshot* once it is ready; raises RequestError 503."""

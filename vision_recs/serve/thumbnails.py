@@ -2,8 +2,8 @@
 
 ~/.cache/visrec/thumbnails/<side>/<digest[:2]>/<digest>.jpg
 
-A client names an image by the digest of its bytes, never by a path, and a file is shown only if it still has that
-digest. The cache may be deleted at any time.
+A client names an image by the digest of its bytes, never by a path or an address, and an image is shown only if it
+still has that digest. The cache may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from vision_recs.cache_dir import cache_dir
 from vision_recs.catalog.image_files import ImageFiles, image_bytes
@@ -28,6 +30,19 @@ _SWEEP_INTERVAL = 2_000  # new thumbnails
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
+class Fetch(NamedTuple):
+    """An image that *images* have to fetch, by its *reference*, and the *digest* that it should have."""
+
+    images: ImageFiles
+    reference: str
+    digest: str
+
+    def image(self) -> bytes:
+        """Return the bytes of the image; raises ImageError. It may take seconds."""
+        with _for_client():
+            return _with_digest(image_bytes(self.images, self.reference), self.digest)
+
+
 class Thumbnails:
     """Makes and caches thumbnails; for one thread."""
 
@@ -36,46 +51,40 @@ class Thumbnails:
         decoder: DecoderProcess,
         *,
         max_pixels: int,
-        images_below: Path | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """Decode images of at most *max_pixels* by *decoder*, and keep at most *cache_bytes* on disk.
-
-        Of image files, only those below *images_below* are read, by default those below the folder of the catalog.
-        """
-        self._images_below = images_below
+        """Decode images of at most *max_pixels* by *decoder*, and keep at most *cache_bytes* on disk."""
         self._decoder = decoder
         self._max_pixels = max_pixels
         self._cache_bytes = cache_bytes
         self._written = 0
 
-    def get(self, store: Store, digest: str, side: int) -> bytes:
-        """Return the image with *digest* as a JPEG whose longer side has at most *side* pixels.
+    def get(self, store: Store, images: ImageSource, digest: str, side: int) -> bytes | Fetch:
+        """Return the image with *digest*, which *images* reads, as a JPEG whose longer side has at most *side* pixels.
 
-        Raises RequestError 404 if the store has no such image, and ImageError if its file cannot be used any more.
+        Where the image has to be fetched, return how; `make` is for its bytes. Raises RequestError 404 if *store* has
+        no such image, and ImageError if its file cannot be used any more.
         """
         reference = _reference(store, digest)
-        images = store.image_source
-        if isinstance(images, ImageFiles):  # a catalog may name any file of this machine
-            images = images.below(str(self._images_below or store.image_root))
-            if not images.may_read(reference):
-                raise ImageError("outside", f"the image cannot be shown: {REASONS['outside']}")
-        path = cache_dir() / "thumbnails" / str(side) / digest[:2] / f"{digest}.jpg"
+        if isinstance(images, ImageFiles) and not images.may_read(reference):
+            raise ImageError("outside", f"the image cannot be shown: {REASONS['outside']}")
         with suppress(OSError):
-            cached = path.read_bytes()
+            cached = _path(digest, side).read_bytes()
             if cached.startswith(_JPEG_START) and cached.endswith(_JPEG_END):  # else it was not written completely
                 return cached
-        data = self._make(images, reference, digest, side)
-        with suppress(OSError):  # a disk that is full or read-only costs time, and nothing else
-            self._write(path, data)
-        return data
+        if isinstance(images, ImageFiles) and images.fetched_by(reference) is not None:
+            return Fetch(images, reference, digest)
+        with _for_client():
+            image = _with_digest(image_bytes(images, reference), digest)
+        return self.make(image, digest, side)
 
-    def _make(self, images: ImageSource, reference: str, digest: str, side: int) -> bytes:
-        try:
-            image = _read(images, reference, digest)
-            return self._decoder.thumbnail(image, max_side=side, max_pixels=self._max_pixels)
-        except ImageError as error:  # its message may name a path of this machine
-            raise ImageError(error.reason, f"the image cannot be shown: {REASONS[error.reason]}") from error
+    def make(self, image: bytes, digest: str, side: int) -> bytes:
+        """Return *image*, which has *digest*, as `get` does; raises ImageError."""
+        with _for_client():
+            data = self._decoder.thumbnail(image, max_side=side, max_pixels=self._max_pixels)
+        with suppress(OSError):  # a disk that is full or read-only costs time, and nothing else
+            self._write(_path(digest, side), data)
+        return data
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,9 +126,21 @@ def _reference(store: Store, digest: str) -> str:
     return rows[0].image
 
 
-def _read(images: ImageSource, reference: str, digest: str) -> bytes:
+def _path(digest: str, side: int) -> Path:
+    return cache_dir() / "thumbnails" / str(side) / digest[:2] / f"{digest}.jpg"
+
+
+@contextmanager
+def _for_client() -> Iterator[None]:
+    """Keep from clients what the message of an ImageError says: it may name a path of this machine, or a host."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(error.reason, f"the image cannot be shown: {REASONS[error.reason]}") from error
+
+
+def _with_digest(data: bytes, digest: str) -> bytes:
     """Return the bytes of an image, if they still have *digest*; raises ImageError."""
-    data = image_bytes(images, reference)
     if hashlib.sha256(data).hexdigest() != digest:
         raise ImageError("missing", "the image has changed since it was indexed; run `visrec index`")
     return data

@@ -206,11 +206,10 @@ class Updates:
             return update_together(parts, self._options.store)
         snapshot = self._snapshot()
         snapshot.acquire()
-        try:  # a client may name any file of this machine
-            below = self._options.images_below or snapshot.store.image_root
-            options = IndexOptions(catalog=CatalogOptions(images_below=str(below)), workers=1)
+        try:
+            options = IndexOptions(workers=1)
             encoder = snapshot.recommender.image_encoder()
-            images = self._options.images
+            images = self._options.images or snapshot.images
             return update_together(parts, self._options.store, encoder=encoder, images=images, options=options)
         finally:
             snapshot.release()

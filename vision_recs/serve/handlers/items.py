@@ -76,9 +76,7 @@ async def update(context: Context, parameters: NoParameters) -> Updated:  # noqa
 async def thumbnail(context: Context, parameters: ThumbnailParameters) -> Response:
     """Return an image of the store as a small JPEG."""
     state = context.state
-    data = await state.thumbnailing.run(
-        context.snapshot, state.thumbnails.get, context.snapshot.store, parameters.digest, parameters.side
-    )
+    data = await state.thumbnail(context.snapshot, parameters.digest, parameters.side)
     visibility = "private" if state.auth.is_required else "public"
     return Response(data, media_type="image/jpeg", headers={"cache-control": f"{visibility}, {_A_YEAR}"})
 
