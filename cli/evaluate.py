@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .evaluation_output import print_index_quality, print_relevance, relevance_json
+from .evaluation_output import print_index_quality, print_relevance, print_search_quality, relevance_json
 from .output import print_json
 from .progress import show_progress
 from .similar import filter_of
@@ -63,18 +63,23 @@ def evaluate(
             help="Measure an index of this type, too: hnsw, ivf-pq, faiss:FACTORY. May be repeated.",
         ),
     ] = None,
+    engine: options.Engine = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots and images.")] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Measure the recall and the speed of the index.
 
-    With --labels, --pairs or --per-image, measure how relevant the nearest items are, by exact search.
+    With --labels, --pairs or --per-image, measure how relevant the nearest items are, by exact search. With --engine,
+    measure an engine beside the store, also with filters; or alone, where there is no store on this machine.
     """
     if pairs is not None and (labels is not None or per_image):
         raise typer.BadParameter("cannot be combined with --labels or --per-image", param_hint="--pairs")
     if labels is None is pairs and not per_image:
         _refuse_without_judgments(query_filter, target_filter, group_by, encoder, baseline, html)
+        if engine is not None:
+            _measure_engine(store, engine, json=json)
+            return
         _measure_index(store, index_type or (), json=json)
         return
     task = _task(labels, pairs, query_filter, target_filter, sample, per_image=per_image)
@@ -152,6 +157,17 @@ def _measure(
         return measure_relevance(stores[0], task, group_by=group_by), None
     comparison = compare_stores(stores[0], stores[1], task, group_by=group_by)
     return comparison.candidate, comparison
+
+
+def _measure_engine(store: Path, engine: str, *, json: bool) -> None:
+    from vision_recs.evaluate import measure_engine_quality
+    from vision_recs.store import Layout
+
+    found = measure_engine_quality(engine, store if Layout(store).current.exists() else None)
+    if json:
+        print_json({"searches": [asdict(quality) for quality in found]})
+    else:
+        print_search_quality(found)
 
 
 def _measure_index(store: Path, index_types: Sequence[str], *, json: bool) -> None:

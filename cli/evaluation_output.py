@@ -12,7 +12,7 @@ from .output import print_table
 from .terminal import one_line
 
 if TYPE_CHECKING:
-    from vision_recs.evaluate import Comparison, IndexQuality, Relevance
+    from vision_recs.evaluate import Comparison, IndexQuality, Relevance, SearchQuality
     from vision_recs.metrics import Difference, Interval
 
 _SHOWN_GROUPS = 20
@@ -114,6 +114,36 @@ def print_index_quality(found: Sequence[IndexQuality]) -> None:
         for quality in found
     ]
     print_table(("index", "factory", "recall@1", "recall@10", "recall@100", "p50 ms", "p95 ms", "p99 ms"), rows)
+
+
+def print_search_quality(found: Sequence[SearchQuality]) -> None:
+    """Print a table of the recall, the latency and the bytes of each search, and one of its recall with filters."""
+    rows = [
+        (
+            quality.searched,
+            f"{quality.recall_at_10:.4f}",
+            *(f"{milliseconds:.2f}" for milliseconds in (quality.p50_ms, quality.p95_ms, quality.p99_ms)),
+            "" if quality.bytes is None else f"{quality.bytes:,}",
+        )
+        for quality in found
+    ]
+    print_table(("search", "recall@10", "p50 ms", "p95 ms", "p99 ms", "bytes"), rows)
+    filtered = [
+        (
+            quality.searched,
+            one.where,
+            f"{one.images:,}",
+            f"{one.recall_at_10:.4f}",
+            f"{one.short:,}",
+            f"{one.p50_ms:.2f}",
+            f"{one.p99_ms:.2f}",
+        )
+        for quality in found
+        for one in quality.filtered
+    ]
+    if filtered:
+        typer.echo("")
+        print_table(("search", "filter", "images", "recall@10", "short", "p50 ms", "p99 ms"), filtered)
 
 
 def _words(name: str) -> str:

@@ -60,6 +60,7 @@ def neighbors(
         typer.Option(help="Compare all images exactly, or search the index. [auto: exact up to 300,000 images]"),
     ] = Method.AUTO,
     store: options.Store = options.STORE,
+    engine: options.Engine = None,
     device: options.Device = "auto",
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -68,7 +69,7 @@ def neighbors(
 
     Stop it at any time and run it again to continue.
     """
-    from vision_recs.batch.neighbors import NeighborsOptions, write_neighbors
+    from vision_recs.batch.neighbors import NeighborsOptions, write_neighbors, write_neighbors_of_engine
     from vision_recs.jobs.progress import Progress
 
     chosen = NeighborsOptions(
@@ -82,12 +83,14 @@ def neighbors(
         device=device,
     )
     with show_progress(quiet=quiet) as progress:
-        report = write_neighbors(
-            store,
-            out,
-            chosen,
-            progress=lambda done, total: progress(Progress("finding neighbors", done, total)),
-        )
+
+        def show(done: int, total: int) -> None:
+            progress(Progress("finding neighbors", done, total))
+
+        if engine is None:
+            report = write_neighbors(store, out, chosen, progress=show)
+        else:
+            report = write_neighbors_of_engine(engine, out, chosen, progress=show)
     if json:
         print_json(asdict(report))
     else:
@@ -100,6 +103,8 @@ def _print_report(report: NeighborsReport) -> None:
     found = (
         "compared exactly"
         if report.method == "exact"
+        else f"searched in the engine, recall@10 {report.recall:.3f}"
+        if report.method == "engine"
         else f"searched with the index {report.method}, recall@{report.k} {report.recall:.3f}"
     )
     typer.echo(f"wrote {report.rows:,} rows for {report.items:,} items{changed} to {report.out}")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from vision_recs.engines import base
 from vision_recs.engines.base import EXACT_UP_TO, ColumnTest, Report, Schema
@@ -327,7 +327,8 @@ class LanceTable:
     def size(self) -> int | None:
         """Return the bytes of the records and of their indexes."""
         indexes = sum(int(index.size_bytes or 0) for index in self._do(self._table.list_indices))
-        return int(self._do(self._table.stats).total_bytes) + indexes
+        stats = cast("dict[str, Any]", self._do(self._table.stats))
+        return int(stats["total_bytes"]) + indexes
 
     def close(self) -> None:
         """Do nothing: a table holds no files open."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -31,6 +32,8 @@ _SLACK = 8
 """Records that are fetched beyond those that are wanted: the engine may order the last ones differently."""
 
 _GROWTH = 4
+
+_COLUMNS = [base.ITEM, base.IMAGE, base.DIGEST, base.VECTOR]
 
 
 _READ_FOR_MANY = 4
@@ -82,9 +85,20 @@ class EngineIndex:
             return [[] for _ in queries]
         effort = None if count <= EXACT_UP_TO else self._published.effort
         search = _Search(self._table, request, condition, count, effort)
-        if effort is None and count <= EXACT_UP_TO and len(queries) >= _READ_FOR_MANY:
+        if count <= EXACT_UP_TO and search.reads_all:
+            search = replace(search, table=self._all)
+        elif count <= EXACT_UP_TO and len(queries) >= _READ_FOR_MANY:
             search = search.read_once(self._table)
         return [search.nearest(query) for query in queries]
+
+    def count(self, request: SearchRequest) -> int:
+        """Return how many images meet the filter of *request*, or a few more where the engine cannot test all of it."""
+        return self._count(self.condition_of(request))
+
+    @cached_property
+    def _all(self) -> _ReadRecords:
+        """All records, where they are few."""
+        return _ReadRecords(self._table.read(_COLUMNS, None))
 
     def _count(self, condition: Condition) -> int:
         if condition.is_never:
@@ -129,10 +143,14 @@ class _Search:
             wanted *= _GROWTH
 
     @property
+    def reads_all(self) -> bool:
+        """Whether the search is among all records, of which no attributes are needed."""
+        return self.condition.expression is None and self._columns == _COLUMNS
+
+    @property
     def _columns(self) -> list[str]:
         needs_attributes = self.condition.rest is not None or self.request.group_by is not None
-        columns = [base.ITEM, base.IMAGE, base.DIGEST, base.VECTOR]
-        return [*columns, base.ATTRIBUTES] if needs_attributes else columns
+        return [*_COLUMNS, base.ATTRIBUTES] if needs_attributes else _COLUMNS
 
 
 class _ReadRecords:

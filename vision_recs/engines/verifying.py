@@ -104,18 +104,20 @@ def sample_filters(items: ItemSource) -> list[Filter]:
 
 
 def _filters(held: Sequence[Mapping[str, Attribute]]) -> Iterator[Filter]:
+    """Yield filters by attributes that tell items apart: first by numbers, then by the rarest value and all others."""
+    others: list[Filter] = []
     for name in sorted({name for attributes in held for name in attributes}):
-        values = [value for attributes in held if (value := attributes.get(name)) is not None]
-        numbers = sorted(value for value in values if AttributeType.of(value) is AttributeType.NUMBER)
-        if numbers:
-            middle = numbers[len(numbers) // 2]
-            yield Filter(Compare(Name(name), "<", Value(AttributeType.NUMBER, middle)))
-        others = [value for value in values if AttributeType.of(value) is not AttributeType.NUMBER]
-        if others:
-            rarest = min(others, key=lambda value: (others.count(value), str(value)))
+        values = [value for attributes in held if AttributeType.of(value := attributes.get(name))]
+        numbers = sorted(value for value in values if isinstance(value, int | float) and not isinstance(value, bool))
+        if numbers and numbers[0] < numbers[-1]:
+            middle = Value(AttributeType.NUMBER, numbers[len(numbers) // 2])
+            yield Filter(Compare(Name(name), "<", middle))
+            continue
+        rarest = min(values, key=lambda value: (values.count(value), str(value)), default=None)
+        if rarest is not None and values.count(rarest) < len(held):
             is_rarest = Compare(Name(name), "==", Value(AttributeType.of(rarest), rarest))
-            yield Filter(is_rarest)
-            yield Filter(Not(is_rarest))
+            others += [Filter(is_rarest), Filter(Not(is_rarest))]
+    yield from others
 
 
 def _require_equal_items(items: EngineItems, expected: ItemSource, uri: str) -> None:

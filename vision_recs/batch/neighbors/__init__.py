@@ -1,6 +1,7 @@
 """The neighbors file: the similar items of every item of a catalog, computed at once.
 
 writing      `write_neighbors`
+from_engine  `write_neighbors_of_engine`: the same from an engine
 plan         which items get a list, from which vectors, and how
 retrieve     the nearest target vectors of each query vector: by exact comparison, or from an index
 candidates   from hits to the best items of each list, as a query chooses them
@@ -11,7 +12,8 @@ formats      the columns, Parquet, CSV and JSON lines, and the difference betwee
 options      `NeighborsOptions` and `NeighborsReport`
 """
 
+from vision_recs.batch.neighbors.from_engine import write_neighbors_of_engine
 from vision_recs.batch.neighbors.options import Method, NeighborsOptions, NeighborsReport
 from vision_recs.batch.neighbors.writing import write_neighbors
 
-__all__ = ["Method", "NeighborsOptions", "NeighborsReport", "write_neighbors"]
+__all__ = ["Method", "NeighborsOptions", "NeighborsReport", "write_neighbors", "write_neighbors_of_engine"]

@@ -87,7 +87,12 @@ def delta(before: Iterable[pa.Table], after: Iterable[pa.Table]) -> Iterator[pa.
     """
     lists = _different(_neighbor_lists(before), _neighbor_lists(after))
     while some := list(islice(lists, _DELTA_ITEMS)):
-        yield _table_of_rows([row for item, neighbors in some for row in _rows_of_list(item, neighbors)])
+        yield table_of_lists(some)
+
+
+def table_of_lists(lists: Iterable[tuple[str, list[tuple[str, float]]]]) -> pa.Table:
+    """Return *lists*, each an item and its neighbors with their scores, best first, as a table."""
+    return _table_of_rows([row for item, neighbors in lists for row in _rows_of_list(item, neighbors)])
 
 
 def write(path: Path, tables: Iterable[pa.Table], about: Mapping[str, Any], *, style: Style) -> Written:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vision_recs.batch.neighbors.checkpoints import Checkpoints, checkpoint_folder
 from vision_recs.batch.neighbors.formats import Style, Written, delta, table_of, write
@@ -61,7 +61,7 @@ def write_neighbors(
         tables = finished[0].tables()
         if options.changed_since is not None:
             tables = delta(finished[1].tables(), tables)
-        written = _publish(tables, out, folder, plans[0])
+        written = publish_file(tables, out, folder, options, plans[0].describe())
         shutil.rmtree(folder)
     return NeighborsReport(
         out=str(out),
@@ -113,13 +113,14 @@ def _finish(plans: Sequence[Plan], finished: Sequence[Checkpoints], progress: Pr
         before += plan.image_count(done)
 
 
-def _publish(tables: Iterable[pa.Table], out: Path, folder: Path, plan: Plan) -> Written:
-    """Write *tables* to *out*, durably and at once; beside a text file, write how it was made.
+def publish_file(
+    tables: Iterable[pa.Table], out: Path, folder: Path, options: NeighborsOptions, described: Mapping[str, Any]
+) -> Written:
+    """Write *tables* to *out*, durably and at once; beside a text file, write how it was made, as *described*.
 
-    The description of an older file is removed first: no description is better than a wrong one.
+    *folder* is for work in progress. An older description is removed first: none is better than a wrong one.
     """
-    options = plan.options
-    about = {**plan.describe(), "changed_since": options.changed_since}
+    about = {**described, "changed_since": options.changed_since}
     style = Style(out.suffix, nested=options.nested, keep_empty=options.changed_since is not None)
     made = folder / out.name
     written = write(made, tables, about, style=style)
