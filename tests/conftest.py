@@ -18,6 +18,7 @@ from vision_recs.store.items import Items
 
 if TYPE_CHECKING:
     from s3_server import S3
+    from web_site import Site
 
 ROOT = Path(__file__).parents[1]
 OFFLINE = ROOT / "tests" / "support" / "offline"
@@ -142,6 +143,17 @@ def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
         monkeypatch.setenv(name, value)
     yield bucket
     bucket.close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A web site of images on this machine."""
+    from web_site import Site
+
+    found = Site()
+    found.start()
+    yield found
+    found.stop()
 
 
 @pytest.fixture(scope="session")

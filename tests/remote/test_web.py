@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 import web_site
-from web_site import give_file, in_turn, redirect, status
+from web_site import connect_to, give_file, in_turn, redirect, resolve_to, status
 
 from vision_recs._version import __version__
 from vision_recs.errors import ImageError
@@ -135,9 +135,10 @@ def test_a_connection_that_its_server_has_closed_is_opened_anew_without_a_word(s
 
 
 def test_few_images_are_fetched_at_the_same_time_from_one_host(site):
-    gate = threading.Semaphore(0)
+    arrived, gate = threading.Semaphore(0), threading.Semaphore(0)
 
     def held(handler):
+        arrived.release()
         gate.acquire(timeout=20)
         handler.give(200, b"mug", {"content-type": "image/png"})
 
@@ -145,8 +146,8 @@ def test_few_images_are_fetched_at_the_same_time_from_one_host(site):
     source = images(own_images=True, per_host=3)
     with ThreadPoolExecutor(12) as pool:
         found = [pool.submit(source.read, f"{site.url}/{number}.png") for number in range(12)]
-        while len(site.requests) < 3:
-            pass
+        for _ in range(3):
+            assert arrived.acquire(timeout=20)
         for _ in range(12):
             gate.release()
         assert [each.result().data for each in found] == [b"mug"] * 12
@@ -244,37 +245,6 @@ def test_redirects_are_followed_to_the_end_of_which_the_signature_is(site, mug):
     found = source.read(f"{site.url}/old.png")
     assert found == source.read(mug)
     assert isinstance(source.read(f"{site.url}/old.png", known=found.signature), Unchanged)
-
-
-def resolve_to(monkeypatch, addresses):
-    """Let names have *addresses*, and return the list of the names that are looked up."""
-    names = []
-
-    def resolve(host, port, **_):
-        names.append(host)
-        known = addresses[host]
-        found = known.pop(0) if isinstance(known, list) else known
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in found.split()]
-
-    monkeypatch.setattr(guard.socket, "getaddrinfo", resolve)
-    return names
-
-
-def connect_to(monkeypatch, site):
-    """Let every connection go to *site*, and return the list of the addresses that they were meant for."""
-    meant = []
-
-    def connect(address, timeout):
-        meant.append(address)
-        if address[0] == "2400::1":
-            raise OSError(101, "Network is unreachable")
-        plain = socket.socket()
-        plain.settimeout(timeout)
-        plain.connect(("127.0.0.1", site.port))
-        return plain
-
-    monkeypatch.setattr("socket.create_connection", connect)
-    return meant
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from vision_recs.remote import guard
 
 
 @dataclass
@@ -89,6 +92,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         site = self.site
         path = unquote(urlsplit(self.path).path)
+        if site.stopped.is_set():  # a connection that was open when the site went away
+            self.close_connection = True
+            return
         if path == "/robots.txt":
             site.robots_requests += 1
             self.asked = Request(path, {})
@@ -134,6 +140,13 @@ def give_file(handler: Handler) -> None:
         handler.give(304, headers={"etag": etag})
     else:
         handler.give(200, data, {"etag": etag, "content-type": "image/png"})
+
+
+def stop_the_site(handler: Handler) -> None:
+    """Go away instead of answering."""
+    threading.Thread(target=handler.site.stop).start()
+    handler.site.stopped.wait(60)
+    handler.close_connection = True
 
 
 def status(number: int, **headers: str) -> Answer:
@@ -195,6 +208,37 @@ def cut_off(handler: Handler) -> None:
     handler.asked.sent = 0
 
 
+def resolve_to(monkeypatch, addresses: dict) -> list[str]:
+    """Let names have *addresses*, in a list one after the other; return the list of the names that are looked up."""
+    names = []
+
+    def resolve(host, port, **_):
+        names.append(host)
+        known = addresses[host]
+        found = known.pop(0) if isinstance(known, list) else known
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in found.split()]
+
+    monkeypatch.setattr(guard.socket, "getaddrinfo", resolve)
+    return names
+
+
+def connect_to(monkeypatch, site: Site) -> list[tuple[str, int]]:
+    """Let every connection go to *site*, and return the list of the addresses that they were meant for."""
+    meant = []
+
+    def connect(address, timeout):
+        meant.append(address)
+        if address[0] == "2400::1":
+            raise OSError(101, "Network is unreachable")
+        plain = socket.socket()
+        plain.settimeout(timeout)
+        plain.connect(("127.0.0.1", site.port))
+        return plain
+
+    monkeypatch.setattr("socket.create_connection", connect)
+    return meant
+
+
 def in_turn(*answers: Answer) -> Answer:
     """Return what gives one of *answers* after the other, and then the last one always."""
     left = list(answers)
@@ -204,5 +248,16 @@ def in_turn(*answers: Answer) -> Answer:
         with lock:
             chosen = left.pop(0) if len(left) > 1 else left[0]
         chosen(handler)
+
+    return answer
+
+
+def together(count: int) -> Answer:
+    """Return what gives files only when *count* requests are under way at the same time."""
+    barrier = threading.Barrier(count, timeout=60)
+
+    def answer(handler: Handler) -> None:
+        barrier.wait()
+        give_file(handler)
 
     return answer
