@@ -68,8 +68,9 @@ class MemoryItems:
         return [ItemImage(name, self.digest_of[name], each) for name, each in zip(found.images, own, strict=True)]
 
     def match_attributes(self, images):
-        own = {(item, image.image): image.attributes for item, _ in images for image in self.images(item)}
-        return [{**self.shop.items[item].attributes, **own[item, image]} for item, image in images]
+        known = [item for item, _ in images if item in self.shop.items]
+        own = {(item, image.image): image.attributes for item in known for image in self.images(item)}
+        return [{**self.shop.items[pair[0]].attributes, **own[pair]} if pair in own else None for pair in images]
 
     def vectors_of(self, digests):
         return self.every[[self.position_of[digest] for digest in digests]]

@@ -23,6 +23,7 @@ without a color. Text is compared by code point, so upper and lower case differ;
 parser  from an expression to its syntax tree
 ast     the nodes of the tree, and what each of them means
 filter  `Filter`
+folding what a filter comes to for a part of the items
 """
 
 from vision_recs.filters.ast import AttributeType

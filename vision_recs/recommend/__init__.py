@@ -5,9 +5,11 @@ history        a shopper's history, read from a file; interests finds the intere
 rules          the rules of a shop; rules_file reads them from TOML
 query_encoder  the vectors of a query's images and texts
 retrieve       the score of an image, which items are eligible, and the search for the best candidates
+learned        the order of a pool by what `visrec learn` published
 diversity      a pool of candidates, from which unlike ones are taken
 rerank         the answer, place by place, and why each match is in it
 recommender    Recommender, which does all of this; it stands on an `ItemSource` and a `VectorIndex`
+partitions     both of them over several stores that hold the items together
 
 A query by id imports none of filters, rules, history and query_encoder.
 """
@@ -21,7 +23,7 @@ from vision_recs._lazy import lazy_names
 if TYPE_CHECKING:
     from vision_recs.recommend.history import Event, History, read_history
     from vision_recs.recommend.interests import Interest
-    from vision_recs.recommend.query import DEFAULT_DIVERSITY, EVERY_ITEM, VARIANTS, Policy, Query, Weighted
+    from vision_recs.recommend.query import DEFAULT_DIVERSITY, EVERY_ITEM, VARIANTS, Learn, Policy, Query, Weighted
     from vision_recs.recommend.recommender import (
         Recommender,
         open,  # noqa: A004 - vision_recs.open is how a store is opened for queries
@@ -36,6 +38,7 @@ _HOMES = {
     "Event": "history",
     "History": "history",
     "Interest": "interests",
+    "Learn": "query",
     "Policy": "query",
     "Query": "query",
     "Recommender": "recommender",
@@ -55,6 +58,7 @@ __all__ = [
     "Event",
     "History",
     "Interest",
+    "Learn",
     "Policy",
     "Query",
     "Recommender",
