@@ -41,7 +41,7 @@ Catalog: TypeAlias = Annotated[
     typer.Argument(
         metavar="CATALOG",
         help="A folder of images, a table (.csv, .tsv, .jsonl, .parquet), or an export of Shopify, WooCommerce, "
-        "Magento, PrestaShop or Google Merchant Center; also in a bucket: s3://, gs:// or az://. "
+        "Magento, PrestaShop or Google Merchant Center; also in a bucket (s3://, gs://, az://), and tables and exports on a web server. "
         "Images at web addresses are fetched.",
     ),
 ]

@@ -1,7 +1,8 @@
 """A folder of images or a table becomes a catalog of items.
 
 table, folder   the two kinds of catalog; `bucket_folder` is a folder in a bucket
-places          where files of a catalog lie; `tar_index` keeps what is in tars
+places          where files of a catalog lie: `web_file` is one on a web server; `parted_file` reads them here and there
+tar_index       what is in a tar, kept for one in a bucket
 sources         where the rows of a table come from: a file or a folder of them; exports are recognized
 exports         the exports of shop systems become rows with the columns that visrec knows
 readers         CSV, JSON Lines and Parquet (`parquet`) become rows of cells; `text_files` finds out the encoding
@@ -25,9 +26,10 @@ from typing import TypeAlias
 from vision_recs.catalog.bucket_folder import BucketFolder
 from vision_recs.catalog.columns import CatalogOptions
 from vision_recs.catalog.folder import FolderCatalog
-from vision_recs.catalog.places import BucketPath, Place, extension_of, unreadable
+from vision_recs.catalog.places import BucketPath, Folder, Place, extension_of, unreadable
 from vision_recs.catalog.sources import EXTENSIONS, is_table_folder
 from vision_recs.catalog.table import TableCatalog
+from vision_recs.catalog.web_file import WebFile
 from vision_recs.errors import CatalogError, machine_remedy
 from vision_recs.remote.addresses import is_address
 from vision_recs.remote.buckets import BucketImages
@@ -44,17 +46,19 @@ def open_catalog(path: str | os.PathLike[str], options: CatalogOptions | None = 
     """Return the catalog at *path*: a folder of images, a table, or an export of a shop system.
 
     A table is a file (.csv, .tsv, .txt, .jsonl, .ndjson, .parquet, .xml, .tar; each also with .gz) or a folder of its
-    parts. What *path* names may lie in a bucket: `s3://bucket/photos`, also gs:// and az://. Raises CatalogError where
-    *path* does not exist or is neither, where an option belongs to the other kind, and where a table lacks a column. An
-    error further down in a table is raised while iterating.
+    parts. What *path* names may lie in a bucket: `s3://bucket/photos`, also gs:// and az://; a file, also on a web
+    server. Raises CatalogError where *path* does not exist or is neither, where an option belongs to the other kind,
+    and where a table lacks a column. An error further down in a table is raised while iterating.
     """
     options = options or CatalogOptions()
     if options.images is not None and not is_address(options.images):
         options = replace(options, images=str(Path(options.images).absolute()))
     remote = RemoteImages(options.remote)
     location = os.fspath(path)
-    if not is_bucket_address(location):
+    if not is_address(location):
         return _opened(Path(path).absolute(), options, remote)
+    if not is_bucket_address(location):
+        return _opened(WebFile(location, options.remote, EXTENSIONS), options, remote)
     try:
         return _opened(_place_in_bucket(location, remote.buckets()), options, remote)
     except ObjectError as error:
@@ -63,7 +67,7 @@ def open_catalog(path: str | os.PathLike[str], options: CatalogOptions | None = 
 
 def _opened(place: Place, options: CatalogOptions, remote: RemoteImages) -> AnyCatalog:
     location = str(place)
-    if place.is_dir() if isinstance(place, BucketPath) else _is_folder(place):
+    if not isinstance(place, WebFile) and _is_folder(place):
         if not options.item_per_folder and is_table_folder(place):
             return TableCatalog(place, options, remote)
         if options.id_column or options.image_column or options.image_attributes or options.format or options.images:
@@ -71,7 +75,7 @@ def _opened(place: Place, options: CatalogOptions, remote: RemoteImages) -> AnyC
         if isinstance(place, BucketPath):
             return BucketFolder(place, remote, item_per_folder=options.item_per_folder)
         return FolderCatalog(location, item_per_folder=options.item_per_folder, images_below=options.images_below)
-    if extension_of(location) not in EXTENSIONS:
+    if extension_of(place.name) not in EXTENSIONS:
         kinds = ", ".join(EXTENSIONS)
         raise CatalogError(f"this is no catalog; give a folder of images or a table ({kinds})", path=location)
     if options.item_per_folder:
@@ -89,7 +93,9 @@ def _place_in_bucket(address: str, buckets: BucketImages) -> BucketPath:
     return replace(place, folder=True)
 
 
-def _is_folder(place: Path) -> bool:
+def _is_folder(place: Folder) -> bool:
+    if isinstance(place, BucketPath):
+        return place.is_dir()
     try:
         return stat.S_ISDIR(place.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:

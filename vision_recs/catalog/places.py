@@ -9,12 +9,13 @@ import tempfile
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from io import BufferedReader, RawIOBase
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeAlias, cast
 
+from vision_recs.catalog.parted_file import Parts, opened
+from vision_recs.catalog.web_file import WebFile
 from vision_recs.errors import CatalogError
 from vision_recs.remote.buckets import BucketImages
 from vision_recs.remote.object_store import ObjectError, ObjectParts, ObjectStatus, split_address
@@ -24,7 +25,6 @@ MOST_TIMES = 200
 """A file is not read that unpacks to more than LARGE bytes, and to more than so many times its size."""
 
 _GZIP = b"\x1f\x8b"
-_READ_AHEAD = 1 << 22
 _UNPACKED_AT_MOST = 4  # files that are kept on the disk at a time
 
 
@@ -109,11 +109,13 @@ class BucketPath:
     def open(self) -> BinaryIO:
         """Open the file as it is now, to be read here and there."""
         bucket, _ = self.images.bucket(self.bucket)
-        parts = ObjectParts(bucket, bucket.status(self._prefix))
-        return cast("BinaryIO", BufferedReader(PartedFile(parts.part, parts.size), _READ_AHEAD))
+        return opened(ObjectParts(bucket, bucket.status(self._prefix)))
 
 
-Place: TypeAlias = Path | BucketPath
+Folder: TypeAlias = Path | BucketPath
+"""What may have files below it."""
+
+Place: TypeAlias = Folder | WebFile
 
 
 def unreadable(error: ObjectError, path: str) -> CatalogError:
@@ -123,7 +125,7 @@ def unreadable(error: ObjectError, path: str) -> CatalogError:
 
 def open_plain(place: str | Place) -> BinaryIO:
     """Open the file at *place* as it lies there; raises OSError."""
-    return place.open() if isinstance(place, BucketPath) else Path(place).open("rb")
+    return Path(place).open("rb") if isinstance(place, str | Path) else place.open()
 
 
 def open_unpacked(place: str | Place) -> BinaryIO:
@@ -169,7 +171,7 @@ def bomb(path: str, remedy: str = "unpack it") -> CatalogError:
 
 def version_of(place: Place) -> str:
     """Return what changes whenever the file at *place* does; raises OSError."""
-    return place.status().signature if isinstance(place, BucketPath) else str(place.stat().st_mtime_ns)
+    return str(place.stat().st_mtime_ns) if isinstance(place, Path) else place.status().signature
 
 
 def open_parquet(place: Place, version: str, **options: Any) -> Any:  # noqa: ANN401 - pyarrow ships no types
@@ -181,61 +183,6 @@ def open_parquet(place: Place, version: str, **options: Any) -> Any:  # noqa: AN
 
     is_plain = isinstance(place, Path) and not is_packed(place)
     return pq.ParquetFile(place if is_plain else open_parts(place, version), **options)
-
-
-class PartedFile(RawIOBase):
-    """A file of *size* bytes, whose parts are read by a function of their start and length."""
-
-    def __init__(self, part: Callable[[int, int], bytes], size: int) -> None:
-        """Begin at the first byte."""
-        self._part = part
-        self._size = size
-        self._place = 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the place of the next byte."""
-        return self._place
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to *offset*, counted from the start, from here or from the end; return the place."""
-        self._place = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence])
-        return self._place
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill *buffer* as far as the file goes, and return by how many bytes."""
-        length = min(len(buffer), self._size - self._place)
-        if length <= 0:
-            return 0
-        data = self._part(self._place, length)
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)
-
-
-class Parts:
-    """The bytes of an open file of *size* bytes, which is closed when nobody reads it any more."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        """Read *file*, which its owner may close."""
-        self._file = os.dup(file.fileno())
-        self.size = os.fstat(self._file).st_size
-
-    def part(self, start: int, length: int) -> bytes:
-        """Return *length* bytes from *start*, fewer at the end; safe to call from several threads."""
-        return os.pread(self._file, length, start)
-
-    def __del__(self) -> None:
-        """Close the file."""
-        if hasattr(self, "_file"):
-            os.close(self._file)
 
 
 def extension_of(name: str) -> str:
@@ -256,7 +203,7 @@ def parts_of(place: Place, version: str) -> Parts | ObjectParts:
     """
     if is_packed(place):
         return _unpacked_parts(place, version)
-    if isinstance(place, BucketPath):
+    if not isinstance(place, Path):
         return place.parts(version)
     with place.open("rb") as file:
         return Parts(file)
@@ -264,13 +211,12 @@ def parts_of(place: Place, version: str) -> Parts | ObjectParts:
 
 def size_of(place: Place) -> int:
     """Return the bytes of the file at *place* as it lies there; raises OSError."""
-    return place.status().size if isinstance(place, BucketPath) else place.stat().st_size
+    return place.stat().st_size if isinstance(place, Path) else place.status().size
 
 
 def open_parts(place: Place, version: str) -> BinaryIO:
     """Open the file at *place* like `parts_of`, as a file that can be read here and there."""
-    parts = parts_of(place, version)
-    return cast("BinaryIO", BufferedReader(PartedFile(parts.part, parts.size), _READ_AHEAD))
+    return opened(parts_of(place, version))
 
 
 _unpacked: OrderedDict[tuple[str, str], Parts] = OrderedDict()

@@ -225,4 +225,4 @@ EXTENSIONS = tuple(_READERS)
 
 def open_rows(place: str | Place, findings: Findings) -> Rows:
     """Open the table at *place*, whose extension is one of EXTENSIONS; raises CatalogError."""
-    return _READERS[extension_of(str(place))](place, findings)
+    return _READERS[extension_of(place if isinstance(place, str) else place.name)](place, findings)

@@ -14,10 +14,11 @@ from vision_recs.catalog.columns import CatalogOptions
 from vision_recs.catalog.exports import EXPORTS, FORMATS, TABLE, export_named, export_of
 from vision_recs.catalog.exports.google import feed_rows
 from vision_recs.catalog.findings import Findings
-from vision_recs.catalog.places import BucketPath, Place, extension_of, version_of
+from vision_recs.catalog.places import BucketPath, Folder, Place, extension_of, version_of
 from vision_recs.catalog.readers import EXTENSIONS as TABLES
 from vision_recs.catalog.readers import Rows, open_rows, record_rows
 from vision_recs.catalog.tar_index import tar_members
+from vision_recs.catalog.web_file import WebFile
 from vision_recs.errors import CatalogError, first_line, machine_remedy
 from vision_recs.remote.object_store import ObjectError
 
@@ -34,7 +35,7 @@ _MOST_SPLITS = 16
 _IMAGE_TYPES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jxl")
 
 
-def is_table_folder(folder: Place) -> bool:
+def is_table_folder(folder: Folder) -> bool:
     """Whether *folder* is read as a table: it holds metadata of Hugging Face, parts of a table, or tars of images."""
     return bool(_metadata(folder) or _parts(folder))
 
@@ -43,7 +44,10 @@ def open_source(place: Place, options: CatalogOptions, findings: Findings) -> Ro
     """Return the rows at *place*, a file or a folder, in the columns of visrec; raises CatalogError."""
     if options.format not in (None, *FORMATS):
         raise CatalogError(f"there is no format {options.format!r}; name one of {', '.join(FORMATS)}", path=str(place))
-    rows = _folder_rows(place, findings) if place.is_dir() else _file_rows(place, findings)
+    if isinstance(place, WebFile) or not place.is_dir():
+        rows = _file_rows(place, findings)
+    else:
+        rows = _folder_rows(place, findings)
     if options.format == TABLE or options.id_column or options.image_column:
         return rows
     export = export_of(rows.columns) if options.format is None else export_named(options.format)
@@ -58,10 +62,14 @@ def _file_rows(place: Place, findings: Findings) -> Rows:
     extension = extension_of(place.name)
     if extension in _FEEDS:
         return feed_rows(place)
-    return tar_rows([place]) if extension == _TAR else open_rows(place, findings)
+    rows = tar_rows([place]) if extension == _TAR else open_rows(place, findings)
+    if isinstance(place, WebFile) and (rows.drops or extension == _TAR):
+        why = "images inside of a file are not read from a web server; put the file here, or into a bucket"
+        raise CatalogError(why, path=str(place))
+    return rows
 
 
-def _folder_rows(folder: Place, findings: Findings) -> Rows:
+def _folder_rows(folder: Folder, findings: Findings) -> Rows:
     metadata = _metadata(folder)
     if metadata:
         return _joined(folder, metadata, findings)
@@ -70,8 +78,8 @@ def _folder_rows(folder: Place, findings: Findings) -> Rows:
     return tar_rows(parts) if is_tar else _joined(folder, parts, findings)
 
 
-def _metadata(folder: Place) -> list[Place]:
-    places: list[Place] = [folder]
+def _metadata(folder: Folder) -> list[Folder]:
+    places: list[Folder] = [folder]
     if isinstance(folder, BucketPath):  # of which one request is enough: it may hold millions of folders
         seen = (file.relative_to(folder) for file in folder.some())
         places += [folder / name for name in sorted({file.parts[0] for file in seen if len(file.parts) > 1})]
@@ -82,7 +90,7 @@ def _metadata(folder: Place) -> list[Place]:
     return [file for file in files if _is_file(file) and _names_files(file)]
 
 
-def _is_file(place: Place) -> bool:
+def _is_file(place: Folder) -> bool:
     try:
         return place.is_file()
     except ObjectError:
@@ -99,7 +107,7 @@ def _names_files(file: Place) -> bool:
     return export is not None and export.name == EXPORTS[-1].name
 
 
-def _parts(folder: Place) -> list[Place]:
+def _parts(folder: Folder) -> list[Folder]:
     """Return the tars in *folder*, else the parts of a table in it and in its partitions, as Spark writes them.
 
     A folder that holds images, or folders that are no partitions, has no parts.
@@ -107,10 +115,10 @@ def _parts(folder: Place) -> list[Place]:
     if isinstance(folder, BucketPath):
         return _parts_in_bucket(folder)
     children = sorted(_children(folder))
-    tars: list[Place] = [file for file in children if extension_of(file.name) == _TAR and _is_file(file)]
+    tars: list[Folder] = [file for file in children if extension_of(file.name) == _TAR and _is_file(file)]
     if tars:
         return tars
-    parts: list[Place] = []
+    parts: list[Folder] = []
     for child in children:
         if child.is_dir():
             if not _PARTITION.fullmatch(child.name):
@@ -123,7 +131,7 @@ def _parts(folder: Place) -> list[Place]:
     return parts
 
 
-def _parts_in_bucket(folder: BucketPath) -> list[Place]:
+def _parts_in_bucket(folder: BucketPath) -> list[Folder]:
     """Return what `_parts` does; a folder of images is recognized by the first of its objects."""
     some = [file.relative_to(folder) for file in folder.some()]
     is_tar = any(_is_tar(file) for file in some)
@@ -157,7 +165,7 @@ def _children(folder: Path) -> list[Path]:
         ) from error
 
 
-def _joined(folder: Place, files: Sequence[Place], findings: Findings) -> Rows:
+def _joined(folder: Folder, files: Sequence[Folder], findings: Findings) -> Rows:
     """Return the rows of all *files*, numbered one after the other; images are named relative to *folder*."""
     first = open_rows(files[0], findings)
 
@@ -176,7 +184,7 @@ def _joined(folder: Place, files: Sequence[Place], findings: Findings) -> Rows:
     return record_rows(str(folder), records(), columns=columns, textual=first.textual, unit="row")
 
 
-def _below(file: Place, folder: Place) -> PurePosixPath:
+def _below(file: Folder, folder: Folder) -> PurePosixPath:
     """Return the path from *folder* to the folder of *file*."""
     inside = str(file.parent).removeprefix(str(folder)).lstrip("/")
     return PurePosixPath(inside)

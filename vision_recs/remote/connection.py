@@ -154,13 +154,18 @@ class Answer:
         if announced > max_bytes:
             return None
         data = bytearray()
-        while part := self._response.read1(_CHUNK):
+        for part in self.parts():
             data += part
             if len(data) > max_bytes:
                 return None
-        if self._response.length:  # of the announced length, bytes are missing
-            raise http.client.IncompleteRead(bytes(data), self._response.length)
         return bytes(data)
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield the body, as it comes."""
+        while part := self._response.read1(_CHUNK):
+            yield part
+        if self._response.length:  # of the announced length, bytes are missing
+            raise http.client.IncompleteRead(b"", self._response.length)
 
     def finish(self) -> bool:
         """Read what is left of a small body, and return whether the connection can be used again."""

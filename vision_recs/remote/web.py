@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic, sleep
-from typing import Final, NamedTuple, TypeVar
+from typing import BinaryIO, Final, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urljoin, urlsplit
 
-from vision_recs.errors import ImageError
+from vision_recs.errors import CatalogError, ImageError, machine_remedy
 from vision_recs.remote.connection import Answer, Connections, Origin, Patience
 from vision_recs.remote.hosts import Host, HostAway, Hosts
 from vision_recs.remote.options import RemoteOptions
@@ -85,7 +85,8 @@ class WebImages:
 
     def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
         """Return the image at *reference*, or Unchanged if its signature is still *known*; raises ImageError."""
-        return self._tried(lambda: self._follow(reference, known))
+        found = self._tried(lambda: self._follow(reference, _condition(known), self._image_of))
+        return cast("ImageData | Unchanged", found)
 
     def signatures(self, references: Sequence[str]) -> list[str | None]:
         """Return None for each of *references*: `read` with the known signature costs no more than to ask for it."""
@@ -120,12 +121,47 @@ class WebImages:
             if failed:
                 self._wait(self._options.backoff_s * 2 ** (failed - 1) * random.uniform(0.5, 1.5))  # noqa: S311
 
-    def _follow(self, url: str, known: str | None) -> ImageData | Unchanged:
-        condition, budget = _condition(known), Budget(self._options.total_s)
+    def download(self, url: str, file: BinaryIO) -> str:
+        """Write what is at *url* into *file*, whatever it is but a page, and return its media type; raises ImageError.
+
+        The robots.txt is not asked: somebody has named the file.
+        """
+
+        def write(target: Target, answer: Answer) -> str | Moved:
+            if answer.status in _REDIRECTS:
+                return Moved(answer.header("location"))
+            if answer.status != _OK:
+                raise _refusal(target, answer.status)
+            kind = answer.header("content-type").partition(";")[0].strip().lower()
+            if kind == "text/html":
+                raise ImageError("wrong-type", f"{target.url} is a page; name the file itself")
+            _empty(file)
+            length = 0
+            for part in answer.parts():
+                length += len(part)
+                if length > self._options.max_bytes:
+                    limit = f"{self._options.max_bytes:,}"
+                    raise ImageError("too-large", f"{target.url} has over {limit} bytes; name a smaller file")
+                _write(file, part, target.url)
+            return kind
+
+        return self._tried(lambda: self._follow(url, {"accept": "*/*"}, write, ask_robots=False))
+
+    def _follow(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        use: Callable[[Target, Answer], _T | Moved],
+        *,
+        ask_robots: bool = True,
+    ) -> _T:
+        """Return what *use* makes of the answer at *url*, or of that to which it leads; raises ImageError."""
+        budget = Budget(self._options.total_s)
         for _ in range(_MAX_REDIRECTS + 1):
             target = self._target(url)
-            self._require_allowed(target)
-            found = self._request(target, condition, self._image_of, budget)
+            if ask_robots:
+                self._require_allowed(target)
+            found = self._request(target, headers, use, budget)
             if not isinstance(found, Moved):
                 return found
             url = urljoin(target.url, found.location)
@@ -238,6 +274,19 @@ class WebImages:
                 return found
             url = urljoin(url, found.location)
         return ""
+
+
+def _empty(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()
+
+
+def _write(file: BinaryIO, part: bytes, url: str) -> None:
+    try:
+        file.write(part)
+    except OSError as error:  # of the disk, not of the server
+        why = f"the temporary copy cannot be written ({error.strerror}); {machine_remedy(error) or 'check the disk'}"
+        raise CatalogError(why, path=url) from error
 
 
 def _robots_of(_target: Target, answer: Answer) -> str | Moved:
