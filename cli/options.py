@@ -41,8 +41,8 @@ Catalog: TypeAlias = Annotated[
     typer.Argument(
         metavar="CATALOG",
         help="A folder of images, a table (.csv, .tsv, .jsonl, .parquet), or an export of Shopify, WooCommerce, "
-        "Magento, PrestaShop or Google Merchant Center; also in a bucket (s3://, gs://, az://), and tables and exports on a web server. "
-        "Images at web addresses are fetched.",
+        "Magento, PrestaShop or Google Merchant Center. It may be in a bucket (s3://, gs://, az://), and a table or an "
+        "export also on a web server. Images at web addresses are fetched.",
     ),
 ]
 Encoder: TypeAlias = Annotated[
