@@ -1,14 +1,12 @@
 """Exports whose images are on the web: indexed as they are, told apart from what is gone, and not read twice."""
 
 import json
-import re
 
 import pytest
-import shop_exports
 import web_site
 from fake_shop import FakeEncoder, Unused, image, png
-from shop_exports import EXPORTS, NUMBERS, handle, images, price
-from web_site import connect_to, redirect, resolve_to, status
+from shop_exports import EXPORTS, NUMBERS, handle, price
+from web_site import connect_to, publish, redirect, resolve_to, status
 
 from vision_recs.catalog import CatalogOptions
 from vision_recs.errors import EmptyCatalog
@@ -18,7 +16,6 @@ from vision_recs.jobs import index as run_index
 from vision_recs.remote.options import RemoteOptions
 from vision_recs.store import Store
 
-NAMES = [name for number in NUMBERS for name in images(number)]
 QUICK = {"allow_private": True, "own_images": True, "backoff_s": 0.001, "pace": 1e6, "max_rest_s": 30.0}
 
 
@@ -42,26 +39,12 @@ def selected(store, expression):
         return sorted({row.id for rows in found.rows(found.positions().tolist(), limit=99).values() for row in rows})
 
 
-def publish(kind, folder, site):
-    """Write the export *kind* with addresses of *site*, which shows its images; return its file and `--images`."""
-    path = shop_exports.write(kind, folder)
-    addresses = "https://(cdn.shopify.com|shop.example)"
-    text = re.sub(addresses, site.url, path.read_text("utf-8"))
-    path.write_text(text, "utf-8", newline="")
-    place = "/media/catalog/product" if kind == "magento" else ""
-    for name in NAMES:
-        named = re.search(rf"(?:{site.url})?(/[\w/.-]*/{re.escape(name)})", text)
-        site.files[place + named[1]] = (folder / "images" / name).read_bytes()
-        (folder / "images" / name).unlink()
-    return path, f"{site.url}{place}" if place else None
-
-
 @pytest.mark.parametrize("kind", EXPORTS)
 def test_an_export_with_its_images_on_the_web_is_indexed_and_a_second_run_reads_no_body(tmp_path, site, kind):
     path, folder = publish(kind, tmp_path, site)
     first = index(path, tmp_path / "store", images=folder)
     assert (first.images, first.skipped_reasons) == (first.embedded + first.reused, {"no-image": 1})
-    assert first.embedded == len(NAMES)
+    assert first.embedded == len(site.files)
     assert sorted(set(site.bodies())) == sorted(site.files)
     if kind != "prestashop":
         cheap = {handle(number) for number in NUMBERS if float(price(number)) < 1 and number != 6}

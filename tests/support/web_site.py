@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import shop_exports
 
 from vision_recs.remote import guard
 
@@ -261,3 +265,17 @@ def together(count: int) -> Answer:
         give_file(handler)
 
     return answer
+
+
+def publish(kind: str, folder: Path, site: Site) -> tuple[Path, str | None]:
+    """Write the export *kind* with addresses of *site*, which shows its images; return its file and `--images`."""
+    path = shop_exports.write(kind, folder)
+    addresses = "https://(cdn.shopify.com|shop.example)"
+    text = re.sub(addresses, site.url, path.read_text("utf-8"))
+    path.write_text(text, "utf-8", newline="")
+    place = "/media/catalog/product" if kind == "magento" else ""
+    for name in (name for number in shop_exports.NUMBERS for name in shop_exports.images(number)):
+        named = re.search(rf"(?:{site.url})?(/[\w/.-]*/{re.escape(name)})", text)
+        site.files[place + named[1]] = (folder / "images" / name).read_bytes()
+        (folder / "images" / name).unlink()
+    return path, f"{site.url}{place}" if place else None
