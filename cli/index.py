@@ -69,7 +69,7 @@ def index(
         item_per_folder,
         format,
         images or None,
-        str(images_below) if images_below else None,
+        images_below or None,
         RemoteOptions(own_images=own_images, pace=pace, allow_private=allow_private_addresses),
     )
     chosen = IndexOptions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -10,6 +11,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 STORE = Path(".visrec")
+EVENTS = Path(".visrec-events")
 
 
 class Precision(StrEnum):
@@ -32,6 +34,13 @@ Engine: TypeAlias = Annotated[
         metavar="URI",
         help="Answer from an engine in place of the store: lance:DIR, lance+s3://BUCKET/PATH ...",
     ),
+]
+Events: TypeAlias = Annotated[
+    Path, typer.Option("--events", envvar="VISREC_EVENTS", metavar="DIR", help="The folder of events.")
+]
+Since: TypeAlias = Annotated[
+    datetime | None,
+    typer.Option("--since", metavar="DATE", formats=["%Y-%m-%d"], help="Only the days from this one on, in UTC."),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -103,11 +112,12 @@ Images: TypeAlias = Annotated[
     ),
 ]
 ImagesBelow: TypeAlias = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--images-below",
         metavar="DIR",
-        help="Skip images outside of this folder, for a catalog that others write. [default: any file is read]",
+        help="Skip images outside of this folder, which may be in a bucket, for a catalog that others write. "
+        "[default: any file is read]",
     ),
 ]
 OwnImages: TypeAlias = Annotated[

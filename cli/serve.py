@@ -61,11 +61,12 @@ LogRequests = Annotated[
 ]
 
 ImagesBelow = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--images-below",
         metavar="DIR",
-        help="Show no image from outside of this folder; '/' shows all. [default: the folder of the catalog]",
+        help="Show no file from outside of this folder; '/' shows all. Changes name images in buckets only below it: "
+        "s3://bucket/photos. [default: the folder of the catalog]",
     ),
 ]
 

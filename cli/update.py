@@ -50,7 +50,7 @@ def update(
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import update as job
 
-    below = str(images_below) if images_below else None
+    below = images_below or None
     chosen = IndexOptions(catalog=CatalogOptions(id_column, image_column, images_below=below), device=device)
     with _table(changes) as table, until_interrupted(quiet=quiet) as interrupted, show_progress(quiet=quiet) as show:
         report = job(table, store, options=replace(chosen, should_stop=interrupted), progress=show)

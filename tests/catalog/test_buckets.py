@@ -268,3 +268,34 @@ def test_a_table_that_breaks_off_is_one_sentence(s3):
     s3.fails = fail
     with pytest.raises(CatalogError, match=r"t\.csv: the file cannot be read \(s3://shop cannot be reached"):
         list(catalog)
+
+
+def reasons(images, *references):
+    found = []
+    for reference in references:
+        try:
+            found.append(images.read(reference).data)
+        except ImageError as error:
+            found.append(error.reason)
+    return found
+
+
+def test_a_catalog_that_others_write_reads_of_buckets_only_what_lies_below(s3, tmp_path):
+    for name in ("shop/a.png", "shop-2/a.png", "private/a.png"):
+        s3.put(name, name.encode())
+    s3.put("shop/t.csv", b"id,image\na,a.png\n")
+    inside, beside, private = (f"{s3.address}/{name}/a.png" for name in ("shop", "shop-2", "private"))
+    references = ("a.png", inside, beside, private, "../private/a.png", f"{s3.address}/shop/../private/a.png")
+    open_images = opened(f"{s3.address}/shop/t.csv").images
+    everything = [b"shop/a.png"] * 2 + [b"shop-2/a.png"] + [b"private/a.png"] * 3
+    assert reasons(open_images, *references) == everything
+    only_inside = [b"shop/a.png"] * 2 + ["outside"] * 4
+    assert reasons(open_images.in_own_bucket(), *references) == only_inside
+    closed = opened(f"{s3.address}/shop/t.csv", images_below=f"{s3.address}/shop").images
+    assert reasons(closed, *references) == only_inside
+    assert [each is None for each in closed.signatures(references)] == [False] * 2 + [True] * 4
+    (tmp_path / "t.csv").write_text("id,image\na,a.png\n")
+    here = opened(tmp_path / "t.csv", images_below=str(tmp_path)).images
+    assert reasons(here, inside, private) == ["outside"] * 2
+    named = opened(tmp_path / "t.csv", images_below=f"{s3.address}/shop/").images
+    assert reasons(named, inside, beside, private) == [b"shop/a.png", "outside", "outside"]

@@ -19,7 +19,7 @@ from vision_recs.errors import CatalogError, ImageError, first_line, is_shortage
 from vision_recs.remote.addresses import is_address, joined
 from vision_recs.remote.buckets import BucketImages
 from vision_recs.remote.images import RemoteImages
-from vision_recs.remote.object_store import ObjectError, is_bucket_address
+from vision_recs.remote.object_store import ObjectError, is_below, is_bucket_address
 from vision_recs.types import ImageData, ImageSource, Unchanged
 
 IMAGE_FOLDERS: Final = ("images", "image", "img", "media", "photos", "pictures", "pub/media/catalog/product")
@@ -38,23 +38,40 @@ class ImageFiles:
     path, then by its name. What is at an address, and not there, is fetched.
     """
 
-    def __init__(self, root: str, *, below: str | None = None, remote: RemoteImages | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        below: str | None = None,
+        remote: RemoteImages | None = None,
+        own_bucket: bool = False,
+    ) -> None:
         """Resolve references against *root*, an absolute path or an address; where it is empty, there are no files.
 
         With *below*, only files in that folder and the folders in it are read, wherever the links on the way lead.
-        *remote* fetches what is at addresses; without it, that is nowhere.
+        *remote* fetches what is at addresses; without it, that is nowhere. With *own_bucket*, of buckets, which are
+        read with credentials, only what is below the address *below*, or else below *root*, is read.
         """
+        self._own_bucket = own_bucket
         self.remote = remote
         self._address = root if is_address(root) else None
         self._root = Path(root) if root and self._address is None else None
-        self._below = None if below is None else os.path.realpath(below)
+        self._below = below if below is None or is_bucket_address(below) else os.path.realpath(below)
         self._members = Members()
 
     def below(self, folder: str) -> ImageFiles:
         """Return the same source, but only for the files below *folder*."""
-        inside = ImageFiles(self._address or str(self._root or ""), below=folder, remote=self.remote)
-        inside._members = self._members
-        return inside
+        return self._with(below=folder, own_bucket=self._own_bucket)
+
+    def in_own_bucket(self) -> ImageFiles:
+        """Return the same source for references of somebody who may not choose what is read from buckets."""
+        return self._with(below=self._below, own_bucket=True)
+
+    def _with(self, *, below: str | None, own_bucket: bool) -> ImageFiles:
+        root = self._address or str(self._root or "")
+        other = ImageFiles(root, below=below, remote=self.remote, own_bucket=own_bucket)
+        other._members = self._members
+        return other
 
     def may_read(self, reference: str) -> bool:
         """Return whether the file that *reference* means, if there is one, is below the folder that was named."""
@@ -84,6 +101,17 @@ class ImageFiles:
             return None
         return self.remote, joined(self._address or "", reference)
 
+    def _fetched(self, reference: str) -> tuple[RemoteImages, str] | None:
+        """Return what `fetched_by` does; raises ImageError for an object in a bucket that may not be read."""
+        fetched = self.fetched_by(reference)
+        if fetched is not None and self._own_bucket and is_bucket_address(fetched[1]):
+            own = next((each for each in (self._below, self._address) if each and is_bucket_address(each)), None)
+            if own is None or not is_below(fetched[1], own):
+                where = own or "the folder of the catalog"
+                remedy = "put the image there, or name another --images-below"
+                raise ImageError("outside", f"{fetched[1]} is not below {where}; {remedy}")
+        return fetched
+
     def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
         """Return the image *reference*, or Unchanged if its signature is still *known*.
 
@@ -93,7 +121,7 @@ class ImageFiles:
         Raises ImageError (missing, outside, unreadable, empty or too-large, or what `RemoteImages` raises), and
         CatalogError where the process has no more memory or open files.
         """
-        fetched = self.fetched_by(reference)
+        fetched = self._fetched(reference)
         if fetched is not None:
             container = _in_bucket(fetched[1])
             if container is not None:
@@ -149,13 +177,13 @@ class ImageFiles:
         fetched: dict[int, str] = {}
         root = f"{self._root}/"
         for number, reference in enumerate(references):
-            if "://" in reference or self._address is not None:
-                remote = self.fetched_by(reference)
-                if remote is not None:
-                    container = _in_bucket(remote[1])
-                    fetched[number] = container[0] if container else remote[1]
-                    continue
             with suppress(OSError, ValueError, ImageError):
+                if "://" in reference or self._address is not None:
+                    remote = self._fetched(reference)
+                    if remote is not None:
+                        container = _in_bucket(remote[1])
+                        fetched[number] = container[0] if container else remote[1]
+                        continue
                 found[number] = self._file_signature(root, reference)
         if fetched and self.remote is not None:
             for number, signature in zip(fetched, self.remote.signatures([*fetched.values()]), strict=True):

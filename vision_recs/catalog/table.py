@@ -53,7 +53,9 @@ class TableCatalog:
         self.notes: tuple[str, ...] = ()
         """What there is to say of the table; known once an item was yielded."""
         self._options = options
-        self.images = ImageFiles(self.root, below=options.images_below, remote=remote)
+        self.images = ImageFiles(
+            self.root, below=options.images_below, remote=remote, own_bucket=options.images_below is not None
+        )
         rows = open_source(place, options, Findings(self.location, ignore))
         keys = KeyColumns.choose(rows, options)
         if not rows.open_ended:

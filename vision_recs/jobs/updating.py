@@ -141,7 +141,7 @@ def _images_of(base: Store, below: str | None) -> ImageSource:
     from vision_recs.catalog.image_files import ImageFiles
 
     source = base.image_source
-    return source if below is None or not isinstance(source, ImageFiles) else source.below(below)
+    return source if below is None or not isinstance(source, ImageFiles) else source.below(below).in_own_bucket()
 
 
 def _base(writer: Writer) -> Store:

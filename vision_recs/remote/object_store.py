@@ -78,6 +78,13 @@ def split_address(address: str) -> tuple[str, str]:
     return f"{found[1].lower()}://{found[2]}", key
 
 
+def is_below(address: str, folder: str) -> bool:
+    """Whether *address* is below the address *folder*, both in buckets; raises ObjectError."""
+    bucket, key = split_address(address)
+    own, prefix = split_address(folder)
+    return bucket == own and f"{key}/".startswith(f"{prefix.strip('/')}/" if prefix else "")
+
+
 class Bucket:
     """The objects of one bucket; safe to use from several threads.
 

@@ -42,8 +42,9 @@ class ServeOptions:
     the encoder. It is loaded by the first query that brings an image or a text, or at the start with *preload*. With a
     *token* only requests that bring the token are answered; without one nobody can change items over HTTP. *images*
     reads the images of the items, for thumbnails and for changes, where they do not lie in files as the catalog had
-    them. Else only files below *images_below* are read, by default the folder of the catalog, and images at addresses
-    are fetched from public hosts, or also from private networks with *allow_private_addresses*. *allowed_hosts* are the
+    them. Else only files below *images_below* are read, by default the folder of the catalog; changes name images in
+    buckets only below it, too. Images at web addresses are fetched from public hosts, or also from private networks
+    with *allow_private_addresses*. *allowed_hosts* are the
     host names that requests may name, such as "shop.example" or "*.shop.example"; without any, every name is allowed.
     *trusted_proxies* are networks, such as "10.0.0.0/8", whose headers say who the client of a request is.
     *cors_origins* are the web sites whose pages may call the API. With *allow_urls* a query may name images by their
@@ -57,7 +58,7 @@ class ServeOptions:
     device: str = "auto"
     preload: bool = False
     images: ImageSource | None = field(default=None, repr=False)
-    images_below: Path | None = None
+    images_below: str | Path | None = None
     allow_private_addresses: bool = False
     token: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ import msgspec
 
 from vision_recs.catalog import CatalogOptions
 from vision_recs.catalog.changes import Change, changes_of
+from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.errors import (
     CatalogError,
     EmptyCatalog,
@@ -210,6 +211,8 @@ class Updates:
             options = IndexOptions(workers=1)
             encoder = snapshot.recommender.image_encoder()
             images = self._options.images or snapshot.images
+            if isinstance(images, ImageFiles):  # a client may name any address
+                images = images.in_own_bucket()
             return update_together(parts, self._options.store, encoder=encoder, images=images, options=options)
         finally:
             snapshot.release()
