@@ -66,5 +66,5 @@ $(VENV)/.package: $(VENV)/.requirements $(SOURCES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.requirements
-	@$(PIP) install --constraint constraints.txt '.[dev,docs,formats,lance,cloud]'
+	@$(PIP) install --constraint constraints.txt '.[dev,docs,formats,lance,milvus,cloud]'
 	@touch $@

@@ -36,6 +36,8 @@ LIBRARIES = {
     "faiss": {"indexes", "knn_join"},
     "lancedb": {"engines"},
     "obstore": {"remote"},
+    "pymilvus": {"engines"},
+    "milvus_lite": {"engines"},
     "granian": {"serve"},
     "starlette": {"serve"},
     "msgspec": {"serve", "store"},

@@ -11,6 +11,7 @@ from itertools import count
 import numpy as np
 import pytest
 from engine_sources import far_and_near, published_index
+from engine_uris import KINDS, empty_engines
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vector_sources import Vectors
@@ -490,27 +491,19 @@ def test_every_index_keeps(promise, indexed, source_of):
 # Engines
 
 PROMISES_OF_ENGINES = [*PROMISES, a_filter_far_from_the_query_and_one_that_leaves_few_lose_nothing]
-ENGINES = {"lance": "lancedb"}
-"""The schemes of engines that need nothing but a folder, and the library of each."""
-
-
-def on_engine(scheme, tmp_path):
-    """Return what `indexed` is, for an engine: the index of a source that is published to a new folder or file."""
-    pytest.importorskip(ENGINES[scheme])
-    numbers = count()
-    return lambda source: Searched(published_index(source, f"{scheme}:{tmp_path / f'{next(numbers)}.db'}"))
 
 
 @pytest.mark.parametrize(
-    ("promise", "scheme"),
+    ("promise", "kind"),
     [
-        pytest.param(promise, scheme, marks=[pytest.mark.nightly] if promise in SLOW else [])
+        pytest.param(promise, kind, marks=[pytest.mark.nightly] if promise in SLOW else [])
         for promise in PROMISES_OF_ENGINES
-        for scheme in ENGINES
+        for kind in KINDS
     ],
 )
-def test_every_engine_keeps(promise, scheme, source_of, tmp_path):
-    promise(on_engine(scheme, tmp_path), source_of)
+def test_every_engine_keeps(promise, kind, source_of, tmp_path):
+    with empty_engines(kind, tmp_path) as new:
+        promise(lambda source: Searched(published_index(source, new())), source_of)
 
 
 class NaiveLance:

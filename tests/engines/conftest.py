@@ -1,6 +1,7 @@
 import os
 
 import pytest
+from engine_uris import KINDS, empty_engines
 
 
 @pytest.fixture(autouse=True)
@@ -9,12 +10,14 @@ def _no_power_cut(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
-SCHEMES = {"lance": "lancedb"}
-"""The schemes of engines that need nothing but a folder or a file, and the library of each."""
+@pytest.fixture(params=KINDS)
+def new_uri(request, tmp_path):
+    """What returns the URI of an empty engine, of each kind."""
+    with empty_engines(request.param, tmp_path) as new:
+        yield new
 
 
-@pytest.fixture(params=SCHEMES)
-def uri(request, tmp_path):
-    """The URI of an empty engine of each kind."""
-    pytest.importorskip(SCHEMES[request.param])
-    return f"{request.param}:{tmp_path / 'engine.db'}"
+@pytest.fixture
+def uri(new_uri):
+    """The URI of an empty engine, of each kind."""
+    return new_uri()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine_sources import published_index
+from engine_uris import KINDS, empty_engines
 from fake_shop import FakeEncoder, image, index, shop_of
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -72,12 +73,11 @@ def asked(draw, known):
 
 @settings(deadline=None, max_examples=6, phases=[Phase.generate])  # to shrink an example takes minutes
 @given(shop=shops(12, ATTRIBUTES), data=st.data())
-@pytest.mark.parametrize("scheme", ["lance"])
-def test_answers_are_those_of_the_store(scheme, shop, data):
-    pytest.importorskip({"lance": "lancedb"}[scheme])
-    with tempfile.TemporaryDirectory() as folder:
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_are_those_of_the_store(kind, shop, data):
+    with tempfile.TemporaryDirectory() as folder, empty_engines(kind, Path(folder)) as new:
         index(shop, Path(folder, "store"), FakeEncoder())
-        uri = f"{scheme}:{folder}/engine.db"
+        uri = new()
         publish(uri, Path(folder, "store"))
         with vision_recs.open(Path(folder, "store")) as local, vision_recs.open(engine=uri) as engine:
             queries = [data.draw(asked(st.sampled_from(sorted(shop.items)))) for _ in range(8)]
@@ -116,14 +116,13 @@ def test_what_is_unknown_is_told_as_a_store_tells_it(shop_and_store, uri):
         ]
 
 
-def test_above_the_exact_scan_the_wished_recall_is_reached_and_no_answer_is_short(tmp_path):
-    pytest.importorskip("lancedb")
+def test_above_the_exact_scan_the_wished_recall_is_reached_and_no_answer_is_short(uri):
     vectors = clustered(14_000, 64)
     random = np.random.default_rng(1)
     names = [f"item{number:05}" for number in range(len(vectors))]
     attributes = {name: {"half": n % 2 == 0, "n": n} for n, name in enumerate(names)}
     source = Vectors(vectors, rows=[[Row(name, f"{name}.jpg", name)] for name in names], attributes=attributes)
-    index = published_index(source, f"lance:{tmp_path}")
+    index = published_index(source, uri)
     queries = vectors[random.choice(len(vectors), 20, replace=False)].astype(np.float32)
     for where in (None, Filter.parse("half"), Filter.parse("n > 6000")):
         request = SearchRequest(queries, 10, where)

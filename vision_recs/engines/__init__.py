@@ -5,6 +5,7 @@ shared.
 
 base        what an engine has to do; the engines by the scheme of their URIs
 lance       LanceDB, in a folder or a bucket
+milvus      Milvus: a server, a cluster, or a file
 columns     the columns of attributes, by which engines test filters
 conditions  filters become conditions of an engine
 sql         how engines that speak SQL write them

@@ -30,6 +30,8 @@ VectorType: TypeAlias = Literal["float16", "float32"]
 ENGINES = {
     "lance": "vision_recs.engines.lance:LanceEngine",
     "lance+s3": "vision_recs.engines.lance:LanceEngine",
+    "milvus": "vision_recs.engines.milvus.engine:MilvusEngine",
+    "milvus+https": "vision_recs.engines.milvus.engine:MilvusEngine",
 }
 """The engines by the scheme of their URIs, and the class of each as "module:Class"; called with a URI it connects."""
 

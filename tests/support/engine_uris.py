@@ -1,0 +1,64 @@
+"""Empty engines for tests: LanceDB in a folder, Milvus Lite in a file, and the Milvus at VISREC_MILVUS_URI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+LIBRARIES = {"lance": "lancedb", "milvus": "milvus_lite"}
+"""The schemes of engines that need nothing but a folder or a file, and the library of each."""
+
+SERVER = "milvus_server"
+KINDS = [*LIBRARIES, *([SERVER] if "VISREC_MILVUS_URI" in os.environ else [])]
+
+
+@contextmanager
+def empty_engines(kind: str, folder: Path) -> Iterator[Callable[[], str]]:
+    """Yield a function that returns the URI of an empty engine of *kind*, with its files in *folder*."""
+    pytest.importorskip(LIBRARIES.get(kind, "pymilvus"))
+    numbers = count()
+    if kind == SERVER:
+        with _databases() as new:
+            yield new
+        return
+    made: list[Path] = []
+
+    def new() -> str:
+        made.append(folder / f"engine{next(numbers)}.db")
+        return f"{kind}:{made[-1]}"
+
+    yield new
+    if kind == "milvus":
+        from milvus_lite.server_manager import server_manager_instance
+
+        for path in made:
+            server_manager_instance.release_server(str(path))
+
+
+@contextmanager
+def _databases() -> Iterator[Callable[[], str]]:
+    """Yield a function that makes a database of its own on the server, and drop them all in the end."""
+    from pymilvus import MilvusClient
+
+    server = os.environ["VISREC_MILVUS_URI"].rstrip("/")
+    client = MilvusClient(server.replace("milvus", "http", 1).replace("http+https", "https", 1))
+    made: list[str] = []
+
+    def new() -> str:
+        made.append(f"visrec_test_{uuid4().hex}")
+        client.create_database(made[-1])
+        return f"{server}/{made[-1]}"
+
+    yield new
+    for name in made:
+        client.use_database(name)
+        for collection in client.list_collections():
+            client.drop_collection(collection)
+        client.use_database("default")
+        client.drop_database(name)

@@ -1,0 +1,98 @@
+"""Where a Milvus is: a server, or a file of Milvus Lite, which this process serves to itself while it is in use."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from vision_recs.errors import EngineUnavailable, UnknownEngine
+
+_PORT = 19530
+
+_uses = Counter[str]()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a Milvus is. *uri* has no secrets; *server* is an http URL, or *file* the path of a file."""
+
+    uri: str
+    server: str = ""
+    token: str = ""
+    database: str = ""
+    file: str | None = None
+
+    @classmethod
+    def parse(cls, uri: str) -> Address:
+        """Return the address that *uri* names; raises UnknownEngine."""
+        rest = uri.partition(":")[2]
+        return _of_server(uri) if rest.startswith("//") else cls(uri, file=_of_file(uri, rest))
+
+    def serve(self) -> str:
+        """Return the URL to connect to; a file is served until `release`. Raises EngineUnavailable."""
+        if self.file is None:
+            return self.server
+        try:
+            from milvus_lite.server_manager import server_manager_instance as servers
+        except ImportError as error:
+            raise not_installed(self.uri, "Milvus Lite") from error
+        with _lock:
+            url: str | None = servers.start_and_get_uri(self.file)
+            if url is None:
+                raise EngineUnavailable(
+                    f"{self.uri} cannot be opened: another program has it open, or it is no file of Milvus Lite"
+                )
+            _uses[self.file] += 1
+        return url
+
+    def release(self) -> None:
+        """Serve the file no more, where nobody else in this process uses it."""
+        if self.file is None:
+            return
+        from milvus_lite.server_manager import server_manager_instance as servers
+
+        with _lock:
+            _uses[self.file] -= 1
+            if not _uses[self.file]:
+                servers.release_server(self.file)
+
+
+def not_installed(uri: str, what: str) -> EngineUnavailable:
+    """Return the error that *what*, which the engine at *uri* needs, is not installed."""
+    return EngineUnavailable(f"{uri} needs {what}, which is not installed; run `pip install 'visrec[milvus]'`")
+
+
+def _of_server(uri: str) -> Address:
+    parts = urlsplit(uri)
+    try:
+        port = parts.port or _PORT
+    except ValueError as error:
+        raise UnknownEngine(f"{_shown(uri)!r} has a port that is no number from 1 to 65535") from error
+    database = parts.path.strip("/")
+    if not parts.hostname or "/" in database or parts.query or parts.fragment:
+        raise UnknownEngine(f"{_shown(uri)!r} names no server; write milvus://HOST:PORT/DATABASE")
+    place = f"[{parts.hostname}]:{port}" if ":" in parts.hostname else f"{parts.hostname}:{port}"
+    web = "https" if parts.scheme.endswith("+https") else "http"
+    token = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
+    shown = f"{parts.scheme}://{place}" + (f"/{database}" if database else "")
+    return Address(shown, f"{web}://{place}", token, database)
+
+
+def _shown(uri: str) -> str:
+    """Return *uri* without the user and the password."""
+    scheme, _, rest = uri.partition("//")
+    return f"{scheme}//{rest.rpartition('@')[2]}"
+
+
+def _of_file(uri: str, rest: str) -> str:
+    path = Path(rest).absolute()
+    if not rest.endswith(".db") or not path.parent.is_dir():
+        raise UnknownEngine(
+            f"{uri!r} names no server and no file; write milvus://HOST:PORT/DATABASE, or milvus:FILE.db in a folder "
+            "that is there"
+        )
+    return str(path)

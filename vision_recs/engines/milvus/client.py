@@ -1,0 +1,140 @@
+"""`Connection`: calls of the client of Milvus, whose errors become ours, and answers of a bounded size."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from time import monotonic
+from typing import Any
+
+from vision_recs.engines.milvus.address import Address, not_installed
+from vision_recs.errors import EngineUnavailable, first_line
+
+_TIMEOUT_S, _CONNECT_S = 120, 15
+_LONG_S = 6 * 3600  # loading and indexing a large collection
+_STRONG_S = 10
+"""So long after a connection was opened, reads wait until each server has seen all that was written before. Then they
+need not: Milvus reads what is older than 5 seconds everywhere, and what a reader opens does not change."""
+
+_MOST_ROWS, _MOST_BYTES = 16_384, 32 << 20
+"""What one answer holds at most: the number is a bound of Milvus, the bytes are a third of one."""
+
+_LOGGERS = ("pymilvus", "milvus_lite", "grpc._server")
+"""What these log to stderr is in their exceptions, too; and that the server of a file lacks what nobody needs."""
+
+_VERSION = re.compile(r"\D*(\d+)\.(\d+)")
+_FLOAT16_FROM = (2, 4)
+
+
+class Connection:
+    """A connection to the Milvus at a URI."""
+
+    def __init__(self, uri: str) -> None:
+        """Connect; raises UnknownEngine, EngineUnavailable."""
+        self._address: Address | None = Address.parse(uri)
+        self.uri, self.is_file = self._address.uri, self._address.file is not None
+        try:
+            from pymilvus import MilvusClient
+            from pymilvus.exceptions import MilvusException
+        except ImportError as error:
+            raise not_installed(self.uri, "the client of Milvus") from error
+        for name in _LOGGERS if self.is_file else _LOGGERS[:1]:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        self._errors = (MilvusException, OSError, ValueError, TypeError)
+        self._opened = monotonic()
+        url, token, database = self._address.serve(), self._address.token, self._address.database
+        try:
+            self.client = MilvusClient(url, token=token, db_name=database, timeout=_CONNECT_S, dedicated=True)
+            version = _VERSION.match(str(self.call("get_server_version")))
+        except self._errors as error:
+            self._address.release()
+            raise self._error(error) from error
+        is_new = version is not None and tuple(map(int, version.groups())) >= _FLOAT16_FROM
+        self.has_float16 = is_new and not self.is_file
+
+    def call(self, method: str, *args: Any, timeout: float = _TIMEOUT_S, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Return what *method* of the client returns; raises EngineUnavailable in the place of its errors."""
+        try:
+            return getattr(self.client, method)(*args, timeout=timeout, **kwargs)
+        except self._errors as error:
+            raise self._error(error) from error
+
+    def wait(self, method: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Return what *method*, which may take hours, returns."""
+        return self.call(method, *args, timeout=_LONG_S, **kwargs)
+
+    def count(self, collection: str, condition: str) -> int:
+        """Return how many rows of *collection* meet *condition*."""
+        found = self.call("query", collection, filter=condition, output_fields=["count(*)"], **self.consistency())
+        return int(found[0]["count(*)"])
+
+    def some(self, collection: str, condition: str, fields: Sequence[str], limit: int) -> list[dict[str, Any]]:
+        """Return *fields* of at most *limit* rows of *collection* that meet *condition*, as many as an answer holds."""
+        return list(
+            self.call(
+                "query",
+                collection,
+                filter=condition,
+                output_fields=list(fields),
+                limit=min(limit, _MOST_ROWS),
+                **self.consistency(),
+            )
+        )
+
+    def pages(
+        self,
+        collection: str,
+        condition: str,
+        fields: Sequence[str],
+        key: str,
+        size: int,
+        **consistency: Any,  # noqa: ANN401
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Yield *fields* of all rows of *collection* that meet *condition*, *size* at a time, by the primary key *key*.
+
+        *consistency* says how new it has to be, where that is not what a reader wants. An answer may hold fewer rows
+        and not be the last one: old servers stop where a segment ends. The iterator of the client trusts the clock of
+        this machine, and looks for words in the condition.
+        """
+        after = condition
+        while True:
+            rows = self.call(
+                "query",
+                collection,
+                filter=after,
+                output_fields=[key, *fields],
+                limit=size,
+                reduce_stop_for_best="True",
+                **({"iterator": "True"} if self.is_file else consistency or self.consistency()),
+            )
+            if not rows:
+                return
+            yield list(rows)
+            after = f'(({condition}) and {key} > "{max(row[key] for row in rows)}")'
+
+    def consistency(self) -> dict[str, Any]:
+        """Return how new what is read has to be, for a reader."""
+        return {"consistency_level": "Strong" if monotonic() < self._opened + _STRONG_S else "Bounded"}
+
+    def refresh(self) -> None:
+        """Let reads see all that was written up to now."""
+        self._opened = monotonic()
+
+    def close(self) -> None:
+        """Close the connection; a second call does nothing."""
+        address, self._address = self._address, None
+        if address is not None:
+            self.client.close()
+            address.release()
+
+    def _error(self, error: BaseException) -> EngineUnavailable:
+        said = getattr(error, "message", "") or error
+        text = first_line(ValueError(str(said)))
+        return EngineUnavailable(f"{self.uri} cannot be used ({text}); check the address and the access")
+
+
+def page_size(fields: Sequence[str], vector: str, dim: int) -> int:
+    """Return how many rows with *fields* one answer may hold, where the field *vector* has *dim* numbers."""
+    row = (4 * dim if vector in fields else 0) + 400 * len(fields)
+    return max(1, min(_MOST_ROWS, _MOST_BYTES // row))

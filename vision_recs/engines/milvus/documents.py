@@ -1,0 +1,120 @@
+"""Documents in Milvus: parts of a text field each, since a field holds 64 KB."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import uuid4
+
+from vision_recs.engines.milvus.client import Connection
+from vision_recs.engines.milvus.dialect import literal
+
+COLLECTION = "visrec_documents"
+_PART, _NAME, _SERIAL, _NUMBER, _COUNT, _DATA, _VECTOR = "part", "name", "serial", "number", "count", "data", "vector"
+_FIELDS = (_NAME, _SERIAL, _NUMBER, _COUNT, _DATA)
+_AT_ONCE = 48_000  # bytes, which are 64,000 in base64
+_MOST_PARTS = 1_000  # of one answer: 64 MB
+
+
+class Documents:
+    """Documents by name. Each write has a higher serial number, and the highest that is whole is what is read.
+
+    So a reader finds the old or the new one, at whatever moment, and whatever ended the run that wrote.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        """Keep documents in a collection, which is made when the first is written."""
+        self._connection = connection
+        self._is_loaded = False
+
+    def read(self, name: str) -> bytes | None:
+        """Return the document *name*, or None where there is none."""
+        if not self._exists():
+            return None
+        whole = _whole(self._parts(f"{_NAME} == {literal(name)}", _FIELDS))
+        return whole.get(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keep *data* under *name*."""
+        self._make()
+        own = f"{_NAME} == {literal(name)}"
+        serial = max((row[_SERIAL] for row in self._parts(own, [_SERIAL])), default=0) + 1
+        pieces = [data[start : start + _AT_ONCE] for start in range(0, len(data), _AT_ONCE)] or [b""]
+        run = uuid4().hex  # two that write at once have parts of their own
+        rows = [
+            {
+                _PART: f"{run}-{number}",
+                _NAME: name,
+                _SERIAL: serial,
+                _NUMBER: number,
+                _COUNT: len(pieces),
+                _DATA: b64encode(piece).decode(),
+                _VECTOR: [1.0, 0.0],
+            }
+            for number, piece in enumerate(pieces)
+        ]
+        self._connection.call("insert", COLLECTION, rows)
+        self._connection.call("delete", COLLECTION, filter=f"({own} and {_SERIAL} < {serial})")
+
+    def names(self) -> list[str]:
+        """Return the names of all documents."""
+        if not self._exists():
+            return []
+        return sorted({row[_NAME] for row in self._parts(f"{_NUMBER} == 0", [_NAME])})
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Remove the documents with these *names*."""
+        if names and self._exists():
+            condition = f"{_NAME} in [{', '.join(map(literal, names))}]"
+            self._connection.call("delete", COLLECTION, filter=f"({condition})")
+
+    def _parts(self, condition: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+        found = self._connection.call(
+            "query",
+            COLLECTION,
+            filter=condition,
+            output_fields=[_PART, *fields],
+            limit=_MOST_PARTS,
+            consistency_level="Strong",
+        )
+        return list(found)
+
+    def _exists(self) -> bool:
+        if not self._is_loaded and self._connection.call("has_collection", COLLECTION):
+            self._connection.wait("load_collection", COLLECTION)
+            self._is_loaded = True
+        return self._is_loaded
+
+    def _make(self) -> None:
+        if self._exists():
+            return
+        from pymilvus import DataType
+
+        client = self._connection.client
+        schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field(_PART, DataType.VARCHAR, max_length=64, is_primary=True)
+        schema.add_field(_NAME, DataType.VARCHAR, max_length=512)
+        for name in (_SERIAL, _NUMBER, _COUNT):
+            schema.add_field(name, DataType.INT64)
+        schema.add_field(_DATA, DataType.VARCHAR, max_length=65_535)
+        schema.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=2)  # no collection is without one
+        index = client.prepare_index_params()
+        index.add_index(_VECTOR, index_type="FLAT", metric_type="L2")
+        self._connection.wait(
+            "create_collection", COLLECTION, schema=schema, index_params=index, consistency_level="Strong", num_shards=1
+        )
+
+
+def _whole(rows: Iterable[dict[str, Any]]) -> dict[str, bytes]:
+    """Return the newest whole document of each name."""
+    versions: dict[tuple[int, str], dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        run = row[_PART].partition("-")[0]
+        versions.setdefault((row[_SERIAL], run), {})[row[_NUMBER]] = row
+    found: dict[str, bytes] = {}
+    for _, parts in sorted(versions.items()):
+        first = next(iter(parts.values()))
+        if len(parts) == first[_COUNT]:
+            found[first[_NAME]] = b"".join(b64decode(parts[number][_DATA]) for number in range(first[_COUNT]))
+    return found
