@@ -13,7 +13,7 @@ def test_an_export_alone_is_indexed_asked_shown_and_kept_through_an_outage(visre
     refused = visrec("index", export, "--store", store)
     assert refused.returncode == 1
     assert (
-        "'127.0.0.1' is not a public address; where it is to be read, say --allow-private-addresses" in refused.stderr
+        "'127.0.0.1' is not a public address; to read from it, say --allow-private-addresses" in refused.stderr
     )
     assert (site.requests, site.robots_requests) == ([], 0)
 

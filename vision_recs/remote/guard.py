@@ -99,7 +99,7 @@ class Resolver:
     def _require_public(self, host: str, addresses: list[str]) -> None:
         if not self._allow_private and not all(map(is_public, addresses)):
             raise ImageError(
-                "private-address", f"{host!r} is not a public address; where it is to be read, say --allow-private-addresses"
+                "private-address", f"{host!r} is not a public address; to read from it, say --allow-private-addresses"
             )
 
 
