@@ -196,3 +196,27 @@ def test_an_update_reads_images_of_the_bucket(s3, folder, tmp_path):
     report = update(Path(tmp_path / "changes.jsonl"), store, encoder=FakeEncoder())
     assert report.added == 1
     assert gets(s3) == ["photos/new.png"]
+
+
+def test_a_client_of_the_server_names_images_only_below_the_folder_of_the_catalog(s3, folder, monkeypatch):
+    _, store = folder
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
+    s3.put("photos/new.png", image(5))
+    s3.put("private/secret.png", image(6))
+    changes = [
+        {"id": "new", "image": "new.png"},
+        {"id": "secret", "image": f"{s3.address}/private/secret.png"},
+        {"id": "sly", "image": "../private/secret.png"},
+    ]
+
+    def change(**options):
+        with TestClient(create_app(ServeOptions(store, token="t", **options))) as client:
+            answer = client.post("/v1/items:update", json={"changes": changes}, headers={"authorization": "Bearer t"})
+            assert answer.status_code == 202, answer.text
+            return {(each["id"], each["reason"]) for each in answer.json()["skipped_images"]}
+
+    assert change() == {("secret", "outside"), ("sly", "outside")}
+    assert gets(s3) == ["photos/new.png"]
+    assert items_of(store) == ["0", "1", "2", "new"]
+    assert change(images_below=s3.address) == set()
+    assert items_of(store) == ["0", "1", "2", "new", "secret", "sly"]
