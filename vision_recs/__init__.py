@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         read_history,
         read_policy,
     )
+    from vision_recs.remote import RemoteOptions
     from vision_recs.store import Store
     from vision_recs.types import (
         Catalog,
@@ -86,6 +87,7 @@ _HOMES = {
     "Progress": "jobs",
     "Query": "recommend",
     "Recommender": "recommend",
+    "RemoteOptions": "remote",
     "SearchRequest": "types",
     "Store": "store",
     "Unchanged": "types",
@@ -128,6 +130,7 @@ __all__ = [
     "Progress",
     "Query",
     "Recommender",
+    "RemoteOptions",
     "SearchRequest",
     "Store",
     "Unchanged",

@@ -12,3 +12,7 @@ buckets       images in buckets of S3, Google Cloud Storage and Azure
 listings      the signatures of many objects of a bucket, by as few requests as can be
 object_store  objects in buckets: read, read in part, listed; by obstore
 """
+
+from vision_recs.remote.options import RemoteOptions
+
+__all__ = ["RemoteOptions"]
