@@ -88,3 +88,28 @@ def test_an_index_follows_its_catalog(name):
     case = machine.TestCase
     case.settings = settings(max_examples=6, stateful_step_count=12, deadline=None)
     case().runTest()
+
+
+@pytest.mark.parametrize("name", ["flat", "auto"])
+def test_a_flat_index_is_measured_when_it_is_built_and_not_with_each_update(name, tmp_path, monkeypatch):
+    folders = [tmp_path / "before", tmp_path / "after"]
+    for folder in folders:
+        folder.mkdir()
+    _, before = build_or_update(IndexConfig(name), Vectors(EVERY), folders[0])
+    monkeypatch.setattr("vision_recs.indexes.autotune.measure", lambda *_: pytest.fail("it was measured again"))
+    source = Vectors(EVERY, range(0, MOST, 2))
+    made, after = build_or_update(IndexConfig(name), source, folders[1], previous=folders[0])
+    assert (made, after.recall_at_10, after.target_recall_met) == ("flat", 1.0, True)
+    assert after.queries_per_second == pytest.approx(2 * before.queries_per_second, rel=0.01)
+    request = SearchRequest(Vectors(EVERY[:5] + 0.3).every, 7)
+    assert open_index("flat", source, folders[1]).search(request) == ExactIndex(source).search(request)
+
+
+def test_an_index_that_was_chosen_is_chosen_again_where_the_vectors_become_too_many(tmp_path, monkeypatch):
+    folders = [tmp_path / "before", tmp_path / "after"]
+    for folder in folders:
+        folder.mkdir()
+    build_or_update(IndexConfig(), Vectors(EVERY, range(MOST // 2)), folders[0])
+    monkeypatch.setattr("vision_recs.indexes.autoselect._FLAT_NUMBERS", MOST * DIM - 1)
+    made, _ = build_or_update(IndexConfig(), Vectors(EVERY), folders[1], previous=folders[0])
+    assert made != "flat"

@@ -385,6 +385,42 @@ def test_the_text_of_csv_becomes_what_the_store_has(shop, tmp_path):
         assert opened.attributes("item009") == {"price": 12, "code": "0012", "code2": "15", "new": 3}
 
 
+def test_all_cells_of_a_new_column_of_csv_decide_what_they_are(store, tmp_path):
+    file = tmp_path / "changes.csv"
+    file.write_text("id,code,size,sale,price\nitem003,12,1,true,5\nitem004,x9,2.5,false,6.5\nitem005,7,,,tbd\n")
+    update(file, store)
+    with Store.open(store) as opened:
+        assert [opened.attributes(f"item00{number}") for number in (3, 4, 5)] == [
+            {"code": "12", "size": 1.0, "sale": True, "price": 5},
+            {"code": "x9", "size": 2.5, "sale": False, "price": 6.5},
+            {"code": "7", "price": "tbd"},
+        ]
+
+
+def test_ids_of_csv_are_text_in_the_column_that_the_header_names(store, tmp_path):
+    file = tmp_path / "changes.csv"
+    file.write_text("id,sku,image\n1.10,a,0.png\ntrue,b,1.png\n0012,c,2.png\n")
+    update(file, store, encoder=FakeEncoder(), images=shop_of(9))
+    assert {"1.10", "true", "0012"} < prices(store).keys()
+    file.write_text("id,sku,price\n,item003,5\n")
+    with pytest.raises(CatalogError, match=r"changes\.csv:2: the id is empty"):
+        update(file, store)
+    file.write_text("name,price\nmug,5\n")
+    with pytest.raises(CatalogError, match=r"changes\.csv: no known key of an id among 'name', 'price'"):
+        update(file, store)
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999"])
+def test_a_number_that_is_too_large_is_refused(store, tmp_path, text):
+    file = tmp_path / "changes.jsonl"
+    file.write_text(f'{{"id": "item003", "price": {text}}}\n')
+    with pytest.raises(CatalogError, match=r"changes\.jsonl:1: 'price' is larger than any number can be"):
+        update(file, store)
+    with pytest.raises(CatalogError, match="the changes:1: 'price' is larger than any number can be"):
+        update([{"id": "item003", "price": float(text)}], store)
+    assert prices(store)["item003"] == 3
+
+
 def test_a_table_of_another_kind_is_refused(store, tmp_path):
     with pytest.raises(CatalogError, match="changes are read from"):
         update(tmp_path / "changes.xls", store)

@@ -2,21 +2,15 @@
 
 import asyncio
 import contextlib
-import json
-import os
-import random
-import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
 
 import pytest
 from fake_shop import FakeEncoder, image, index, shop_of
 
 import vision_recs.jobs
-from vision_recs.jobs import IndexOptions, update, verify
+from vision_recs.jobs import IndexOptions, update
 from vision_recs.jobs import index as run_index
 from vision_recs.serve import Limits, ServeOptions, reloader, updates
 from vision_recs.serve.reloader import Reloader
@@ -442,58 +436,3 @@ def test_no_request_is_lost_or_mixed_while_changes_come(connect, store):
                 answers = each.result()
                 assert answers == sorted(answers)
                 assert all(price == generation + 98 for generation, price in answers)
-
-
-def post(connection, changes):
-    headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
-    connection.request("POST", "/v1/items:update", json.dumps({"changes": changes}), headers)
-    response = connection.getresponse()
-    return response.status, json.loads(response.read())
-
-
-@dataclass
-class Buyer:
-    """Changes the price of *item* again and again; knows the last one that was sent, and the last one acknowledged."""
-
-    item: str
-    sent: int = 1000
-    acknowledged: int = 0
-
-    def change_until_killed(self, port):
-        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-        with contextlib.suppress(OSError, HTTPException), contextlib.closing(connection):
-            while True:
-                self.sent += 1
-                status, _ = post(connection, [{"id": self.item, "price": self.sent}])
-                if status == 202:
-                    self.acknowledged = self.sent
-
-
-def kill_servers(serve, store, log, rounds):
-    chance = random.Random(rounds)
-    buyers = [Buyer(f"item00{number}") for number in range(3)]
-    for _ in range(rounds):
-        before = [buyer.acknowledged for buyer in buyers]
-        with serve(store, log, VISREC_TOKEN=TOKEN) as server, ThreadPoolExecutor(3) as pool:
-            buying = [pool.submit(buyer.change_until_killed, server.port) for buyer in buyers]
-            until(lambda before=before: [buyer.acknowledged for buyer in buyers] != before)
-            time.sleep(chance.uniform(0, 0.2))
-            workers = server.worker_ids()
-            server.process.kill()  # first: it would start others
-            for worker in workers:
-                os.kill(worker, signal.SIGKILL)
-            for each in buying:
-                each.result()
-        for buyer in buyers:
-            assert buyer.acknowledged <= max(1000, price_of(store, buyer.item)) <= buyer.sent
-    assert not any(verify(store))
-
-
-def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(serve, store, tmp_path):
-    kill_servers(serve, store, tmp_path / "log", 2)
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(1800)
-def test_a_server_that_is_killed_often_loses_nothing_that_it_acknowledged(serve, store, tmp_path):
-    kill_servers(serve, store, tmp_path / "log", 60)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import cached_property
+from itertools import islice
 from operator import index
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +26,7 @@ from vision_recs.filters import AttributeType
 from vision_recs.types import Attribute
 
 _MOST_KNOWN = 10_000
+_BATCH = 2_000
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -55,7 +60,8 @@ def read_changes(
     Its columns are those of a catalog, all but the id may be missing. An empty cell says nothing; in JSON Lines null
     sets an attribute to null, and a key that is missing says nothing. Rows of CSV or Parquet that name images of one
     item add up, as in a catalog; of lines of JSON, which are messages, the last one counts. *types* are those of the
-    store's attributes: the text of CSV becomes what they have. The columns `version` and `deleted` are what `Change`
+    store's attributes: the text of CSV becomes what they have. Of a column that the store does not know, all cells of
+    the file decide, as in a catalog. The columns `version` and `deleted` are what `Change`
     says; *options* may name the columns of the ids and the images. Raises CatalogError, which names the line; nothing
     is left out.
     """
@@ -71,27 +77,30 @@ def read_changes(
     findings = Findings(location)
     if extension in {".jsonl", ".ndjson"}:
         records = json_objects(location, findings)
-        yield from _changes(records, options, location)
+        yield from _changes(records, _Keys(options), location)
         return
     rows = open_rows(location, findings)
-    read = _TextCells(types or {}, decimal_comma=rows.decimal_comma).value if rows.textual else _as_it_is
-    table = (
-        (line, {name: read(name, cell) for name, cell in zip(rows.columns, cells, strict=True) if name and _says(cell)})
-        for line, cells in rows.cells
-    )
-    for change in _changes(table, options, location):
+    try:
+        keys = _Keys(options, rows.columns)
+        reserved = keys.of_table or ()
+    except ValueError as error:
+        raise CatalogError(str(error), path=location) from error
+    read = _TextCells(types or {}, location, decimal_comma=rows.decimal_comma).value if rows.textual else _as_it_is
+
+    def record(cells: Sequence[object]) -> dict[str, object]:
+        said = ((name, cell) for name, cell in zip(rows.columns, cells, strict=True) if name and _says(cell))
+        return {name: cell if name in reserved else read(name, cell) for name, cell in said}
+
+    for change in _changes(((line, record(cells)) for line, cells in rows.cells), keys, location):
         yield replace(change, is_row=True)
 
 
 def changes_of(records: Iterable[Mapping[str, object]], options: CatalogOptions) -> Iterator[Change]:
     """Yield the change that each of *records* says, as a line of JSON would; raises CatalogError."""
-    yield from _changes(enumerate(records, 1), options, "the changes")
+    yield from _changes(enumerate(records, 1), _Keys(options), "the changes")
 
 
-def _changes(
-    records: Iterable[tuple[int, Mapping[str, object]]], options: CatalogOptions, location: str
-) -> Iterator[Change]:
-    keys = _Keys(options)
+def _changes(records: Iterable[tuple[int, Mapping[str, object]]], keys: _Keys, location: str) -> Iterator[Change]:
     for line, record in records:
         try:
             yield keys.change(record)
@@ -103,29 +112,26 @@ def _changes(
 
 
 class _Keys:
-    """Which keys of a record hold the id and the images, remembered from record to record."""
+    """Which keys of a record hold the id and the images: those of the record, or of the *columns* of its table."""
 
-    def __init__(self, options: CatalogOptions) -> None:
+    def __init__(self, options: CatalogOptions, columns: Sequence[str] = ()) -> None:
+        """Take the names that *options* give, or the usual ones; raises ValueError where *columns* have no id."""
         self._wanted = {
             "id": (options.id_column,) if options.id_column else ID_NAMES,
             "image": (options.image_column,) if options.image_column else IMAGE_NAMES,
         }
         self._known: dict[tuple[str, ...], _Names] = {}
         self._converters: dict[str, Converter] = {}
+        self.of_table = self._choose(tuple(columns)) if columns else None
 
     def change(self, record: Mapping[str, object]) -> Change:
         """Return the change that *record* says; raises ValueError, TypeError or AttributeError."""
-        names = tuple(record)
-        if names not in self._known:
-            if len(self._known) > _MOST_KNOWN:  # records with any keys must not fill the memory
-                self._known, self._converters = {}, {}
-            self._known[names] = self._choose(names)
-        known = self._known[names]
+        known = self.of_table or self._names_in(tuple(record))
         change = Change(
-            id=id_text(record[known.id]),
+            id=id_text(record.get(known.id)),
             version=version_of(record.get(known.version)),
             deleted=_truth(record.get(known.deleted)),
-            images=None if known.image is None else _images(record[known.image]),
+            images=None if known.image is None else _images(record.get(known.image)),
             attributes={name: self._value(name, value) for name, value in record.items() if name not in known},
         )
         json.dumps([change.id, change.images, change.attributes], ensure_ascii=False).encode()  # text that is none
@@ -134,9 +140,18 @@ class _Keys:
     def _value(self, name: str, value: object) -> Attribute:
         if not isinstance(name, str):
             raise TypeError(f"the key {name!r} is not text")
+        if isinstance(value, float | Decimal) and math.isinf(value):
+            raise ValueError(f"{name!r} is larger than any number can be; correct it")
         if name not in self._converters:
             self._converters[name] = typed_converter(name)
         return self._converters[name](plain(value))
+
+    def _names_in(self, names: tuple[str, ...]) -> _Names:
+        if names not in self._known:
+            if len(self._known) > _MOST_KNOWN:  # records with any keys must not fill the memory
+                self._known, self._converters = {}, {}
+            self._known[names] = self._choose(names)
+        return self._known[names]
 
     def _choose(self, names: tuple[str, ...]) -> _Names:
         def named(*usual: str) -> str | None:
@@ -212,18 +227,26 @@ def _as_it_is(_name: str, cell: object) -> object:
 
 
 class _TextCells:
-    """Turns the cells of CSV into values: text where the store has text only, else what a cell looks like."""
+    """Turns the cells of CSV into values.
 
-    def __init__(self, types: Mapping[str, AttributeType], *, decimal_comma: bool) -> None:
+    They are text where the store has text only. In a column that the store does not know, they are what all cells of
+    the column can be; else each is what it looks like, so that one odd price does not make the others text.
+    """
+
+    def __init__(self, types: Mapping[str, AttributeType], location: str, *, decimal_comma: bool) -> None:
+        """Know the *types* of the store; a new column is read in the table at *location* as soon as it is needed."""
         self._types = types
+        self._location = location
         self._decimal_comma = decimal_comma
         self._known: dict[tuple[str, str], object] = {}
 
     def value(self, name: str, cell: object) -> object:
-        """Return the value of *cell* in the column *name*."""
+        """Return the value of *cell* in the column *name*; raises CatalogError."""
         text = str(cell)
         if self._types.get(name) is AttributeType.TEXT:
             return text
+        if name not in self._types:
+            return self._of_new_columns[name](text)
         if (name, text) not in self._known:
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
@@ -231,3 +254,12 @@ class _TextCells:
             column.observe([[text]])
             self._known[name, text] = column.converters()[0](text)
         return self._known[name, text]
+
+    @cached_property
+    def _of_new_columns(self) -> dict[str, Converter]:
+        """The converters of all columns, for which the whole table is read."""
+        rows = open_rows(self._location, Findings(self._location))
+        columns = ColumnTypes(rows.columns, decimal_comma=self._decimal_comma)
+        while batch := list(islice(rows.cells, _BATCH)):
+            columns.observe([cells for _, cells in batch])
+        return dict(zip(rows.columns, columns.converters(), strict=True))

@@ -44,7 +44,8 @@ def _update(
     try:
         before = read_manifest(previous)
         is_same = (before.space, before.dim) == (source.fingerprint, source.dim)
-        if not is_same or IndexConfig(**before.config) != config or autoselect.prefers_flat(config, source):
+        another = config.index_type == "auto" and autoselect.prefers_flat(config, source) != (before.type == "flat")
+        if not is_same or IndexConfig(**before.config) != config or another:
             return None
         _require_sound(previous)
         stats = find_index_type(before.type).update(source, previous, directory, config)
