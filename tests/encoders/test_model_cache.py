@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import random
 import shutil
 from importlib import metadata
 
 import numpy as np
 import pytest
 import toy_encoder
+from damaging import damage, files_of
+from parts import complaints_about, part_of, seed
 
 from vision_recs import jobs
 from vision_recs.cache_dir import cache_dir
@@ -17,6 +20,8 @@ from vision_recs.errors import SpaceMismatch
 from vision_recs.images import canary_image, prepare
 from vision_recs.store import Store
 
+DAMAGES_IN_CI, DAMAGES_AT_NIGHT = 25, 500
+
 
 @pytest.fixture(autouse=True)
 def toy_family(monkeypatch):
@@ -24,11 +29,24 @@ def toy_family(monkeypatch):
     register_family(toy_encoder.FAMILY)
 
 
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """A cache in which the toy encoder is converted and compiled; nobody changes it."""
+    folder = tmp_path_factory.mktemp("converted") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
+        register_family(toy_encoder.FAMILY)
+        patch.setenv("VISREC_CACHE", str(folder))
+        load_encoder("toy", runtime="openvino")
+        load_encoder("toy", runtime="openvino", precision="f32")
+    return folder
+
+
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def cache(converted, tmp_path, monkeypatch):
     """A cache of its own, in which the toy encoder is converted and compiled."""
+    shutil.copytree(converted, tmp_path / "cache")
     monkeypatch.setenv("VISREC_CACHE", str(tmp_path / "cache"))
-    load_encoder("toy", runtime="openvino")
     (folder,) = (cache_dir() / "models").iterdir()
     return folder
 
@@ -92,12 +110,47 @@ def test_no_file_that_was_altered_is_used(cache, caplog, name, damage):
     assert caplog.text == ""
 
 
+def complaints_after_damages(tmp_path, seed, numbers):
+    """Damage a file of the cache at random, as a disk or a copy may, and return where a vector is not what it was."""
+    expected = vectors()
+    kept = shutil.copytree(cache_dir(), tmp_path / "kept")
+
+    def of_trial(number):
+        draw = random.Random(f"{seed} {number}")
+        shutil.rmtree(cache_dir())
+        shutil.copytree(kept, cache_dir())
+        if draw.random() < 0.5:  # what is compiled comes first: the files that it is made of are read without it
+            for blob in cache_dir().glob("models/*/*.blob"):
+                blob.unlink()
+        done = damage(cache_dir(), draw.choice(files_of(cache_dir())), draw)
+        for times in ("once", "twice"):
+            try:
+                found = vectors()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is what the trial found
+                return [f"seed {seed}, trial {number}: {done}: {times} {error!r}"]
+            if not np.array_equal(found, expected):
+                return [f"seed {seed}, trial {number}: {done}: {times} other vectors"]
+        return []
+
+    return complaints_about(numbers, of_trial)
+
+
+@pytest.mark.usefixtures("cache")
+def test_some_damages_of_the_cache_leave_the_vectors_as_they_are(tmp_path):
+    assert complaints_after_damages(tmp_path, 0, range(DAMAGES_IN_CI)) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("cache")
+def test_no_damage_of_the_cache_gives_another_vector(tmp_path):
+    assert complaints_after_damages(tmp_path, seed(), part_of(range(DAMAGES_AT_NIGHT))) == []
+
+
 def test_every_byte_of_what_was_compiled_counts(cache):
     (model,) = [model_cache.find_model("toy:4", None)]
     (blob, *_) = cache.glob("*.blob")
     key, data = blob.name.partition("-")[0], blob.read_bytes()
-    random = np.random.default_rng(0)
-    for at in random.integers(0, len(data), 200).tolist():
+    for at in np.random.default_rng(0).integers(0, len(data), 200).tolist():
         blob.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         assert model.read_compiled(key) is None
         assert not blob.exists()
