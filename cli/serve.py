@@ -73,6 +73,7 @@ ImagesBelow = Annotated[
 
 def serve(
     store: options.Store = options.STORE,
+    engine: options.Engine = None,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     workers: Workers = 1,
@@ -107,6 +108,7 @@ def serve(
         )
     served = ServeOptions(
         store=store,
+        engine=engine,
         policy=Policy() if rules is None else read_policy(rules),
         weights=weights,
         device=device,

@@ -14,6 +14,7 @@ from PIL import Image
 from vision_recs.catalog import open_catalog
 from vision_recs.images import DecoderProcess
 from vision_recs.jobs import index as run_index
+from vision_recs.serve.cached_items import CachedItems
 from vision_recs.serve.facets import SCHEMA, FacetCounter
 from vision_recs.serve.schemas import Facet
 from vision_recs.serve.thumbnails import Thumbnails
@@ -202,7 +203,7 @@ def test_the_cache_of_thumbnails_has_a_bounded_size(decoder, tmp_path, monkeypat
     store = Store.open(sample_store)
     thumbnails = Thumbnails(decoder, max_pixels=10**7, cache_bytes=30_000)
     digests = [row.digest for rows in store.rows(range(8), limit=1).values() for row in rows]
-    sizes = [len(thumbnails.get(store, store.image_source, digest, 320)) for digest in digests]
+    sizes = [len(thumbnails.get(CachedItems(store), store.image_source, digest, 320)) for digest in digests]
     kept = lambda: sum(file.stat().st_size for file in tmp_path.glob("thumbnails/320/*/*.jpg"))  # noqa: E731
     assert kept() == sum(sizes) > 30_000
     thumbnails.sweep()
@@ -225,9 +226,9 @@ def test_a_full_disk_leaves_no_files_behind(decoder, tmp_path, monkeypatch, samp
     store = Store.open(sample_store)
     digest = store.images("mug-01")[0].digest
     with full_disk():
-        first = Thumbnails(decoder, max_pixels=10**7).get(store, store.image_source, digest, 320)
+        first = Thumbnails(decoder, max_pixels=10**7).get(CachedItems(store), store.image_source, digest, 320)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    assert Thumbnails(decoder, max_pixels=10**7).get(store, store.image_source, digest, 320) == first
+    assert Thumbnails(decoder, max_pixels=10**7).get(CachedItems(store), store.image_source, digest, 320) == first
     assert len(list(tmp_path.rglob("*.jpg"))) == 1
 
 
@@ -236,10 +237,10 @@ def test_a_cached_thumbnail_that_is_incomplete_is_made_again(decoder, tmp_path, 
     monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
     store, thumbnails = Store.open(sample_store), Thumbnails(decoder, max_pixels=10**7)
     digest = store.images("mug-01")[0].digest
-    whole = thumbnails.get(store, store.image_source, digest, 320)
+    whole = thumbnails.get(CachedItems(store), store.image_source, digest, 320)
     (file,) = tmp_path.rglob("*.jpg")
     file.write_bytes(whole[:kept])  # as after a loss of power
-    assert thumbnails.get(store, store.image_source, digest, 320) == whole
+    assert thumbnails.get(CachedItems(store), store.image_source, digest, 320) == whole
     assert file.read_bytes() == whole
 
 

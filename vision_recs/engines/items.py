@@ -131,6 +131,12 @@ class EngineItems:
             sentences += unknown_value(name, value, {each for each in found if each is not None})
         return sentences
 
+    def pages_of_ids(self) -> Iterator[list[str]]:
+        """Yield all ids, ascending, a list of some at a time."""
+        ids = self.ids()
+        for start in range(0, len(ids), _AT_ONCE):
+            yield ids[start : start + _AT_ONCE]
+
     def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
         """Return the attributes of each of *items*, by id; an unknown id is left out."""
         return self._get_all(self._attributes, items, self._read_attributes)
@@ -171,7 +177,7 @@ class EngineItems:
             return vectors
         return normalize_rows(self._projection.apply(vectors))[0]
 
-    def has_image(self, digest: str) -> str | None:
+    def image_with(self, digest: str) -> str | None:
         """Return the reference of the image with *digest*, or None where no item shows it."""
         test = self._expression(ColumnTest(base.DIGEST, "==", digest))
         found = self._table.read([base.IMAGE], test, order_by=base.IMAGE, limit=1)

@@ -18,6 +18,7 @@ state         what handlers share in a worker
 updates       changes of items: a queue, and one thread that makes what waits one generation
 executors     a thread and a bounded queue for each kind of work; batching of queries that wait
 reloader      snapshots of the store, and their replacement by a new generation
+engine_reloader  the same of an engine; `served` is what both have in common
 cached_items  the items of a snapshot, cached in memory
 item_search   full-text search; `facets` counts the attributes, `search_files` caches both on disk
               (`search_builder`: built by a process of its own)

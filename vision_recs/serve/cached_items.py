@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
+from vision_recs.errors import StoreDamaged
 from vision_recs.store import Store
 from vision_recs.types import Attribute, FilteredSource, ItemImage, Row, Vectors
 
@@ -20,6 +21,9 @@ V = TypeVar("V")
 
 _MAX_ENTRIES = 120_000
 """Items, images and digests that are kept: some 250 MB for items with ten attributes."""
+
+
+_BLOCK = 500  # positions whose rows are read together
 
 
 class CachedItems:
@@ -41,6 +45,7 @@ class CachedItems:
         self.generation, self.fingerprint, self.dim = store.generation, store.fingerprint, store.dim
         self.item_count, self.image_count = store.item_count, store.image_count
         self.encoder, self.weights_file, self.canary = store.encoder, store.weights_file, store.canary
+        self.model_file = store.model_file
         self.ids, self.attribute_types = store.ids, store.attribute_types
         self.positions, self.vectors = store.positions, store.vectors
         self.sample_vectors, self.project = store.sample_vectors, store.project
@@ -93,6 +98,27 @@ class CachedItems:
     def filtered(self, where: Filter) -> FilteredSource:
         """Return what `Store.filtered` returns; raises FilterError."""
         return _CachedFilter(self, self._store, where)
+
+    def ids_where(self, where: Filter) -> Iterator[str]:
+        """Yield the id of each item that matches *where* once, in the order in which the images were embedded."""
+        filtered = self.filtered(where)
+        positions = filtered.positions()
+        seen: set[str] = set()
+        for block in np.array_split(positions, range(_BLOCK, len(positions), _BLOCK)):
+            rows = filtered.rows(block.tolist(), limit=_BLOCK)
+            for position in block.tolist():
+                for row in rows.get(position, ()):
+                    if row.id not in seen:
+                        seen.add(row.id)
+                        yield row.id
+
+    def image_with(self, digest: str) -> str | None:
+        """Return the reference of an image whose bytes have *digest*, or None where no item shows one."""
+        try:
+            position = self.positions_of([digest])[digest]
+        except StoreDamaged:
+            return None
+        return next((row.image for row in self.rows([position], limit=1)[position]), None)
 
     def _merged_attributes(self, item: str, image: str) -> Mapping[str, Attribute] | None:
         """Return the attributes of *item* and of its *image*, and keep them; None where either is unknown."""

@@ -27,6 +27,7 @@ _STATUS: Final = {
     errors.EncoderError: 503,
     errors.DecoderUnavailable: 503,
     errors.StoreUnavailable: 503,
+    errors.EngineError: 503,
 }
 _STATUS_OF_REASON: Final = {
     **dict.fromkeys(("missing", "outside", "http-404", "http-410"), 404),

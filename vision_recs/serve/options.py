@@ -36,7 +36,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """The *store* to serve, and how.
+    """The *store* to serve, and how; with the URI of an *engine*, that is served in its place, and changes nothing.
 
     *policy* applies to every answer; a request may override all of it except the rules. *weights* and *device* are for
     the encoder. It is loaded by the first query that brings an image or a text, or at the start with *preload*. With a
@@ -67,4 +67,5 @@ class ServeOptions:
     allow_urls: bool = False
     log_requests: bool = False
     poll_interval_s: float = 0.25
+    engine: str | None = None
     limits: Limits = field(default_factory=Limits)

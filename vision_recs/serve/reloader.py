@@ -28,6 +28,7 @@ from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.search_builder import SearchBuilder
 from vision_recs.serve.search_files import open_item_search
+from vision_recs.serve.served import facts_of_store
 from vision_recs.store import Layout, Store
 from vision_recs.store.atomic_files import sha256_file
 from vision_recs.store.layout import read_current
@@ -74,6 +75,7 @@ class Snapshot:
         self.recommender: Recommender = Recommender(
             self.items, index, weights=options.weights, device=options.device, load_image=load_image
         )
+        self.facts = facts_of_store(store)
         self.current = current
         self.item_search: ItemSearch | None = None
         self.search_generation = 0
@@ -204,7 +206,7 @@ class Reloader:
         """Load the encoder if it is to be preloaded, and begin to load what the first answers do not need."""
         loop = asyncio.get_running_loop()
         if self._options.preload:
-            await loop.run_in_executor(self._background, _load_encoder, self.snapshot.recommender)
+            await loop.run_in_executor(self._background, load_encoder, self.snapshot.recommender)
         self._load_item_search(self.snapshot)
 
     async def reload(self) -> bool | None:
@@ -273,7 +275,7 @@ class Reloader:
             _try(snapshot, self.snapshot.store)
             is_searchable = snapshot.inherit(self.snapshot)
             if self.needs_encoder:
-                _load_encoder(snapshot.recommender)
+                load_encoder(snapshot.recommender)
         except BaseException:
             snapshot.release()
             raise
@@ -345,7 +347,7 @@ def _shares_index(new: Store, old: Store) -> bool:
     )
 
 
-def _load_encoder(recommender: Recommender) -> None:
+def load_encoder(recommender: Recommender) -> None:
     """Load the encoder of *recommender* by a query with the canary image; raises EncoderError and SpaceMismatch."""
     from io import BytesIO
 

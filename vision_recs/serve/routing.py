@@ -19,7 +19,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
 
 from vision_recs.errors import RequestError
-from vision_recs.serve.reloader import Snapshot
+from vision_recs.serve.served import Served
 
 if TYPE_CHECKING:
     from vision_recs.serve.state import AppState
@@ -34,7 +34,7 @@ class Context:
 
     state: AppState
     request: Request
-    snapshot: Snapshot
+    snapshot: Served
 
     @property
     def is_authenticated(self) -> bool:

@@ -63,8 +63,7 @@ def serve(
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
-    with Store.open(options.store) as store:  # an error here is better than workers that end
-        store.pin()
+    _require_open(options)  # an error here is better than workers that end
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     connections = allow_connections()
     with _reserve_port(address) as reserved, _shared_metrics_directory(workers):
@@ -110,6 +109,17 @@ def _announce(address: Address, progress: Progress, started: Callable[[str], Non
 
 def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared with, not bound to
+
+
+def _require_open(options: ServeOptions) -> None:
+    """Raise StoreError or EngineError where what is to be served cannot be opened."""
+    if options.engine is None:
+        with Store.open(options.store) as store:
+            store.pin()
+    else:
+        from vision_recs.serve.engine_reloader import require_engine
+
+        require_engine(options.engine)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vision_recs._version import __version__
 from vision_recs.errors import RequestError
@@ -19,11 +19,16 @@ from vision_recs.serve.executors import BatchingExecutor, BoundedExecutor
 from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.metrics import Metrics
 from vision_recs.serve.options import Limits, ServeOptions
-from vision_recs.serve.reloader import Reloader, Snapshot
+from vision_recs.serve.reloader import Reloader
 from vision_recs.serve.schemas import QueryBody, SimilarItems
+from vision_recs.serve.served import Served
 from vision_recs.serve.thumbnails import Thumbnails
 from vision_recs.serve.updates import Updates
 from vision_recs.serve.uploads import Bodies
+
+if TYPE_CHECKING:
+    from vision_recs.recommend.query_encoder import LoadImage
+    from vision_recs.serve.engine_reloader import EngineReloader
 
 _SEARCH_TIMEOUT_S, _SEARCH_POLL_S = 10.0, 0.05
 _FETCHES: Final = 8  # at the same time: a slow host holds up few others
@@ -44,7 +49,7 @@ class AppState:
         self.auth = TokenAuth(options.token)
         self.bodies = Bodies(limits)
         self._decoder, self._thumbnail_decoder = _decoder(limits), _decoder(limits)  # neither waits for the other
-        self.reloader = Reloader(options, partial(self._decoder.load, max_pixels=limits.max_pixels))
+        self.reloader = _reloader(options, partial(self._decoder.load, max_pixels=limits.max_pixels))
         self.metrics = Metrics()
         self.queries = BoundedExecutor("queries", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s)
         self.query_batches = BatchingExecutor(self.queries, self._query_batch)
@@ -88,20 +93,20 @@ class AppState:
         """All executors that have a queue."""
         return self.queries, self.images, self.thumbnailing, self.fetches, self.downloads
 
-    def etag(self, snapshot: Snapshot) -> str:
+    def etag(self, snapshot: Served) -> str:
         """Return the ETag of every cacheable answer from *snapshot*."""
         return f'"{snapshot.version}-{self._settings_digest}"'
 
-    async def thumbnail(self, snapshot: Snapshot, digest: str, side: int) -> bytes:
+    async def thumbnail(self, snapshot: Served, digest: str, side: int) -> bytes:
         """Return the image of *snapshot* with *digest* as a small JPEG; see `Thumbnails.get`."""
         run, thumbnails = self.thumbnailing.run, self.thumbnails
-        found = await run(snapshot, thumbnails.get, snapshot.store, snapshot.images, digest, side)
+        found = await run(snapshot, thumbnails.get, snapshot.items, snapshot.images, digest, side)
         if isinstance(found, bytes):
             return found
         image = await self.fetches.run(snapshot, found.image)  # while other thumbnails are made
         return await run(snapshot, thumbnails.make, image, digest, side)
 
-    async def item_search(self, snapshot: Snapshot) -> ItemSearch:
+    async def item_search(self, snapshot: Served) -> ItemSearch:
         """Return the item search of *snapshot* once it is ready; raises RequestError 503."""
         for _ in range(int(_SEARCH_TIMEOUT_S / _SEARCH_POLL_S)):
             if snapshot.item_search is not None:
@@ -128,13 +133,13 @@ class AppState:
 
     def update_gauges(self) -> None:
         """Set the metrics that describe the present, not what has happened."""
-        manifest = self.reloader.snapshot.store.manifest
-        self.metrics.set_generation(manifest.generation, images=manifest.images, items=manifest.items)
+        facts = self.reloader.snapshot.facts
+        self.metrics.set_generation(facts.generation, images=facts.images, items=facts.items)
         for executor in self.executors:
             self.metrics.set_queue_depth(executor.name, executor.pending)
         self.metrics.set_queue_depth("updates", self.updates.pending)
 
-    def _query_batch(self, snapshot: Snapshot, bodies: Sequence[QueryBody]) -> list[SimilarItems | Exception]:
+    def _query_batch(self, snapshot: Served, bodies: Sequence[QueryBody]) -> list[SimilarItems | Exception]:
         return convert.query_batch(snapshot.recommender, bodies, self.options.policy)
 
     async def _poll(self) -> None:
@@ -143,6 +148,14 @@ class AppState:
                 await asyncio.wait_for(self._published.wait(), self.options.poll_interval_s)
             self._published.clear()
             await self.reload()
+
+
+def _reloader(options: ServeOptions, load_image: LoadImage) -> Reloader | EngineReloader:
+    if options.engine is None:
+        return Reloader(options, load_image)
+    from vision_recs.serve.engine_reloader import EngineReloader
+
+    return EngineReloader(options.engine, options, load_image)
 
 
 def _decoder(limits: Limits) -> DecoderProcess:

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from vision_recs.cache_dir import cache_dir
 from vision_recs.catalog.image_files import ImageFiles, image_bytes
-from vision_recs.errors import REASONS, ImageError, RequestError, StoreDamaged
+from vision_recs.errors import REASONS, ImageError, RequestError
 from vision_recs.images import DecoderProcess
-from vision_recs.store import Store
+from vision_recs.serve.served import ServedItems
 from vision_recs.types import ImageSource
 
 CACHE_BYTES = 1 << 30
@@ -59,13 +59,13 @@ class Thumbnails:
         self._cache_bytes = cache_bytes
         self._written = 0
 
-    def get(self, store: Store, images: ImageSource, digest: str, side: int) -> bytes | Fetch:
+    def get(self, items: ServedItems, images: ImageSource, digest: str, side: int) -> bytes | Fetch:
         """Return the image with *digest*, which *images* reads, as a JPEG whose longer side has at most *side* pixels.
 
-        Where the image has to be fetched, return how; `make` is for its bytes. Raises RequestError 404 if *store* has
-        no such image, and ImageError if its file cannot be used any more.
+        Where the image has to be fetched, return how; `make` is for its bytes. Raises RequestError 404 if no item
+        shows it, and ImageError if its file cannot be used any more.
         """
-        reference = _reference(store, digest)
+        reference = _reference(items, digest)
         if isinstance(images, ImageFiles) and not images.may_read(reference):
             raise ImageError("outside", f"the image cannot be shown: {REASONS['outside']}")
         with suppress(OSError):
@@ -114,16 +114,12 @@ class Thumbnails:
             total -= size
 
 
-def _reference(store: Store, digest: str) -> str:
+def _reference(items: ServedItems, digest: str) -> str:
     """Return the reference of the image with *digest* in the catalog."""
-    try:
-        position = store.positions_of([digest])[digest]
-    except StoreDamaged:
-        raise RequestError(f"no image of the store has the digest {digest}", status=404) from None
-    rows = store.rows([position], limit=1)[position]
-    if not rows:  # the vector is kept, but no item shows the image any more
-        raise RequestError(f"no item shows the image {digest} any more", status=404)
-    return rows[0].image
+    reference = items.image_with(digest)
+    if reference is None:
+        raise RequestError(f"no image of the store has the digest {digest}", status=404)
+    return reference
 
 
 def _path(digest: str, side: int) -> Path:

@@ -33,8 +33,8 @@ from vision_recs.errors import (
 )
 from vision_recs.serve.metrics import Metrics
 from vision_recs.serve.options import ServeOptions
-from vision_recs.serve.reloader import Snapshot
 from vision_recs.serve.schemas import MAX_CHANGES, ChangeBody, SkippedImage, UpdateBody, Updated
+from vision_recs.serve.served import Served
 from vision_recs.store import Store
 
 if TYPE_CHECKING:  # a server that is only asked does not load what embeds
@@ -67,7 +67,7 @@ class _Request:
 class Updates:
     """Makes changes of the store, in the order in which they come; *pending* is how many requests wait or are made."""
 
-    def __init__(self, options: ServeOptions, snapshot: Callable[[], Snapshot], metrics: Metrics) -> None:
+    def __init__(self, options: ServeOptions, snapshot: Callable[[], Served], metrics: Metrics) -> None:
         """Change the store of *options*; *snapshot* returns the one that is served, whose encoder embeds new images."""
         self.pending = 0
         self._options = options

@@ -31,21 +31,12 @@ async def info(context: Context, parameters: NoParameters) -> Info:  # noqa: ARG
     options, auth_required = context.state.options, context.state.auth.is_required
     if not context.is_authenticated:
         return Info(auth_required)
-    store = context.snapshot.store
-    manifest = store.manifest
+    facts = context.snapshot.facts
     return Info(
         auth_required,
         version=__version__,
-        generation=manifest.generation,
-        created=manifest.created,
-        items=manifest.items,
-        images=manifest.images,
-        dim=store.dim,
-        encoder=manifest.encoder.name,
-        space=store.fingerprint,
-        index_type=manifest.index_type,
-        recall_at_10=manifest.recall_at_10,
-        supports_text=supports_text(manifest.encoder.name),
+        **facts._asdict(),
+        supports_text=supports_text(facts.encoder),
         accepts_image_urls=options.allow_urls,
     )
 

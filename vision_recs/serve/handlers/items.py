@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-import numpy as np
 from starlette.responses import Response
 
 from vision_recs.errors import RequestError
 from vision_recs.filters import Filter
-from vision_recs.serve.cached_items import CachedItems
 from vision_recs.serve.convert import thumbnail_url, to_attributes, to_filter
 from vision_recs.serve.item_search import ItemSearch
-from vision_recs.serve.reloader import Snapshot
 from vision_recs.serve.routing import Context
 from vision_recs.serve.schemas import (
     Facets,
@@ -27,13 +24,13 @@ from vision_recs.serve.schemas import (
     ThumbnailParameters,
     Updated,
 )
+from vision_recs.serve.served import Served, ServedItems
 from vision_recs.serve.updates import LINES
 from vision_recs.serve.uploads import media_type
 
 UPDATE_TYPES = ("application/json", LINES)
 
 _MAX_FOUND = 2_000  # items that a search by words finds
-_BLOCK = 500  # positions whose rows are read together
 _A_YEAR = "max-age=31536000, immutable"
 
 
@@ -65,6 +62,8 @@ async def update(context: Context, parameters: NoParameters) -> Updated:  # noqa
     changes nothing.
     """
     state = context.state
+    if state.options.engine is not None:
+        raise RequestError("this server answers from an engine; change the store, and publish it", status=403)
     if not state.auth.is_required:
         raise RequestError("this server has no token, so it changes nothing; start it with --token-file", status=403)
     body = await state.bodies.changes(context.request, UPDATE_TYPES)
@@ -81,7 +80,7 @@ async def thumbnail(context: Context, parameters: ThumbnailParameters) -> Respon
     return Response(data, media_type="image/jpeg", headers={"cache-control": f"{visibility}, {_A_YEAR}"})
 
 
-def _item(snapshot: Snapshot, item: str) -> ItemDetails:
+def _item(snapshot: Served, item: str) -> ItemDetails:
     items = snapshot.items
     images = [
         Image(image.image, image.digest, thumbnail_url(image.digest), to_attributes(image.attributes))
@@ -90,7 +89,7 @@ def _item(snapshot: Snapshot, item: str) -> ItemDetails:
     return ItemDetails(items.generation, item, to_attributes(items.attributes_of([item])[item]), images)
 
 
-def _items(snapshot: Snapshot, parameters: ItemsParameters, search: ItemSearch | None) -> ItemPage:
+def _items(snapshot: Served, parameters: ItemsParameters, search: ItemSearch | None) -> ItemPage:
     items, start, limit = snapshot.items, parameters.offset, parameters.limit
     where = to_filter(parameters.where)
     if where is not None:
@@ -101,7 +100,7 @@ def _items(snapshot: Snapshot, parameters: ItemsParameters, search: ItemSearch |
 
 
 def _ids(
-    items: CachedItems, parameters: ItemsParameters, where: Filter | None, search: ItemSearch | None
+    items: ServedItems, parameters: ItemsParameters, where: Filter | None, search: ItemSearch | None
 ) -> Iterator[str]:
     if search is not None:
         for found in search.search(parameters.q or "", _MAX_FOUND):
@@ -109,25 +108,11 @@ def _ids(
             if attributes is not None and (where is None or where.matches(attributes, found)):
                 yield found
     elif where is not None:
-        yield from _matching(items, where)
+        yield from items.ids_where(where)
     else:
         yield from items.ids(limit=parameters.offset + parameters.limit + 1)
 
 
-def _matching(items: CachedItems, where: Filter) -> Iterator[str]:
-    """Yield the id of each item that matches *where* once, in the order in which the images were embedded."""
-    filtered = items.filtered(where)
-    positions = filtered.positions()
-    seen: set[str] = set()
-    for block in np.array_split(positions, range(_BLOCK, len(positions), _BLOCK)):
-        rows = filtered.rows(block.tolist(), limit=_BLOCK)
-        for position in block.tolist():
-            for row in rows.get(position, ()):
-                if row.id not in seen:
-                    seen.add(row.id)
-                    yield row.id
-
-
-def _summary(items: CachedItems, item: str) -> ItemSummary:
+def _summary(items: ServedItems, item: str) -> ItemSummary:
     first = items.images(item)[0]
     return ItemSummary(item, thumbnail_url(first.digest), to_attributes(items.attributes_of([item])[item]))

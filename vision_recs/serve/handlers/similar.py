@@ -10,9 +10,9 @@ from vision_recs.errors import RequestError
 from vision_recs.recommend import Policy, Weighted
 from vision_recs.serve import convert
 from vision_recs.serve.fetch import fetch_image
-from vision_recs.serve.reloader import Snapshot
 from vision_recs.serve.routing import Context
 from vision_recs.serve.schemas import NoParameters, PolicyParameters, QueryBody, SimilarItems, SimilarParameters
+from vision_recs.serve.served import Served
 from vision_recs.serve.uploads import read_images
 
 _decoder = msgspec.json.Decoder(QueryBody)
@@ -67,7 +67,7 @@ async def _answer(context: Context, body: QueryBody, images: Sequence[Weighted[b
 
 
 def _answer_with_images(
-    snapshot: Snapshot, body: QueryBody, images: Sequence[Weighted[bytes]], policy: Policy
+    snapshot: Served, body: QueryBody, images: Sequence[Weighted[bytes]], policy: Policy
 ) -> SimilarItems:
     """Return the answer to a query that the encoder has to read; runs on the thread of an executor."""
     query = convert.to_query(body, images)
