@@ -1,10 +1,12 @@
 """Images from web servers: what is asked, how often, and what each answer comes to."""
 
 import socket
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 import web_site
@@ -16,6 +18,9 @@ from vision_recs.remote import guard
 from vision_recs.remote.images import RemoteImages, Stopped
 from vision_recs.remote.options import RemoteOptions
 from vision_recs.types import ImageData, Unchanged
+
+CERTIFICATE = Path(__file__).parents[1] / "support" / "certificates" / "shop.example.pem"
+"""A certificate of shop.example, signed by itself, and its key."""
 
 QUICK = {"allow_private": True, "backoff_s": 0.001, "max_rest_s": 30.0, "pace": 1e6}
 
@@ -354,3 +359,41 @@ def test_what_waits_for_another_try_is_stopped(site, mug):
     source.should_stop = lambda: len(site.requests) == 1
     with pytest.raises(Stopped):
         source.read(mug)
+
+
+# TLS, of the name and not of the address
+
+
+@pytest.fixture
+def secure_site(site, monkeypatch):
+    """The site with a certificate of shop.example, which this process trusts, and the names that clients ask it for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    asked = []
+    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+    site.server.socket = context.wrap_socket(site.server.socket, server_side=True, do_handshake_on_connect=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    connect_to(monkeypatch, site)
+    resolve_to(monkeypatch, {"shop.example": "93.184.216.34", "other.example": "93.184.216.34"})
+    site.files["/mug.png"] = b"mug"
+    return asked
+
+
+def test_a_pinned_connection_asks_for_the_name_and_checks_the_certificate_of_the_name(site, secure_site):
+    source = images(allow_private=False, own_images=True)
+    for _ in range(3):
+        assert source.read("https://shop.example/mug.png").data == b"mug"
+    assert secure_site == ["shop.example"]
+    assert len({request.connection for request in site.requests}) == 1
+    assert site.requests[0].headers["host"] == "shop.example"
+
+
+def test_a_certificate_of_another_name_or_of_nobody_known_is_refused(site, secure_site, monkeypatch):
+    with pytest.raises(ImageError, match=r"other\.example has no safe connection \(Hostname mismatch") as caught:
+        images(allow_private=False, tries=1).read("https://other.example/mug.png")
+    assert caught.value.reason == "refused"
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(ImageError, match=r"shop\.example has no safe connection \(self.signed certificate"):
+        images(allow_private=False, tries=1).read("https://shop.example/mug.png")
+    assert site.requests == []
+    assert secure_site == ["other.example", "shop.example"]

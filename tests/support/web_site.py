@@ -123,6 +123,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def give(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self.asked.status = status
+        self.asked.sent = len(body) if status == 200 else 0
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
@@ -130,7 +131,6 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-        self.asked.sent = len(body) if status == 200 else 0
 
 
 def give_file(handler: Handler) -> None:

@@ -8,7 +8,6 @@ import stat
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -175,28 +174,29 @@ class ImageFiles:
         """Return the signature of each of *references* as `read` does, None for one that cannot be had."""
         found: list[str | None] = [None] * len(references)
         fetched: dict[int, str] = {}
+        is_quick = self._below is None and self._root is not None
         root = f"{self._root}/"
-        for number, reference in enumerate(references):
-            with suppress(OSError, ValueError, ImageError):
-                if "://" in reference or self._address is not None:
-                    remote = self._fetched(reference)
-                    if remote is not None:
-                        container = _in_bucket(remote[1])
-                        fetched[number] = container[0] if container else remote[1]
-                        continue
-                found[number] = self._file_signature(root, reference)
+        for number, reference in enumerate(references):  # a few calls for each would take as long as to ask the system
+            try:
+                if is_quick and "://" not in reference:
+                    try:
+                        status = os.stat(root + reference if reference[:1] != "/" else reference)  # noqa: PTH116
+                    except OSError:
+                        status = self._path(reference)[0].stat()
+                    found[number] = _signature(status)
+                    continue
+                remote = self._fetched(reference)
+                if remote is None:
+                    found[number] = _signature(self._path(reference)[0].stat())
+                else:
+                    container = _in_bucket(remote[1])
+                    fetched[number] = container[0] if container else remote[1]
+            except (OSError, ValueError, ImageError):
+                continue
         if fetched and self.remote is not None:
             for number, signature in zip(fetched, self.remote.signatures([*fetched.values()]), strict=True):
                 found[number] = signature
         return found
-
-    def _file_signature(self, root: str, reference: str) -> str | None:
-        if self._below is None and self._root is not None:
-            try:  # a Path would take as long as the call, and most references are relative paths
-                return _signature(os.stat(root + reference if reference[:1] != "/" else reference))  # noqa: PTH116
-            except OSError:
-                pass
-        return _signature(self._path(reference)[0].stat())
 
     def _path(self, reference: str) -> tuple[Path, str | None]:
         """Return the file that *reference* means, and the member of it, if it names one; raises ImageError."""
