@@ -1,13 +1,36 @@
 import os
+from pathlib import Path
 
 import pytest
 from engine_uris import KINDS, empty_engines
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
 def _no_power_cut(monkeypatch):
     """Leave out what only a power cut would show, which is most of the time of a small store."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+DAILY = {
+    "test_a_delta_writes_exactly_its_difference",
+    "test_a_rollback_goes_to_the_generation_before_and_publishing_comes_back",
+    "test_an_engine_leaves_the_items_that_a_filter_leaves_here",
+    "test_answers_are_those_of_the_store",
+    "test_drift_is_repaired",
+    "test_killed_after_every_batch_it_goes_on_to_equal_content",
+    "test_readers_see_one_generation_only_wherever_a_run_ends[milvus-making the index]",
+}
+"""What Milvus in a file is asked each time; a collection takes a second to make, so the rest waits for the night."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        is_daily = item.name in DAILY or item.originalname in DAILY
+        if "[milvus" in item.nodeid and item.path.parent == HERE and not is_daily:
+            item.add_marker(pytest.mark.nightly)
 
 
 @pytest.fixture(params=KINDS)

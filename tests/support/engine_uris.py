@@ -47,7 +47,8 @@ def _databases() -> Iterator[Callable[[], str]]:
     from pymilvus import MilvusClient
 
     server = os.environ["VISREC_MILVUS_URI"].rstrip("/")
-    client = MilvusClient(server.replace("milvus", "http", 1).replace("http+https", "https", 1))
+    url = server.replace("milvus", "http", 1).replace("http+https", "https", 1)
+    client = MilvusClient(url)
     made: list[str] = []
 
     def new() -> str:
@@ -57,8 +58,9 @@ def _databases() -> Iterator[Callable[[], str]]:
 
     yield new
     for name in made:
-        client.use_database(name)
-        for collection in client.list_collections():
-            client.drop_collection(collection)
-        client.use_database("default")
+        inside = MilvusClient(url, db_name=name)
+        for collection in inside.list_collections():
+            inside.drop_collection(collection)
+        inside.close()
         client.drop_database(name)
+    client.close()

@@ -25,6 +25,7 @@ _LOGGERS = ("pymilvus", "milvus_lite", "grpc._server")
 
 _VERSION = re.compile(r"\D*(\d+)\.(\d+)")
 _FLOAT16_FROM = (2, 4)
+_LONGEST_REASON = 300
 
 
 class Connection:
@@ -35,13 +36,14 @@ class Connection:
         self._address: Address | None = Address.parse(uri)
         self.uri, self.is_file = self._address.uri, self._address.file is not None
         try:
+            from grpc import RpcError
             from pymilvus import MilvusClient
             from pymilvus.exceptions import MilvusException
         except ImportError as error:
             raise not_installed(self.uri, "the client of Milvus") from error
         for name in _LOGGERS if self.is_file else _LOGGERS[:1]:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._errors = (MilvusException, OSError, ValueError, TypeError)
+        self._errors = (MilvusException, RpcError, OSError, ValueError, TypeError)
         self._opened = monotonic()
         url, token, database = self._address.serve(), self._address.token, self._address.database
         try:
@@ -129,8 +131,8 @@ class Connection:
             address.release()
 
     def _error(self, error: BaseException) -> EngineUnavailable:
-        said = getattr(error, "message", "") or error
-        text = first_line(ValueError(str(said)))
+        said = getattr(error, "message", "") or getattr(error, "details", lambda: "")() or error
+        text = first_line(ValueError(str(said)))[:_LONGEST_REASON]
         return EngineUnavailable(f"{self.uri} cannot be used ({text}); check the address and the access")
 
 

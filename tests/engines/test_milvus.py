@@ -1,0 +1,343 @@
+"""What is of Milvus alone: how it writes conditions, what it cannot hold, old answers, files, and addresses."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from contextlib import closing
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from fake_shop import Shop, index, shop_of
+from hypothesis import given
+from random_filters import texts
+
+from vision_recs.engines import open_engine, publish
+from vision_recs.engines.base import Column, ColumnTest, Schema, connect
+from vision_recs.engines.milvus import documents, rows, stage, table
+from vision_recs.engines.milvus.address import Address
+from vision_recs.engines.milvus.client import Connection
+from vision_recs.engines.milvus.dialect import LONGEST_TEXT, NO_NUMBER, NO_TEXT, MilvusDialect
+from vision_recs.errors import EngineUnavailable, PublishRefused, UnknownEngine
+from vision_recs.filters import Filter
+from vision_recs.types import SearchRequest
+
+
+@pytest.fixture
+def uri(tmp_path):
+    pytest.importorskip("milvus_lite")
+    return f"milvus:{tmp_path / 'engine.db'}"
+
+
+@pytest.fixture
+def store(tmp_path):
+    index(shop_of(10), tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize(
+    ("test", "expression"),
+    [
+        (ColumnTest("a__text", "==", 'it\'s "\\"\n'), '(a__text == "it\'s \\"\\\\\\"\\n")'),
+        (ColumnTest("a__text", "<", "b"), '(a__text < "b")'),
+        (ColumnTest("a__text", ">=", "b"), f'(a__text >= "b" and a__text != "{NO_TEXT}")'),
+        (ColumnTest("a__text", "in", ("b", NO_TEXT)), '(a__text in ["b"])'),
+        (ColumnTest("a__text", "in", (NO_TEXT,)), '(key == "")'),
+        (ColumnTest("a__text", "startswith", "ab"), '(a__text >= "ab" and a__text < "ac")'),
+        (ColumnTest("a__text", "startswith", "a\ud7ff"), '(a__text >= "a\ud7ff" and a__text < "a\ue000")'),
+        (ColumnTest("a__text", "startswith", "a\U0010ffff"), '(a__text >= "a\U0010ffff" and a__text < "b")'),
+        (ColumnTest("a__text", "startswith", ""), f'(a__text >= "" and a__text != "{NO_TEXT}")'),
+        (ColumnTest("a__text", "contains", "b"), None),
+        (ColumnTest("a__text", "==", "b" * LONGEST_TEXT), None),
+        (ColumnTest("a__text", "==", "\ud800"), None),
+        (ColumnTest("item", "in", ("\ud800", "b")), '(item in ["b"])'),
+        (ColumnTest("item", "==", "\ud800"), '(key == "")'),
+        (ColumnTest("a__number", "<", 2.5), f"(a__number < 2.5 and a__number != {NO_NUMBER!r})"),
+        (ColumnTest("a__number", ">", -1e300), "(a__number > -1e+300)"),
+        (ColumnTest("a__integer", ">=", 2**62 + 1), "(a__integer >= 4611686018427387905)"),
+        (ColumnTest("a__integer", ">", -(2**63)), "(a__integer >= -9223372036854775807 and a__integer != 0)"),
+        (ColumnTest("a__integer", "<=", -(2**63)), "(a__integer < -9223372036854775807)"),
+        (ColumnTest("a__boolean", "==", value=True), "(a__boolean == 1)"),
+        (ColumnTest("a__set", "has", "tx"), 'array_contains(a__set, "tx")'),
+        (ColumnTest("a__set", "is null"), 'array_contains(a__set, "-")'),
+        (ColumnTest("a__other", "is null"), "(a__other == 0)"),
+        (ColumnTest("ordinal", "==", 0), "(ordinal == 0)"),
+    ],
+)
+def test_a_test_is_of_what_is_there_and_not_of_what_stands_for_none(test, expression):
+    assert MilvusDialect().test(test) == expression
+
+
+@given(texts, texts)
+def test_what_lies_from_a_text_to_the_next_one_begins_with_it(text, other):
+    for value in (other, text + other):
+        found = MilvusDialect().test(ColumnTest("item", "startswith", text))
+        read = found.strip("()").replace("\\t", "\t").split(" and ")
+        if not any(each in text for each in '"\\\n\r\t '):
+            bounds = [part.split(" ", 2) for part in read]
+            holds = [value >= bound[1:-1] if sign == ">=" else value < bound[1:-1] for _, sign, bound in bounds]
+            assert all(holds) == value.startswith(text)
+
+
+def test_a_column_that_the_table_lacks_is_ours_to_test():
+    dialect = MilvusDialect()
+    dialect.columns = frozenset({"a__text"})
+    assert dialect.test(ColumnTest("a__text", "==", "x")) == '(a__text == "x")'
+    assert dialect.test(ColumnTest("b__text", "==", "x")) is None
+    assert dialect.test(ColumnTest("b__text", "is null")) is None
+
+
+SCHEMA = Schema("s", 2, "float16", (Column("a__text", "text"), Column("n__number", "number"), Column("s__set", "set")))
+
+
+def record(**values):
+    given_ = {"key": "k", "hash": "h", "item": "one", "image": "1.png", "digest": "d", "ordinal": 0, "attributes": "{}"}
+    given_ |= {"image_attributes": "{}", "a__text": None, "n__number": None, "s__set": None, **values}
+    arrow = SCHEMA.arrow()
+    arrays = [pa.array([given_[name]], arrow.field(name).type) for name in arrow.names[:-1]]
+    vector = pa.FixedSizeListArray.from_arrays(pa.array(np.array([0.25, 1], np.float16)), 2)
+    return pa.table([*arrays, vector], schema=arrow)
+
+
+def there_and_back(records):
+    found = rows.rows_of(records, SCHEMA.columns, 7, np.dtype(np.float32))
+    return rows.table_of_rows(found, SCHEMA.arrow().names, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"a__text": "", "n__number": 0.0, "s__set": []},
+        {"a__text": "-", "n__number": -1.0, "s__set": ["t-", "n1"]},
+        {"attributes": json.dumps({"text": "Ä" * 100_000}), "image": NO_TEXT},
+    ],
+)
+def test_a_record_is_the_same_there_and_back(values):
+    assert there_and_back(record(**values)).equals(record(**values))
+
+
+def test_a_long_text_is_compared_by_its_beginning():
+    (row,) = rows.rows_of(record(a__text="x" * 70_000), SCHEMA.columns, 7, np.dtype(np.float32))
+    assert row["a__text"] == "x" * LONGEST_TEXT
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"a__text": NO_TEXT}, "stands for none"),
+        ({"n__number": NO_NUMBER}, "stands for none"),
+        ({"s__set": ["t"] * 4_097}, "4,097 elements, of 4,096"),
+        ({"item": "one" * 30_000}, "its item takes 90,000 bytes, of 65,535"),
+        ({"attributes": "".join(map(chr, np.random.default_rng(0).integers(0x4E00, 0x9000, 60_000)))}, "attributes"),
+    ],
+)
+def test_what_milvus_cannot_hold_is_refused_in_a_sentence(values, reason):
+    with pytest.raises(PublishRefused, match=f"cannot hold the item 'one.*{reason}"):
+        there_and_back(record(**values))
+
+
+def test_of_too_many_attributes_some_are_tested_here(uri, tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "_MOST_FIELDS", 14)
+    shop = Shop()
+    for number in range(6):
+        shop.put(f"item{number}", number, a=number, b=number, c=str(number), d=number % 2 == 0)
+    index(shop, tmp_path / "store")
+    publish(uri, tmp_path / "store")
+    with open_engine(uri) as opened:
+        columns = opened.index._dialect.columns
+        assert columns == {"c__text", "id__text"}
+        query = np.ones((1, 12), np.float32)
+        for expression, left in (("a > 2 and c != '5'", {"item3", "item4"}), ("not d and b < 2", {"item1"})):
+            (found,) = opened.index.search(SearchRequest(query, 9, Filter.parse(expression)))
+            assert {match.id for match in found} == left
+            assert set(opened.items.ids_where(Filter.parse(expression))) == left
+
+
+def test_other_columns_bring_a_collection_with_the_old_records_and_all_their_values(uri, tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "_MOST_FIELDS", 15)
+    shop = Shop()
+    for number in range(4):
+        shop.put(f"item{number}", number, c=str(number), z=str(number), **({} if number else {"b": "gone"}))
+    index(shop, tmp_path / "store")
+    publish(uri, tmp_path / "store")
+    with open_engine(uri) as opened:
+        assert opened.index._dialect.columns == {"b__text", "c__text", "id__text"}
+        assert list(opened.items.ids_where(Filter.parse("z == '2'"))) == ["item2"]
+    shop.put("item0", 0, c="0", z="0")  # now there is room for z, also of the items that stay as they are
+    index(shop, tmp_path / "store")
+    report = publish(uri, tmp_path / "store")
+    assert (report.inserted, report.replaced, report.unchanged) == (0, 1, 3)
+    with closing(connect(uri)) as engine:
+        assert [token.partition("@")[0][-4:] for token in engine.tokens()] == ["0001", "0002"]
+    with open_engine(uri) as opened:
+        assert opened.index._dialect.columns == {"c__text", "id__text", "z__text"}
+        assert list(opened.items.ids_where(Filter.parse("z == '2'"))) == ["item2"]
+        assert opened.table.count('(z__text == "2")') == 1
+
+
+class Answers:
+    """A connection that answers at most *most* rows at once, and may end an answer early, as old servers do."""
+
+    def __init__(self, texts_, most):
+        self.texts, self.most = texts_, most
+
+    def call(self, _, __, *, filter, limit, **___):  # noqa: A002 - the name of the client
+        after = filter.rpartition("row > ")[2].strip('()"') if "row > " in filter else ""
+        return [{"row": text} for text in sorted(self.texts) if text > after][: min(limit, self.most)]
+
+
+def test_pages_go_on_until_nothing_is_left():
+    connection = Connection.__new__(Connection)
+    connection.is_file = True
+    connection.call = Answers([f"{number:03}" for number in range(25)], 4).call
+    found = [row["row"] for page in connection.pages("c", "(born <= 1)", [], "row", 10) for row in page]
+    assert found == [f"{number:03}" for number in range(25)]
+
+
+def test_the_first_by_a_column_are_found_without_reading_all(uri, tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "_READ_AT_ONCE", 20)
+    monkeypatch.setattr(table, "_SAMPLED", 30)
+    index(shop_of(300), tmp_path / "store")
+    publish(uri, tmp_path / "store")
+    with open_engine(uri) as opened:
+        read = []
+        pages = opened.table._connection.pages
+        monkeypatch.setattr(
+            opened.table._connection,
+            "pages",
+            lambda *args, **kw: (read.append(len(p)) or p for p in pages(*args, **kw)),
+        )
+        assert opened.items.ids(limit=5) == [f"item{number:03}" for number in range(5)]
+        assert opened.items.ids(after="item150", limit=3) == ["item151", "item152", "item153"]
+        assert sum(read) <= 60
+        assert opened.items.ids(after="item290") == [f"item{number:03}" for number in range(291, 300)]
+
+
+def test_more_than_an_answer_holds_is_compared_here(uri, tmp_path, monkeypatch):
+    index(shop_of(30), tmp_path / "store")
+    publish(uri, tmp_path / "store")
+    with open_engine(uri) as opened:
+        request = SearchRequest(np.ones((1, 12), np.float32), 25)
+        expected = opened.index.search(request)
+        monkeypatch.setattr(table, "page_size", lambda *_: 8)
+        assert opened.index.search(request) == expected
+        assert len(expected[0]) == 25
+
+
+def test_a_document_is_the_old_or_the_new_one_at_every_moment(uri, monkeypatch):
+    with closing(connect(uri)) as engine:
+        assert (engine.read_document("a"), engine.documents()) == (None, [])
+        old, new = b"x" * 200_000, bytes(range(256)) * 1_000
+        engine.write_document("a", old)
+        engine.write_document('it\'s "b"', b"")
+        seen = []
+        call = engine._connection.call
+
+        def slowly(method, *args, **kwargs):
+            if method == "insert":
+                seen.append(engine.read_document("a"))
+                call(method, args[0], args[1][:2])  # half of it: a run that was stopped
+                seen.append(engine.read_document("a"))
+                call(method, args[0], args[1][2:])
+                return seen.append(engine.read_document("a"))
+            return call(method, *args, **kwargs)
+
+        monkeypatch.setattr(engine._connection, "call", slowly)
+        engine.write_document("a", new)
+        assert [each == old for each in seen] == [True, True, False]
+        assert engine.read_document("a") == new
+        assert engine.documents() == ["a", 'it\'s "b"']
+        engine.delete_documents(["a"])
+        assert engine.documents() == ['it\'s "b"']
+        assert engine.read_document('it\'s "b"') == b""
+        assert engine._connection.count(documents.COLLECTION, "serial > 0") == 1
+
+
+def test_what_died_in_generations_that_nobody_keeps_is_removed(uri, tmp_path):
+    shop = shop_of(5)
+    for price in range(5):
+        shop.put("item003", 3, price=100 + price)
+        index(shop, tmp_path / "store")
+        publish(uri, tmp_path / "store")
+    with closing(connect(uri)) as engine:
+        (name,) = engine._collections()
+        engine._connection.wait("load_collection", name)
+        assert engine.state(name) == stage.State(5, [4, 5])
+        assert engine._connection.count(name, "born > 0") == 5 + 1
+
+
+def test_a_file_that_another_program_has_open_is_told_so(store, uri):
+    program = f"""
+        from vision_recs.engines.base import connect
+        engine = connect({uri!r})
+        print("open", flush=True)
+        input()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(EngineUnavailable, match="another program has it open"):
+            connect(uri)
+        other.communicate("\n")
+    publish(uri, store)
+    with open_engine(uri) as opened, closing(connect(uri)):  # one program may open it twice
+        assert opened.items.item_count == 10
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program).replace("input()", "")], check=True)
+
+
+def test_nothing_is_written_to_the_terminal(store, uri):
+    program = f"""
+        from vision_recs.engines import open_engine, publish, rollback
+        publish({uri!r}, {str(store)!r})
+        with open_engine({uri!r}) as opened:
+            print(opened.items.ids(limit=1))
+        try:
+            rollback({uri!r})
+        except Exception as error:
+            print(type(error).__name__)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("['item000']\nNothingPublished\n", "")
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("milvus://localhost", Address("milvus://localhost:19530", "http://localhost:19530")),
+        (
+            "milvus://me:se%40cret@[::1]:1/shop/",
+            Address("milvus://[::1]:1/shop", "http://[::1]:1", "me:se@cret", "shop"),
+        ),
+        ("milvus+https://a.b:443/x", Address("milvus+https://a.b:443/x", "https://a.b:443", "", "x")),
+    ],
+)
+def test_the_address_of_a_server(uri, address):
+    assert Address.parse(uri) == address
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["milvus:", "milvus:x", "milvus:nowhere/x.db", "milvus://", "milvus://u:secret@h:99999", "milvus://u:secret@h/a/b"],
+)
+def test_what_is_no_address_is_told_so_without_secrets(uri):
+    with pytest.raises(UnknownEngine, match=r"milvus|port") as raised:
+        connect(uri)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_server_that_is_not_there_is_one_sentence_without_secrets(monkeypatch):
+    pytest.importorskip("pymilvus")
+    monkeypatch.setattr("vision_recs.engines.milvus.client._CONNECT_S", 0.5)
+    with pytest.raises(EngineUnavailable, match=r"^milvus://127\.0\.0\.1:9/shop cannot be used \(") as raised:
+        connect("milvus://me:secret@127.0.0.1:9/shop")
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("library", ["pymilvus", "milvus_lite.server_manager"])
+def test_a_missing_library_is_named_with_its_extra(library, uri, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(EngineUnavailable, match=r"pip install 'visrec\[milvus\]'"):
+        connect(uri)

@@ -1,0 +1,51 @@
+"""A real Milvus, version 2.3.5, in a network namespace of its own: the tests of all engines, of which it gets some."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(3600)]
+
+TESTS = Path(__file__).parent.parent
+RUNNER = TESTS / "support" / "milvus_server.py"
+ALONE = ["unshare", "--net", "--pid", "--fork", "--kill-child"]
+"""What runs behind it has a network of its own, with nobody else in it, and ends with it."""
+
+FILES = [
+    *(TESTS / "engines" / f"test_{name}.py" for name in ("filters_in_engines", "publishing", "answers_from_engines")),
+    TESTS / "contract" / "test_index_contract.py",
+]
+ASKED = [
+    *("leaves_the_items_that_a_filter", "never_dropped", "fetches_until"),
+    *("exactly_its_difference", "every_batch", "one_generation and index", "drift", "rollback_goes", "another_encoder"),
+    *("answers_are_those_of_the_store", "what_is_unknown", "above_the_exact_scan"),
+    *("far_from_the_query", "ties_are_ordered", "of_many_images_hides"),
+]
+"""Parts of the names of the tests that the server is asked; each takes it up to a minute."""
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A folder with the server, which is in no environment: its package would bring old versions of others."""
+    if shutil.which("unshare") is None or subprocess.run([*ALONE, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no network namespace can be made here: that takes root, and util-linux")
+    folder = tmp_path / "package"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, "milvus==2.3.5"]
+    done = subprocess.run(install, check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"the package milvus 2.3.5 is not to be had: {done.stderr.strip()[-200:]}")
+    return folder
+
+
+def test_a_real_server_does_what_every_engine_does(package, tmp_path):
+    names = " or ".join(f"({name})" for name in ASKED)
+    command = [*ALONE, sys.executable, RUNNER, package, tmp_path / "data", *FILES, "-k", f"milvus_server and ({names})"]
+    command += ["-p", "no:randomly", "-n", "0", "-ra", "--timeout", "1800", "-m", "", "--durations", "20"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=TESTS.parent)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    outcome = done.stdout.splitlines()[-1]
+    assert f"{len(ASKED)} passed" in outcome
+    assert "skipped" not in outcome
