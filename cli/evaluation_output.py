@@ -93,13 +93,13 @@ def _print_comparison(comparison: Comparison) -> None:
     print_table(("", "baseline", "candidate", "difference", "95 %", "p", ""), rows)
 
 
-def difference_cells(difference: Difference) -> tuple[str, str, str, str]:
+def difference_cells(difference: Difference, *, digits: int = 3) -> tuple[str, str, str, str]:
     """Return the cells of a row: a difference, its 95 % bounds, its p value, and the verdict."""
     verdict = "not significant"
     if difference.is_significant:
         verdict = "better" if difference.value > 0 else "worse"
-    bounds = f"{difference.low:+.3f} to {difference.high:+.3f}"
-    return f"{difference.value:+.3f}", bounds, f"{difference.p:.4f}", verdict
+    bounds = f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f}"
+    return f"{difference.value:+.{digits}f}", bounds, f"{difference.p:.4f}", verdict
 
 
 def print_index_quality(found: Sequence[IndexQuality]) -> None:

@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # a query without a filter imports no filters
+    from pathlib import Path
+
     from vision_recs.filters import AttributeType, Filter
 
 Vectors: TypeAlias = NDArray[np.float32]
@@ -405,6 +407,16 @@ class ItemSource(Protocol):
 
         They are returned as they are where the source has no projection.
         """
+        ...
+
+
+@runtime_checkable
+class LearnedSource(Protocol):
+    """An `ItemSource` that may have a model that `visrec learn` published; answers of others are never learned ones."""
+
+    @property
+    def model_file(self) -> tuple[Path, str] | None:
+        """The file of the model, and its SHA-256; None where nothing was learned."""
         ...
 
 

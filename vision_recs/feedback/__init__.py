@@ -16,4 +16,71 @@ value         what another policy would have brought, with bounds over shoppers
 learning      `learn`: a model, judged by shoppers that it has not seen
 replay        what another policy would have brought to the shoppers of the log
 outcomes      what did happen, by arm; anytime has bounds that hold whenever one looks
+summary       what a folder holds, day by day
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vision_recs._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from vision_recs.feedback.compaction import Compacted, compact
+    from vision_recs.feedback.counts import Counts, read_counts
+    from vision_recs.feedback.event_log import EventLog
+    from vision_recs.feedback.forgetting import forget
+    from vision_recs.feedback.importing import import_events
+    from vision_recs.feedback.learning import LearnReport, learn
+    from vision_recs.feedback.logged import LoggedAnswers, read_answers
+    from vision_recs.feedback.model import Learned
+    from vision_recs.feedback.outcomes import Outcomes, outcomes
+    from vision_recs.feedback.records import Answer, Event
+    from vision_recs.feedback.replay import Replayed, replay
+    from vision_recs.feedback.verification import verify
+
+_HOMES = {
+    "Answer": "records",
+    "Compacted": "compaction",
+    "Counts": "counts",
+    "Event": "records",
+    "EventLog": "event_log",
+    "LearnReport": "learning",
+    "Learned": "model",
+    "LoggedAnswers": "logged",
+    "Outcomes": "outcomes",
+    "Replayed": "replay",
+    "compact": "compaction",
+    "forget": "forgetting",
+    "import_events": "importing",
+    "learn": "learning",
+    "outcomes": "outcomes",
+    "read_answers": "logged",
+    "read_counts": "counts",
+    "replay": "replay",
+    "verify": "verification",
+}
+
+__all__ = [
+    "Answer",
+    "Compacted",
+    "Counts",
+    "Event",
+    "EventLog",
+    "LearnReport",
+    "Learned",
+    "LoggedAnswers",
+    "Outcomes",
+    "Replayed",
+    "compact",
+    "forget",
+    "import_events",
+    "learn",
+    "outcomes",
+    "read_answers",
+    "read_counts",
+    "replay",
+    "verify",
+]
+
+__getattr__ = lazy_names(__name__, _HOMES)

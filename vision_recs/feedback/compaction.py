@@ -28,9 +28,6 @@ from vision_recs.feedback.event_log import EventFolder, abandoned, read_log
 from vision_recs.feedback.records import Answer, Event
 from vision_recs.store.atomic_files import fsync_path
 
-RETENTION_DAYS = 90
-"""For how many days answers and events are kept."""
-
 _WAITING_DAYS = 7
 """For how many days an event waits for its answer, which another log may hold."""
 
@@ -67,10 +64,11 @@ class _Read:
     finished: list[Path] = field(default_factory=list)
 
 
-def compact(root: str | Path, *, now: float | None = None, retention_days: int = RETENTION_DAYS) -> Compacted:
-    """Turn what is new in the logs of the folder *root* into days and counts, and remove days that are too old.
+def compact(root: str | Path, *, now: float | None = None, retention_days: int | None = None) -> Compacted:
+    """Turn what is new in the logs of the folder *root* into days and counts.
 
-    Raises EventsError, StoreLocked, StoreDamaged and StoreUnavailable; then nothing has changed.
+    With *retention_days*, older days are removed; else everything is kept. Raises EventsError, StoreLocked,
+    StoreDamaged and StoreUnavailable; then nothing has changed.
     """
     folder = EventFolder(Path(root))
     with locked(folder), ExitStack() as held:
@@ -80,9 +78,9 @@ def compact(root: str | Path, *, now: float | None = None, retention_days: int =
             raise write_error(folder.root, error) from error
 
 
-def _compact(folder: EventFolder, held: ExitStack, now: float, retention_days: int) -> Compacted:
+def _compact(folder: EventFolder, held: ExitStack, now: float, retention_days: int | None) -> Compacted:
     draft = Draft(folder)
-    oldest = date_of(now - retention_days * 86_400)
+    oldest = "" if retention_days is None else date_of(max(0.0, now - retention_days * 86_400))
     found = _read_logs(folder, held, draft.before.logs)
     by_home, waiting = _homes(draft, found, now)
     _put_answers(draft, found)

@@ -3,7 +3,8 @@
 indexing       `index` and `embed`: brings a store up to date with a catalog; `comparing` finds what differs
 updating       `update`: changes some items
 embedding      the images that are new to the store: read (`reading`), prepared, encoded and written at the same time
-publish        builds the index of a generation and publishes both; `retune` does it with another projection
+publish        builds the index of a generation and publishes both; `retune` does it with another projection,
+               `publish_model` with another model
 suspects       which images were being decoded when a run ended without a word; the next run decodes them apart
 reencode       the items of a store, embedded by another encoder
 exporting      `export`: vectors as Parquet files
@@ -16,7 +17,7 @@ from vision_recs.jobs.exporting import export
 from vision_recs.jobs.indexing import embed, index
 from vision_recs.jobs.options import EmbedReport, IndexOptions, UpdateReport
 from vision_recs.jobs.progress import Progress
-from vision_recs.jobs.publish import retune
+from vision_recs.jobs.publish import publish_model, retune
 from vision_recs.jobs.reencode import store_of_encoder
 from vision_recs.jobs.updating import update, update_together
 from vision_recs.jobs.verification import verify
@@ -29,6 +30,7 @@ __all__ = [
     "embed",
     "export",
     "index",
+    "publish_model",
     "retune",
     "store_of_encoder",
     "update",

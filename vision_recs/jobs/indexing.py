@@ -151,8 +151,8 @@ def _canary(encoder: StoreEncoder, base: Store | None) -> str:
 
 def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Writer) -> Manifest:
     """Return the manifest of *draft*, which has no index yet."""
-    base = writer.base
-    projection = base.manifest.projection if base is not None and base.manifest.encoder == encoder.spec else None
+    base = writer.base if writer.base is not None and writer.base.manifest.encoder == encoder.spec else None
+    projection = None if base is None else base.manifest.projection
     return Manifest(
         generation=draft.generation,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -170,6 +170,7 @@ def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Wri
         canary=_canary(encoder, base),
         index_type=NO_INDEX,
         projection=projection,
+        model=None if base is None else base.manifest.model,
     )
 
 

@@ -1,4 +1,4 @@
-"""Building the index of a generation and publishing both: after `index`, and after `visrec tune` (`retune`)."""
+"""Building the index of a generation and publishing both: after `index`, `tune` (`retune`) and `learn`."""
 
 from __future__ import annotations
 
@@ -188,9 +188,10 @@ def retune(
 ) -> Manifest:
     """Publish a generation of the store in the folder *store* with *projection*, or None for the encoder's vectors.
 
-    Nothing is embedded; the index is built anew. *encoder* is the fingerprint of the encoder from whose vectors the
-    projection was learned. Raises StoreError, also where there is no projection to remove, and SpaceMismatch where the
-    store now has vectors of another encoder.
+    Nothing is embedded; the index is built anew. A model that `visrec learn` published goes: it knows the scores of the
+    vectors before. *encoder* is the fingerprint of the encoder from whose vectors the projection was learned. Raises
+    StoreError, also where there is no projection to remove, and SpaceMismatch where the store now has vectors of
+    another encoder.
     """
     with open_writer(store) as writer:
         base = _base(writer)
@@ -204,9 +205,31 @@ def retune(
             raise StoreError(f"{writer.layout.root} has no projection; there is nothing to undo")
         entry = None if projection is None else writer.add_projection(projection)
         space = space_of(base.manifest.encoder, entry)
-        manifest = replace(_copied(writer, base), projection=entry, space=space)
+        manifest = replace(_copied(writer, base), projection=entry, space=space, model=None)
         config = None if base.manifest.index_type == NO_INDEX else index_config_of(base)
         return publish(writer, manifest, config, progress)
+
+
+def publish_model(
+    store: str | Path, model: bytes | None, *, space: str | None = None, progress: ProgressCallback = silent
+) -> Manifest:
+    """Publish a generation of the store in the folder *store* with the file *model*, or None for plain answers.
+
+    Vectors, items and index stay. *space* is that of the scores from which the model was learned. Raises StoreError,
+    also where there is no model to remove, and SpaceMismatch where the store now has vectors of another space.
+    """
+    with open_writer(store) as writer:
+        base = _base(writer)
+        if space not in (None, base.manifest.space):
+            raise SpaceMismatch(
+                f"the model was learned from scores of vectors of [{space}], the store now has those of "
+                f"[{base.manifest.space}]; run `visrec learn` again"
+            )
+        if model is None is base.manifest.model:
+            raise StoreError(f"{writer.layout.root} has no learned model; there is nothing to undo")
+        digest = None if model is None else writer.add_model(model)
+        config = None if base.manifest.index_type == NO_INDEX else index_config_of(base)
+        return publish(writer, replace(_copied(writer, base), model=digest), config, progress)
 
 
 def _base(writer: Writer) -> Store:

@@ -113,6 +113,22 @@ def weighted(values: Sequence[T | Weighted[T]], default: float = 1.0) -> Iterato
 
 
 @dataclass(frozen=True, slots=True)
+class Learn:
+    """Answers are ordered by what `visrec learn` found as well, if it was published.
+
+    An item is moved as if at most *most*, from 0 to 2, were added to its score, or taken off. The candidates are those
+    of `Policy.pool`. Raises PolicyError.
+    """
+
+    most: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check the value."""
+        if not 0 <= self.most <= 2:  # noqa: PLR2004 - as far as two scores can be apart
+            raise PolicyError(f"moving an item by up to {self.most} is not from 0 to 2; try 0.2")
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What holds for every answer, whatever the query is.
 
@@ -125,7 +141,7 @@ class Policy:
     item whose attribute `in_stock` is true, if there is one, or else the first.
 
     Every item of an answer matches *where* as well as the filter of the query. No item has an id of *exclude* or a
-    score below *min_score*. *rules* are those of a shop.
+    score below *min_score*. *rules* are those of a shop. With *learn*, what shoppers did changes the order.
 
     *diversity*, from 0 to below 1, lowers the value of a candidate that is like the matches before it. The next match
     is the candidate with the highest
@@ -144,6 +160,7 @@ class Policy:
     min_score: float | None = None
     diversity: float = 0.0
     rules: Rules | None = None
+    learn: Learn | None = None
 
     def __post_init__(self) -> None:
         """Bring ids to their normal form, and check the values."""
@@ -164,6 +181,11 @@ class Policy:
     def pool(self, k: int) -> int:
         """Return how many candidates *k* matches are chosen from, where the best *k* are not simply taken."""
         return max(_POOL, _POOL_FOR_EACH * k)
+
+    @property
+    def is_by_query(self) -> bool:
+        """Whether rules, or what was learned, make each answer one of its own."""
+        return self.rules is not None or self.learn is not None
 
     @property
     def names_attributes(self) -> bool:

@@ -19,9 +19,11 @@ from vision_recs.types import Encoder, Explanation, ImageSource, ItemSource, Mat
 
 if TYPE_CHECKING:  # a query without a filter imports no filters, and most queries have neither a history nor an image
     from vision_recs.engines import OpenedEngine
+    from vision_recs.feedback.model import Learned
     from vision_recs.filters import Filter
     from vision_recs.recommend.history import History
     from vision_recs.recommend.interests import Interest
+    from vision_recs.recommend.learned import LearnedOrder
     from vision_recs.recommend.query_encoder import LoadImage, QueryEncoder
 
 
@@ -193,14 +195,29 @@ class Recommender:
         ]
 
     def _answer(self, query: Query, policy: Policy, subqueries: list[SubQuery], retriever: Retriever) -> list[Match]:
+        learned = self._learned(policy)
         reranker = Reranker(retriever, AttributesOf(self.items), query, policy, subqueries)
-        ranked = reranker.rerank()
+        ranked = reranker.rerank(learned)
         explanations: Sequence[Explanation | None] = [None] * len(ranked)
         if query.explain:
             explanations = reranker.explain(ranked)
-        elif policy.rules is not None:
+        elif policy.rules is not None or learned is not None:
             explanations = [Explanation(effects=each.effects, relaxed=each.relaxed) for each in ranked]
         return list(self._with_attributes(ranked, explanations))
+
+    def _learned(self, policy: Policy) -> LearnedOrder | None:
+        """Return the order that *policy* has learned, or None; raises StoreDamaged where the model was altered."""
+        if policy.learn is None or self._model is None:
+            return None
+        from vision_recs.recommend.learned import LearnedOrder
+
+        return LearnedOrder(self._model, policy.learn.most)
+
+    @cached_property
+    def _model(self) -> Learned | None:
+        from vision_recs.recommend.learned import model_of
+
+        return model_of(self.items)
 
     def _with_attributes(
         self, ranked: Sequence[RankedMatch], explanations: Sequence[Explanation | None]
@@ -281,7 +298,7 @@ def _search_ahead(retriever: Retriever, queries: Sequence[tuple[Query, Policy, l
     """
     wanted: dict[int, list[Vectors]] = {}
     for query, policy, subqueries in queries:
-        is_plain = query.where is None and policy.where is None and policy.rules is None
+        is_plain = query.where is None and policy.where is None and not policy.is_by_query
         if is_plain and len(subqueries) == 1 and subqueries[0].is_single:
             count = policy.pool(query.k) if policy.diversity else query.k
             wanted.setdefault(retriever.first_fetch(subqueries[0], count), []).append(subqueries[0].vectors)

@@ -24,6 +24,7 @@ from vision_recs.types import Attribute, Explanation, Match, RuleEffect, Vectors
 if TYPE_CHECKING:  # most policies have neither filters nor rules, and no diversity
     from vision_recs.filters import Filter
     from vision_recs.recommend.diversity import Pool
+    from vision_recs.recommend.learned import LearnedOrder
     from vision_recs.recommend.rules import ActiveRules, Pin
 
 
@@ -55,6 +56,7 @@ class Reranker:
         self._attributes_of = attributes_of
         self._policy = policy
         self._subqueries = subqueries
+        self._learned: LearnedOrder | None = None
         self._places = query.k
         self._where = policy.matching(query.where)
         self._rules = [self._active_rules(subquery) for subquery in subqueries]
@@ -67,8 +69,9 @@ class Reranker:
         self._ranked: list[RankedMatch] = []
         self._shown: list[Vectors] = []  # the vectors of all matches so far, where diversity needs them
 
-    def rerank(self) -> list[RankedMatch]:
-        """Return at most k matches in the order of their places."""
+    def rerank(self, learned: LearnedOrder | None = None) -> list[RankedMatch]:
+        """Return at most k matches in the order of their places; *learned* orders the candidates."""
+        self._learned = learned
         pinned = self._pinned()
         self._places -= len(pinned)
         fallbacks = self._fallbacks()
@@ -146,7 +149,7 @@ class Reranker:
     @property
     def _is_simple(self) -> bool:
         """Whether the best candidates of one sub-query are the answer."""
-        return len(self._subqueries) == 1 and not self._policy.diversity
+        return len(self._subqueries) == 1 and not self._policy.diversity and self._learned is None
 
     def _add(self, candidate: Candidate, turn: int, relaxed: Sequence[str]) -> None:
         broken = tuple([name for name in relaxed if self._breaks(name, candidate, turn)])
@@ -174,6 +177,8 @@ class Reranker:
 
         diversity = self._policy.diversity
         candidates = self._candidates(number, relaxed, self._policy.pool(self._places - len(self._ranked)))
+        if self._learned is not None:
+            candidates = self._learned.order(candidates, self._subqueries[number], self._attributes_of)
         if not diversity or not candidates:
             return Pool(candidates)
         vectors = self._retriever.vectors([candidate.match for candidate in candidates])

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from vision_recs.errors import FilterError, PolicyError
 from vision_recs.filters import Filter
-from vision_recs.recommend.query import VARIANTS, Policy
+from vision_recs.recommend.query import VARIANTS, Learn, Policy
 from vision_recs.recommend.rules import (
     RELAXABLE,
     AttributeRule,
@@ -29,7 +29,7 @@ from vision_recs.types import normal_form
 
 R = TypeVar("R")
 
-_TABLES = {"bounds", "exclude", "boost", "bury", "pin"}
+_TABLES = {"bounds", "exclude", "boost", "bury", "pin", "learn"}
 _KEYS = {"one_per", "min_score", "diversity", "same", "differ", "fallbacks", *_TABLES}
 _CONDITION = {"for", "when", "name"}
 
@@ -46,6 +46,9 @@ def read_policy(path: str | Path) -> Policy:
 
         [bounds]
         price = [0.5, 2]                # from half to twice the price of a query item
+
+        [learn]                         # the order follows what `visrec learn` published, too
+        most = 0.2                      # the most that an item is moved, as a score
 
         [[exclude]]                     # never shown
         where = "not in_stock"
@@ -98,7 +101,21 @@ class _File:
         diversity = top.number("diversity", low=0, high=1, example="0.3")
         if diversity == 1:
             raise top.error("diversity", "is 1; use less, such as 0.3")
-        return Policy(one_per=_one_per(top), min_score=min_score, diversity=diversity or 0.0, rules=rules)
+        return Policy(
+            one_per=_one_per(top),
+            min_score=min_score,
+            diversity=diversity or 0.0,
+            rules=rules,
+            learn=self._learn(top),
+        )
+
+    def _learn(self, top: _Table) -> Learn | None:
+        if "learn" not in top.keys:
+            return None
+        table = _Table(self._path, "[learn]", top.table("learn"))
+        table.refuse_unknown({"most"})
+        most = table.number("most", low=0, high=2, example="0.2")
+        return Learn() if most is None else Learn(most)
 
     def _attribute_rules(self, top: _Table) -> tuple[AttributeRule, ...]:
         bounds = _Table(self._path, "[bounds]", top.table("bounds"))

@@ -40,6 +40,7 @@ def garbage_collect(path: str | Path) -> Reclaimed:
         freed += _remove(_leftovers(layout, manifest), layout)
         freed += _remove(_unused_indexes(layout, manifest), layout)
         freed += _remove(_unused_projections(layout, manifest), layout)
+        freed += _remove(_unused_models(layout, manifest), layout)
         shards = list(_unused_shards(layout, used))
         freed += _remove(shards, layout)
     return Reclaimed(len(old), len(shards), freed)
@@ -59,6 +60,11 @@ def _unused_indexes(layout: Layout, manifest: Manifest) -> Iterator[Path]:
 def _unused_projections(layout: Layout, manifest: Manifest) -> Iterator[Path]:
     used = layout.projection(manifest.projection.digest) if manifest.projection else None
     yield from [path for path in layout.projections.iterdir() if path != used]
+
+
+def _unused_models(layout: Layout, manifest: Manifest) -> Iterator[Path]:
+    used = layout.model(manifest.model) if manifest.model else None
+    yield from [path for path in layout.models.iterdir() if path != used]
 
 
 def _unused_shards(layout: Layout, used: set[str]) -> Iterator[Path]:

@@ -8,6 +8,7 @@ shards/<name>/vectors.npy      vectors, little-endian float16, readable by `nump
 shards/<name>/images.parquet   the images that were embedded: item_id, image, digest, row, or why there is no vector
 shards/<name>/shard.json       the space, the shape and the SHA-256 of the two files above; its own SHA-256 is the name
 projections/<digest>.safetensors  what `visrec tune` learned: a linear map that is applied to vectors as they are read
+models/<digest>.safetensors    what `visrec learn` learned of shoppers: it changes the order of answers, and no vector
 indexes/<type>-000007/         an index, derived, which later generations may use too; may be deleted at any time
 skipped/000007.jsonl           the images of these items that were skipped, and why
 tmp/  LOCK                     work in progress, and the lock of the one writer
@@ -88,6 +89,11 @@ class Layout(NamedTuple):
         """The folder of projections."""
         return self.root / "projections"
 
+    @property
+    def models(self) -> Path:
+        """The folder of models."""
+        return self.root / "models"
+
     def manifest(self, generation: int) -> Path:
         """Return the manifest of *generation*."""
         return self.generations / f"{generation:06d}.json"
@@ -112,6 +118,10 @@ class Layout(NamedTuple):
         """Return the projection whose file has the SHA-256 *digest*."""
         return self.projections / f"{digest}.safetensors"
 
+    def model(self, digest: str) -> Path:
+        """Return the model whose file has the SHA-256 *digest*."""
+        return self.models / f"{digest}.safetensors"
+
     def index_dir(self, index_type: str, generation: int) -> Path:
         """Return the folder of the index of *index_type* that was made from *generation*."""
         return self.indexes / f"{index_type}-{generation:06d}"
@@ -124,7 +134,8 @@ class Layout(NamedTuple):
     def folders(self) -> tuple[Path, ...]:
         """Return every folder of a store; `tmp` is there only while a writer works."""
         of_generations = (self.items(0).parent, self.attributes(0).parent, self.skipped(0).parent)
-        return (self.generations, self.shards, self.indexes, self.projections, *of_generations, self.tmp)
+        learned = (self.projections, self.models)
+        return (self.generations, self.shards, self.indexes, *learned, *of_generations, self.tmp)
 
     def known_generations(self) -> list[int]:
         """Return the generations that have a manifest, ascending."""
@@ -231,7 +242,8 @@ class Manifest:
     had, in this generation or an earlier one of the same encoder: a position is never used twice. *items_files*
     are the base and the deltas that the items are read from, oldest first. *canary* is the encoder's vector of the
     built-in canary image, see `canary_text`.
-    *projection* is applied to the vectors as they are read. *index_config* is what the user wants of the index, and
+    *projection* is applied to the vectors as they are read. *model* is the SHA-256 of the model that `visrec learn`
+    published, which changes the order of answers. *index_config* is what the user wants of the index, and
     *index_stats* was measured when the index was built or last updated; without an index there are no stats.
     *index_generation* is the generation from which the index was made: this one or an earlier one, which differs from
     this one by *index_pending*. It is None without an index.
@@ -253,6 +265,7 @@ class Manifest:
     canary: str
     index_type: str
     projection: ProjectionEntry | None = None
+    model: str | None = None
     index_config: Mapping[str, Any] | None = None
     index_stats: Mapping[str, Any] | None = None
     index_generation: int | None = None
@@ -276,7 +289,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the checksummed JSON text."""
         value = asdict(self)
-        for name in ("projection", "index_config", "index_stats", "index_generation", "index_pending"):
+        for name in ("projection", "model", "index_config", "index_stats", "index_generation", "index_pending"):
             if value[name] is None or getattr(self, name) == IndexPending():
                 del value[name]
         if not self.catalog.remote:

@@ -156,6 +156,12 @@ class Store:
             self._projection = read_projection(path, digest=entry.digest, dim=self.manifest.encoder.dim)
         return self._projection
 
+    @property
+    def model_file(self) -> tuple[Path, str] | None:
+        """The file of the model that `visrec learn` published, and its SHA-256, if there is one."""
+        digest = self.manifest.model
+        return None if digest is None else (self.layout.model(digest), digest)
+
     def positions(self) -> NDArray[np.int64]:
         """Return the positions of all vectors in use, ascending."""
         return np.concatenate(

@@ -15,6 +15,7 @@ MENDED = "`visrec index CATALOG` mends it"
 RECLAIMED = "only older generations use it, which `visrec gc` removes"
 _SPARE = "no generation uses it, and `visrec gc` removes it"
 _UNDO = "run `visrec tune --undo`, or restore it from a backup"
+_UNLEARN = "run `visrec learn --undo`, or restore it from a backup"
 
 
 def verify(path: str | Path) -> Iterator[str]:
@@ -83,6 +84,10 @@ def _own_problems(layout: Layout, manifest: Manifest) -> Iterator[str]:
         problem = digest_problem(layout.projection(digest), digest)
         if problem is not None:
             yield f"{problem}; {_UNDO}"
+    if manifest.model is not None:
+        problem = digest_problem(layout.model(manifest.model), manifest.model)
+        if problem is not None:
+            yield f"{problem}; {_UNLEARN}"
     yield from _attribute_problems(layout, manifest)
 
 

@@ -8,11 +8,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, StoreError, StoreUnavailable, read_error
 from vision_recs.store.atomic_files import (
@@ -43,20 +40,16 @@ from vision_recs.store.layout import (
 from vision_recs.store.lock import locked_folder, restore_current
 from vision_recs.store.projections import Projection
 from vision_recs.store.repair import repair_derived, write_skipped
+from vision_recs.store.shard_use import are_worth_a_base, copy_shards, groups_to_copy, shards_in_use
 from vision_recs.store.shards import Embedded, read_images, read_shard_info, shard_problems, write_shard
 from vision_recs.store.staging import Counts, Difference, Staging
 from vision_recs.store.store import Store
 from vision_recs.store.stored_items import Skipped
-from vision_recs.store.vectors import map_vectors
 from vision_recs.types import EncoderSpec, Vectors
 
-_LEAST_IN_USE = 0.5  # of the vectors of a shard
 _FEW_ITEMS = 1_000  # of which a new base is written as quickly as a delta
 _MOST_CHANGED = 0.05  # of the items: more deltas would slow readers down
 _GROWTH = 4
-_SMALL_ROWS, _LARGE_ROWS = 1_024, 65_536
-_FEW_SHARDS, _MANY_SHARDS = 16, 128
-"""Of so many small shards: more are joined with the next base, and many more are worth a new base."""
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +123,7 @@ class Writer:
             self._next_position = self.base.manifest.next_position
         entries = base.manifest.shards if base else ()
         self._shards = {shard.name: shard for shard in entries if shard.name not in self._distrusted}
-        damaged = [_range(shard) for shard in entries if shard.name in self._distrusted]
+        damaged = [(each.first_position, each.stop_position) for each in entries if each.name in self._distrusted]
         return Staging(
             self.layout.tmp / "items.sqlite",
             base.items.stored if base else None,
@@ -269,7 +262,7 @@ class Writer:
         known = {shard.name for shard in base.manifest.shards} if base else set()
         with closing(Items(*map(self._items_path, below), made)) as items:
             shards = tuple(self._shards_in_use(difference, items, known))
-            everything = not below or _waste_much(shards, settled.counts.images)
+            everything = not below or are_worth_a_base(shards, settled.counts.images, _MOST_CHANGED)
             merged = _merged_with(below, difference.changed, settled.counts.items, everything=everything)
             kept = below[: len(below) - merged]
             # only a new base can name the vectors of items that did not change by other positions
@@ -283,68 +276,49 @@ class Writer:
             made = self.layout.tmp / "merged.sqlite"
             merge(files, made, is_base=not kept, moved=moved)
         self._repair_attributes(kept)
-        changed = self._finish_delta(made, kept) if kept else 0
+        changed = 0
+        if kept:
+            changed = add_bitmap(made, self._replaced_by(made, kept) if merged else difference.positions_before)
         return (*kept, self._place_items(made, kept, changed)), shards
 
-    def _finish_delta(self, made: Path, kept: Sequence[ItemsEntry]) -> int:
-        """Fill the bitmap of the delta *made* over the files *kept*, and return how many items it replaces."""
+    def _replaced_by(self, made: Path, kept: Sequence[ItemsEntry]) -> set[int]:
+        """Return the positions that the items that the delta *made* replaces have in the files *kept*."""
         with closing(Items(*map(self._items_path, kept))) as below, closing(Items(made)) as delta:
-            positions = {
+            return {
                 image.position
                 for ids in delta.stored.pages_of_changed()
                 for stored in below.stored.items(ids).values()
                 for image in stored.images
                 if image.position is not None
             }
-        return add_bitmap(made, positions)
 
     def _items_path(self, entry: ItemsEntry) -> Path:
         return self.layout.items(entry.generation)
 
     def _shards_in_use(self, difference: Difference, items: Items, known: set[str]) -> Iterator[ShardEntry]:
-        """Yield the shards that *items* use, which differ by *difference* from a generation of the *known* shards."""
-        used = np.array(difference.positions, dtype=np.int64)
+        """Return the shards that *items* use, which differ by *difference* from a generation of the *known* shards."""
         gone = sorted(set(difference.positions_before).difference(difference.positions))
         still = items.stored.positions_in_use(gone)
-        dead = np.array([position for position in gone if position not in still], dtype=np.int64)
-        for shard in sorted(self._shards.values(), key=lambda shard: shard.first_position):
-            own, lost = (_between(each, shard) for each in (used, dead))
-            if not len(own) and not len(lost) and shard.name in known:
-                yield shard
-                continue
-            alive = np.full(shard.rows, shard.name in known)
-            for first, stop in shard.deleted:
-                alive[first:stop] = False
-            alive[lost] = False
-            alive[own] = True
-            if alive.any():
-                yield replace(shard, deleted=_gaps(np.flatnonzero(alive), shard.rows))
+        dead = [position for position in gone if position not in still]
+        return shards_in_use(self._shards.values(), known, used=difference.positions, dead=dead)
 
     def _compact(
         self, items: Items, shards: tuple[ShardEntry, ...], spec: EncoderSpec
     ) -> tuple[dict[int, int], tuple[ShardEntry, ...]]:
-        """Copy the vectors in use out of shards of which less than half is in use, and out of many small ones.
+        """Copy the vectors that *items* use out of those of *shards* that are better copied.
 
-        Return the new position of each copied vector, and the shards in use then. A damaged shard stays as it is.
+        Return the new position of each copied vector, and the shards in use then.
         """
         moved: dict[int, int] = {}
-        copied = [shard for shard in _to_copy(shards) if not any(shard_problems(self.layout.shard(shard.name)))]
-        kept = [shard for shard in shards if shard not in copied]
-        for group in _groups_of(copied):
-            rows = [row for shard in group for row in items.stored.images_between(*_range(shard))]
-            embedded = [Embedded(item, image, digest, row) for row, (_, digest, item, image) in enumerate(rows)]
-            positions = np.array([position for position, *_ in rows], dtype=np.int64)
-            vectors = [
-                map_vectors(self.layout.shard(shard.name), rows=shard.rows, dim=spec.dim)[_between(positions, shard)]
-                for shard in group
-            ]
-            name = write_shard(self.layout, spec.fingerprint, embedded, np.concatenate(vectors))
+        in_use = {shard.name: shard for shard in shards}
+        for group in groups_to_copy(self.layout, shards):
+            name, positions = copy_shards(self.layout, group, items, spec)
             for shard in group:
-                del self._shards[shard.name]
-            first = self._first_position(name, len(rows))
-            moved |= {position: first + row for row, position in enumerate(positions.tolist())}
-            kept.append(self._shards[name])
-        return moved, tuple(sorted(kept, key=lambda shard: shard.first_position))
+                del self._shards[shard.name], in_use[shard.name]
+            first = self._first_position(name, len(positions))
+            moved |= {position: first + row for row, position in enumerate(positions)}
+            in_use[name] = self._shards[name]
+        return moved, tuple(sorted(in_use.values(), key=lambda shard: shard.first_position))
 
     def add_projection(self, projection: Projection) -> ProjectionEntry:
         """Write the file of *projection* durably and return its entry in the manifest."""
@@ -353,6 +327,13 @@ class Writer:
         with disk_errors(self.layout.root):
             atomic_write(data, self.layout.projection(digest), self.layout.tmp)
         return ProjectionEntry(digest, projection.dim)
+
+    def add_model(self, data: bytes) -> str:
+        """Write the file *data* of a model durably and return its SHA-256, which the manifest names."""
+        digest = hashlib.sha256(data).hexdigest()
+        with disk_errors(self.layout.root):
+            atomic_write(data, self.layout.model(digest), self.layout.tmp)
+        return digest
 
     def publish(self, manifest: Manifest, index: Path | None) -> Manifest:
         """Publish the generation of *manifest*, with the files in the folder *index*, if any, as its new index."""
@@ -486,56 +467,3 @@ def _merged_with(below: Sequence[ItemsEntry], changed: int, items: int, *, every
         changed += deltas.pop()
         merged += 1
     return merged
-
-
-def _in_use(shard: ShardEntry) -> int:
-    return shard.rows - sum(stop - first for first, stop in shard.deleted)
-
-
-def _hardly_used(shard: ShardEntry) -> bool:
-    return _in_use(shard) < _LEAST_IN_USE * shard.rows
-
-
-def _range(shard: ShardEntry) -> tuple[int, int]:
-    return shard.first_position, shard.stop_position
-
-
-def _to_copy(shards: Sequence[ShardEntry]) -> list[ShardEntry]:
-    """Return the shards whose vectors are better copied: those hardly in use, and small ones if there are many."""
-    small = [shard for shard in shards if shard.rows < _SMALL_ROWS]
-    joined = {shard.name for shard in small} if len(small) > _FEW_SHARDS else set()
-    return [shard for shard in shards if shard.name in joined or _hardly_used(shard)]
-
-
-def _waste_much(shards: Sequence[ShardEntry], images: int) -> bool:
-    """Return whether to copy the vectors of some shards is worth a new base of *images* images.
-
-    A reader holds each shard open, so that there must not be too many, as one for each image that an update brings.
-    """
-    dead = sum(shard.rows - _in_use(shard) for shard in shards if _hardly_used(shard))
-    return dead > _MOST_CHANGED * images or sum(shard.rows < _SMALL_ROWS for shard in shards) > _MANY_SHARDS
-
-
-def _groups_of(shards: Sequence[ShardEntry]) -> Iterator[list[ShardEntry]]:
-    """Yield *shards*, as many together as make a large one."""
-    group: list[ShardEntry] = []
-    for shard in shards:
-        group.append(shard)
-        if sum(map(_in_use, group)) >= _LARGE_ROWS:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _between(positions: NDArray[np.int64], shard: ShardEntry) -> NDArray[np.int64]:
-    """Return the rows of *shard* at *positions*, which are ascending."""
-    begin, end = np.searchsorted(positions, [shard.first_position, shard.stop_position])
-    return positions[begin:end] - shard.first_position
-
-
-def _gaps(used: NDArray[np.int64], rows: int) -> tuple[tuple[int, int], ...]:
-    """Return the half-open ranges of 0..rows that *used* (ascending) leaves out."""
-    bounds = np.concatenate(([-1], used, [rows]))
-    holes = np.flatnonzero(np.diff(bounds) > 1)
-    return tuple((int(bounds[hole]) + 1, int(bounds[hole + 1])) for hole in holes)

@@ -69,6 +69,7 @@ class NeighborsOptions:
                 "min_score": policy.min_score,
                 "diversity": policy.diversity,
                 "rules": None if policy.rules is None else _digest(repr(policy.rules)),
+                "learn": None if policy.learn is None else policy.learn.most,
             },
         }
 

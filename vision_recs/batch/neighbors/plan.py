@@ -104,7 +104,7 @@ class Plan:
             return
         retriever = self._retriever(items)
         policy = self.options.policy
-        if policy.rules is not None:
+        if policy.is_by_query:
             yield from self._with_rules(retriever).lists(items)
             return
         generator = CandidateGenerator(
@@ -124,7 +124,7 @@ class Plan:
     def _retriever(self, items: NDArray[np.int64]) -> Retriever:
         policy = self.options.policy
         if self.method == "exact":
-            rough = policy.diversity > 0 and policy.rules is None  # most candidates are not chosen
+            rough = policy.diversity > 0 and not policy.is_by_query  # most candidates are not chosen
             queries = QueryVectors.of(self.arrays, items, rough=rough)
             return ExactRetriever(self.store, queries, self.targets, device=self.options.device)
         where = policy.matching(self.options.where)
@@ -162,7 +162,7 @@ def _targets(
     in_stock: NDArray[np.bool_] | None,
     options: NeighborsOptions,
 ) -> TargetVectors:
-    if options.policy.rules is None:
+    if not options.policy.is_by_query:
         count = options.policy.pool(options.k)
         return TargetVectors.of(arrays, is_target, groups, count=count, in_stock=in_stock)
     # rules may exclude any item, so none stands for another, neither of its group nor with the same image

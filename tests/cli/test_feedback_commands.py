@@ -1,0 +1,217 @@
+"""`visrec events`, `learn`, `replay` and `outcomes` as a person runs them: from logs to learned answers and back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from vision_recs.feedback import EventLog
+from vision_recs.feedback.answers import AnswerKey, draw, pseudonym
+from vision_recs.feedback.exploration import Exploration, Option, slate_of
+from vision_recs.feedback.records import Answer, Event, with_id
+from vision_recs.recommend import Policy, Query, Recommender
+
+ANSWERS = 6_000
+START = 1_780_000_000.0
+
+
+def json_of(done):
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    return json.loads(line)
+
+
+@pytest.fixture(scope="module")
+def shop(sample_store, tmp_path_factory):
+    """A store, and the events of shoppers who like what is cheap: answers of ten items, of which half explore."""
+    folder = tmp_path_factory.mktemp("feedback")
+    store = shutil.copytree(sample_store, folder / "index")
+    with Recommender.open(store) as recommender:
+        ids = recommender.items.ids()
+        policy = Policy(one_per=None)
+        pools = {item: recommender.query(Query(items=(item,), k=15), policy) for item in ids}
+    random = np.random.default_rng(1)
+    with EventLog(folder / "events") as log:
+        records = []
+        for number in range(ANSWERS):
+            asked = ids[int(random.integers(len(ids)))]
+            pool = pools[asked]
+            slate = slate_of([Option(match.id, match.score) for match in pool], 10, Exploration(0.5))
+            drawn = draw(log.secret, AnswerKey(asked, "", "", 1, number))
+            shopper = pseudonym(log.secret, f"shopper {number // 2}")
+            answer = Answer(
+                drawn.id,
+                START + number,
+                slate,
+                shopper,
+                "learned" if number // 2 % 4 else "plain",
+                asked,
+                slate.explored(drawn.numbers),
+                tuple(match.score for match in pool),
+                generation=1,
+            )
+            records.append(answer)
+            cheap = {match.id for match in pool if float(match.attributes["price"]) < 30}
+            for place, item in enumerate(answer.shown):
+                if random.random() < (0.35 if item in cheap else 0.03) / (1 + place) ** 0.7:
+                    records.append(with_id(Event("", "click", item, answer.time + 5, answer.id)))
+        log.append(records)
+    return store, folder / "events"
+
+
+@pytest.fixture
+def own_shop(shop, tmp_path):
+    return shutil.copytree(shop[0], tmp_path / "index"), shutil.copytree(shop[1], tmp_path / "events")
+
+
+def folders(store, events):
+    return ("--store", store, "--events", events)
+
+
+def test_learning_publishes_what_helps_answers_follow_it_and_it_is_undone(visrec, own_shop, tmp_path):
+    store, events = own_shop
+    dry = json_of(visrec("learn", "--dry-run", "--json", *folders(store, events)))
+    assert (dry["published"], dry["reason"]) == (False, "dry run: not published")
+    learned = json_of(visrec("learn", "--json", *folders(store, events)))
+    assert learned["published"] is True
+    assert learned["generation"] == 2
+    assert learned["model"] == dry["model"]  # equal counts, equal bytes
+    assert learned["judged"]["difference"]["low"] > 0
+    assert learned["weights"]["lower price"] > 0 or learned["weights"]["distance of price"] != 0
+
+    def prices(*options):
+        done = visrec("similar", "mug-01", "-k", "10", "--one-per", "item", "--json", "--store", store, *options)
+        assert done.returncode == 0, done.stderr
+        return [float(json.loads(line)["attributes"]["price"]) for line in done.stdout.splitlines()]
+
+    (tmp_path / "rules.toml").write_text("[learn]\n")
+    assert sum(prices("--rules", tmp_path / "rules.toml")) < sum(prices())
+    shown = visrec("similar", "mug-01", "--rules", tmp_path / "rules.toml", "--store", store)
+    assert " learned" in shown.stdout
+    undone = json_of(visrec("learn", "--undo", "--json", "--store", store))
+    assert undone == {"undone": True, "generation": 3}
+    assert prices("--rules", tmp_path / "rules.toml") == prices()
+
+
+def test_a_person_reads_what_was_learned(visrec, own_shop):
+    done = visrec("learn", "--dry-run", *folders(*own_shop))
+    assert done.returncode == 0, done.stderr
+    assert "judged by 6,000 answers, as good as" in done.stdout
+    assert done.stdout.splitlines()[-1] == "dry run: not published"
+    assert "clicks an answer" in done.stdout
+
+
+def test_neighbors_follow_what_was_learned_too(visrec, own_shop, tmp_path):
+    store, events = own_shop
+    json_of(visrec("learn", "--json", *folders(store, events)))
+    (tmp_path / "rules.toml").write_text("one_per = false\n[learn]\n")
+    rules = ("--rules", tmp_path / "rules.toml", "--store", store)
+    written = visrec("neighbors", tmp_path / "all.jsonl", "--nested", "-k", "5", *rules)
+    assert written.returncode == 0, written.stderr
+    lines = map(json.loads, (tmp_path / "all.jsonl").read_text().splitlines())
+    neighbors = {line["item_id"]: [item for item, _ in line["neighbors"]] for line in lines}
+    done = visrec("similar", "mug-01", "-k", "5", "--json", *rules)
+    assert neighbors["mug-01"] == [json.loads(line)["id"] for line in done.stdout.splitlines()]
+    plain = visrec("similar", "mug-01", "-k", "5", "--json", "--one-per", "item", "--store", store)
+    assert neighbors["mug-01"] != [json.loads(line)["id"] for line in plain.stdout.splitlines()]
+
+
+def test_replay_tells_what_plain_answers_and_other_rules_would_have_brought(visrec, own_shop, tmp_path):
+    plain = json_of(visrec("replay", "--plain", "--json", *folders(*own_shop)))
+    assert plain["answers"] == ANSWERS
+    assert plain["support"] == 1.0
+    assert plain["would"]["low"] < plain["had"]["value"] < plain["would"]["high"]  # what was logged is nearly plain
+    assert "not on the items around it" in plain["assumption"]
+    (tmp_path / "rules.toml").write_text("one_per = false\n[[boost]]\nwhere = 'price < 30'\nby = 0.3\n")
+    cheap = visrec("replay", "--rules", tmp_path / "rules.toml", "--json", *folders(*own_shop))
+    if cheap.returncode == 0:
+        assert json.loads(cheap.stdout)["difference"]["low"] > 0
+    else:  # some cheap items are in no pool
+        assert "the log could have shown only" in cheap.stderr
+    (tmp_path / "far.toml").write_text(
+        "one_per = false\n[[bury]]\nwhere = 'price > 0'\nby = 2\n[[exclude]]\nwhere = 'price < 40'\n"
+    )
+    far = visrec("replay", "--rules", tmp_path / "far.toml", *folders(*own_shop))
+    assert far.returncode == 1
+    assert "the log could have shown only" in far.stderr
+    neither = visrec("replay", *folders(*own_shop))
+    assert neither.returncode == 2
+    assert "give either --plain or --rules FILE" in neither.stderr
+    told = visrec("replay", "--plain", *folders(*own_shop))
+    assert "would have had" in told.stdout
+
+
+def test_outcomes_show_the_arms(visrec, own_shop, tmp_path):
+    found = json_of(visrec("outcomes", "--json", "--events", own_shop[1]))
+    assert [(arm["name"], arm["answers"]) for arm in found["arms"]] == [("plain", 1_500), ("learned", 4_500)]
+    assert found["explored_share"] == pytest.approx(0.5, abs=0.05)
+    difference = found["differences"]["learned"]["clicks"]
+    assert difference["low"] < 0 < difference["high"]
+    assert found["clicks_by_place"][0] > found["clicks_by_place"][9]
+    page = tmp_path / "page.html"
+    done = visrec("outcomes", "--html", page, "--events", own_shop[1])
+    assert done.returncode == 0, done.stderr
+    assert "learned against plain" in done.stdout
+    text = page.read_text("utf-8")
+    assert "<td>learned</td><td>4,500</td>" in text
+    assert text.count('class="bar"') == len(found["clicks_by_place"])
+    assert "http" not in text
+    later = visrec("outcomes", "--since", "2030-01-01", "--events", own_shop[1])
+    assert later.returncode == 1
+    assert "has no answers of people yet" in later.stderr
+
+
+def test_importing_counting_exporting_and_forgetting(visrec, tmp_path):
+    rows = [
+        {"type": "shown", "answer": "r1", "item": "a", "asked": "q", "time": "2026-11-20T10:00:00Z", "shopper": "ann"},
+        {"type": "shown", "answer": "r1", "item": "b", "asked": "q", "time": "2026-11-20T10:00:00Z", "shopper": "ann"},
+        {"type": "click", "answer": "r1", "item": "b", "time": "2026-11-20T10:00:20Z"},
+        {"type": "wish", "answer": "r1", "item": "b", "time": "2026-11-20T10:00:20Z"},
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ("events", "log.jsonl", "--export", "counts")
+    done = visrec(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == [
+        "imported 1 answers and 3 events of 4 rows; 1 were refused",
+        "1 new answers and 3 new events",
+    ]
+    assert done.stderr.strip() == "log.jsonl:4: the type 'wish' is not one of shown, click, cart, buy, dismiss"
+    (counts,) = (tmp_path / "counts").iterdir()
+    assert sum(pq.read_table(counts)["clicks"].to_pylist()) == 1
+    assert not set(pq.read_table(counts).column_names) & {"shopper", "id", "answer"}
+    again = json_of(visrec(*arguments[:2], "--json", cwd=tmp_path))
+    assert (again["answers"], again["events"], again["duplicates"]) == (0, 0, 4)
+    assert [(day["date"], day["clicks"]) for day in again["days"]] == [("2026-11-20", 1)]
+    (tmp_path / "old.jsonl").write_text(json.dumps({**rows[0], "answer": "r0", "time": "2020-01-01T10:00:00Z"}))
+    kept = json_of(visrec("events", "old.jsonl", "--json", cwd=tmp_path))
+    assert [day["date"] for day in kept["days"]] == ["2020-01-01", "2026-11-20"]
+    left = json_of(visrec("events", "--retention", "1000", "--json", cwd=tmp_path))
+    assert (left["expired"], [day["date"] for day in left["days"]]) == (1, ["2026-11-20"])
+    forgotten = json_of(visrec("events", "--forget", "ann", "--json", cwd=tmp_path))
+    assert forgotten["forgotten"] == {"answers": 1, "events": 3}
+    assert forgotten["days"] == []
+
+
+def test_verify_names_what_was_altered(visrec, own_shop):
+    assert visrec("events", "--verify", "--events", own_shop[1]).stdout.endswith(" is sound\n")
+    (path,) = (own_shop[1] / "open").iterdir()
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    done = visrec("events", "--verify", "--events", own_shop[1])
+    assert done.returncode == 1
+    assert f"{path}, line 1: it was cut off or altered" in done.stdout
+    assert "has 1 damaged file(s) or line(s)" in done.stderr
+
+
+def test_without_events_each_command_says_what_to_do(visrec, sample_store, tmp_path):
+    for command in (["learn"], ["replay", "--plain"], ["outcomes"], ["events"]):
+        store = [] if command in (["outcomes"], ["events"]) else ["--store", sample_store]
+        done = visrec(*command, "--events", tmp_path / "none", *store)
+        assert done.returncode == 1
+        assert "is not a folder of events" in done.stderr

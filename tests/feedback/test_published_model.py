@@ -1,0 +1,220 @@
+"""A published model orders answers, under pins, exclusions and groups; one call undoes it, and damage is named."""
+
+import itertools
+
+import numpy as np
+import pytest
+from fake_shop import FakeEncoder, Shop, index
+
+from vision_recs.errors import PolicyError, SpaceMismatch, StoreDamaged, StoreError
+from vision_recs.feedback.features import Features
+from vision_recs.feedback.fitting import Fitted
+from vision_recs.feedback.model import Learned
+from vision_recs.filters import Filter
+from vision_recs.jobs import publish_model, retune, verify
+from vision_recs.recommend import Learn, Policy, Query, Recommender, Rules, read_policy
+from vision_recs.recommend.rules import Exclude, Pin
+from vision_recs.store import Projection, Store, garbage_collect
+
+ITEMS = [f"item{number:03}" for number in range(60)]
+
+
+@pytest.fixture(autouse=True)
+def _no_power_cut(monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture
+def shop():
+    shop = Shop()
+    for number, item in enumerate(ITEMS):
+        shop.put(item, number, price=float(number + 1), variant_group=f"group{number // 2}")
+    return shop
+
+
+@pytest.fixture
+def store(shop, tmp_path):
+    index(shop, tmp_path / "store")
+    return tmp_path / "store"
+
+
+def model_that_likes(*liked, slope=10.0):
+    """Return a model in which *liked* get ten times as many clicks as any other item; nothing else counts."""
+    features = Features()
+    fitted = Fitted(
+        np.zeros(2),
+        np.ones(2),
+        np.zeros(2),
+        -3.0,
+        np.array([1.0, 0.5]),
+        slope,
+        np.array([10.0 if item in liked else 1.0 for item in ITEMS]),
+        np.ones(len(ITEMS)),
+        np.empty(0, np.int64),
+        np.empty(0, np.int64),
+        np.empty(0),
+    )
+    return Learned(features, fitted, tuple(ITEMS), {"days": "none"})
+
+
+def answer(store, policy, **more):
+    with Recommender.open(store) as recommender:
+        return recommender.query(Query(items=(ITEMS[0],), **more), policy)
+
+
+def ids(matches):
+    return [match.id for match in matches]
+
+
+LEARN = Policy(one_per=None, learn=Learn(most=2.0))
+
+
+def test_the_answer_follows_the_model(store):
+    plain = answer(store, Policy(one_per=None))
+    assert answer(store, LEARN) == plain  # nothing is published yet
+    pool = ids(answer(store, Policy(one_per=None), k=40))
+    liked = pool[30]
+    publish_model(store, model_that_likes(liked).to_bytes())
+    learned = answer(store, LEARN, k=12)
+    assert ids(learned)[0] == liked
+    assert ids(answer(store, Policy(one_per=None))) == ids(plain)  # who does not ask for it gets plain answers
+    assert set(ids(learned)) <= set(pool)
+
+
+def test_no_item_moves_further_than_it_may_and_the_effect_says_by_how_much(store):
+    pool = answer(store, Policy(one_per=None), k=40)
+    publish_model(store, model_that_likes(pool[30].id).to_bytes())
+    learned = answer(store, Policy(one_per=None, learn=Learn(most=0.01)), k=20)
+    scores = {match.id: match.score for match in pool}
+    ranks = []
+    for match in learned:
+        (effect,) = match.explanation.effects
+        assert effect.rule == "learned"
+        assert abs(effect.score_delta) <= 0.01
+        assert match.score == scores[match.id]
+        ranks.append(match.score + effect.score_delta)
+    assert all(one > other - 3e-6 for one, other in itertools.pairwise(ranks))
+
+
+def test_the_order_is_the_one_of_the_formula(store):
+    """The whole pool, computed anew from scores and expected clicks."""
+    pool = answer(store, Policy(one_per=None), k=40)
+    model = model_that_likes(*(match.id for match in pool[5:9]), slope=30.0)
+    publish_model(store, model.to_bytes())
+    scores = np.array([match.score for match in pool], np.float64)
+    logs = np.log([0.0498 * (10 if 5 <= place < 9 else 1) for place in range(40)]) / 30.0
+    ranks = scores + np.clip(logs - logs.mean() - (scores - scores.mean()), -0.2, 0.2)
+    expected = [pool[row].id for row in np.argsort(-np.round(ranks, 6), kind="stable")]
+    assert ids(answer(store, Policy(one_per=None, learn=Learn())))[:4] == expected[:4]
+
+
+def test_pins_exclusions_and_groups_hold(store):
+    pool = ids(answer(store, Policy(one_per=None), k=40))
+    excluded, pinned = pool[20], pool[35]
+    publish_model(store, model_that_likes(excluded, *pool[21:30]).to_bytes())
+    rules = Rules(exclude=(Exclude(Filter.parse(f'id == "{excluded}"')),), pins=(Pin(pinned, 2, "pin"),))
+    found = answer(store, Policy(rules=rules, learn=Learn(most=2.0)))
+    assert ids(found)[1] == pinned
+    assert excluded not in ids(found)
+    groups = [match.attributes["variant_group"] for match in found]
+    assert len(set(groups)) == len(groups) == 10
+    assert "group0" not in groups  # that of the query item
+
+
+def test_more_places_do_not_change_the_first_ones(store):
+    pool = ids(answer(store, Policy(one_per=None), k=40))
+    publish_model(store, model_that_likes(*pool[10:20:3]).to_bytes())
+    ten = ids(answer(store, LEARN, k=10))
+    assert ids(answer(store, LEARN, k=20))[:10] == ten
+    assert ids(answer(store, LEARN, k=1)) == ten[:1]
+
+
+def test_a_batch_gives_what_one_query_gives(store):
+    publish_model(store, model_that_likes(*ITEMS[10:20]).to_bytes())
+    queries = [(Query(items=(item,)), LEARN) for item in ITEMS[:5]]
+    with Recommender.open(store) as recommender:
+        assert recommender.query_batch(queries) == [recommender.query(*pair) for pair in queries]
+
+
+def test_publishing_keeps_vectors_items_and_index_and_undoing_brings_plain_answers_back(store):
+    before = Store.open(store).manifest
+    published = publish_model(store, model_that_likes(ITEMS[5]).to_bytes(), space=before.space)
+    assert (published.generation, published.model) == (2, model_that_likes(ITEMS[5]).digest)
+    assert (published.shards, published.items_files, published.index_generation) == (
+        before.shards,
+        before.items_files,
+        before.index_generation,
+    )
+    plain = ids(answer(store, Policy(one_per=None)))
+    undone = publish_model(store, None)
+    assert (undone.generation, undone.model) == (3, None)
+    assert ids(answer(store, LEARN)) == plain
+    with pytest.raises(StoreError, match="has no learned model; there is nothing to undo"):
+        publish_model(store, None)
+
+
+def test_a_model_for_other_vectors_is_refused(store):
+    with pytest.raises(SpaceMismatch, match=r"was learned from scores of vectors of \[0123\]"):
+        publish_model(store, model_that_likes(ITEMS[5]).to_bytes(), space="0123")
+
+
+def test_the_model_stays_when_the_catalog_changes_and_goes_with_the_vectors(shop, store):
+    digest = publish_model(store, model_that_likes(ITEMS[5]).to_bytes()).model
+    shop.put("new", 99, price=5.0)
+    index(shop, store)
+    with Store.open(store) as opened:
+        assert opened.manifest.model == digest
+        assert "new" in opened.ids()
+        dim = opened.dim
+    assert "new" in ids(answer(store, LEARN, k=70))
+    retune(store, Projection(np.zeros(dim, np.float32), np.eye(dim, dtype=np.float32)))
+    with Store.open(store) as opened:
+        assert opened.manifest.model is None
+    publish_model(store, model_that_likes(ITEMS[5]).to_bytes())
+    index(shop, store, FakeEncoder("other", turn=1))
+    with Store.open(store) as opened:
+        assert opened.manifest.model is None
+
+
+def test_old_models_are_removed_and_damage_is_named(store):
+    publish_model(store, model_that_likes(ITEMS[5]).to_bytes())
+    digest = publish_model(store, model_that_likes(ITEMS[6]).to_bytes()).model
+    assert len(list((store / "models").iterdir())) == 2
+    garbage_collect(store)
+    (path,) = (store / "models").iterdir()
+    assert path.stem == digest
+    assert list(verify(store)) == []
+    data = bytearray(path.read_bytes())
+    data[50] ^= 1
+    path.write_bytes(data)
+    (problem,) = verify(store)
+    assert str(path) in problem
+    assert "visrec learn --undo" in problem
+    with pytest.raises(StoreDamaged, match="was altered; run `visrec learn --undo`"):
+        answer(store, LEARN)
+    assert answer(store, Policy())  # plain answers do not need it
+
+
+def test_rules_files_ask_for_learned_answers(tmp_path):
+    (tmp_path / "rules.toml").write_text("[learn]\nmost = 0.1\n")
+    assert read_policy(tmp_path / "rules.toml").learn == Learn(0.1)
+    (tmp_path / "rules.toml").write_text("[learn]\n")
+    assert read_policy(tmp_path / "rules.toml").learn == Learn(0.2)
+    (tmp_path / "rules.toml").write_text("same = []\n")
+    assert read_policy(tmp_path / "rules.toml").learn is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learn = true", r"\[learn\]: is not a table"),
+        ("[learn]\nmost = 3", r"\[learn\], key 'most': is 3, not a number from 0 to 2"),
+        ("[learn]\nmots = 0.1", r"\[learn\], key 'mots': means nothing here; did you mean most"),
+    ],
+)
+def test_mistakes_in_the_table_are_named(tmp_path, text, message):
+    (tmp_path / "rules.toml").write_text(text + "\n")
+    with pytest.raises(PolicyError, match=message):
+        read_policy(tmp_path / "rules.toml")
+    with pytest.raises(PolicyError, match=r"moving an item by up to 3\.0 is not from 0 to 2"):
+        Learn(3.0)
