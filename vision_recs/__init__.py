@@ -34,6 +34,7 @@ from vision_recs._version import __version__ as __version__
 if TYPE_CHECKING:
     from vision_recs.catalog import CatalogOptions, open_catalog
     from vision_recs.encoders import EncoderInfo, list_encoders, load_encoder
+    from vision_recs.engines import PublishOptions, PublishReport, publish, rollback
     from vision_recs.errors import VisionRecsError
     from vision_recs.filters import Filter
     from vision_recs.jobs import EmbedReport, IndexOptions, Progress, UpdateReport, embed, export, index, update, verify
@@ -85,6 +86,8 @@ _HOMES = {
     "PreprocessConfig": "types",
     "Policy": "recommend",
     "Progress": "jobs",
+    "PublishOptions": "engines",
+    "PublishReport": "engines",
     "Query": "recommend",
     "Recommender": "recommend",
     "RemoteOptions": "remote",
@@ -103,8 +106,10 @@ _HOMES = {
     "load_encoder": "encoders",
     "open": "recommend",
     "open_catalog": "catalog",
+    "publish": "engines",
     "read_history": "recommend",
     "read_policy": "recommend",
+    "rollback": "engines",
     "update": "jobs",
     "verify": "jobs",
 }
@@ -128,6 +133,8 @@ __all__ = [
     "Policy",
     "PreprocessConfig",
     "Progress",
+    "PublishOptions",
+    "PublishReport",
     "Query",
     "Recommender",
     "RemoteOptions",
@@ -146,8 +153,10 @@ __all__ = [
     "load_encoder",
     "open",
     "open_catalog",
+    "publish",
     "read_history",
     "read_policy",
+    "rollback",
     "update",
     "verify",
 ]
