@@ -68,8 +68,7 @@ class NeighborsOptions:
                 "exclude": sorted(policy.exclude),
                 "min_score": policy.min_score,
                 "diversity": policy.diversity,
-                "rules": None if policy.rules is None else _digest(repr(policy.rules)),
-                "learn": None if policy.learn is None else policy.learn.most,
+                "rules": _digest(repr((policy.rules, policy.learn))) if policy.is_by_query else None,
             },
         }
 
