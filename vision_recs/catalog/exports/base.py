@@ -91,6 +91,11 @@ def listed(text: str | None, separator: str = ",") -> list[str]:
 
 def as_set(values: Iterable[str]) -> Attribute:
     """Return the distinct *values* as an attribute: None, the only one, or a list as JSON."""
+    return _as_set(tuple(values))
+
+
+@lru_cache(maxsize=4096)  # a shop has few tags, and few of their combinations
+def _as_set(values: tuple[str, ...]) -> Attribute:
     distinct = list(dict.fromkeys(value.strip() for value in values if value.strip()))
     return json.dumps(distinct, ensure_ascii=False) if len(distinct) > 1 else distinct[0] if distinct else None
 
