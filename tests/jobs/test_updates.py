@@ -10,7 +10,7 @@ from fake_shop import BulkShop, FakeEncoder, Unused, content, image, index, shop
 import vision_recs
 from vision_recs.errors import CatalogError, EmptyCatalog, SpaceMismatch, StoreDamaged, StoreNotFound
 from vision_recs.jobs import update, verify
-from vision_recs.store import Store, garbage_collect, writer
+from vision_recs.store import Store, garbage_collect, shard_use, writer
 
 
 @pytest.fixture
@@ -301,8 +301,8 @@ def test_what_was_sent_again_counts_as_unchanged(shop, store):
 
 @pytest.mark.usefixtures("_deltas")
 def test_many_small_shards_are_joined_and_one_deletion_writes_no_new_base(shop, store, monkeypatch):
-    monkeypatch.setattr(writer, "_MANY_SHARDS", 12)
-    monkeypatch.setattr(writer, "_FEW_SHARDS", 4)
+    monkeypatch.setattr(shard_use, "_MANY_SHARDS", 12)
+    monkeypatch.setattr(shard_use, "_FEW_SHARDS", 4)
     for number in range(100, 109):
         shop.put(f"new{number}", number)
         update([{"id": f"new{number}", "image": f"{number}.png"}], store, encoder=FakeEncoder(), images=shop)
