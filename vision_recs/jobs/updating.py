@@ -23,7 +23,8 @@ from vision_recs.jobs.options import IndexOptions, UpdateReport
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.jobs.publish import NO_INDEX, index_config_of, publish
 from vision_recs.store import Manifest, Staging, Store, Writer, canary_vector, open_writer
-from vision_recs.store.staging import Difference, attributes_text
+from vision_recs.store.difference import Difference
+from vision_recs.store.staging import attributes_text
 from vision_recs.store.stored_items import StoredItem
 from vision_recs.store.writer import Settled
 from vision_recs.types import Attribute, Encoder, ImageSource, Item

@@ -7,6 +7,7 @@ stored_items    items as the next run needs them
 attributes/     the attributes by column, and the part of a generation that a filter selects
 item_vectors    items with the vectors of all their images, in memory
 writer          publishing the next generation; staging collects its items, shards writes its vectors
+difference      what a finished items file changes, which is all that a delta holds
 shard_use       which shards a generation uses, and copying what is in use out of those that are better removed
 lock            the folder while one process writes to it
 atomic_files    files that are there whole or not at all

@@ -57,7 +57,7 @@ class Items:
 
         Raises StoreDamaged where one is missing or another kind of file.
         """
-        self._files = ItemsDatabase(base, *deltas)
+        self._files = ItemsDatabase.open(base, *deltas)
 
     @property
     def stored(self) -> StoredItems:

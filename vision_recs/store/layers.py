@@ -173,32 +173,40 @@ class ItemsDatabase:
     """The items files of one generation, open together for reading; safe to use from several threads.
 
     *connection* has to be used while *lock* is held, and within *reading*, which turns errors of SQLite and of damaged
-    values into StoreDamaged. *layers* are the names of the files, oldest first. The files are closed by `close`, or
-    when nobody has the object any more.
+    values into StoreDamaged. *layers* are the names of the files, oldest first.
     """
 
-    def __init__(self, base: Path, *deltas: Path) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, layers: Sequence[str] = ("main",)) -> None:
+        """Read the *layers* that are attached to *connection*, which somebody else closes; the first is *path*."""
+        self.path = path
+        self.connection = connection
+        self.layers = list(layers)
+        self.lock = threading.Lock()
+        self.reading = _Reading(path)
+        self.touched: list[Bitmap] = []
+        self._queries: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    @classmethod
+    def open(cls, base: Path, *deltas: Path) -> ItemsDatabase:
         """Open the file *base* and the *deltas*, oldest first, read-only.
 
-        Raises StoreDamaged where one is missing or another kind of file.
+        The files are closed by `close`, or when nobody has the object any more. Raises StoreDamaged where one is
+        missing or another kind of file.
         """
-        self.path = base
-        self.lock = threading.Lock()
-        self.reading = _Reading(base)
-        self.layers = ["main", *(f"delta{number}" for number in range(1, len(deltas) + 1))]
-        self._queries: dict[tuple[str, tuple[str, ...]], str] = {}
-        with self.reading:
+        with _Reading(base):
             # immutable: a published file never changes, so SQLite need neither lock it nor look for a journal
-            self.connection = sqlite3.connect(read_only(base), uri=True, check_same_thread=False)
+            connection = sqlite3.connect(read_only(base), uri=True, check_same_thread=False)
+        opened = cls(base, connection, ["main", *(f"delta{number}" for number in range(1, len(deltas) + 1))])
         # a file that is only read can be closed without a word: from Python 3.13 on, SQLite's own connection warns
-        weakref.finalize(self, self.connection.close).atexit = False
+        weakref.finalize(opened, connection.close).atexit = False
         try:
-            self._open(base, deltas)
+            opened._attach(base, deltas)
         except StoreDamaged:
-            self.connection.close()
+            connection.close()
             raise
+        return opened
 
-    def _open(self, base: Path, deltas: Sequence[Path]) -> None:
+    def _attach(self, base: Path, deltas: Sequence[Path]) -> None:
         for layer, path in zip(self.layers, (base, *deltas), strict=True):
             with _Reading(path):
                 if layer != "main":

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from vision_recs.store.layers import SCHEMA
+from vision_recs.store.difference import Difference, difference_from, difference_from_nothing
+from vision_recs.store.layers import SCHEMA, ItemsDatabase
 from vision_recs.store.shards import Embedded
-from vision_recs.store.stored_items import Skipped, StoredImage, StoredItem, StoredItems
+from vision_recs.store.stored_items import StoredImage, StoredItem, StoredItems
 from vision_recs.types import Attribute, Item
 
 _STAGING = """
@@ -73,7 +72,10 @@ SELECT s.reason, count(*) FROM main.stale AS s
     JOIN staging.staged_images AS i ON i.item_id = s.item_id AND i.ordinal = s.ordinal
     WHERE NOT i.is_kept GROUP BY s.reason ORDER BY count(*) DESC, s.reason
 """
-_TABLES = ("items", "images", "skipped", "stale", "skipped_items", "versions")
+_NAMED = (
+    "INSERT INTO main.changed SELECT item_id FROM staging.staged_items ORDER BY item_id",
+    "INSERT OR IGNORE INTO main.changed SELECT item_id FROM staging.removed ORDER BY item_id",
+)
 _LASTING = frozenset({"not-an-image", "truncated", "zero-vector", "crashed", "too-slow"})
 """Failures that only other bytes or another encoder mend; others may pass, as when an installation learns a format."""
 
@@ -103,29 +105,6 @@ class Counts:
     images: int
     skipped: int
     removed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What a finished items file changes: for how many items, and by how much it changes the counts of a generation.
-
-    *removed* items are gone, *added* ones are new, and *altered* ones have other attributes or images.
-    *skipped_reasons* says how many of the images that were read could not be used, and why, and *stale_reasons* how
-    many could not be read now and keep their vectors. *positions_before* and *positions* are those of the vectors that
-    the changed items had and have, ascending.
-    """
-
-    changed: int
-    items: int
-    images: int
-    skipped: int
-    added: int
-    removed: int
-    altered: int
-    skipped_reasons: Mapping[str, int]
-    stale_reasons: Mapping[str, int]
-    positions_before: list[int]
-    positions: list[int]
 
 
 class Staging:
@@ -328,129 +307,21 @@ class Staging:
         self._connection.execute("COMMIT")
         self._connection.executescript(f"BEGIN; {_FINISH} COMMIT;")
         self._connection.execute("BEGIN")
-        reasons = dict(self._connection.execute(_REASONS)), dict(self._connection.execute(_STALE_REASONS))
-        difference = self._against_base(*reasons) if self.base else self._from_nothing(*reasons)
+        reasons, stale = (dict(self._connection.execute(query)) for query in (_REASONS, _STALE_REASONS))
+        made = ItemsDatabase(self.path, self._connection)
+        if self.base is None:
+            difference = difference_from_nothing(made)
+        else:
+            removed = {item for (item,) in self._connection.execute("SELECT item_id FROM staging.removed")}
+            for query in _NAMED:
+                self._connection.execute(query)
+            difference = difference_from(self.base, made, removed=None if self._is_whole else removed)
         self._connection.execute("COMMIT")
-        return difference
-
-    def _from_nothing(self, reasons: Mapping[str, int], stale: Mapping[str, int]) -> Difference:
-        items, images, skipped, left_out = (
-            self._count(f"SELECT count(*) FROM main.{table}")  # noqa: S608
-            for table in ("items", "images", "skipped", "left_out")
-        )
-        return Difference(items, items, images, skipped + left_out, items, 0, 0, reasons, stale, [], self._positions())
-
-    def _against_base(self, reasons: Mapping[str, int], stale: Mapping[str, int]) -> Difference:
-        """Take items out of the file that are as they were, and note for the others what they replace.
-
-        Items of which only signatures are new are kept if anything else changes: else nobody would ever write them.
-        """
-        assert self.base is not None
-        counts: Counter[str] = Counter(skipped=self._replace_left_out())
-        before: set[int] = set()
-        only_signed: list[str] = []
-        ids = self._changed_ids()
-        while some := [item for item in islice(ids, _AT_ONCE) if item]:
-            was, now = self.base.items(some), self._finished(some)
-            versions = self._keep_versions(some)
-            same = [item for item in some if item not in versions and now.get(item) == was.get(item)]
-            self._leave_out(same)
-            for item in set(some).difference(same):
-                old, new = was.get(item, _NO_ITEM), now.get(item, _NO_ITEM)
-                if item not in versions and _without_signatures(old) == _without_signatures(new):
-                    only_signed.append(item)
-                _compare(old, new, counts)
-                before.update(image.position for image in old.images if image.position is not None)
-        changed = self._count("SELECT count(*) FROM main.changed")
-        if changed == len(only_signed):
-            self._leave_out(only_signed)
-            changed, before = 0, set()
-        self._connection.execute("DELETE FROM main.vectors WHERE position NOT IN (SELECT position FROM main.images)")
-        return Difference(
-            changed,
-            items=counts["items"],
-            images=counts["images"],
-            skipped=counts["skipped"],
-            added=counts["added"],
-            removed=counts["removed"],
-            altered=counts["altered"],
-            skipped_reasons=reasons,
-            stale_reasons=stale,
-            positions_before=sorted(before),
-            positions=self._positions(),
-        )
-
-    def _replace_left_out(self) -> int:
-        """Note whether what the catalog left out is another than before, and return how much more it is."""
-        assert self.base is not None
-        query = "SELECT item_id, image, reason, message FROM main.left_out ORDER BY number"
-        removed = {item for (item,) in self._connection.execute("SELECT item_id FROM staging.removed")}
-        if not self._is_whole and not removed and not self._connection.execute(query).fetchone():
-            return 0
-        before, now = self.base.left_out(), [Skipped(*row) for row in self._connection.execute(query)]
-        if not self._is_whole:  # an update says nothing of the items that it does not name
-            again = {(each.id, each.image) for each in now}
-            now += [each for each in before if each.id not in removed and (each.id, each.image) not in again]
-        self._connection.execute("DELETE FROM main.left_out")
-        if now != before:
-            self._connection.execute("INSERT INTO main.changed VALUES ('')")
-            values = [(number, *each[:4]) for number, each in enumerate(now, 1)]
-            self._connection.executemany("INSERT INTO main.left_out VALUES (?, ?, ?, ?, ?)", values)
-        return len(now) - len(before)
-
-    def _keep_versions(self, items: Sequence[str]) -> set[str]:
-        """Keep the versions that the base has of *items* where the run has none; return the items with a new one."""
-        assert self.base is not None
-        was = self.base.versions(items)
-        query = "SELECT item_id, version FROM main.versions WHERE item_id IN (SELECT value FROM json_each(?))"
-        now = dict(self._connection.execute(query, (json.dumps(items),)))
-        kept = [(item, version) for item, version in was.items() if item not in now]
-        self._connection.executemany("INSERT INTO main.versions VALUES (?, ?)", kept)
-        return {item for item, version in now.items() if was.get(item) != version}
+        return replace(difference, skipped_reasons=reasons, stale_reasons=stale)
 
     def keep_all_versions(self, before: StoredItems) -> None:
         """Keep the versions that *before* has of items, in a generation that is not based on it."""
         self._connection.executemany("INSERT OR IGNORE INTO main.versions VALUES (?, ?)", before.all_versions())
-
-    def _changed_ids(self) -> Iterator[str]:
-        """Note all items that may have changed in the table `changed`, and yield them, ascending."""
-        execute = self._connection.execute
-        execute("INSERT INTO main.changed SELECT item_id FROM staging.staged_items ORDER BY item_id")
-        execute("INSERT OR IGNORE INTO main.changed SELECT item_id FROM staging.removed ORDER BY item_id")
-        last = ""
-        query = "SELECT item_id FROM main.changed WHERE item_id > ? ORDER BY item_id LIMIT ?"
-        while found := execute(query, (last, _AT_ONCE)).fetchall():
-            yield from (item for (item,) in found)
-            last = found[-1][0]
-
-    def _finished(self, items: Sequence[str]) -> dict[str, StoredItem]:
-        """Return what the file says of each of *items*."""
-        wanted = (json.dumps(items),)
-        among = "WHERE item_id IN (SELECT value FROM json_each(?))"
-        found: dict[str, StoredItem] = {}
-        for table in ("items", "skipped_items"):
-            query = f"SELECT item_id, attributes FROM main.{table} {among}"  # noqa: S608
-            found |= {item: StoredItem(text, []) for item, text in self._connection.execute(query, wanted)}
-        with_vectors = "SELECT item_id, ordinal, image, attributes, signature, digest, position, reason, message"
-        without = "SELECT item_id, ordinal, image, attributes, signature, digest, NULL, reason, message"
-        shown = "main.images JOIN main.vectors USING (position) LEFT JOIN main.stale USING (item_id, ordinal)"
-        for query in (
-            f"{with_vectors}, coalesce(runs, 0) FROM {shown} {among}",
-            f"{without} FROM main.skipped {among}",
-        ):
-            for item, *image in self._connection.execute(query, wanted):
-                found[item].images.append(StoredImage(*image))
-        for stored in found.values():
-            stored.images.sort()
-        return found
-
-    def _leave_out(self, items: Sequence[str]) -> None:
-        values = [(item,) for item in items]
-        for table in (*_TABLES, "changed"):
-            self._connection.executemany(f"DELETE FROM main.{table} WHERE item_id = ?", values)  # noqa: S608
-
-    def _positions(self) -> list[int]:
-        return [position for (position,) in self._connection.execute("SELECT position FROM main.vectors ORDER BY 1")]
 
     def _add_item(self, item: str, attributes: str, version: int | None) -> None:
         try:
@@ -464,9 +335,6 @@ class Staging:
 
     def _count(self, query: str) -> int:
         return int(self._connection.execute(query).fetchone()[0])
-
-
-_NO_ITEM = StoredItem("", [])
 
 
 def images_of(item: Item) -> list[tuple[str, str]]:
@@ -505,34 +373,6 @@ def attributes_text(value: Mapping[str, Attribute]) -> str:
     except ValueError:  # items made of a data frame have them where a cell is empty
         known = {name: None if isinstance(each, float) and not isfinite(each) else each for name, each in value.items()}
         return _to_json(known)
-
-
-def _compare(old: StoredItem, new: StoredItem, counts: Counter[str]) -> None:
-    """Add to *counts* by how much *new* is more than *old*, and whether the item was added, removed or altered."""
-    old_count, new_count = _vectors_of(old), _vectors_of(new)
-    counts["items"] += bool(new_count) - bool(old_count)
-    counts["added"] += bool(new_count) and not old_count
-    counts["removed"] += bool(old_count) and not new_count
-    counts["altered"] += bool(old_count and new_count) and _as_shown(old) != _as_shown(new)
-    counts["images"] += new_count - old_count
-    counts["skipped"] += (len(new.images) - new_count) - (len(old.images) - old_count)
-
-
-def _without_signatures(stored: StoredItem) -> StoredItem:
-    return StoredItem(stored.attributes, [image._replace(signature=None) for image in stored.images])
-
-
-def _as_shown(stored: StoredItem) -> StoredItem:
-    """Return *stored* without what only runs need: signatures, and whether an image with a vector is stale."""
-    images = [
-        image if image.position is None else image._replace(reason=None, message=None, stale=0)
-        for image in stored.images
-    ]
-    return _without_signatures(StoredItem(stored.attributes, images))
-
-
-def _vectors_of(stored: StoredItem) -> int:
-    return sum(image.position is not None for image in stored.images)
 
 
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode

@@ -25,6 +25,7 @@ from vision_recs.store.atomic_files import (
 )
 from vision_recs.store.attributes.format import AttributeColumns
 from vision_recs.store.attributes.write import write_attribute_columns
+from vision_recs.store.difference import Difference
 from vision_recs.store.items import Items
 from vision_recs.store.layers import MOST_DELTAS, SCHEMA, add_bitmap, merge
 from vision_recs.store.layout import (
@@ -42,7 +43,7 @@ from vision_recs.store.projections import Projection
 from vision_recs.store.repair import repair_derived, write_skipped
 from vision_recs.store.shard_use import are_worth_a_base, copy_shards, groups_to_copy, shards_in_use
 from vision_recs.store.shards import Embedded, read_images, read_shard_info, shard_problems, write_shard
-from vision_recs.store.staging import Counts, Difference, Staging
+from vision_recs.store.staging import Counts, Staging
 from vision_recs.store.store import Store
 from vision_recs.store.stored_items import Skipped
 from vision_recs.types import EncoderSpec, Vectors

@@ -1,0 +1,158 @@
+"""What a finished items file changes: it is compared with the generation before, and keeps only what differs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vision_recs.store.layers import ItemsDatabase
+from vision_recs.store.stored_items import StoredItem, StoredItems
+
+_TABLES = ("items", "images", "skipped", "stale", "skipped_items", "versions", "changed")
+_NO_ITEM = StoredItem("", [])
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a finished items file changes: for how many items, and by how much it changes the counts of a generation.
+
+    *removed* items are gone, *added* ones are new, and *altered* ones have other attributes or images.
+    *skipped_reasons* says how many of the images that were read could not be used, and why, and *stale_reasons* how
+    many could not be read now and keep their vectors. *positions_before* and *positions* are those of the vectors that
+    the changed items had and have, ascending.
+    """
+
+    changed: int
+    items: int
+    images: int
+    skipped: int
+    added: int
+    removed: int
+    altered: int
+    positions_before: list[int]
+    positions: list[int]
+    skipped_reasons: Mapping[str, int] = field(default_factory=dict)
+    stale_reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+def difference_from_nothing(made: ItemsDatabase) -> Difference:
+    """Return what the items file *made* holds."""
+    items, images, skipped, left_out = (_count(made, table) for table in ("items", "images", "skipped", "left_out"))
+    return Difference(items, items, images, skipped + left_out, items, 0, 0, [], _positions(made))
+
+
+def difference_from(base: StoredItems, made: ItemsDatabase, *, removed: Collection[str] | None) -> Difference:
+    """Return by how much the items file *made* differs from *base*, and leave in it only what does: a delta.
+
+    Its table `changed` names the items that may have changed. *removed* are those that an update says are gone; it is
+    None where the file says all that there is. Items of which only signatures are new are kept if anything else
+    changes: else nobody would ever write them.
+    """
+    return _Comparison(base, made).difference(removed)
+
+
+class _Comparison:
+    def __init__(self, base: StoredItems, made: ItemsDatabase) -> None:
+        self._base = base
+        self._made = made
+        self._stored = StoredItems(made)
+        self._connection = made.connection
+
+    def difference(self, removed: Collection[str] | None) -> Difference:
+        counts: Counter[str] = Counter(skipped=0)
+        before: set[int] = set()
+        only_signed: list[str] = []
+        for some in self._stored.pages_of_changed():  # what is taken out of it has been passed by
+            was, now = self._base.items(some), self._stored.items(some)
+            versions = self._keep_versions(some)
+            same = [item for item in some if item not in versions and now.get(item) == was.get(item)]
+            self._take_out(same)
+            for item in set(some).difference(same):
+                old, new = was.get(item, _NO_ITEM), now.get(item, _NO_ITEM)
+                if item not in versions and _without_signatures(old) == _without_signatures(new):
+                    only_signed.append(item)
+                _compare(old, new, counts)
+                before.update(image.position for image in old.images if image.position is not None)
+        counts["skipped"] += self._replace_left_out(removed)
+        changed = _count(self._made, "changed")
+        if changed == len(only_signed):
+            self._take_out(only_signed)
+            changed, before = 0, set()
+        self._connection.execute("DELETE FROM main.vectors WHERE position NOT IN (SELECT position FROM main.images)")
+        return Difference(
+            changed,
+            items=counts["items"],
+            images=counts["images"],
+            skipped=counts["skipped"],
+            added=counts["added"],
+            removed=counts["removed"],
+            altered=counts["altered"],
+            positions_before=sorted(before),
+            positions=_positions(self._made),
+        )
+
+    def _replace_left_out(self, removed: Collection[str] | None) -> int:
+        """Note whether what the catalog left out is another than before, and return how much more it is."""
+        now = self._stored.left_out()
+        if removed is not None and not removed and not now:
+            return 0
+        before = self._base.left_out()
+        if removed is not None:  # an update says nothing of the items that it does not name
+            again = {(each.id, each.image) for each in now}
+            now += [each for each in before if each.id not in removed and (each.id, each.image) not in again]
+        self._connection.execute("DELETE FROM main.left_out")
+        if now != before:
+            self._connection.execute("INSERT INTO main.changed VALUES ('')")
+            values = [(number, *each[:4]) for number, each in enumerate(now, 1)]
+            self._connection.executemany("INSERT INTO main.left_out VALUES (?, ?, ?, ?, ?)", values)
+        return len(now) - len(before)
+
+    def _keep_versions(self, items: Sequence[str]) -> set[str]:
+        """Keep the versions that the base has of *items* where the run has none; return the items with a new one."""
+        was, now = self._base.versions(items), self._stored.versions(items)
+        kept = [(item, version) for item, version in was.items() if item not in now]
+        self._connection.executemany("INSERT INTO main.versions VALUES (?, ?)", kept)
+        return {item for item, version in now.items() if was.get(item) != version}
+
+    def _take_out(self, items: Sequence[str]) -> None:
+        values = [(item,) for item in items]
+        for table in _TABLES:
+            self._connection.executemany(f"DELETE FROM main.{table} WHERE item_id = ?", values)  # noqa: S608
+
+
+def _compare(old: StoredItem, new: StoredItem, counts: Counter[str]) -> None:
+    """Add to *counts* by how much *new* is more than *old*, and whether the item was added, removed or altered."""
+    old_count, new_count = _vectors_of(old), _vectors_of(new)
+    counts["items"] += bool(new_count) - bool(old_count)
+    counts["added"] += bool(new_count) and not old_count
+    counts["removed"] += bool(old_count) and not new_count
+    counts["altered"] += bool(old_count and new_count) and _as_shown(old) != _as_shown(new)
+    counts["images"] += new_count - old_count
+    counts["skipped"] += (len(new.images) - new_count) - (len(old.images) - old_count)
+
+
+def _without_signatures(stored: StoredItem) -> StoredItem:
+    return StoredItem(stored.attributes, [image._replace(signature=None) for image in stored.images])
+
+
+def _as_shown(stored: StoredItem) -> StoredItem:
+    """Return *stored* without what only runs need: signatures, and whether an image with a vector is stale."""
+    images = [
+        image if image.position is None else image._replace(reason=None, message=None, stale=0)
+        for image in stored.images
+    ]
+    return _without_signatures(StoredItem(stored.attributes, images))
+
+
+def _vectors_of(stored: StoredItem) -> int:
+    return sum(image.position is not None for image in stored.images)
+
+
+def _positions(made: ItemsDatabase) -> list[int]:
+    return [position for (position,) in made.all("SELECT position FROM main.vectors ORDER BY 1")]
+
+
+def _count(made: ItemsDatabase, table: str) -> int:
+    ((count,),) = made.all(f"SELECT count(*) FROM main.{table}")  # noqa: S608
+    return int(count)
