@@ -33,6 +33,7 @@ mutants: $(VENV)/.package $(VENV)/.dev
 	VENV=$(VENV) .ci/try-mutants $(MODULE) $(TESTS)
 
 nightly: $(VENV)/.package $(VENV)/.dev
+	-$(MAKE) $(VENV)/milvus-2.3.5
 	$(VENV)/bin/pytest --numprocesses $(PROCESSES)
 	VISREC_PART=$(PART) VISREC_SEED=$(SEED) $(VENV)/bin/pytest --numprocesses $(PROCESSES) --timeout 0 -m nightly
 	$(MAKE) test-lowest test-newest
@@ -64,6 +65,10 @@ $(VENV)/.package: $(VENV)/.requirements $(SOURCES)
 	@rm -rf build/lib build/bdist.* build/temp.*
 	@$(PIP) install --no-deps --force-reinstall .
 	@touch $@
+
+# A Milvus server, for one test: in no environment, since it asks for old versions of others.
+$(VENV)/milvus-2.3.5: | $(VENV)/.requirements
+	@$(PIP) install --no-deps --target $@ milvus==2.3.5
 
 $(VENV)/.dev: $(VENV)/.requirements
 	@$(PIP) install --constraint constraints.txt '.[dev,docs,formats,lance,milvus,cloud]'

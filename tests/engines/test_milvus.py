@@ -118,6 +118,14 @@ def test_a_record_is_the_same_there_and_back(values):
     assert there_and_back(record(**values)).equals(record(**values))
 
 
+@pytest.mark.parametrize("wrapped", [lambda cell: cell, lambda cell: [cell]], ids=["of_a_search", "of_a_query"])
+def test_a_vector_of_float16_is_the_same_there_and_back(wrapped):
+    (row,) = rows.rows_of(record(), SCHEMA.columns, 7, np.dtype(np.float16))
+    assert row["vector"].dtype == np.float16
+    read = row | {"vector": wrapped(row["vector"].tobytes())}
+    assert rows.table_of_rows([read], SCHEMA.arrow().names, SCHEMA).equals(record())
+
+
 def test_a_long_text_is_compared_by_its_beginning():
     (row,) = rows.rows_of(record(a__text="x" * 70_000), SCHEMA.columns, 7, np.dtype(np.float32))
     assert row["a__text"] == "x" * LONGEST_TEXT

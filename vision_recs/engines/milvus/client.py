@@ -80,6 +80,7 @@ class Connection:
                 filter=condition,
                 output_fields=list(fields),
                 limit=min(limit, _MOST_ROWS),
+                strict_float32=True,
                 **self.consistency(),
             )
         )
@@ -107,6 +108,7 @@ class Connection:
                 filter=after,
                 output_fields=[key, *fields],
                 limit=size,
+                strict_float32=True,
                 reduce_stop_for_best="True",
                 **({"iterator": "True"} if self.is_file else consistency or self.consistency()),
             )

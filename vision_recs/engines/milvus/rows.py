@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_recs.engines import base
 from vision_recs.engines.base import Column, Schema
@@ -78,7 +79,8 @@ def table_of_rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str], schem
     arrays = []
     for name in names:
         if name == base.VECTOR:
-            flat = _vectors([row[name] for row in rows], schema).ravel()
+            vectors = [vector_of(row[name]) for row in rows] or [np.empty(0)]
+            flat = np.concatenate(vectors).astype(schema.vector_type)
             arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), schema.dim))
             continue
         own = kind_of(name)
@@ -86,12 +88,10 @@ def table_of_rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str], schem
     return pa.table(arrays, schema=pa.schema([arrow.field(name) for name in names]))
 
 
-def _vectors(found: Sequence[bytes | Sequence[float]], schema: Schema) -> np.ndarray[Any, np.dtype[Any]]:
-    if not found:
-        return np.empty((0, schema.dim), schema.vector_type)
-    if isinstance(found[0], bytes):
-        return np.frombuffer(b"".join(found), np.float16).reshape(-1, schema.dim)  # type: ignore[arg-type]
-    return np.array(found, np.float32).astype(schema.vector_type)
+def vector_of(cell: Any) -> NDArray[Any]:  # noqa: ANN401 - numbers, or bytes, alone or in a list
+    """Return the vector (dim,) in the field of a row as the client reads it, with the numbers that the server keeps."""
+    found = cell[0] if isinstance(cell, list) and isinstance(cell[0], bytes) else cell
+    return np.frombuffer(found, np.float16) if isinstance(found, bytes) else np.asarray(found, np.float32)
 
 
 def _text(name: str, text: str, most: int, item: str) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from time import sleep
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vision_recs.engines import base
 from vision_recs.engines.base import EXACT_UP_TO, Kind, Report, Schema
@@ -26,6 +25,7 @@ from vision_recs.engines.milvus.rows import (
     TEXTS,
     rows_of,
     table_of_rows,
+    vector_of,
 )
 from vision_recs.engines.milvus.table import LISTS, Serial
 
@@ -124,7 +124,7 @@ class MilvusStage:
             self._connection.call("delete", self._name, filter=f"({condition} and {BORN} == {self._state.newest})")
             fields = [BORN, *self._schema.arrow().names]
             for page in self._pages(self._newest, fields, condition):
-                dead = [row | {base.VECTOR: self._vector(row), DIED: self._state.newest} for row in page]
+                dead = [row | {base.VECTOR: vector_of(row[base.VECTOR]), DIED: self._state.newest} for row in page]
                 self._connection.call("upsert", self._name, dead)
 
     def seal(self, name: str, report: Report) -> str:
@@ -149,10 +149,6 @@ class MilvusStage:
     def _numbers(self) -> np.dtype[Any]:
         is_half = self._connection.has_float16 and self._schema.vector_type == "float16"
         return np.dtype(np.float16 if is_half else np.float32)
-
-    def _vector(self, row: Mapping[str, Any]) -> NDArray[Any]:
-        found = row[base.VECTOR]
-        return np.frombuffer(found, self._numbers) if isinstance(found, bytes) else np.array(found, self._numbers)
 
     def _open(self, count: int) -> None:
         """Begin the next serial, with a write of *count* records; a collection is made where there is none."""
