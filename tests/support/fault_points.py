@@ -37,7 +37,7 @@ CHANGES = ("create", "write", "sync", "rename", "unlink", "mkdir", "truncate", "
 SHORTAGES = {errno.EMFILE, errno.ENOMEM, errno.ENOSPC, errno.ENOLCK}
 OF_SQLITE = re.compile(
     "disk I/O error|database disk image is malformed|database or disk is full|unable to open database|out of memory"
-    "|locking protocol"
+    "|locking protocol|database is locked"
 )
 DAMAGE = re.compile("damage|visrec verify|restore|rebuil|altered|delete it")
 CHANGING = re.compile(r"[0-9a-f]{16,}|tmp\w{8}|\d+")
