@@ -32,7 +32,7 @@ Engine: TypeAlias = Annotated[
         "--engine",
         envvar="VISREC_ENGINE",
         metavar="URI",
-        help="Answer from an engine in place of the store: lance:DIR, lance+s3://BUCKET/PATH ...",
+        help="Answer from an engine in place of the store: lance:DIR, milvus://HOST:PORT/DATABASE ...",
     ),
 ]
 Events: TypeAlias = Annotated[

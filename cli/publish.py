@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def publish(
-    uri: Annotated[str, typer.Argument(metavar="URI", help="The engine: lance:DIR, lance+s3://BUCKET/PATH ...")],
+    uri: Annotated[
+        str,
+        typer.Argument(
+            metavar="URI",
+            help="The engine: lance:DIR, lance+s3://BUCKET/PATH, milvus:FILE.db, milvus://HOST:PORT/DATABASE.",
+        ),
+    ],
     store: options.Store = options.STORE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing, and print what would be written.")] = False,
     rollback: Annotated[
