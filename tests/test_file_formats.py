@@ -24,6 +24,21 @@ def test_what_was_dumped_comes_back(value):
     assert load_checksummed(dump_checksummed(value)) == value
 
 
+def test_each_element_of_a_list_has_a_line():
+    text = dump_checksummed({"b": [{"y": [[1, 2]], "x": None}, 2], "a": [], "d": {"k": [1, 2]}}).decode()
+    lines = [
+        ' "a": [],',
+        ' "b": [',
+        '  {"x": null, "y": [[1, 2]]},',
+        "  2",
+        " ],",
+        ' "checksum": ',
+        ' "d": {"k": [1, 2]}',
+    ]
+    found = text.splitlines()[1:-1]
+    assert [line if "checksum" not in line else line[:13] for line in found] == lines
+
+
 def test_the_text_is_readable_json_with_its_own_checksum():
     checksum = hashlib.sha256(b'{\n "b": 1,\n "d": 2\n}\n').hexdigest()
     assert dump_checksummed({"b": 1, "d": 2}).decode() == f'{{\n "b": 1,\n "checksum": "{checksum}",\n "d": 2\n}}\n'

@@ -25,11 +25,14 @@ Number = TypeVar("Number", bound=np.generic)
 def dump_checksummed(value: Mapping[str, Any]) -> bytes:
     """Return *value* as readable JSON that carries the SHA-256 of itself under the key "checksum".
 
-    Equal values give equal bytes: keys are sorted. Raises ValueError for NaN, infinity, or a key "checksum" of its own.
+    Equal values give equal bytes: keys are sorted. Each of them has a line, and so has each element of a list under it:
+    JSON that is indented throughout is written by Python, in ten times the time. Raises ValueError for NaN, infinity,
+    or a key "checksum" of its own.
     """
     if _CHECKSUM in value:
         raise ValueError(f"the key {_CHECKSUM!r} belongs to the checksum; keep {value[_CHECKSUM]!r} under another key")
-    return _canonical({**value, _CHECKSUM: hashlib.sha256(_canonical(value)).hexdigest()})
+    texts = {key: _text(each) for key, each in value.items()}
+    return _joined({**texts, _CHECKSUM: f'"{hashlib.sha256(_joined(texts)).hexdigest()}"'})
 
 
 def load_checksummed(data: bytes) -> dict[str, Any]:
@@ -66,8 +69,18 @@ def _line(checksum: bytes) -> bytes:
     return b' "checksum": "' + checksum + b'"'
 
 
-def _canonical(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+def _text(value: object) -> str:
+    if not isinstance(value, list | tuple) or not value:
+        return _to_json(value)
+    return "[\n  " + ",\n  ".join(map(_to_json, value)) + "\n ]"
+
+
+def _joined(texts: Mapping[str, str]) -> bytes:
+    lines = ",\n".join(f" {_to_json(key)}: {texts[key]}" for key in sorted(texts))
+    return (f"{{\n{lines}\n}}\n" if lines else "{}\n").encode()
+
+
+_to_json = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
 
 
 def mmap_array(path: Path, dtype: type[Number], *, columns: bool = False) -> NDArray[Number]:

@@ -23,7 +23,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -288,7 +288,12 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the checksummed JSON text."""
-        value = asdict(self)
+        value = asdict(replace(self, shards=()))
+        # `asdict` would copy each of their ranges by itself
+        value["shards"] = [
+            {"name": each.name, "first_position": each.first_position, "rows": each.rows, "deleted": each.deleted}
+            for each in self.shards
+        ]
         for name in ("projection", "model", "index_config", "index_stats", "index_generation", "index_pending"):
             if value[name] is None or getattr(self, name) == IndexPending():
                 del value[name]
