@@ -114,6 +114,8 @@ def test_the_pauses_of_a_host_that_fails_double_until_it_answers(clock):
     for _ in range(9):
         asked.failed(clock.now, AWAY)
     assert begun(asked, clock, 1) == [0]
+    asked.failed(clock.now, AWAY)
+    assert begun(asked, clock, 1) == [4]
 
 
 def test_requests_that_began_before_a_pause_do_not_make_it_longer(clock):

@@ -15,8 +15,10 @@ from web_site import connect_to, give_file, in_turn, redirect, resolve_to, statu
 from vision_recs._version import __version__
 from vision_recs.errors import ImageError
 from vision_recs.remote import guard
+from vision_recs.remote.hosts import HostAway
 from vision_recs.remote.images import RemoteImages, Stopped
 from vision_recs.remote.options import RemoteOptions
+from vision_recs.remote.web import WebImages
 from vision_recs.types import ImageData, Unchanged
 
 CERTIFICATE = Path(__file__).parents[1] / "support" / "certificates" / "shop.example.pem"
@@ -238,6 +240,68 @@ def test_what_may_pass_is_tried_again_and_what_will_not_is_not(site, mug):
     site.answers["/mug.png"] = status(403)
     assert reason(images(tries=4), mug) == "http-403"
     assert site.statuses() == [403]
+
+
+@pytest.fixture
+def waiting():
+    """A source that never waits, and the seconds that it wanted to."""
+    waited = []
+
+    def wait(seconds):
+        waited.append(seconds)
+        raise Stopped
+
+    def make(**options):
+        return WebImages(RemoteOptions(**{**QUICK, **options}), wait=wait)
+
+    return make, waited
+
+
+@pytest.mark.parametrize("number", [429, 503])
+def test_a_pause_that_a_server_asks_for_is_one_of_all_its_images(site, mug, waiting, number):
+    make, waited = waiting
+    site.answers["/mug.png"] = status(number, retry_after="100")
+    site.files["/bowl.png"] = b"bowl"
+    source = make(own_images=True, max_rest_s=120, tries=1)
+    with pytest.raises((Stopped, ImageError)):
+        source.read(mug)
+    with pytest.raises(Stopped):
+        source.read(f"{site.url}/bowl.png")
+    assert round(waited[-1], -1) == 100
+    assert len(site.requests) == 1
+
+
+def test_a_host_that_wants_too_long_a_pause_is_asked_once_and_not_waited_for(site, mug, waiting):
+    make, waited = waiting
+    site.answers["/mug.png"] = status(503, retry_after=format_datetime(datetime.now(UTC) + timedelta(hours=1)))
+    site.files["/bowl.png"] = b"bowl"
+    source = make(own_images=True, max_rest_s=120, backoff_s=0, tries=1)
+    for address in (mug, f"{site.url}/bowl.png", f"{site.url}/bowl.png"):
+        assert reason(source, address) == "http-5xx"
+    assert (len(site.requests), waited) == (1, [])
+    assert source.notes()[0].startswith("127.0.0.1 rested for 3,")
+    with pytest.raises(HostAway):
+        make(own_images=True, max_rest_s=120, backoff_s=0, tries=9)._tried(lambda: source.read(mug))
+
+
+def test_a_pace_that_robots_txt_asks_for_is_kept(site, mug, waiting):
+    make, waited = waiting
+    site.robots = "User-agent: *\nCrawl-delay: 10\n"
+    source = make()
+    assert source.read(mug).data == b"mug"
+    with pytest.raises(Stopped):
+        source.read(mug)
+    assert [round(seconds) for seconds in waited] == [10]
+
+
+def test_the_time_of_an_image_is_that_of_all_its_redirects(site, mug):
+    def late(handler):
+        handler.site.stopped.wait(0.3)
+        handler.give(302, headers={"location": mug})
+
+    site.answers["/late.png"] = late
+    site.answers["/mug.png"] = lambda handler: (handler.site.stopped.wait(0.3), give_file(handler))
+    assert reason(images(own_images=True, tries=1, total_s=0.5), f"{site.url}/late.png") == "timeout"
 
 
 # Redirects, and networks that are not public

@@ -69,6 +69,7 @@ class Site:
         handler = type("OfSite", (Handler,), {"site": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", self.server.server_address[1] if self.server else 0), handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # a client that went away
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
 
