@@ -25,7 +25,7 @@ def _no_power_cut(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=() if seed < 12 else pytest.mark.nightly) for seed in range(300)]
+    "seed", [pytest.param(seed, marks=() if seed < 6 else pytest.mark.nightly) for seed in range(300)]
 )
 def test_counts_are_those_of_a_plain_count(tmp_path, seed):
     plain = scenario(tmp_path, seed)
