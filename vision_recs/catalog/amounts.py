@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 _SYMBOLS = {
@@ -24,6 +25,7 @@ class Amount(NamedTuple):
     currency: str | None
 
 
+@lru_cache(maxsize=1 << 14)  # a column of prices is looked at three times, and most shops have fewer of them
 def amount_of(text: str) -> Amount | None:
     """Return the amount that *text* is, or None where it is something else: `ask us`, `5 kg`, `12 %`."""
     found = _AMOUNT.fullmatch(text.strip())
