@@ -37,7 +37,7 @@ from vision_recs.store import Store
 from vision_recs.types import Vectors
 from vision_recs.vectors import normalize_or_raise
 
-DIM, CLUSTERS, EACH, LOCAL = 512, 400, 50, 24
+DIM, CLUSTERS, EACH, LOCAL = 512, 400, 20, 24
 FAR = 0.02
 """The share of the vectors that come from clusters of their own, which a filter by id selects."""
 
