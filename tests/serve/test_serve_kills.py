@@ -49,7 +49,8 @@ class Group:
             while True:
                 connection.request("POST", "/v1/items:update", json.dumps({"changes": self.dearer()}), headers)
                 response = connection.getresponse()
-                response.read()
+                body = response.read()
+                assert response.status in (202, 503), body
                 if response.status == 202:
                     self.acknowledged = self.sent
 
@@ -114,12 +115,14 @@ def kill_server(world, serve, log, chance):
     before = [group.acknowledged for group in world.groups]
     with serve(world.store, log, VISREC_TOKEN=TOKEN) as server, ThreadPoolExecutor(3) as pool:
         sending = [pool.submit(group.change_until_killed, server.port) for group in world.groups]
-        until(lambda: [group.acknowledged for group in world.groups] != before)
-        time.sleep(chance.uniform(0, 0.3))
-        workers = server.worker_ids()
-        server.process.kill()  # first: it would start others
-        for worker in workers:
-            os.kill(worker, signal.SIGKILL)
+        try:
+            until(lambda: [group.acknowledged for group in world.groups] != before)
+            time.sleep(chance.uniform(0, 0.3))
+        finally:
+            workers = server.worker_ids()
+            server.process.kill()  # first: it would start others
+            for worker in workers:
+                os.kill(worker, signal.SIGKILL)
         for each in sending:
             each.result()
     world.kills += 1

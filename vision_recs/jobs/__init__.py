@@ -13,14 +13,37 @@ options        the options of a run, and its report
 progress       how far a job is, and whether it should stop
 """
 
-from vision_recs.jobs.exporting import export
-from vision_recs.jobs.indexing import embed, index
-from vision_recs.jobs.options import EmbedReport, IndexOptions, UpdateReport
-from vision_recs.jobs.progress import Progress
-from vision_recs.jobs.publish import publish_model, retune
-from vision_recs.jobs.reencode import store_of_encoder
-from vision_recs.jobs.updating import update, update_together
-from vision_recs.jobs.verification import verify
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vision_recs._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from vision_recs.jobs.exporting import export
+    from vision_recs.jobs.indexing import embed, index
+    from vision_recs.jobs.options import EmbedReport, IndexOptions, UpdateReport
+    from vision_recs.jobs.progress import Progress
+    from vision_recs.jobs.publish import publish_model, retune
+    from vision_recs.jobs.reencode import store_of_encoder
+    from vision_recs.jobs.updating import update, update_together
+    from vision_recs.jobs.verification import verify
+
+_HOMES = {
+    "EmbedReport": "options",
+    "IndexOptions": "options",
+    "Progress": "progress",
+    "UpdateReport": "options",
+    "embed": "indexing",
+    "export": "exporting",
+    "index": "indexing",
+    "publish_model": "publish",
+    "retune": "publish",
+    "store_of_encoder": "reencode",
+    "update": "updating",
+    "update_together": "updating",
+    "verify": "verification",
+}
 
 __all__ = [
     "EmbedReport",
@@ -37,3 +60,5 @@ __all__ = [
     "update_together",
     "verify",
 ]
+
+__getattr__ = lazy_names(__name__, _HOMES)
