@@ -18,7 +18,7 @@ from vision_recs.catalog.image_files import image_bytes
 from vision_recs.errors import CatalogError, ImageError
 from vision_recs.remote.options import RemoteOptions
 
-HASTY = RemoteOptions(tries=1, connect_s=2, total_s=5)
+HASTY = RemoteOptions(tries=1, connect_s=10, total_s=60)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

@@ -20,7 +20,7 @@ from vision_recs.serve import ServeOptions, create_app
 from vision_recs.store import Store
 
 LOOSE = Policy(one_per=None)
-HASTY = RemoteOptions(tries=1, connect_s=2, total_s=5)
+HASTY = RemoteOptions(tries=1, connect_s=10, total_s=60)
 ADDRESS = re.compile(r"""https?://[^\s,"<|]*/(mug-[\w-]+\.png)(\?v=\d+)?""")
 
 

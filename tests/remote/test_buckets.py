@@ -13,7 +13,7 @@ from vision_recs.remote.buckets import BucketImages
 from vision_recs.remote.options import RemoteOptions
 from vision_recs.types import Unchanged
 
-HASTY = RemoteOptions(tries=1, connect_s=2, total_s=5)
+HASTY = RemoteOptions(tries=1, connect_s=10, total_s=60)
 
 
 @pytest.fixture
@@ -208,5 +208,5 @@ def test_a_forked_process_says_that_it_cannot_read_instead_of_waiting(s3):
         "os.wait()\n"
     )
     command = [sys.executable, "-c", program, f"{s3.address}/a.png"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "this process was forked from one that reads buckets; start it by spawn\n"
