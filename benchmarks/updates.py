@@ -3,9 +3,12 @@
 python benchmarks/updates.py [--items 10000 100000 1000000] [--work DIR]     (an hour for a million, minutes else)
 
 A store of stub vectors (512 columns) is made once for each size; every measurement works on a copy. A rerun reads the
-whole catalog again, from memory, with signatures from memory. An update is timed inside a process, and as a command
-from its start to its end. Then queries of a store after 1,000 updates are compared with those of the same store with a
-new base, in turns. Prints the table and writes updates.json beside this file.
+whole catalog again, from memory, with signatures from memory; "the catalog alone" is what the benchmark itself takes to
+yield it. An update is timed inside a process, and as a command from its start to its end; then as a client of a running
+server sees it, until the answer and until the item has its price. Then queries of a store after 1,000 updates are
+compared with those of the same store with a new base, in turns. Every time is given as seconds on the wall and of the
+processor: on a machine that does other things the second counts. Prints the table and writes updates.json beside this
+file; a size that is not measured keeps what is there.
 """
 
 from __future__ import annotations
@@ -21,29 +24,38 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
-from typing import Any
+from time import perf_counter, process_time, sleep
+from typing import Any, Self
+from unittest import mock
 
 import numpy as np
 from machine import provenance
 from PIL import Image
 
 import vision_recs
+from vision_recs import indexes
 from vision_recs.encoders.canary import embed_canary
 from vision_recs.filters import Filter
 from vision_recs.indexes import IndexConfig
-from vision_recs.jobs import IndexOptions, index, update
+from vision_recs.jobs import IndexOptions, index, update, updating
 from vision_recs.jobs.progress import silent
-from vision_recs.jobs.publish import publish
+from vision_recs.jobs.publish import NO_INDEX, publish
 from vision_recs.recommend import Policy
 from vision_recs.store import CatalogEntry, Embedded, Manifest, Store, canary_text, open_writer, writer
 from vision_recs.types import EncoderSpec, ImageData, Item, Pixels, PreprocessConfig, Unchanged, Vectors
 
 DIM = 512
 ROUNDS = 5
+CHANGES = 60
+QUERIES = 1_000
 SPEC = EncoderSpec("stub", "0" * 64, DIM, PreprocessConfig((2, 2), "crop", 2, "bilinear", (0, 0, 0), (1, 1, 1)), "none")
 VISREC = str(Path(sys.executable).parent / "visrec")
 
@@ -101,11 +113,14 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--work", type=Path, metavar="DIR", help="keeps the stores for the next run")
     arguments = parser.parse_args()
+    file = Path(__file__).with_suffix(".json")
+    sizes = json.loads(file.read_text())["sizes"] if file.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
-        sizes = {str(count): measure(count, work) for count in arguments.items}
-    result = {"dim": DIM, "sizes": sizes, "provenance": provenance("numpy", "faiss-cpu", "pyarrow")}
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+        for count in arguments.items:
+            sizes[str(count)] = measure(count, work)
+            result = {"dim": DIM, "sizes": sizes, "provenance": provenance("numpy", "faiss-cpu", "pyarrow")}
+            file.write_text(json.dumps(result, indent=1) + "\n")
     for count, of_size in sizes.items():
         for name, value in of_size.items():
             sys.stdout.write(f"{int(count):>9,}  {name:<50} {value}\n")
@@ -120,13 +135,16 @@ def measure(count: int, work: Path) -> dict[str, Any]:
     shutil.rmtree(store, ignore_errors=True)
     shutil.copytree(made, store)
     some = count // 100
-    options = IndexOptions(workers=os.cpu_count() or 1)
-    found: dict[str, Any] = {}
+    with Store.open(store) as opened:
+        index_type = opened.manifest.index_type
+    without = index_type if index_type == NO_INDEX else None  # else the index stays what it is
+    options = IndexOptions(workers=os.cpu_count() or 1, index_type=without)
+    found: dict[str, Any] = {"index": index_type, "processes that wait for a core": round(os.getloadavg()[0], 1)}
 
     def timed(name: str, work: Callable[[], Any]) -> None:
-        wall, cpu = perf_counter(), process_time()
-        work()
-        found[name] = {"seconds": round(perf_counter() - wall, 3), "cpu_seconds": round(process_time() - cpu, 3)}
+        with Timed() as times:
+            work()
+        found[name] = times.result
 
     def run(shop: Shop) -> None:
         index(shop, store, encoder=Stub(), options=options)
@@ -134,17 +152,22 @@ def measure(count: int, work: Path) -> dict[str, Any]:
     prices = [{"id": f"item{number * 7 % count:08d}", "price": 1.0 + number} for number in range(some)]
     gone = [{"id": f"item{number * 11 % count:08d}", "deleted": True} for number in range(some)]
     new = [{"id": f"new{number:08d}", "image": f"{count + number}.png", "price": 3} for number in range(some)]
+    timed("the catalog alone", lambda: deque(Shop(count), maxlen=0))
     timed("rerun, nothing changed", lambda: run(Shop(count)))
     timed("rerun, one price changed", lambda: run(Shop(count, range(7, 8))))
     timed("update of one price", lambda: update([{"id": "item00000001", "price": 1.25}], store))
-    found["update of one price, as a command"] = {"seconds": round(median(command(store) for _ in range(ROUNDS)), 3)}
+    found["update of one price, as a command"] = middle([command(store) for _ in range(ROUNDS)])
+    found |= through_server(store, work / "cache")
+    for part in (some // 100, some // 10):
+        changes = [{**each, "price": each["price"] + 0.5} for each in prices[:part]]
+        timed(f"update of {part:,} prices", partial(update, changes, store))
     timed(f"update of {some:,} prices", lambda: update(prices, store))
-    timed(
-        f"update of {some:,} new and {some:,} gone",
-        lambda: update([*new, *gone], store, encoder=Stub(), images=Images()),
-    )
-    for number in range(1_000):
-        update([{"id": f"item{number * 13 % count:08d}", "price": number}], store)
+    with parts_of(found, some):
+        timed(
+            f"update of {some:,} new and {some:,} gone",
+            lambda: update([*new, *gone], store, encoder=Stub(), images=Images()),
+        )
+    timed("1,000 updates of one price", lambda: one_by_one(store, count))
     found |= compare_queries(store, work / "compact", count)
     found["peak_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
     return found
@@ -193,36 +216,145 @@ def build(folder: Path, count: int) -> None:
         publish(store, manifest, IndexConfig(), silent)
 
 
-def command(store: Path) -> float:
+class Timed:
+    """Seconds of the block, on the wall and of the processor, this process and the *children* that have ended."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._wall, self._cpu = perf_counter(), self._used()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self.result = {
+            "seconds": round(perf_counter() - self._wall, 3),
+            "cpu_seconds": round(self._used() - self._cpu, 3),
+        }
+
+    @staticmethod
+    def _used() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return process_time() + children.ru_utime + children.ru_stime
+
+
+def middle(times: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the median of each kind of seconds."""
+    return {kind: round(median(each[kind] for each in times), 4) for kind in times[0]}
+
+
+def command(store: Path) -> dict[str, float]:
     """Return the seconds that `visrec update` takes for one price, from its start to its end."""
     line = json.dumps({"id": "item00000002", "price": random.random()})  # noqa: S311 - another price each time
-    started = perf_counter()
-    subprocess.run([VISREC, "update", "-", "--store", store, "--quiet"], input=line.encode(), check=True)
-    return perf_counter() - started
+    with Timed() as times:
+        subprocess.run([VISREC, "update", "-", "--store", store, "--quiet"], input=line.encode(), check=True)
+    return times.result
+
+
+def one_by_one(store: Path, count: int) -> None:
+    """Make 1,000 changes, each in a generation of its own."""
+    for number in range(1_000):
+        update([{"id": f"item{number * 13 % count:08d}", "price": number}], store)
+
+
+@contextmanager
+def parts_of(found: dict[str, Any], some: int) -> Iterator[None]:
+    """Note what embedding and the index take of the update in the block."""
+
+    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: object, **options: object) -> object:
+            with Timed() as times:
+                result = real(*arguments, **options)
+            found[f"of {some:,} new and {some:,} gone, {name}"] = times.result
+            return result
+
+        return call
+
+    made, embedded = indexes.build_or_update, updating._embed  # noqa: SLF001
+    with (
+        mock.patch.object(indexes, "build_or_update", noting("the index", made)),
+        mock.patch.object(updating, "_embed", noting("decoding and embedding", embedded)),
+    ):
+        yield
+
+
+def through_server(store: Path, cache: Path) -> dict[str, Any]:
+    """Return what changes of one price take for a client of a running server, and the server's own time for each."""
+    headers = {"authorization": f"Bearer {'t' * 32}", "content-type": "application/json"}
+    process = subprocess.Popen(
+        [VISREC, "serve", "--store", store, "--port", "0"],
+        env={**os.environ, "VISREC_TOKEN": "t" * 32, "VISREC_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+    def ask(method: str, path: str, body: object = None) -> tuple[int, Any]:
+        connection.request(method, path, json.dumps(body) if body else None, headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+    try:
+        url = (process.stdout or io.StringIO()).readline().split()[2]
+        connection = HTTPConnection(url.removeprefix("http://"), timeout=600)
+        while ask("GET", "/v1/items?q=thing&limit=1")[0] != HTTPStatus.OK:  # its words are built the first time
+            sleep(1)
+        before = _used_by(process.pid)
+        acknowledged, live = [], []
+        for number in range(CHANGES):
+            item, price = f"item{17 * number + 3:08d}", round(random.uniform(6, 200), 4)  # noqa: S311 - as above
+            started = perf_counter()
+            status, _ = ask("POST", "/v1/items:update", {"changes": [{"id": item, "price": price}]})
+            acknowledged.append(perf_counter() - started)
+            if status != HTTPStatus.ACCEPTED:
+                raise ValueError(f"the server answered {status}")
+            while ask("GET", f"/v1/items/{item}")[1]["attributes"]["price"] != price:
+                sleep(0.005)
+            live.append(perf_counter() - started)
+            sleep(0.05)
+        used = _used_by(process.pid) - before
+    finally:
+        process.terminate()
+        process.wait()
+    return {
+        "server, one price acknowledged": {
+            "seconds": round(median(acknowledged), 4),
+            "slowest": round(max(acknowledged), 4),
+        },
+        "server, one price visible": {"seconds": round(median(live), 4), "slowest": round(max(live), 4)},
+        "server, one price, all that it does": {"cpu_seconds": round(used / CHANGES, 4)},
+    }
+
+
+def _used_by(process: int) -> float:
+    """Return the seconds of the processor that *process* and its children have taken."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    ticks = 0
+    for each in (str(process), *children):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def compare_queries(store: Path, compact: Path, count: int) -> dict[str, Any]:
     """Return the times of queries of *store* in parts of those of the same store with a new base, in turns."""
     shutil.rmtree(compact, ignore_errors=True)
     shutil.copytree(store, compact)
-    kept, writer._MOST_CHANGED = writer._MOST_CHANGED, 0.0  # noqa: SLF001 - have the next change make a new base
-    update([{"id": "item00000003", "price": 9}], compact)
-    writer._MOST_CHANGED = kept  # noqa: SLF001
-    ids = [f"item{number:08d}" for number in np.random.default_rng(1).integers(0, count, 3_000) if number % 11]
+    with mock.patch.object(writer, "_MOST_CHANGED", 0.0):  # have the next change make a new base
+        update([{"id": "item00000003", "price": 9}], compact)
+    ids = [f"item{number:08d}" for number in np.random.default_rng(1).integers(0, count, 3_000)]
     policies = {"query by id": Policy(), "query with a filter": Policy(where=Filter.parse("price < 40 and in_stock"))}
-    ratios = {}
+    ratios: dict[str, Any] = {}
     with vision_recs.open(store) as many, vision_recs.open(compact) as one:
-        known = [item for item in ids if item in many.items.attributes_of(ids) and item in one.items.attributes_of(ids)]
+        known = [*many.items.attributes_of(ids).keys() & one.items.attributes_of(ids).keys()]
         for name, policy in policies.items():
-            seconds: dict[str, list[float]] = {"deltas": [], "base": []}
-            for round_ in range(ROUNDS + 1):
-                for side, shop in (("deltas", many), ("base", one)):
+            seconds = {many: [0.0], one: [0.0]}
+            for number, item in enumerate(known[:QUERIES]):
+                for shop in (many, one) if number % 2 else (one, many):
                     started = process_time()
-                    for item in known[round_ * 300 : round_ * 300 + 300]:
-                        shop.similar(item, k=10, policy=policy)
-                    seconds[side].append(process_time() - started)
-            ratio = median(a / b for a, b in zip(seconds["deltas"][1:], seconds["base"][1:], strict=True))
-            ratios[f"{name}, after 1,000 updates / new base"] = round(ratio, 3)
+                    shop.similar(item, k=10, policy=policy)
+                    seconds[shop].append(process_time() - started)
+            warm = {shop: sum(times[QUERIES // 10 :]) for shop, times in seconds.items()}
+            ratios[f"{name}, after 1,000 updates / new base"] = round(warm[many] / warm[one], 3)
     with Store.open(store) as opened:
         ratios["deltas"] = [entry.changed for entry in opened.manifest.items_files[1:]]
     shutil.rmtree(compact)

@@ -50,6 +50,14 @@ def test_changes_come_from_standard_input(store):
     ]
 
 
+def test_a_change_of_a_price_loads_neither_what_decodes_nor_what_embeds(store):
+    change = 'from vision_recs.jobs import update; update([{"id": "mug-01", "price": 7}], sys.argv[1])'
+    heavy = "{'PIL', 'faiss', 'pyarrow', 'vision_recs.jobs.embedding', 'vision_recs.jobs.indexing'}"
+    code = f"import sys; {change}; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code, store], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_json_is_the_report(visrec, store, tmp_path):
     changes = tmp_path / "changes.csv"
     changes.write_text("id,price\nmug-01,3.5\nmug-03,4\n")
