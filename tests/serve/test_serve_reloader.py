@@ -19,6 +19,7 @@ from fake_shop import index, shop_of
 
 from vision_recs import indexes
 from vision_recs.errors import StoreDamaged, StoreUnavailable
+from vision_recs.recommend import Recommender
 from vision_recs.serve import ServeOptions
 from vision_recs.serve import reloader as reloader_module
 from vision_recs.serve.reloader import Reloader
@@ -102,6 +103,19 @@ def test_the_index_that_two_generations_share_is_verified_once(reloader, store, 
     index(shop_of(20), store)
     assert reload(reloader) is True
     assert verified == ["flat-000003"]
+
+
+def test_a_change_of_attributes_is_served_without_a_query_that_compares_all_vectors(reloader, store, monkeypatch):
+    asked, similar = [], Recommender.similar
+    monkeypatch.setattr(Recommender, "similar", lambda *given, **more: asked.append(given) or similar(*given, **more))
+    shop = shop_of(12)
+    shop.items["item003"] = dataclasses.replace(shop.items["item003"], attributes={"price": 99})
+    index(shop, store)
+    assert reload(reloader) is True
+    assert asked == []
+    index(shop_of(14), store)
+    assert reload(reloader) is True
+    assert len(asked) == 1
 
 
 def test_a_generation_whose_index_lags_behind_is_served_with_all_that_is_new(reloader, store, monkeypatch):
