@@ -11,9 +11,11 @@ from vision_recs.feedback.features import Features
 from vision_recs.feedback.fitting import Fitted
 from vision_recs.feedback.model import Learned
 from vision_recs.filters import Filter
+from vision_recs.indexes.base import open_published
 from vision_recs.jobs import publish_model, retune, verify
 from vision_recs.recommend import Learn, Policy, Query, Recommender, Rules, read_policy
 from vision_recs.recommend.rules import Exclude, Pin
+from vision_recs.serve.cached_items import CachedItems
 from vision_recs.store import Projection, Store, garbage_collect
 
 ITEMS = [f"item{number:03}" for number in range(60)]
@@ -134,6 +136,15 @@ def test_a_batch_gives_what_one_query_gives(store):
     queries = [(Query(items=(item,)), LEARN) for item in ITEMS[:5]]
     with Recommender.open(store) as recommender:
         assert recommender.query_batch(queries) == [recommender.query(*pair) for pair in queries]
+
+
+def test_what_the_server_caches_answers_alike(store):
+    publish_model(store, model_that_likes(*ITEMS[10:20]).to_bytes())
+    with Store.open(store) as opened:
+        cached = CachedItems(opened)
+        found = Recommender(cached, open_published(opened, cached)).query(Query(items=(ITEMS[0],)), LEARN)
+    assert ids(found) == ids(answer(store, LEARN))
+    assert all(match.explanation.effects[0].rule == "learned" for match in found)
 
 
 def test_publishing_keeps_vectors_items_and_index_and_undoing_brings_plain_answers_back(store):

@@ -202,7 +202,7 @@ def scenario(folder, seed):
         elif step < 0.75:
             _Both(plain, random.choice(logs)).append([shop.event() for _ in range(random.randint(1, 4))])
         elif step < 0.8 and plain.events:
-            _Both(plain, random.choice(logs)).append([random.choice(list(plain.events.values()))])
+            _Both(plain, random.choice(logs)).append([random.choice([*plain.events.values(), *plain.answers.values()])])
         elif step < 0.85 and kept:
             _Both(plain, random.choice(logs)).append(kept.pop())  # an answer after its events
         elif step < 0.9:
