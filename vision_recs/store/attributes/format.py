@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import StoreDamaged, UnknownFormat, read_error
+from vision_recs.errors import StoreDamaged, UnknownFormat, first_line, read_error
 from vision_recs.file_formats import is_newer
 from vision_recs.store.attributes.dictionary import Dictionary
 
@@ -97,9 +97,10 @@ class AttributeColumns:
         """Raise StoreDamaged where the file was cut off or made from other items; the arrays are not read."""
         _ = self._footer
 
-    def damage(self, why: object) -> StoreDamaged:
+    def damage(self, why: str | Exception) -> StoreDamaged:
         """Return the error for a file that is damaged; *why* says how."""
-        return StoreDamaged(f"{self._path} cannot be used ({why}); delete it, or write it again with `visrec index`")
+        said = why if isinstance(why, str) else first_line(why)
+        return StoreDamaged(f"{self._path} cannot be used ({said}); delete it, or write it again with `visrec index`")
 
     @cached_property
     def attribute_types(self) -> dict[str, AttributeType]:
