@@ -134,7 +134,7 @@ class MilvusStage:
             self._open(0)
             report("making the index", 0, None)
             self._connection.wait("flush", self._name)
-            while self._connection.call("describe_index", self._name, base.VECTOR)["pending_index_rows"]:
+            while int(self._connection.call("describe_index", self._name, base.VECTOR).get("pending_index_rows", 0)):
                 sleep(_POLLED_EVERY_S)
             self._connection.wait("load_collection", self._name)
             self._connection.refresh()
