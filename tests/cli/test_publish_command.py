@@ -91,6 +91,7 @@ def test_publish_again_with_json_a_dry_run_and_a_rollback(run, own_sample_store,
     assert run("publish", uri, *of_store, "--dry-run") == (
         f"generation 1 would be published to {uri}: inserted 240, replaced 0, deleted 0, unchanged 0 images\n"
     )
+    assert not (tmp_path / "engine").exists()
     run("publish", uri, *of_store)
     changes = tmp_path / "changes.jsonl"
     changes.write_text('{"id": "mug-01", "price": 3.5}\n')
@@ -128,6 +129,7 @@ def test_what_cannot_be_done_is_one_sentence(run, tmp_path, monkeypatch, argumen
     with pytest.raises(VisionRecsError) as raised:
         run(*arguments)
     assert str(raised.value).startswith(sentence)
+    assert list(tmp_path.iterdir()) == []
     assert "\n" not in str(raised.value)
 
 

@@ -82,7 +82,7 @@ def described(source, **values):
     )
 
 
-def far_and_near(*, count=6_000, dim=16, seed=0):
+def far_and_near(*, count=6_000, dim=128, seed=0):
     """Return vectors (count, dim) of which the last 123 lie far from the others, and a query near the others."""
     random = np.random.default_rng(seed)
     center = random.standard_normal(dim)

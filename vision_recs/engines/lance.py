@@ -67,23 +67,33 @@ class LanceEngine:
     """The tables at a URI: `lance:DIR` or `lance+s3://BUCKET/PATH`."""
 
     def __init__(self, uri: str) -> None:
-        """Connect; raises UnknownEngine, EngineUnavailable."""
+        """Raise UnknownEngine for a URI without a place, EngineUnavailable without LanceDB; connect when it is used."""
         self.uri = uri
         self.dialect = SqlDialect()
         scheme, _, rest = uri.partition(":")
-        self._place = rest if scheme == "lance" else f"{scheme.removeprefix('lance+')}:{rest}"
+        self._place = f"{scheme.removeprefix('lance+')}:{rest}"
         if not rest.strip("/") or (scheme == "lance" and rest.startswith("//")):
             raise UnknownEngine(f"{uri!r} names no place; write lance:DIR or lance+s3://BUCKET/PATH")
-        if scheme == "lance":
-            self._place = str(Path(rest).absolute())
+        self._folder = Path(rest).absolute() if scheme == "lance" else None
         os.environ.setdefault("LANCEDB_LOG", "error")  # its warnings of single clusters would go to stderr
         try:
-            import lancedb
+            import lancedb  # noqa: F401 - it is there
         except ImportError as error:
             raise EngineUnavailable(
                 f"{uri} needs LanceDB, which is not installed; run `pip install 'visrec[lance]'`"
             ) from error
-        self._database: lancedb.DBConnection = self._do(lancedb.connect, self._place)
+
+    @cached_property
+    def _database(self) -> lancedb.DBConnection:
+        """The connection, which makes the folder where there is none; see `_is_empty`."""
+        import lancedb
+
+        return self._do(lancedb.connect, self._folder or self._place)
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether there is not even a folder, which reading must not make."""
+        return self._folder is not None and not self._folder.is_dir()
 
     def read_document(self, name: str) -> bytes | None:
         """Return the document *name*, or None where there is none."""
@@ -160,6 +170,8 @@ class LanceEngine:
         return self.dialect.test(test)
 
     def _names(self) -> list[str]:
+        if self._is_empty:
+            return []
         return list(self._do(self._database.list_tables, limit=10_000).tables)
 
     def _existing(self, name: str) -> Opened:
@@ -167,6 +179,8 @@ class LanceEngine:
         return table
 
     def _table(self, name: str) -> Opened | None:
+        if self._is_empty:
+            return None
         try:
             return self._database.open_table(name)
         except (OSError, RuntimeError, ValueError) as error:
