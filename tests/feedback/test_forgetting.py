@@ -37,9 +37,13 @@ def test_nothing_of_a_shopper_is_left(tmp_path, seed, is_compacted):
     name = pseudonym(EventFolder(tmp_path).read_secret(), "shopper 0")
     assert any(name.encode() in data for data in everything(tmp_path))
     answers, events = len(plain.answers), len(plain.events)
+    records = {*plain.answers, *plain.events}
     plain.forget(name)
+    gone = records - {*plain.answers, *plain.events}
     forgotten = forget(tmp_path, "shopper 0")
     assert not any(name.encode() in data for data in everything(tmp_path))
+    left = b" ".join(everything(tmp_path))
+    assert [each for each in gone if f'"id":"{each}"'.encode() in left or f"'{each}'".encode() in left] == []
     if is_compacted:
         assert forgotten == Forgotten(answers - len(plain.answers), events - len(plain.events))
     compact(tmp_path, now=NOW)

@@ -22,6 +22,7 @@ from vision_recs.feedback.records import Answer, Event, with_id
 START = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 HOUR, DAY = 3_600.0, 86_400.0
 NOW = START + 5 * DAY
+NEAR_MIDNIGHT = (0.0, 11_600.0, 12_700.0)  # seconds after START: most mistakes are about two days
 
 
 class PlainEvents:
@@ -118,7 +119,9 @@ class RandomShop:
         drawn = draw(self.secret, AnswerKey("q", "", "", 1, self.made))
         answer = Answer(
             drawn.id,
-            START + r.random() * self.days * DAY,
+            START
+            + (r.random() if r.random() < 0.5 else r.randrange(4) / 4) * self.days * DAY
+            + r.choice(NEAR_MIDNIGHT),
             slate,
             r.choice(self.shoppers),
             r.choice(["plain", "learned"]),
@@ -136,7 +139,7 @@ class RandomShop:
         answer = r.choice(self.given)
         item = r.choice(answer.shown) if r.random() < 0.9 else "another"
         kind = r.choice(["shown", "click", "click", "click", "cart", "buy", "dismiss"])
-        wait = r.choice([60, 60, 600, 3_000, 5_000, 80_000, 100_000, -200, -1_000])
+        wait = r.choice([60, 60, 600, 3_000, 5_000, 80_000, 88_000, 100_000, -200, -1_000])
         names = r.random() < (0.6 if kind in {"cart", "buy"} else 1.0)
         shopper = (
             answer.shopper if not names and answer.shopper else r.choice(["", *self.shoppers]) if not names else ""
