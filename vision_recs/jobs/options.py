@@ -22,10 +22,9 @@ class IndexOptions:
     most so many. A run ends after *limit* new images, or when *should_stop* returns True, which is called before each
     image, and by threads that wait for a host; both finish the current shard. With *retry_skipped* images that could
     not be used are tried again although their bytes are the same. *index_type*, *max_memory* in bytes and
-    *target_recall* are those of `IndexConfig`; None
-    leaves each as it was. *batch_size* is how many images the encoder gets at a time, by default as many as it is best
-    given. *workers* is how many threads read files and decode. An image that cannot be read at the moment keeps its
-    vector for *keep_stale* runs.
+    *target_recall* are those of `IndexConfig`; None leaves each as it was. *batch_size* is how many images the encoder
+    gets at a time, by default as many as it is best given. *workers* is how many threads read files and decode. An
+    image that cannot be read at the moment keeps its vector for *keep_stale* runs.
     """
 
     catalog: CatalogOptions = field(default_factory=CatalogOptions)
