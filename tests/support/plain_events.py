@@ -114,7 +114,7 @@ class RandomShop:
         items = [f"item{number}" for number in r.sample(range(12), r.randint(1, 8))]
         scores = sorted((round(r.random(), 3) for _ in items), reverse=True)
         options = [Option(*pair) for pair in zip(items, scores, strict=True)]
-        slate = slate_of(options, r.randint(1, 5), Exploration(0.5))
+        slate = slate_of(options, r.randint(1, 5), Exploration(0.5, r.choice([None, (2, 3)])))
         self.made += 1
         drawn = draw(self.secret, AnswerKey("q", "", "", 1, self.made))
         answer = Answer(
