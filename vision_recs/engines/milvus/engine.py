@@ -8,6 +8,7 @@ A token is `COLLECTION@SERIAL`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -59,7 +60,7 @@ class MilvusEngine:
         That begins with the records of *published*, where they are of the same space.
         """
         wanted = replace(schema, columns=typed(schema.columns))
-        prefix = f"{_PREFIX}{schema.space}_{schema.vector_type}_"
+        prefix = f"{_PREFIX}{_in_a_name(schema.space)}_{schema.vector_type}_"
         names = [name for name in self._collections() if name.startswith(prefix)]
         for name in sorted(names, reverse=True):
             found = self._schema(name)
@@ -124,6 +125,12 @@ class MilvusEngine:
         space, vector_type, _ = collection.removeprefix(_PREFIX).rsplit("_", 2)
         dim = int(fields[base.VECTOR]["params"]["dim"])
         return Schema(space, dim, _vector_type(vector_type), columns)
+
+
+def _in_a_name(space: str) -> str:
+    """Return *space* as the name of a collection may hold it: letters and digits."""
+    is_plain = space.isascii() and space.isalnum()
+    return space if is_plain else f"x{hashlib.blake2b(space.encode(), digest_size=8).hexdigest()}"
 
 
 def _in_none_of(serials: Sequence[int]) -> str:
