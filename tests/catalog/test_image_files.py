@@ -8,6 +8,7 @@ import pytest
 from vision_recs.catalog import image_files
 from vision_recs.catalog.image_files import MAX_IMAGE_BYTES, ImageFiles, image_bytes
 from vision_recs.errors import ImageError
+from vision_recs.remote.images import RemoteImages
 from vision_recs.types import ImageData, Unchanged
 
 MINUTE_NS = 60 * 10**9
@@ -274,3 +275,20 @@ def test_an_image_at_an_address_is_told_from_one_that_is_missing(tmp_path, refer
     with pytest.raises(ImageError) as caught:
         ImageFiles(str(tmp_path)).read("gone.jpg?v=1")
     assert caught.value.reason == "missing"
+
+
+def test_an_address_is_fetched_unless_a_file_here_is_meant_whatever_else_is_here(shop):
+    images = ImageFiles(str(shop), remote=RemoteImages())
+
+    def is_fetched(address):
+        fetched = images.fetched_by(address)
+        assert fetched is None or fetched[1] == address
+        return fetched is not None
+
+    assert not is_fetched("https://cdn.example/mugs/red%20mug.jpg")
+    assert not is_fetched("https://cdn.example/media/../mugs/red%20mug.jpg?v=17")
+    assert is_fetched("https://cdn.example/mugs?id=1")  # a folder here
+    assert is_fetched("https://cdn.example/")
+    assert is_fetched(f"https://cdn.example/{'a' * 300}.jpg")  # no name of a file
+    assert is_fetched("https://cdn.example/%00.jpg")
+    assert is_fetched("http://[bad/a.jpg")

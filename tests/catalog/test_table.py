@@ -352,3 +352,11 @@ def test_the_temporary_database_is_closed_when_an_iteration_is_given_up(table, m
     (database,) = opened
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         database.execute("SELECT 1")
+
+
+def test_an_address_without_its_scheme_is_one_of_the_web(tmp_path):
+    (tmp_path / "t.csv").write_text("id,image\na,//cdn.example/a.jpg\nb,//folder/b.jpg\n")
+    assert [item.images for item in open_catalog(tmp_path / "t.csv")] == [
+        ("https://cdn.example/a.jpg",),
+        ("//folder/b.jpg",),
+    ]

@@ -119,6 +119,7 @@ GOOD = {"csv": "good,1.jpg{}\n", "jsonl": '{{"id": "good", "image": "1.jpg"{}}}\
         ("a,[null]", "no-image", "a", "t.csv:3: the item 'a' names no image; give it one"),
         ("a,[1]", "bad-address", "a", "t.csv:3, column 'image': an image is a path or a list of paths, not [1]"),
         ("a,ftp://x/a.jpg", "bad-address", "a", "t.csv:3, column 'image': no image can be read from 'ftp://x/a.jpg'"),
+        ("a,http://[x/a.jpg", "bad-address", "a", "t.csv:3, column 'image': 'http://[x/a.jpg' is no address (Invalid"),
         (
             'a,"data:image/png;base64,xx"',
             "bad-address",

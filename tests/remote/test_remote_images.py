@@ -140,3 +140,20 @@ def test_whoever_waits_for_a_page_gets_one_try_without_a_pause():
     assert RemoteOptions().hurried().connect_s == 3
     assert ImageFiles("/shop", remote=RemoteImages(patient)).hurried().remote.options == hurried
     assert ImageFiles("/shop").hurried().remote is None
+
+
+@pytest.mark.parametrize(
+    ("root", "reference", "address"),
+    [
+        ("https://shop.example/media/", "mug.png", "https://shop.example/media/mug.png"),
+        ("https://shop.example/media", "/m/u/mug.png", "https://shop.example/media/m/u/mug.png"),
+        ("https://shop.example/media", "https://cdn.example/mug#a.png", "https://cdn.example/mug#a.png"),
+        ("https://shop.example/media", "mug#red.png", "https://shop.example/media/mug%23red.png"),
+        ("https://shop.example/media", "50%off.png", "https://shop.example/media/50%25off.png"),
+        ("https://shop.example/media", "50%25off.png?v=1", "https://shop.example/media/50%25off.png?v=1"),
+        ("https://shop.example/media", r"m\u\mug.png", "https://shop.example/media/m/u/mug.png"),
+        ("s3://shop/media", "mug#red.png", "s3://shop/media/mug#red.png"),
+    ],
+)
+def test_a_path_below_an_address_is_the_name_of_a_file(root, reference, address):
+    assert joined(root, reference) == address

@@ -38,6 +38,17 @@ def reason(source, address):
     return caught.value.reason
 
 
+def without_end(body):
+    """Give *body* with an ETag and without its length, as HTTP/1.0 does: the end of the connection is its end."""
+
+    def answer(handler):
+        handler.asked.status, handler.asked.sent = 200, len(body)
+        handler.wfile.write(b'HTTP/1.0 200 OK\r\ncontent-type: image/png\r\netag: "1"\r\n\r\n' + body)
+        handler.close_connection = True
+
+    return answer
+
+
 @pytest.fixture
 def mug(site):
     """The address of an image."""
@@ -106,6 +117,8 @@ def test_an_address_is_sent_as_a_server_understands_it(site):
         ("https://", "is no address of the web"),
         ("http://shop.example:99999/a.png", "is no address"),
         ("http://[::1/a.png", "is no address"),
+        ("http://shop..example/a.png", "is no address"),
+        (f"http://{'a' * 64}.example/a.png", "is no address"),
         ("http://sh\nop.example/a.png", "is no address"),
         ("http://user:secret@shop.example/a.png", "user name or password"),
         ("http://:secret@shop.example/a.png", "user name or password"),
@@ -172,7 +185,8 @@ def test_few_images_are_fetched_at_the_same_time_from_one_host(site):
         (status(404), "http-404"),
         (status(410), "http-410"),
         (status(418), "http-4xx"),
-        (status(206), "http-4xx"),
+        (status(206), "wrong-type"),
+        (status(304), "broken-off"),
         (status(408), "timeout"),
         (status(429), "http-429"),
         (status(500), "http-5xx"),
@@ -193,6 +207,11 @@ def test_few_images_are_fetched_at_the_same_time_from_one_host(site):
         (redirect("/mug.png"), "redirect"),
         (redirect("http://127.0.0.1:1/"), "refused"),
         (redirect("file:///etc/passwd"), "remote"),
+        (redirect("http://[bad"), "redirect"),
+        (lambda handler: handler.give(200, b"  <!DOCTYPE html><p>Sorry", {"content-type": "image/png"}), "wrong-type"),
+        (without_end(b"\xff\xd8\xff half of a JPEG"), "broken-off"),
+        (without_end(b"\x89PNG half of a PNG"), "broken-off"),
+        (without_end(b"RIFF\xff\0\0\0WEBP"), "broken-off"),
         (status(302), "redirect"),
     ],
 )
@@ -202,12 +221,53 @@ def test_each_answer_has_its_reason(site, answer, expected):
     assert reason(source, f"{site.url}/mug.png") == expected
 
 
+def test_a_body_of_which_nobody_knows_the_end_has_no_signature(site):
+    """It may be another one the next time, of the same ETag."""
+    site.answers["/mug.png"] = without_end(b"\x89PNG a PNG IEND crc")
+    found = images().read(f"{site.url}/mug.png")
+    assert (found.data, found.signature) == (b"\x89PNG a PNG IEND crc", None)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"last-modified": "Mon, 01 Jan 2024 00:00:00 +999999999999999"},
+        {"last-modified": "Mon, 99 Jan 2024 00:00:00 GMT"},
+        {"last-modified": "yesterday", "date": "Mon, 01 Jan 2024 00:00:00 +999999999999999"},
+    ],
+)
+def test_a_time_that_is_none_is_no_signature(site, headers):
+    site.answers["/mug.png"] = lambda handler: handler.give(200, b"mug", {"content-type": "image/png", **headers})
+    assert images().read(f"{site.url}/mug.png") == ImageData(b"mug")
+
+
+def test_a_redirect_in_utf8_leads_where_it_says(site):
+    site.files["/größe.png"] = b"mug"
+    site.answers["/mug.png"] = lambda handler: handler.wfile.write(
+        "HTTP/1.1 302 Found\r\nlocation: /größe.png\r\ncontent-length: 0\r\n\r\n".encode()
+    )
+    assert images().read(f"{site.url}/mug.png").data == b"mug"
+
+
+def test_a_byte_order_mark_hides_nothing_of_robots_txt(site, mug):
+    site.robots = "\ufeffUser-agent: *\nDisallow: /\n"
+    assert reason(images(), mug) == "robots"
+
+
+def test_a_host_that_wants_to_rest_for_ever_is_not_asked_and_that_is_told_as_a_number(site, mug, caplog):
+    site.answers["/mug.png"] = lambda handler: handler.give(429, headers={"retry-after": "9" * 400})
+    assert reason(images(tries=1), mug) == "http-429"
+    assert "127.0.0.1 rests for 86400 s" in caplog.text
+
+
 def test_a_host_that_is_silent_for_too_long_is_not_waited_for_until_the_end(site):
     site.answers["/mug.png"] = web_site.silent
     assert reason(images(tries=1, idle_s=0.05, total_s=1000), f"{site.url}/mug.png") == "timeout"
 
 
-@pytest.mark.parametrize("kind", ["", "application/octet-stream", "binary/octet-stream", "IMAGE/JPEG; q=1"])
+@pytest.mark.parametrize(
+    "kind", ["", "application/octet-stream", "application/x-png", "application/force-download", "IMAGE/JPEG; q=1"]
+)
 def test_a_media_type_that_says_nothing_is_no_reason(site, mug, kind):
     site.answers["/mug.png"] = lambda handler: handler.give(200, b"mug", {"content-type": kind})
     assert images().read(mug).data == b"mug"

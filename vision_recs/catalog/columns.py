@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from vision_recs.catalog.cell_types import bare
@@ -32,8 +33,9 @@ IMAGE_NAMES = (
 
 _MOST_NAMES_SHOWN = 20
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?=://)|(?:data|blob|javascript)(?=:)", re.IGNORECASE)
+_HOST_FIRST = re.compile(r"//[\w-]+(?:\.[\w-]+)+/")
 _ADDRESSES = {"file", "http", "https", "s3", "gs", "az"}
-_PLAIN_PATH = re.compile(r"[\w./-]+")
+_PLAIN_PATH = re.compile(r"(?!//)[\w./-]+")
 _ROUNDED = re.compile(r"[0-9][.,][0-9]*[eE]\+?[0-9]+")
 
 
@@ -191,6 +193,13 @@ def _required_address(reference: str) -> str:
         raise CellError("bad-address", f"no image can be read from {_short(reference)}; name a file or a web address")
     if "\0" in reference:
         raise CellError("bad-address", f"the path {reference!r} holds a NUL character; remove it")
+    if _HOST_FIRST.match(reference):  # as pages write addresses
+        reference = f"https:{reference}"
+    if scheme or reference.startswith("https:"):
+        try:
+            _ = urlsplit(reference).port
+        except ValueError as error:
+            raise CellError("bad-address", f"{_short(reference)} is no address ({error}); correct it") from error
     return reference
 
 

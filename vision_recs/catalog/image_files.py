@@ -96,7 +96,7 @@ class ImageFiles:
         """Return what fetches *reference*, and from which address; None where it is looked for on this machine."""
         if self.remote is None or (self._address is None and not is_address(reference)) or _is_file_url(reference):
             return None
-        if self._root is not None and any((self._root / other).exists() for other in _other_places(reference)):
+        if self._root is not None and self._file_of(reference) is not None:
             return None
         return self.remote, joined(self._address or "", reference)
 
@@ -222,9 +222,9 @@ class ImageFiles:
             found = container_of(reference)
             if found is not None:
                 return self._root / found[0], found[1]
-        for other in _other_places(reference):
-            if (self._root / other).exists():
-                return self._root / other, None
+        file = self._file_of(reference)
+        if file is not None:
+            return file, None
         if is_address(reference):
             raise ImageError(
                 "remote",
@@ -232,6 +232,15 @@ class ImageFiles:
                 "their names, and give it with --images",
             )
         return path, None
+
+    def _file_of(self, reference: str) -> Path | None:
+        """Return the file in another place that is meant by *reference*, if there is one."""
+        assert self._root is not None
+        for other in _other_places(reference):
+            file = self._root / other
+            if os.path.isfile(file):  # noqa: PTH113 - which raises nothing, also where a name is too long
+                return file
+        return None
 
 
 def _is_file_url(reference: str) -> bool:
@@ -247,7 +256,10 @@ def _other_places(reference: str) -> Iterator[str]:
     """Yield the paths at which the image *reference* may lie, if it is not where it says."""
     name = reference.replace("\\", "/")
     if is_address(reference):
-        name = posixpath.normpath(unquote(urlsplit(name).path))  # "/../" leads out of no server
+        try:
+            name = posixpath.normpath(unquote(urlsplit(name).path))  # "/../" leads out of no server
+        except ValueError:
+            return
     elif "?" in name:
         name = name.partition("?")[0]
     inside = name.lstrip("/")

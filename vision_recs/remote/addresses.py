@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ADDRESS = re.compile(r"(https?|s3|gs|az)://", re.IGNORECASE)
 
 
@@ -20,4 +21,8 @@ def is_address(reference: str) -> bool:
 
 def joined(root: str, reference: str) -> str:
     """Return the address of *reference*, which is an address, or a path below the address *root*."""
-    return reference if is_address(reference) else f"{root.rstrip('/')}/{reference.lstrip('/')}"
+    if is_address(reference):
+        return reference
+    if scheme_of(root) in {"http", "https"}:  # what a name may have, and the path of an address has not as it is
+        reference = _STRAY_PERCENT.sub("%25", reference.replace("\\", "/")).replace("#", "%23")
+    return f"{root.rstrip('/')}/{reference.lstrip('/')}"

@@ -63,8 +63,11 @@ class BucketImages:
             if error.reason != "http-404":
                 raise
             for other in _other_keys(key):
-                with suppress(ObjectError):
+                try:
                     return bucket.get(other, known=known, limit=limit)
+                except ObjectError as failure:
+                    if failure.reason != "http-404":  # that one may be there
+                        raise
             raise
 
     def signatures(self, references: Sequence[str]) -> list[str | None]:

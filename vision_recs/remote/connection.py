@@ -144,6 +144,11 @@ class Answer:
         self._response = response
         self.status = response.status
 
+    @property
+    def has_end(self) -> bool:
+        """Whether it can be told that the body ended too early: it has a length or comes in chunks."""
+        return self._response.length is not None or bool(self._response.chunked)
+
     def header(self, name: str) -> str:
         """Return the header *name*, without space around it, or empty text."""
         return (self._response.getheader(name) or "").strip()

@@ -116,7 +116,8 @@ class Host:
 
     def _rest(self, seconds: float) -> None:
         now = self._clock()
-        until = now + min(seconds, _LONGEST_REST_S)
+        seconds = min(seconds, _LONGEST_REST_S)
+        until = now + seconds
         if until > self._rest_until:
             self.rested_s += until - max(self._rest_until, now)
             self._rest_from, self._rest_until = now, until

@@ -7,6 +7,7 @@ import random
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,7 +25,8 @@ from vision_recs.types import ImageData, Unchanged
 _PORTS: Final = {"http": 80, "https": 443}
 _REDIRECTS: Final = {301, 302, 303, 307, 308}
 _MAX_REDIRECTS: Final = 5
-_OK, _UNCHANGED, _TIMEOUT, _TOO_MANY, _FIRST_OF_SERVER = 200, 304, 408, 429, 500
+_OK, _UNCHANGED, _TIMEOUT, _TOO_MANY = 200, 304, 408, 429
+_FIRST_OF_REFUSALS, _FIRST_OF_SERVER = 400, 500
 _NAMED: Final = {401, 403, 404, 410, 429}
 _PASSING: Final = {"timeout", "refused", "broken-off", "http-429", "http-5xx"}
 """Reasons for which the same request is made again."""
@@ -32,8 +34,17 @@ _NAMES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 _SAFE: Final = "/%:@!$&'()*+,;=~?"
 _RACY_S: Final = 2.0
 _MAX_ROBOTS_BYTES: Final = 500 << 10
-_BINARY: Final = {"", "application/octet-stream", "binary/octet-stream"}
-"""Media types that say nothing, as buckets give them."""
+_BINARY: Final = {
+    "",
+    "application/octet-stream",
+    "binary/octet-stream",
+    "application/force-download",
+    "application/x-download",
+    "application/download",
+    "application/x-png",
+}
+"""Media types that say nothing, as buckets and old servers give them."""
+_PAGE: Final = (b"<!doctype html", b"<html")
 
 _REMEDIES: Final = {
     401: "let it be read without a password",
@@ -85,7 +96,14 @@ class WebImages:
 
     def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
         """Return the image at *reference*, or Unchanged if its signature is still *known*; raises ImageError."""
-        found = self._tried(lambda: self._follow(reference, _condition(known), self._image_of))
+        condition = _condition(known)
+
+        def use(target: Target, answer: Answer) -> ImageData | Unchanged | Moved:
+            if answer.status == _UNCHANGED and condition:
+                return Unchanged()
+            return _image_of(target, answer, self._options.max_bytes)
+
+        found = self._tried(lambda: self._follow(reference, condition, use))
         return cast("ImageData | Unchanged", found)
 
     def signatures(self, references: Sequence[str]) -> list[str | None]:
@@ -164,7 +182,7 @@ class WebImages:
             found = self._request(target, headers, use, budget)
             if not isinstance(found, Moved):
                 return found
-            url = urljoin(target.url, found.location)
+            url = _led_to(target.url, found.location)
         raise ImageError("redirect", f"{url} is more than {_MAX_REDIRECTS} redirects away; name the image itself")
 
     def _request(
@@ -184,7 +202,7 @@ class WebImages:
             except ImageError:
                 host.answered()
                 raise
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 failure = _broken(target, error)
                 host.failed(began, failure)
                 raise failure from error
@@ -206,33 +224,12 @@ class WebImages:
         else:
             host.asked_for_rest(seconds, began, failure)
 
-    def _image_of(self, target: Target, answer: Answer) -> ImageData | Unchanged | Moved:
-        if answer.status == _UNCHANGED:
-            return Unchanged()
-        if answer.status in _REDIRECTS:
-            return Moved(answer.header("location"))
-        if answer.status != _OK:
-            raise _refusal(target, answer.status)
-        kind = answer.header("content-type").partition(";")[0].strip().lower()
-        if not kind.startswith("image/") and kind not in _BINARY:
-            raise ImageError("wrong-type", f"{target.url} has the media type {kind[:100]!r}; name an image")
-        encoding = answer.header("content-encoding").lower()
-        if encoding not in {"", "identity"}:
-            raise ImageError("wrong-type", f"{target.url} is encoded as {encoding[:100]!r}, which was not asked for")
-        data = answer.body(self._options.max_bytes)
-        if data is None:
-            limit = self._options.max_bytes
-            raise ImageError("too-large", f"{target.url} has over {limit:,} bytes; name a smaller image")
-        if not data:
-            raise ImageError("empty", f"{target.url} has no bytes; copy the image there again")
-        return ImageData(data, _signature(answer))
-
     def _target(self, url: str) -> Target:
         """Return where *url* leads; raises ImageError (remote)."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
-            host = host if host.isascii() else host.encode("idna").decode()
+            host = host.encode("idna").decode()
         except ValueError as error:  # a port out of range, brackets, a name with empty parts
             raise ImageError("remote", f"{url!r} is no address ({error}); correct it") from error
         if not url.isprintable() or parts.scheme not in _PORTS or not host or " " in host:
@@ -272,8 +269,47 @@ class WebImages:
                 return ""
             if not isinstance(found, Moved):
                 return found
-            url = urljoin(url, found.location)
+            try:
+                url = _led_to(url, found.location)
+            except ImageError:
+                return ""
         return ""
+
+
+def _image_of(target: Target, answer: Answer, max_bytes: int) -> ImageData | Moved:
+    """Return the image in *answer*, or where it is; raises ImageError."""
+    if answer.status in _REDIRECTS:
+        return Moved(answer.header("location"))
+    if answer.status != _OK:
+        raise _refusal(target, answer.status)
+    kind = answer.header("content-type").partition(";")[0].strip().lower()
+    if not kind.startswith("image/") and kind not in _BINARY:
+        raise ImageError("wrong-type", f"{target.url} has the media type {kind[:100]!r}; name an image")
+    encoding = answer.header("content-encoding").lower()
+    if encoding not in {"", "identity"}:
+        raise ImageError("wrong-type", f"{target.url} is encoded as {encoding[:100]!r}, which was not asked for")
+    has_end = answer.has_end  # the body, once read, says nothing of it any more
+    data = answer.body(max_bytes)
+    if data is None:
+        raise ImageError("too-large", f"{target.url} has over {max_bytes:,} bytes; name a smaller image")
+    if not data:
+        raise ImageError("empty", f"{target.url} has no bytes; copy the image there again")
+    if data[:64].lstrip().lower().startswith(_PAGE):
+        raise ImageError("wrong-type", f"{target.url} is a page, though it is called {kind!r}; name an image")
+    if has_end:
+        return ImageData(data, _signature(answer))
+    if _is_cut_off(data):
+        raise ImageError("broken-off", f"{target.url} ended too early; run again later")
+    return ImageData(data)  # it may be another one the next time, of the same ETag
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Whether *data* is an image without the end of its format, as far as that can be told."""
+    if data.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in data[-1024:]
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-1024:]
+    return data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data)
 
 
 def _empty(file: BinaryIO) -> None:
@@ -293,7 +329,17 @@ def _robots_of(_target: Target, answer: Answer) -> str | Moved:
     if answer.status in _REDIRECTS:
         return Moved(answer.header("location"))
     text = (answer.body(_MAX_ROBOTS_BYTES) or b"") if answer.status == _OK else b""
-    return text.decode("utf-8", "replace")
+    return text.decode("utf-8-sig", "replace")
+
+
+def _led_to(url: str, location: str) -> str:
+    """Return the address to which *location* leads from *url*; raises ImageError."""
+    with suppress(UnicodeError):  # headers are read as latin-1, and many servers write UTF-8
+        location = location.encode("latin-1").decode()
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise ImageError("redirect", f"{url} leads to what is no address ({error}); name the image itself") from error
 
 
 def _condition(known: str | None) -> dict[str, str]:
@@ -320,7 +366,7 @@ def _signature(answer: Answer) -> str | None:
 def _time_of(text: str) -> datetime | None:
     try:
         time = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
@@ -347,6 +393,10 @@ def _failure_of(target: Target, answer: Answer) -> ImageError | None:
 
 def _refusal(target: Target, status: int) -> ImageError:
     """Return what an answer says that is neither an image nor the failure of a server."""
+    if status == _UNCHANGED:  # though nothing of it is known
+        return ImageError("broken-off", f"{target.url} answers {_named(status)} without having been asked; run again")
+    if status < _FIRST_OF_REFUSALS:
+        return ImageError("wrong-type", f"{target.url} answers {_named(status)}, which is no image; name an image")
     reason = f"http-{status}" if status in _NAMED else "http-4xx"
     return ImageError(reason, f"{target.url} answers {_named(status)}; {_REMEDIES.get(status, 'correct the address')}")
 
@@ -365,6 +415,8 @@ def _broken(target: Target, error: Exception) -> ImageError:
     if isinstance(error, ssl.SSLError):
         why = getattr(error, "verify_message", "") or error.reason
         return ImageError("refused", f"{host} has no safe connection ({why}); mend its certificate")
+    if isinstance(error, ValueError):
+        return ImageError("broken-off", f"{host} answers what is no HTTP ({url}); run again later")
     if isinstance(error, http.client.HTTPException | ConnectionResetError | BrokenPipeError):
         return ImageError("broken-off", f"{url} ended too early ({type(error).__name__}); run again later")
     why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
