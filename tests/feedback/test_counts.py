@@ -79,7 +79,7 @@ def test_logged_answers_are_those_of_the_log(tmp_path):
 
 
 def test_how_likely_items_were_looked_at_is_what_slates_say(tmp_path):
-    plain = scenario(tmp_path, 4)
+    plain = scenario(tmp_path, 5)
     compact(tmp_path, now=NOW)
     found = read_answers(tmp_path)
     examination = np.array([1.0, 0.6, 0.4, 0.3, 0.2])
