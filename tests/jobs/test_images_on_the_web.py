@@ -159,6 +159,18 @@ def test_many_requests_are_under_way_whatever_the_number_of_workers(shop, site):
     assert site.most_at_once == 8
 
 
+def test_an_image_that_several_items_show_is_asked_for_once(tmp_path, site):
+    site.files = {"/0.png": image(0), "/1.png": image(1)}
+    rows = [f"item{number},{site.url}/{number % 2}.png" for number in range(10)]
+    path = tmp_path / "shop.csv"
+    path.write_text("\n".join(["id,image", *rows, f"gone1,{site.url}/gone.png", f"gone2,{site.url}/gone.png", ""]))
+    report = index(path, tmp_path / "store")
+    assert (report.items, sorted(site.statuses())) == (10, [200, 200, 404])
+    site.requests.clear()
+    index(path, tmp_path / "store")
+    assert sorted(site.statuses()) == [304, 304, 404]
+
+
 def test_the_store_knows_how_its_images_are_fetched(shop, site):
     _, store = shop
     with Store.open(store) as opened:

@@ -46,5 +46,5 @@ def reading_pool(
         return
     threads = remote.options.threads
     remote.should_stop = should_stop
-    with ThreadPoolExecutor(threads, thread_name_prefix="visrec-fetch") as fetching:
+    with remote.sharing(), ThreadPoolExecutor(threads, thread_name_prefix="visrec-fetch") as fetching:
         yield ReadingPool(local, fetching, all_remote=all_remote), max(window, _AHEAD * threads)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from vision_recs.remote.buckets import BucketImages
 
 _POLL_S: Final = 0.2
+_SHARED_AT_MOST: Final = 256  # the last images: items that show the same one mostly stand together
 
 
 class Stopped(Exception):
@@ -57,10 +61,36 @@ class RemoteImages:
         self.should_stop: Callable[[], bool] = lambda: False
         self._sources: dict[Maker, BulkImageSource] = {}
         self._lock = threading.Lock()
+        self._shared: OrderedDict[tuple[str, str | None], Future[ImageData | Unchanged]] | None = None
 
     def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
         """Return the image at *reference*, or Unchanged if its signature is still *known*; raises ImageError."""
-        return self._source(reference).read(reference, known=known)
+        source = self._source(reference)
+        with self._lock:
+            if self._shared is None:
+                return_here, is_mine = Future[ImageData | Unchanged](), True
+            else:
+                is_mine = (reference, known) not in self._shared
+                return_here = self._shared.setdefault((reference, known), Future())
+                while len(self._shared) > _SHARED_AT_MOST:
+                    self._shared.popitem(last=False)
+        if is_mine:
+            try:
+                return_here.set_result(source.read(reference, known=known))
+            except BaseException as error:  # noqa: BLE001 - raised again for each who waits
+                return_here.set_exception(error)
+        return return_here.result()
+
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Within the block, fetch an image once for several items that show it, and tell a failure to all of them."""
+        with self._lock:
+            self._shared = OrderedDict()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._shared = None
 
     def signatures(self, references: Sequence[str]) -> list[str | None]:
         """Return the signature of each of *references*, None where it cannot be told without reading the image."""
