@@ -101,17 +101,16 @@ class MilvusTable:
     ) -> pa.Table:
         """Return *columns* of the *k* records nearest to *query* (dim,) that meet *condition*.
 
-        A search that reads too few records that match reads on, in more parts of the index.
+        A search that finds too few reads on, in more parts of the index. Where even all parts give too few, and without
+        *effort*, the records are read and compared here: a server that has not made its index yet reads a part of one.
         """
-        where = self._where(condition)
-        if k > self._page(columns):
-            return self._compared(query, k, columns, where)
-        probes = LISTS if effort is None else effort
-        while True:
+        where, probes = self._where(condition), effort
+        while probes is not None and k <= self._page(columns):
             rows = self._search(query, k, columns, where, probes)
-            if len(rows) >= k or probes >= LISTS:
+            if len(rows) >= k:
                 return self._table(rows, columns)
-            probes = min(LISTS, probes * _GROWTH)
+            probes = None if probes >= LISTS else min(LISTS, probes * _GROWTH)
+        return self._compared(query, k, columns, where)
 
     def size(self) -> int | None:
         """Return None: Milvus does not tell it."""
