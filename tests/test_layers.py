@@ -1,4 +1,4 @@
-"""Imports point down only: cli -> vision_recs -> serve -> jobs ... -> indexes -> store -> catalog, images -> remote -> types."""
+"""Imports point down only: cli -> vision_recs -> serve -> jobs ... -> indexes -> store -> catalog, images -> remote."""
 
 from __future__ import annotations
 

@@ -12,9 +12,7 @@ def test_an_export_alone_is_indexed_asked_shown_and_kept_through_an_outage(visre
     store = tmp_path / "store"
     refused = visrec("index", export, "--store", store)
     assert refused.returncode == 1
-    assert (
-        "'127.0.0.1' is not a public address; to read from it, say --allow-private-addresses" in refused.stderr
-    )
+    assert "'127.0.0.1' is not a public address; to read from it, say --allow-private-addresses" in refused.stderr
     assert (site.requests, site.robots_requests) == ([], 0)
 
     site.robots = "User-agent: *\nDisallow: /admin\n"
