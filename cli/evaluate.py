@@ -14,7 +14,7 @@ from . import options
 from .evaluation_output import print_index_quality, print_relevance, print_search_quality, relevance_json
 from .output import print_json
 from .progress import show_progress
-from .similar import filter_of
+from .similar import filter_of, note_unknown_values
 
 if TYPE_CHECKING:
     from vision_recs.evaluate import Comparison, EvaluationTask, Relevance
@@ -87,6 +87,7 @@ def evaluate(
         with show_progress(quiet=quiet) as progress:
             stores = _stores(store, encoder or (), baseline, progress, closing)
         relevance, comparison = _measure(stores, task, group_by)
+        note_unknown_values(stores[-1], task.query_filter, task.target_filter)
         if json:
             print_json(relevance_json(relevance, comparison))
         else:

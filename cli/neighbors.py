@@ -91,6 +91,9 @@ def neighbors(
             report = write_neighbors(store, out, chosen, progress=show)
         else:
             report = write_neighbors_of_engine(engine, out, chosen, progress=show)
+    if where is not None or query_filter is not None:
+        with similar.open_items(store, engine, None, device) as (items, _):
+            similar.note_unknown_values(items, chosen.where, chosen.query_filter)
     if json:
         print_json(asdict(report))
     else:

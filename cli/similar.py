@@ -109,7 +109,7 @@ def similar(
     matching = filter_of(where)
     if engine is not None and html is not None:
         raise typer.BadParameter("needs the images, which an engine does not have", param_hint="--html")
-    with _opened(store, engine, weights, device) as (opened, recommender):
+    with open_items(store, engine, weights, device) as (opened, recommender):
 
         def is_known(item: str) -> bool:
             return bool(recommender.items.attributes_of([item]))
@@ -140,8 +140,7 @@ def similar(
         else:
             print_query(parts, recommender)
             print_matches(matches, filtered=where is not None or policy != Policy())
-        for sentence in [] if matching is None else opened.unknown_values(matching):
-            typer.echo(f"note: {sentence}", err=True)
+        note_unknown_values(opened, matching)
         if html is not None:
             from .html.similar_page import write_page
 
@@ -150,7 +149,7 @@ def similar(
 
 
 @contextmanager
-def _opened(
+def open_items(
     store: Path, engine: str | None, weights: Path | None, device: str
 ) -> Iterator[tuple[Store | EngineItems, Recommender]]:
     """Yield the items of the *engine*, or else of the *store*, and what answers queries from them."""
@@ -165,6 +164,13 @@ def _opened(
 
     with open_engine(engine) as published:
         yield published.items, Recommender(published.items, published.index, weights=weights, device=device)
+
+
+def note_unknown_values(items: Store | EngineItems, *filters: Filter | None) -> None:
+    """Tell on stderr which values that *filters* name no item has, and which are the nearest ones."""
+    for matching in filters:
+        for sentence in [] if matching is None else items.unknown_values(matching):
+            typer.echo(f"note: {sentence}", err=True)
 
 
 def filter_of(expression: str | None) -> Filter | None:

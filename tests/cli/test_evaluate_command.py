@@ -48,6 +48,11 @@ def test_labels_are_judgements_and_the_report_is_one_object(visrec, sample_store
     assert 0 < found["exposure"]["coverage"] <= 1
 
 
+def test_a_value_that_no_item_has_is_told(visrec, sample_store):
+    done = visrec("evaluate", "--store", sample_store, "--labels", "category", "--target-filter", 'color != "navi"')
+    assert "note: no item has 'navi' as color; the nearest is 'navy'" in done.stderr
+
+
 def test_some_items_are_queries_and_others_are_targets(visrec, sample_store):
     found = evaluate(
         visrec, sample_store, "--labels", "category", "--query-filter", "price < 20", "--target-filter", "price >= 20"

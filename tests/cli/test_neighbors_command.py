@@ -30,7 +30,7 @@ def test_the_policy_and_the_filters_hold_for_every_list(visrec, sample_store, tm
     out = tmp_path / "n.parquet"
     options = [
         "--where",
-        "in_stock",
+        'in_stock and category != "mugs"',
         "--query-filter",
         'category == "mug"',
         "--diversity",
@@ -44,7 +44,8 @@ def test_the_policy_and_the_filters_hold_for_every_list(visrec, sample_store, tm
     assert (report["items"], report["k"], report["generation"], report["method"]) == (5, 50, 1, "exact")
     table = pq.read_table(out)
     about = json.loads(table.schema.metadata[b"visrec"])
-    assert (about["where"], about["query_filter"]) == ("in_stock", 'category == "mug"')
+    assert (about["where"], about["query_filter"]) == ('in_stock and category != "mugs"', 'category == "mug"')
+    assert "note: no item has 'mugs' as category; the nearest is 'mug'" in done.stderr
     assert about["policy"]["diversity"] > 0
     assert about["policy"]["exclude"] == ["vase-01"]
     import vision_recs

@@ -35,6 +35,7 @@ def attributes(chance):
         "sale": chance.random() < 0.5,
         "price": chance.randint(-20, 60) / 4,
         "mixed": chance.choice(["x", 5, True]),
+        "tags": chance.choice(["new", '["new"]', '["new", "red"]', '["red", 1]', "[]"]),
         "rare": 1 if chance.random() < 0.1 else None,
     }
     return {name: value for name, value in every.items() if value is not None and chance.random() < 0.8}

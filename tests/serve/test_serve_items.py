@@ -79,6 +79,19 @@ def test_an_item_has_attributes_and_images(client, sample_store):
     assert item["images"][0]["attributes"]["view"] == "packshot"
 
 
+def test_a_value_that_no_item_has_is_told_with_the_nearest_one(client):
+    note = "no item has 'mugs' as category; the nearest is 'mug'"
+    where = {"where": 'category == "mugs"'}
+    page = client.get("/v1/items", params=where).json()
+    assert (page["items"], page["notes"]) == ([], [note])
+    for answer in (
+        client.get("/v1/similar", params={"id": "mug-01", **where}),
+        client.post("/v1/similar", json={"items": ["mug-01"], **where}),
+    ):
+        assert (answer.json()["matches"], answer.json()["notes"]) == ([], [note])
+    assert "notes" not in client.get("/v1/similar", params={"id": "mug-01", "where": 'category == "mug"'}).json()
+
+
 def test_facets_count_values_and_leave_out_attributes_that_nobody_filters_by():
     counter = FacetCounter()
     for number in range(100):
@@ -91,6 +104,7 @@ def test_facets_count_values_and_leave_out_attributes_that_nobody_filters_by():
                 "one": "same",
                 "mixed": "text" if number % 2 else 1,
                 "family": f"family {number % 35}" if number < 40 else None,
+                "tags": [None, "new", '["new", "red"]', '["red", "red", 7]', "[]"][number % 5],
             }
         )
     with contextlib.closing(sqlite3.connect(":memory:")) as saved:
@@ -98,7 +112,9 @@ def test_facets_count_values_and_leave_out_attributes_that_nobody_filters_by():
         counter.save(saved)
         texts = [text for (text,) in saved.execute("SELECT facet FROM facets")]
     facets = {facet.name: facet for facet in (msgspec.json.decode(text, type=Facet) for text in texts)}
-    assert set(facets) == {"color", "sale", "price"}
+    assert set(facets) == {"color", "sale", "price", "tags"}
+    assert (facets["tags"].kind, facets["tags"].items) == ("set", 60)
+    assert facets["tags"].counts == [("new", 40), ("red", 40)]
     assert facets["color"].counts == [("red", 34), ("blue", 33)]
     assert facets["sale"].counts == [(False, 75), (True, 25)]
     assert (facets["price"].min, facets["price"].max, sum(facets["price"].histogram)) == (0.0, 99.0, 100)

@@ -99,6 +99,10 @@ class CachedItems:
         """Return what `Store.filtered` returns; raises FilterError."""
         return _CachedFilter(self, self._store, where)
 
+    def unknown_values(self, where: Filter) -> list[str]:
+        """Return a sentence for each text that *where* looks for and no item has, with the nearest one that one has."""
+        return self._store.unknown_values(where)
+
     def ids_where(self, where: Filter) -> Iterator[str]:
         """Yield the id of each item that matches *where* once, in the order in which the images were embedded."""
         filtered = self.filtered(where)

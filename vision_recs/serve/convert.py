@@ -10,8 +10,9 @@ from msgspec import UNSET
 from vision_recs import types
 from vision_recs.errors import RequestError, VisionRecsError
 from vision_recs.filters import Filter
-from vision_recs.recommend import EVERY_ITEM, Event, History, Policy, Query, Recommender, Weighted
+from vision_recs.recommend import EVERY_ITEM, Event, History, Policy, Query, Weighted
 from vision_recs.serve import schemas
+from vision_recs.serve.served import Served
 
 
 def to_query(body: schemas.QueryBody, images: Sequence[Weighted[bytes]] = ()) -> Query:
@@ -72,7 +73,7 @@ def to_filter(where: str | None) -> Filter | None:
 
 
 def query_batch(
-    recommender: Recommender, bodies: Sequence[schemas.QueryBody], policy: Policy
+    snapshot: Served, bodies: Sequence[schemas.QueryBody], policy: Policy
 ) -> list[schemas.SimilarItems | Exception]:
     """Return, for each of *bodies*, its answer, or the error that it raises; *policy* is the policy of the server."""
     outcomes: dict[int, schemas.SimilarItems | Exception] = {}
@@ -82,22 +83,26 @@ def query_batch(
             valid[number] = to_query(body), to_policy(body.policy, policy)
         except VisionRecsError as error:
             outcomes[number] = error
-    found = recommender.query_batch(list(valid.values()))
-    for (number, (query, _)), matches in zip(valid.items(), found, strict=True):
+    found = snapshot.recommender.query_batch(list(valid.values()))
+    for (number, pair), matches in zip(valid.items(), found, strict=True):
         try:
-            outcomes[number] = to_similar_items(recommender, query, matches) if isinstance(matches, list) else matches
+            outcomes[number] = to_similar_items(snapshot, *pair, matches) if isinstance(matches, list) else matches
         except VisionRecsError as error:
             outcomes[number] = error
     return [outcomes[number] for number in range(len(bodies))]
 
 
-def to_similar_items(recommender: Recommender, query: Query, matches: Sequence[types.Match]) -> schemas.SimilarItems:
-    """Return the answer that holds *matches*, which *recommender* found for *query*."""
-    interests = [] if query.history is None else recommender.interests(query.history)
+def to_similar_items(
+    snapshot: Served, query: Query, policy: Policy, matches: Sequence[types.Match]
+) -> schemas.SimilarItems:
+    """Return the answer that holds *matches*, which *snapshot* has for *query* under *policy*."""
+    interests = [] if query.history is None else snapshot.recommender.interests(query.history)
+    filters = [] if matches else [where for where in (query.where, policy.where) if where is not None]
     return schemas.SimilarItems(
-        recommender.items.generation,
+        snapshot.items.generation,
         [_to_match(rank, match) for rank, match in enumerate(matches, 1)],
         [schemas.Interest(each.medoid, list(each.items), round(each.share, 6)) for each in interests],
+        [sentence for where in filters for sentence in snapshot.items.unknown_values(where)],
     )
 
 

@@ -8,10 +8,11 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate, pairwise
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from vision_recs.filters.ast import elements
 from vision_recs.serve.schemas import Facet
 from vision_recs.types import Attribute
 
@@ -19,11 +20,14 @@ SCHEMA = """
 CREATE TABLE facets (name TEXT PRIMARY KEY, facet TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE free_text (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE texts (name TEXT, value TEXT, items INTEGER NOT NULL, PRIMARY KEY (name, value)) WITHOUT ROWID;
+CREATE TABLE sets (name TEXT PRIMARY KEY, items INTEGER NOT NULL, elements INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE numbers (
     name TEXT, value REAL, items INTEGER NOT NULL, below INTEGER NOT NULL, PRIMARY KEY (name, value)
 ) WITHOUT ROWID;
 """
 """`facets` has a JSON object for each facet; the other tables what was counted: a value of `texts` is JSON.
+
+An element of a set is a value of `texts`; `sets` says how many items have a set, and how many elements these have.
 
 `below` is how many items have a smaller number, so that the items in a range are found by its two ends.
 """
@@ -44,6 +48,7 @@ class FacetCounter:
         """Start without items."""
         self._texts: dict[str, Counter[str | bool]] = {}
         self._numbers: dict[str, Counter[float]] = {}
+        self._sets: dict[str, Counter[str]] = {}
         self._free_text: set[str] = set()
 
     def add(self, attributes: Mapping[str, Attribute], by: int = 1) -> None:
@@ -51,7 +56,7 @@ class FacetCounter:
         for name, value in attributes.items():
             if isinstance(value, str | bool):
                 if name not in self._free_text:
-                    self._count(name, value, by)
+                    self._count_all(name, value, by)
             elif isinstance(value, int | float) and math.isfinite(value):
                 self._numbers.setdefault(name, Counter())[float(value)] += by
 
@@ -65,6 +70,8 @@ class FacetCounter:
             for value, items in counts.items()
         )
         write("INSERT INTO texts VALUES (?, ?, ?)", texts)
+        sets = ((name, each["items"], each["elements"]) for name, each in self._sets.items())
+        write("INSERT INTO sets VALUES (?, ?, ?)", sets)
         for name, numbers in self._numbers.items():
             ordered = sorted(numbers.items())
             below = accumulate((items for _, items in ordered), initial=0)
@@ -80,6 +87,7 @@ class FacetCounter:
         other = FacetCounter()
         other._texts = {name: counts.copy() for name, counts in self._texts.items()}
         other._numbers = {name: counts.copy() for name, counts in self._numbers.items()}
+        other._sets = {name: counts.copy() for name, counts in self._sets.items()}
         other._free_text = set(self._free_text)
         return other
 
@@ -104,13 +112,28 @@ class FacetCounter:
         texts.update(self._texts.get(name, {}))
         texts = +texts
         if texts:
-            return _text_facet(name, texts)
+            sets = self._sets.get(name, Counter()).copy()
+            for items, count in read("SELECT items, elements FROM sets WHERE name = ?", (name,)):
+                sets.update(items=items, elements=count)
+            return _text_facet(name, texts, sets)
         numbers = _Numbers(read, name, self._numbers.get(name, Counter()))
         return (numbers.adjusted(known, step) if known else None) or numbers.facet()
 
     def _touched(self) -> set[str]:
-        touched = {name for name, counts in self._texts.items() if any(counts.values())}
-        return touched | self._free_text | {name for name, counts in self._numbers.items() if any(counts.values())}
+        counted: tuple[Mapping[str, Mapping[Any, int]], ...] = (self._texts, self._numbers, self._sets)
+        names = (name for each in counted for name, counts in each.items() if any(counts.values()))
+        return self._free_text.union(names)
+
+    def _count_all(self, name: str, value: str | bool, by: int) -> None:  # noqa: FBT001 - a value, not a switch
+        """Count *value*, or each text in it where it is a set."""
+        found = elements(value)
+        if found == [value]:
+            self._count(name, value, by)
+            return
+        texts = {each for each in found if isinstance(each, str)}
+        self._sets.setdefault(name, Counter()).update(items=by if texts else 0, elements=by * len(texts))
+        for each in texts:
+            self._count(name, each, by)
 
     def _count(self, name: str, value: str | bool, by: int) -> None:  # noqa: FBT001 - a value, not a switch
         counts = self._texts.setdefault(name, Counter())
@@ -125,15 +148,16 @@ def in_order(facets: Iterable[Facet]) -> list[Facet]:
     return sorted(facets, key=lambda each: (each.kind == "number", -each.items, len(each.counts), each.name))
 
 
-def _text_facet(name: str, counts: Counter[str | bool]) -> Facet | None:
-    """Return the facet of an attribute with few values that many items share, or None."""
+def _text_facet(name: str, counts: Counter[str | bool], sets: Counter[str]) -> Facet | None:
+    """Return the facet of an attribute with few values that many items share, or None; *sets* is as in `SCHEMA`."""
     types = {type(value) for value in counts}
-    items = counts.total()
+    items = counts.total() - sets["elements"] + sets["items"]
     is_useful = 1 < len(counts) <= _MAX_VALUES and len(types) == 1 and 2 * len(counts) <= max(items, 4)
     if not is_useful:
         return None
     frequent = sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
-    return Facet(name, "boolean" if types == {bool} else "text", items, counts=frequent)
+    kind: Literal["text", "boolean", "set"] = "boolean" if types == {bool} else "set" if sets["items"] else "text"
+    return Facet(name, kind, items, counts=frequent)
 
 
 class _Numbers:

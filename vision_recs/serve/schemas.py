@@ -209,11 +209,15 @@ class Interest(Struct):
 
 
 class SimilarItems(Struct, omit_defaults=True):
-    """The similar items, best match first."""
+    """The similar items, best match first.
+
+    Where there is none, *notes* says which values that the filter names no item has, and which are the nearest ones.
+    """
 
     generation: int
     matches: list[Match]
     interests: list[Interest] = []
+    notes: list[str] = []
 
 
 class Image(Struct):
@@ -242,24 +246,29 @@ class ItemSummary(Struct):
     attributes: dict[str, Value]
 
 
-class ItemPage(Struct):
-    """A page of items: *next_offset* is the offset of the next page, or null for the last page."""
+class ItemPage(Struct, omit_defaults=True):
+    """A page of items: *next_offset* is the offset of the next page, or null for the last page.
+
+    Where there is no item, *notes* says which values that the filter names no item has, and which are the nearest ones.
+    """
 
     generation: int
     items: list[ItemSummary]
     next_offset: int | None
+    notes: list[str] = []
 
 
 class Facet(Struct):
     """An attribute that items can be filtered by, and its values over all items.
 
     *items* is the number of items that have the attribute. For the kinds "text" and "boolean", *counts* has each value
-    with the number of its items, the most frequent value first. For the kind "number", *min* and *max* are its range,
-    and *histogram* has the number of items in each of equal steps from *min* to *max*.
+    with the number of its items, the most frequent value first. For the kind "set" it has each element of the sets, and
+    `"red" in tags` filters by one. For the kind "number", *min* and *max* are its range, and *histogram* has the number
+    of items in each of equal steps from *min* to *max*.
     """
 
     name: str
-    kind: Literal["text", "boolean", "number"]
+    kind: Literal["text", "boolean", "set", "number"]
     items: int
     counts: list[tuple[str | bool, int]] = []
     min: float | None = None

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 Build: TypeAlias = Callable[[Path], None]
 """Fills an empty file, as `build_file` does."""
 
-_FORMAT = 4
+_FORMAT = 5
 _KEPT_FILES = 8  # of all stores and generations
 
 

@@ -39,6 +39,10 @@ class ServedItems(ItemSource, Protocol):
         """Yield the id of each item that matches *where* once, always in the same order; raises FilterError."""
         ...
 
+    def unknown_values(self, where: Filter) -> list[str]:
+        """Return a sentence for each text that *where* looks for and no item has, with the nearest one that one has."""
+        ...
+
     def image_with(self, digest: str) -> str | None:
         """Return the reference of an image whose bytes have *digest*, or None where no item shows one."""
         ...

@@ -140,7 +140,7 @@ class AppState:
         self.metrics.set_queue_depth("updates", self.updates.pending)
 
     def _query_batch(self, snapshot: Served, bodies: Sequence[QueryBody]) -> list[SimilarItems | Exception]:
-        return convert.query_batch(snapshot.recommender, bodies, self.options.policy)
+        return convert.query_batch(snapshot, bodies, self.options.policy)
 
     async def _poll(self) -> None:
         while True:

@@ -96,7 +96,8 @@ def _items(snapshot: Served, parameters: ItemsParameters, search: ItemSearch | N
         where.check(items.attribute_types())
     found = list(islice(_ids(items, parameters, where, search), start, start + limit + 1))
     next_offset = start + limit if len(found) > limit else None
-    return ItemPage(items.generation, [_summary(items, item) for item in found[:limit]], next_offset)
+    notes = [] if found or start or where is None else items.unknown_values(where)
+    return ItemPage(items.generation, [_summary(items, item) for item in found[:limit]], next_offset, notes)
 
 
 def _ids(

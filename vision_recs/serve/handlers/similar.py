@@ -72,7 +72,7 @@ def _answer_with_images(
     """Return the answer to a query that the encoder has to read; runs on the thread of an executor."""
     query = convert.to_query(body, images)
     policy = convert.to_policy(body.policy, policy)
-    return convert.to_similar_items(snapshot.recommender, query, snapshot.recommender.query(query, policy))
+    return convert.to_similar_items(snapshot, query, policy, snapshot.recommender.query(query, policy))
 
 
 async def _download(context: Context, body: QueryBody) -> list[Weighted[bytes]]:

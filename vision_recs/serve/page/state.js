@@ -62,7 +62,10 @@ export function filterExpression(state) {
     if (Array.isArray(selected)) parts.push(`${selected[0]} <= ${attribute} <= ${selected[1]}`);
     else if ([...selected].every((value) => typeof value === "boolean")) {
       if (selected.size === 1) parts.push(selected.has(true) ? attribute : `${attribute} == false`);
-    } else parts.push(`${attribute} in [${[...selected].map((value) => JSON.stringify(value)).join(", ")}]`);
+    } else { // the attribute may be a set; a text is like a set of itself
+      const any = [...selected].map((value) => `${JSON.stringify(value)} in ${attribute}`);
+      parts.push(any.length > 1 ? `(${any.join(" or ")})` : any[0]);
+    }
   }
   return parts.join(" and ");
 }
