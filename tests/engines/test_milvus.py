@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 from contextlib import closing
 
 import numpy as np
@@ -13,13 +14,14 @@ from fake_shop import Shop, index, shop_of
 from hypothesis import given
 from random_filters import texts
 
-from vision_recs.engines import open_engine, publish
+from vision_recs.engines import PublishOptions, open_engine, publish
 from vision_recs.engines.base import Column, ColumnTest, Schema, connect
-from vision_recs.engines.milvus import documents, rows, stage, table
+from vision_recs.engines.items import EngineItems
+from vision_recs.engines.milvus import documents, rows, state, table
 from vision_recs.engines.milvus.address import Address
 from vision_recs.engines.milvus.client import Connection
 from vision_recs.engines.milvus.dialect import LONGEST_TEXT, NO_NUMBER, NO_TEXT, MilvusDialect
-from vision_recs.errors import EngineUnavailable, PublishRefused, UnknownEngine
+from vision_recs.errors import EngineDamaged, EngineUnavailable, PublishRefused, UnknownEngine
 from vision_recs.filters import Filter
 from vision_recs.types import SearchRequest
 
@@ -263,17 +265,101 @@ def test_a_document_is_the_old_or_the_new_one_at_every_moment(uri, monkeypatch):
         assert engine._connection.count(documents.COLLECTION, "serial > 0") == 1
 
 
-def test_what_died_in_generations_that_nobody_keeps_is_removed(uri, tmp_path):
-    shop = shop_of(5)
-    for price in range(5):
+def test_what_died_in_generations_that_nobody_keeps_is_removed_an_hour_later(uri, tmp_path, monkeypatch):
+    shop, now = shop_of(5), time.time()
+    monkeypatch.setattr(state, "time", lambda: now)
+    for price in range(6):
         shop.put("item003", 3, price=100 + price)
         index(shop, tmp_path / "store")
+        now += 3000 * (price == 5)
         publish(uri, tmp_path / "store")
+        if price == 4:
+            now += 610
+            assert held(uri) == (state.State(5, [4, 5], dict.fromkeys((1, 2, 3), now - 610)), 5 + 4)
+    assert held(uri) == (state.State(6, [5, 6], {4: now}), 5 + 2)
+
+
+def held(uri):
+    """Return the state of the only collection, and how many rows it has."""
     with closing(connect(uri)) as engine:
         (name,) = engine._collections()
         engine._connection.wait("load_collection", name)
-        assert engine.state(name) == stage.State(5, [4, 5])
-        assert engine._connection.count(name, "born > 0") == 5 + 1
+        return engine.state(name), engine._connection.count(name, "born > 0")
+
+
+def answers(opened):
+    """Return what a reader finds, read again."""
+    items, query = EngineItems(opened.engine, opened.published, opened.table), np.ones((1, 12), np.float32)
+    prices = {item: given_["price"] for item, given_ in items.attributes_of(items.ids()).items()}
+    (found,) = opened.index.search(SearchRequest(query, 9, Filter.parse("price < 1000")))
+    return prices, [(match.id, match.score) for match in found], opened.table.count(None)
+
+
+def test_a_reader_that_stays_open_answers_as_before_or_fails_loudly(uri, tmp_path, monkeypatch):
+    """Three hours of a reader, asked every 4 minutes, while generations that nobody keeps go."""
+    shop, now, outcomes = shop_of(5), time.time(), []
+    monkeypatch.setattr(state, "time", lambda: now)
+    for number in range(5):
+        shop.put(f"item00{number}", number, price=7)
+    index(shop, tmp_path / "store")
+    publish(uri, tmp_path / "store", options=PublishOptions(keep=1))
+    with open_engine(uri) as opened:
+        before = answers(opened)
+        for minute in range(0, 184, 4):
+            now += 240
+            if minute in {40, 80, 120, 160}:
+                shop.put("item003", 3, price=100 + minute)
+                index(shop, tmp_path / "store")
+                publish(uri, tmp_path / "store", options=PublishOptions(keep=1))
+            try:
+                outcomes.append(answers(opened) == before)
+            except EngineDamaged as error:
+                outcomes.append(str(error))
+    lost = f"{uri} has no {opened.published.token} any more; open it again, or run `visrec publish {uri}` again"
+    first = outcomes.index(lost)
+    assert 40 < 4 * first < 100  # at the generation after, it answers still
+    assert outcomes == [True] * first + [lost] * (len(outcomes) - first)
+
+
+def test_a_reader_that_slept_while_its_records_went_fails_at_the_first_question(uri, tmp_path, monkeypatch):
+    shop, now = shop_of(5), time.time()
+    monkeypatch.setattr(state, "time", lambda: now)
+    index(shop, tmp_path / "store")
+    publish(uri, tmp_path / "store")
+    with open_engine(uri) as opened:
+        assert opened.table.count(None) == 5
+        for item in ("item001", "item002", "item003"):
+            del shop.items[item]
+            index(shop, tmp_path / "store")
+            now += 3601
+            publish(uri, tmp_path / "store", options=PublishOptions(keep=1))
+        query = np.ones(12, np.float32)
+        table = opened.table
+        for ask in (
+            lambda: table.count(None),
+            lambda: table.read(["item"]),
+            lambda: list(table.scan(["item"])),
+            lambda: table.nearest(query, 3, ["item"], None, effort=None),
+            lambda: table.nearest(query, 1, ["item"], None, effort=8),
+        ):
+            with pytest.raises(EngineDamaged, match="any more"):
+                ask()
+
+
+@pytest.mark.parametrize("lost", ["records", "documents"])
+def test_what_somebody_has_dropped_is_published_anew_under_another_name(lost, uri, store):
+    publish(uri, store)
+    with closing(connect(uri)) as engine:
+        (name,) = engine._collections()
+        engine._connection.call("drop_collection", name if lost == "records" else documents.COLLECTION)
+    report = publish(uri, store)
+    assert (report.inserted, report.unchanged) == (10, 0)
+    with open_engine(uri) as opened:
+        assert opened.items.ids() == [f"item{number:03}" for number in range(10)]
+        assert opened.published.token == name.replace("0001", "0002@1")
+        assert opened.engine._collections() == [name.replace("0001", "0002")]
+        assert opened.engine._stated() == opened.engine._collections()
+    assert publish(uri, store).unchanged == 10
 
 
 def test_a_file_that_another_program_has_open_is_told_so(store, uri, caplog):

@@ -6,6 +6,7 @@ what was born by then and had not died: they see nothing of the next one, and a 
 
 engine     `MilvusEngine`, and the collections of each space
 stage      the records of the next serial
+state      what is kept of a collection, and how long readers may use what was given up
 table      the records of one serial, as readers see them
 documents  documents, in parts
 rows       what a record is in Milvus, where nothing is null

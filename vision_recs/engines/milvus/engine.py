@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from time import time
 
 from vision_recs.engines import base
 from vision_recs.engines.base import Column, Kind, Schema, VectorType
@@ -19,8 +19,9 @@ from vision_recs.engines.milvus.client import Connection
 from vision_recs.engines.milvus.dialect import MilvusDialect, kind_of
 from vision_recs.engines.milvus.documents import COLLECTION as DOCUMENTS
 from vision_recs.engines.milvus.documents import Documents
-from vision_recs.engines.milvus.rows import BORN, DIED, typed
-from vision_recs.engines.milvus.stage import MilvusStage, State
+from vision_recs.engines.milvus.rows import typed
+from vision_recs.engines.milvus.stage import MilvusStage
+from vision_recs.engines.milvus.state import Hold, State, in_none_of
 from vision_recs.engines.milvus.table import MilvusTable, Serial
 from vision_recs.errors import EngineDamaged
 
@@ -57,43 +58,56 @@ class MilvusEngine:
     def stage(self, schema: Schema, published: str | None) -> MilvusStage:
         """Return the next serial of the newest collection that has the columns of *schema*, or of one to be made.
 
-        That begins with the records of *published*, where they are of the same space.
+        That begins with the records of *published*, where they are of the same space and still there. A collection
+        whose state is lost is left alone: which of its records are which is not known.
         """
         wanted = replace(schema, columns=typed(schema.columns))
         prefix = f"{_PREFIX}{_in_a_name(schema.space)}_{schema.vector_type}_"
         names = [name for name in self._collections() if name.startswith(prefix)]
-        for name in sorted(names, reverse=True):
+        stated = {name for name in self._stated() if name.startswith(prefix)}
+        for name in sorted(stated.intersection(names), reverse=True):
             found = self._schema(name)
             if set(wanted.columns) <= set(found.columns) and found.dim == wanted.dim:
                 self._connection.wait("load_collection", name)
                 return MilvusStage(self._connection, self, found, name, exists=True, published=None)
-        number = max((int(name.removeprefix(prefix)) for name in names), default=0) + 1
-        start = self._serial(published) if published is not None and published.startswith(prefix) else None
+        number = max((int(name.removeprefix(prefix)) for name in stated.union(names)), default=0) + 1
+        start = self._start(published) if published is not None and published.startswith(prefix) else None
         name = f"{prefix}{number:04d}"
         return MilvusStage(self._connection, self, wanted, name, exists=False, published=start)
 
     def open(self, token: str) -> MilvusTable:
         """Open the serial of a collection that was sealed as *token*."""
-        serial = self._serial(token)
+        started, serial = time(), self._serial(token)
         self.dialect.columns = frozenset(column.name for column in serial.schema.columns)
-        return MilvusTable(self._connection, serial)
+        hold = Hold(serial.serial, lambda: self.state(serial.collection), self._gone(token), started)
+        return MilvusTable(self._connection, serial, hold)
 
     def tokens(self) -> list[str]:
-        """Return the tokens of all that is sealed, and one of each collection of which nothing is."""
-        return [f"{name}@{number}" for name in self._collections() for number in self.state(name).sealed or [0]]
+        """Return the tokens of all that is sealed, and one of each collection of which nothing ever was."""
+        states = {name: self.state(name) for name in self._collections()}
+        return [
+            f"{name}@{number}" for name, state in states.items() for number in (state.sealed if state.readable else [0])
+        ]
 
     def drop(self, tokens: Sequence[str]) -> None:
-        """Give up the serials that *tokens* name, and the records that no other has; or a whole collection."""
-        for name in {token.partition("@")[0] for token in tokens}:
-            state = self.state(name)
-            dropped = {int(token.partition("@")[2]) for token in tokens if token.startswith(f"{name}@")}
-            sealed = [number for number in state.sealed if number not in dropped]
-            if sealed:
-                self.keep_state(name, replace(state, sealed=sealed))
-                self._connection.call("delete", name, filter=_in_none_of(sealed))
-            else:
+        """Give up the serials that *tokens* name; their records go with a later call, when no reader answers from them.
+
+        A collection of which nothing was ever sealed goes at once, and so does what is kept of one that is not there.
+        """
+        names = self._collections()
+        for name in names:
+            before = self.state(name)
+            given_up = [int(token.partition("@")[2]) for token in tokens if token.startswith(f"{name}@")]
+            state = before.without([serial for serial in given_up if serial in before.sealed])
+            left = state.without_old()
+            if left != before:
+                self.keep_state(name, left)
+            if not left.readable and (given_up or state.dropped):
                 self._connection.call("drop_collection", name)
                 self._documents.delete([_INTERNAL + name])
+            elif left.readable != state.readable:
+                self._connection.call("delete", name, filter=in_none_of(left.readable))
+        self._documents.delete([_INTERNAL + name for name in self._stated() if name not in names])
 
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
@@ -110,9 +124,25 @@ class MilvusEngine:
     def _serial(self, token: str) -> Serial:
         name, _, number = token.partition("@")
         if name not in self._collections() or int(number) not in self.state(name).sealed:
-            raise EngineDamaged(f"{self.uri} has no {token} any more; run `visrec publish {self.uri}` again")
+            raise self._gone(token)
         self._connection.wait("load_collection", name)
         return Serial(name, int(number), self._schema(name))
+
+    def _start(self, published: str) -> Serial | None:
+        """Return the serial *published*, or None where somebody has removed it: then all records are written."""
+        try:
+            return self._serial(published)
+        except EngineDamaged:
+            return None
+
+    def _gone(self, token: str) -> EngineDamaged:
+        return EngineDamaged(
+            f"{self.uri} has no {token} any more; open it again, or run `visrec publish {self.uri}` again"
+        )
+
+    def _stated(self) -> list[str]:
+        """Return the names of the collections of which something is kept, also of those that are not there."""
+        return [name.removeprefix(_INTERNAL) for name in self._documents.names() if name.startswith(_INTERNAL)]
 
     def _collections(self) -> list[str]:
         names: list[str] = self._connection.call("list_collections")
@@ -131,13 +161,6 @@ def _in_a_name(space: str) -> str:
     """Return *space* as the name of a collection may hold it: letters and digits."""
     is_plain = space.isascii() and space.isalnum()
     return space if is_plain else f"x{hashlib.blake2b(space.encode(), digest_size=8).hexdigest()}"
-
-
-def _in_none_of(serials: Sequence[int]) -> str:
-    """Return the condition of the records that are part of none of *serials*, ascending, and were not written since."""
-    first, *_ = serials
-    between = [f"({BORN} > {one} and {DIED} <= {next_})" for one, next_ in pairwise(serials)]
-    return f"({' or '.join([f'({DIED} <= {first})', *between])})"
 
 
 def _kind(column: str) -> Kind:

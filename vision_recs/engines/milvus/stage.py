@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import sleep
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +27,7 @@ from vision_recs.engines.milvus.rows import (
     table_of_rows,
     vector_of,
 )
+from vision_recs.engines.milvus.state import State
 from vision_recs.engines.milvus.table import LISTS, Serial
 
 if TYPE_CHECKING:
@@ -36,23 +37,6 @@ _AT_ONCE = 500  # keys in one condition, of which all fields are read and writte
 _COPIED_AT_ONCE = 2_000
 _POLLED_EVERY_S = 0.2
 _MOST_BYTES = 16 << 20  # of one request; a server takes 64 MB
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is kept of a collection: the serial of its *newest* change, and those that are *sealed*."""
-
-    newest: int = 0
-    sealed: list[int] = field(default_factory=list)
-
-    @classmethod
-    def from_bytes(cls, data: bytes | None) -> State:
-        """Return what `to_bytes` wrote, or that of a collection of which nothing is known yet."""
-        return cls() if data is None else cls(**json.loads(data))
-
-    def to_bytes(self) -> bytes:
-        """Return the state as a document."""
-        return json.dumps({"newest": self.newest, "sealed": self.sealed}).encode()
 
 
 class Collections(Protocol):

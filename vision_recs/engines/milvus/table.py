@@ -14,6 +14,7 @@ from vision_recs.engines.base import ColumnTest, Schema
 from vision_recs.engines.milvus.client import Connection, page_size
 from vision_recs.engines.milvus.dialect import MilvusDialect
 from vision_recs.engines.milvus.rows import BORN, DIED, ROW, table_of_rows
+from vision_recs.engines.milvus.state import Hold
 from vision_recs.engines.searching import unit_vectors
 from vision_recs.types import Vectors
 from vision_recs.vectors import exact_cosine
@@ -53,14 +54,18 @@ class Serial:
 
 
 class MilvusTable:
-    """The records of a serial. Safe to use from several threads."""
+    """The records of a serial. Safe to use from several threads.
+
+    Each method raises EngineDamaged where records of the serial may have been missing, since it was given up long ago.
+    """
 
     efforts = _EFFORTS
 
-    def __init__(self, connection: Connection, serial: Serial) -> None:
-        """Read the records of *serial*, whose collection is loaded."""
+    def __init__(self, connection: Connection, serial: Serial, hold: Hold) -> None:
+        """Read the records of *serial*, whose collection is loaded; *hold* tells whether they are still there."""
         self._connection = connection
         self._serial = serial
+        self._hold = hold
         self._schema = serial.schema
         self._dialect = MilvusDialect()
 
@@ -71,7 +76,9 @@ class MilvusTable:
 
     def count(self, condition: str | None) -> int:
         """Return how many records meet *condition*."""
-        return self._connection.count(self._serial.collection, self._where(condition))
+        found = self._connection.count(self._serial.collection, self._where(condition))
+        self._hold.require()
+        return found
 
     def read(
         self,
@@ -95,6 +102,7 @@ class MilvusTable:
         """Yield *columns* of all records."""
         for page in self._pages(self._serial.condition, columns):
             yield self._table(page, columns)
+        self._hold.require()
 
     def nearest(
         self, query: Vectors, k: int, columns: Sequence[str], condition: str | None, *, effort: int | None
@@ -146,6 +154,7 @@ class MilvusTable:
             kept = pa.concat_tables([kept, self._table(page, needed)])
             order = np.argsort(-exact_cosine(unit_vectors(kept), query), kind="stable")[:k]
             kept = kept.take(order)
+        self._hold.require()
         return kept.select(list(columns))
 
     def _narrowed(self, where: str, column: str, limit: int) -> str:
@@ -189,6 +198,8 @@ class MilvusTable:
         return own if condition is None else f"({own} and {condition})"
 
     def _table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.Table:
+        """Return *columns* of *rows*, which were read just before."""
+        self._hold.require()
         return table_of_rows(rows, columns, self._schema)
 
     @cached_property
