@@ -233,7 +233,7 @@ def test_lists_that_were_altered_since_a_run_was_stopped_are_made_again_with_a_w
 @pytest.mark.usefixtures("few_at_once")
 def test_checkpoints_of_other_options_are_not_used(store, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("vision_recs.batch.neighbors.writing._publish", killed)
+        patch.setattr("vision_recs.batch.neighbors.writing.publish_file", killed)
         with pytest.raises(Killed):
             write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(k=5))
     report = write_neighbors(store, tmp_path / "t.parquet", NeighborsOptions(k=4))
@@ -350,7 +350,7 @@ def test_a_stopped_comparison_continues(shop, store, tmp_path, monkeypatch):
     index(shop, store)
     write_neighbors(store, tmp_path / "whole.jsonl", NeighborsOptions(changed_since=1))
     with monkeypatch.context() as patch:
-        patch.setattr("vision_recs.batch.neighbors.writing._publish", killed)
+        patch.setattr("vision_recs.batch.neighbors.writing.publish_file", killed)
         with pytest.raises(Killed):
             write_neighbors(store, tmp_path / "t.jsonl", NeighborsOptions(changed_since=1))
     said = []
