@@ -14,14 +14,14 @@ from fake_shop import Shop, index, shop_of
 from hypothesis import given
 from random_filters import texts
 
-from vision_recs.engines import PublishOptions, open_engine, publish
+from vision_recs.engines import PublishOptions, open_engine, publish, rollback
 from vision_recs.engines.base import Column, ColumnTest, Schema, connect
 from vision_recs.engines.items import EngineItems
 from vision_recs.engines.milvus import documents, rows, state, table
 from vision_recs.engines.milvus.address import Address
 from vision_recs.engines.milvus.client import Connection
 from vision_recs.engines.milvus.dialect import LONGEST_TEXT, NO_NUMBER, NO_TEXT, MilvusDialect
-from vision_recs.errors import EngineDamaged, EngineUnavailable, PublishRefused, UnknownEngine
+from vision_recs.errors import EngineDamaged, EngineUnavailable, NothingPublished, PublishRefused, UnknownEngine
 from vision_recs.filters import Filter
 from vision_recs.types import SearchRequest
 
@@ -366,6 +366,7 @@ def test_a_file_that_another_program_has_open_is_told_so(store, uri, caplog):
     program = f"""
         from vision_recs.engines.base import connect
         engine = connect({uri!r})
+        engine.write_document("a", b"")
         print("open", flush=True)
         input()
     """
@@ -380,6 +381,26 @@ def test_a_file_that_another_program_has_open_is_told_so(store, uri, caplog):
     with open_engine(uri) as opened, closing(connect(uri)):  # one program may open it twice
         assert opened.items.item_count == 10
     subprocess.run([sys.executable, "-c", textwrap.dedent(program).replace("input()", "")], check=True)
+
+
+def test_reading_makes_no_file(store, uri, tmp_path):
+    report = publish(uri, store, options=PublishOptions(dry_run=True))
+    assert (report.inserted, report.before, report.kept) == (10, None, [])
+    sentence = f"^nothing is published in {uri}; run `visrec publish {uri}`$"
+    with pytest.raises(NothingPublished, match=sentence):
+        open_engine(uri)
+    with pytest.raises(NothingPublished):
+        rollback(uri)
+    with closing(connect(uri)) as engine:
+        assert (engine.documents(), engine.tokens()) == ([], [])
+        with pytest.raises(EngineDamaged):
+            engine.open("visrec_x_float16_0001@1")
+        engine.drop([])
+        engine.delete_documents(["a"])
+        assert [path.name for path in tmp_path.iterdir()] == ["store"]
+        publish(uri, store)  # what was connected before sees it
+        assert engine.documents()[0] == "current"
+    assert publish(uri, store, options=PublishOptions(dry_run=True)).unchanged == 10
 
 
 def test_nothing_is_written_to_the_terminal(store, uri):

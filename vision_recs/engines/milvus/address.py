@@ -32,14 +32,26 @@ class Address:
         rest = uri.partition(":")[2]
         return _of_server(uri) if rest.startswith("//") else cls(uri, file=_of_file(uri, rest))
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is a file that is not there yet; to serve it makes one."""
+        return self.file is not None and not Path(self.file).exists()
+
+    def require_library(self) -> None:
+        """Raise EngineUnavailable where it is a file, and Milvus Lite is not installed."""
+        if self.file is None:
+            return
+        try:
+            import milvus_lite.server_manager  # noqa: F401 - it is there
+        except ImportError as error:
+            raise not_installed(self.uri, "Milvus Lite") from error
+
     def serve(self) -> str:
         """Return the URL to connect to; a file is served until `release`. Raises EngineUnavailable."""
         if self.file is None:
             return self.server
-        try:
-            from milvus_lite.server_manager import server_manager_instance as servers
-        except ImportError as error:
-            raise not_installed(self.uri, "Milvus Lite") from error
+        from milvus_lite.server_manager import server_manager_instance as servers
+
         with _lock:
             url: str | None = servers.start_and_get_uri(self.file)
             if url is None:

@@ -6,10 +6,13 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vision_recs.engines.milvus.address import Address, not_installed
 from vision_recs.errors import EngineUnavailable, first_line
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
 
 _TIMEOUT_S, _CONNECT_S = 120, 15
 _LONG_S = 6 * 3600  # loading and indexing a large collection
@@ -29,7 +32,10 @@ _LONGEST_REASON = 300
 
 
 class Connection:
-    """A connection to the Milvus at a URI."""
+    """A connection to the Milvus at a URI.
+
+    A file that is not there is made by the first call: what only reads asks `is_empty` before.
+    """
 
     def __init__(self, uri: str) -> None:
         """Connect; raises UnknownEngine, EngineUnavailable."""
@@ -37,28 +43,55 @@ class Connection:
         self.uri, self.is_file = self._address.uri, self._address.file is not None
         try:
             from grpc import RpcError
-            from pymilvus import MilvusClient
-            from pymilvus.exceptions import MilvusException
+            from pymilvus import MilvusException
         except ImportError as error:
             raise not_installed(self.uri, "the client of Milvus") from error
+        self._address.require_library()
         for name in _LOGGERS if self.is_file else _LOGGERS[:1]:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._errors = (MilvusException, RpcError, OSError, ValueError, TypeError)
         self._opened = monotonic()
-        url, token, database = self._address.serve(), self._address.token, self._address.database
+        self._client: MilvusClient | None = None
+        self.has_float16 = False
+        if not self.is_empty:
+            self._connect(self._address)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is not even a file, which reading must not make."""
+        return self._client is None and self._address is not None and self._address.is_missing
+
+    @property
+    def client(self) -> MilvusClient:
+        """The client; raises EngineUnavailable."""
+        if self._client is None:
+            if self._address is None:
+                raise EngineUnavailable(f"the connection to {self.uri} is closed")
+            return self._connect(self._address)
+        return self._client
+
+    def _connect(self, address: Address) -> MilvusClient:
+        from pymilvus import MilvusClient
+
+        url = address.serve()
         try:
-            self.client = MilvusClient(url, token=token, db_name=database, timeout=_CONNECT_S, dedicated=True)
-            version = _VERSION.match(str(self.call("get_server_version")))
+            client = MilvusClient(
+                url, token=address.token, db_name=address.database, timeout=_CONNECT_S, dedicated=True
+            )
+            version = _VERSION.match(str(client.get_server_version(timeout=_TIMEOUT_S)))
         except self._errors as error:
-            self._address.release()
+            address.release()
             raise self._error(error) from error
         is_new = version is not None and tuple(map(int, version.groups())) >= _FLOAT16_FROM
         self.has_float16 = is_new and not self.is_file
+        self._client = client
+        return client
 
     def call(self, method: str, *args: Any, timeout: float = _TIMEOUT_S, **kwargs: Any) -> Any:  # noqa: ANN401
         """Return what *method* of the client returns; raises EngineUnavailable in the place of its errors."""
+        client = self.client
         try:
-            return getattr(self.client, method)(*args, timeout=timeout, **kwargs)
+            return getattr(client, method)(*args, timeout=timeout, **kwargs)
         except self._errors as error:
             raise self._error(error) from error
 
@@ -128,8 +161,9 @@ class Connection:
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
         address, self._address = self._address, None
-        if address is not None:
-            self.client.close()
+        client, self._client = self._client, None
+        if client is not None and address is not None:
+            client.close()
             address.release()
 
     def _error(self, error: BaseException) -> EngineUnavailable:

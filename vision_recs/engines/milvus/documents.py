@@ -81,6 +81,8 @@ class Documents:
         return list(found)
 
     def _exists(self) -> bool:
+        if self._connection.is_empty:
+            return False
         if not self._is_loaded and self._connection.call("has_collection", COLLECTION):
             self._connection.wait("load_collection", COLLECTION)
             self._is_loaded = True

@@ -145,7 +145,7 @@ class MilvusEngine:
         return [name.removeprefix(_INTERNAL) for name in self._documents.names() if name.startswith(_INTERNAL)]
 
     def _collections(self) -> list[str]:
-        names: list[str] = self._connection.call("list_collections")
+        names: list[str] = [] if self._connection.is_empty else self._connection.call("list_collections")
         return sorted(name for name in names if name.startswith(_PREFIX) and name != DOCUMENTS)
 
     def _schema(self, collection: str) -> Schema:
