@@ -29,7 +29,9 @@ def publish(
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Let readers open the generation before, which is kept. Reads no store.")
     ] = False,
-    keep: Annotated[int, typer.Option(min=1, help="How many generations to keep, with the newest.")] = 2,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="How many generations to keep, with the newest. [default: 2]")
+    ] = None,
     rewrite: Annotated[
         bool, typer.Option("--rewrite", help="Write every record again, also those that look right.")
     ] = False,
@@ -46,9 +48,12 @@ def publish(
     from vision_recs.jobs.progress import Progress
 
     if rollback:
+        for name, given in (("--dry-run", dry_run), ("--rewrite", rewrite), ("--keep", keep is not None)):
+            if given:
+                raise typer.BadParameter(f"cannot be combined with {name}", param_hint="--rollback")
         _roll_back(uri, json=json)
         return
-    chosen = PublishOptions(dry_run=dry_run, rewrite=rewrite, keep=keep)
+    chosen = PublishOptions(dry_run=dry_run, rewrite=rewrite, keep=2 if keep is None else keep)
     with show_progress(quiet=quiet) as show:
         report = job(
             uri,
@@ -56,6 +61,8 @@ def publish(
             options=chosen,
             progress=lambda stage, done, total: show(Progress(stage, done, total)),
         )
+    for note in report.notes:
+        typer.echo(note, err=True)
     if json:
         print_json(asdict(report))
     else:

@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import typer
+from fake_shop import index, shop_of
 from visrec_cli.main import program
 
+from vision_recs.engines import open_engine, publish
 from vision_recs.errors import NothingPublished, VisionRecsError
 
 pytest.importorskip("lancedb")
@@ -85,6 +88,16 @@ def test_evaluate_measures_both_in_one_run(run, engine, sample_store, tmp_path):
     assert alone.splitlines()[1].split()[:2] == [engine, "1.0000"]
 
 
+@pytest.fixture(scope="module")
+def own_engine(tmp_path_factory):
+    """The URI of an engine that has two generations."""
+    folder = tmp_path_factory.mktemp("two")
+    for generation in range(2):
+        index(shop_of(5 + generation), folder / "store")
+        publish(f"lance:{folder / 'engine'}", folder / "store")
+    return f"lance:{folder / 'engine'}"
+
+
 def test_publish_again_with_json_a_dry_run_and_a_rollback(run, own_sample_store, tmp_path):
     uri = f"lance:{tmp_path / 'engine'}"
     of_store = ("--store", own_sample_store, "-q")
@@ -112,6 +125,14 @@ def test_publish_again_with_json_a_dry_run_and_a_rollback(run, own_sample_store,
     assert '"price": 3.5' not in run(*asked)
     assert json.loads(run("publish", uri, *of_store, "--json"))["before"] == 1
     assert json.loads(run("publish", uri, "--rollback", "--json")) == {"uri": uri, "before": 2, "generation": 1}
+
+
+@pytest.mark.parametrize("option", [("--dry-run",), ("--rewrite",), ("--keep", "2")])
+def test_a_rollback_with_an_option_of_publishing_is_refused(run, own_engine, option):
+    with pytest.raises(typer.BadParameter, match=f"cannot be combined with {option[0]}"):
+        run("publish", own_engine, "--rollback", *option)
+    with open_engine(own_engine) as opened:
+        assert opened.published.generation == 2
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from fake_shop import FakeEncoder, Shop, image, index, shop_of
 
 from vision_recs.engines import PublishOptions, open_engine, publish, rollback
 from vision_recs.engines.base import connect
-from vision_recs.errors import EngineDamaged, NothingPublished, PublishRefused, UnknownEngine
+from vision_recs.engines.published import read_known
+from vision_recs.engines.publishing import Publication
+from vision_recs.errors import EngineDamaged, EngineUnavailable, NothingPublished, PublishRefused, UnknownEngine
 from vision_recs.filters import Filter
 from vision_recs.jobs import retune
 from vision_recs.recommend import Query, Recommender
-from vision_recs.store import Projection, Store
+from vision_recs.store import Projection, Store, garbage_collect
 from vision_recs.types import SearchRequest
 
 SMALL = PublishOptions(batch_size=3)
@@ -338,3 +340,126 @@ def test_an_item_that_shows_an_image_twice_and_one_image_of_two_items_are_kept_a
 def test_what_is_no_uri_is_told_so(uri):
     with pytest.raises(UnknownEngine, match=r"lance:"):
         connect(uri)
+
+
+def no_network(*_):
+    raise EngineUnavailable("the network is gone")
+
+
+def test_what_cannot_be_removed_is_told_and_the_generation_is_published(shop, store, uri, monkeypatch):
+    generations(shop, store, uri, 2, keep=1)
+    shop.put("item003", 3, price=7)
+    index(shop, store)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(connect(uri)), "drop", no_network)
+        report = publish(uri, store, options=PublishOptions(keep=1))
+    assert report.notes == [
+        "older generations could not be removed, and are tried again next time: the network is gone"
+    ]
+    assert published(uri) == of_store(store)
+    assert publish(uri, store).notes == []
+    assert len(connect(uri).tokens()) == 1
+
+
+def test_two_publishers_at_once_leave_a_generation_that_opens(shop, store, uri, tmp_path, monkeypatch):
+    publish(uri, store)
+    shop.put("item003", 3, price=99)
+    index(shop, store)
+    shutil.copytree(store, tmp_path / "second")
+    second = of_store(store)
+    shop.put("item004", 4, price=98)
+    index(shop, store)
+    switch = Publication._switch
+
+    def meanwhile(self, made):
+        monkeypatch.setattr(Publication, "_switch", switch)
+        publish(uri, tmp_path / "second")
+        switch(self, made)
+
+    monkeypatch.setattr(Publication, "_switch", meanwhile)
+    with pytest.raises(PublishRefused, match=r"somebody else publishes to .* at the same time; run it again"):
+        publish(uri, store)
+    assert published(uri) == second
+    assert publish(uri, store).before == 2
+    assert published(uri) == of_store(store)
+
+
+def test_what_another_publisher_has_sealed_meanwhile_is_not_dropped(shop, store, uri, monkeypatch):
+    publish(uri, store)
+    shop.put("item003", 3, price=99)
+    index(shop, store)
+    switch = Publication._switch
+
+    def meanwhile(self, made):
+        switch(self, made)
+        self._engine.write_document("sample-000009-other", b"another publisher is here")
+
+    monkeypatch.setattr(Publication, "_switch", meanwhile)
+    publish(uri, store)
+    assert "sample-000009-other" in connect(uri).documents()
+    monkeypatch.setattr(Publication, "_switch", switch)
+    publish(uri, store)  # which finds it at its beginning: nobody works on it
+    assert "sample-000009-other" not in connect(uri).documents()
+
+
+def test_a_store_that_was_made_anew_is_refused_whatever_the_number_of_its_generation(store, uri, tmp_path):
+    publish(uri, store)
+    first, other = published(uri), shop_of(3)
+    for price in range(3):
+        other.put("item001", 1, price=price)
+        index(other, tmp_path / "other")
+    garbage_collect(tmp_path / "other")
+    with pytest.raises(PublishRefused, match="generation 1 of another store"):
+        publish(uri, tmp_path / "other")
+    assert published(uri) == first
+
+
+def test_a_store_whose_old_manifests_are_gone_is_the_same_store(shop, store, uri):
+    publish(uri, store)
+    for price in range(3):
+        shop.put("item003", 3, price=price)
+        index(shop, store)
+    index(shop, store, FakeEncoder("another", turn=3))
+    garbage_collect(store)
+    assert publish(uri, store).generation == 5
+    assert published(uri) == of_store(store)
+
+
+@pytest.mark.parametrize("name", ["current", "generation-000002", "generation-000003"])
+def test_a_damaged_document_is_told_and_repaired(name, shop, store, uri):
+    generations(shop, store, uri, 2)
+    connect(uri).write_document(name, b"{")
+    report = publish(uri, store)
+    assert report.notes == [f"the document {name!r} was damaged and is left out"]
+    assert published(uri) == of_store(store)
+    assert publish(uri, store).notes == []
+
+
+def test_a_rollback_passes_over_what_is_damaged(shop, store, uri):
+    first, _, third = generations(shop, store, uri, 3, keep=3)
+    engine = connect(uri)
+    engine.write_document("current", b"{")
+    engine.write_document("generation-000003", b"{")
+    assert rollback(uri) == (4, 2)
+    assert published(uri) == first
+    publish(uri, store)
+    assert published(uri) == third
+
+
+def test_a_rollback_never_goes_to_a_generation_that_was_gone_back_from(shop, store, uri):
+    first, _ = generations(shop, store, uri, 2)
+    assert rollback(uri) == (3, 2)
+    shop.put("item003", 3, price=7)
+    index(shop, store)
+    assert publish(uri, store).kept == [2, 4]
+    assert rollback(uri) == (4, 2)
+    assert published(uri) == first
+
+
+def test_a_rollback_goes_to_what_opens(shop, store, uri):
+    first, _, _ = generations(shop, store, uri, 3, keep=3)
+    engine = connect(uri)
+    gone = next(each for each in read_known(engine).kept if each.generation == 3)
+    engine.drop([gone.token])
+    assert rollback(uri) == (4, 2)
+    assert published(uri) == first

@@ -117,6 +117,7 @@ def make(target, place):
     shutil.rmtree(place, ignore_errors=True)
     with (
         mock.patch("vision_recs.jobs.indexing.datetime", frozen_date()),
+        mock.patch("vision_recs.jobs.indexing.secrets", mock.Mock(token_hex=lambda _: "0123456789abcdef")),
         mock.patch("vision_recs.jobs.publish.datetime", frozen_date()),
     ):
         for name, maker in makers.items():

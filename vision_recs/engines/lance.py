@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -56,8 +56,16 @@ _INSIDE = re.compile(r", location: |, retries: |: IO \{ source: |, body: ")
 
 _LONGEST_REASON = 300
 
+_CONFLICT = re.compile(r"preempted|conflict", re.IGNORECASE)
+"""What a message says where somebody else wrote to the same table in the meantime."""
+
 _READ_FOR = timedelta(hours=1)
 """How long a version is left that nobody has to keep: readers may have opened it just before."""
+
+_NEVER = timedelta(days=36_500)
+
+_A_MOMENT = timedelta(minutes=1)
+"""What may pass between asking for the time and removing by age."""
 
 _REBUILT_FROM = 0.3
 """The share of records outside of the index from which the index is made anew, not extended."""
@@ -106,9 +114,11 @@ class LanceEngine:
         return data[0] if data else None
 
     def write_document(self, name: str, data: bytes) -> None:
-        """Keep *data* under *name*: one version of the table."""
+        """Keep *data* under *name*: one version of the table, or none where it is kept already."""
         import pyarrow as pa
 
+        if self.read_document(name) == data:
+            return
         schema = pa.schema([(_NAME, pa.string()), (_DATA, pa.large_binary())])
         table = self._table(_DOCUMENTS) or self._do(
             self._database.create_table, _DOCUMENTS, schema=schema, exist_ok=True
@@ -128,9 +138,11 @@ class LanceEngine:
     def delete_documents(self, names: Sequence[str]) -> None:
         """Remove the documents with these *names*, and the older versions of the others."""
         table = self._table(_DOCUMENTS)
-        if table is not None and names:
+        if table is None:
+            return
+        if names:
             self._do(table.delete, self._expression(ColumnTest(_NAME, "in", tuple(names))))
-            self._do(table.optimize)
+        self._do(tidy, table)
 
     def stage(self, schema: Schema, published: str | None) -> LanceStage:
         """Return the newest version of the table of the space: older ones do not change by what is written."""
@@ -161,7 +173,7 @@ class LanceEngine:
             if not self._do(table.tags.list):
                 self._do(self._database.drop_table, name)
             else:
-                self._do(table.optimize, cleanup_older_than=_READ_FOR)  # versions with a tag stay
+                self._do(tidy, table)
 
     def close(self) -> None:
         """Close the connection; it holds no files open."""
@@ -196,8 +208,23 @@ class LanceEngine:
             raise self._error(error) from error
 
     def _error(self, error: Exception) -> EngineUnavailable:
+        if _CONFLICT.search(str(error)):
+            return EngineUnavailable(f"somebody else publishes to {self.uri} at the same time; run it again")
         why = _INSIDE.split(first_line(error))[0][:_LONGEST_REASON]
         return EngineUnavailable(f"{self.uri} cannot be used ({why}); check the address and the access")
+
+
+def tidy(table: Opened) -> None:
+    """Join what was written to *table* in small parts, extend its indexes, and remove its older versions.
+
+    Versions with a tag stay, and what was written last, for so long as somebody may read it. LanceDB removes by age
+    only, and refuses where a version with a tag is older; so what is younger than the oldest of these stays, too.
+    """
+    table.optimize(cleanup_older_than=_NEVER)
+    tagged = {each["version"] for each in table.tags.list().values()}
+    made = [each["timestamp"].astimezone(UTC) for each in table.list_versions() if each["version"] in tagged]
+    age = max([_READ_FOR, *(datetime.now(UTC) - each for each in made)])
+    table.optimize(cleanup_older_than=age + _A_MOMENT)
 
 
 class LanceStage:
@@ -248,7 +275,7 @@ class LanceStage:
         is_indexed = {column for index in self._do(table.list_indices) for column in index.columns}
         outside = self._outside(table) if base.VECTOR in is_indexed else count
         if outside or not is_indexed.issuperset(_INDEXED):
-            self._do(table.optimize)  # joins what was written in small parts, and extends the indexes
+            self._do(tidy, table)
         for column in _INDEXED:
             if column not in is_indexed and count:
                 self._do(table.create_index, column, config=BTree())

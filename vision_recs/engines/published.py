@@ -11,7 +11,7 @@ Each is a document of the engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -30,10 +30,11 @@ FORMAT = 1
 class Published:
     """A generation in an engine.
 
-    *token* opens its records. *source* tells the generation from one of the same number in another store. *images* is
-    the number of records, and *content* a digest of their keys and hashes. *kinds* are the columns of each attribute,
-    and *attribute_types* what the values are. *effort* is that of a search which finds *recall* of the 10 nearest
-    images, without and with filters; it is None where every search is exact.
+    *token* opens its records. *source* tells the generation from one of the same number in another store; *store* tells
+    the store from others, and is the same in all of its generations. *images* is the number of records, and *content* a
+    digest of their keys and hashes. *kinds* are the columns of each attribute, and *attribute_types* what the values
+    are. *effort* is that of a search which finds *recall* of the 10 nearest images, without and with filters; it is
+    None where every search is exact. A generation that is *withdrawn* was gone back from.
     """
 
     generation: int
@@ -56,6 +57,8 @@ class Published:
     attribute_types: Mapping[str, AttributeType]
     effort: int | None = None
     recall: float = 1.0
+    store: str = ""
+    withdrawn: bool = False
 
     @property
     def document(self) -> str:
@@ -118,8 +121,36 @@ def require_current(engine: Engine) -> Published:
     return found
 
 
-def read_kept(engine: Engine) -> list[Published]:
-    """Return the generations that are kept, the newest first."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an engine knows: the generation that readers open, those that are kept, newest first, and what is damaged.
+
+    Where the document of the *current* one is *unreadable*, or is not there, *current* is None.
+    """
+
+    current: Published | None
+    kept: Sequence[Published]
+    unreadable: Sequence[str]
+
+    @property
+    def newest(self) -> Published | None:
+        """The newest generation that was ever published, as far as the engine knows."""
+        known = [*self.kept] if self.current is None else [self.current, *self.kept]
+        return max(known, key=lambda each: each.generation, default=None)
+
+    def before(self, generation: int) -> list[Published]:
+        """Return the generations to which one can go back from *generation*, the newest first."""
+        return [each for each in self.kept if each.generation < generation and not each.withdrawn]
+
+
+def read_known(engine: Engine) -> Known:
+    """Return what *engine* knows; raises UnknownFormat for what a newer visrec wrote. What is damaged is named only."""
     names = sorted((name for name in engine.documents() if name.startswith(_KEPT)), reverse=True)
-    documents = [engine.read_document(name) for name in names]
-    return [Published.from_bytes(data, uri=engine.uri) for data in documents if data is not None]
+    found, unreadable = {}, []
+    for name in [CURRENT, *names]:
+        data = engine.read_document(name)
+        try:
+            found[name] = None if data is None else Published.from_bytes(data, uri=engine.uri)
+        except EngineDamaged:
+            unreadable.append(name)
+    return Known(found.pop(CURRENT, None), [each for each in found.values() if each is not None], unreadable)

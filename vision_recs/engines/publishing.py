@@ -8,7 +8,8 @@ replaced.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,12 +21,13 @@ from vision_recs._version import __version__
 from vision_recs.engines import base
 from vision_recs.engines.base import Engine, Report, Schema, Stage, connect
 from vision_recs.engines.known import Content, KnownRecords
-from vision_recs.engines.published import CURRENT, Published, read_current, read_kept
+from vision_recs.engines.published import CURRENT, Known, Published, read_known
 from vision_recs.engines.records import RecordSource, StoreRecords, schema_of, table_of
 from vision_recs.engines.verifying import Proof, prove, require_content
-from vision_recs.errors import NothingPublished, PublishRefused
+from vision_recs.errors import EngineDamaged, EngineError, NothingPublished, PublishRefused
 from vision_recs.indexes.exact import ExactIndex
 from vision_recs.store import Store
+from vision_recs.store.layout import Layout
 from vision_recs.store.layout import read_current as read_current_file
 from vision_recs.types import ItemSource, VectorIndex
 
@@ -69,7 +71,7 @@ class PublishReport:
     *inserted*, *replaced*, *deleted* and *unchanged* count records, one for each image of an item. *before* is the
     generation that readers had before. *recall* is recall@10 of searches in the engine, *filtered_recall* the lowest of
     those with a filter, and *effort* what a search needs for it; they are None where nothing was proved. *kept* are the
-    generations to which one can go back.
+    generations to which one can go back, with the published one. *notes* are sentences of what was not as it should be.
     """
 
     uri: str
@@ -86,6 +88,7 @@ class PublishReport:
     filtered_recall: float | None
     effort: int | None
     kept: list[int]
+    notes: list[str]
     dry_run: bool
     seconds: float
 
@@ -107,25 +110,44 @@ def publish(
 def rollback(uri: str) -> tuple[int, int]:
     """Let readers of the engine at *uri* open the generation before the one they have; return the two, old and new.
 
-    Raises NothingPublished where no older generation is kept.
+    One that was gone back from before, or that does not open, is passed over. Raises NothingPublished where no older
+    generation is kept.
     """
     with closing(connect(uri)) as engine:
-        current = read_current(engine)
-        older = [each for each in read_kept(engine) if current is not None and each.generation < current.generation]
-        if current is None or not older:
+        known = read_known(engine)
+        # the newest was published last: it is the one that a damaged document named
+        current = known.current or next((each for each in known.kept if not each.withdrawn), None)
+        older = [] if current is None else known.before(current.generation)
+        chosen = next((each for each in older if _opens(engine, each)), None)
+        if current is None or chosen is None:
             raise NothingPublished(f"{engine.uri} keeps no generation before the one that is published")
-        engine.write_document(CURRENT, older[0].to_bytes())
-        return current.generation, older[0].generation
+        engine.write_document(current.document, replace(current, withdrawn=True).to_bytes())
+        engine.write_document(CURRENT, chosen.to_bytes())
+        return current.generation, chosen.generation
+
+
+def _opens(engine: Engine, published: Published) -> bool:
+    """Tell whether all that readers need of *published* is there."""
+    needed = {published.sample_document, published.projection_document or published.sample_document}
+    try:
+        engine.open(published.token).close()
+    except EngineDamaged:
+        return False
+    return needed <= set(engine.documents())
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The generation to publish: its *records*, what is said of it, and what its answers are compared with."""
+    """The generation to publish: its *records*, what is said of it, and what its answers are compared with.
+
+    *digests* are those of the manifests that the store still has, by generation.
+    """
 
     records: RecordSource
     published: Published
     items: ItemSource
     exact: VectorIndex
+    digests: Mapping[int, str]
     projection: bytes | None = None
     target_recall: float = DEFAULT_RECALL
 
@@ -153,10 +175,17 @@ class Source:
             content="",
             kinds={},
             attribute_types=store.attribute_types(),
+            store=manifest.store,
         )
         data = None if projection is None else store.layout.projection(projection.digest).read_bytes()
         target = float((manifest.index_config or {}).get("target_recall", DEFAULT_RECALL))
-        return cls(StoreRecords(store), published, store, ExactIndex(store), data, target)
+        return cls(StoreRecords(store), published, store, ExactIndex(store), _digests(store.layout), data, target)
+
+
+def _digests(layout: Layout) -> dict[int, str]:
+    """Return the SHA-256 of each manifest of the store, by generation."""
+    manifests = {number: layout.manifest(number) for number in layout.known_generations()}
+    return {number: hashlib.sha256(path.read_bytes()).hexdigest() for number, path in manifests.items()}
 
 
 class Publication:
@@ -169,11 +198,15 @@ class Publication:
         self._options = options
         self._report = report
         self._counts = {"inserted": 0, "replaced": 0, "deleted": 0, "unchanged": 0}
+        self._notes: list[str] = []
 
     def run(self) -> PublishReport:
         """Publish, and return what was done."""
         started = perf_counter()
-        current = self._require_newer()
+        known = self._require_newer()
+        self._notes += [f"the document {name!r} was damaged and is left out" for name in known.unreadable]
+        current = known.current
+        old = frozenset([*self._engine.tokens(), *self._engine.documents()])
         schema, kinds = schema_of(self._source.records)
         stage = self._engine.stage(schema, None if current is None else current.token)
         content = self._write(stage, schema)
@@ -182,24 +215,26 @@ class Publication:
             token = stage.seal(published.document, self._report)
             published, proof = self._prove(replace(published, token=token))
             self._switch(published)
-            self._forget()
+            self._forget(old)
         return self._summary(current, published, proof, perf_counter() - started)
 
-    def _require_newer(self) -> Published | None:
-        """Return the generation that readers have; raises PublishRefused where it must not be replaced."""
-        mine, current = self._source.published, read_current(self._engine)
-        known = [] if current is None else [current, *read_kept(self._engine)]
-        newest = max(known, key=lambda each: each.generation, default=None)
-        if newest is not None and newest.generation > mine.generation:
+    def _require_newer(self) -> Known:
+        """Return what the engine knows; raises PublishRefused where the generation must not replace what is there."""
+        mine, known = self._source.published, read_known(self._engine)
+        newest = known.newest
+        if newest is None:
+            return known
+        is_other = newest.store != mine.store and "" not in {newest.store, mine.store}
+        if is_other or self._source.digests.get(newest.generation, newest.source) != newest.source:
+            raise PublishRefused(
+                f"{self._engine.uri} has generation {newest.generation} of another store; publish to another URI"
+            )
+        if newest.generation > mine.generation:
             raise PublishRefused(
                 f"{self._engine.uri} has generation {newest.generation}, newer than generation {mine.generation} of "
                 "the store; go back with --rollback, or publish a new store to another URI"
             )
-        if newest is not None and newest.generation == mine.generation and newest.source != mine.source:
-            raise PublishRefused(
-                f"{self._engine.uri} has generation {mine.generation} of another store; publish to another URI"
-            )
-        return current
+        return known
 
     def _write(self, stage: Stage, schema: Schema) -> str:
         """Write what differs, and return the digest of all records."""
@@ -250,21 +285,35 @@ class Publication:
         return published.with_search(proof.effort, min(proof.recall, proof.filtered_recall)), proof
 
     def _switch(self, published: Published) -> None:
-        """Let readers open *published*, unless a newer generation was published meanwhile."""
-        self._require_newer()
+        """Let readers open *published*, unless a newer generation was published meanwhile, or this one dropped."""
+        current = self._require_newer().current
+        if not _opens(self._engine, published):
+            raise PublishRefused(f"somebody else publishes to {self._engine.uri} at the same time; run it again")
+        if current is not None and replace(published, published=current.published) == current:
+            published = current  # the same again: no document changes
         self._engine.write_document(published.document, published.to_bytes())
         self._engine.write_document(CURRENT, published.to_bytes())
 
-    def _forget(self) -> None:
-        """Give up the generations that are not to be kept, and what stopped runs have left."""
-        current, kept = read_current(self._engine), read_kept(self._engine)
-        stays = kept[: self._options.keep] + ([] if current is None else [current])
-        tokens = {each.token for each in stays}
-        names = {CURRENT}
-        for each in stays:
-            names |= {each.document, each.sample_document, each.projection_document or CURRENT}
-        self._engine.delete_documents([name for name in self._engine.documents() if name not in names])
-        self._engine.drop([token for token in self._engine.tokens() if token not in tokens])
+    def _forget(self, old: frozenset[str]) -> None:
+        """Give up the generations that are not to be kept, and what stopped runs have left.
+
+        *old* are the tokens and documents that were there at the beginning: what is younger may be of a publication
+        that is not at its end. What cannot be removed is left to the next run: readers have their generation.
+        """
+        try:
+            known = read_known(self._engine)
+            if (current := known.current) is None:
+                return
+            stays = [current, *known.before(current.generation)[: self._options.keep - 1]]
+            stays += [each for each in known.kept if each.generation >= current.generation]
+            tokens = {each.token for each in stays}
+            names = {CURRENT}
+            for each in stays:
+                names |= {each.document, each.sample_document, each.projection_document or CURRENT}
+            self._engine.delete_documents([each for each in self._engine.documents() if each in old - names])
+            self._engine.drop([each for each in self._engine.tokens() if each in old - tokens])
+        except EngineError as error:
+            self._notes.append(f"older generations could not be removed, and are tried again next time: {error}")
 
     def _summary(
         self, current: Published | None, published: Published, proof: Proof | None, seconds: float
@@ -280,7 +329,8 @@ class Publication:
             recall=None if proof is None else proof.recall,
             filtered_recall=None if proof is None else proof.filtered_recall,
             effort=None if proof is None else proof.effort,
-            kept=sorted(each.generation for each in read_kept(self._engine)),
+            kept=sorted(each.generation for each in read_known(self._engine).kept if not each.withdrawn),
+            notes=self._notes,
             dry_run=self._options.dry_run,
             seconds=round(seconds, 3),
         )

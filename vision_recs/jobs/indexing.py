@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -171,6 +172,7 @@ def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Wri
         index_type=NO_INDEX,
         projection=projection,
         model=None if base is None else base.manifest.model,
+        store=("" if writer.base is None else writer.base.manifest.store) or secrets.token_hex(8),
     )
 
 

@@ -237,7 +237,8 @@ class IndexPending:
 class Manifest:
     """All that a generation is made of.
 
-    *created* is UTC, ISO 8601. *space* is the fingerprint of the vectors as they are read, see `space_of`.
+    *created* is UTC, ISO 8601. *store* is a random text that all generations of a store have, and no other store; it is
+    empty in stores of early versions. *space* is the fingerprint of the vectors as they are read, see `space_of`.
     *weights_file* is the checkpoint that the user named, if any. *next_position* is the first position that no shard
     had, in this generation or an earlier one of the same encoder: a position is never used twice. *items_files*
     are the base and the deltas that the items are read from, oldest first. *canary* is the encoder's vector of the
@@ -270,6 +271,7 @@ class Manifest:
     index_stats: Mapping[str, Any] | None = None
     index_generation: int | None = None
     index_pending: IndexPending = IndexPending()
+    store: str = ""
 
     @property
     def dim(self) -> int:
@@ -297,6 +299,8 @@ class Manifest:
         for name in ("projection", "model", "index_config", "index_stats", "index_generation", "index_pending"):
             if value[name] is None or getattr(self, name) == IndexPending():
                 del value[name]
+        if not self.store:
+            del value["store"]
         if not self.catalog.remote:
             del value["catalog"]["remote"]
         return dump_checksummed({"format": FORMAT, **value})
