@@ -346,12 +346,15 @@ def test_a_reader_that_slept_while_its_records_went_fails_at_the_first_question(
                 ask()
 
 
-@pytest.mark.parametrize("lost", ["records", "documents"])
+@pytest.mark.parametrize("lost", ["records", "documents", "state"])
 def test_what_somebody_has_dropped_is_published_anew_under_another_name(lost, uri, store):
     publish(uri, store)
     with closing(connect(uri)) as engine:
         (name,) = engine._collections()
-        engine._connection.call("drop_collection", name if lost == "records" else documents.COLLECTION)
+        if lost == "state":
+            engine.write_document(f".{name}", b"{")
+        else:
+            engine._connection.call("drop_collection", name if lost == "records" else documents.COLLECTION)
     report = publish(uri, store)
     assert (report.inserted, report.unchanged) == (10, 0)
     with open_engine(uri) as opened:

@@ -64,13 +64,15 @@ class MilvusEngine:
         wanted = replace(schema, columns=typed(schema.columns))
         prefix = f"{_PREFIX}{_in_a_name(schema.space)}_{schema.vector_type}_"
         names = [name for name in self._collections() if name.startswith(prefix)]
-        stated = {name for name in self._stated() if name.startswith(prefix)}
-        for name in sorted(stated.intersection(names), reverse=True):
+        known = [name for name in names if self.state(name).newest]
+        for name in sorted(known, reverse=True):
             found = self._schema(name)
             if set(wanted.columns) <= set(found.columns) and found.dim == wanted.dim:
                 self._connection.wait("load_collection", name)
                 return MilvusStage(self._connection, self, found, name, exists=True, published=None)
-        number = max((int(name.removeprefix(prefix)) for name in stated.union(names)), default=0) + 1
+        dropped = [name for name in self._stated() if name.startswith(prefix) and name not in names]  # by somebody
+        taken = [*names, *dropped]
+        number = max((int(name.removeprefix(prefix)) for name in taken), default=0) + 1
         start = self._start(published) if published is not None and published.startswith(prefix) else None
         name = f"{prefix}{number:04d}"
         return MilvusStage(self._connection, self, wanted, name, exists=False, published=start)

@@ -35,11 +35,12 @@ class State:
 
     @classmethod
     def from_bytes(cls, data: bytes | None) -> State:
-        """Return what `to_bytes` wrote, or that of a collection of which nothing is known yet."""
-        if data is None:
+        """Return what `to_bytes` wrote, or that of a collection of which nothing is known, or nothing any more."""
+        try:
+            value = json.loads(data or b"{}")
+            return cls(value["newest"], value["sealed"], {int(serial): at for serial, at in value["dropped"].items()})
+        except (AttributeError, LookupError, TypeError, ValueError):
             return cls()
-        value = json.loads(data)
-        return cls(value["newest"], value["sealed"], {int(serial): at for serial, at in value["dropped"].items()})
 
     def to_bytes(self) -> bytes:
         """Return the state as a document."""
