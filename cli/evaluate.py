@@ -78,10 +78,18 @@ def evaluate(
     if labels is None is pairs and not per_image:
         _refuse_without_judgments(query_filter, target_filter, group_by, encoder, baseline, html)
         if engine is not None:
+            if index_type:
+                raise typer.BadParameter("is for a store; leave out --engine", param_hint="--index-type")
             _measure_engine(store, engine, json=json)
             return
         _measure_index(store, index_type or (), json=json)
         return
+    if engine is not None:
+        raise typer.BadParameter(
+            "cannot be combined with --labels, --pairs or --per-image, which measure a store; "
+            "leave it out, or unset VISREC_ENGINE",
+            param_hint="--engine",
+        )
     task = _task(labels, pairs, query_filter, target_filter, sample, per_image=per_image)
     with ExitStack() as closing:
         with show_progress(quiet=quiet) as progress:
@@ -164,7 +172,8 @@ def _measure_engine(store: Path, engine: str, *, json: bool) -> None:
     from vision_recs.evaluate import measure_engine_quality
     from vision_recs.store import Layout
 
-    found = measure_engine_quality(engine, store if Layout(store).current.exists() else None)
+    is_wanted = store != options.STORE or Layout(store).current.exists()  # one that is named has to be there
+    found = measure_engine_quality(engine, store if is_wanted else None)
     if json:
         print_json({"searches": [asdict(quality) for quality in found]})
     else:

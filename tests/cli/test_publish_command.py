@@ -8,7 +8,7 @@ from fake_shop import index, shop_of
 from visrec_cli.main import program
 
 from vision_recs.engines import open_engine, publish
-from vision_recs.errors import NothingPublished, VisionRecsError
+from vision_recs.errors import NothingPublished, StoreNotFound, VisionRecsError
 
 pytest.importorskip("lancedb")
 
@@ -70,11 +70,11 @@ def test_neighbors_writes_the_file_of_the_store(run, engine, sample_store, tmp_p
     assert "searched in the engine, recall@10 1.000" in told
     assert other.read_text() == one.read_text()
     assert len(one.read_text().splitlines()) == 1 + 5 * 4
-    with pytest.raises(NothingPublished, match="keeps no generation 1"):
+    with pytest.raises(NothingPublished, match="cannot be compared with those of generation 1: that takes a store"):
         run("neighbors", other, "--changed-since", "1", "--engine", engine)
 
 
-def test_evaluate_measures_both_in_one_run(run, engine, sample_store, tmp_path):
+def test_evaluate_measures_both_in_one_run(run, engine, sample_store, tmp_path, monkeypatch):
     both = json.loads(run("evaluate", "--engine", engine, "--store", sample_store, "--json"))
     assert [one["searched"] for one in both["searches"]] == ["flat", engine]
     for one in both["searches"]:
@@ -84,7 +84,8 @@ def test_evaluate_measures_both_in_one_run(run, engine, sample_store, tmp_path):
         assert len(one["filtered"]) == 6
         assert {(each["recall_at_10"], each["short"]) for each in one["filtered"]} == {(1.0, 0)}
         assert all(0 < each["images"] < 240 for each in one["filtered"])
-    alone = run("evaluate", "--engine", engine, "--store", tmp_path / "none")
+    monkeypatch.chdir(tmp_path)
+    alone = run("evaluate", "--engine", engine)
     assert alone.splitlines()[1].split()[:2] == [engine, "1.0000"]
 
 
@@ -152,6 +153,26 @@ def test_what_cannot_be_done_is_one_sentence(run, tmp_path, monkeypatch, argumen
     assert str(raised.value).startswith(sentence)
     assert list(tmp_path.iterdir()) == []
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        (("--labels", "category"), "--engine"),
+        (("--per-image",), "--engine"),
+        (("--pairs", "pairs.csv"), "--engine"),
+        (("--index-type", "hnsw"), "--index-type"),
+    ],
+)
+def test_evaluate_refuses_what_an_engine_cannot_measure(run, own_engine, given, option):
+    with pytest.raises(typer.BadParameter) as raised:
+        run("evaluate", "--engine", own_engine, *given)
+    assert raised.value.param_hint == option
+
+
+def test_evaluate_refuses_a_store_that_is_named_and_not_there(run, own_engine, tmp_path):
+    with pytest.raises(StoreNotFound, match="there is no store in"):
+        run("evaluate", "--engine", own_engine, "--store", tmp_path / "none")
 
 
 def test_a_query_of_a_store_imports_nothing_of_engines(visrec, sample_store):

@@ -36,8 +36,8 @@ def write_neighbors_of_engine(
 ) -> NeighborsReport:
     """Write the items that are similar to each item in the engine at *uri*, as `write_neighbors` does.
 
-    Raises what `write_neighbors` raises, and EngineError; NothingPublished for `changed_since`, since an engine keeps
-    no older generation to compare with.
+    Raises what `write_neighbors` raises, and EngineError; NothingPublished for `changed_since`: lists of two
+    generations are compared in a store only.
     """
     started = perf_counter()
     options, out = options or NeighborsOptions(), Path(out)
@@ -46,7 +46,8 @@ def write_neighbors_of_engine(
         opened = stack.enter_context(open_engine(uri))
         if options.changed_since is not None:
             raise NothingPublished(
-                f"{uri} keeps no generation {options.changed_since} to compare with; write the lists of all items"
+                f"lists of {uri} cannot be compared with those of generation {options.changed_since}: that takes a "
+                "store; write the lists of all items"
             )
         lists = _Lists(opened, options)
         stack.enter_context(disk_errors(out.parent))
