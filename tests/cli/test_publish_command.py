@@ -57,8 +57,8 @@ def test_similar_prints_what_it_prints_for_the_store(run, engine, sample_store, 
 
 
 def test_the_variable_names_the_engine_where_there_is_no_store(visrec, run, engine, sample_store, tmp_path):
-    done = visrec("similar", "mug-01", cwd=tmp_path, VISREC_ENGINE=engine)
-    assert done.stdout == run("similar", "mug-01", "--store", sample_store)
+    done = visrec("similar", "mug-01", "--json", cwd=tmp_path, VISREC_ENGINE=engine)
+    assert done.stdout == run("similar", "mug-01", "--json", "--store", sample_store)
     assert done.stderr == ""
 
 

@@ -23,7 +23,7 @@ from parts import complaints_about, part_of, seed
 from vision_recs.jobs import retune
 from vision_recs.store import Projection
 
-IN_CI, NIGHTLY = 60, 2_000
+IN_CI, NIGHTLY = 30, 2_000
 COUNT = 84
 WITH_DELTAS = {"flat", "hnsw", "tuned"}
 STORES = ("flat", "hnsw", "ivf-pq", "faiss:IVF4,SQ8", "faiss:HNSW8,Flat", "tuned")

@@ -15,7 +15,7 @@ from fault_scenarios import leftovers, order, said
 from faulty_process import KINDS
 from parts import complaints_about, part_of
 
-IN_CI = 20
+IN_CI = 12
 
 
 class Server:
