@@ -73,3 +73,15 @@ def test_somebody_who_writes_at_the_same_time_is_named_without_the_inside_of_lan
     with pytest.raises(EngineUnavailable) as error:
         engine._do(preempted)
     assert str(error.value) == f"somebody else publishes to {engine.uri} at the same time; run it again"
+
+
+def test_a_message_has_no_place_in_the_source_of_lancedb(tmp_path):
+    engine = connect(f"lance:{tmp_path / 'conflict'}")
+
+    def refused():
+        raise RuntimeError("lance error: no access, /root/.cargo/registry/src/lance/io.rs:7:9")
+
+    with pytest.raises(EngineUnavailable) as error:
+        engine._do(refused)
+    sentence = f"{engine.uri} cannot be used (lance error: no access); check the address and the access"
+    assert str(error.value) == sentence

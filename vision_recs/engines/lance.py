@@ -51,12 +51,12 @@ _RQ_MULTIPLE = 8
 _TOLERANCE = {"float16": 1e-3, "float32": 1e-5}
 """Rounding of the query and of the length of a vector: 2^-11 each; and the sums of float32."""
 
-_INSIDE = re.compile(r", location: |, retries: |: IO \{ source: |, body: ")
+_INSIDE = re.compile(r", location: |, retries: |: IO \{ source: |, body: |,? *\S+\.rs:\d")
 """Where a message of Lance begins to speak of its inside."""
 
 _LONGEST_REASON = 300
 
-_CONFLICT = re.compile(r"preempted|conflict", re.IGNORECASE)
+_CONFLICT = re.compile(r"preempted by|commit conflict|too many concurrent", re.IGNORECASE)
 """What a message says where somebody else wrote to the same table in the meantime."""
 
 _READ_FOR = timedelta(hours=1)
