@@ -134,6 +134,7 @@ def test_ctrl_c_keeps_what_was_embedded_and_says_how_to_continue(catalog, undist
     assert vectors(store) == vectors(undisturbed)
 
 
+@pytest.mark.nightly  # each night; in CI runs are killed in tests/jobs and tests/faults
 def test_killed_at_twenty_random_moments_it_ends_with_the_vectors_of_an_undisturbed_run(catalog, undisturbed, tmp_path):
     store = tmp_path / "index"
     command = [PROGRAM, "embed", catalog, "--store", store, "--shard-size", "4", "--quiet"]

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import vision_recs
 from vision_recs.errors import FilterError, RequestError, UnknownItem
 from vision_recs.recommend import Policy
 from vision_recs.serve import convert
 from vision_recs.serve.executors import BatchingExecutor, BoundedExecutor
+from vision_recs.serve.options import ServeOptions
+from vision_recs.serve.reloader import open_snapshot
 from vision_recs.serve.schemas import PolicyBody, QueryBody
 
 
@@ -173,17 +174,19 @@ def test_a_function_that_takes_too_long_is_given_up_but_pending_until_it_ends():
 
 
 def test_a_batch_of_bodies_is_answered_as_each_would_be_alone(sample_store):
-    recommender = vision_recs.open(sample_store)
+    snapshot = open_snapshot(ServeOptions(sample_store))
+    recommender = snapshot.recommender
     bodies = [
         QueryBody(items=["mug-01"]),
         QueryBody(items=["nobody"]),
         QueryBody(items=["vase-02"], k=3),
         QueryBody(items=["mug-01"], policy=PolicyBody(where="price <")),
     ]
-    first, unknown, third, wrong = convert.query_batch(recommender, bodies, Policy())
-    assert [first, third] == [convert.query_batch(recommender, [body], Policy())[0] for body in (bodies[0], bodies[2])]
+    first, unknown, third, wrong = convert.query_batch(snapshot, bodies, Policy())
+    assert [first, third] == [convert.query_batch(snapshot, [body], Policy())[0] for body in (bodies[0], bodies[2])]
     assert [match.id for match in first.matches] == [match.id for match in recommender.similar("mug-01")]
     assert (type(unknown), type(wrong)) == (UnknownItem, FilterError)
+    snapshot.release()
 
 
 def test_concurrent_requests_get_their_own_answers(client):

@@ -117,6 +117,7 @@ def resident_mb(process):
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
+@pytest.mark.nightly  # the soak sends such bodies in CI, too
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by /proc, which is of Linux")
 def test_a_thousand_hostile_bodies_do_not_stop_the_server_or_fill_its_memory(serve, sample_store, tmp_path):
     with serve(sample_store, tmp_path / "log", "--preload") as server:
