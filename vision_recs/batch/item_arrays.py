@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.recommend.retrieve import Group, group_of
+from vision_recs.indexes.base import Group, group_of
 from vision_recs.store import Store, StoredRow
 from vision_recs.types import Match
 

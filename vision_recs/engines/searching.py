@@ -21,7 +21,7 @@ from vision_recs.engines.base import EXACT_UP_TO, Dialect, Table
 from vision_recs.engines.conditions import Condition, condition_of
 from vision_recs.engines.published import Published
 from vision_recs.errors import EngineDamaged
-from vision_recs.indexes.base import unit_queries
+from vision_recs.indexes.base import Group, group_of, unit_queries
 from vision_recs.types import Attribute, Match, SearchRequest, Vectors
 from vision_recs.vectors import exact_cosine, normalize_rows
 
@@ -195,16 +195,15 @@ def scored(found: pa.Table, query: Vectors) -> Candidates:
 def _kept(candidates: Candidates, request: SearchRequest, condition: Condition) -> list[Match]:
     """Return the candidates that are not excluded and match what the engine could not test, the best of each group."""
     kept: list[Match] = []
-    groups: set[tuple[bool, Attribute]] = set()
+    groups: set[Group | None] = set()
     for number, match in enumerate(candidates.matches):
         if match.id in request.exclude:
             continue
         attributes = candidates.attributes[number] if candidates.attributes else {}
         if condition.rest is not None and not condition.rest.matches(attributes, match.id):
             continue
-        value = None if request.group_by is None else attributes.get(request.group_by)
-        group = (isinstance(value, bool), value)  # True is another value than 1
-        if value is None or group not in groups:
+        group = group_of(attributes, request.group_by)
+        if group is None or group not in groups:
             groups.add(group)
             kept.append(match)
     return kept

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from vision_recs.errors import SpaceMismatch, StoreDamaged, UnknownFormat, UnknownIndexType, ZeroVector, read_error
 from vision_recs.file_formats import dump_checksummed, is_newer, load_checksummed
 from vision_recs.types import (
+    Attribute,
     FilteredSource,
+    ItemSource,
     Match,
     Row,
     SearchRequest,
@@ -345,18 +347,27 @@ def search_by_position(source: VectorSource, request: SearchRequest, nearest: Ne
     return results
 
 
-def allowed(candidates: Sequence[Match], source: VectorSource, request: SearchRequest) -> list[Match]:
+Group: TypeAlias = tuple[bool, Attribute]
+"""The value of an attribute by which items are grouped; the first part keeps true from being equal to 1."""
+
+
+def group_of(attributes: Mapping[str, Attribute], name: str | None) -> Group | None:
+    """Return the group of an item with *attributes*: its value for the attribute *name*, or None where it has none."""
+    value = None if name is None else attributes.get(name)
+    return None if value is None else (isinstance(value, bool), value)
+
+
+def allowed(candidates: Sequence[Match], source: VectorSource | ItemSource, request: SearchRequest) -> list[Match]:
     """Return the first `request.k` of *candidates* that are not excluded, the best one of each group."""
     kept = [match for match in candidates if match.id not in request.exclude]
     if request.group_by is None:
         return kept[: request.k]
     attributes = source.attributes_of(list({match.id: None for match in kept}))
-    seen: set[tuple[bool, object]] = set()
+    seen: set[Group | None] = set()
     results: list[Match] = []
     for match in kept:
-        value = attributes.get(match.id, {}).get(request.group_by)
-        group = (isinstance(value, bool), value)  # True is another value than 1
-        if value is None or group not in seen:
+        group = group_of(attributes.get(match.id, {}), request.group_by)
+        if group is None or group not in seen:
             seen.add(group)
             results.append(match)
             if len(results) == request.k:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vision_recs.errors import SpaceMismatch, StoreError, UnknownItem, VisionRecsError
+from vision_recs.indexes.base import allowed
 from vision_recs.types import Attribute, EncoderSpec, ItemImage, ItemSource, Match, SearchRequest, VectorIndex, Vectors
 
 if TYPE_CHECKING:  # a query without a filter does not load the language of filters
@@ -192,19 +193,7 @@ class PartitionedIndex:
     def _merged(self, answers: Sequence[Sequence[Match]], request: SearchRequest) -> list[Match]:
         """Return the best of *answers* to one query, each of which is sorted."""
         merged = heapq.merge(*answers, key=lambda match: (-match.score, match.id, match.image))
-        if request.group_by is None:
-            return list(islice(merged, request.k))
-        ranked = list(merged)
-        attributes = self._items.attributes_of([match.id for match in ranked])
-        groups: set[tuple[bool, Attribute]] = set()
-        best: list[Match] = []
-        for match in ranked:
-            value = attributes[match.id].get(request.group_by)
-            group = (isinstance(value, bool), value)  # true is another value than 1
-            if value is None or group not in groups:
-                groups.add(group)
-                best.append(match)
-        return best[: request.k]
+        return allowed(list(merged), self._items, request)
 
 
 def require_disjoint(partitions: Mapping[str, ItemSource]) -> None:

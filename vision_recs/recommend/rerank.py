@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from vision_recs.indexes.base import Group, group_of
 from vision_recs.recommend.query import Policy, Query
 from vision_recs.recommend.retrieve import (
     IN_STOCK,
     AttributesOf,
     Candidate,
     Eligibility,
-    Group,
     Retriever,
     Seen,
     SubQuery,
-    group_of,
 )
 from vision_recs.types import Attribute, Explanation, Match, RuleEffect, Vectors
 

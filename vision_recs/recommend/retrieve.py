@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
+from vision_recs.indexes.base import Group, group_of
 from vision_recs.types import Attribute, ItemSource, Match, RuleEffect, SearchRequest, TermScore, Vectors
 from vision_recs.vectors import exact_cosine
 
@@ -36,9 +37,6 @@ IN_STOCK = "in_stock"
 
 Search: TypeAlias = Callable[[SearchRequest], list[list[Match]]]
 """`VectorIndex.search`, or a function that does the same."""
-
-Group: TypeAlias = tuple[bool, Attribute]
-"""The value of the attribute that `Policy.one_per` names; the first part keeps true from being equal to 1."""
 
 
 class QueryTerm(NamedTuple):
@@ -150,12 +148,6 @@ class AttributesOf:
         if missing:
             found = self._items.attributes_of(missing)
             self._known.update((item, found.get(item)) for item in missing)
-
-
-def group_of(attributes: Mapping[str, Attribute], one_per: str | None) -> Group | None:
-    """Return the group of an item with *attributes*: its value for *one_per*, or None where it has none."""
-    value = None if one_per is None else attributes.get(one_per)
-    return None if value is None else (isinstance(value, bool), value)
 
 
 class Candidate(NamedTuple):
