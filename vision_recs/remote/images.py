@@ -49,6 +49,27 @@ SOURCES: Final[Mapping[str, Maker]] = {"http": _web, "https": _web, **dict.fromk
 """What makes the source of each scheme; it is made, and its module imported, with the first image that needs it."""
 
 
+class _SharedReads:
+    """The last reads: who asks for the same while it is read, or soon after, gets the same image or error."""
+
+    def __init__(self) -> None:
+        self._reads: OrderedDict[tuple[str, str | None], Future[ImageData | Unchanged]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, str | None], read: Callable[[], ImageData | Unchanged]) -> ImageData | Unchanged:
+        own: Future[ImageData | Unchanged] = Future()
+        with self._lock:
+            found = self._reads.setdefault(key, own)
+            while len(self._reads) > _SHARED_AT_MOST:
+                self._reads.popitem(last=False)
+        if found is own:
+            try:
+                own.set_result(read())
+            except BaseException as error:  # noqa: BLE001 - raised again for each who waits
+                own.set_exception(error)
+        return found.result()
+
+
 class RemoteImages:
     """Images at addresses; a `BulkImageSource` that several threads may use at once.
 
@@ -61,36 +82,23 @@ class RemoteImages:
         self.should_stop: Callable[[], bool] = lambda: False
         self._sources: dict[Maker, BulkImageSource] = {}
         self._lock = threading.Lock()
-        self._shared: OrderedDict[tuple[str, str | None], Future[ImageData | Unchanged]] | None = None
+        self._shared: _SharedReads | None = None
 
     def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
         """Return the image at *reference*, or Unchanged if its signature is still *known*; raises ImageError."""
-        source = self._source(reference)
-        with self._lock:
-            if self._shared is None:
-                return_here, is_mine = Future[ImageData | Unchanged](), True
-            else:
-                is_mine = (reference, known) not in self._shared
-                return_here = self._shared.setdefault((reference, known), Future())
-                while len(self._shared) > _SHARED_AT_MOST:
-                    self._shared.popitem(last=False)
-        if is_mine:
-            try:
-                return_here.set_result(source.read(reference, known=known))
-            except BaseException as error:  # noqa: BLE001 - raised again for each who waits
-                return_here.set_exception(error)
-        return return_here.result()
+        source, shared = self._source(reference), self._shared
+        if shared is None:
+            return source.read(reference, known=known)
+        return shared.get((reference, known), lambda: source.read(reference, known=known))
 
     @contextmanager
     def sharing(self) -> Iterator[None]:
         """Within the block, fetch an image once for several items that show it, and tell a failure to all of them."""
-        with self._lock:
-            self._shared = OrderedDict()
+        self._shared = _SharedReads()
         try:
             yield
         finally:
-            with self._lock:
-                self._shared = None
+            self._shared = None
 
     def signatures(self, references: Sequence[str]) -> list[str | None]:
         """Return the signature of each of *references*, None where it cannot be told without reading the image."""
