@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_recs.errors import StoreDamaged
-
 from . import options
-from .output import print_json, print_table
+from .output import print_json, print_table, print_verification
 from .terminal import one_line
 
 if TYPE_CHECKING:
@@ -82,16 +80,7 @@ def events(
 def _verify(folder: Path, *, json: bool) -> None:
     from vision_recs.feedback.verification import verify
 
-    problems = list(verify(folder))
-    if json:
-        print_json({"sound": not problems, "problems": problems})
-    else:
-        for problem in problems:
-            typer.echo(one_line(problem))
-    if problems:
-        raise StoreDamaged(f"{folder} has {len(problems)} damaged file(s) or line(s)")
-    if not json:
-        typer.echo(one_line(f"{folder} is sound"))
+    print_verification(folder, list(verify(folder)), "damaged file(s) or line(s)", json=json)
 
 
 def _print_imported(imported: Imported) -> None:

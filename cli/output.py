@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
+from vision_recs.errors import StoreDamaged
+
 from .terminal import json_line, one_line
 
 if TYPE_CHECKING:
@@ -34,6 +36,19 @@ class QueryPart(NamedTuple):
 def print_json(value: object) -> None:
     """Print *value* as one line of JSON."""
     typer.echo(json_line(json.dumps(value, ensure_ascii=False)))
+
+
+def print_verification(place: Path, problems: Sequence[str], damage: str, *, json: bool) -> None:
+    """Print that *place* is sound, or its *problems*; with these, raise StoreDamaged: it has so many of *damage*."""
+    if json:
+        print_json({"sound": not problems, "problems": problems})
+    else:
+        for problem in problems:
+            typer.echo(one_line(problem))
+    if problems:
+        raise StoreDamaged(f"{place} has {len(problems)} {damage}")
+    if not json:
+        typer.echo(one_line(f"{place} is sound"))
 
 
 def query_parts(query: Query, recommender: Recommender) -> Iterator[QueryPart]:
