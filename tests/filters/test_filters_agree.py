@@ -226,3 +226,10 @@ def test_the_types_are_those_of_all_groups_together(tmp_path):
         "b": AttributeType(0),
         "c": AttributeType.BOOLEAN | AttributeType.NUMBER,
     }
+
+
+def test_items_are_found_in_the_groups_that_have_them(tmp_path):
+    columns = Written(tmp_path, [{}] * 11, [[0]] * 11).columns
+    assert [group.items for group in columns.groups] == [4, 4, 3]
+    assert columns.item_numbers(["", "0003", "0004", "00045", "0008", "0010", "9"]).tolist() == [3, 4, 8, 10]
+    assert columns.item_numbers([]).tolist() == []

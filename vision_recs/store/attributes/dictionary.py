@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,16 @@ class Dictionary:
                 return range(first if operator == "<" else after)
             case _:
                 return range(after if operator == ">" else first, len(self))
+
+    def those_of(self, ascending: Sequence[bytes]) -> list[int]:
+        """Return the numbers of the texts that are among *ascending*, which are ordered by byte."""
+        found: list[int] = []
+        place = 0
+        for sought in ascending:
+            place = bisect_left(range(len(self)), sought, lo=place, key=self.text)
+            if place < len(self) and self.text(place) == sought:
+                found.append(place)
+        return found
 
     def beginning(self, part: str) -> range:
         """Return the numbers of the texts that begin with *part*."""

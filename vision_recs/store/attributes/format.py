@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -125,14 +126,16 @@ class AttributeColumns:
         raise self.damage("it was made over other items")
 
     def item_numbers(self, items: Sequence[str]) -> NDArray[np.int64]:
-        """Return the numbers, ascending, of those of *items* that the columns have."""
+        """Return the numbers, ascending, of those of *items*, which ascend by code point, that the columns have."""
+        sought = [item.encode() for item in items]
         found: list[int] = []
-        first = 0
+        first, begin = 0, 0
         for group in self.groups:
             known = Dictionary(*(self.array(group.arrays[name]) for name in ("ids", "id_ends")))
-            found += [first + number for item in items for number in known.find("==", item)]
-            first += group.items
-        return np.array(sorted(found), dtype=np.int64)
+            end = bisect_right(sought, known.text(group.items - 1), lo=begin)
+            found += [first + number for number in known.those_of(sought[begin:end])]
+            first, begin = first + group.items, end
+        return np.array(found, dtype=np.int64)
 
     @cached_property
     def groups(self) -> list[Group]:
