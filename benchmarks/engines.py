@@ -76,9 +76,9 @@ def filters(count: int) -> dict[str, Filter]:
 def records(store: Store) -> Iterator[object]:
     """Yield the records of *store* as they are published, BATCH at a time."""
     source = StoreRecords(store)
-    schema, _ = schema_of(source)
+    schema, kinds = schema_of(source)
     for some in source.records(BATCH):
-        yield table_of(some, source, schema)
+        yield table_of(some, source, schema, kinds)
 
 
 def plain_lance(store: Store, folder: Path) -> float:

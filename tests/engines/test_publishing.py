@@ -118,7 +118,7 @@ def test_killed_after_every_batch_it_goes_on_to_equal_content(store, new_uri):
             continue
         break
     assert runs == 3
-    assert counts(report) == (1, 0, 0, 9)
+    assert counts(report) in {(1, 0, 0, 9), (0, 0, 0, 10)}  # the last batch may have been on its way
     assert published(uri) == of_store(store)
     publish(at_once, store)
     assert records(uri) == records(at_once)

@@ -84,6 +84,19 @@ def test_a_filter_that_leaves_only_what_is_far_away_loses_nothing(made, source):
     assert recall(source, open_index(name, source, folder), query, where=where, chosen=far) >= 0.9
 
 
+@pytest.mark.parametrize(("components", "is_enough"), [(48, True), (24, False)])
+def test_where_codes_lose_much_more_candidates_are_scored_under_a_filter(tmp_path, components, is_enough):
+    source = Vectors(normalize_or_raise(np.random.default_rng(3).standard_normal((3_000, 64), np.float32)))
+    config = IndexConfig(f"faiss:PCA{components},HNSW16,SQ8", target_recall=0.3)
+    name, _ = build_or_update(config, source, tmp_path)
+    _, profile = read_profile(tmp_path)
+    assert (profile.filtered_factor is not None) == is_enough
+    assert profile.filtered_factor != 8
+    index = open_index(name, source, tmp_path)
+    chosen = np.flatnonzero(np.random.default_rng(9).random(3_000) < 0.3)
+    assert recall(source, index, near(source), where=source.choose(chosen), chosen=chosen) >= 0.98
+
+
 def test_the_same_seed_gives_the_same_answers(made, source, tmp_path):
     configured, name, _, folder = made
     build_or_update(IndexConfig(configured), source, tmp_path)

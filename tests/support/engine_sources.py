@@ -1,5 +1,6 @@
 """Any `VectorSource` of a test as an index of an engine: its rows are published as records, unproved."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -29,8 +30,8 @@ class SourceRecords:
         found = []
         for position in self.source.positions().tolist():
             for row in self.source.rows([position], limit=10**6)[position]:
-                own = self.source.attributes.get(row.id, {})
-                found.append(Record(*row[:2], ordinals[row.id], row.digest, position, own, {}, repeats[row[:2]]))
+                own = json.dumps(self.source.attributes.get(row.id, {}))
+                found.append(Record(*row[:2], ordinals[row.id], row.digest, position, own, "{}", repeats[row[:2]]))
                 ordinals[row.id] += 1
                 repeats[row[:2]] += 1
         yield found
@@ -47,7 +48,7 @@ def published_index(source, uri):
     stage = engine.stage(schema, None)
     (rows,) = records.records(1)
     if rows:
-        stage.insert(table_of(rows, records, schema))
+        stage.insert(table_of(rows, records, schema, kinds))
     published = described(source, token=stage.seal("generation-000007", lambda *_: None), images=len(rows), kinds=kinds)
     table = engine.open(published.token)
     effort = table.efforts[0] if len(rows) > EXACT_UP_TO else None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from vision_recs.engines.base import Column, Kind
@@ -66,14 +66,33 @@ def kinds_of(items: Iterable[Mapping[str, Attribute]]) -> dict[str, frozenset[Ki
     return {name: frozenset(own) for name, own in found.items()}
 
 
-def cells(item: str, attributes: Mapping[str, Attribute]) -> dict[str, object]:
-    """Return the values of the columns of an item with the id *item*, by their names; the other columns are null."""
-    found: dict[str, object] = {}
-    for name, value in attributes.items():
-        found.update((column_name(name, kind), cell) for kind, cell in _values(value))
-    if attributes.get(ID) is None:
-        found[column_name(ID, "text")] = item
+def cells(
+    ids: Sequence[str], attributes: Sequence[Mapping[str, Attribute]], kinds: Kinds
+) -> dict[str, Sequence[object]]:
+    """Return the values of the columns of the items with *ids* and *attributes*, by the names of the columns.
+
+    *kinds* are those of `kinds_of` for these items, or for more. Whatever is not in such a column is null.
+    """
+    found: dict[str, Sequence[object]] = {}
+    for name, own in kinds.items():
+        values = [each.get(name) for each in attributes]
+        if name == ID:
+            values = [item if value is None else value for item, value in zip(ids, values, strict=True)]
+        found.update(_column_cells(name, values, own))
     return found
+
+
+def _column_cells(attribute: str, values: Sequence[Attribute], kinds: frozenset[Kind]) -> dict[str, Sequence[object]]:
+    """Return what the columns of *attribute* hold; where its values are of one kind, none is looked at alone."""
+    match list(kinds):
+        case ["text" | "boolean" | "integer" as kind]:
+            return {column_name(attribute, kind): values}
+        case ["number"]:
+            numbers = [_number(each) if isinstance(each, int | float) else None for each in values]
+            return {column_name(attribute, "number"): numbers}
+        case _:
+            held = [dict(_values(value)) for value in values]
+            return {column_name(attribute, kind): [each.get(kind) for each in held] for kind in kinds}
 
 
 def element_code(value: Attribute) -> str | None:
@@ -104,11 +123,15 @@ def _values(value: Attribute) -> Iterator[tuple[Kind, object]]:
             if parts != [value]:
                 yield "set", sorted({code for part in parts if (code := element_code(part)) is not None})
         case int() | float() if is_number(value):
-            yield "number", float(value) + 0.0  # an engine may tell -0.0 from 0.0
+            yield "number", _number(value)
         case int() if LEAST_INTEGER <= value <= MOST_INTEGER:
             yield "integer", value
         case _:
             yield "other", True
+
+
+def _number(value: float) -> float:
+    return float(value) + 0.0  # an engine may tell -0.0 from 0.0
 
 
 def is_number(value: float) -> bool:

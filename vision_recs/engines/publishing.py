@@ -9,7 +9,8 @@ replaced.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,12 +21,14 @@ from typing import TYPE_CHECKING
 from vision_recs._version import __version__
 from vision_recs.engines import base
 from vision_recs.engines.base import Engine, Report, Schema, Stage, connect
+from vision_recs.engines.columns import Kinds
 from vision_recs.engines.known import Content, KnownRecords
 from vision_recs.engines.published import CURRENT, Known, Published, read_known
 from vision_recs.engines.records import RecordSource, StoreRecords, schema_of, table_of
 from vision_recs.engines.verifying import Proof, prove, require_content
 from vision_recs.errors import EngineDamaged, EngineError, NothingPublished, PublishRefused
 from vision_recs.indexes.exact import ExactIndex
+from vision_recs.ordered_map import ordered_map
 from vision_recs.store import Store
 from vision_recs.store.layout import Layout
 from vision_recs.store.layout import read_current as read_current_file
@@ -209,7 +212,7 @@ class Publication:
         old = frozenset([*self._engine.tokens(), *self._engine.documents()])
         schema, kinds = schema_of(self._source.records)
         stage = self._engine.stage(schema, None if current is None else current.token)
-        content = self._write(stage, schema)
+        content = self._write(stage, schema, kinds)
         published, proof = replace(self._source.published, content=content, kinds=kinds), None
         if not self._options.dry_run:
             token = stage.seal(published.document, self._report)
@@ -236,30 +239,37 @@ class Publication:
             )
         return known
 
-    def _write(self, stage: Stage, schema: Schema) -> str:
+    def _write(self, stage: Stage, schema: Schema, kinds: Kinds) -> str:
         """Write what differs, and return the digest of all records."""
         self._report("reading what is there", 0, None)
         known = KnownRecords(stage.known())
         self._delete(stage, known.strange)
         content, done = Content(), 0
-        total = self._source.published.images
-        for table in self._tables(schema):
+
+        def write(table: pa.Table) -> int:
             keys, hashes = table.column(base.KEY).to_pylist(), table.column(base.HASH).to_pylist()
             content.add(keys, hashes)
             new, changed = known.difference(keys, hashes, rewrite=self._options.rewrite)
-            for kind, rows, write in (("inserted", new, stage.insert), ("replaced", changed, stage.replace)):
-                self._counts[kind] += len(rows)
-                if rows and not self._options.dry_run:
-                    write(table.take(rows))
+            self._put("inserted", stage.insert, table, new)
+            self._put("replaced", stage.replace, table, changed)
             self._counts["unchanged"] += len(keys) - len(new) - len(changed)
-            done += len(keys)
-            self._report("publishing", done, total)
+            return len(keys)
+
+        with ThreadPoolExecutor(1) as writer:  # the engine writes some records while the next ones are made
+            for count in ordered_map(writer, write, self._tables(schema, kinds), window=1):
+                done += count
+                self._report("publishing", done, self._source.published.images)
         self._delete(stage, known.unmet())
         return content.digest()
 
-    def _tables(self, schema: Schema) -> Iterator[pa.Table]:
+    def _put(self, kind: str, write: Callable[[pa.Table], None], table: pa.Table, rows: list[int]) -> None:
+        self._counts[kind] += len(rows)
+        if rows and not self._options.dry_run:
+            write(table if len(rows) == len(table) else table.take(rows))
+
+    def _tables(self, schema: Schema, kinds: Kinds) -> Iterator[pa.Table]:
         for records in self._source.records.records(self._options.batch_size):
-            yield table_of(records, self._source.records, schema)
+            yield table_of(records, self._source.records, schema, kinds)
 
     def _delete(self, stage: Stage, keys: list[str]) -> None:
         self._counts["deleted"] += len(keys)

@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +25,7 @@ from vision_recs.engines import base
 from vision_recs.engines.base import Schema, VectorType
 from vision_recs.engines.columns import Kinds, cells, columns_of, kinds_of
 from vision_recs.store import Store
-from vision_recs.store.stored_items import StoredImage
+from vision_recs.store.stored_items import StoredItem
 from vision_recs.types import Attribute
 
 if TYPE_CHECKING:
@@ -35,15 +33,14 @@ if TYPE_CHECKING:
 
 KEY_BYTES, HASH_BYTES = 16, 8
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of every hash: where records are made in another way, all of them are written again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """An image of an item; *position* is that of its vector in the source.
 
-    *repeat* counts how often the item shows the same image before.
+    The attributes are JSON text. *repeat* counts how often the item shows the same image before.
     """
 
     item: str
@@ -51,8 +48,8 @@ class Record:
     ordinal: int
     digest: str
     position: int
-    attributes: Mapping[str, Attribute]
-    image_attributes: Mapping[str, Attribute]
+    attributes: str
+    image_attributes: str
     repeat: int = 0
 
 
@@ -109,23 +106,24 @@ class StoreRecords:
                 some = ids[start : start + size]
                 stored = self._store.items.stored.items(some)
                 for item in some:
-                    batch += self._of_item(item, stored[item].attributes, stored[item].images)
+                    batch += self._of_item(item, stored[item])
                     if len(batch) >= size:
                         yield batch
                         batch = []
         if batch:
             yield batch
 
-    def _of_item(self, item: str, attributes: str, images: Sequence[StoredImage]) -> Iterator[Record]:
-        own = json.loads(attributes)
-        shown = [image for image in images if image.position is not None and image.digest is not None]
-        seen: Counter[str] = Counter()
-        for ordinal, image in enumerate(shown):
-            assert image.digest is not None
-            assert image.position is not None
-            of_image = json.loads(image.attributes)
-            repeat, seen[image.image] = seen[image.image], seen[image.image] + 1
-            yield Record(item, image.image, ordinal, image.digest.hex(), image.position, own, of_image, repeat)
+    def _of_item(self, item: str, stored: StoredItem) -> list[Record]:
+        found: list[Record] = []
+        seen: dict[str, int] = {}
+        for image in stored.images:
+            if image.position is None or image.digest is None:
+                continue
+            repeat = seen.get(image.image, 0)
+            seen[image.image] = repeat + 1
+            names = (item, image.image, len(found), image.digest.hex())
+            found.append(Record(*names, image.position, stored.attributes, image.attributes, repeat))
+        return found
 
     def vectors(self, positions: NDArray[np.int64]) -> NDArray[np.floating]:
         """Return the vectors at *positions* (n, dim): as they were stored, or projected."""
@@ -142,40 +140,34 @@ def schema_of(source: RecordSource) -> tuple[Schema, Kinds]:
 
 def key_of(record: Record) -> str:
     """Return the key of *record*: 32 hexadecimal digits."""
-    text = json.dumps([record.item, record.image, record.repeat]).encode()
-    return hashlib.blake2b(text, digest_size=KEY_BYTES).hexdigest()
+    text = f"{len(record.item)} {record.item}{record.image} {record.repeat}"
+    return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).hexdigest()
 
 
-def table_of(records: Sequence[Record], source: RecordSource, schema: Schema) -> pa.Table:
-    """Return *records* of *source* with their keys, hashes and vectors, as a table with the columns of *schema*."""
+def table_of(records: Sequence[Record], source: RecordSource, schema: Schema, kinds: Kinds) -> pa.Table:
+    """Return *records* of *source* with their keys, hashes and vectors, as a table with the columns of *schema*.
+
+    The columns hold the attributes of *kinds*.
+    """
     import pyarrow as pa
 
     vectors = np.ascontiguousarray(source.vectors(np.array([record.position for record in records], np.int64)))
     assert vectors.dtype == schema.vector_type
-    texts = [(_json(record.attributes), _json(record.image_attributes)) for record in records]
-    columns = [cells(record.item, record.attributes) for record in records]
-    arrow = schema.arrow()
-    values: dict[str, object] = {
+    columns: list[Sequence[object]] = list(zip(*records, strict=True)) or [()] * len(Record._fields)
+    texts = [record.attributes for record in records]
+    values = dict(zip(Record._fields, columns, strict=True))
+    values |= {
         base.KEY: [key_of(record) for record in records],
-        base.HASH: [_hash(*each) for each in zip(records, texts, vectors, strict=True)],
-        base.ITEM: [record.item for record in records],
-        base.IMAGE: [record.image for record in records],
-        base.DIGEST: [record.digest for record in records],
-        base.ORDINAL: [record.ordinal for record in records],
-        base.ATTRIBUTES: [text for text, _ in texts],
-        base.IMAGE_ATTRIBUTES: [text for _, text in texts],
-        **{column.name: [own.get(column.name) for own in columns] for column in schema.columns},
+        base.HASH: [_hash(*each) for each in zip(records, vectors, strict=True)],
+        **cells([record.item for record in records], json.loads(f"[{','.join(texts)}]"), kinds),
     }
-    arrays = {name: pa.array(cells_of, arrow.field(name).type) for name, cells_of in values.items()}
-    flat = pa.array(vectors.ravel())
-    arrays[base.VECTOR] = pa.FixedSizeListArray.from_arrays(flat, schema.dim)
+    arrow = schema.arrow()
+    arrays = {name: pa.array(values[name], arrow.field(name).type) for name in arrow.names if name != base.VECTOR}
+    arrays[base.VECTOR] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), schema.dim)
     return pa.table([arrays[name] for name in arrow.names], schema=arrow)
 
 
-def _hash(record: Record, texts: tuple[str, str], vector: NDArray[np.floating]) -> str:
-    text = json.dumps([_FORMAT, record.ordinal, record.digest, *texts]).encode()
-    return hashlib.blake2b(text + vector.tobytes(), digest_size=HASH_BYTES).hexdigest()
-
-
-def _json(attributes: Mapping[str, Attribute]) -> str:
-    return json.dumps(attributes, ensure_ascii=False, separators=(",", ":"))
+def _hash(record: Record, vector: NDArray[np.floating]) -> str:
+    text = f"{_FORMAT} {record.ordinal} {record.digest} {len(record.attributes)} {record.attributes}"
+    content = f"{text}{record.image_attributes}".encode() + vector.tobytes()
+    return hashlib.blake2b(content, digest_size=HASH_BYTES).hexdigest()

@@ -6,7 +6,7 @@ The cost of a search is what its `CandidateSource` says, not a time, so that equ
 from __future__ import annotations
 
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,14 +22,16 @@ from vision_recs.indexes.config import (
     write_profile,
 )
 from vision_recs.indexes.holdout import DEPTHS, NO_SCORE, HoldoutQueries, sample_queries
-from vision_recs.indexes.rescoring import ApproximateSearch, CandidateSource
+from vision_recs.indexes.rescoring import LARGEST_FACTOR, SCAN, ApproximateSearch, CandidateSource
 from vision_recs.types import VectorReader, Vectors
 
 _QUERIES = 256
 _TUNED_K = (10, 20, 40, 100)  # a shop asks for ten items, and so for some more images
 _FILTERED_QUERIES = 256  # one of which may miss all of its answers
 _FILTERED_RECALL = 0.995
+_FILTERED_FACTORS = (8, 12, 16, 24, 32, 48, LARGEST_FACTOR)  # times k: codes put vectors that are alike in any order
 _SHARES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+_MOST_SCANNED = 30_000  # vectors: of more, a walk or some lists are measured, and not all of the codes
 _FACTORS = (1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0)  # times k: how many candidates are rescored
 _SPARE = 0.1  # of the errors that are allowed: other queries than the measured ones come
 _TIMED = 64
@@ -72,8 +74,11 @@ def find_profile(source: VectorReader, candidates: CandidateSource, config: Inde
     """Return the cheapest way to search *candidates* that reaches the target recall, or the best one there is."""
     holdout = sample_queries(source, _QUERIES, seed=config.seed + 1)
     params = tuple(_cheapest(source, candidates, holdout, k, config.target_recall) for k in _TUNED_K)
-    filtered = _filtered_efforts(source, candidates, config.seed + 2)
-    return SearchProfile(params, filtered, _rows_per_query(source, candidates, SearchProfile(params), holdout))
+    filtered = _FilteredQueries(source, candidates, config.seed + 2)
+    factor = filtered.factor()
+    efforts = () if factor is None else filtered.efforts(factor)
+    rows_per_query = _rows_per_query(source, candidates, SearchProfile(params), holdout)
+    return SearchProfile(params, efforts, rows_per_query, factor)
 
 
 def stats_queries(source: VectorReader, config: IndexConfig) -> HoldoutQueries:
@@ -184,20 +189,45 @@ class _RandomSubset:
         return self._mask
 
 
-def _filtered_efforts(source: VectorReader, candidates: CandidateSource, seed: int) -> tuple[tuple[float, int], ...]:
-    """Return, for some shares that a filter may leave, the least effort that finds 99 of 100 answers."""
-    found: list[tuple[float, int]] = []
-    for share in _SHARES:
-        subset = _RandomSubset(source, share, seed)
-        if subset.count() < DEPTHS[-1]:
-            continue
-        holdout = sample_queries(source, _FILTERED_QUERIES, seed=seed, within=subset.positions(), depth=10)
-        for effort in _efforts(candidates):
-            positions = candidates.candidates(holdout.vectors, candidates.filtered_factor * 11, effort, subset)
-            if holdout.recall(_rescored(source, holdout.vectors, positions), 10) >= _FILTERED_RECALL:
-                found.append((share, effort))
+class _FilteredQueries:
+    """Queries among those vectors that random filters leave, and what they find."""
+
+    def __init__(self, source: VectorReader, candidates: CandidateSource, seed: int) -> None:
+        self._source, self._candidates = source, candidates
+        self._subsets: list[tuple[float, _RandomSubset, HoldoutQueries]] = []
+        for share in _SHARES:
+            subset = _RandomSubset(source, share, seed)
+            if subset.count() >= DEPTHS[-1]:
+                holdout = sample_queries(source, _FILTERED_QUERIES, seed=seed, within=subset.positions(), depth=10)
+                self._subsets.append((share, subset, holdout))
+
+    def factor(self) -> int | None:
+        """Return how many times k candidates have to be rescored where filters leave few vectors, all looked at."""
+        found = _FILTERED_FACTORS[0]
+        for _, subset, holdout in self._subsets:
+            if subset.count() > _MOST_SCANNED:
                 break
-    return tuple(found)
+            is_scan = self._candidates.prefers_scan(subset.count(), None)
+            effort = SCAN if is_scan else self._candidates.largest_effort
+            larger = (each for each in _FILTERED_FACTORS if each >= found)
+            enough = next((each for each in larger if self._finds(subset, holdout, effort, each)), None)
+            if enough is None:
+                return None
+            found = enough
+        return found
+
+    def efforts(self, factor: int) -> tuple[tuple[float, int], ...]:
+        """Return, for some shares that a filter may leave, the least effort that finds 99 of 100 answers."""
+        found: list[tuple[float, int]] = []
+        for share, subset, holdout in self._subsets:
+            every = _efforts(self._candidates)
+            enough = next((each for each in every if self._finds(subset, holdout, each, factor)), None)
+            found += [] if enough is None else [(share, enough)]
+        return tuple(found)
+
+    def _finds(self, subset: _RandomSubset, holdout: HoldoutQueries, effort: int, factor: int) -> bool:
+        positions = self._candidates.candidates(holdout.vectors, factor * 11, effort, subset)
+        return holdout.recall(_rescored(self._source, holdout.vectors, positions), 10) >= _FILTERED_RECALL
 
 
 def _rows_per_query(
@@ -209,13 +239,14 @@ def _rows_per_query(
     timed = holdout.vectors[:_TIMED]
     if not len(timed):
         return 0
+    rows = source.positions()[:4096]
     candidates.candidates(timed, count, effort)
-    started = perf_counter()
+    _ = source.vectors(rows)
+    started = thread_time()
     for number in range(len(timed)):
         query = timed[number : number + 1]
         _rescored(source, query, candidates.candidates(query, count, effort))
-    seconds = (perf_counter() - started) / len(timed)
-    rows = source.positions()[:4096]
-    started = perf_counter()
+    asked = thread_time()
     _ = source.vectors(rows) @ timed[0]
-    return int(seconds / ((perf_counter() - started) / len(rows)))
+    of_query, of_row = (asked - started) / len(timed), max(1e-9, (thread_time() - asked) / len(rows))
+    return int(of_query / of_row)

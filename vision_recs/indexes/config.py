@@ -78,13 +78,15 @@ class SearchProfile:
     """How an approximate index is searched, as `autotune` found out.
 
     *params* are by ascending k. *filtered* holds pairs (share, search effort), by ascending share: where a filter
-    leaves that share of the vectors, a search with that effort finds 99 of 100 answers. *rows_per_query* is how many
-    vectors can be scored exactly in the time of one query without a filter.
+    leaves that share of the vectors, a search with that effort finds 99 of 100 answers, if *filtered_factor* times k
+    candidates are scored exactly; None says that no such number was enough. *rows_per_query* is how many vectors can be
+    scored exactly in the time of one query without a filter.
     """
 
     params: tuple[SearchParams, ...]
     filtered: tuple[tuple[float, int], ...] = ()
     rows_per_query: int = 1000
+    filtered_factor: int | None = 8
 
     def params_for(self, k: int) -> SearchParams:
         """Return how to search for *k* matches; beyond the largest measured k, the effort grows with *k*."""
@@ -111,6 +113,7 @@ class SearchProfile:
             tuple(SearchParams(**params) for params in value["params"]),
             tuple((share, effort) for share, effort in value["filtered"]),
             value["rows_per_query"],
+            value["filtered_factor"],
         )
 
 

@@ -23,7 +23,6 @@ from vision_recs.types import PositionSubset, Vectors
 
 INDEX = "index.faiss"
 POSITIONS = "positions.npy"
-_FILTERED_FACTOR = 8  # times k: a byte is close to the number that it stands for, but there are fewer numbers
 _LARGEST_EF = 4_096
 _SEQUENTIAL_SPEED = 4  # times as many bytes are read in a row as here and there, in the same time
 _NEIGHBORHOOD = 128  # vectors around a query, of which the share that a filter leaves is looked at
@@ -63,11 +62,6 @@ class FaissCandidates:
     def largest_effort(self) -> int:
         """The search effort with which it does all that it can."""
         return self._largest_effort
-
-    @property
-    def filtered_factor(self) -> int:
-        """Times k: how many candidates are rescored under a filter."""
-        return _FILTERED_FACTOR
 
     @property
     def most_scanned_if_far(self) -> int:

@@ -22,7 +22,6 @@ NEIGHBORS = 16
 
 _NEAR = 0.02  # share of the lists: those around a query, which say whether a filter leaves what is like it
 _MOST_SCANNED_IF_FAR = 50_000
-_FILTERED_FACTOR = 8  # times k: codes of four bits put vectors that are alike in any order
 _WALKED = 1 / 16  # share of the lists: to find more of them, comparing with all is quicker than walking the graph
 _SHORTEST_WALK = 16  # lists that are looked at
 
@@ -87,11 +86,6 @@ class IvfCandidates:
     def size(self) -> int:
         """How many vectors it has that are not deleted."""
         return self.lists.total
-
-    @property
-    def filtered_factor(self) -> int:
-        """Times k: how many candidates are rescored under a filter."""
-        return _FILTERED_FACTOR
 
     @property
     def largest_effort(self) -> int:

@@ -21,12 +21,17 @@ from vision_recs.vectors import exact_cosine
 
 _QUERIES_AT_ONCE = 64  # of more, cores would wait for the last ones
 _NUMBERS_AT_ONCE = 1 << 20  # of vectors in memory
-_FAR_FACTOR = 32  # times k: how many candidates are rescored where all that a filter leaves is far away, and alike
+_FAR = 4  # times as many candidates are rescored where all that a filter leaves is far away, and alike
+_MOST_SCORED = 30_000  # vectors are all scored where codes do not say which of them are the nearest
+_READS = 4  # vectors are read in a row in the time of one that is read from somewhere
 _FILTER_MARGIN = 2  # times the effort that was measured with random filters: real ones may leave what is far away
 _LEAST_FILTERED = 5  # times the effort without a filter at least: under a filter, 99 of 100 answers are to be found
 _READ_AT_ONCE = 1 << 24  # numbers of vectors in memory during a scan
 _FEW = 64  # vectors: of fewer, finding out which can be among the best takes as long as scoring them
 _CACHED_FILTERS = 8
+
+LARGEST_FACTOR = 64
+"""Times k: more candidates than these are not rescored under a filter; scoring all vectors takes no longer."""
 
 SCAN = 0
 """The search effort that stands for comparing with the codes of all vectors that a filter leaves."""
@@ -45,11 +50,6 @@ class CandidateSource(Protocol):
     @property
     def most_scanned_if_far(self) -> int:
         """Up to how many vectors are better scanned where a filter leaves only vectors far from the query."""
-        ...
-
-    @property
-    def filtered_factor(self) -> int:
-        """Times k: how many candidates are rescored under a filter, whose answers may be farther away."""
         ...
 
     def cost(self, search_effort: int, num_candidates: int) -> float:
@@ -132,19 +132,21 @@ class ApproximateSearch:
 
         None says that all vectors of *within* are to be scored.
         """
-        count = within.count()
+        count, measured = within.count(), self._profile.filtered_factor
+        factor = measured or LARGEST_FACTOR
+        if count <= max(_READS * factor * k, 0 if measured else _MOST_SCORED):
+            return None
         needed = self._profile.filtered_effort(count / max(1, self._size))
-        num_candidates = self.candidates.filtered_factor * k
         if self.candidates.prefers_scan(count, needed):
-            return SCAN, num_candidates
+            return SCAN, factor * k
         if needed is None:
             return None
         if not self.candidates.is_far(queries, within):
-            return _FILTER_MARGIN * needed, num_candidates
+            return _FILTER_MARGIN * needed, factor * k
         if self.candidates.prefers_scan(count, None):
-            return SCAN, _FAR_FACTOR * k
+            return SCAN, _FAR * factor * k
         is_scanned = count <= self.candidates.most_scanned_if_far
-        return None if is_scanned else (_FILTER_MARGIN * needed, _FAR_FACTOR * k)
+        return None if is_scanned else (_FILTER_MARGIN * needed, _FAR * factor * k)
 
 
 class ApproximateIndex:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vision_recs.engines import base
 from vision_recs.engines.base import EXACT_UP_TO, Kind, Report, Schema
-from vision_recs.engines.columns import cells
+from vision_recs.engines.columns import cells, kinds_of
 from vision_recs.engines.milvus.client import Connection, page_size
 from vision_recs.engines.milvus.dialect import kind_of, literal
 from vision_recs.engines.milvus.rows import (
@@ -156,11 +156,12 @@ class MilvusStage:
         fixed = [name for name in published.schema.arrow().names if kind_of(name) is None]
         for page in self._pages(published, fixed, published.condition):
             found = table_of_rows(page, fixed, published.schema)
-            texts = zip(found.column(base.ITEM).to_pylist(), found.column(base.ATTRIBUTES).to_pylist(), strict=True)
-            own = [cells(item, json.loads(text)) for item, text in texts]
+            attributes = [json.loads(text) for text in found.column(base.ATTRIBUTES).to_pylist()]
+            own = cells(found.column(base.ITEM).to_pylist(), attributes, kinds_of(attributes))
+            nothing = [None] * len(found)
             arrow = self._schema.arrow()
             for column in self._schema.columns:
-                values = pa.array([each.get(column.name) for each in own], arrow.field(column.name).type)
+                values = pa.array(own.get(column.name, nothing), arrow.field(column.name).type)
                 found = found.append_column(column.name, values)
             self.insert(found)
 
