@@ -3,8 +3,9 @@
 import pytest
 
 from vision_recs.errors import PolicyError
+from vision_recs.feedback.exploration import Exploration
 from vision_recs.filters import AttributeType, Filter
-from vision_recs.recommend import Policy, Rules, read_policy
+from vision_recs.recommend import Learn, Policy, Rules, read_policy
 from vision_recs.recommend.rules import Boost, Bounds, Condition, Differ, Exclude, Pin, Same
 
 TEXT, NUMBER, TRUTH = AttributeType.TEXT, AttributeType.NUMBER, AttributeType.BOOLEAN
@@ -196,3 +197,29 @@ def test_rules_that_fit_the_items_pass(write):
 def test_values_out_of_range_are_refused_in_python_too(values, message):
     with pytest.raises(PolicyError, match=message):
         Policy(**values)
+
+
+def test_learned_answers_explore_as_the_file_says(tmp_path):
+    written = "[learn]\nmost = 0.1\ninterests = 0.3\nshare = 0.8\nexplore = 0.3\nplaces = [2, 10]\nmin_score = 0.4\n"
+    (tmp_path / "rules.toml").write_text(written)
+    expected = Learn(most=0.1, interests=0.3, exploration=Exploration(0.3, (2, 10), 0.4), share=0.8)
+    assert read_policy(tmp_path / "rules.toml").learn == expected
+    (tmp_path / "rules.toml").write_text("[learn]\n")
+    assert read_policy(tmp_path / "rules.toml").learn == Learn()
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("explore = 0.6", "key 'explore': is 0.6, not a number from 0 to 0.5"),
+        ("explore = 0.3\nplaces = [10, 2]", "key 'places': is [10, 2], not the first and the last place"),
+        ("explore = 0.3\nplaces = [1, 2.5]", "key 'places': is [1, 2.5], not"),
+        ("places = [1, 2]", "key 'places': means nothing without explore"),
+        ("share = 2", "key 'share': is 2, not a number from 0 to 1"),
+    ],
+)
+def test_what_is_wrong_about_learning_is_named(tmp_path, written, message):
+    (tmp_path / "rules.toml").write_text(f"[learn]\n{written}\n")
+    with pytest.raises(PolicyError) as error:
+        read_policy(tmp_path / "rules.toml")
+    assert message in str(error.value)

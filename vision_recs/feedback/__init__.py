@@ -7,6 +7,7 @@ event_log     the folder of events, and the log of one process: append only, dur
 importing     a shop's own logs become answers and events
 compaction    the lines become days and counts, each once; current names the files in use, day_files has their columns
 attribution   which answer an event belongs to, and which shoppers are programs
+histories     what a shopper did, from days and logs; liking says what all of them like
 forgetting    a shopper who is forgotten leaves no byte and no count
 verification  checking every byte of a folder of events
 counts        counts as arrays; logged has the answers as arrays, with how likely each item was looked at
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from vision_recs.feedback.counts import Counts, read_counts
     from vision_recs.feedback.event_log import EventLog
     from vision_recs.feedback.forgetting import forget
+    from vision_recs.feedback.histories import Histories
     from vision_recs.feedback.importing import import_events
     from vision_recs.feedback.learning import LearnReport, learn
     from vision_recs.feedback.logged import LoggedAnswers, read_answers
@@ -45,6 +47,7 @@ _HOMES = {
     "Counts": "counts",
     "Event": "records",
     "EventLog": "event_log",
+    "Histories": "histories",
     "LearnReport": "learning",
     "Learned": "model",
     "LoggedAnswers": "logged",
@@ -67,6 +70,7 @@ __all__ = [
     "Counts",
     "Event",
     "EventLog",
+    "Histories",
     "LearnReport",
     "Learned",
     "LoggedAnswers",

@@ -142,6 +142,8 @@ class Draft:
         """Begin with what is in use; call it with the lock held. Raises as `read_current` does."""
         self.folder = folder
         self.before = read_current(folder)
+        if not folder.current.exists():  # whoever reads meanwhile sees that nothing is compacted yet
+            atomic_write(self.before.to_bytes(), folder.current, folder.tmp)
         self.run = self.before.run + 1
         self.days = {date: dict(parts) for date, parts in self.before.days.items()}
         self._remove_unused(self.before)

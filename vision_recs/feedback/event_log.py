@@ -216,6 +216,9 @@ class EventLog:
         self._is_torn = False
 
     def _opened(self) -> int:
+        if self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0:
+            os.close(self._descriptor)  # somebody removed the file: nobody would ever read what is written to it
+            self._descriptor, self._lost = None, self._written
         while self._descriptor is None:
             path = self.folder.open / f"{self._worker}-{time.time_ns() // 1_000}.log"
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)

@@ -108,11 +108,10 @@ def _without(draft: Draft, name: str, own: AbstractSet[str]) -> tuple[int, int]:
         left = table.filter(_is_of_others(table, name, ids))
         events += len(table) - len(left)
         entry = draft.write("days/waiting", left) if len(left) < len(table) else entry
-    if changed or entry != draft.before.waiting:
-        recount(draft, changed)
-        for date in [date for date in changed if not draft.days[date][ANSWERS].rows + draft.days[date][EVENTS].rows]:
-            del draft.days[date]  # as if there had been nobody
-        draft.publish(entry, draft.before.logs, damaged=draft.before.damaged)
+    recount(draft, changed)
+    for date in [date for date in changed if not draft.days[date][ANSWERS].rows + draft.days[date][EVENTS].rows]:
+        del draft.days[date]  # as if there had been nobody
+    draft.publish(entry, draft.before.logs, damaged=draft.before.damaged)  # servers that know the shopper read anew
     return answers, events
 
 

@@ -51,7 +51,7 @@ def find_interests(items: ItemSource, history: History) -> list[Interest]:
         item = min(importance)
         raise UnknownItem(f"no item of the history is in the index, such as {item!r}; index the catalog", item=item)
     ids = sorted(sorted(known, key=lambda item: (-importance[item], item))[:_ITEMS])
-    vectors = np.concatenate([_mean_vector(items, item) for item in ids])
+    vectors = np.concatenate([mean_vector(items, item) for item in ids])
     clusters = ward(vectors, limit=_ALIKE * _mean_distance(items))
     total = sum(importance[item] for item in ids)
     found = [_interest(cluster, ids, vectors, importance, total) for cluster in clusters]
@@ -67,7 +67,7 @@ def _interest(
     return Interest(items[int(nearest)], items, sum(importance[item] for item in items) / total)
 
 
-def _mean_vector(items: ItemSource, item: str) -> Vectors:
+def mean_vector(items: ItemSource, item: str) -> Vectors:
     """Return the direction (1, dim) of the mean of the images of *item*, or of its first image where they cancel."""
     vectors = items.vectors_of(sorted({image.digest for image in items.images(item)}))
     mean, alive = normalize_rows(vectors.mean(axis=0, keepdims=True))

@@ -13,7 +13,9 @@ from vision_recs.types import normal_form
 if TYPE_CHECKING:  # a query without a filter imports no filters, and a policy without rules imports no rules
     from collections.abc import Mapping
 
+    from vision_recs.feedback.exploration import Exploration
     from vision_recs.filters import AttributeType, Filter
+    from vision_recs.images.crop import Crop
     from vision_recs.recommend.history import History
     from vision_recs.recommend.rules import Rules
 
@@ -37,12 +39,13 @@ _POOL, _POOL_FOR_EACH = 40, 2
 class Weighted(NamedTuple, Generic[T]):
     """A *value* of a query and its *weight* beside the rest of the query; only the ratios of weights matter.
 
-    *name* is what an `Explanation` calls an image, which has no id.
+    *name* is what an `Explanation` calls an image, which has no id. Of an image, only the part *crop* is meant.
     """
 
     value: T
     weight: float = 1.0
     name: str = ""
+    crop: Crop | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,14 @@ class Query:
         if self.k < 1:
             raise ValueError(f"the query has k = {self.k}; use 1 or more")
         for part in (self.items, self.images, self.texts, self.negatives):
-            for _, weight, _ in weighted(part):
+            for weight in (each.weight for each in weighted(part)):
                 if not 0 < weight < math.inf:
                     raise ValueError(
                         f"a weight of {weight} is not above 0; to move away from an item, name it in negatives"
                     )
-        if any(not text.strip() for text, _, _ in weighted(self.texts)):
+        if any(not text.value.strip() for text in weighted(self.texts)):
             raise ValueError("the text is empty; write what the items look like")
-        both = {item for item, _, _ in weighted(self.items)} & {item for item, _, _ in weighted(self.negatives)}
+        both = {item.value for item in weighted(self.items)} & {item.value for item in weighted(self.negatives)}
         if both:
             raise ValueError(f"the item {min(both)!r} is in items and in negatives; remove it from one of them")
 
@@ -92,12 +95,12 @@ class Query:
     def positives(self) -> frozenset[str]:
         """The ids of the items to which similar ones are searched: *items*, and those of the *history*."""
         events = () if self.history is None else self.history.events
-        return frozenset([*(item for item, _, _ in weighted(self.items)), *(event.item for event in events)])
+        return frozenset([*(item.value for item in weighted(self.items)), *(event.item for event in events)])
 
     @property
     def query_items(self) -> frozenset[str]:
         """The ids of all items that the query names; none of them is in the answer."""
-        return self.positives.union(item for item, _, _ in weighted(self.negatives))
+        return self.positives.union(item.value for item in weighted(self.negatives))
 
 
 def _normal(item: str | Weighted[str]) -> str | Weighted[str]:
@@ -116,16 +119,24 @@ def weighted(values: Sequence[T | Weighted[T]], default: float = 1.0) -> Iterato
 class Learn:
     """Answers are ordered by what `visrec learn` found as well, if it was published.
 
-    An item is moved as if at most *most*, from 0 to 2, were added to its score, or taken off. The candidates are those
-    of `Policy.pool`. Raises PolicyError.
+    An item is moved as if at most *most*, from 0 to 2, were added to its score, or taken off; and by at most
+    *interests* for being like what the shopper looks at, where that is known. The candidates are those of
+    `Policy.pool`. `offer` explores as *exploration* says. A server gives such answers to the *share*, from 0 to 1, of
+    its shoppers, and plain ones to the others. Raises PolicyError.
     """
 
     most: float = 0.2
+    interests: float = 0.2
+    exploration: Exploration | None = None
+    share: float = 0.9
 
     def __post_init__(self) -> None:
-        """Check the value."""
-        if not 0 <= self.most <= 2:  # noqa: PLR2004 - as far as two scores can be apart
-            raise PolicyError(f"moving an item by up to {self.most} is not from 0 to 2; try 0.2")
+        """Check the values."""
+        for moved in (self.most, self.interests):
+            if not 0 <= moved <= 2:  # noqa: PLR2004 - as far as two scores can be apart
+                raise PolicyError(f"moving an item by up to {moved} is not from 0 to 2; try 0.2")
+        if not 0 <= self.share <= 1:
+            raise PolicyError(f"a share of {self.share} of the shoppers is not from 0 to 1; try 0.9")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from vision_recs.recommend.retrieve import (
     AttributesOf,
     Candidate,
     Eligibility,
+    Neighborhood,
     Retriever,
     Seen,
     SubQuery,
@@ -23,7 +24,6 @@ from vision_recs.types import Attribute, Explanation, Match, RuleEffect, Vectors
 if TYPE_CHECKING:  # most policies have neither filters nor rules, and no diversity
     from vision_recs.filters import Filter
     from vision_recs.recommend.diversity import Pool
-    from vision_recs.recommend.learned import LearnedOrder
     from vision_recs.recommend.rules import ActiveRules, Pin
 
 
@@ -37,6 +37,16 @@ class RankedMatch(NamedTuple):
     subquery: int
     effects: tuple[RuleEffect, ...] = ()
     relaxed: tuple[str, ...] = ()
+
+
+class Order(Protocol):
+    """Orders the candidates of a pool, beside their scores and the rules: an effect on the rank of each."""
+
+    def order(
+        self, candidates: Sequence[Candidate], subquery: SubQuery, attributes_of: AttributesOf
+    ) -> list[Candidate]:
+        """Return *candidates*, which are those of one pool for *subquery*, by their new rank."""
+        ...
 
 
 class Reranker:
@@ -55,7 +65,10 @@ class Reranker:
         self._attributes_of = attributes_of
         self._policy = policy
         self._subqueries = subqueries
-        self._learned: LearnedOrder | None = None
+        self._orders: Sequence[Order] = ()
+        self._keeps_pools = False
+        self._pools: list[Pool] = []
+        self.pinned: dict[int, RankedMatch] = {}
         self._places = query.k
         self._where = policy.matching(query.where)
         self._rules = [self._active_rules(subquery) for subquery in subqueries]
@@ -65,20 +78,32 @@ class Reranker:
             images_once=policy.shows_images_once(query.where),
         )
         self._given = [0] * len(subqueries)
+        self._around: dict[int, Neighborhood] = {}  # by sub-query: relaxing a rule goes on from there
         self._ranked: list[RankedMatch] = []
         self._shown: list[Vectors] = []  # the vectors of all matches so far, where diversity needs them
 
-    def rerank(self, learned: LearnedOrder | None = None) -> list[RankedMatch]:
-        """Return at most k matches in the order of their places; *learned* orders the candidates."""
-        self._learned = learned
-        pinned = self._pinned()
-        self._places -= len(pinned)
+    def rerank(self, orders: Sequence[Order] = (), *, keeps_pools: bool = False) -> list[RankedMatch]:
+        """Return at most k matches in the order of their places; each of *orders* orders the candidates.
+
+        *pinned* has those of them that are pinned, by place. With *keeps_pools*, `others` can be asked afterwards.
+        """
+        self._orders, self._keeps_pools = orders, keeps_pools
+        self.pinned = self._find_pinned()
+        self._places -= len(self.pinned)
         fallbacks = self._fallbacks()
         for count in range(len(fallbacks) + 1):
             may_find_more = True
             while may_find_more and len(self._ranked) < self._places:
                 may_find_more = self._fill(fallbacks[:count])
-        return _arranged(pinned, self._ranked)
+        return _arranged(self.pinned, self._ranked)
+
+    def others(self) -> list[RankedMatch]:
+        """Return what is left of the candidates of a single sub-query, in order; no rule forbids any of them."""
+        found = []
+        for pool in self._pools[:1]:
+            while (taken := pool.take(lambda candidate: self._is_open(candidate, ()))) is not None:
+                found.append(RankedMatch(taken[0].match, 0, taken[0].effects))
+        return found
 
     def explain(self, ranked: Sequence[RankedMatch]) -> list[Explanation]:
         """Return why each of *ranked* is in the answer."""
@@ -130,6 +155,8 @@ class Reranker:
             return False
         before = len(self._ranked)
         pools = [self._pool(number, relaxed) for number in range(len(self._subqueries))]
+        if not relaxed:
+            self._pools = pools
         turns = set(range(len(pools)))
         while turns and len(self._ranked) < self._places:
             turn = max(turns, key=lambda number: (self._due(number), -number))
@@ -148,7 +175,8 @@ class Reranker:
     @property
     def _is_simple(self) -> bool:
         """Whether the best candidates of one sub-query are the answer."""
-        return len(self._subqueries) == 1 and not self._policy.diversity and self._learned is None
+        is_best_first = not self._policy.diversity and not self._orders
+        return len(self._subqueries) == 1 and is_best_first and not self._keeps_pools
 
     def _add(self, candidate: Candidate, turn: int, relaxed: Sequence[str]) -> None:
         broken = tuple([name for name in relaxed if self._breaks(name, candidate, turn)])
@@ -169,15 +197,20 @@ class Reranker:
 
     def _candidates(self, number: int, relaxed: Sequence[str], count: int) -> list[Candidate]:
         eligibility = self._eligibility(number, relaxed)
-        return self._retriever.candidates(self._subqueries[number], eligibility, count, self._where)
+        around = self._around.get(number)
+        if around is None:
+            has_rules = self._rules[number] is not None
+            around = self._retriever.around(self._subqueries[number], self._where, has_rules=has_rules)
+            self._around[number] = around
+        return self._retriever.candidates(around, eligibility, count)
 
     def _pool(self, number: int, relaxed: Sequence[str]) -> Pool:
         from vision_recs.recommend.diversity import DiversePool, Pool
 
         diversity = self._policy.diversity
         candidates = self._candidates(number, relaxed, self._policy.pool(self._places - len(self._ranked)))
-        if self._learned is not None:
-            candidates = self._learned.order(candidates, self._subqueries[number], self._attributes_of)
+        for order in self._orders:
+            candidates = order.order(candidates, self._subqueries[number], self._attributes_of)
         if not diversity or not candidates:
             return Pool(candidates)
         vectors = self._retriever.vectors([candidate.match for candidate in candidates])
@@ -213,7 +246,7 @@ class Reranker:
             self._attributes_of(candidate.match.id), candidate.match.id
         )
 
-    def _pinned(self) -> dict[int, RankedMatch]:
+    def _find_pinned(self) -> dict[int, RankedMatch]:
         """Return the pinned matches by place; a pin whose place is taken moves to the next place that is free."""
         placed: dict[int, RankedMatch] = {}
         if self._policy.rules is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vision_recs.errors import FilterError, PolicyError
+from vision_recs.feedback.exploration import MOST_EXPLORED, Exploration
 from vision_recs.filters import Filter
 from vision_recs.recommend.query import VARIANTS, Learn, Policy
 from vision_recs.recommend.rules import (
@@ -32,6 +33,7 @@ R = TypeVar("R")
 _TABLES = {"bounds", "exclude", "boost", "bury", "pin", "learn"}
 _KEYS = {"one_per", "min_score", "diversity", "same", "differ", "fallbacks", *_TABLES}
 _CONDITION = {"for", "when", "name"}
+_EXPLORING = {"explore", "places", "min_score"}
 
 
 def read_policy(path: str | Path) -> Policy:
@@ -49,6 +51,11 @@ def read_policy(path: str | Path) -> Policy:
 
         [learn]                         # the order follows what `visrec learn` published, too
         most = 0.2                      # the most that an item is moved, as a score
+        interests = 0.2                 # the most that it is moved for what the shopper looks at
+        share = 0.9                     # of the shoppers get such answers, the others plain ones
+        explore = 0.3                   # of these answers show one item that is not among the best
+        places = [2, 10]                # where they do, from the first to the last
+        min_score = 0.3                 # of an item that is tried so
 
         [[exclude]]                     # never shown
         where = "not in_stock"
@@ -113,9 +120,11 @@ class _File:
         if "learn" not in top.keys:
             return None
         table = _Table(self._path, "[learn]", top.table("learn"))
-        table.refuse_unknown({"most"})
-        most = table.number("most", low=0, high=2, example="0.2")
-        return Learn() if most is None else Learn(most)
+        bounds = {"most": 2, "interests": 2, "share": 1}
+        table.refuse_unknown({*bounds, *_EXPLORING})
+        numbers = {name: table.number(name, low=0, high=high, example="0.2") for name, high in bounds.items()}
+        given = {name: number for name, number in numbers.items() if number is not None}
+        return Learn(**given, exploration=_exploration(table))
 
     def _attribute_rules(self, top: _Table) -> tuple[AttributeRule, ...]:
         bounds = _Table(self._path, "[bounds]", top.table("bounds"))
@@ -253,6 +262,22 @@ def _fallbacks(top: _Table, attribute_rules: Iterable[AttributeRule]) -> tuple[s
         if name not in known:
             raise top.error("fallbacks", f"names {name!r}, which cannot be relaxed; use {', '.join(known)}")
     return top.texts("fallbacks")
+
+
+def _exploration(table: _Table) -> Exploration | None:
+    explore = table.number("explore", low=0, high=MOST_EXPLORED, example="0.3")
+    if explore is None:
+        for key in _EXPLORING & set(table.keys):
+            raise table.error(key, "means nothing without explore; write explore = 0.3")
+        return None
+    least = table.number("min_score", low=-1, high=1, example="0.3")
+    places = table.value("places", "[2, 10]") if "places" in table.keys else None
+    if places is None:
+        return Exploration(explore, None, least)
+    is_pair = isinstance(places, list) and len(places) == 2 and all(type(place) is int for place in places)  # noqa: PLR2004
+    if not is_pair or not 1 <= places[0] <= places[1]:
+        raise table.error("places", f"is {_shown(places)}, not the first and the last place; write places = [2, 10]")
+    return Exploration(explore, (places[0], places[1]), least)
 
 
 def _is_number(value: object) -> bool:

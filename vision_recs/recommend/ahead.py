@@ -1,0 +1,40 @@
+"""One search of an index for the plain queries of a batch, which takes a fraction of the time of one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vision_recs.recommend.query import Policy, Query
+from vision_recs.recommend.retrieve import Retriever, SubQuery
+from vision_recs.types import Match, SearchRequest, Vectors
+
+
+def search_ahead(
+    retriever: Retriever, queries: Sequence[tuple[Query, Policy, list[SubQuery]]], *, offers: bool
+) -> Retriever:
+    """Return a *retriever* that knows what the plain ones of *queries* are going to search for first.
+
+    A plain query is one vector without filters and rules. Everything else is searched for when it is needed. With
+    *offers* each needs its pool.
+    """
+    wanted: dict[int, list[Vectors]] = {}
+    for query, policy, subqueries in queries:
+        is_plain = query.where is None and policy.where is None and not policy.is_by_query
+        if is_plain and len(subqueries) == 1 and subqueries[0].is_single:
+            count = policy.pool(query.k) if policy.diversity or offers else query.k
+            wanted.setdefault(retriever.first_fetch(subqueries[0], count), []).append(subqueries[0].vectors)
+    known = {
+        (fetch, vector.tobytes()): answer
+        for fetch, vectors in wanted.items()
+        if len(vectors) > 1
+        for vector, answer in zip(vectors, retriever.search(SearchRequest(np.concatenate(vectors), fetch)), strict=True)
+    }
+
+    def search(request: SearchRequest) -> list[list[Match]]:
+        is_plain = request.where is None and len(request.vectors) == 1
+        answer = known.get((request.k, request.vectors.tobytes())) if is_plain else None
+        return retriever.search(request) if answer is None else [answer]
+
+    return retriever._replace(search=search)

@@ -1,0 +1,93 @@
+"""What a shopper looks at moves the candidates of an answer: each by at most so much, as a score.
+
+An item is moved by its highest cosine with an interest of the shopper, compared with the pool on average. So it is what
+a history in the query does, which adds that cosine to the score, but within one pool and within a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vision_recs.feedback.records import Event as ShopperEvent
+from vision_recs.recommend.history import Event, History
+from vision_recs.recommend.interests import Interest, mean_vector
+from vision_recs.recommend.query import Learn
+from vision_recs.recommend.retrieve import AttributesOf, Candidate, SubQuery
+from vision_recs.types import ItemSource, RuleEffect, Vectors
+
+INTERESTS = "interests"
+"""The name of the effect in an explanation."""
+
+_MOST = 8
+"""Interests that count: those with the greatest shares."""
+
+_DIGITS = 6
+
+_WEIGHTS = {"click": 1.0, "cart": 2.0, "buy": 3.0}
+
+
+class Shopping(NamedTuple):
+    """What is known of whoever asks: three random *numbers*, each from 0 to below 1, and *interests*.
+
+    Without *numbers* an answer tries nothing.
+    """
+
+    numbers: tuple[float, float, float] | None = None
+    interests: tuple[Interest, ...] = ()
+
+
+NOBODY = Shopping()
+"""Nothing is known, and nothing is tried."""
+
+
+class Deeds(NamedTuple):
+    """What a shopper did: the *history* of it, None where there is none, and what is *never* shown to them."""
+
+    history: History | None
+    never: frozenset[str]
+
+
+def deeds_of(events: Sequence[ShopperEvent]) -> Deeds:
+    """Return what *events* of one shopper say; what was bought or dismissed is never shown."""
+    never = frozenset(event.item for event in events if event.type in {"buy", "dismiss"})
+    found = tuple(Event(event.item, event.time, _WEIGHTS[event.type]) for event in events if event.type in _WEIGHTS)
+    return Deeds(History(found) if found else None, never)
+
+
+class PersonalOrder(NamedTuple):
+    """Moves candidates towards *interests*, unit vectors (n, dim), each by at most *most*, as a score."""
+
+    items: ItemSource
+    interests: Vectors
+    most: float
+
+    def order(
+        self,
+        candidates: Sequence[Candidate],
+        subquery: SubQuery,  # noqa: ARG002 - an `Order`
+        attributes_of: AttributesOf,  # noqa: ARG002 - an `Order`
+    ) -> list[Candidate]:
+        """Return *candidates* by their new rank; equal ones by score."""
+        if not candidates:
+            return []
+        vectors = self.items.vectors_of([candidate.match.digest for candidate in candidates])
+        liked = (vectors.astype(np.float64) @ self.interests.astype(np.float64).T).max(axis=1)
+        deltas = np.round(np.clip(liked - liked.mean(), -self.most, self.most), _DIGITS).tolist()
+        moved = [_moved(*each) for each in zip(candidates, deltas, strict=True)]
+        return sorted(moved, key=lambda each: (-each.rank, -each.match.score, each.match.id, each.match.image))
+
+
+def personal_order(interests: Sequence[Interest], learn: Learn | None, items: ItemSource) -> PersonalOrder | None:
+    """Return the order that *learn* allows for a shopper with *interests*, or None where it allows none."""
+    if learn is None or not learn.interests or not interests:
+        return None
+    vectors = [mean_vector(items, interest.medoid) for interest in interests[:_MOST]]
+    return PersonalOrder(items, np.concatenate(vectors), learn.interests)
+
+
+def _moved(candidate: Candidate, delta: float) -> Candidate:
+    effect = RuleEffect(INTERESTS, score_delta=delta)
+    return candidate._replace(rank=round(candidate.rank + delta, _DIGITS), effects=(*candidate.effects, effect))

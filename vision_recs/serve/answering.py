@@ -1,0 +1,182 @@
+"""Answers that are kept: each has an id and belongs to an arm, may explore, and goes to the folder of events.
+
+All of it is a function of what was asked, by whom, under what and in which hour: see `feedback.answers`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from vision_recs.errors import VisionRecsError
+from vision_recs.feedback.answers import AnswerKey, Draw, draw, hour_of, pseudonym, sees_learned
+from vision_recs.feedback.records import ARMS, Answer
+from vision_recs.recommend import Interest, Offer, Policy, Query, Shopping, Weighted
+from vision_recs.recommend.personal import NOBODY
+from vision_recs.recommend.segments import anything, offer_segments
+from vision_recs.serve import convert
+from vision_recs.serve.recording import Recorder
+from vision_recs.serve.schemas import QueryBody, SimilarItems
+from vision_recs.serve.served import Served
+from vision_recs.serve.shoppers import Shoppers
+from vision_recs.types import LearnedSource
+
+_encode = msgspec.json.Encoder().encode
+_PLAIN, _LEARNED = ARMS
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query at a *time*, in seconds since 1970: *body*, with the *images* that came beside it."""
+
+    body: QueryBody
+    time: float
+    images: Sequence[Weighted[bytes]] = ()
+
+    @property
+    def text(self) -> str:
+        """What names the query; another shopper, or an explanation, does not make it another one."""
+        body = msgspec.structs.replace(self.body, shopper=None, explain=False)
+        images = [(hashlib.sha256(image.value).hexdigest(), image.weight) for image in self.images]
+        return _encode((body, images)).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is asked, and what decides the answer; nothing is *drawn* where there never was a folder of events."""
+
+    asked: Asked
+    query: Query
+    policy: Policy
+    shopping: Shopping = NOBODY
+    shopper: str = ""
+    arm: str = _PLAIN
+    drawn: Draw | None = None
+
+
+class Answering:
+    """Answers queries, and keeps the answers; several threads may use it at once."""
+
+    def __init__(self, recorder: Recorder, shoppers: Shoppers, policy: Policy, settings: str) -> None:
+        """Answer under *policy*; *settings* names it, and all else that answers depend on beside a generation."""
+        self._recorder = recorder
+        self._shoppers = shoppers
+        self._policy = policy
+        self._settings = settings
+
+    def batch(self, snapshot: Served, asked: Sequence[Asked]) -> list[SimilarItems | Exception]:
+        """Return, for each of *asked*, its answer, or the error that it raises."""
+        answers: dict[int, SimilarItems | Exception] = {}
+        prepared: dict[int, _Prepared] = {}
+        for number, each in enumerate(asked):
+            try:
+                prepared[number] = self._prepare(snapshot, each)
+            except VisionRecsError as error:
+                answers[number] = error
+        offers = snapshot.recommender.offer_batch(
+            [(each.query, each.policy, each.shopping) for each in prepared.values()]
+        )
+        records: dict[int, Answer] = {}
+        for (number, ready), offer in zip(prepared.items(), offers, strict=True):
+            try:
+                answers[number] = _answer(snapshot, ready, offer)
+            except VisionRecsError as error:
+                answers[number] = error
+            else:
+                if isinstance(offer, Offer) and ready.drawn is not None:
+                    records[number] = self._record(snapshot, ready, offer, ready.drawn)
+        if records and self._recorder.keep_answers(list(records.values())):
+            for number, record in records.items():
+                answer = answers[number]
+                assert isinstance(answer, SimilarItems)
+                answer.answer = record.id
+        return [answers[number] for number in range(len(asked))]
+
+    def answer(self, snapshot: Served, asked: Asked) -> SimilarItems:
+        """Return the answer to *asked*; raises its error."""
+        (found,) = self.batch(snapshot, [asked])
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def for_you(self, snapshot: Served, asked: Asked) -> SimilarItems:
+        """Return items for the shopper of *asked*, who is all that it names; raises FilterError and PolicyError."""
+        body = asked.body
+        known = self._shoppers.known(snapshot, self._pseudonym(body))
+        told = "" if known is None else f"{len(known.history.events)} {known.history.events[-1].time}"
+        found = self._decided(
+            snapshot, asked, anything(body.k, convert.to_filter(body.where)), f"for {asked.text} {told}", ()
+        )
+        recommender, policy = snapshot.recommender, found.policy
+        policy = replace(policy, exclude=policy.exclude | self._shoppers.never(found.shopper))
+        if known is not None and known.interests:
+            query = Query(history=known.history, k=body.k, where=found.query.where)
+            (offer,) = recommender.offer_batch([(query, policy, found.shopping)])
+        else:
+            offer = offer_segments(recommender, self._shoppers.segments(snapshot), found.query, policy)
+        answer = _answer(snapshot, found, offer)
+        if isinstance(offer, Offer) and found.drawn is not None:
+            record = self._record(snapshot, found, offer, found.drawn)
+            answer.answer = record.id if self._recorder.keep_answers([record]) else None
+        return answer
+
+    def _prepare(self, snapshot: Served, asked: Asked) -> _Prepared:
+        query = convert.to_query(asked.body, asked.images)
+        shopper = self._pseudonym(asked.body)
+        known = self._shoppers.known(snapshot, shopper) if shopper and query.history is None else None
+        return self._decided(snapshot, asked, query, asked.text, () if known is None else known.interests)
+
+    def _pseudonym(self, body: QueryBody) -> str:
+        """Return the pseudonym of the shopper that *body* names, or an empty text."""
+        secret = self._recorder.secret
+        return pseudonym(secret, body.shopper) if secret is not None and body.shopper else ""
+
+    def _decided(
+        self, snapshot: Served, asked: Asked, query: Query, named: str, interests: tuple[Interest, ...]
+    ) -> _Prepared:
+        """Return what decides the answer to *query*, whose name is *named*, for a shopper with *interests*."""
+        policy = convert.to_policy(asked.body.policy, self._policy)
+        secret = self._recorder.secret
+        if secret is None:
+            return _Prepared(asked, query, policy)
+        shopper, hour, facts = self._pseudonym(asked.body), hour_of(asked.time), snapshot.facts
+        is_learned = policy.learn is not None and sees_learned(secret, shopper or f"{named} {hour}", policy.learn.share)
+        if not is_learned or policy.learn is None or not policy.learn.interests:
+            interests = ()
+        named = f"{named} {[interest.medoid for interest in interests]}"
+        drawn = draw(secret, AnswerKey(named, shopper, f"{self._settings} {facts.created}", facts.generation, hour))
+        shopping = Shopping(drawn.numbers if self._recorder.is_writing else None, interests)
+        arm = _LEARNED if is_learned else _PLAIN
+        return _Prepared(
+            asked, query, policy if is_learned else replace(policy, learn=None), shopping, shopper, arm, drawn
+        )
+
+    def _record(self, snapshot: Served, prepared: _Prepared, offer: Offer, drawn: Draw) -> Answer:
+        items = snapshot.items
+        model = items.model_file if isinstance(items, LearnedSource) and prepared.policy.learn is not None else None
+        return Answer(
+            drawn.id,
+            prepared.asked.time,
+            offer.slate,
+            prepared.shopper,
+            prepared.arm,
+            offer.asked,
+            offer.explored,
+            offer.scores,
+            offer.deltas,
+            snapshot.facts.generation,
+            self._settings,
+            "" if model is None else model[1],
+            prepared.asked.body.reports_shown,
+        )
+
+
+def _answer(snapshot: Served, prepared: _Prepared, offer: Offer | VisionRecsError) -> SimilarItems:
+    if isinstance(offer, VisionRecsError):
+        raise offer
+    return convert.to_similar_items(
+        snapshot, prepared.query, prepared.policy, offer.matches, cover=prepared.asked.body.cover
+    )
