@@ -5,22 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from fake_shop import Shop, index
+from logged_shop import START, make_store, write_log
 from typer.testing import CliRunner
 from visrec_cli.main import program
 
 from vision_recs.errors import EventsError
 from vision_recs.feedback import EventLog, compact
-from vision_recs.feedback.answers import AnswerKey, draw, pseudonym
-from vision_recs.feedback.exploration import Exploration, Option, slate_of
-from vision_recs.feedback.records import Answer, Event, with_id
-from vision_recs.recommend import Policy, Query, Recommender
+from vision_recs.feedback.records import Event
 
 ANSWERS = 4_000
-START = 1_780_000_000.0
 
 
 def json_of(done):
@@ -33,42 +28,10 @@ def json_of(done):
 def shop(tmp_path_factory):
     """A store, and the events of shoppers who like what is cheap: answers of ten items, of which half explore."""
     folder = tmp_path_factory.mktemp("feedback")
-    catalog, store = Shop(), folder / "index"
-    for number in range(60):
-        catalog.put(f"item{number:03}", number, price=float(10 + number % 9 * 5), kind=f"kind{number % 4}")
-    index(catalog, store)
-    with Recommender.open(store) as recommender:
-        ids = recommender.items.ids()
-        policy = Policy(one_per=None)
-        pools = {item: recommender.query(Query(items=(item,), k=15), policy) for item in ids}
-    random = np.random.default_rng(1)
-    with EventLog(folder / "events") as log:
-        records = []
-        for number in range(ANSWERS):
-            asked = ids[int(random.integers(len(ids)))]
-            pool = pools[asked]
-            slate = slate_of([Option(match.id, match.score) for match in pool], 10, Exploration(0.5))
-            drawn = draw(log.secret, AnswerKey(asked, "", "", 1, number))
-            shopper = pseudonym(log.secret, f"shopper {number // 2}")
-            answer = Answer(
-                drawn.id,
-                START + number,
-                slate,
-                shopper,
-                "learned" if number // 2 % 4 else "plain",
-                asked,
-                slate.explored(drawn.numbers),
-                tuple(match.score for match in pool),
-                generation=1,
-            )
-            records.append(answer)
-            cheap = {match.id for match in pool if float(match.attributes["price"]) < 30}
-            for place, item in enumerate(answer.shown):
-                if random.random() < (0.35 if item in cheap else 0.03) / (1 + place) ** 0.7:
-                    records.append(with_id(Event("", "click", item, answer.time + 5, answer.id)))
-        log.append(records)
+    make_store(folder / "index")
+    write_log(folder / "index", folder / "events", ANSWERS)
     compact(folder / "events")
-    return store, folder / "events"
+    return folder / "index", folder / "events"
 
 
 @pytest.fixture
