@@ -127,11 +127,14 @@ class PrincipalAxes(NamedTuple):
 
 def principal_axes(vectors: NDArray[np.float32]) -> PrincipalAxes:
     """Return the principal axes of *vectors* (n, dim), n being 2 or more: min(n, dim) of them."""
+    from threadpoolctl import threadpool_limits  # a query does without
+
     mean = vectors.mean(axis=0, dtype=np.float64)
     centered = (vectors - mean).astype(np.float32)
-    if len(centered) < centered.shape[1]:  # the axes of few vectors come from their products with each other
-        found, small = np.linalg.eigh((centered @ centered.T).astype(np.float64))
-        axes = centered.T @ small / np.sqrt(np.maximum(found, np.finfo(np.float64).tiny))
-    else:
-        found, axes = np.linalg.eigh((centered.T @ centered).astype(np.float64))
+    with threadpool_limits(1, user_api="blas"):  # threads would mostly wait for each other
+        if len(centered) < centered.shape[1]:  # the axes of few vectors come from their products with each other
+            found, small = np.linalg.eigh((centered @ centered.T).astype(np.float64))
+            axes = centered.T @ small / np.sqrt(np.maximum(found, np.finfo(np.float64).tiny))
+        else:
+            found, axes = np.linalg.eigh((centered.T @ centered).astype(np.float64))
     return PrincipalAxes(mean, axes[:, ::-1], found[::-1] / len(centered))

@@ -326,6 +326,15 @@ Nearest: TypeAlias = Callable[[Vectors, int, FilteredSource | None], list[Scored
 """(unit queries, k, filter) -> for each query its *k* nearest positions, and all whose score equals the k-th."""
 
 
+@runtime_checkable
+class PositionIndex(Protocol):
+    """What an opened index has that knows positions of its source: rules then work on arrays, not on matches."""
+
+    def nearest(self, queries: Vectors, k: int, within: FilteredSource | None = None) -> list[Scored]:
+        """Return the *k* nearest positions to each unit query, and all whose score equals the k-th."""
+        ...
+
+
 def search_by_position(source: VectorSource, request: SearchRequest, nearest: Nearest) -> list[list[Match]]:
     """Return the matches of *request* in *source*, found by *nearest*: what `VectorIndex.search` promises."""
     queries = unit_queries(request.vectors, request.k, dim=source.dim)

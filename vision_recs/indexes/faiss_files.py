@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import faiss
@@ -45,3 +47,32 @@ def read_faiss(path: Path, *, mapped: bool) -> faiss.Index:
     except RuntimeError as error:
         why = str(error).rpartition("failed: ")[2]  # before that are names of C++
         raise read_error(path, RuntimeError(why), "rebuild it with `visrec index`") from error
+
+
+@contextmanager
+def build_threads() -> Iterator[None]:
+    """Let FAISS use as many threads as this process really has, which may be fewer than there are cores."""
+    from vision_recs.threads import available_threads  # a query does without
+
+    with threads(available_threads()):
+        yield
+
+
+@contextmanager
+def train_alone() -> Iterator[None]:
+    """Let the principal components of FAISS be found by one thread: several would mostly wait for each other."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+@contextmanager
+def threads(most: int) -> Iterator[None]:
+    """Let FAISS use at most so many threads, 1 at least, for this thread: waiting for idle ones takes long."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(max(1, min(before, most)))
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

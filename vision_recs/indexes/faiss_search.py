@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array
 from vision_recs.indexes.base import is_marked
-from vision_recs.indexes.faiss_files import read_faiss, view_codes
+from vision_recs.indexes.faiss_files import read_faiss, threads, view_codes
 from vision_recs.indexes.hnsw_mmap import load_graph
 from vision_recs.indexes.inverted_lists import read_deleted
 from vision_recs.indexes.rescoring import SCAN, FilterCache
@@ -102,8 +101,7 @@ class FaissCandidates:
             queries = self._rotation.apply(queries)
         if within is not None and search_effort == SCAN:
             index, positions = self._filtered_codes.get(within.mask(), self._codes_of)
-            with _threads(len(queries)):
-                return _search(index, queries, count, positions)
+            return _search(index, queries, count, positions)
         bits = self._bits(within)
         if bits is None:
             parameters = self._parameters(search_effort)
@@ -152,10 +150,10 @@ class _Codes:
 
 
 class Rotation(NamedTuple):
-    """The linear transform in front of an index: vectors (n, dim) become `vectors @ matrix + offset`.
+    """The linear transform in front of an index: vectors (n, dim) become `vectors @ matrix.T + offset`.
 
-    *transform* is the transform of FAISS, which has to stay alive. For a single query, FAISS wakes all threads, which
-    takes fifty times as long as NumPy; for many, NumPy's BLAS has threads of its own, which keep cores from FAISS.
+    *transform* is the transform of FAISS, which has to stay alive. For a single query, FAISS wakes all threads, and so
+    does a product of matrices of NumPy; for many, NumPy's BLAS has threads of its own, which keep cores from FAISS.
     Where the index stores whole numbers of one byte, *is_rounded* says that the result is rounded to such numbers.
     """
 
@@ -169,11 +167,14 @@ class Rotation(NamedTuple):
         """Return the rotation that *transform* was trained to."""
         matrix = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
         offset = faiss.vector_to_array(transform.b) if transform.have_bias else np.zeros(transform.d_out, np.float32)
-        return cls(transform, np.ascontiguousarray(matrix.T), offset, is_rounded)
+        return cls(transform, matrix, offset, is_rounded)
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Return *vectors* (n, dim) in the space of the index (n, d_out)."""
-        rotated: Vectors = vectors @ self.matrix + self.offset if len(vectors) == 1 else self.transform.apply(vectors)
+        if len(vectors) == 1:
+            rotated: Vectors = (np.vecdot(self.matrix, vectors[0]) + self.offset)[None]
+        else:
+            rotated = self.transform.apply(vectors)
         if self.is_rounded:
             np.rint(rotated, out=rotated)
             np.clip(rotated, -_LARGEST, _LARGEST, out=rotated)
@@ -230,21 +231,11 @@ def _search(
     ordinals = np.empty((len(queries), count), np.int64)
     distances = np.empty((len(queries), count), np.float32)
     arrays = (faiss.swig_ptr(each) for each in (distances, ordinals))
-    index.search_c(len(queries), faiss.swig_ptr(queries), count, *arrays, parameters)
+    with threads(len(queries)):
+        index.search_c(len(queries), faiss.swig_ptr(queries), count, *arrays, parameters)
     if ordinals.min(initial=0) >= 0:
         return positions[ordinals]
     return np.where(ordinals >= 0, positions[ordinals], -1)
-
-
-@contextmanager
-def _threads(queries: int) -> Iterator[None]:
-    """Let FAISS use at most as many threads as there are *queries*: to wait for an idle one takes milliseconds."""
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(max(1, min(threads, queries)))
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)
 
 
 _Parameters = Callable[..., faiss.SearchParameters]

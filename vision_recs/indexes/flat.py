@@ -29,7 +29,7 @@ from vision_recs.indexes.base import (
     search_by_position,
     top_k_with_ties,
 )
-from vision_recs.indexes.faiss_files import view_codes, write_faiss
+from vision_recs.indexes.faiss_files import threads, view_codes, write_faiss
 from vision_recs.types import FilteredSource, Match, SearchRequest, VectorReader, Vectors, VectorSource
 from vision_recs.vectors import exact_cosine
 
@@ -143,7 +143,8 @@ class FlatIndex:
         found: list[Scored] = []
         for start in range(0, len(queries), step):
             some = queries[start : start + step]
-            approximate, ordinals = self._index.search(some, num_candidates, params=parameters)
+            with threads(len(some)):
+                approximate, ordinals = self._index.search(some, num_candidates, params=parameters)
             if ordinals.min() < 0:  # FAISS pads only where it cannot compare, and reads stray memory if asked for -1
                 raise StoreDamaged(f"{self._path} holds vectors that are not numbers; rebuild it with `visrec index`")
             for query, own, last in zip(some, ordinals, approximate[:, -1].tolist(), strict=True):
@@ -174,7 +175,8 @@ class FlatIndex:
         """Return the *k* best vectors, and all that equal the k-th, out of all that may reach the lowest of *best*."""
         lowest = float(best.scores.min())
         radius = lowest - self._tolerance if lowest > -1.0 else -np.inf
-        _, _, ordinals = self._index.range_search(query[None], radius, params=parameters)
+        with threads(1):
+            _, _, ordinals = self._index.range_search(query[None], radius, params=parameters)
         return top_k_with_ties(self._scored(ordinals, query), k)
 
     def _scored(self, ordinals: NDArray[np.int64], query: Vectors) -> Scored:

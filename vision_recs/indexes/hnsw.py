@@ -7,6 +7,7 @@ and `holdout.npz`. FAISS compares by L2, which orders unit vectors as their cosi
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +21,7 @@ from vision_recs.file_formats import mmap_array, save_npy
 from vision_recs.indexes.autotune import TuningInput, autotune
 from vision_recs.indexes.base import FAISS_PREFIX, blocks, require_unaltered
 from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile
-from vision_recs.indexes.faiss_files import read_faiss, write_faiss
+from vision_recs.indexes.faiss_files import build_threads, read_faiss, train_alone, write_faiss
 from vision_recs.indexes.faiss_search import (
     INDEX,
     POSITIONS,
@@ -63,7 +64,8 @@ class _OneFile:
         index = read_faiss(previous / INDEX, mapped=False)
         if has_graph(inner_index(index)):
             load_graph(inner_index(index), previous, is_writable=True)
-        _add(index, source, added)
+        with build_threads():
+            _add(index, source, added)
         _write(directory, index, np.concatenate([known, added]), np.flatnonzero(is_in_sorted(known, deleted)))
         holdout = HoldoutQueries.load(previous).updated(source, added, deleted)
         return autotune(source, directory, FaissCandidates(directory), TuningInput(config, record, profile, holdout))
@@ -149,7 +151,8 @@ def _build(source: VectorReader, directory: Path, config: IndexConfig, factory: 
     started = perf_counter()
     positions = source.positions()
     try:
-        index = _filled(source, positions, factory, config.seed)
+        with build_threads():
+            index = _filled(source, positions, factory, config.seed)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise IndexBuildError(
@@ -180,7 +183,8 @@ def _filled(source: VectorReader, positions: NDArray[np.int64], factory: str, se
 
 
 def _train(index: faiss.Index, vectors: Vectors) -> None:
-    index.train(vectors)
+    with train_alone() if has_graph(inner_index(index)) else nullcontext():
+        index.train(vectors)
     rotation, _ = split_rotation(index)
     if rotation is not None and rotation.is_rounded:
         stretch(rotation.transform, vectors)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vision_recs.indexes.autotune import TuningInput, autotune
 from vision_recs.indexes.base import blocks, require_unaltered
 from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile
-from vision_recs.indexes.faiss_files import read_faiss, write_faiss
+from vision_recs.indexes.faiss_files import build_threads, read_faiss, train_alone, write_faiss
 from vision_recs.indexes.holdout import HoldoutQueries
 from vision_recs.indexes.inverted_lists import (
     Segment,
@@ -93,8 +93,9 @@ class IvfPqIndexType:
         started = perf_counter()
         positions = source.positions()
         params = self.params(len(positions), source.dim)
-        rotation, inverted = _train(source, positions, params, config.seed)
-        _encode(source, positions, rotation, inverted).save(directory, "0")
+        with build_threads():
+            rotation, inverted = _train(source, positions, params, config.seed)
+            _encode(source, positions, rotation, inverted).save(directory, "0")
         graph = _with_graph(inverted)
         write_faiss(faiss.IndexPreTransform(rotation, inverted), directory / TRAINED)
         del graph
@@ -202,7 +203,8 @@ def _rotation(
     vectors = source.vectors(chosen)
     rotation = faiss.PCAMatrix(source.dim, params.dim)
     rotation.random_rotation = True
-    rotation.train(np.ascontiguousarray(vectors))
+    with train_alone():
+        rotation.train(np.ascontiguousarray(vectors))
     return rotation
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.indexes.faiss_files import read_faiss
+from vision_recs.indexes.faiss_files import read_faiss, threads
 from vision_recs.indexes.faiss_search import Rotation
 from vision_recs.indexes.inverted_lists import InvertedLists, Segment, read_deleted
 from vision_recs.indexes.rescoring import FilterCache
@@ -40,7 +40,8 @@ class NearestLists:
         lists = np.empty((len(reduced), count), np.int64)
         pointers = (faiss.swig_ptr(each) for each in (distances, lists))
         if count > _WALKED * self._all.ntotal:
-            self._all.search_c(len(reduced), faiss.swig_ptr(reduced), count, *pointers)
+            with threads(len(reduced)):
+                self._all.search_c(len(reduced), faiss.swig_ptr(reduced), count, *pointers)
         else:
             self._graph.search_c(len(reduced), faiss.swig_ptr(reduced), count, *pointers, _walk_parameters(count))
         return distances, lists
@@ -147,14 +148,15 @@ class IvfCandidates:
         found = np.empty((len(reduced), count), np.int64)
         scores = np.empty((len(reduced), count), np.float32)
         arrays = (faiss.swig_ptr(each) for each in (lists, distances, scores, found))
-        self._inverted.search_preassigned_c(
-            len(reduced),
-            faiss.swig_ptr(reduced),
-            count,
-            *arrays,
-            False,  # noqa: FBT003 - as in C++
-            parameters,
-        )
+        with threads(len(reduced)):
+            self._inverted.search_preassigned_c(
+                len(reduced),
+                faiss.swig_ptr(reduced),
+                count,
+                *arrays,
+                False,  # noqa: FBT003 - as in C++
+                parameters,
+            )
         return found
 
     def _filter(self, within: PositionSubset) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

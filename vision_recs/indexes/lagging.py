@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.indexes.base import (
+    PositionIndex,
     Scored,
     SharedFiles,
     allowed,
@@ -61,8 +63,11 @@ class LaggingIndex:
         """
         self._source = source
         self._added = _positions(pending.added)
-        self._has_removed = bool(pending.removed)
-        self._index = open_index(_AsIndexed(source, self._added, _positions(pending.removed), made_from))
+        self._removed = _positions(pending.removed)
+        self._index = open_index(_AsIndexed(source, self._added, self._removed, made_from))
+        self._is_pending = _mask(np.concatenate([self._added, self._removed]))
+        if isinstance(self._index, PositionIndex):
+            self.nearest = partial(self._nearest, self._index)
         self._vectors: Vectors | None = None
         # two sums of dim products in float32 whose exact scores are equal are closer than that
         self._tolerance = np.float32(source.dim * 2.0**-22)
@@ -87,10 +92,33 @@ class LaggingIndex:
             found[some] = self._with_added(replace(request, vectors=request.vectors[some]), found[some])
         return found
 
+    def _nearest(
+        self, index: PositionIndex, queries: Vectors, k: int, within: FilteredSource | None = None
+    ) -> list[Scored]:
+        """Return the *k* nearest positions to each unit query, and all whose score equals the k-th: a PositionIndex."""
+        positions, vectors = self._added_within(within)
+        found, count = index.nearest(queries, k, within), k
+        left = [self._without_pending(scored) for scored in found]
+        while any(
+            len(own.positions) < k and len(all_.positions) >= count for own, all_ in zip(left, found, strict=True)
+        ):
+            count *= 4
+            found = index.nearest(queries, count, within)
+            left = [self._without_pending(scored) for scored in found]
+        return [
+            top_k_with_ties(_joined(own, Scored(positions, exact_cosine(vectors, query))), k)
+            for own, query in zip(left, queries, strict=True)
+        ]
+
+    def _without_pending(self, scored: Scored) -> Scored:
+        """Return *scored* without what was removed or added; a filter lets some indexes find what was added."""
+        pending = is_marked(self._is_pending, scored.positions)
+        return Scored(scored.positions[~pending], scored.scores[~pending]) if pending.any() else scored
+
     def _search_index(self, request: SearchRequest) -> list[list[Match]]:
         """Return the matches that the index finds and that are still there."""
         found = self._index.search(request)
-        if not self._has_removed or request.where is not None:  # a filter leaves nothing that is gone
+        if not len(self._removed) or request.where is not None:  # a filter leaves nothing that is gone
             return found
         results: list[list[Match]] = [[] for _ in found]
         wanting, count = list(range(len(found))), request.k
@@ -107,7 +135,7 @@ class LaggingIndex:
 
     def _with_added(self, request: SearchRequest, found: list[list[Match]]) -> list[list[Match]]:
         """Return *found* with the images of added vectors that belong among them."""
-        positions, vectors = self._added_within(request.where)
+        positions, vectors = self._added_within(None if request.where is None else self._source.filtered(request.where))
         queries = unit_queries(request.vectors, request.k, dim=self._source.dim)
         lowest = [matches[-1].score if len(matches) == request.k else -2.0 for matches in found]
         may_enter = queries @ vectors.T >= (np.array(lowest, np.float32) - self._tolerance)[:, None]
@@ -123,13 +151,13 @@ class LaggingIndex:
         every = {(match.id, match.image, match.score): match for match in (*found, *added)}.values()
         return allowed(sorted(every, key=lambda match: (-match.score, match.id, match.image)), self._source, request)
 
-    def _added_within(self, where: Filter | None) -> tuple[NDArray[np.int64], Vectors]:
-        """Return the added positions that *where* leaves, and their vectors, which are read once."""
+    def _added_within(self, within: FilteredSource | None) -> tuple[NDArray[np.int64], Vectors]:
+        """Return the added positions *within* what a filter leaves, and their vectors, which are read once."""
         if self._vectors is None:
             self._vectors = self._source.vectors(self._added)
-        if where is None:
+        if within is None:
             return self._added, self._vectors
-        kept = is_marked(self._source.filtered(where).mask(), self._added)
+        kept = is_marked(within.mask(), self._added)
         return self._added[kept], self._vectors[kept]
 
 
@@ -145,8 +173,7 @@ class _AsIndexed:
     ) -> None:
         self._source = source
         self._added, self._removed = added, removed
-        self._is_gone = np.zeros(removed.max(initial=-1) + 1, np.bool_)
-        self._is_gone[removed] = True
+        self._is_gone = _mask(removed)
         self.fingerprint, self.dim, self.generation = source.fingerprint, source.dim, generation
 
     def positions(self) -> NDArray[np.int64]:
@@ -176,6 +203,11 @@ class _AsIndexed:
         return self._source.attributes_of(items)
 
 
+def _joined(one: Scored, other: Scored) -> Scored:
+    positions = np.concatenate([one.positions, other.positions])
+    return Scored(positions, np.concatenate([one.scores, other.scores]))
+
+
 def _nearest_of(positions: NDArray[np.int64], vectors: Vectors) -> Callable[..., list[Scored]]:
     """Return a function that finds the nearest of *positions*, which have *vectors*, by comparing with all."""
 
@@ -187,3 +219,9 @@ def _nearest_of(positions: NDArray[np.int64], vectors: Vectors) -> Callable[...,
 
 def _positions(ranges: Ranges) -> NDArray[np.int64]:
     return np.concatenate([np.arange(0), *(np.arange(first, stop) for first, stop in ranges)]).astype(np.int64)
+
+
+def _mask(positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    mask = np.zeros(positions.max(initial=-1) + 1, np.bool_)
+    mask[positions] = True
+    return mask

@@ -166,6 +166,10 @@ class ApproximateIndex:
         """Return up to `request.k` images for each query: see `VectorIndex`."""
         return search_by_position(self._source, request, self.approximate.nearest)
 
+    def nearest(self, queries: Vectors, k: int, within: PositionSubset | None = None) -> list[Scored]:
+        """Return the *k* nearest positions to each unit query, and all whose score equals the k-th."""
+        return self.approximate.nearest(queries, k, within)
+
     def with_source(self, source: VectorSource) -> ApproximateIndex:
         """Return the same index over *source*, of a generation with the same vectors; both use the same open files."""
         return ApproximateIndex(source, self.approximate.with_source(source))
@@ -254,8 +258,11 @@ def _joined(parts: Sequence[Scored]) -> Scored:
 
 def _on_all_cores(search: Callable[[int], list[Scored]], starts: Sequence[int]) -> list[Scored]:
     """Return what *search* returns for all *starts*, each done by one thread, in which FAISS uses one thread too."""
-    from concurrent.futures import ThreadPoolExecutor  # a single query does without it
+    from concurrent.futures import ThreadPoolExecutor  # a single query does without these
 
-    threads = min(len(starts), faiss.omp_get_max_threads())
-    with ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
+    from vision_recs.threads import available_threads
+
+    with ThreadPoolExecutor(
+        min(len(starts), available_threads()), initializer=faiss.omp_set_num_threads, initargs=(1,)
+    ) as pool:
         return [scored for part in pool.map(search, starts) for scored in part]
