@@ -1,8 +1,9 @@
 """From a query to candidates: the sub-queries, their score, which items are eligible, and the search for the best ones.
 
-SubQuery     what one search is for, as vectors, and the score that it gives to an image
-Eligibility  from ranked images to candidates: each item once, and only items that the policy admits
-Retriever    fetches from an index as many images as it takes to be sure of the best candidates
+SubQuery      what one search is for, as vectors, and the score that it gives to an image
+Eligibility   from ranked images to candidates: each item once, and only items that the policy admits
+Neighborhood  the images nearest to a sub-query, as far as they were searched
+Retriever     searches a neighborhood as far as it takes to be sure of the best candidates
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from itertools import groupby
 from operator import and_
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from vision_recs.vectors import exact_cosine
 
 if TYPE_CHECKING:  # a query without a filter imports no filters, and most policies have no rules
     from vision_recs.filters import Filter
+    from vision_recs.recommend.by_position import NearestPositions
     from vision_recs.recommend.rules import ActiveRules
 
 _SLACK = 3.0
@@ -149,6 +151,10 @@ class AttributesOf:
             found = self._items.attributes_of(missing)
             self._known.update((item, found.get(item)) for item in missing)
 
+    def add(self, item: str, attributes: Mapping[str, Attribute]) -> None:
+        """Know the *attributes* of *item*, which were read already."""
+        self._known[item] = attributes
+
 
 class Candidate(NamedTuple):
     """An image that may become a match: *rank* is its score plus what rules add, *group* that of its item."""
@@ -212,14 +218,14 @@ class Eligibility(NamedTuple):
         """Whether no image with a score of *bound* or less is eligible."""
         return self.min_score is not None and bound < self.min_score
 
-    def candidates(self, ranked: Sequence[Match], count: int) -> list[Candidate]:
-        """Return the first *count* candidates among *ranked*, the best rank first.
+    def candidates(self, around: Neighborhood, count: int) -> list[Candidate]:
+        """Return the first *count* candidates of *around*, the best rank first.
 
-        *ranked* are images by falling score, then by id, then by image. Where images are shown once, those of equal
-        rank that show one image come together, at the place of the first, and items in stock before the others.
+        Where images are shown once, those of equal rank that show one image come together, at the place of the first,
+        and items in stock before the others.
         """
-        eligible = self._eligible(ranked, count)
-        if self.seen.images_once and len({match.digest for match in ranked}) < len(ranked):
+        eligible = self._eligible(around, count)
+        if self.seen.images_once and around.repeats_images:
             eligible = self._in_stock_first(eligible)
         seen = self.seen.copy()
         found: list[Candidate] = []
@@ -231,19 +237,20 @@ class Eligibility(NamedTuple):
                     break
         return found
 
-    def _eligible(self, ranked: Sequence[Match], count: int) -> Iterator[Candidate]:
-        """Yield those of *ranked* that may be shown if nothing else is, the best rank first."""
+    def _eligible(self, around: Neighborhood, count: int) -> Iterator[Candidate]:
+        """Yield what *around* has that may be shown if nothing else is, the best rank first."""
         refused: set[str] = set()  # whose other images need not be looked at
-        for candidate in self._by_rank(ranked, count):
+        filters = () if around.is_filtered else self.filters
+        for candidate in around.by_rank(self, count):
             match = candidate.match
             if self.seen.shows(match) or match.id in refused:
                 continue
             if self.min_score is not None and match.score < self.min_score:
                 continue
-            attributes = self.attributes_of(match.id) if self.one_per is not None or self.filters else {}
+            attributes = self.attributes_of(match.id) if self.one_per is not None or filters else {}
             group = group_of(attributes, self.one_per)
             is_shown = group in self.seen.groups and not self.with_variants
-            if is_shown or not all(each.matches(attributes, match.id) for each in self.filters):
+            if is_shown or not all(each.matches(attributes, match.id) for each in filters):
                 refused.add(match.id)
                 continue
             yield candidate if group is None else Candidate(match, candidate.rank, group, candidate.effects)
@@ -256,58 +263,176 @@ class Eligibility(NamedTuple):
             for same in showing.values():
                 yield from sorted(same, key=self.may_give_way) if len(same) > 1 else same
 
-    def _by_rank(self, ranked: Sequence[Match], count: int) -> Iterator[Candidate]:
-        """Yield all of *ranked* with their ranks, the best first.
+    def by_rank(self, ranked: Sequence[Match], count: int) -> Iterator[Candidate]:
+        """Yield all of *ranked*, images by falling score, then by id, then by image, with their ranks, the best first.
 
         The attributes of their items are read before, for about *count* items at a time.
         """
-        if self.rules is not None and self.reorders:
+        if self.reorders:
             self.attributes_of.load(match.id for match in ranked)
-            moved = [self._moved(match, self.rules) for match in ranked]
-            yield from sorted(moved, key=lambda each: (-each.rank, each.match.id, each.match.image))
+            yield from sorted(map(self.moved, ranked), key=place)
             return
         for start in range(0, len(ranked), count + 1):
             some = ranked[start : start + count + 1]
             if self.one_per is not None or self.filters:
                 self.attributes_of.load(match.id for match in some if match.id not in self.seen.items)
-            yield from (Candidate(match, match.score) for match in some)
+            yield from map(self.moved, some)
 
     def may_give_way(self, candidate: Candidate) -> bool:
         """Whether an item in stock that shows the same image would be shown in place of *candidate*."""
         return self.seen.images_once and self.attributes_of(candidate.match.id).get(IN_STOCK) is not True
 
-    def _moved(self, match: Match, rules: ActiveRules) -> Candidate:
-        effects = rules.effects(self.attributes_of(match.id), match.id)
+    def moved(self, match: Match) -> Candidate:
+        """Return the candidate that *match* is by its score and by what the rules add to it."""
+        if self.rules is None or not self.rules.boosts:
+            return Candidate(match, match.score)
+        effects = self.rules.effects(self.attributes_of(match.id), match.id)
         return Candidate(match, match.score + sum(effect.score_delta or 0.0 for effect in effects), None, effects)
+
+
+def place(candidate: Candidate) -> tuple[float, str, str]:
+    """Return what puts candidates into their order: the best rank first, equal ones by id, then by image."""
+    return -candidate.rank, candidate.match.id, candidate.match.image
+
+
+class Neighborhood(Protocol):
+    """The images nearest to a sub-query, as far as they were searched. It is kept, and searched further when needed."""
+
+    @property
+    def subquery(self) -> SubQuery:
+        """What the images are near to."""
+        ...
+
+    @property
+    def is_all(self) -> bool:
+        """Whether no image is outside."""
+        ...
+
+    @property
+    def bound(self) -> float:
+        """A score that no image outside exceeds."""
+        ...
+
+    @property
+    def repeats_images(self) -> bool:
+        """Whether it may hold the same image, by the bytes, more than once."""
+        ...
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether `by_rank` leaves out what does not match the filters."""
+        ...
+
+    def reach(self, fetch: int) -> None:
+        """Have the nearest *fetch* images of each vector of the sub-query, or more."""
+        ...
+
+    def by_rank(self, eligibility: Eligibility, count: int) -> Iterator[Candidate]:
+        """Yield the images with the ranks that *eligibility* gives them, the best first; about *count* are needed."""
+        ...
+
+    def further(
+        self, eligibility: Eligibility, candidates: Sequence[Candidate], count: int, *, most: int
+    ) -> Neighborhood:
+        """Return this neighborhood, searched further, or beyond *most* images one of what *eligibility* admits.
+
+        *candidates* are what was found so far in the place of *count*.
+        """
+        ...
+
+
+class MatchNeighborhood:
+    """A `Neighborhood` of the matches that an index of any kind finds."""
+
+    is_filtered = False
+
+    def __init__(self, items: ItemSource, search: Search, subquery: SubQuery, where: Filter | None) -> None:
+        """Search for *subquery* with *search* among *items* that match *where*."""
+        self.subquery = subquery
+        self.is_all = False
+        self._items, self._search, self._where = items, search, where
+        self._fetch = 0
+        self._found: list[list[Match]] = []
+        self._ranked: Sequence[Match] = ()
+
+    @property
+    def bound(self) -> float:
+        """A score that no image outside exceeds: the cosine with each vector is at most the last that was found."""
+        return self.subquery.upper_bound([answer[-1].score for answer in self._found])
+
+    @property
+    def repeats_images(self) -> bool:
+        """Whether it holds the same image, by the bytes, more than once."""
+        return len({match.digest for match in self._ranked}) < len(self._ranked)
+
+    def reach(self, fetch: int) -> None:
+        """Have the nearest *fetch* images of each vector of the sub-query, or more."""
+        if self.is_all or fetch <= self._fetch:
+            return
+        self._fetch = fetch
+        self._found = self._search(SearchRequest(self.subquery.vectors, fetch, self._where))
+        self.is_all = any(len(answer) < fetch for answer in self._found)
+        self._ranked = self._found[0] if self.subquery.is_single else self._scored()
+
+    def by_rank(self, eligibility: Eligibility, count: int) -> Iterator[Candidate]:
+        """Yield the images with the ranks that *eligibility* gives them, the best first; about *count* are needed."""
+        return eligibility.by_rank(self._ranked, count)
+
+    def further(
+        self,
+        eligibility: Eligibility,
+        candidates: Sequence[Candidate],  # noqa: ARG002 - a Neighborhood
+        count: int,  # noqa: ARG002 - a Neighborhood
+        *,
+        most: int,
+    ) -> Neighborhood:
+        """Return this neighborhood, searched further, or beyond *most* images one of what *eligibility* admits."""
+        fetch = 4 * self._fetch
+        where = reduce(and_, eligibility.filters) & self._where if eligibility.filters else self._where
+        if fetch <= most or where == self._where:
+            self.reach(fetch)
+            return self
+        narrow = MatchNeighborhood(self._items, self._search, self.subquery, where)
+        narrow.reach(fetch)
+        return narrow
+
+    def _scored(self) -> list[Match]:
+        """Return every image that was found once, with its score for the sub-query, the best first."""
+        unique = list({(match.id, match.image): match for answer in self._found for match in answer}.values())
+        digests = list(dict.fromkeys(match.digest for match in unique))
+        scores = self.subquery.scores(self._items.vectors_of(digests)).tolist()
+        score_of = dict(zip(digests, scores, strict=True))
+        scored = [match._replace(score=score_of[match.digest]) for match in unique]
+        return sorted(scored, key=lambda match: (-match.score, match.id, match.image))
 
 
 class Retriever(NamedTuple):
     """Finds the best candidates by fetching more and more images from an index (Fagin's threshold algorithm).
 
     It stops when no image that was not fetched can be among them. So the candidates are exact wherever the index is,
-    for any number of vectors and with every rule.
+    for any number of vectors and with every rule. Where items and index know positions, *by_position* returns them:
+    what rules say of many candidates is then read off arrays.
     """
 
     items: ItemSource
     search: Search
+    by_position: Callable[[], NearestPositions | None] = lambda: None
 
-    def candidates(
-        self, subquery: SubQuery, eligibility: Eligibility, count: int, where: Filter | None
-    ) -> list[Candidate]:
-        """Return the best *count* candidates for *subquery*, of items that match *where*, the best first."""
+    def around(self, subquery: SubQuery, where: Filter | None, *, has_rules: bool) -> Neighborhood:
+        """Return the images of items that match *where* around *subquery*, none of which was searched yet."""
+        positions = self.by_position() if has_rules else None
+        found = None if positions is None else positions.around(subquery, where)
+        return found or MatchNeighborhood(self.items, self.search, subquery, where)
+
+    def candidates(self, around: Neighborhood, eligibility: Eligibility, count: int) -> list[Candidate]:
+        """Return the best *count* candidates of *around*, which is searched as far as it takes, the best first."""
         count = min(count, self.items.item_count)  # of any size: the index counts in 64 bits
-        vectors, searched = subquery.vectors, where
-        fetch = self.first_fetch(subquery, count)
+        around.reach(self.first_fetch(around.subquery, count))
         while True:
-            found = self.search(SearchRequest(vectors, fetch, searched))
-            ranked = found[0] if subquery.is_single else self._ranked(found, subquery)
-            candidates = eligibility.candidates(ranked, count)
-            is_all = any(len(answer) < fetch for answer in found)
-            if is_all or _is_settled(candidates, count, subquery, found, eligibility):
+            candidates = eligibility.candidates(around, count)
+            if around.is_all or _is_settled(candidates, count, around, eligibility):
                 return candidates
-            fetch *= 4
-            if fetch > _NARROW and eligibility.filters:
-                searched = reduce(and_, eligibility.filters) & where
+            around = around.further(eligibility, candidates, count, most=_NARROW)
 
     def first_fetch(self, subquery: SubQuery, count: int) -> int:
         """Return how many images are fetched at first for *count* candidates."""
@@ -319,28 +444,10 @@ class Retriever(NamedTuple):
         """Return the vectors of the images of *matches* (n, dim)."""
         return self.items.vectors_of([match.digest for match in matches])
 
-    def _ranked(self, found: Sequence[Sequence[Match]], subquery: SubQuery) -> list[Match]:
-        """Return every image of *found* once, with its score for *subquery*, the best first."""
-        unique = list({(match.id, match.image): match for answer in found for match in answer}.values())
-        digests = list(dict.fromkeys(match.digest for match in unique))
-        scores = subquery.scores(self.items.vectors_of(digests)).tolist()
-        score_of = dict(zip(digests, scores, strict=True))
-        scored = [match._replace(score=score_of[match.digest]) for match in unique]
-        return sorted(scored, key=lambda match: (-match.score, match.id, match.image))
 
-
-def _is_settled(
-    candidates: Sequence[Candidate],
-    count: int,
-    subquery: SubQuery,
-    found: Sequence[Sequence[Match]],
-    eligibility: Eligibility,
-) -> bool:
-    """Whether no image outside *found* can be among the best *count* candidates.
-
-    The cosine of such an image with a vector of the sub-query is at most the last score that the search for it found.
-    """
-    bound = subquery.upper_bound([answer[-1].score for answer in found])
+def _is_settled(candidates: Sequence[Candidate], count: int, around: Neighborhood, eligibility: Eligibility) -> bool:
+    """Whether no image outside *around* can be among the best *count* candidates."""
+    bound = around.bound
     if eligibility.excludes(bound):
         return True
     if len(candidates) < count:
@@ -348,5 +455,5 @@ def _is_settled(
     if candidates[-1].rank > bound + (0.0 if eligibility.rules is None else eligibility.rules.max_boost):
         return True
     # what a single search did not reach comes after what it found, also where scores are equal
-    is_in_order = subquery.is_single and not eligibility.reorders
+    is_in_order = around.subquery.is_single and not eligibility.reorders
     return is_in_order and not any(each.rank == bound and eligibility.may_give_way(each) for each in candidates)

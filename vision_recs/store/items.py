@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.store.layers import WHOLE, ItemsDatabase, blob, key_of_digest, key_of_id, key_of_position
@@ -20,6 +20,12 @@ from vision_recs.types import Attribute, ItemImage, Row
 
 if TYPE_CHECKING:  # a query without a filter does not load the language of filters
     from vision_recs.filters import AttributeType, Filter
+
+_FEW = 64
+"""Items or positions that a query asks for at once: what is read of so few is kept, since it is asked for again."""
+
+_KEPT = 1_024
+"""Of how many items, and of how many images, it is kept at most."""
 
 _IDS_AFTER = "SELECT item_id FROM {layer}.items WHERE item_id > ?1{live}"
 _BY_ID = " ORDER BY item_id LIMIT ?2"
@@ -37,6 +43,9 @@ _STALE = (
 )
 
 
+_T = TypeVar("_T")
+
+
 class StoredRow(NamedTuple):
     """An image of an item: *ordinal* counts the images of the item from 0, *position* is that of its vector."""
 
@@ -46,10 +55,28 @@ class StoredRow(NamedTuple):
     position: int
 
 
+class KnownImage(NamedTuple):
+    """An image of an item: its own *attributes* are JSON text, *position* is that of its vector."""
+
+    ordinal: int
+    image: str
+    digest: str
+    attributes: str
+    position: int
+
+
+class KnownItem(NamedTuple):
+    """What a query asks of an item: its attributes, and its images in the order of the catalog."""
+
+    attributes: dict[str, Attribute]
+    images: list[KnownImage]
+
+
 class Items:
     """The items, images and skipped images of one generation; safe to use from several threads.
 
-    The files are closed by `close`, or when nobody has the object any more.
+    A query asks for the same items several times, for the group, the attributes and the images: one statement reads all
+    of it, and what was read last is kept. The files are closed by `close`, or when nobody has the object any more.
     """
 
     def __init__(self, base: Path, *deltas: Path) -> None:
@@ -58,6 +85,8 @@ class Items:
         Raises StoreDamaged where one is missing or another kind of file.
         """
         self._files = ItemsDatabase.open(base, *deltas)
+        self._recent: dict[str, KnownItem] = {}
+        self._places: dict[str, int] = {}  # the positions of recent images, by digest
 
     @property
     def stored(self) -> StoredItems:
@@ -67,6 +96,8 @@ class Items:
     def close(self) -> None:
         """Close the files, once no other thread reads them."""
         self._files.close()
+        self._recent.clear()
+        self._places.clear()
 
     def attributes(self, item: str) -> dict[str, Attribute] | None:
         """Return the attributes of *item*, or None where the id is unknown."""
@@ -77,6 +108,8 @@ class Items:
 
     def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
         """Return the attributes of each of *items*, by id; an unknown id is left out."""
+        if len(items) <= _FEW:
+            return {item: known.attributes for item, known in self.known(items).items()}
         query = (
             "SELECT items.item_id, items.attributes FROM json_each(?1) AS wanted"
             " CROSS JOIN {layer}.items AS items ON items.item_id = wanted.value WHERE TRUE{live}"
@@ -98,33 +131,53 @@ class Items:
 
     def images(self, item: str) -> list[ItemImage]:
         """Return the images of *item* in the order of the catalog; the list is empty where the id is unknown."""
-        query = (
-            "SELECT images.ordinal, images.image, vectors.digest, images.attributes FROM {layer}.images AS images"
-            " LEFT JOIN {layer}.vectors AS vectors ON vectors.position = images.position"
-            " WHERE images.item_id = ?1{live}"
-        )
-        found = self._files.all(f"{self._files.query(query, 'images.item_id')} ORDER BY 1", (item,))
+        known = self.known([item]).get(item)
         with self._files.reading:
-            return [ItemImage(_text(image), blob(digest).hex(), _attributes(text)) for _, image, digest, text in found]
+            return [
+                ItemImage(each.image, each.digest, _attributes(each.attributes))
+                for each in (known.images if known is not None else ())
+            ]
 
     def match_attributes(self, images: Sequence[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
         """Return, for each id and image, the attributes of the item and of that image; None where either is unknown."""
+        found: list[dict[str, Attribute] | None] = []
+        for start in range(0, len(images), _FEW):
+            some = images[start : start + _FEW]
+            known = self.known([item for item, _ in some])
+            with self._files.reading:
+                for item, image in some:
+                    of_item = known.get(item)
+                    own = [each for each in of_item.images if each.image == image] if of_item is not None else ()
+                    found.append({**of_item.attributes, **_attributes(own[-1].attributes)} if of_item and own else None)
+        return found
+
+    def known(self, items: Iterable[str]) -> dict[str, KnownItem]:
+        """Return what is stored of each of *items*, which are few; an unknown id is left out. It may be shared."""
         query = (
-            "SELECT json_extract(wanted.value, '$[2]'), items.attributes, images.attributes"
-            " FROM json_each(?1) AS wanted"
-            " CROSS JOIN {layer}.items AS items ON items.item_id = json_extract(wanted.value, '$[0]')"
-            " CROSS JOIN {layer}.images AS images"
-            " ON images.item_id = items.item_id AND images.image = json_extract(wanted.value, '$[1]') WHERE TRUE{live}"
+            "SELECT items.item_id, items.attributes, images.ordinal, images.image, vectors.digest, images.attributes,"
+            " images.position FROM json_each(?1) AS wanted"
+            " CROSS JOIN {layer}.items AS items ON items.item_id = wanted.value"
+            " CROSS JOIN {layer}.images AS images ON images.item_id = items.item_id"
+            " LEFT JOIN {layer}.vectors AS vectors ON vectors.position = images.position WHERE TRUE{live}"
         )
-        wanted = [(*pair, key) for key, pair in enumerate(images)]
-        found = {
-            key: texts
-            for each, some in self._files.each(query, "items.item_id", wanted, lambda pair: key_of_id(pair[0]))
-            for key, *texts in self._files.all(each, (json.dumps(some),))
-        }
-        with self._files.reading:
-            attributes = {key: {**_attributes(item), **_attributes(own)} for key, (item, own) in found.items()}
-        return [attributes.get(key) for key in range(len(images))]
+        recent = self._recent
+        found = {item: known for item in items if (known := recent.get(item)) is not None}
+        missing = list({item: None for item in items if item not in found})
+        if not missing:
+            return found
+        read: dict[str, KnownItem] = {}
+        for each, ids in self._files.each(query, "items.item_id", missing, key_of_id):
+            rows = self._files.all(each, (json.dumps(ids),))
+            with self._files.reading:
+                for item, text, number, image, digest, own, position in rows:
+                    if item not in read:
+                        read[_text(item)] = KnownItem(_attributes(text), [])
+                    read[item].images.append(KnownImage(number, _text(image), blob(digest).hex(), own, int(position)))
+        for known in read.values():
+            known.images.sort()
+        _keep(recent, read)
+        _keep(self._places, {image.digest: image.position for item in read.values() for image in item.images})
+        return found | read
 
     def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:
         """Return, for each of *positions*, at most *limit* images that have the vector there, by id, then by image."""
@@ -140,6 +193,8 @@ class Items:
             with self._files.reading:
                 for position, item, image, digest in found:
                     rows[position].append(_row(item, image, digest))
+        if len(wanted) <= _FEW:
+            _keep(self._places, {row[0].digest: position for position, row in rows.items() if row})
         for several in rows.values():
             several.sort()
             del several[limit:]
@@ -219,9 +274,11 @@ class Items:
     def positions(self, digests: Iterable[str]) -> dict[str, int]:
         """Return the position of the vector of each image digest in *digests*; raises StoreDamaged."""
         query = "SELECT position FROM {layer}.vectors WHERE digest = ?1"
+        places, digests = self._places, list(digests)
+        kept = {digest: place for digest in digests if (place := places.get(digest)) is not None}
         found: dict[str, Any] = {}
         with self._files.reading:
-            wanted = {bytes.fromhex(digest): digest for digest in digests}
+            wanted = {bytes.fromhex(digest): digest for digest in digests if digest not in kept}
         # what a later file says of a digest counts: the vector that the base has of it may belong to nobody any more
         for each, some in self._files.each(query, "", list(wanted), key_of_digest, self._files.layers[::-1]):
             with self._files.reading, self._files.lock:
@@ -233,7 +290,7 @@ class Items:
                 f"{self._files.path} has no vector of the image {gone}, which it names; run `visrec verify`"
             )
         with self._files.reading:
-            return {digest: int(position) for digest, (position,) in found.items()}
+            return kept | {digest: int(position) for digest, (position,) in found.items()}
 
     def ids(self, prefix: str = "", limit: int = -1) -> list[str]:
         """Return the ids that begin with *prefix*, ascending, at most *limit* of them."""
@@ -289,6 +346,13 @@ class Items:
         """Return how often the query *reasons* finds each reason."""
         query = f"SELECT reason, count(*) FROM ({reasons}) GROUP BY reason ORDER BY count(*) DESC, reason"  # noqa: S608
         return dict(self._files.all(query))
+
+
+def _keep(kept: dict[str, _T], new: Mapping[str, _T]) -> None:
+    """Add *new* to *kept*, which forgets all else where it would become too large."""
+    if len(kept) + len(new) > _KEPT:
+        kept.clear()
+    kept.update(new)
 
 
 def _text(value: object) -> str:

@@ -1,0 +1,195 @@
+"""From the positions of vectors to the items that show them, and which of these match a filter: arrays, no statements.
+
+A query with rules looks at hundreds of candidates. What the same predicates say of all items is kept, so that a rule is
+read off a mask. A comparison with a number, which rules like bounds make anew for each query, reads the numbers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from functools import cached_property, reduce
+from operator import and_, or_
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.filters import AttributeType, Filter
+from vision_recs.filters.ast import And, Compare, Node, Not, Or, Predicate
+from vision_recs.filters.filter import ID
+from vision_recs.store.attributes.dictionary import Dictionary
+from vision_recs.store.attributes.format import UNREADABLE
+from vision_recs.store.attributes.predicates import Mask, passes
+from vision_recs.store.attributes.table import ItemTable, Part
+
+_CACHED_BYTES = 64 << 20
+_CACHED_COLUMNS = 8
+
+
+class Shown(NamedTuple):
+    """Rows of items that show vectors: `rows[i]` shows the vector number `places[i]` of those that were asked for."""
+
+    places: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+class _Numbers(NamedTuple):
+    """A number for each row, NaN where it has none, and the rows whose whole numbers float64 cannot represent."""
+
+    floats: NDArray[np.float64]
+    exact_rows: NDArray[np.int64]
+    exact_values: NDArray[np.int64]
+
+    def of(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+        """Return the arrays of the column that *rows* make: see `format`."""
+        arrays: dict[str, NDArray[np.generic]] = {"numbers": self.floats[rows]}
+        if len(self.exact_rows):
+            places = np.minimum(np.searchsorted(self.exact_rows, rows), len(self.exact_rows) - 1)
+            hit = self.exact_rows[places] == rows
+            arrays |= {"int64_places": np.flatnonzero(hit), "int64_values": self.exact_values[places[hit]]}
+        return arrays
+
+
+class RowLookup:
+    """The rows of an `ItemTable` by the positions of the vectors that they show; safe to use from several threads."""
+
+    def __init__(self, table: ItemTable, *, vectors: int, limit: int = _CACHED_BYTES) -> None:
+        """Look up the rows of *table* for positions below *vectors*; masks of up to *limit* bytes are kept."""
+        self.table = table
+        self._vectors = vectors
+        self._most_masks = max(8, limit // max(1, len(table.alive)))
+        self._masks: OrderedDict[Predicate, Mask] = OrderedDict()
+        self._numbers: OrderedDict[str, _Numbers] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def rows_at(self, positions: NDArray[np.int64]) -> Shown:
+        """Return the rows that show the vectors at *positions*, the first one of each, then further ones.
+
+        A position that no item shows, or that is not one of the vectors, has none.
+        """
+        first, further_positions, further_rows = self._by_position
+        places = np.flatnonzero((positions >= 0) & (positions < len(first)))
+        rows = first[positions[places]].astype(np.int64)
+        if (rows < 0).any():
+            places, rows = places[rows >= 0], rows[rows >= 0]
+        if len(further_positions):
+            begin, end = (np.searchsorted(further_positions, positions, side=side) for side in ("left", "right"))
+            more = np.flatnonzero(end > begin)
+            found = [np.arange(begin[place], end[place]) for place in more.tolist()]
+            if found:
+                places = np.concatenate([places, np.repeat(more, end[more] - begin[more])])
+                rows = np.concatenate([rows, further_rows[np.concatenate(found)]])
+        return Shown(places, rows)
+
+    def ids(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the id of each of *rows*."""
+        numbers = np.searchsorted(self._stops, rows, side="right").tolist()
+        return [
+            self._ids[number].text(row - self.table.parts[number].first).decode()
+            for number, row in zip(numbers, rows.tolist(), strict=True)
+        ]
+
+    def holds(self, where: Filter, rows: NDArray[np.int64]) -> Mask:
+        """Return which of *rows* match *where*, which has to fit the attributes, as a new array."""
+        return self._holds(where.tree, rows)
+
+    def _holds(self, node: Node, rows: NDArray[np.int64]) -> Mask:
+        match node:
+            case And(parts):
+                return reduce(and_, [self._holds(part, rows) for part in parts])
+            case Or(parts):
+                return reduce(or_, [self._holds(part, rows) for part in parts])
+            case Not(part):
+                return ~self._holds(part, rows)
+            case Compare(name, _, value) if value.type is AttributeType.NUMBER and name.text != ID:
+                return passes(node, self._numbers_of(name.text).of(rows))
+            case _:
+                return self._mask(node)[rows]
+
+    def _mask(self, test: Predicate) -> Mask:
+        with self._lock:
+            known = self._masks.get(test)
+            if known is not None:
+                self._masks.move_to_end(test)
+                return known
+        mask = self.table.holding(test)
+        with self._lock:
+            self._masks[test] = mask
+            while len(self._masks) > self._most_masks:
+                self._masks.popitem(last=False)
+        return mask
+
+    def _numbers_of(self, name: str) -> _Numbers:
+        with self._lock:
+            known = self._numbers.get(name)
+        if known is None:
+            known = self._read_numbers(name)
+            with self._lock:
+                self._numbers[name] = known
+                while len(self._numbers) > _CACHED_COLUMNS:
+                    self._numbers.popitem(last=False)
+        return known
+
+    def _read_numbers(self, name: str) -> _Numbers:
+        floats = np.full(len(self.table.alive), np.nan)
+        rows, values = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for part in self.table.parts:
+            extents = part.group.attributes.get(name, {})
+            try:
+                arrays = {key: part.columns.array(extent) for key, extent in extents.items()}
+                places = arrays.get("items", np.arange(part.group.items)) + np.int64(part.first)
+                if "numbers" in arrays:
+                    floats[places] = arrays["numbers"]
+                if "int64_places" in arrays:
+                    rows.append(places[arrays["int64_places"]])
+                    values.append(arrays["int64_values"])
+            except UNREADABLE as error:
+                raise part.columns.damage(error) from error
+        exact = np.concatenate(rows)
+        order = np.argsort(exact)
+        return _Numbers(floats, exact[order], np.concatenate(values)[order])
+
+    @cached_property
+    def _ids(self) -> list[Dictionary]:
+        """The ids of each part of the table."""
+        arrays = ("ids", "id_ends")
+        return [
+            Dictionary(*(part.columns.array(part.group.arrays[name]) for name in arrays)) for part in self.table.parts
+        ]
+
+    @cached_property
+    def _stops(self) -> NDArray[np.int64]:
+        return np.array([part.stop for part in self.table.parts], np.int64)
+
+    @cached_property
+    def _by_position(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+        """The first row at each position, -1 for none; and further ones: their positions, ascending, and rows."""
+        first = np.full(self._vectors, -1, np.int32)
+        positions, rows = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for part in self.table.parts:
+            try:
+                own_positions, own_rows = _shown(part, self.table.alive)
+                is_free = first[own_positions] < 0
+                first[own_positions[is_free]] = own_rows[is_free]
+                is_further = first[own_positions] != own_rows
+            except UNREADABLE as error:
+                raise part.columns.damage(error) from error
+            positions.append(own_positions[is_further].astype(np.int64))
+            rows.append(own_rows[is_further])
+        every = np.concatenate(positions)
+        order = np.argsort(every, kind="stable")
+        return first, every[order], np.concatenate(rows)[order]
+
+
+def _shown(part: Part, alive: Mask) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
+    """Return the positions that the rows of *part* that are *alive* show, and the row of each."""
+    arrays = part.group.arrays
+    positions = part.columns.array(arrays["positions"])
+    rows = np.arange(part.first, part.stop)
+    if "image_counts" in arrays:
+        rows = np.repeat(rows, part.columns.array(arrays["image_counts"]))
+    if len(rows) != len(positions):
+        raise ValueError("its image counts do not add up")
+    kept = alive[rows]
+    return (positions, rows) if kept.all() else (positions[kept], rows[kept])
