@@ -89,6 +89,14 @@ def sees_learned(secret: bytes, shopper: str, share: float) -> bool:
     return _fraction(_keyed(secret, "arm", shopper.encode())[:_HALF]) < share
 
 
+def sees_candidate(secret: bytes, shopper: str, share: float) -> bool:
+    """Whether *shopper* is among the *share*, from 0 to 1, of shoppers who are answered from the candidate; for good.
+
+    It says nothing of `sees_learned`.
+    """
+    return _fraction(_keyed(secret, "candidate", shopper.encode())[:_HALF]) < share
+
+
 def half_of(shopper: str) -> int:
     """Return 0 or 1, half of all shoppers each: what is learned from one half is judged by the other."""
     return _keyed(b"half", "half", shopper.encode())[0] & 1

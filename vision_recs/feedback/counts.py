@@ -14,6 +14,7 @@ from vision_recs.errors import EventsError
 from vision_recs.feedback import day_files
 from vision_recs.feedback.current import COUNTS, read_current
 from vision_recs.feedback.event_log import EventFolder
+from vision_recs.feedback.records import candidate_arm
 
 _KEYS = ("half", "asked", "shown", "place")
 _SUMMED = ("impressions", "clicks", "carts", "buys", "value", "score", "best")
@@ -53,11 +54,13 @@ class Counts:
 def read_counts(root: str | Path, *, since: str | None = None) -> Counts:
     """Return the counts of all days of the folder of events *root*, or of those from the date *since* on.
 
-    Equal counts give equal arrays. Raises EventsError where there are none, and StoreDamaged.
+    Those of candidates are left out: their scores are of other vectors. Equal counts give equal arrays. Raises
+    EventsError where there are none, and StoreDamaged.
     """
     folder = EventFolder(Path(root))
     days = {date: parts for date, parts in sorted(read_current(folder).days.items()) if since is None or date >= since}
     tables = [day_files.read_table(folder.root / parts[COUNTS].path) for parts in days.values()]
+    tables = [table.filter(pc.invert(pc.starts_with(table["arm"], candidate_arm("")))) for table in tables]
     if not any(len(table) for table in tables):
         raise EventsError("has no counts yet; let shoppers see answers, and run `visrec events`", path=str(folder.root))
     table = pa.concat_tables(tables)

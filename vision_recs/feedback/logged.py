@@ -17,7 +17,7 @@ from vision_recs.feedback.compaction import attributed_on
 from vision_recs.feedback.current import ANSWERS, Days
 from vision_recs.feedback.exploration import free_places, rank_propensities
 from vision_recs.feedback.features import Matrix
-from vision_recs.feedback.records import Answer
+from vision_recs.feedback.records import Answer, is_candidate
 
 Ordinals = NDArray[np.int64]
 
@@ -117,8 +117,8 @@ def seen(examination: Matrix, shape: Shape) -> Matrix:
 def read_answers(root: str | Path, *, since: str | None = None, most: int = MOST_ANSWERS) -> LoggedAnswers:
     """Return the newest *most* answers of the folder of events *root* that policies can be judged with.
 
-    These are answers of people whose pools and scores are known; since the date *since*, if it is given. Raises
-    EventsError and StoreDamaged.
+    These are answers of the store, to people, whose pools and scores are known; since the date *since*, if it is given.
+    Raises EventsError and StoreDamaged.
     """
     days = Days.of(root)
     dates = [date for date in sorted(days.files, reverse=True) if since is None or date >= since]
@@ -129,7 +129,8 @@ def read_answers(root: str | Path, *, since: str | None = None, most: int = MOST
             break
         table = days.table(date, ANSWERS)
         people = table.filter(pc.invert(table["bot"]))
-        found = [answer for answer in day_files.answers_of(people) if answer.scores]
+        known = day_files.answers_of(people)
+        found = [answer for answer in known if answer.scores and not is_candidate(answer.arm)]
         answers += sorted(found, key=lambda answer: (-answer.time, answer.id))
         events = attributed_on(days, date, table)
         clicks |= {(each.answer, each.place) for each in events if each.event.type == "click"}

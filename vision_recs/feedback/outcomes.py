@@ -21,7 +21,7 @@ from vision_recs.feedback.counts import Counts
 from vision_recs.feedback.current import ANSWERS, Days
 from vision_recs.feedback.features import Matrix
 from vision_recs.feedback.learning import CrossFitted
-from vision_recs.feedback.records import ARMS
+from vision_recs.feedback.records import ARMS, counterpart, is_candidate
 from vision_recs.metrics import Difference, gini
 
 MEASURES = ("clicks", "carts", "buys", "value")
@@ -57,8 +57,9 @@ class Exposed:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What happened on *days*: by arm, the *differences* of each arm to the plain one by measure, and how it was shown.
+    """What happened on *days*: by arm, the *differences* of each arm by measure, and how it was shown.
 
+    An arm is compared with its *counterparts*: the plain one, or for a candidate the same arm of the store.
     *explored* compares answers that tried an item with those that did not, in clicks an answer. *programs* is the share
     of the answers that no person asked for.
     """
@@ -66,6 +67,7 @@ class Outcomes:
     days: tuple[str, ...]
     arms: tuple[Arm, ...]
     differences: Mapping[str, Mapping[str, Difference]]
+    counterparts: Mapping[str, str]
     exposed: Exposed
     explored: tuple[float, float]
     explored_share: float
@@ -103,13 +105,14 @@ def outcomes(root: str | Path, *, since: str | None = None) -> Outcomes:
         _gather(found, days, date)
     if found.answers == found.programs:
         raise EventsError("has no answers of people yet; serve with --events, and run `visrec events`", path=str(root))
-    arms = tuple(_arm(name, found.arms[name]) for name in sorted(found.arms, key=_order))
-    plain = next((arm for arm in arms if arm.name == ARMS[0]), None)
+    arms = {name: _arm(name, found.arms[name]) for name in sorted(found.arms, key=_order)}
+    counterparts = {name: counterpart(name) for name in arms if counterpart(name) in arms.keys() - {name}}
     tried, clicks_tried, others, clicks_others = found.explored
     return Outcomes(
         days=tuple(dates),
-        arms=arms,
-        differences={arm.name: _differences(plain, arm) for arm in arms if plain is not None and arm is not plain},
+        arms=tuple(arms.values()),
+        differences={name: _differences(arms[other], arms[name]) for name, other in counterparts.items()},
+        counterparts=counterparts,
         exposed=_exposed(found.shown.values()),
         explored=(clicks_tried / max(1.0, tried), clicks_others / max(1.0, others)),
         explored_share=tried / (tried + others),
@@ -117,8 +120,10 @@ def outcomes(root: str | Path, *, since: str | None = None) -> Outcomes:
     )
 
 
-def _order(name: str) -> tuple[int, str]:
-    return (ARMS.index(name) if name in ARMS else len(ARMS), name)
+def _order(name: str) -> tuple[bool, int, str]:
+    """Return what arms are sorted by: those of the store come first, and the plain one before the learned one."""
+    own = counterpart(name) if is_candidate(name) else name
+    return is_candidate(name), ARMS.index(own) if own in ARMS else len(ARMS), name
 
 
 def _gather(found: _Seen, days: Days, date: str) -> None:

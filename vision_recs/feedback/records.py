@@ -20,6 +20,9 @@ EVENT_TYPES = ("shown", "click", "cart", "buy", "dismiss")
 """What a shopper can do with an item of an answer."""
 
 ARMS = ("plain", "learned")
+"""The arms of a store."""
+
+_CANDIDATE = "candidate "
 
 _ANSWER = "answer"
 _CRC = 9  # characters before the JSON
@@ -28,6 +31,21 @@ _LONGEST = {"id": 64, "item": 512, "answer": 64, "shopper": 256}
 _MOST_PLACES = 1_000
 _MOST = 1e9
 _AHEAD_S = 300.0  # what the clock of a browser may be ahead by
+
+
+def candidate_arm(arm: str) -> str:
+    """Return the name of what *arm* is among the answers of a candidate."""
+    return _CANDIDATE + arm
+
+
+def counterpart(arm: str) -> str:
+    """Return the arm that *arm* is compared with: of a candidate the same one of the store, else the plain one."""
+    return arm.removeprefix(_CANDIDATE) if is_candidate(arm) else ARMS[0]
+
+
+def is_candidate(arm: str) -> bool:
+    """Whether *arm* is one of a candidate, whose scores are of other vectors."""
+    return arm.startswith(_CANDIDATE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from vision_recs.errors import VisionRecsError
-from vision_recs.feedback.answers import AnswerKey, Draw, draw, hour_of, pseudonym, sees_learned
-from vision_recs.feedback.records import ARMS, Answer
+from vision_recs.feedback.answers import AnswerKey, Draw, draw, hour_of, pseudonym, sees_candidate, sees_learned
+from vision_recs.feedback.records import ARMS, Answer, candidate_arm
 from vision_recs.recommend import Interest, Offer, Policy, Query, Shopping, Weighted
 from vision_recs.recommend.personal import NOBODY
 from vision_recs.recommend.segments import anything, offer_segments
@@ -30,11 +30,15 @@ _PLAIN, _LEARNED = ARMS
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A query at a *time*, in seconds since 1970: *body*, with the *images* that came beside it."""
+    """A query at a *time*, in seconds since 1970: *body*, with the *images* that came beside it.
+
+    *for_candidate* is whether the shopper is one of those who are answered from a candidate.
+    """
 
     body: QueryBody
     time: float
     images: Sequence[Weighted[bytes]] = ()
+    for_candidate: bool = False
 
     @property
     def text(self) -> str:
@@ -66,6 +70,12 @@ class Answering:
         self._shoppers = shoppers
         self._policy = policy
         self._settings = settings
+
+    def is_for_candidate(self, asked: Asked, share: float) -> bool:
+        """Whether *asked* is to be answered from a candidate, as the *share* of all shoppers are."""
+        secret = self._recorder.secret
+        who = self._pseudonym(asked.body) or f"{asked.text} {hour_of(asked.time)}"
+        return secret is not None and sees_candidate(secret, who, share)
 
     def batch(self, snapshot: Served, asked: Sequence[Asked]) -> list[SimilarItems | Exception]:
         """Return, for each of *asked*, its answer, or the error that it raises."""
@@ -150,6 +160,7 @@ class Answering:
         drawn = draw(secret, AnswerKey(named, shopper, f"{self._settings} {facts.created}", facts.generation, hour))
         shopping = Shopping(drawn.numbers if self._recorder.is_writing else None, interests)
         arm = _LEARNED if is_learned else _PLAIN
+        arm = candidate_arm(arm) if asked.for_candidate else arm
         return _Prepared(
             asked, query, policy if is_learned else replace(policy, learn=None), shopping, shopper, arm, drawn
         )

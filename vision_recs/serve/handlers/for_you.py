@@ -20,5 +20,5 @@ async def for_you(context: Context, parameters: ForParameters) -> SimilarItems:
     state, snapshot = context.state, context.snapshot
     if state.answering is None:
         raise RequestError("this server knows no shoppers; start it with --events", status=403)
-    asked = Asked(convert.to_query_body(parameters), time())
-    return await state.queries.run(snapshot, state.answering.for_you, snapshot, asked)
+    assigned, asked = state.assign(snapshot, Asked(convert.to_query_body(parameters), time()))
+    return await state.queries.run(assigned, state.answering.for_you, assigned, asked)
