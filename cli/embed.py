@@ -13,7 +13,7 @@ from .jobs import run_job
 
 def embed(
     catalog: options.Catalog,
-    store: options.Store = options.STORE,
+    store: options.NewStore = options.STORE,
     export: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the id, image and vector of every image as Parquet.")
     ] = None,
@@ -21,11 +21,26 @@ def embed(
     limit: Annotated[
         int | None, typer.Option(min=1, help="End after this many new images; run it again to continue.")
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLUSTER",
+            help="Embed on the machines of a Ray cluster: ray, or ray://HOST:PORT. [default: on this machine]",
+        ),
+    ] = None,
+    cpus_per_task: Annotated[int, typer.Option(min=1, metavar="N", help="Cores of a task on a cluster.")] = 1,
+    gpus_per_task: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="N", help="GPUs of a task on a cluster, as 1 or 0.25; machines without get tasks, too."
+        ),
+    ] = 0.0,
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Try images again that could not be used before.")
     ] = False,
     encoder: options.Encoder = None,
     weights: options.Weights = None,
+    focus: options.FocusOption = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     id_column: options.IdColumn = None,
@@ -39,6 +54,8 @@ def embed(
     pace: options.Pace = 50.0,
     allow_private_addresses: options.AllowPrivateAddresses = False,
     keep_stale: options.KeepStale = 30,
+    partitions: options.Partitions = None,
+    partition: options.OnePartition = None,
     strict: options.Strict = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -48,11 +65,17 @@ def embed(
     Stop it at any time and run it again to continue: only new images are embedded.
     """
     from vision_recs.catalog import CatalogOptions
-    from vision_recs.jobs import IndexOptions
+    from vision_recs.jobs import ClusterOptions, IndexOptions
     from vision_recs.jobs import embed as job
     from vision_recs.jobs import export as write
     from vision_recs.remote.options import RemoteOptions
 
+    cluster = None
+    if on is not None:
+        try:
+            cluster = ClusterOptions(on, cpus_per_task, gpus_per_task)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--on") from None
     chosen = IndexOptions(
         catalog=CatalogOptions(
             id_column,
@@ -71,6 +94,9 @@ def embed(
         limit=limit,
         retry_skipped=retry_skipped,
         keep_stale=keep_stale,
+        focus=None if focus is None else focus.value,
+        cluster=cluster,
+        **options.split(partitions, partition),
     )
     report = run_job(job, catalog, store, encoder=encoder, options=chosen, json=json, quiet=quiet, strict=strict)
     if export is not None and report.generation:

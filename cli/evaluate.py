@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -19,11 +19,12 @@ from .similar import filter_of, note_unknown_values
 if TYPE_CHECKING:
     from vision_recs.evaluate import Comparison, EvaluationTask, Relevance
     from vision_recs.jobs.progress import ProgressCallback
+    from vision_recs.recommend.stores import OpenedStores
     from vision_recs.store import Store
 
 
 def evaluate(
-    store: options.Store = options.STORE,
+    store: options.Stores = None,
     labels: Annotated[
         str | None, typer.Option(metavar="NAME", help="Items with equal values of this attribute are similar.")
     ] = None,
@@ -73,6 +74,7 @@ def evaluate(
     With --labels, --pairs or --per-image, measure how relevant the nearest items are, by exact search. With --engine,
     measure an engine beside the store, also with filters; or alone, where there is no store on this machine.
     """
+    place = options.named_stores(store)
     if pairs is not None and (labels is not None or per_image):
         raise typer.BadParameter("cannot be combined with --labels or --per-image", param_hint="--pairs")
     if labels is None is pairs and not per_image:
@@ -80,9 +82,11 @@ def evaluate(
         if engine is not None:
             if index_type:
                 raise typer.BadParameter("is for a store; leave out --engine", param_hint="--index-type")
-            _measure_engine(store, engine, json=json)
+            if not isinstance(place, str):
+                raise typer.BadParameter("is compared with one store; name one", param_hint="--engine")
+            _measure_engine(Path(place), engine, json=json)
             return
-        _measure_index(store, index_type or (), json=json)
+        _measure_index(place, index_type or (), json=json)
         return
     if engine is not None:
         raise typer.BadParameter(
@@ -90,10 +94,14 @@ def evaluate(
             "leave it out, or unset VISREC_ENGINE",
             param_hint="--engine",
         )
+    from vision_recs.store.partitions import is_several
+
+    if html is not None and is_several(place):
+        raise typer.BadParameter("shows one store; name one", param_hint="--html")
     task = _task(labels, pairs, query_filter, target_filter, sample, per_image=per_image)
     with ExitStack() as closing:
         with show_progress(quiet=quiet) as progress:
-            stores = _stores(store, encoder or (), baseline, progress, closing)
+            stores = _stores(place, encoder or (), baseline, progress, closing)
         relevance, comparison = _measure(stores, task, group_by)
         note_unknown_values(stores[-1], task.query_filter, task.target_filter)
         if json:
@@ -105,7 +113,13 @@ def evaluate(
 
             from .html.evaluation_page import write_page
 
-            write_page(html, stores[-1], relevance, comparison, measure_index_quality(stores[-1], index_type or ()))
+            write_page(
+                html,
+                cast("Store", stores[-1]),
+                relevance,
+                comparison,
+                measure_index_quality(stores[-1], index_type or ()),
+            )
             typer.echo(f"wrote {html}", err=True)
 
 
@@ -139,18 +153,29 @@ def _task(
 
 
 def _stores(
-    store: Path, encoders: Sequence[str], baseline: Path | None, progress: ProgressCallback, closing: ExitStack
-) -> list[Store]:
-    """Return the store to measure, after the baseline that it is compared with, if there is one.
+    place: str | list[str],
+    encoders: Sequence[str],
+    baseline: Path | None,
+    progress: ProgressCallback,
+    closing: ExitStack,
+) -> list[Store] | list[OpenedStores]:
+    """Return the store to measure, after the baseline that it is compared with, if there is one; or several as one.
 
     *closing* closes them.
     """
     from vision_recs.jobs import store_of_encoder
+    from vision_recs.recommend import open_stores
+    from vision_recs.recommend.stores import OpenedStores
     from vision_recs.store import Store
 
     if len(encoders) + (baseline is not None) > (2 if baseline is None else 1):
         raise typer.BadParameter("only two can be compared: give one --baseline, or --encoder at most twice")
-    own = closing.enter_context(Store.open(store))
+    own = open_stores(place)
+    closing.enter_context(own)
+    if isinstance(own, OpenedStores):
+        if encoders or baseline is not None:
+            raise typer.BadParameter("only one store is compared with another; name one --store")
+        return [own]
     others = [closing.enter_context(store_of_encoder(own, name, progress=progress)) for name in encoders]
     if baseline is not None:
         return [closing.enter_context(Store.open(baseline)), own]
@@ -158,13 +183,14 @@ def _stores(
 
 
 def _measure(
-    stores: Sequence[Store], task: EvaluationTask, group_by: str | None
+    stores: list[Store] | list[OpenedStores], task: EvaluationTask, group_by: str | None
 ) -> tuple[Relevance, Comparison | None]:
     from vision_recs.evaluate import compare_stores, measure_relevance
 
     if len(stores) == 1:
         return measure_relevance(stores[0], task, group_by=group_by), None
-    comparison = compare_stores(stores[0], stores[1], task, group_by=group_by)
+    baseline, candidate = cast("list[Store]", stores)
+    comparison = compare_stores(baseline, candidate, task, group_by=group_by)
     return comparison.candidate, comparison
 
 
@@ -180,11 +206,11 @@ def _measure_engine(store: Path, engine: str, *, json: bool) -> None:
         print_search_quality(found)
 
 
-def _measure_index(store: Path, index_types: Sequence[str], *, json: bool) -> None:
+def _measure_index(place: str | list[str], index_types: Sequence[str], *, json: bool) -> None:
     from vision_recs.evaluate import Provenance, measure_index_quality
-    from vision_recs.store import Store
+    from vision_recs.recommend import open_stores
 
-    with Store.open(store) as opened:
+    with open_stores(place) as opened:
         found = measure_index_quality(opened, index_types)
         provenance = asdict(Provenance.of(opened))
     if json:

@@ -10,11 +10,13 @@ from . import options
 from .output import print_json
 
 
-def gc(store: options.Store = options.STORE, json: options.Json = False) -> None:
+def gc(store: options.Stores = None, json: options.Json = False) -> None:
     """Remove older generations and all files that only they use."""
-    from vision_recs.store import garbage_collect
+    from vision_recs.store import Reclaimed, garbage_collect
+    from vision_recs.store.partitions import store_folders
 
-    reclaimed = garbage_collect(store)
+    each = [asdict(garbage_collect(folder)) for folder in store_folders(options.named_stores(store))]
+    reclaimed = Reclaimed(**{name: sum(one[name] for one in each) for name in each[0]})
     if json:
         print_json(asdict(reclaimed))
     else:

@@ -13,9 +13,10 @@ from .jobs import run_job
 
 def index(
     catalog: options.Catalog,
-    store: options.Store = options.STORE,
+    store: options.NewStore = options.STORE,
     encoder: options.Encoder = None,
     weights: options.Weights = None,
+    focus: options.FocusOption = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     id_column: options.IdColumn = None,
@@ -29,6 +30,8 @@ def index(
     pace: options.Pace = 50.0,
     allow_private_addresses: options.AllowPrivateAddresses = False,
     keep_stale: options.KeepStale = 30,
+    partitions: options.Partitions = None,
+    partition: options.OnePartition = None,
     strict: options.Strict = False,
     index_type: Annotated[
         str | None,
@@ -81,6 +84,8 @@ def index(
         max_memory=None if max_memory is None else options.size_of(max_memory),
         target_recall=target_recall,
         keep_stale=keep_stale,
+        focus=None if focus is None else focus.value,
+        **options.split(partitions, partition),
     )
     run_job(job, catalog, store, encoder=encoder, options=chosen, json=json, quiet=quiet, strict=strict)
     if not json:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import options
@@ -23,16 +24,55 @@ MEASURED = (
 """The measured properties of an index: see `vision_recs.indexes.IndexStats`."""
 
 
-def info(store: options.Store = options.STORE, json: options.Json = False) -> None:
+_SUMS = (
+    *("items", "images", "vectors", "skipped", "generation", "items_in_deltas", "deltas", "unused_vectors"),
+    *("waiting_for_index", "dead_in_index", "build_seconds", "bytes"),
+)
+_OF_EACH = ("items", "images", "generation", "index_type", "recall_at_10")
+
+
+def info(store: options.Stores = None, json: options.Json = False) -> None:
     """Print what is in the store, and how good its index is."""
+    from vision_recs.recommend import open_stores
     from vision_recs.store import Store, store_size
 
-    with Store.open(store) as opened:
-        values = _values(opened, store_size(opened.layout))
+    with open_stores(options.named_stores(store)) as opened:
+        stores = [opened] if isinstance(opened, Store) else opened.stores
+        every = [_values(each, store_size(each.layout)) for each in stores]
+        names = [str(each.layout.root) for each in stores]
+    values = every[0] if len(every) == 1 else _together(every)
+    listed = [{"store": name, **each} for name, each in zip(names, every, strict=True)] if len(every) > 1 else []
     if json:
-        print_json(values)
-    else:
-        print_table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in values.items()])
+        print_json({**values, "stores": listed} if listed else values)
+        return
+    print_table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in values.items()])
+    if listed:
+        rows = [(str(each["store"]), *(_text(each[name]) for name in _OF_EACH)) for each in listed]
+        print_table(("", *(name.replace("_", " ") for name in _OF_EACH)), rows)
+
+
+def _together(every: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """Return what there is to say of several stores together: sums, the lowest recall, and what differs one by one."""
+    return {name: _joined(name, [each[name] for each in every]) for name in every[0]}
+
+
+def _joined(name: str, values: Sequence[Any]) -> object:
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    if isinstance(known[0], Mapping):
+        total: Counter[str] = Counter()
+        for each in known:
+            total.update(each)
+        return dict(total.most_common())
+    if name in _SUMS:
+        return sum(known) if isinstance(known[0], int) else round(sum(known), 3)
+    if name.startswith("recall"):
+        return min(known)
+    distinct = list(dict.fromkeys(known))
+    if len(distinct) == 1:
+        return distinct[0]
+    return max(known) if name == "created" else ", ".join(map(str, distinct))
 
 
 def _values(opened: Store, size: int) -> dict[str, object]:

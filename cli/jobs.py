@@ -134,16 +134,26 @@ def counted(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
 
 
+def lists_of_skipped(store: str | Path | list[str], generation: int) -> str:
+    """Return where the images are listed that a *generation* of *store* skipped; of a catalog that is split, all."""
+    from vision_recs.store import Layout
+    from vision_recs.store.partitions import is_several, store_folders
+
+    if not is_several(store):
+        return str(Layout(store_folders(store)[0]).skipped(generation))
+    return (
+        f"the newest file in each of {', '.join(str(Layout(each).skipped(0).parent) for each in store_folders(store))}"
+    )
+
+
 def _print_skipped(report: EmbedReport, store: Path, *, strict: bool, quiet: bool) -> None:
     """Print how much was skipped, how many images are stale, and why; raises ImagesSkipped if *strict*."""
-    from vision_recs.store import Layout
-
     parts = []
     if report.skipped:
         parts.append(f"skipped {report.skipped:,} ({counted(report.skipped_reasons)}) beside {report.images:,} images")
     if report.stale_images:
         parts.append(f"{counted(report.stale_images)}: could not be read, and keep the vectors of an earlier run")
-    message = f"{'; '.join(parts)}; see {Layout(store).skipped(report.generation)}"
+    message = f"{'; '.join(parts)}; see {lists_of_skipped(store, report.generation)}"
     if strict:
         raise ImagesSkipped(message)
     if not quiet:

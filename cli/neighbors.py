@@ -59,7 +59,7 @@ def neighbors(
         Method,
         typer.Option(help="Compare all images exactly, or search the index. [auto: exact up to 300,000 images]"),
     ] = Method.AUTO,
-    store: options.Store = options.STORE,
+    store: options.Stores = None,
     engine: options.Engine = None,
     device: options.Device = "auto",
     json: options.Json = False,
@@ -72,6 +72,7 @@ def neighbors(
     from vision_recs.batch.neighbors import NeighborsOptions, write_neighbors, write_neighbors_of_engine
     from vision_recs.jobs.progress import Progress
 
+    stores = options.named_stores(store)
     chosen = NeighborsOptions(
         k=k,
         where=similar.filter_of(where),
@@ -88,11 +89,11 @@ def neighbors(
             progress(Progress("finding neighbors", done, total))
 
         if engine is None:
-            report = write_neighbors(store, out, chosen, progress=show)
+            report = write_neighbors(stores, out, chosen, progress=show)
         else:
             report = write_neighbors_of_engine(engine, out, chosen, progress=show)
     if where is not None or query_filter is not None:
-        with similar.open_items(store, engine, None, device) as (items, _):
+        with similar.open_items(stores, engine, None, device) as (items, _):
             similar.note_unknown_values(items, chosen.where, chosen.query_filter)
     if json:
         print_json(asdict(report))

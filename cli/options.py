@@ -6,9 +6,12 @@ import re
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypedDict
 
 import typer
+
+if TYPE_CHECKING:
+    from vision_recs.store.partitions import Partition
 
 STORE = Path(".visrec")
 EVENTS = Path(".visrec-events")
@@ -23,8 +26,47 @@ class Precision(StrEnum):
     F32 = "f32"
 
 
+class Focus(StrEnum):
+    """Where the encoder looks."""
+
+    NONE = "none"
+    ACTIVATIONS = "activations"
+
+
+def _folder(store: str | Path) -> Path:
+    """Return the folder of *store*: of one in a bucket, the copy on this machine, pulled."""
+    if "://" not in str(store):
+        return Path(store)
+    from vision_recs.store.bucket.copies import folder_of
+
+    return folder_of(store)
+
+
+def _new_folder(store: str | Path) -> Path:
+    """Return the folder of *store*, which need not be there: of one in a bucket, the copy on this machine."""
+    if "://" not in str(store):
+        return Path(store)
+    from vision_recs.store.bucket.copies import copy_of
+
+    return copy_of(str(store))
+
+
+_STORE_HELP = "The folder of the store, or its address in a bucket: s3://bucket/shop."
 Store: TypeAlias = Annotated[
-    Path, typer.Option("--store", envvar="VISREC_STORE", metavar="DIR", help="The folder of the store.")
+    Path, typer.Option("--store", envvar="VISREC_STORE", metavar="DIR", parser=_folder, help=_STORE_HELP)
+]
+NewStore: TypeAlias = Annotated[
+    Path, typer.Option("--store", envvar="VISREC_STORE", metavar="DIR", parser=_new_folder, help=_STORE_HELP)
+]
+Stores: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        help="The folder of the store, or its address in a bucket (s3://bucket/shop); or the folder of the partitions "
+        "of a catalog, or a file that lists stores. May be repeated: all stores answer as one. "
+        "[env var: VISREC_STORE; default: .visrec]",
+    ),
 ]
 Engine: TypeAlias = Annotated[
     str | None,
@@ -60,7 +102,8 @@ Encoder: TypeAlias = Annotated[
         "--encoder",
         envvar="VISREC_ENCODER",
         metavar="NAME",
-        help="See `visrec encoders`. [default: the encoder of the store, at first efficientnet-lite0]",
+        help="See `visrec encoders`; A+B@0.5 is both together, of which B counts half. [default: the encoder of the "
+        "store, at first efficientnet-lite0]",
     ),
 ]
 Weights: TypeAlias = Annotated[
@@ -69,6 +112,14 @@ Weights: TypeAlias = Annotated[
         "--weights",
         metavar="FILE",
         help="A checkpoint of the encoder (.pt, .pth, .safetensors), in place of the published one.",
+    ),
+]
+FocusOption: TypeAlias = Annotated[
+    Focus | None,
+    typer.Option(
+        "--focus",
+        help="Where the encoder looks: at the whole image (none), or also closer at the part that it responds to. "
+        "[default: as before, at first none]",
     ),
 ]
 Device: TypeAlias = Annotated[
@@ -143,9 +194,56 @@ KeepStale: TypeAlias = Annotated[
         help="An image that cannot be read at the moment keeps its vector for N runs.",
     ),
 ]
+Partitions: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--partitions",
+        min=1,
+        max=4096,
+        metavar="N",
+        help="Split the catalog into N stores, below the folder of the store; the item ids say where an item goes. "
+        "[default: as before]",
+    ),
+]
+OnePartition: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--partition",
+        metavar="I/N",
+        help="Only this one of N partitions, from 0/N: each process of a cluster does another one.",
+    ),
+]
 ItemPerFolder: TypeAlias = Annotated[
     bool, typer.Option("--item-per-folder", help="Each folder is one item with several images.")
 ]
+
+
+class Split(TypedDict):
+    """How a catalog is split: the options of `IndexOptions`."""
+
+    partitions: int | None
+    partition: Partition | None
+
+
+def split(partitions: int | None, partition: str | None) -> Split:
+    """Return how `--partitions` and `--partition` split a catalog; raises BadParameter."""
+    from vision_recs.store.partitions import Partition
+
+    try:
+        chosen = None if partition is None else Partition.parse(partition)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--partition") from None
+    if chosen is not None and partitions not in {None, chosen.count}:
+        raise typer.BadParameter(f"is of {chosen.count}, but --partitions is {partitions}", param_hint="--partition")
+    return {"partitions": partitions, "partition": chosen}
+
+
+def named_stores(stores: list[str] | None) -> str | list[str]:
+    """Return what `--store` names, or the variable VISREC_STORE, which names one place."""
+    import os
+
+    named = stores or [os.environ.get("VISREC_STORE") or str(STORE)]
+    return named[0] if len(named) == 1 else named
 
 
 _TOO_LARGE = 1e9  # of any unit

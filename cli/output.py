@@ -38,7 +38,7 @@ def print_json(value: object) -> None:
     typer.echo(json_line(json.dumps(value, ensure_ascii=False)))
 
 
-def print_verification(place: Path, problems: Sequence[str], damage: str, *, json: bool) -> None:
+def print_verification(place: str | Path, problems: Sequence[str], damage: str, *, json: bool) -> None:
     """Print that *place* is sound, or its *problems*; with these, raise StoreDamaged: it has so many of *damage*."""
     if json:
         print_json({"sound": not problems, "problems": problems})
@@ -55,16 +55,18 @@ def query_parts(query: Query, recommender: Recommender) -> Iterator[QueryPart]:
     """Yield the parts of *query*: items, images by file, texts, interests of the history, and negatives."""
     from vision_recs.recommend.query import NEGATIVE_WEIGHT, weighted
 
-    for item, weight, _ in weighted(query.items):
+    for item, weight, *_ in weighted(query.items):
         yield QueryPart(item=item, note=_weight(weight))
-    for _, weight, file in weighted(query.images):
-        yield QueryPart(image=Path(file), note=_weight(weight))
-    for text, _, _ in weighted(query.texts):
+    for image in weighted(query.images):
+        crop = "" if image.crop is None else f"crop {','.join(f'{each:g}' for each in image.crop)}"
+        notes = filter(None, (_weight(image.weight), crop))
+        yield QueryPart(image=Path(image.name), note=", ".join(notes))
+    for text, *_ in weighted(query.texts):
         yield QueryPart(text=text)
     for interest in () if query.history is None else recommender.interests(query.history):
         more = f" with {len(interest.items) - 1} more" if len(interest.items) > 1 else ""
         yield QueryPart(item=interest.medoid, note=f"interest{more}, {interest.share:.0%} of the history")
-    for item, weight, _ in weighted(query.negatives, NEGATIVE_WEIGHT):
+    for item, weight, *_ in weighted(query.negatives, NEGATIVE_WEIGHT):
         yield QueryPart(item=item, note="negative" if weight == NEGATIVE_WEIGHT else f"negative, weight {weight:g}")
 
 

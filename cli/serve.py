@@ -44,6 +44,22 @@ TrustedProxies = Annotated[
         "with commas; may be repeated. [default: none]",
     ),
 ]
+RootPath = Annotated[
+    str,
+    typer.Option(
+        "--root-path",
+        metavar="PATH",
+        help="The path below which a proxy shows this server, such as /shop; X-Forwarded-Prefix of a trusted proxy "
+        "says it, too.",
+    ),
+]
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait",
+        help="Wait for a store that is not there yet: /healthz answers meanwhile, and /readyz says what is missing.",
+    ),
+]
 Cors = Annotated[
     list[str] | None,
     typer.Option(
@@ -60,6 +76,35 @@ LogRequests = Annotated[
     bool, typer.Option("--log-requests", help="Log every request, not only those that fail or take over a second.")
 ]
 
+Events = Annotated[
+    Path | None,
+    typer.Option(
+        "--events",
+        envvar="VISREC_EVENTS",
+        metavar="DIR",
+        help="Keep answers and events of shoppers in this folder, to learn from.",
+    ),
+]
+EventsKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--events-key-file",
+        metavar="FILE",
+        help="A key with which pages of the shop may send events and nothing else; or put it into VISREC_EVENTS_KEY.",
+    ),
+]
+CandidateDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--candidate",
+        metavar="DIR",
+        help="Another store, of another encoder say, that a share of the shoppers is answered from; see `visrec "
+        "candidate`. Needs --events.",
+    ),
+]
+Share = Annotated[
+    float, typer.Option("--share", min=0.0, max=1.0, metavar="X", help="The share of the shoppers for the candidate.")
+]
 ImagesBelow = Annotated[
     str | None,
     typer.Option(
@@ -72,19 +117,25 @@ ImagesBelow = Annotated[
 
 
 def serve(
-    store: options.Store = options.STORE,
+    store: options.Stores = None,
     engine: options.Engine = None,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     workers: Workers = 1,
     rules: RulesFile = None,
+    events: Events = None,
+    events_key_file: EventsKeyFile = None,
+    candidate: CandidateDir = None,
+    share: Share = 0.1,
     token_file: TokenFile = None,
     allowed_hosts: AllowedHosts = None,
     trusted_proxies: TrustedProxies = None,
+    root_path: RootPath = "",
     cors: Cors = None,
     allow_urls: AllowUrls = False,
     preload: Preload = False,
     log_requests: LogRequests = False,
+    wait: Wait = False,
     images_below: ImagesBelow = None,
     allow_private_addresses: options.AllowPrivateAddresses = False,
     weights: options.Weights = None,
@@ -100,29 +151,42 @@ def serve(
     from vision_recs.serve import serve as run
     from vision_recs.serve.logs import configure_logging
 
-    token = _token(token_file)
+    token = _secret(token_file, "VISREC_TOKEN", "--token-file")
+    if candidate is not None and events is None:
+        raise typer.BadParameter("needs --events, where it is compared", param_hint="--candidate")
+    events_key = _secret(events_key_file, "VISREC_EVENTS_KEY", "--events-key-file")
     configure_logging()
     if token is None and host not in _LOOPBACK:
         typer.echo(
             f"visrec: everybody who can reach {host} can use this server; --token-file requires a token", err=True
         )
     served = ServeOptions(
-        store=store,
+        store=options.named_stores(store),
         engine=engine,
         policy=Policy() if rules is None else read_policy(rules),
         weights=weights,
         device=device,
         preload=preload,
+        events=events,
+        events_key=events_key,
+        candidate=candidate,
+        candidate_share=share,
         token=token,
         allowed_hosts=tuple(allowed_hosts or (_LOOPBACK if host in _LOOPBACK else ())),
         trusted_proxies=_networks(trusted_proxies or []),
+        root_path=_root_path(root_path),
         cors_origins=tuple(_origin(origin) for origin in cors or []),
         allow_urls=allow_urls,
         log_requests=log_requests,
         images_below=images_below,
         allow_private_addresses=allow_private_addresses,
     )
-    run(served, Address(host, port), workers=workers, configure=configure_logging, started=_print_url)
+    address = Address(host, port)
+    if wait:
+        from vision_recs.serve.waiting import wait_for_store
+
+        wait_for_store(served, address, waiting=_print_waiting)
+    run(served, address, workers=workers, configure=configure_logging, started=_print_url)
 
 
 def _print_url(url: str) -> None:
@@ -130,22 +194,36 @@ def _print_url(url: str) -> None:
     sys.stdout.flush()
 
 
-def _token(file: Path | None) -> str | None:
-    """Return the token in *file* or VISREC_TOKEN; a flag would show it to other users of this machine."""
+def _print_waiting(url: str, error: Exception) -> None:
+    typer.echo(f"visrec: waiting at {url}: {error}", err=True)
+
+
+def _root_path(text: str) -> str:
+    """Return the path below which a proxy shows the server."""
+    from vision_recs.serve.proxies import root_path
+
+    try:
+        return root_path(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--root-path") from None
+
+
+def _secret(file: Path | None, variable: str, option: str) -> str | None:
+    """Return the secret in *file* or in the *variable*; a flag would show it to other users of this machine."""
     import os
 
     if file is None:
-        token = os.environ.get("VISREC_TOKEN")
-        if token is not None and not token.strip():
-            raise typer.BadParameter("VISREC_TOKEN is empty; unset it, or put a token into it")
+        secret = os.environ.get(variable)
+        if secret is not None and not secret.strip():
+            raise typer.BadParameter(f"{variable} is empty; unset it, or put a secret into it")
     else:
         try:
-            token = file.read_text("utf-8")
+            secret = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise typer.BadParameter(f"{file} cannot be read ({error})", param_hint="--token-file") from None
-        if not token.strip():
-            raise typer.BadParameter(f"{file} is empty; put a token into it", param_hint="--token-file")
-    return None if token is None else token.strip()
+            raise typer.BadParameter(f"{file} cannot be read ({error})", param_hint=option) from None
+        if not secret.strip():
+            raise typer.BadParameter(f"{file} is empty; put a secret into it", param_hint=option)
+    return None if secret is None else secret.strip()
 
 
 def _networks(options: list[str]) -> tuple[str, ...]:

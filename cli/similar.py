@@ -11,6 +11,7 @@ import typer
 
 from . import options
 from .output import match_json, print_json, print_matches, print_query, query_parts
+from .terminal import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from vision_recs.engines import EngineItems
     from vision_recs.filters import Filter
     from vision_recs.recommend import History, Policy, Recommender, Weighted
+    from vision_recs.recommend.personal import Deeds
+    from vision_recs.recommend.stores import OpenedStores
     from vision_recs.store import Store
 
 Items = Annotated[
@@ -26,6 +29,15 @@ Items = Annotated[
 Image = Annotated[
     list[str] | None,
     typer.Option(metavar="FILE", help="An image file, of the catalog or not; mug.jpg:2 counts twice. May be repeated."),
+]
+Cropped = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--crop",
+        metavar="X,Y,W,H",
+        help="The part of the image that is meant, as shares of its width and height: 0.25,0.1,0.5,0.6. May be "
+        "repeated: for each --image in its order, or for one image, of which all parts are meant.",
+    ),
 ]
 Text = Annotated[
     list[str] | None,
@@ -45,6 +57,15 @@ HistoryFile = Annotated[
         "--history",
         metavar="FILE",
         help='What a shopper looked at: a line {"id": "mug-01", "time": "2026-05-01T12:00Z"} each.',
+    ),
+]
+Shopper = Annotated[
+    str | None,
+    typer.Option(
+        "--shopper",
+        metavar="NAME",
+        help="A shopper of the log of events: what they looked at counts as --history, and what they bought is not "
+        "shown.",
     ),
 ]
 Where = Annotated[
@@ -81,9 +102,11 @@ Explain = Annotated[bool, typer.Option("--explain", help="Print for each match w
 def similar(
     items: Items = None,
     image: Image = None,
+    crop: Cropped = None,
     text: Text = None,
     negative: Negative = None,
     history: HistoryFile = None,
+    shopper: Shopper = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
     where: Where = None,
     exclude: Excluded = None,
@@ -93,35 +116,43 @@ def similar(
     rules: RulesFile = None,
     explain: Explain = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of images, too.")] = None,
-    store: options.Store = options.STORE,
+    store: options.Stores = None,
     engine: options.Engine = None,
+    events: options.Events = options.EVENTS,
     weights: options.Weights = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
     """Print the items that look most like all the given ones."""
-    from vision_recs.recommend import Policy, Query, Weighted, read_image
+    from vision_recs.recommend import Policy, Query, read_image
     from vision_recs.recommend.query import NEGATIVE_WEIGHT
 
-    if not (items or image or text or history):
-        raise typer.BadParameter("name an item id, or an image with --image", param_hint="ITEM")
+    _require_terms(bool(items or image or text or history or shopper), history, shopper)
     policy = policy_of(rules, exclude or [], one_per, min_score, diversity)
     matching = filter_of(where)
+    deeds = None if shopper is None else _deeds(shopper, events)
+    if deeds is not None:
+        policy = replace(policy, exclude=policy.exclude | deeds.never)
     if engine is not None and html is not None:
         raise typer.BadParameter("needs the images, which an engine does not have", param_hint="--html")
-    with open_items(store, engine, weights, device) as (opened, recommender):
+    with open_items(options.named_stores(store), engine, weights, device) as (opened, recommender):
 
         def is_known(item: str) -> bool:
             return bool(recommender.items.attributes_of([item]))
 
+        of_shopper = None if deeds is None else _known(deeds.history, recommender)
+        if not (items or image or text or history or of_shopper):
+            _print_liked(shopper or "", events, recommender, (k, matching, policy), json=json)
+            return
         try:
             images = [_weighted(file, lambda name: Path(name).exists()) for file in image or []]
+            parts_meant = _cropped(images, crop or [])
             query = Query(
                 items=tuple(_weighted(item, is_known) for item in items or []),
-                images=tuple(Weighted(read_image(file), weight, file) for file, weight, _ in images),
+                images=tuple(_read(part, read_image) for part in parts_meant),
                 texts=tuple(text or []),
                 negatives=tuple(_weighted(item, is_known, NEGATIVE_WEIGHT) for item in negative or []),
-                history=None if history is None else _history(history, recommender),
+                history=of_shopper if history is None else _history(history, recommender),
                 k=k,
                 where=matching,
                 explain=explain,
@@ -132,9 +163,8 @@ def similar(
         parts = list(query_parts(query, recommender))
         if json:
             negatives = [f"not {item}" for item in negative or []]
-            name = " ".join(
-                [*(items or []), *(image or []), *(text or []), *([str(history)] if history else []), *negatives]
-            )
+            histories = [str(each) for each in (history, shopper) if each is not None]
+            name = " ".join([*(items or []), *(image or []), *(text or []), *histories, *negatives])
             for rank, match in enumerate(matches, 1):
                 print_json(match_json(name, rank, match))
         else:
@@ -144,21 +174,20 @@ def similar(
         if html is not None:
             from .html.similar_page import write_page
 
-            write_page(html, cast("Store", opened), parts, matches)
+            write_page(html, cast("Store | OpenedStores", opened), parts, matches)
             typer.echo(f"wrote {html}", err=True)
 
 
 @contextmanager
 def open_items(
-    store: Path, engine: str | None, weights: Path | None, device: str
-) -> Iterator[tuple[Store | EngineItems, Recommender]]:
-    """Yield the items of the *engine*, or else of the *store*, and what answers queries from them."""
-    from vision_recs.recommend import Recommender
-    from vision_recs.store import Store
+    store: str | list[str], engine: str | None, weights: Path | None, device: str
+) -> Iterator[tuple[Store | OpenedStores | EngineItems, Recommender]]:
+    """Yield the items of the *engine*, or else of the *store* or stores, and what answers queries from them."""
+    from vision_recs.recommend import Recommender, open_stores
 
     if engine is None:
-        with Store.open(store) as opened:
-            yield opened, Recommender.of_store(opened, weights=weights, device=device)
+        with open_stores(store) as opened:
+            yield opened, Recommender.of_stores(opened, weights=weights, device=device)
         return
     from vision_recs.engines import open_engine
 
@@ -166,7 +195,7 @@ def open_items(
         yield published.items, Recommender(published.items, published.index, weights=weights, device=device)
 
 
-def note_unknown_values(items: Store | EngineItems, *filters: Filter | None) -> None:
+def note_unknown_values(items: Store | OpenedStores | EngineItems, *filters: Filter | None) -> None:
     """Tell on stderr which values that *filters* name no item has, and which are the nearest ones."""
     for matching in filters:
         for sentence in [] if matching is None else items.unknown_values(matching):
@@ -216,6 +245,62 @@ def _weighted(argument: str, is_known: Callable[[str], bool], weight: float = 1.
         except ValueError:
             pass  # the whole argument is the name
     return Weighted(argument, weight, argument)
+
+
+def _cropped(images: list[Weighted[str]], crops: list[str]) -> list[Weighted[str]]:
+    """Return *images* with their *crops*: one for each, or all for the only one; raises ValueError."""
+    from vision_recs.images.crop import Crop
+
+    if len(crops) > len(images) != 1 or (crops and not images):
+        raise ValueError(f"there are {len(crops)} --crop for {len(images)} --image; give one for each image")
+    if len(images) == 1 and crops:
+        images = images * len(crops)
+    parsed = [Crop.parse(text) for text in crops] + [None] * (len(images) - len(crops))
+    return [image._replace(crop=crop) for image, crop in zip(images, parsed, strict=True)]
+
+
+def _read(part: Weighted[str], read_image: Callable[[str], bytes]) -> Weighted[bytes]:
+    from vision_recs.recommend import Weighted
+
+    return Weighted(read_image(part.value), part.weight, part.value, part.crop)
+
+
+def _require_terms(has_any: bool, history: Path | None, shopper: str | None) -> None:
+    if not has_any:
+        raise typer.BadParameter("name an item id, or an image with --image", param_hint="ITEM")
+    if history is not None and shopper is not None:
+        raise typer.BadParameter("cannot be combined with --history", param_hint="--shopper")
+
+
+def _deeds(shopper: str, events: Path) -> Deeds:
+    """Return what the folder *events* says of *shopper*."""
+    from vision_recs.feedback import Histories
+    from vision_recs.recommend.personal import deeds_of
+
+    return deeds_of(Histories.read(events).of_name(shopper))
+
+
+def _known(history: History | None, recommender: Recommender) -> History | None:
+    """Return *history*, if one of its items is known."""
+    if history is None or not recommender.items.attributes_of([event.item for event in history.events]):
+        return None
+    return history
+
+
+def _print_liked(
+    shopper: str, events: Path, recommender: Recommender, asked: tuple[int, Filter | None, Policy], *, json: bool
+) -> None:
+    """Print what shoppers like, for one of whom nothing is known."""
+    from vision_recs.recommend.segments import liked_by_shop
+
+    k, where, policy = asked
+    matches = liked_by_shop(recommender, events, k=k, where=where, policy=policy)
+    if json:
+        for rank, match in enumerate(matches, 1):
+            print_json(match_json(shopper, rank, match))
+        return
+    typer.echo(f"note: nothing is known of {one_line(shopper)}: this is what the shop's segments like", err=True)
+    print_matches(matches, filtered=True)
 
 
 def _history(file: Path, recommender: Recommender) -> History:

@@ -32,7 +32,7 @@ def update(
             help="A table of changes (.jsonl, .csv, .tsv, .parquet), or - for JSON Lines on standard input.",
         ),
     ],
-    store: options.Store = options.STORE,
+    store: options.Stores = None,
     device: options.Device = "auto",
     id_column: options.IdColumn = None,
     image_column: options.ImageColumn = None,
@@ -50,14 +50,15 @@ def update(
     from vision_recs.jobs import IndexOptions
     from vision_recs.jobs import update as job
 
+    stores = options.named_stores(store)
     below = images_below or None
     chosen = IndexOptions(catalog=CatalogOptions(id_column, image_column, images_below=below), device=device)
     with _table(changes) as table, until_interrupted(quiet=quiet) as interrupted, show_progress(quiet=quiet) as show:
-        report = job(table, store, options=replace(chosen, should_stop=interrupted), progress=show)
+        report = job(table, stores, options=replace(chosen, should_stop=interrupted), progress=show)
     if json:
         print_json(asdict(report))
     else:
-        _print(report, store)
+        _print(report, stores)
     if interrupted():
         raise typer.Exit(130)
     if strict and (report.unknown or report.skipped_reasons or report.stale_images):
@@ -82,7 +83,7 @@ def _table(changes: Path) -> Iterator[Path]:
             raise
 
 
-def _print(report: UpdateReport, store: Path) -> None:
+def _print(report: UpdateReport, store: str | list[str]) -> None:
     if not report.complete:
         typer.echo(f"embedded {report.embedded:,}; run the same command again to continue")
         return
@@ -101,9 +102,9 @@ def _print(report: UpdateReport, store: Path) -> None:
     if report.embedded:
         typer.echo(f"embedded {report.embedded:,}")
     if report.skipped_reasons or report.stale_images:
-        from vision_recs.store import Layout
+        from .jobs import lists_of_skipped
 
         parts = [f"skipped {counted(report.skipped_reasons)}"] if report.skipped_reasons else []
         if report.stale_images:
             parts.append(f"{counted(report.stale_images)}: could not be read, and keep the vectors of an earlier run")
-        typer.echo(f"{'; '.join(parts)}; see {Layout(store).skipped(report.generation)}", err=True)
+        typer.echo(f"{'; '.join(parts)}; see {lists_of_skipped(store, report.generation)}", err=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vision_recs.catalog.image_files import ImageFiles
+from vision_recs.recommend.stores import OpenedStores
 from vision_recs.store import Store
 from vision_recs.types import ImageSource, Match
 
@@ -16,18 +17,25 @@ _QUERY_IMAGES = 6
 """How many images of a query item the page shows."""
 
 
-def write_page(path: Path, store: Store, parts: Sequence[QueryPart], matches: Sequence[Match]) -> None:
+def write_page(path: Path, store: Store | OpenedStores, parts: Sequence[QueryPart], matches: Sequence[Match]) -> None:
     """Write to *path* a page that shows the *parts* of the query and its *matches*."""
-    images = images_of(store)
-    query = [_query_card(store, images, part) for part in parts]
+    stores = [store] if isinstance(store, Store) else store.stores
+    sources = [(each, images_of(each)) for each in stores]
+    query = [_query_card(*_with_item(sources, part.item), part) for part in parts]
     render(
         path,
         "similar.html",
         name=", ".join(card.title for card in query),
         query=query,
-        matches=[_match_card(images, match) for match in matches],
-        manifest=store.manifest,
+        matches=[_match_card(_with_item(sources, match.id)[1], match) for match in matches],
+        items=sum(each.manifest.items for each in stores),
+        manifest=stores[0].manifest,
     )
+
+
+def _with_item(sources: Sequence[tuple[Store, ImageSource]], item: str) -> tuple[Store, ImageSource]:
+    """Return the one of *sources* that has *item*, or the last one."""
+    return next((each for each in sources[:-1] if each[0].attributes_of([item])), sources[-1])
 
 
 def _query_card(store: Store, images: ImageSource, part: QueryPart) -> Card:

@@ -14,7 +14,7 @@ from vision_recs.recommend import Policy
 from vision_recs.serve import convert
 from vision_recs.serve.executors import BatchingExecutor, BoundedExecutor
 from vision_recs.serve.options import ServeOptions
-from vision_recs.serve.reloader import open_snapshot
+from vision_recs.serve.reloader import Reloader
 from vision_recs.serve.schemas import PolicyBody, QueryBody
 
 
@@ -174,7 +174,8 @@ def test_a_function_that_takes_too_long_is_given_up_but_pending_until_it_ends():
 
 
 def test_a_batch_of_bodies_is_answered_as_each_would_be_alone(sample_store):
-    snapshot = open_snapshot(ServeOptions(sample_store))
+    reloader = Reloader(ServeOptions(sample_store))
+    snapshot = reloader.snapshot
     recommender = snapshot.recommender
     bodies = [
         QueryBody(items=["mug-01"]),
@@ -186,7 +187,7 @@ def test_a_batch_of_bodies_is_answered_as_each_would_be_alone(sample_store):
     assert [first, third] == [convert.query_batch(snapshot, [body], Policy())[0] for body in (bodies[0], bodies[2])]
     assert [match.id for match in first.matches] == [match.id for match in recommender.similar("mug-01")]
     assert (type(unknown), type(wrong)) == (UnknownItem, FilterError)
-    snapshot.release()
+    reloader.close()
 
 
 def test_concurrent_requests_get_their_own_answers(client):

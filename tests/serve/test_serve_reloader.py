@@ -20,7 +20,7 @@ from fake_shop import index, shop_of
 from vision_recs import indexes
 from vision_recs.errors import StoreDamaged, StoreUnavailable
 from vision_recs.recommend import Recommender
-from vision_recs.serve import ServeOptions
+from vision_recs.serve import ServeOptions, store_source
 from vision_recs.serve import reloader as reloader_module
 from vision_recs.serve.reloader import Reloader
 from vision_recs.store import Layout, Store
@@ -39,6 +39,12 @@ def reloader(store):
     reloader.close()
 
 
+def store_of(snapshot):
+    """Return the one store of a generation that is served."""
+    (part,) = snapshot.opened.parts
+    return part.store
+
+
 def reload(reloader):
     return asyncio.run(reloader.reload())
 
@@ -49,12 +55,12 @@ def test_a_new_generation_takes_over_and_the_old_one_stays_open_for_requests_tha
     assert reload(reloader) is None
     index(shop_of(13), store)
     assert reload(reloader) is True
-    assert (old.store.generation, reloader.snapshot.store.generation) == (1, 2)
-    assert len(reloader.snapshot.store.items.ids()) == 13
+    assert (store_of(old).generation, store_of(reloader.snapshot).generation) == (1, 2)
+    assert len(store_of(reloader.snapshot).items.ids()) == 13
     assert len(old.recommender.similar("item000", k=20)) == 11
     old.release()
     with pytest.raises(StoreDamaged, match="closed"):
-        old.store.items.ids()
+        store_of(old).items.ids()
     assert reload(reloader) is None
 
 
@@ -62,7 +68,7 @@ def test_a_new_generation_takes_over_and_the_old_one_stays_open_for_requests_tha
 def test_a_damaged_generation_is_not_served_and_the_old_one_goes_on(reloader, store, part, caplog):
     index(shop_of(20), store)
     layout, new = Layout(store), Store.open(store)
-    known = {shard.name for shard in reloader.snapshot.store.manifest.shards}
+    known = {shard.name for shard in store_of(reloader.snapshot).manifest.shards}
     added = next(shard.name for shard in new.manifest.shards if shard.name not in known)
     path = {
         "manifest": layout.manifest(2),
@@ -81,12 +87,12 @@ def test_a_damaged_generation_is_not_served_and_the_old_one_goes_on(reloader, st
         assert reload(reloader) is None
     assert [record.event for record in caplog.records] == ["reload_failed"]
     assert reloader.reload_error in caplog.text
-    assert reloader.snapshot.store.generation == 1
+    assert store_of(reloader.snapshot).generation == 1
     assert len(reloader.snapshot.recommender.similar("item000", k=20)) == 11
     path.write_bytes(sound)
     reloader._failed_at = 0.0  # half a minute later
     assert reload(reloader) is True
-    assert (reloader.reload_error, reloader.snapshot.store.generation) == (None, 2)
+    assert (reloader.reload_error, store_of(reloader.snapshot).generation) == (None, 2)
 
 
 def test_the_index_that_two_generations_share_is_verified_once(reloader, store, monkeypatch):
@@ -184,7 +190,7 @@ def test_another_store_in_the_same_place_is_another_generation(reloader, store):
     shutil.rmtree(store)
     index(shop_of(9), store)
     assert reload(reloader) is True
-    assert reloader.snapshot.store.generation == 1
+    assert store_of(reloader.snapshot).generation == 1
     assert reloader.snapshot.version != etag
 
 
@@ -238,18 +244,18 @@ def test_a_reload_under_load_loses_no_request(serve, store, tmp_path):
 
 
 def test_an_item_search_that_could_not_be_loaded_is_loaded_again(reloader, monkeypatch, caplog):
-    opened = reloader_module.open_item_search
+    opened = store_source.open_item_search
 
     def fail(*_, **__):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(reloader_module, "_RETRY_S", 0.0)
-    monkeypatch.setattr(reloader_module, "open_item_search", fail)
+    monkeypatch.setattr(store_source, "open_item_search", fail)
     reloader.snapshot.load_item_search()
     assert isinstance(reloader.snapshot.item_search_error, StoreUnavailable)
     assert [record.exc_info for record in caplog.records if "item search" in record.message] == [None]
-    monkeypatch.setattr(reloader_module, "open_item_search", opened)
+    monkeypatch.setattr(store_source, "open_item_search", opened)
     assert reload(reloader) is None
     reloader._searches.submit(int).result(30)  # after what waits there
     assert reloader.snapshot.item_search_error is None
-    assert reloader.snapshot.search_generation == reloader.snapshot.store.generation
+    assert reloader.snapshot.search_generation == store_of(reloader.snapshot).generation

@@ -17,7 +17,7 @@ from vision_recs.jobs import IndexOptions
 from vision_recs.recommend import Recommender
 from vision_recs.remote.options import RemoteOptions
 from vision_recs.serve import ServeOptions
-from vision_recs.serve.reloader import open_snapshot
+from vision_recs.serve.reloader import Reloader
 
 TOKEN = "a token for the tests of images on the web"
 
@@ -122,9 +122,9 @@ def test_a_change_that_brings_an_image_at_an_address_is_made_within_the_same_gua
 
 def test_a_server_is_in_a_hurry(store):
     options = ServeOptions(store, allow_private_addresses=True)
-    snapshot = open_snapshot(options)
-    remote = snapshot.images.remote.options
-    snapshot.release()
+    reloader = Reloader(options)
+    remote = reloader.snapshot.opened.images.remote.options
+    reloader.close()
     stored = RemoteOptions(allow_private=True, own_images=True, pace=1e6)
     assert remote == replace(stored.hurried(), max_bytes=20 << 20)
     assert (remote.tries, remote.max_rest_s) == (1, 0)

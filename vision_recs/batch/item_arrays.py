@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,11 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.base import Group, group_of
-from vision_recs.store import Store, StoredRow
+from vision_recs.store.whole_items import WholeItems
 from vision_recs.types import Match
 
 if TYPE_CHECKING:  # most jobs have no filter
     from vision_recs.filters import Filter
-
-_PAGE = 10_000
-"""Rows that are read from the store at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +34,9 @@ class ItemArrays:
     images: list[str]
 
     @classmethod
-    def of(cls, store: Store) -> ItemArrays:
+    def of(cls, store: WholeItems) -> ItemArrays:
         """Read the rows of *store*; raises StoreDamaged."""
-        rows = sorted((row.id, row.image, row.position) for row in _rows(store))
+        rows = sorted((row.id, row.image, row.position) for row in store.stored_rows())
         ids = sorted({item for item, _, _ in rows})
         number_of = {item: number for number, item in enumerate(ids)}
         item_of = np.array([number_of[item] for item, _, _ in rows], dtype=np.int64)
@@ -64,7 +61,7 @@ class ItemArrays:
 
 
 def masks_and_groups(
-    store: Store, arrays: ItemArrays, filters: Sequence[Filter | None], one_per: str | None
+    store: WholeItems, arrays: ItemArrays, filters: Sequence[Filter | None], one_per: str | None
 ) -> tuple[list[NDArray[np.bool_]], NDArray[np.int64]]:
     """Return a mask over the items for each of *filters*, and the group number of each item by *one_per*.
 
@@ -81,11 +78,9 @@ def masks_and_groups(
     if not any(filters) and one_per not in store.attribute_types():
         return masks, groups
     first_of: dict[Group, int] = {}
-    for number, (item, attributes) in enumerate(store.items.all_attributes()):
+    for number, (item, attributes) in enumerate(store.all_attributes()):
         if number == count or item != arrays.ids[number]:
-            raise StoreDamaged(
-                f"the items and the images of {store.layout.root} do not fit together; run `visrec verify`"
-            )
+            raise StoreDamaged(f"the items and the images of {store.place} do not fit together; run `visrec verify`")
         for mask, where in zip(masks, filters, strict=True):
             mask[number] = where is None or where.matches(attributes, item)
         group = group_of(attributes, one_per)
@@ -103,10 +98,3 @@ def ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.in
     begins = np.cumsum(lengths) - lengths
     numbers: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(starts - begins, lengths)
     return numbers
-
-
-def _rows(store: Store) -> Iterator[StoredRow]:
-    last: StoredRow | None = None
-    while rows := store.items.rows_after(last, _PAGE):
-        yield from rows
-        last = rows[-1]

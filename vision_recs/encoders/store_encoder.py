@@ -8,32 +8,42 @@ from pathlib import Path
 
 from vision_recs.encoders.canary import check_canary, embed_canary
 from vision_recs.encoders.loading import Precision, load_encoder
-from vision_recs.encoders.registry import DEFAULT_ENCODER
+from vision_recs.encoders.registry import DEFAULT_ENCODER, Focus, with_focus
 from vision_recs.encoders.text import TextEncoder, load_text_encoder
-from vision_recs.errors import SpaceMismatch
+from vision_recs.errors import EncoderError, SpaceMismatch
 from vision_recs.store import Manifest
 from vision_recs.types import Encoder, EncoderSpec, Vectors
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How an encoder is loaded, as for `load_encoder`."""
+    """How an encoder is loaded, as for `load_encoder`; *focus* says where it looks, in place of its name."""
 
     weights: Path | None = None
     device: str = "auto"
     precision: Precision = "auto"
+    threads: int | None = None
+    focus: Focus | None = None
 
     def load(self, name: str) -> Encoder:
         """Return the encoder called *name*."""
-        return load_encoder(name, weights=self.weights, device=self.device, precision=self.precision)
+        return load_encoder(
+            name, weights=self.weights, device=self.device, precision=self.precision, threads=self.threads
+        )
 
 
 class StoreEncoder:
     """The encoder of a store: its spec, and the encoder itself once it is needed, compared by its canary."""
 
-    def __init__(self, spec: EncoderSpec, options: LoadOptions, encoder: Encoder | None = None) -> None:
-        """Hold *spec*, and *encoder* if it is loaded already; see `choose_store_encoder`."""
+    def __init__(
+        self, spec: EncoderSpec, options: LoadOptions, encoder: Encoder | None = None, *, is_own: bool = False
+    ) -> None:
+        """Hold *spec*, and *encoder* if it is loaded already; see `choose_store_encoder`.
+
+        One that *is_own* is an object of the caller, and cannot be loaded by its name.
+        """
         self.spec = spec
+        self._is_own = is_own
         self._options = options
         self._encoder = encoder
         self._text_encoder: TextEncoder | None = None
@@ -65,7 +75,22 @@ class StoreEncoder:
 
     def expect_canary(self, vector: Vectors) -> None:
         """Have the encoder, once it is loaded, compared with *vector*, the canary of the store."""
-        self._expected = vector
+        self._expected, self._is_checked = vector, False
+
+    def for_workers(self) -> StoreEncoder:
+        """Return what is sent to the workers of a cluster: each loads the encoder, and has to give the same canary."""
+        encoder = self._encoder if self._is_own else None
+        sent = StoreEncoder(self.spec, self._options, encoder, is_own=self._is_own)
+        sent.expect_canary(self.canary())
+        return sent
+
+    def with_resources(self, *, device: str | None = None, threads: int | None = None) -> StoreEncoder:
+        """Return the same encoder, not loaded yet, to compute on *device* with so many *threads*."""
+        options = replace(self._options, device=device or self._options.device, threads=threads)
+        other = StoreEncoder(self.spec, options, self._encoder if self._is_own else None, is_own=self._is_own)
+        if self._expected is not None:
+            other.expect_canary(self._expected)
+        return other
 
     def canary(self) -> Vectors:
         """Return the canary of the store where one is expected, else that of the encoder."""
@@ -120,8 +145,12 @@ class StoreEncoder:
 
 def choose_store_encoder(encoder: str | Encoder | None, options: LoadOptions, base: Manifest | None) -> StoreEncoder:
     """Return the encoder that the caller names; without a name that of *base*, without *base* the default."""
+    if options.focus is not None:
+        if encoder is not None and not isinstance(encoder, str):
+            raise EncoderError(f"an encoder of your own looks where it does; leave out focus={options.focus!r}")
+        encoder = with_focus(encoder or (base.encoder.name if base else DEFAULT_ENCODER), options.focus)
     if encoder is not None and not isinstance(encoder, str):
-        return StoreEncoder(encoder.spec, replace(options, weights=None), encoder)
+        return StoreEncoder(encoder.spec, replace(options, weights=None), encoder, is_own=True)
     if encoder is None and options.weights is None and base is not None:
         file = Path(base.weights_file) if base.weights_file else None
         return StoreEncoder(base.encoder, replace(options, weights=file))

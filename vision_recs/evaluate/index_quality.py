@@ -14,7 +14,11 @@ import numpy as np
 from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index, open_published
 from vision_recs.indexes.base import FAISS_PREFIX
 from vision_recs.indexes.exact import recall_at, scores_of
+from vision_recs.recommend.joined import JoinedStores
+from vision_recs.recommend.partitions import PartitionedIndex
+from vision_recs.recommend.stores import OpenedStores
 from vision_recs.store import Store
+from vision_recs.store.whole_items import WholeItems
 from vision_recs.types import Match, SearchRequest, VectorIndex, Vectors
 
 DEPTHS = (1, 10, 100)
@@ -59,37 +63,57 @@ class _Sample(NamedTuple):
 
 
 def measure_index_quality(
-    store: Store, index_types: Sequence[str] = (), *, queries: int = _QUERIES
+    opened: Store | OpenedStores, index_types: Sequence[str] = (), *, queries: int = _QUERIES
 ) -> list[IndexQuality]:
-    """Return the quality of the index of *store*, and that of indexes of *index_types*, which are built to compare.
+    """Return the quality of the index that is *opened*, and that of indexes of *index_types*, built to compare.
 
-    *index_types* are names as in `IndexConfig`, or "exact". The query images are spread evenly over the store. Raises
-    UnknownIndexType.
+    *index_types* are names as in `IndexConfig`, or "exact". The query images are spread evenly. Several stores are
+    searched together, as a query does. Raises UnknownIndexType.
     """
-    positions = store.positions()
+    stores = [opened] if isinstance(opened, Store) else opened.stores
+    items: WholeItems = opened if isinstance(opened, Store) else JoinedStores(stores)
+    positions = items.positions()
     chosen = positions[np.linspace(0, len(positions) - 1, min(queries, len(positions))).astype(np.int64)]
-    vectors = store.vectors(chosen)
-    digests = [store.rows([position], limit=1)[position][0].digest for position in chosen.tolist()]
-    exact = ExactIndex(store).search(SearchRequest(vectors, DEPTHS[-1] + 1))
+    vectors = items.vectors(chosen)
+    digests = [items.rows([position], limit=1)[position][0].digest for position in chosen.tolist()]
+    exact = _together(items, list(map(ExactIndex, stores))).search(SearchRequest(vectors, DEPTHS[-1] + 1))
     sample = _Sample(vectors, digests, scores_of(_without_queries(exact, digests)))
-    own, stats = store.manifest.index_type, store.manifest.index_stats or {}
-    found = [_measure((own, stats.get("index_factory", own)), open_published(store), None, sample)]
-    for name in dict.fromkeys(
-        name for name in index_types if name not in {own, f"{FAISS_PREFIX}{found[0].index_factory}"}
-    ):
+    own = _joined([store.manifest.index_type for store in stores])
+    factory = _joined([(store.manifest.index_stats or {}).get("index_factory", own) for store in stores])
+    found = [_measure((own, factory), _together(items, list(map(open_published, stores))), None, sample)]
+    for name in dict.fromkeys(name for name in index_types if name not in {own, f"{FAISS_PREFIX}{factory}"}):
         with tempfile.TemporaryDirectory(prefix="visrec-") as folder:
             started = perf_counter()
-            names, index = _build(name, store, Path(folder))
+            built = [_build(name, store, Path(folder) / str(number)) for number, store in enumerate(stores)]
+            names = _joined([each.type for each in built]), _joined([each.factory for each in built])
+            index = _together(items, [each.opened for each in built])
             found.append(_measure(names, index, perf_counter() - started, sample))
     return found
 
 
-def _build(name: str, store: Store, folder: Path) -> tuple[tuple[str, str], VectorIndex]:
-    """Build the index *name* into *folder*; return its type and its factory string, and the index."""
+class _Built(NamedTuple):
+    """An index that was built and is open, its *type* and its *factory* string."""
+
+    type: str
+    factory: str
+    opened: VectorIndex
+
+
+def _build(name: str, store: Store, folder: Path) -> _Built:
+    """Build the index *name* of *store* into the new *folder*."""
     if name == _EXACT:
-        return (name, name), ExactIndex(store)
+        return _Built(name, name, ExactIndex(store))
+    folder.mkdir()
     index_type, stats = build_or_update(IndexConfig(index_type=name), store, folder)
-    return (index_type, stats.index_factory), open_index(index_type, store, folder)
+    return _Built(index_type, stats.index_factory, open_index(index_type, store, folder))
+
+
+def _together(items: WholeItems, indexes: Sequence[VectorIndex]) -> VectorIndex:
+    return PartitionedIndex(items, indexes) if isinstance(items, JoinedStores) else indexes[0]
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def _measure(names: tuple[str, str], index: VectorIndex, build_s: float | None, sample: _Sample) -> IndexQuality:

@@ -10,6 +10,7 @@ import numpy as np
 
 from vision_recs._version import __version__
 from vision_recs.metrics.confidence import CONFIDENCE, RESAMPLES
+from vision_recs.recommend.stores import OpenedStores
 from vision_recs.store import Store
 
 
@@ -33,16 +34,17 @@ class Provenance:
     resamples: int
 
     @classmethod
-    def of(cls, store: Store) -> Provenance:
-        """Return the provenance of measurements that are made on *store* now."""
-        manifest = store.manifest
+    def of(cls, opened: Store | OpenedStores) -> Provenance:
+        """Return the provenance of measurements that are made now on what is *opened*."""
+        stores = [opened] if isinstance(opened, Store) else opened.stores
+        manifest = stores[0].manifest
         return cls(
-            store=str(store.layout.root.absolute()),
-            generation=manifest.generation,
+            store=", ".join(str(store.layout.root.absolute()) for store in stores),
+            generation=sum(store.generation for store in stores),
             encoder=manifest.encoder.name,
-            fingerprint=store.fingerprint,
+            fingerprint=stores[0].fingerprint,
             projection=manifest.projection.digest if manifest.projection else None,
-            index_type=manifest.index_type,
+            index_type=", ".join(dict.fromkeys(store.manifest.index_type for store in stores)),
             catalog=manifest.catalog.location,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             visrec=__version__,

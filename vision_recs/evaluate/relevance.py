@@ -26,7 +26,10 @@ from vision_recs.metrics import (
     expose,
     intervals,
 )
+from vision_recs.recommend.joined import JoinedStores
+from vision_recs.recommend.stores import OpenedStores
 from vision_recs.store import Store, load_item_vectors
+from vision_recs.store.whole_items import WholeItems
 from vision_recs.types import Attribute
 
 _MOST_GROUPS = 200
@@ -77,13 +80,14 @@ class Comparison:
     differences: Mapping[str, Difference]
 
 
-def measure_relevance(store: Store, task: EvaluationTask, *, group_by: str | None = None) -> Relevance:
-    """Return how relevant the neighbors in *store* are by *task*, also for each value of the attribute *group_by*.
+def measure_relevance(opened: Store | OpenedStores, task: EvaluationTask, *, group_by: str | None = None) -> Relevance:
+    """Return how relevant the neighbors are in what is *opened*, by *task*, also for each value of *group_by*.
 
-    Without *group_by*, the queries are grouped by the labels of the task, if it has any. Raises FilterError, and
-    EvaluationError where there is no query, no target, or nothing relevant.
+    *group_by* is the name of an attribute. Without it, the queries are grouped by the labels of the task, if it has
+    any. Raises FilterError, and EvaluationError where there is no query, no target, or nothing relevant.
     """
-    return _measure(store, task, resolve(store, task), group_by or task.labels)
+    items: WholeItems = opened if isinstance(opened, Store) else JoinedStores(opened.stores)
+    return _measure(items, Provenance.of(opened), task, resolve(items, task), group_by or task.labels)
 
 
 def compare_stores(
@@ -112,7 +116,9 @@ def compare_stores(
     return Comparison(before, after, differences)
 
 
-def _measure(store: Store, task: EvaluationTask, resolved: ResolvedTask, group_by: str | None) -> Relevance:
+def _measure(
+    store: WholeItems, provenance: Provenance, task: EvaluationTask, resolved: ResolvedTask, group_by: str | None
+) -> Relevance:
     targets = load_item_vectors(store, resolved.targets)
     queries = load_item_vectors(store, resolved.queries)
     result = evaluate_rankings(queries, targets, resolved.judgments, per_image=task.per_image)
@@ -132,7 +138,7 @@ def _measure(store: Store, task: EvaluationTask, resolved: ResolvedTask, group_b
         grouped_by=group_by,
         groups=_groups(result, clusters, resolved, group_by) if group_by else [],
         exposure=expose(result, targets),
-        provenance=Provenance.of(store),
+        provenance=provenance,
         result=result,
         clusters=clusters,
         target_ids=targets.ids,

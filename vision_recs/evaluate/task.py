@@ -11,7 +11,8 @@ import numpy as np
 from vision_recs.catalog.judgments import Pair
 from vision_recs.errors import EvaluationError
 from vision_recs.metrics import Judgments, LabelJudgments, OwnItemJudgments, PairJudgments
-from vision_recs.store import Store, attributes_where
+from vision_recs.store import attributes_where
+from vision_recs.store.whole_items import WholeItems
 from vision_recs.types import Attribute
 
 if TYPE_CHECKING:  # without a filter, its language is not needed
@@ -76,7 +77,7 @@ class ResolvedTask:
     eligible: int
 
 
-def resolve(store: Store, task: EvaluationTask) -> ResolvedTask:
+def resolve(store: WholeItems, task: EvaluationTask) -> ResolvedTask:
     """Return the queries, targets and judgments of *task* in *store*.
 
     Raises FilterError, and EvaluationError where there is no query, no target, or no item with the label.

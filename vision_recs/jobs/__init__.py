@@ -2,9 +2,13 @@
 
 indexing       `index` and `embed`: brings a store up to date with a catalog; `comparing` finds what differs
 updating       `update`: changes some items
-embedding      the images that are new to the store: read (`reading`), prepared, encoded and written at the same time
+partitioned    both over a catalog that is split into several stores; `catalog_part` is what one of them gets
+embedding      the images that are new to the store, which are written as shards; `outcomes` of what cannot be read
+pipeline       images are read (`reading`), prepared and encoded at the same time
+cluster/       the same by the workers of a cluster
 publish        builds the index of a generation and publishes both; `retune` does it with another projection,
                `publish_model` with another model
+promoting      `promote`: a candidate takes the place of a store
 suspects       which images were being decoded when a run ended without a word; the next run decodes them apart
 reencode       the items of a store, embedded by another encoder
 exporting      `export`: vectors as Parquet files
@@ -22,14 +26,16 @@ from vision_recs._lazy import lazy_names
 if TYPE_CHECKING:
     from vision_recs.jobs.exporting import export
     from vision_recs.jobs.indexing import embed, index
-    from vision_recs.jobs.options import EmbedReport, IndexOptions, UpdateReport
+    from vision_recs.jobs.options import ClusterOptions, EmbedReport, IndexOptions, UpdateReport
     from vision_recs.jobs.progress import Progress
+    from vision_recs.jobs.promoting import promote
     from vision_recs.jobs.publish import publish_model, retune
     from vision_recs.jobs.reencode import store_of_encoder
     from vision_recs.jobs.updating import update, update_together
     from vision_recs.jobs.verification import verify
 
 _HOMES = {
+    "ClusterOptions": "options",
     "EmbedReport": "options",
     "IndexOptions": "options",
     "Progress": "progress",
@@ -37,6 +43,7 @@ _HOMES = {
     "embed": "indexing",
     "export": "exporting",
     "index": "indexing",
+    "promote": "promoting",
     "publish_model": "publish",
     "retune": "publish",
     "store_of_encoder": "reencode",
@@ -46,6 +53,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ClusterOptions",
     "EmbedReport",
     "IndexOptions",
     "Progress",
@@ -53,6 +61,7 @@ __all__ = [
     "embed",
     "export",
     "index",
+    "promote",
     "publish_model",
     "retune",
     "store_of_encoder",

@@ -8,12 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from vision_recs._version import __version__
 from vision_recs.catalog import open_catalog
 from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.encoders import LoadOptions, StoreEncoder, choose_store_encoder
-from vision_recs.errors import EmptyCatalog
+from vision_recs.errors import EmptyCatalog, StoreError
+from vision_recs.jobs.catalog_part import CatalogPart, partition_count, partition_of
 from vision_recs.jobs.comparing import stage_catalog
 from vision_recs.jobs.embedding import Embedding
 from vision_recs.jobs.options import EmbedReport, IndexOptions
@@ -32,7 +34,11 @@ from vision_recs.store import (
     open_writer,
     space_of,
 )
+from vision_recs.store.bucket.copies import address_of, folder_of
 from vision_recs.types import Catalog, Encoder, EncoderSpec, ImageSource
+
+if TYPE_CHECKING:
+    from vision_recs.jobs.cluster.driver import ClusterEmbedding
 
 
 def index(
@@ -45,22 +51,53 @@ def index(
 ) -> EmbedReport:
     """Bring the store in the folder *store* up to date with *catalog*, build its index, and return what was done.
 
-    Only images whose bytes are new to the store are embedded, and readers see the new generation when it is complete.
-    *encoder* is a name, or an object of your own; without it the encoder of the store is used, or the default one for a
-    new store. Another encoder embeds everything anew. A run that was killed continues where it was.
+    It may also be at an address in a bucket. Only images whose bytes are new to the store are embedded, and readers see
+    the new generation when it is complete. *encoder* is a name, or an object of your own; without it the encoder of the
+    store is used, or the default one for a new store. Another encoder embeds everything anew. A run that was killed
+    continues where it was.
 
     Raises CatalogError, EncoderError, StoreError, SpaceMismatch, EmptyCatalog.
     """
-    started = perf_counter()
     options = options or IndexOptions()
     if isinstance(catalog, str | Path):
         catalog = open_catalog(catalog, options.catalog)
+    folder = folder_of(store, pulled=False)
+    count = partition_count(folder, options)
+    if count is not None:
+        if address_of(folder) is not None:
+            raise StoreError(
+                f"{store} is in a bucket, where a catalog is one store; leave out the partitions, or name a folder"
+            )
+        from vision_recs.jobs.partitioned import index_partitions
+
+        options = replace(options, partitions=count)
+        return index_partitions(catalog, folder, encoder=encoder, options=options, progress=progress)
+    return index_store(catalog, folder, encoder=encoder, options=options, progress=progress)
+
+
+def index_store(
+    catalog: Catalog,
+    store: Path,
+    *,
+    encoder: str | Encoder | StoreEncoder | None,
+    options: IndexOptions,
+    progress: ProgressCallback,
+) -> EmbedReport:
+    """Do what `index` does for one store; one that has a partition of a catalog gets the items of this partition.
+
+    That is the partition of *options*, or else the one that the store was made of. An *encoder* that was chosen before
+    is used as it is.
+    """
+    started = perf_counter()
     with open_writer(store, reads_catalog=True) as writer:
-        chosen = _choose_encoder(encoder, options, writer)
+        partition = partition_of(writer, options.partition)
+        if partition is not None:
+            catalog = CatalogPart(catalog, partition)
+        chosen = choose_encoder(encoder, options, writer)
         staging = writer.stage(chosen.spec, retry_skipped=options.retry_skipped)
         try:
             stage_catalog(catalog, staging, progress, workers=options.workers)
-            embedding = Embedding(catalog.images, writer, staging, chosen, options)
+            embedding = _embedding(catalog, writer, staging, chosen, options)
             embedding.run(progress)
             config = None if options.index_type == NO_INDEX else chosen_index_config(options, writer.base)
             force = _has_moved(writer, catalog, chosen) or bool(config and needs_index(writer.base, config))
@@ -69,7 +106,9 @@ def index(
             staging.close()
         published = writer.base.manifest if writer.base else None
         if draft is not None:
-            published = publish(writer, _describe(draft, catalog, chosen, writer), config, progress)
+            mark = None if partition is None else (partition.number, partition.count)
+            manifest = replace(_describe(draft, catalog, chosen, writer), partition=mark)
+            published = publish(writer, manifest, config, progress)
         elif embedding.complete and writer.base is not None:
             published = repair_index(writer, writer.base)
         if embedding.complete:
@@ -97,12 +136,29 @@ def embed(
     return index(catalog, store, encoder=encoder, options=options, progress=progress)
 
 
-def _choose_encoder(encoder: str | Encoder | None, options: IndexOptions, writer: Writer) -> StoreEncoder:
+def _embedding(
+    catalog: Catalog, writer: Writer, staging: Staging, encoder: StoreEncoder, options: IndexOptions
+) -> Embedding | ClusterEmbedding:
+    if options.cluster is None:
+        return Embedding(catalog.images, writer, staging, encoder, options)
+    from vision_recs.jobs.cluster.driver import ClusterEmbedding
+
+    return ClusterEmbedding(catalog, writer, staging, encoder, options)
+
+
+def choose_encoder(encoder: str | Encoder | StoreEncoder | None, options: IndexOptions, writer: Writer) -> StoreEncoder:
+    """Return the encoder that the caller names, else that of the store; it has to give the canary of the store."""
     base = writer.base.manifest if writer.base else None
-    chosen = choose_store_encoder(encoder, LoadOptions(options.weights, options.device, options.precision), base)
+    chosen = encoder if isinstance(encoder, StoreEncoder) else named_encoder(encoder, options, base)
     if base and base.encoder == chosen.spec:
         chosen.expect_canary(canary_vector(base.canary))
     return chosen
+
+
+def named_encoder(encoder: str | Encoder | None, options: IndexOptions, base: Manifest | None) -> StoreEncoder:
+    """Return the encoder that the caller names, else that of the generation *base*, else the default one."""
+    load = LoadOptions(options.weights, options.device, options.precision, focus=options.focus)
+    return choose_store_encoder(encoder, load, base)
 
 
 def finish(writer: Writer, staging: Staging, spec: EncoderSpec, *, force: bool) -> Draft | None:
@@ -177,7 +233,11 @@ def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Wri
 
 
 def _report(
-    writer: Writer, manifest: Manifest | None, draft: Draft | None, encoder: StoreEncoder, embedding: Embedding
+    writer: Writer,
+    manifest: Manifest | None,
+    draft: Draft | None,
+    encoder: StoreEncoder,
+    embedding: Embedding | ClusterEmbedding,
 ) -> EmbedReport:
     skipped, stale = writer.reasons(manifest) if manifest else ({}, {})
     stages = {stage: round(watch.seconds, 3) for stage, watch in embedding.stages.items()}

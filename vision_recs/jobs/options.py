@@ -9,13 +9,41 @@ from pathlib import Path
 
 from vision_recs.catalog import CatalogOptions
 from vision_recs.encoders.loading import Precision
+from vision_recs.encoders.registry import Focus
 from vision_recs.indexes import require_index_type
 from vision_recs.jobs.progress import ShouldStop, never_stop
+from vision_recs.store.partitions import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """The cluster whose workers embed.
+
+    *address* is "ray", which is the cluster that RAY_ADDRESS names or that runs on this machine, else one of this
+    machine alone; or "ray://HOST:PORT". A task gets *cpus_per_task* cores and, where that is above 0, *gpus_per_task*
+    GPUs, a share of one too; machines without a GPU, or without a free one, get tasks as well. A block that takes
+    *straggler_s* seconds, and three times as long as is usual, is given to a second worker when there is nothing else
+    to do.
+    """
+
+    address: str = "ray"
+    cpus_per_task: int = 1
+    gpus_per_task: float = 0.0
+    straggler_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are too small, and addresses of no cluster (ValueError)."""
+        if self.address != "ray" and not (self.address.startswith("ray://") and self.address.removeprefix("ray://")):
+            raise ValueError(f"{self.address!r} is no cluster; write ray or ray://HOST:PORT")
+        if self.cpus_per_task < 1:
+            raise ValueError(f"cpus_per_task is {self.cpus_per_task}; it must be 1 or more")
+        if self.gpus_per_task < 0 or self.straggler_s < 0:
+            raise ValueError(f"{self} has a negative number")
 
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """How `index` and `embed` work; only *weights* changes the vectors.
+    """How `index` and `embed` work; only *weights* and *focus* change the vectors.
 
     *catalog* says how a path is read. *weights* is a checkpoint to use in place of the encoder's own. *device* and
     *precision* are those of `load_encoder`. *shard_size* is how many images are written at a time; a crash costs at
@@ -24,7 +52,13 @@ class IndexOptions:
     not be used are tried again although their bytes are the same. *index_type*, *max_memory* in bytes and
     *target_recall* are those of `IndexConfig`; None leaves each as it was. *batch_size* is how many images the encoder
     gets at a time, by default as many as it is best given. *workers* is how many threads read files and decode. An
-    image that cannot be read at the moment keeps its vector for *keep_stale* runs.
+    image that cannot be read at the moment keeps its vector for *keep_stale* runs. With *cluster*, its
+    workers embed. *focus* says where an encoder looks that has a name (see `encoders.with_focus`); None leaves that as
+    the name says.
+
+    With *partitions*, the catalog is split into so many stores, in the folder that is named as the store: each item is
+    in one of them, by its id. With *partition*, only this one of them is brought up to date, such as in one of many
+    processes. Later runs know it.
     """
 
     catalog: CatalogOptions = field(default_factory=CatalogOptions)
@@ -41,6 +75,10 @@ class IndexOptions:
     batch_size: int | None = None
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     keep_stale: int = 30
+    cluster: ClusterOptions | None = None
+    focus: Focus | None = None
+    partitions: int | None = None
+    partition: Partition | None = None
 
     def __post_init__(self) -> None:
         """Refuse sizes below 1 and a target recall that is not a share (ValueError); raises UnknownIndexType."""
@@ -52,6 +90,10 @@ class IndexOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be 1 or more")
+        if self.partitions is not None:
+            Partition.all_of(self.partitions)
+            if self.partition is not None and self.partition.count != self.partitions:
+                raise ValueError(f"{self.partition} is none of {self.partitions} partitions")
         if self.keep_stale < 0:
             raise ValueError(f"keep_stale is {self.keep_stale}; it must be 0 or more")
 

@@ -14,16 +14,17 @@ from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vision_recs._version import __version__
 from vision_recs.catalog.changes import Change, changes_of, read_changes
-from vision_recs.errors import EmptyCatalog, SpaceMismatch, StoreNotFound
+from vision_recs.errors import EmptyCatalog, SpaceMismatch, StoreError, StoreNotFound
 from vision_recs.jobs.options import IndexOptions, UpdateReport
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.jobs.publish import NO_INDEX, index_config_of, publish
 from vision_recs.store import Manifest, Staging, Store, Writer, canary_vector, open_writer
 from vision_recs.store.difference import Difference
+from vision_recs.store.partitions import Partition, Stores, is_several, store_folders
 from vision_recs.store.staging import attributes_text
 from vision_recs.store.stored_items import StoredItem
 from vision_recs.store.writer import Settled
@@ -38,7 +39,7 @@ _AT_ONCE = 2_000
 
 def update(  # noqa: PLR0913 - one more than `index` takes
     changes: str | Path | Iterable[Mapping[str, object]],
-    store: str | Path = ".visrec",
+    store: Stores = ".visrec",
     *,
     encoder: Encoder | None = None,
     images: ImageSource | None = None,
@@ -55,21 +56,28 @@ def update(  # noqa: PLR0913 - one more than `index` takes
     New images are embedded by the encoder of the store, or by *encoder*, which must be the same one; *images* reads
     them where they do not lie in files. Of *options*, those of reading, embedding and stopping count.
 
+    In a catalog that is split, where *store* names its partitions, each change is made in the partition of its item,
+    and each partition publishes by itself.
+
     Raises CatalogError, EncoderError, StoreError, SpaceMismatch, and EmptyCatalog where no item would be left.
     """
-    options = options or IndexOptions()
+    how = How(encoder, images, options or IndexOptions(), progress)
+    if is_several(store):
+        from vision_recs.jobs.partitioned import changes_in, update_partitions
+
+        return update_partitions([changes_in(changes, how.options)], store, how)[0]
 
     def read(base: Store) -> Iterator[Change]:
         if isinstance(changes, str | Path):
-            return read_changes(changes, options.catalog, base.attribute_types())
-        return changes_of(changes, options.catalog)
+            return read_changes(changes, how.options.catalog, base.attribute_types())
+        return changes_of(changes, how.options.catalog)
 
-    return _update([read], store, (encoder, images, options), progress)[0]
+    return update_store([read], store_folders(store)[0], how)[0]
 
 
 def update_together(
     parts: Sequence[Sequence[Change]],
-    store: str | Path,
+    store: Stores,
     *,
     encoder: Encoder | None = None,
     images: ImageSource | None = None,
@@ -81,21 +89,36 @@ def update_together(
     parts together.
     """
     readers = [lambda _, part=part: iter(part) for part in parts]
-    return _update(readers, store, (encoder, images, options or IndexOptions()), silent)
+    how = How(encoder, images, options or IndexOptions(), silent)
+    if is_several(store):
+        from vision_recs.jobs.partitioned import update_partitions
+
+        return update_partitions(readers, store, how)
+    return update_store(readers, store_folders(store)[0], how)
 
 
-def _update(
-    parts: Sequence[Callable[[Store], Iterator[Change]]],
-    store: str | Path,
-    how: tuple[Encoder | None, ImageSource | None, IndexOptions],
-    progress: ProgressCallback,
-) -> list[UpdateReport]:
-    """Make the changes of all *parts* one generation; return a report for each part."""
+class How(NamedTuple):
+    """How an update embeds new images, and to what it tells how far it is: see `update`."""
+
+    encoder: Encoder | None
+    images: ImageSource | None
+    options: IndexOptions
+    progress: ProgressCallback
+
+
+def update_store(parts: Sequence[Callable[[Store], Iterable[Change]]], store: Path, how: How) -> list[UpdateReport]:
+    """Make the changes of all *parts* one generation of the store in the folder *store*; return a report for each part.
+
+    Raises StoreError for an item of another partition.
+    """
     started = perf_counter()
-    encoder, images, options = how
+    encoder, images, options, progress = how
     with open_writer(store) as writer, closing(_Queue()) as queue:
         base = _base(writer)
-        reports = [UpdateReport(changes=queue.fill(part, read(base), progress)) for part, read in enumerate(parts)]
+        reports = [
+            UpdateReport(changes=queue.fill(part, _own_changes(base, read(base)), progress))
+            for part, read in enumerate(parts)
+        ]
         staging = writer.stage_changes(base.manifest.encoder)
         try:
             staged = _stage(queue, staging, base, reports)
@@ -128,6 +151,21 @@ def _update(
         )
         for report in staged
     ]
+
+
+def _own_changes(base: Store, changes: Iterable[Change]) -> Iterator[Change]:
+    """Yield *changes*; raises StoreError for an item of another partition than that of *base*."""
+    if base.manifest.partition is None:
+        yield from changes
+        return
+    own = Partition(*base.manifest.partition)
+    for change in changes:
+        if not own.has(change.id):
+            raise StoreError(
+                f"the item {change.id!r} belongs to another partition of the catalog than {base.layout.root}, which is "
+                f"{own}; update the folder of all partitions"
+            )
+        yield change
 
 
 def _counts(difference: Difference, report: UpdateReport) -> dict[str, int]:
@@ -273,7 +311,8 @@ def _encoder_of(base: Manifest, encoder: Encoder | None, options: IndexOptions) 
     """Return the encoder of the generation *base*; raises SpaceMismatch for another one."""
     from vision_recs.encoders import LoadOptions, choose_store_encoder
 
-    chosen = choose_store_encoder(encoder, LoadOptions(options.weights, options.device, options.precision), base)
+    load = LoadOptions(options.weights, options.device, options.precision, focus=options.focus)
+    chosen = choose_store_encoder(encoder, load, base)
     if chosen.spec != base.encoder:
         raise SpaceMismatch(
             f"the store holds vectors of {base.encoder.name} [{base.encoder.fingerprint}], these would be of "

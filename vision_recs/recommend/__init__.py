@@ -5,11 +5,15 @@ history        a shopper's history, read from a file; interests finds the intere
 rules          the rules of a shop; rules_file reads them from TOML
 query_encoder  the vectors of a query's images and texts
 retrieve       the score of an image, which items are eligible, and the search for the best candidates
-learned        the order of a pool by what `visrec learn` published
+learned        the order of a pool by what `visrec learn` published; personal that by what a shopper looks at
+segments       answers for shoppers of whom nothing is known
+offers         an answer with what it was chosen from, which may explore
+ahead          one search for a batch of plain queries
 diversity      a pool of candidates, from which unlike ones are taken
 rerank         the answer, place by place, and why each match is in it
 recommender    Recommender, which does all of this; it stands on an `ItemSource` and a `VectorIndex`
-partitions     both of them over several stores that hold the items together
+partitions     both of them over several stores that hold the items together; `stores` opens these, and in `joined`
+               their vectors have positions, for jobs over all items
 
 A query by id imports none of filters, rules, history and query_encoder.
 """
@@ -23,10 +27,13 @@ from vision_recs._lazy import lazy_names
 if TYPE_CHECKING:
     from vision_recs.recommend.history import Event, History, read_history
     from vision_recs.recommend.interests import Interest
+    from vision_recs.recommend.offers import Offer
+    from vision_recs.recommend.personal import Shopping
     from vision_recs.recommend.query import DEFAULT_DIVERSITY, EVERY_ITEM, VARIANTS, Learn, Policy, Query, Weighted
     from vision_recs.recommend.recommender import (
         Recommender,
         open,  # noqa: A004 - vision_recs.open is how a store is opened for queries
+        open_stores,
         read_image,
     )
     from vision_recs.recommend.rules import Rules
@@ -39,13 +46,16 @@ _HOMES = {
     "History": "history",
     "Interest": "interests",
     "Learn": "query",
+    "Offer": "offers",
     "Policy": "query",
     "Query": "query",
     "Recommender": "recommender",
     "Rules": "rules",
+    "Shopping": "personal",
     "VARIANTS": "query",
     "Weighted": "query",
     "open": "recommender",
+    "open_stores": "recommender",
     "read_history": "history",
     "read_image": "recommender",
     "read_policy": "rules_file",
@@ -59,12 +69,15 @@ __all__ = [
     "History",
     "Interest",
     "Learn",
+    "Offer",
     "Policy",
     "Query",
     "Recommender",
     "Rules",
+    "Shopping",
     "Weighted",
     "open",
+    "open_stores",
     "read_history",
     "read_image",
     "read_policy",

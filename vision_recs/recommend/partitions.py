@@ -22,6 +22,7 @@ from vision_recs.types import Attribute, EncoderSpec, ItemImage, ItemSource, Mat
 
 if TYPE_CHECKING:  # a query without a filter does not load the language of filters
     from vision_recs.filters import AttributeType
+    from vision_recs.store import Store
 
 _PLACES_KEPT = 200_000
 _NAMED = 3
@@ -194,6 +195,32 @@ class PartitionedIndex:
         """Return the best of *answers* to one query, each of which is sorted."""
         merged = heapq.merge(*answers, key=lambda match: (-match.score, match.id, match.image))
         return allowed(list(merged), self._items, request)
+
+
+def require_partitions(stores: Sequence[Store]) -> None:
+    """Raise StoreError unless *stores* have no item in common, and are all the partitions of a catalog that is split.
+
+    Partitions that visrec made say which they are; of others all ids are compared.
+    """
+    marked: dict[int, dict[int, Store]] = {}
+    for store in stores:
+        if store.manifest.partition is not None:
+            number, count = store.manifest.partition
+            other = marked.setdefault(count, {}).setdefault(number, store)
+            if other is not store:
+                raise StoreError(
+                    f"{other.layout.root} and {store.layout.root} are both partition {number} of {count} of a catalog; "
+                    "name each partition once"
+                )
+    for count, parts in marked.items():
+        missing = next((number for number in range(count) if number not in parts), None)
+        if missing is not None:
+            raise StoreError(
+                f"partition {missing} of {count} is missing beside {next(iter(parts.values())).layout.root}; name all "
+                "partitions, or the folder that has them"
+            )
+    if len(marked) != 1 or any(store.manifest.partition is None for store in stores):
+        require_disjoint({str(store.layout.root): store for store in stores})
 
 
 def require_disjoint(partitions: Mapping[str, ItemSource]) -> None:

@@ -7,24 +7,28 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
-import numpy as np
-
-from vision_recs.errors import StoreDamaged, VisionRecsError
+from vision_recs.errors import StoreDamaged, StoreNotFound, VisionRecsError
 from vision_recs.indexes.base import open_published
+from vision_recs.recommend.ahead import search_ahead
 from vision_recs.recommend.query import NEGATIVE_WEIGHT, Policy, Query, Weighted, weighted
 from vision_recs.recommend.rerank import RankedMatch, Reranker
-from vision_recs.recommend.retrieve import AttributesOf, QueryTerm, Retriever, SubQuery
+from vision_recs.recommend.retrieve import AttributesOf, QueryTerm, Retriever, Search, SubQuery
 from vision_recs.store import Store
-from vision_recs.types import Encoder, Explanation, ImageSource, ItemSource, Match, SearchRequest, VectorIndex, Vectors
+from vision_recs.types import Encoder, Explanation, ImageSource, ItemSource, Match, VectorIndex
 
 if TYPE_CHECKING:  # a query without a filter imports no filters, and most queries have neither a history nor an image
     from vision_recs.engines import OpenedEngine
     from vision_recs.feedback.model import Learned
     from vision_recs.filters import Filter
+    from vision_recs.recommend.by_position import NearestPositions
     from vision_recs.recommend.history import History
     from vision_recs.recommend.interests import Interest
     from vision_recs.recommend.learned import LearnedOrder
+    from vision_recs.recommend.offers import Offer
+    from vision_recs.recommend.personal import Shopping
     from vision_recs.recommend.query_encoder import LoadImage, QueryEncoder
+    from vision_recs.recommend.stores import OpenedStores
+    from vision_recs.store.partitions import Stores
 
 
 P = ParamSpec("P")
@@ -59,7 +63,7 @@ class Recommender:
         self._weights = weights
         self._device = device
         self._load_image = load_image
-        self._opened: Store | OpenedEngine | None = None
+        self._opened: Store | OpenedStores | OpenedEngine | None = None
 
     def __enter__(self) -> Self:
         """Return the Recommender, which is closed at the end of the `with` statement."""
@@ -73,12 +77,13 @@ class Recommender:
         """Close what `open` or `open_engine` opened; it cannot be used afterwards. A second call does nothing."""
         if self._opened is not None:
             self._opened.close()
-            self.__dict__.pop("index", None)  # whose files are open as long as it is there
+            for name in ("index", "_positions"):  # whose files are open as long as they are there
+                self.__dict__.pop(name, None)
 
     @classmethod
     def open(
         cls,
-        store: str | Path = ".visrec",
+        store: Stores = ".visrec",
         *,
         weights: Path | None = None,
         device: str = "auto",
@@ -86,12 +91,13 @@ class Recommender:
     ) -> Recommender:
         """Open the published generation of the store in the folder *store*, and all of its files.
 
-        So nobody can remove them while the Recommender is in use. See `__init__` for *weights* and *device*, and
-        `Store.open` for *images*. Raises StoreError.
+        So nobody can remove them while the Recommender is in use. *store* may also be several stores, or a list of
+        them, which answer as one. See `__init__` for *weights* and *device*, and `Store.open` for *images*. Raises
+        StoreError, and SpaceMismatch for stores whose vectors cannot be compared.
         """
-        opened = Store.open(store, images=images)
+        opened = open_stores(store, images=images)
         try:
-            recommender = cls.of_store(opened, weights=weights, device=device)
+            recommender = cls.of_stores(opened, weights=weights, device=device)
             opened.pin()
         except BaseException:
             opened.close()
@@ -120,6 +126,15 @@ class Recommender:
         See `__init__` for *weights* and *device*. Raises StoreError.
         """
         return cls(store, open_published(store), weights=weights, device=device)
+
+    @classmethod
+    def of_stores(
+        cls, opened: Store | OpenedStores, *, weights: Path | None = None, device: str = "auto"
+    ) -> Recommender:
+        """Answer from what `open_stores` has opened: see `of_store`."""
+        if isinstance(opened, Store):
+            return cls.of_store(opened, weights=weights, device=device)
+        return cls(opened.items, opened.index, weights=weights, device=device)
 
     def similar(
         self, *items: str, k: int = 10, where: str | Filter | None = None, policy: Policy | None = None
@@ -161,14 +176,39 @@ class Recommender:
 
         The index is searched for all plain queries at once, which takes a fraction of the time.
         """
-        prepared = [_outcome(self._subqueries, query, policy) for query, policy in queries]
-        known = [(*pair, own) for pair, own in zip(queries, prepared, strict=True) if isinstance(own, list)]
-        searched = _outcome(_search_ahead, self._retriever, known)
-        retriever = searched if isinstance(searched, Retriever) else self._retriever
+        prepared, retriever = self._prepared(queries)
         return [
             _outcome(self._answer, *pair, own, retriever) if isinstance(own, list) else own
             for pair, own in zip(queries, prepared, strict=True)
         ]
+
+    def offer_batch(self, asked: Sequence[tuple[Query, Policy, Shopping]]) -> list[Offer | VisionRecsError]:
+        """Return, for each query, policy and shopper, an answer with what it was chosen from, or the error it raises.
+
+        The answer is that of `query`, but for what it explores, and for what the shopper looks at.
+        """
+        prepared, retriever = self._prepared([(query, policy) for query, policy, _ in asked], offers=True)
+        return [
+            _outcome(self._offer, query, policy, shopping, own, retriever) if isinstance(own, list) else own
+            for (query, policy, shopping), own in zip(asked, prepared, strict=True)
+        ]
+
+    def offer(self, query: Query, policy: Policy, subqueries: Sequence[SubQuery], search: Search) -> Offer:
+        """Return an answer of what *search* finds for *subqueries*, for *k* and the filter of *query*."""
+        if policy.names_attributes:
+            policy.check(self.items.attribute_types())
+        from vision_recs.recommend.personal import NOBODY
+
+        return self._offer(query, policy, NOBODY, list(subqueries), Retriever(self.items, search))
+
+    def _prepared(
+        self, queries: Sequence[tuple[Query, Policy]], *, offers: bool = False
+    ) -> tuple[list[list[SubQuery] | VisionRecsError], Retriever]:
+        """Return the sub-queries of each of *queries*, and what has searched for all plain ones at once."""
+        prepared = [_outcome(self._subqueries, query, policy) for query, policy in queries]
+        known = [(*pair, own) for pair, own in zip(queries, prepared, strict=True) if isinstance(own, list)]
+        searched = _outcome(search_ahead, self._retriever, known, offers=offers)
+        return prepared, searched if isinstance(searched, Retriever) else self._retriever
 
     def interests(self, history: History) -> list[Interest]:
         """Return the interests in *history*, the one with the greatest share first; raises UnknownItem."""
@@ -197,11 +237,25 @@ class Recommender:
     def _answer(self, query: Query, policy: Policy, subqueries: list[SubQuery], retriever: Retriever) -> list[Match]:
         learned = self._learned(policy)
         reranker = Reranker(retriever, AttributesOf(self.items), query, policy, subqueries)
-        ranked = reranker.rerank(learned)
+        ranked = reranker.rerank(() if learned is None else (learned,))
+        return self._matches(query, policy, reranker, ranked)
+
+    def _offer(
+        self, query: Query, policy: Policy, shopping: Shopping, subqueries: list[SubQuery], retriever: Retriever
+    ) -> Offer:
+        from vision_recs.recommend.offers import Orders, choose
+        from vision_recs.recommend.personal import personal_order
+
+        reranker = Reranker(retriever, AttributesOf(self.items), query, policy, subqueries)
+        orders = Orders(self._learned(policy), personal_order(shopping.interests, policy.learn, self.items))
+        ranked, offer = choose(reranker, subqueries, policy.learn, shopping, orders)
+        return offer._replace(matches=self._matches(query, policy, reranker, ranked))
+
+    def _matches(self, query: Query, policy: Policy, reranker: Reranker, ranked: Sequence[RankedMatch]) -> list[Match]:
         explanations: Sequence[Explanation | None] = [None] * len(ranked)
         if query.explain:
             explanations = reranker.explain(ranked)
-        elif policy.rules is not None or learned is not None:
+        elif policy.rules is not None or any(each.effects for each in ranked):
             explanations = [Explanation(effects=each.effects, relaxed=each.relaxed) for each in ranked]
         return list(self._with_attributes(ranked, explanations))
 
@@ -234,7 +288,13 @@ class Recommender:
 
     @property
     def _retriever(self) -> Retriever:
-        return Retriever(self.items, self.index.search)
+        return Retriever(self.items, self.index.search, lambda: self._positions)
+
+    @cached_property
+    def _positions(self) -> NearestPositions | None:
+        from vision_recs.recommend.by_position import NearestPositions
+
+        return NearestPositions.of(self.items, self.index)
 
     def image_encoder(self) -> Encoder:
         """Return the encoder of the items, loaded if it is not yet; raises EncoderError and SpaceMismatch."""
@@ -252,7 +312,7 @@ class Recommender:
 
 
 def open(  # noqa: A001 - vision_recs.open is how a store is opened for queries
-    store: str | Path = ".visrec",
+    store: Stores = ".visrec",
     *,
     weights: Path | None = None,
     device: str = "auto",
@@ -261,11 +321,33 @@ def open(  # noqa: A001 - vision_recs.open is how a store is opened for queries
 ) -> Recommender:
     """Return what `Recommender.open` returns: answers from the published generation of the store in a folder.
 
+    Several stores, or a list of them, answer as one.
+
     With the URI of an *engine*, return what `Recommender.open_engine` returns, for which no store is needed.
     """
     if engine is not None:
         return Recommender.open_engine(engine, weights=weights, device=device)
     return Recommender.open(store, weights=weights, device=device, images=images)
+
+
+def open_stores(store: Stores, *, images: ImageSource | None = None) -> Store | OpenedStores:
+    """Open the published generation of *store*: of one folder, or of several stores as one.
+
+    See `Store.open` for *images*. Raises StoreError and SpaceMismatch.
+    """
+    if isinstance(store, str | Path):
+        try:
+            return Store.open(store, images=images)
+        except StoreNotFound:
+            from vision_recs.store.partitions import is_several
+
+            if not is_several(store):
+                raise
+    elif len(store) == 1:
+        return open_stores(store[0], images=images)
+    from vision_recs.recommend.stores import OpenedStores
+
+    return OpenedStores.open(store, images=images)
 
 
 def read_image(path: str | Path) -> bytes:
@@ -278,7 +360,7 @@ def read_image(path: str | Path) -> bytes:
 def _summed(values: Sequence[str | Weighted[str]], default: float) -> list[tuple[str, float]]:
     """Return each item once; an item that is named twice has the sum of both weights."""
     sums: dict[str, float] = {}
-    for item, weight, _ in weighted(values, default):
+    for item, weight, *_ in weighted(values, default):
         sums[item] = sums.get(item, 0.0) + weight
     return list(sums.items())
 
@@ -289,32 +371,6 @@ def _item_term(items: ItemSource, item: str, weight: float, *, kind: str = "item
     for image, digest in sorted((each.image, each.digest) for each in items.images(item)):
         image_of.setdefault(digest, image)
     return QueryTerm(kind, item, weight, items.vectors_of(list(image_of)), tuple(image_of.values()))
-
-
-def _search_ahead(retriever: Retriever, queries: Sequence[tuple[Query, Policy, list[SubQuery]]]) -> Retriever:
-    """Return a *retriever* that knows what the plain ones of *queries* are going to search for first.
-
-    A plain query is one vector without filters and rules. Everything else is searched for when it is needed.
-    """
-    wanted: dict[int, list[Vectors]] = {}
-    for query, policy, subqueries in queries:
-        is_plain = query.where is None and policy.where is None and not policy.is_by_query
-        if is_plain and len(subqueries) == 1 and subqueries[0].is_single:
-            count = policy.pool(query.k) if policy.diversity else query.k
-            wanted.setdefault(retriever.first_fetch(subqueries[0], count), []).append(subqueries[0].vectors)
-    known = {
-        (fetch, vector.tobytes()): answer
-        for fetch, vectors in wanted.items()
-        if len(vectors) > 1
-        for vector, answer in zip(vectors, retriever.search(SearchRequest(np.concatenate(vectors), fetch)), strict=True)
-    }
-
-    def search(request: SearchRequest) -> list[list[Match]]:
-        is_plain = request.where is None and len(request.vectors) == 1
-        answer = known.get((request.k, request.vectors.tobytes())) if is_plain else None
-        return retriever.search(request) if answer is None else [answer]
-
-    return retriever._replace(search=search)
 
 
 def _filter(where: str | Filter | None) -> Filter | None:

@@ -11,15 +11,19 @@ auth          tokens, session cookies, allowed hosts
 routing       from a request to the typed arguments of a handler; validation, ETags (caching by browsers and proxies)
 schemas       the JSON of requests and responses; `openapi` makes the OpenAPI document of them
 errors        problem details (RFC 9457) and the HTTP status of each error
-handlers/     similar (queries), items (items, changes, facets, thumbnails), admin (info, health, metrics, login)
+handlers/     similar (queries), events (of shoppers), for_you, items (items, changes, facets, thumbnails), admin (info, health, metrics, login)
+answering     answers that are kept: ids, arms, exploration; "for you"
+candidate     another store, for a share of the shoppers
+recording     the folder of events, as long as it can be written to
+shoppers      histories and what is liked, from the log, read in the background
 convert       between schemas and the types of the library
 uploads       bodies with JSON, images and forms; `fetch` downloads images from URLs
 state         what handlers share in a worker
 updates       changes of items: a queue, and one thread that makes what waits one generation
 executors     a thread and a bounded queue for each kind of work; batching of queries that wait
-reloader      snapshots of the store, and their replacement by a new generation
-engine_reloader  the same of an engine; `served` is what both have in common
-cached_items  the items of a snapshot, cached in memory
+served        a generation that is open to answer requests; `references` says when it closes
+reloader      its replacement by a new generation, which `store_source` opens, or `engine_source`
+cached_items  the items of a store, cached in memory; `served_partitions` are those of several stores
 item_search   full-text search; `facets` counts the attributes, `search_files` caches both on disk
               (`search_builder`: built by a process of its own)
 thumbnails    small JPEGs of images, cached on disk

@@ -46,9 +46,11 @@ class CachedItems:
         self.item_count, self.image_count = store.item_count, store.image_count
         self.encoder, self.weights_file, self.canary = store.encoder, store.weights_file, store.canary
         self.model_file = store.model_file
+        self.attribute_columns = store.attribute_columns
         self.ids, self.attribute_types = store.ids, store.attribute_types
         self.positions, self.vectors = store.positions, store.vectors
         self.sample_vectors, self.project = store.sample_vectors, store.project
+        self.lookup, self.known = store.lookup, store.known
 
     def inherit(self, other: CachedItems, changed: Sequence[str]) -> None:
         """Keep what *other*, of another generation with the same base, has kept, but for the items that *changed*."""

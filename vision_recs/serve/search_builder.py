@@ -9,11 +9,12 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from vision_recs.errors import StoreUnavailable
-from vision_recs.serve.search_files import build_file
+from vision_recs.serve.search_files import Together, build_file
 from vision_recs.store.items import Items
 
 _CODE = "import sys; sys.path[:] = {!r}; from vision_recs.serve.search_builder import run; run(*sys.argv[1:])"
@@ -29,12 +30,12 @@ class SearchBuilder:
         self._process: subprocess.Popen[bytes] | None = None
         self.is_closed = False
 
-    def build(self, items: Path, target: Path) -> None:
-        """Fill the empty file *target* with the item search of the base *items*.
+    def build(self, bases: Sequence[Path], target: Path) -> None:
+        """Fill the empty file *target* with the item search of the items files *bases* together.
 
         Raises StoreUnavailable where the process fails, and where the builder was closed.
         """
-        command = [sys.executable, "-c", _CODE.format(sys.path), str(items), str(target)]
+        command = [sys.executable, "-c", _CODE.format(sys.path), str(target), *map(str, bases)]
         with self._lock:
             self._check()
             try:
@@ -68,12 +69,12 @@ class SearchBuilder:
 # In the process
 
 
-def run(items: str, target: str) -> None:
-    """Fill the file *target* with the item search of the base *items*."""
+def run(target: str, *bases: str) -> None:
+    """Fill the file *target* with the item search of the items files *bases* together."""
     os.nice(_LESS_URGENT)
     threading.Thread(target=_end_with_server, daemon=True).start()
-    with closing(Items(Path(items))) as opened:
-        build_file(opened, Path(target))
+    with ExitStack() as stack:
+        build_file(Together([stack.enter_context(closing(Items(Path(base)))) for base in bases]), Path(target))
 
 
 def _end_with_server() -> None:

@@ -1,21 +1,30 @@
-"""A generation that is served, of a store or of an engine: what handlers need of it, and what clients are told."""
+"""A generation that is served, of a store, of several or of an engine: what handlers need, and what clients see."""
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import Iterator
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from vision_recs.errors import EngineError, StoreError, StoreUnavailable
 from vision_recs.recommend import Recommender
+from vision_recs.serve.facets import ItemFacets
 from vision_recs.serve.item_search import ItemSearch
-from vision_recs.store import Store
-from vision_recs.types import ImageSource, ItemSource
+from vision_recs.serve.options import ServeOptions
+from vision_recs.serve.references import References
+from vision_recs.serve.search_builder import SearchBuilder
+from vision_recs.serve.search_files import open_item_table
+from vision_recs.serve.weak_matches import weak_below
+from vision_recs.types import ImageSource, ItemSource, VectorIndex
 
 if TYPE_CHECKING:
-    from vision_recs.engines import Published
     from vision_recs.filters import Filter
+    from vision_recs.recommend.query_encoder import LoadImage
+    from vision_recs.store.attributes.table import ItemTable
 
-ENGINE = "engine"
-"""What stands in the place of an index type where an engine answers."""
+log = logging.getLogger(__name__)
 
 
 class Facts(NamedTuple):
@@ -48,22 +57,27 @@ class ServedItems(ItemSource, Protocol):
         ...
 
 
-class Served(Protocol):
-    """A generation that is open: a `Snapshot` of a store, or an `EngineSnapshot`.
-
-    *item_search* may be None, or that of another generation, *search_generation*, as long as its own is not ready;
-    *item_search_error* says why it does not become so.
-    """
-
-    recommender: Recommender
-    images: ImageSource
-    item_search: ItemSearch | None
-    search_generation: int
-    item_search_error: Exception | None
+class Generation(Protocol):
+    """A generation of a store, of several stores or of an engine, whose files or connections are open."""
 
     @property
     def items(self) -> ServedItems:
         """The items."""
+        ...
+
+    @property
+    def table(self) -> ItemTable | None:
+        """The items as the rows of a table, where their attributes lie in columns."""
+        ...
+
+    @property
+    def index(self) -> VectorIndex:
+        """The index of their vectors."""
+        ...
+
+    @property
+    def images(self) -> ImageSource:
+        """What reads the images that changes bring."""
         ...
 
     @property
@@ -72,45 +86,100 @@ class Served(Protocol):
         ...
 
     @property
+    def digest(self) -> str:
+        """What names its contents."""
+        ...
+
+    def part_with(self, digest: str) -> tuple[ServedItems, ImageSource]:
+        """Return the items among which is one with the image with *digest*, if any has it, and what reads it."""
+        ...
+
+    def answers_as(self, before: Generation) -> bool:
+        """Return whether everything that answers a query is shared with *before*, which has answered some."""
+        ...
+
+    def open_item_search(self, builder: SearchBuilder | None) -> ItemSearch:
+        """Return the item search, which *builder* builds where there are many items."""
+        ...
+
+    def changed_item_search(self, search: ItemSearch, before: Generation) -> ItemSearch | None:
+        """Return the item search that *search*, that of *before*, becomes; None where it has to be opened."""
+        ...
+
+    def close(self) -> None:
+        """Close the files or connections."""
+        ...
+
+
+class Served:
+    """A generation that is open to answer requests: its *recommender* answers queries.
+
+    *current* is what said that it is published. *item_search* may be None, or that of another generation,
+    *search_generation*, as long as its own is not ready; *item_search_error* says why it does not become so. *facets*
+    may be None as long. Matches with a score below *weak_below* are weak, if that is known.
+
+    It counts references, beginning with that of its owner, and closes with the last one.
+    """
+
+    def __init__(
+        self, opened: Generation, current: object, options: ServeOptions, load_image: LoadImage | None
+    ) -> None:
+        """Own *opened*; *options* name the encoder, and *load_image* decodes the images of queries."""
+        self.opened = opened
+        self.current = current
+        self.items, self.facts = opened.items, opened.facts
+        self.recommender = Recommender(
+            opened.items, opened.index, weights=options.weights, device=options.device, load_image=load_image
+        )
+        self.facets = None if opened.table is None else ItemFacets(opened.table)
+        self.weak_below: float | None = None
+        self.item_search: ItemSearch | None = None
+        self.search_generation = 0
+        self.item_search_error: Exception | None = None
+        self.search_failed_at = 0.0
+        references = References(opened.close)
+        self.acquire, self.release = references.acquire, references.release
+
+    @property
     def version(self) -> str:
-        """What names the answers."""
-        ...
+        """What names the answers: the generation, and as long as its own item search is not ready, that of another."""
+        generation = self.facts.generation
+        search = "" if self.search_generation in {0, generation} else f"-{self.search_generation}"
+        return f"{generation}-{self.opened.digest}{search}"
 
-    def acquire(self) -> None:
-        """Add a reference."""
-        ...
+    def inherit(self, before: Served) -> bool:
+        """Keep of *before* what holds of this generation too; return False if the item search has to be loaded yet.
 
-    def release(self) -> None:
-        """Remove a reference, from any thread; the last one closes the generation."""
-        ...
+        Until then that of *before* answers.
+        """
+        self.recommender.share_encoder(before.recommender)
+        self.item_search, self.search_generation = before.item_search, before.search_generation
+        if before.item_search is None or before.search_generation != before.facts.generation:
+            return False
+        changed = self.opened.changed_item_search(before.item_search, before.opened)
+        if changed is None:
+            return False
+        self.item_search, self.search_generation = changed, self.facts.generation
+        self.weak_below = before.weak_below  # of as good as the same vectors
+        return self.facets is not None
 
+    def load_item_search(self, builder: SearchBuilder | None = None) -> None:
+        """Open the item search, which takes seconds the first time, and a minute for a million items.
 
-def facts_of_store(store: Store) -> Facts:
-    """Return what there is to say of the generation of *store*."""
-    manifest = store.manifest
-    return Facts(
-        manifest.generation,
-        manifest.created,
-        manifest.items,
-        manifest.images,
-        store.dim,
-        manifest.encoder.name,
-        store.fingerprint,
-        manifest.index_type,
-        manifest.recall_at_10,
-    )
-
-
-def facts_of_engine(published: Published) -> Facts:
-    """Return what there is to say of a generation in an engine."""
-    return Facts(
-        published.generation,
-        published.created,
-        published.items,
-        published.images,
-        published.dim,
-        published.encoder.name,
-        published.space,
-        ENGINE,
-        published.recall,
-    )
+        *builder* builds it where there are many items.
+        """
+        try:
+            if self.facets is None:
+                name = f"{self.facts.generation}-{self.opened.digest}"
+                self.facets = ItemFacets(open_item_table(self.items, name=name))
+            self.item_search = self.opened.open_item_search(builder)
+            self.search_generation, self.item_search_error = self.facts.generation, None
+            self.weak_below = weak_below(self.recommender, self.items, self.facets.table)
+        except Exception as error:  # raised again where a request needs it
+            if builder is not None and builder.is_closed:
+                return
+            self.search_failed_at = monotonic()
+            is_foreseen = isinstance(error, StoreError | EngineError | sqlite3.Error | OSError)
+            sentence = f"the item search is not available ({error})"
+            self.item_search_error = StoreUnavailable(sentence) if is_foreseen else error
+            log.log(logging.ERROR, sentence, exc_info=None if is_foreseen else error, extra={"event": "no_item_search"})

@@ -9,18 +9,17 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.process import BaseProcess
 from time import sleep
 from typing import Any, Final, cast
 
-from vision_recs.errors import AddressUnavailable
+from vision_recs.errors import AddressUnavailable, StoreUnavailable
 from vision_recs.serve.connections import SHARE_OF_CLIENT, allow_connections
 from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.workers import Progress, WorkerOptions, begin, corrected_log
-from vision_recs.store import Store
 
 _POLL_S: Final = 0.05
 _STOP_TIMEOUT_S: Final = 15
@@ -63,7 +62,7 @@ def serve(
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
-    _require_open(options)  # an error here is better than workers that end
+    require_openable(options)  # an error here is better than workers that end
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     connections = allow_connections()
     with _reserve_port(address) as reserved, _shared_metrics_directory(workers):
@@ -111,13 +110,22 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared with, not bound to
 
 
-def _require_open(options: ServeOptions) -> None:
-    """Raise StoreError or EngineError where what is to be served cannot be opened."""
+def require_openable(options: ServeOptions) -> None:
+    """Raise StoreError or EngineError where what is to be served cannot be opened, EventsError for a wrong folder."""
+    if options.events is not None:
+        from vision_recs.feedback.event_log import EventFolder
+
+        with suppress(StoreUnavailable):  # answers go on without events
+            EventFolder(options.events).make()
+            EventFolder(options.events).read_secret()
     if options.engine is None:
-        with Store.open(options.store) as store:
-            store.pin()
+        from vision_recs.serve.store_source import require_open
+
+        require_open(options)
+        if options.candidate is not None:
+            require_open(replace(options, store=options.candidate))
     else:
-        from vision_recs.serve.engine_reloader import require_engine
+        from vision_recs.serve.engine_source import require_engine
 
         require_engine(options.engine)
 

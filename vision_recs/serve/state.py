@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from time import time
+from typing import Final, TypeVar
 
 from vision_recs._version import __version__
 from vision_recs.errors import RequestError
+from vision_recs.feedback.answers import hour_of
+from vision_recs.feedback.records import Event
 from vision_recs.images import DecoderProcess
 from vision_recs.serve import convert
+from vision_recs.serve.answering import Answering, Asked
 from vision_recs.serve.auth import TokenAuth
+from vision_recs.serve.candidate import Candidate
 from vision_recs.serve.executors import BatchingExecutor, BoundedExecutor
+from vision_recs.serve.facets import ItemFacets
 from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.metrics import Metrics
 from vision_recs.serve.options import Limits, ServeOptions
+from vision_recs.serve.recording import Recorder
 from vision_recs.serve.reloader import Reloader
 from vision_recs.serve.schemas import QueryBody, SimilarItems
 from vision_recs.serve.served import Served
-from vision_recs.serve.thumbnails import Thumbnails
+from vision_recs.serve.shoppers import Shoppers
+from vision_recs.serve.thumbnails import Fetch, Thumbnails
 from vision_recs.serve.updates import Updates
 from vision_recs.serve.uploads import Bodies
 
-if TYPE_CHECKING:
-    from vision_recs.recommend.query_encoder import LoadImage
-    from vision_recs.serve.engine_reloader import EngineReloader
+T = TypeVar("T")
 
 _SEARCH_TIMEOUT_S, _SEARCH_POLL_S = 10.0, 0.05
 _FETCHES: Final = 8  # at the same time: a slow host holds up few others
@@ -38,8 +45,9 @@ _BYTES_PER_PIXEL: Final = 16  # the most that any format takes while it is decod
 class AppState:
     """One worker of a server, from its start to its end.
 
-    There is an executor for queries without images or texts, one for images (and texts), which the encoder has to
-    read, one for thumbnails, one for the images of thumbnails that are at addresses, and one for downloads.
+    There is an executor for queries without images or texts, one for lists and facets, which may take longer, one for
+    images (and texts), which the encoder has to read, one for thumbnails, one for the images of thumbnails that are at
+    addresses, and one for downloads.
     """
 
     def __init__(self, options: ServeOptions) -> None:
@@ -49,10 +57,11 @@ class AppState:
         self.auth = TokenAuth(options.token)
         self.bodies = Bodies(limits)
         self._decoder, self._thumbnail_decoder = _decoder(limits), _decoder(limits)  # neither waits for the other
-        self.reloader = _reloader(options, partial(self._decoder.load, max_pixels=limits.max_pixels))
+        self.reloader = Reloader(options, partial(self._decoder.load, max_pixels=limits.max_pixels))
         self.metrics = Metrics()
         self.queries = BoundedExecutor("queries", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s)
         self.query_batches = BatchingExecutor(self.queries, self._query_batch)
+        self.lists = BoundedExecutor("lists", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s)
         self.images = BoundedExecutor("images", max_pending=limits.max_uploads, timeout_s=limits.answer_timeout_s)
         self.thumbnailing = BoundedExecutor(
             "thumbnails", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s
@@ -69,10 +78,26 @@ class AppState:
         settings = f"{__version__} {sorted(options.policy.exclude)} {replace(options.policy, exclude=frozenset())!r}"
         self._settings_digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
         self.cache_control = "no-cache" if options.token is None else "private, no-cache"
+        self.recorder: Recorder | None = None
+        self.shoppers: Shoppers | None = None
+        self.answering: Answering | None = None
+        if options.events is not None:
+            self.recorder = Recorder(options.events, self.metrics, worker=str(os.getpid()))
+            self.shoppers = Shoppers(options.events)
+            self.answering = Answering(self.recorder, self.shoppers, options.policy, self._settings_digest)
+        self.candidate: Candidate | None = None
+        if options.candidate is not None and options.events is not None:
+            load_image = partial(self._decoder.load, max_pixels=limits.max_pixels)
+            self.candidate = Candidate(options, options.candidate, options.events, load_image)
+        self.answer_batches = BatchingExecutor(self.queries, self._answer_batch)
+        self.recording = BoundedExecutor("events", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s)
+        self.event_batches = BatchingExecutor(self.recording, self._event_batch)
 
     async def start(self) -> None:
         """Load the encoder if it is to be preloaded, and poll the store for new generations from now on."""
         await self.reloader.start()
+        if self.candidate is not None:
+            await self.candidate.start()
         self.update_gauges()
         self._polling = asyncio.create_task(self._poll())
 
@@ -81,36 +106,71 @@ class AppState:
         await self.updates.close()
         if self._polling is not None:
             self._polling.cancel()
-        self.query_batches.close()
+        for batches in (self.query_batches, self.answer_batches, self.event_batches):
+            batches.close()
         for executor in self.executors:
             executor.close()
         self._decoder.close()
         self._thumbnail_decoder.close()
         self.reloader.close()
+        if self.candidate is not None:
+            self.candidate.close()
+        if self.recorder is not None and self.shoppers is not None:
+            self.shoppers.close()
+            self.recorder.close()
 
     @property
     def executors(self) -> tuple[BoundedExecutor, ...]:
         """All executors that have a queue."""
-        return self.queries, self.images, self.thumbnailing, self.fetches, self.downloads
+        return self.queries, self.lists, self.images, self.thumbnailing, self.fetches, self.downloads, self.recording
 
-    def etag(self, snapshot: Served) -> str:
-        """Return the ETag of every cacheable answer from *snapshot*."""
-        return f'"{snapshot.version}-{self._settings_digest}"'
+    def etag(self, snapshot: Served, *, hourly: bool = False) -> str:
+        """Return the ETag of every cacheable answer from *snapshot*; an *hourly* one, if it is kept, ends in an hour.
+
+        So whoever keeps answers asks again in the next hour, and each answer is counted once in its hour.
+        """
+        hour = f"-{hour_of(time())}" if hourly and self.answering is not None else ""
+        other = None if self.candidate is None or not hourly else self.candidate.snapshot
+        return f'"{snapshot.version}-{self._settings_digest}{hour}{"" if other is None else "-" + other.version}"'
+
+    def assign(self, snapshot: Served, asked: Asked) -> tuple[Served, Asked]:
+        """Return what *asked* is answered from: *snapshot*, or the candidate for a share of the shoppers."""
+        other = None if self.candidate is None else self.candidate.snapshot
+        if other is None or self.answering is None:
+            return snapshot, asked
+        if not self.answering.is_for_candidate(asked, self.options.candidate_share):
+            return snapshot, asked
+        return other, replace(asked, for_candidate=True)
 
     async def thumbnail(self, snapshot: Served, digest: str, side: int) -> bytes:
         """Return the image of *snapshot* with *digest* as a small JPEG; see `Thumbnails.get`."""
-        run, thumbnails = self.thumbnailing.run, self.thumbnails
-        found = await run(snapshot, thumbnails.get, snapshot.items, snapshot.images, digest, side)
+        run = self.thumbnailing.run
+        found = await run(snapshot, self._found_thumbnail, snapshot, digest, side)
         if isinstance(found, bytes):
             return found
         image = await self.fetches.run(snapshot, found.image)  # while other thumbnails are made
-        return await run(snapshot, thumbnails.make, image, digest, side)
+        return await run(snapshot, self.thumbnails.make, image, digest, side)
+
+    def _found_thumbnail(self, snapshot: Served, digest: str, side: int) -> bytes | Fetch:
+        items, images = snapshot.opened.part_with(digest)
+        other = None if self.candidate is None else self.candidate.snapshot
+        if other is not None and items.image_with(digest) is None:
+            items, images = other.opened.part_with(digest)
+        return self.thumbnails.get(items, images, digest, side)
 
     async def item_search(self, snapshot: Served) -> ItemSearch:
         """Return the item search of *snapshot* once it is ready; raises RequestError 503."""
+        return await self._ready(snapshot, lambda: snapshot.item_search)
+
+    async def item_facets(self, snapshot: Served) -> ItemFacets:
+        """Return the facets of *snapshot*, and its items as the rows of a table, as `item_search` does."""
+        return await self._ready(snapshot, lambda: snapshot.facets)
+
+    async def _ready(self, snapshot: Served, get: Callable[[], T | None]) -> T:
         for _ in range(int(_SEARCH_TIMEOUT_S / _SEARCH_POLL_S)):
-            if snapshot.item_search is not None:
-                return snapshot.item_search
+            found = get()
+            if found is not None:
+                return found
             if snapshot.item_search_error is not None:
                 raise snapshot.item_search_error
             await asyncio.sleep(_SEARCH_POLL_S)
@@ -142,20 +202,24 @@ class AppState:
     def _query_batch(self, snapshot: Served, bodies: Sequence[QueryBody]) -> list[SimilarItems | Exception]:
         return convert.query_batch(snapshot, bodies, self.options.policy)
 
+    def _answer_batch(self, snapshot: Served, asked: Sequence[Asked]) -> list[SimilarItems | Exception]:
+        assert self.answering is not None
+        return self.answering.batch(snapshot, asked)
+
+    def _event_batch(self, _: Served, batches: Sequence[Sequence[Event]]) -> list[int | Exception]:
+        assert self.recorder is not None
+        return self.recorder.keep_events(batches)
+
     async def _poll(self) -> None:
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._published.wait(), self.options.poll_interval_s)
             self._published.clear()
             await self.reload()
-
-
-def _reloader(options: ServeOptions, load_image: LoadImage) -> Reloader | EngineReloader:
-    if options.engine is None:
-        return Reloader(options, load_image)
-    from vision_recs.serve.engine_reloader import EngineReloader
-
-    return EngineReloader(options.engine, options, load_image)
+            if self.candidate is not None:
+                await self.candidate.reload()
+            if self.shoppers is not None:
+                self.shoppers.refresh()
 
 
 def _decoder(limits: Limits) -> DecoderProcess:

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from time import monotonic, perf_counter, sleep
@@ -36,6 +36,7 @@ from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.schemas import MAX_CHANGES, ChangeBody, SkippedImage, UpdateBody, Updated
 from vision_recs.serve.served import Served
 from vision_recs.store import Store
+from vision_recs.store.partitions import store_folders
 
 if TYPE_CHECKING:  # a server that is only asked does not load what embeds
     from vision_recs.jobs import UpdateReport
@@ -210,7 +211,7 @@ class Updates:
         try:
             options = IndexOptions(workers=1)
             encoder = snapshot.recommender.image_encoder()
-            images = self._options.images or snapshot.images
+            images = self._options.images or snapshot.opened.images
             if isinstance(images, ImageFiles):  # a client may name any address
                 images = images.in_own_bucket()
             return update_together(parts, self._options.store, encoder=encoder, images=images, options=options)
@@ -220,12 +221,14 @@ class Updates:
     def _skipped(self, batch: Sequence[_Request]) -> list[list[SkippedImage]]:
         """Return, for each request of *batch*, the images in it that the store could not use."""
         found = []
-        with Store.open(self._options.store) as store:
+        with ExitStack() as stack:
+            stores = [stack.enter_context(Store.open(folder)) for folder in store_folders(self._options.store)]
             for request in batch:
                 named = {(change.id, image) for change in request.changes for image in change.images or ()}
                 items = sorted({item for item, _ in named})
-                skipped = [each for item in items for each in store.items.skipped(item) if each[:2] in named]
-                found.append([SkippedImage(each.id, each.image, each.reason) for each in skipped])
+                skipped = [each for item in items for store in stores for each in store.items.skipped(item)]
+                shown = [each for each in skipped if each[:2] in named]
+                found.append([SkippedImage(each.id, each.image, each.reason) for each in shown])
         return found
 
 

@@ -5,13 +5,15 @@ store           reading a generation
 items, vectors, projections   the parts of a generation as they are read; items lie in layers: a base and deltas
 stored_items    items as the next run needs them
 attributes/     the attributes by column, and the part of a generation that a filter selects
-item_vectors    items with the vectors of all their images, in memory
+item_vectors    items with the vectors of all their images, in memory; `whole_items` is what they are read from
 writer          publishing the next generation; staging collects its items, shards writes its vectors
 difference      what a finished items file changes, which is all that a delta holds
 shard_use       which shards a generation uses, and copying what is in use out of those that are better removed
 lock            the folder while one process writes to it
 atomic_files    files that are there whole or not at all
 pending         which vectors an index lacks, and which it has too much
+bucket/         stores in buckets: a copy on this machine is pulled, and pushed
+ledgers         what workers of a cluster have embedded, until it is published
 gc, verification   removing what is not used any more; checking every byte
 repair          mending what is derived from items files
 """
@@ -25,7 +27,7 @@ from vision_recs._lazy import lazy_names
 if TYPE_CHECKING:
     from vision_recs.store.attributes.bitmaps import FilteredStore
     from vision_recs.store.gc import Reclaimed, garbage_collect
-    from vision_recs.store.item_vectors import attributes_where, load_item_vectors
+    from vision_recs.store.item_vectors import attributes_where, load_encoder_vectors, load_item_vectors
     from vision_recs.store.items import StoredRow
     from vision_recs.store.layout import (
         CatalogEntry,
@@ -66,6 +68,7 @@ _HOMES = {
     "canary_vector": "layout",
     "encoder_spec": "layout",
     "garbage_collect": "gc",
+    "load_encoder_vectors": "item_vectors",
     "load_item_vectors": "item_vectors",
     "open_writer": "writer",
     "space_of": "layout",
@@ -94,6 +97,7 @@ __all__ = [
     "canary_vector",
     "encoder_spec",
     "garbage_collect",
+    "load_encoder_vectors",
     "load_item_vectors",
     "open_writer",
     "space_of",

@@ -13,6 +13,8 @@ indexes/<type>-000007/         an index, derived, which later generations may us
 skipped/000007.jsonl           the images of these items that were skipped, and why
 tmp/  LOCK                     work in progress, and the lock of the one writer
 SUSPECTS                       which images a writer is decoding, in case that one of them ends it
+ledgers/<block>.parquet        what became of each image of a block that a worker of a cluster embedded; until published
+runs/<run>/                    work in progress of the workers of a run; who finds it gone, leaves nothing
 
 `docs/formats.md` describes every file byte by byte.
 """
@@ -31,7 +33,7 @@ import numpy as np
 
 from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownFormat, read_error
 from vision_recs.file_formats import dump_checksummed, is_newer, load_checksummed
-from vision_recs.types import EncoderSpec, PreprocessConfig, Vectors
+from vision_recs.types import CompositePreprocess, EncoderSpec, Preprocess, PreprocessConfig, Vectors
 from vision_recs.vectors import normalize_or_raise
 
 FORMAT = 1
@@ -68,6 +70,16 @@ class Layout(NamedTuple):
     def tmp(self) -> Path:
         """The folder of work in progress, on the same file system."""
         return self.root / "tmp"
+
+    @property
+    def ledgers(self) -> Path:
+        """The folder of ledgers; it is there while workers of a cluster, or a run that was stopped, have left some."""
+        return self.root / "ledgers"
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the work in progress of workers; it is there while they work."""
+        return self.root / "runs"
 
     @property
     def generations(self) -> Path:
@@ -113,6 +125,10 @@ class Layout(NamedTuple):
     def shard(self, name: str) -> Path:
         """Return the folder of the shard *name*."""
         return self.shards / name
+
+    def ledger(self, block: str) -> Path:
+        """Return the ledger of *block*."""
+        return self.ledgers / f"{block}.parquet"
 
     def projection(self, digest: str) -> Path:
         """Return the projection whose file has the SHA-256 *digest*."""
@@ -247,7 +263,8 @@ class Manifest:
     published, which changes the order of answers. *index_config* is what the user wants of the index, and
     *index_stats* was measured when the index was built or last updated; without an index there are no stats.
     *index_generation* is the generation from which the index was made: this one or an earlier one, which differs from
-    this one by *index_pending*. It is None without an index.
+    this one by *index_pending*. It is None without an index. *partition* is which part of the catalog the store has,
+    and of how many, see `partitions`; it is None for a store of the whole catalog.
     """
 
     generation: int
@@ -272,6 +289,7 @@ class Manifest:
     index_generation: int | None = None
     index_pending: IndexPending = IndexPending()
     store: str = ""
+    partition: tuple[int, int] | None = None
 
     @property
     def dim(self) -> int:
@@ -296,7 +314,8 @@ class Manifest:
             {"name": each.name, "first_position": each.first_position, "rows": each.rows, "deleted": each.deleted}
             for each in self.shards
         ]
-        for name in ("projection", "model", "index_config", "index_stats", "index_generation", "index_pending"):
+        index = ("index_config", "index_stats", "index_generation", "index_pending")
+        for name in ("projection", "model", "partition", *index):
             if value[name] is None or getattr(self, name) == IndexPending():
                 del value[name]
         if not self.store:
@@ -329,16 +348,25 @@ class Manifest:
         value["items_files"] = tuple(ItemsEntry(**entry) for entry in value["items_files"])
         value["projection"] = ProjectionEntry(**projection) if projection else None
         pending = value.get("index_pending", {})
+        value["partition"] = tuple(value["partition"]) if value.get("partition") else None
         value["index_pending"] = IndexPending(**{name: tuple(map(tuple, ranges)) for name, ranges in pending.items()})
         return cls(**value)
 
 
 def encoder_spec(value: Mapping[str, Any]) -> EncoderSpec:
     """Return the spec that `dataclasses.asdict` turned into *value*, also after a round trip through JSON."""
-    preprocess: dict[str, Any] = {
-        name: tuple(each) if isinstance(each, list) else each for name, each in value["preprocess"].items()
-    }
-    return EncoderSpec(**{**value, "preprocess": PreprocessConfig(**preprocess)})
+    preprocess = value["preprocess"]
+    found: Preprocess
+    if "parts" in preprocess:
+        found = CompositePreprocess(tuple(map(_preprocess_config, preprocess["parts"])))
+    else:
+        found = _preprocess_config(preprocess)
+    return EncoderSpec(**{**value, "preprocess": found})
+
+
+def _preprocess_config(value: Mapping[str, Any]) -> PreprocessConfig:
+    named: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in value.items()}
+    return PreprocessConfig(**named)
 
 
 def space_of(encoder: EncoderSpec, projection: ProjectionEntry | None) -> str:
@@ -367,6 +395,8 @@ def read_current(layout: Layout) -> tuple[int, str]:
                 f"{layout.current} is missing; run `visrec index CATALOG`, which goes on from the newest generation "
                 "that is whole"
             ) from None
+        if layout.root.is_file() or (layout.root / "STORES").is_file():
+            raise StoreNotFound(f"{layout.root} is a list of several stores, not a store; name one of them") from None
         raise StoreNotFound(f"there is no store in {layout.root}; make one with `visrec index CATALOG`") from None
     except OSError as error:
         raise read_error(layout.current, error) from error

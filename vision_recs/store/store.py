@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, UnknownItem
-from vision_recs.store.items import Items
+from vision_recs.store.items import Items, KnownItem, StoredRow
 from vision_recs.store.layout import Layout, Manifest, canary_vector, read_current, read_manifest
 from vision_recs.store.vectors import ShardVectors
 from vision_recs.types import Attribute, EncoderSpec, ImageSource, ItemImage, Row, Vectors
@@ -24,8 +24,10 @@ if TYPE_CHECKING:  # a query without a filter does not load the language of filt
     from vision_recs.remote.options import RemoteOptions
     from vision_recs.store.attributes.bitmaps import FilterBitmaps, FilteredStore
     from vision_recs.store.attributes.format import AttributeColumns
+    from vision_recs.store.attributes.lookup import RowLookup
     from vision_recs.store.projections import Projection
 
+_PAGE = 10_000  # images that are read at once
 _NEAREST_AMONG = 50_000
 """How many ids at most are compared to name the nearest ones to a misspelt id."""
 
@@ -53,12 +55,12 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path, *, images: ImageSource | None = None) -> Store:
-        """Open the published generation of the store in the folder *path*.
+        """Open the published generation of the store in the folder *path*, or at an address in a bucket.
 
         *images* reads the images of the items, where they do not lie in files as the catalog had them. Raises
         StoreNotFound, StoreDamaged or UnknownFormat.
         """
-        layout = Layout(Path(path))
+        layout = Layout(_folder(path))
         current = read_current(layout)
         try:
             return cls(layout, read_manifest(layout, *current), images=images)
@@ -115,6 +117,11 @@ class Store:
     def canary(self) -> Vectors:
         """The vector (dim of the encoder,) that the encoder gave the canary image."""
         return canary_vector(self.manifest.canary)
+
+    @property
+    def place(self) -> str:
+        """The folder of the store."""
+        return str(self.layout.root)
 
     @property
     def image_source(self) -> ImageSource:
@@ -175,17 +182,20 @@ class Store:
         Raises StoreDamaged for a position that is in no shard, and for a vector without a direction.
         """
         vectors = self.encoder_vectors(positions)
-        return vectors if self.projection is None else self.project(vectors)
+        return vectors if self.projection is None else self._projected(self.projection, vectors)
 
     def project(self, vectors: Vectors) -> Vectors:
-        """Return *vectors* (n, dim of the encoder) in the space of the store, of unit length.
+        """Return *vectors* (n, dim of the encoder) in the space of the store, of unit length; NaN is not known.
 
         Without a projection, *vectors* are returned unchanged. Raises StoreDamaged for a vector that the projection
         gives no direction, which does not happen by chance.
         """
         if self.projection is None:
             return vectors
-        projected, alive = normalize_rows(self.projection.apply(vectors))
+        return self._projected(self.projection, self.projection.completed(vectors))
+
+    def _projected(self, projection: Projection, vectors: NDArray[np.floating]) -> Vectors:
+        projected, alive = normalize_rows(projection.apply(vectors))
         if not alive.all():
             raise StoreDamaged(
                 f"the projection of {self.layout.root} gives a vector no direction; run `visrec tune --undo`"
@@ -228,6 +238,10 @@ class Store:
         """Return the types of the values that the items have under each attribute."""
         return self._bitmaps.attribute_types
 
+    def attribute_columns(self) -> Sequence[AttributeColumns]:
+        """Return the attribute columns of each items file, or nothing where one of them was deleted."""
+        return self._columns or ()
+
     def filtered(self, where: Filter) -> FilteredStore:
         """Return the part of the store that *where* selects.
 
@@ -257,6 +271,14 @@ class Store:
         """Return the positions that `mask` marks, ascending; the array must not be written to."""
         return self._bitmaps.select(where).positions
 
+    def lookup(self) -> RowLookup | None:
+        """Return the items by the positions of their vectors; None where the attribute columns were deleted."""
+        return self._lookup
+
+    def known(self, items: Sequence[str]) -> Mapping[str, KnownItem]:
+        """Return the attributes and images of each of *items*, which are few, by id; an unknown id is left out."""
+        return self.items.known(items)
+
     def pin(self) -> None:
         """Open every file now, so that nobody can remove one before it is needed."""
         _ = self.projection, self._columns  # opened when they are first used
@@ -281,6 +303,17 @@ class Store:
         """Return the ids greater than *after*, ascending, the first *limit* of them."""
         return self.items.ids_after(after, -1 if limit is None else limit)
 
+    def stored_rows(self) -> Iterator[StoredRow]:
+        """Yield every image, by id, then by ordinal."""
+        last: StoredRow | None = None
+        while rows := self.items.rows_after(last, _PAGE):
+            yield from rows
+            last = rows[-1]
+
+    def all_attributes(self) -> Iterator[tuple[str, Mapping[str, Attribute]]]:
+        """Yield each id with its attributes, by id."""
+        return self.items.all_attributes()
+
     def images(self, item: str) -> list[ItemImage]:
         """Return the images of *item* in the order of the catalog; raises UnknownItem."""
         found = self.items.images(item)
@@ -304,7 +337,7 @@ class Store:
         """Close the files; the store cannot be used afterwards. A second call does nothing."""
         self._vectors.close()
         self.items.close()
-        for cached in ("_columns", "_bitmaps"):
+        for cached in ("_columns", "_bitmaps", "_lookup"):
             self.__dict__.pop(cached, None)
 
     @cached_property
@@ -326,6 +359,12 @@ class Store:
 
         return FilterBitmaps(self.items, self._columns, vectors=self._vectors.end)
 
+    @cached_property
+    def _lookup(self) -> RowLookup | None:
+        from vision_recs.store.attributes.lookup import RowLookup
+
+        return None if self._columns is None else RowLookup(self._bitmaps.table, vectors=self._vectors.end)
+
     def _unknown(self, item: str) -> UnknownItem:
         skipped = self.items.skipped(item)
         if skipped:
@@ -345,6 +384,15 @@ class Store:
             if found:
                 return found
         return []
+
+
+def _folder(path: str | Path) -> Path:
+    """Return the folder of the store; a path has no bucket to be looked at, which keeps queries quick."""
+    if isinstance(path, Path) or "://" not in path:
+        return Path(path)
+    from vision_recs.store.bucket.copies import folder_of
+
+    return folder_of(path)
 
 
 def _alive(rows: int, deleted: Sequence[tuple[int, int]]) -> NDArray[np.int64]:

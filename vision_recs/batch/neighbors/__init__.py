@@ -2,7 +2,7 @@
 
 writing      `write_neighbors`
 from_engine  `write_neighbors_of_engine`: the same from an engine
-plan         which items get a list, from which vectors, and how
+plan         which items get a list, from which vectors, and how; source is what they are read from
 retrieve     the nearest target vectors of each query vector: by exact comparison, or from an index
 candidates   from hits to the best items of each list, as a query chooses them
 diversity    maximal marginal relevance, as a query with `Policy.diversity` has it

@@ -15,14 +15,15 @@ from vision_recs.batch.neighbors.candidates import CandidateGenerator, Candidate
 from vision_recs.batch.neighbors.diversity import DiversityReranker
 from vision_recs.batch.neighbors.options import NeighborsOptions
 from vision_recs.batch.neighbors.retrieve import ExactRetriever, IndexRetriever, QueryVectors, Retriever, TargetVectors
+from vision_recs.batch.neighbors.source import Source
 from vision_recs.batch.neighbors.with_rules import PreparedIndex, RuledNeighbors
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.ast import IsTrue, Name
-from vision_recs.indexes import open_published
-from vision_recs.indexes.exact import measure_recall
 from vision_recs.knn_join.matmul import workers
 from vision_recs.recommend.retrieve import IN_STOCK
+from vision_recs.recommend.stores import OpenedStores
 from vision_recs.store import Store
+from vision_recs.store.whole_items import WholeItems
 
 _EXACT_UP_TO = 300_000
 """Comparing so many images with as many takes minutes; the time grows with the product of the two numbers."""
@@ -38,7 +39,7 @@ class Plan:
     `groups[i]` is the group of item i. *in_stock* is that of `CandidateGenerator`. *recall* is that of the index, or 1.
     """
 
-    store: Store
+    source: Source
     arrays: ItemArrays
     items: NDArray[np.int64]
     targets: TargetVectors
@@ -49,12 +50,13 @@ class Plan:
     recall: float
 
     @classmethod
-    def of(cls, store: Store, options: NeighborsOptions) -> Plan:
-        """Read the items of *store*, and measure the recall of its index where the index is to be searched.
+    def of(cls, opened: Store | OpenedStores, options: NeighborsOptions) -> Plan:
+        """Read the items of what is open, and measure the recall of its index where the index is to be searched.
 
         Raises FilterError, PolicyError and StoreError.
         """
-        policy = options.policy
+        policy, source = options.policy, Source.of(opened)
+        store = source.items
         if policy.names_attributes:
             policy.check(store.attribute_types())
         arrays = ItemArrays.of(store)
@@ -71,8 +73,8 @@ class Plan:
         is_target &= np.array([item not in policy.exclude for item in arrays.ids], dtype=np.bool_)
         targets = _targets(arrays, is_target, groups, in_stock, options)
         items = np.flatnonzero(is_query)
-        method, recall = _method(store, options, len(arrays.rows_of(items)) * len(targets.positions))
-        return cls(store, arrays, items, targets, groups, in_stock, options, method, recall)
+        method, recall = _method(source, options, len(arrays.rows_of(items)) * len(targets.positions))
+        return cls(source, arrays, items, targets, groups, in_stock, options, method, recall)
 
     @property
     def k(self) -> int:
@@ -81,13 +83,13 @@ class Plan:
 
     def describe(self) -> dict[str, Any]:
         """Return all that decides the lists, and how they are made, as values of JSON."""
-        manifest = self.store.manifest
+        items = self.source.items
         return {
             "visrec": __version__,
-            "generation": self.store.generation,
-            "created": manifest.created,
-            "encoder": manifest.encoder.name,
-            "space": self.store.fingerprint,
+            "generation": items.generation,
+            "created": self.source.created,
+            "encoder": items.encoder.name,
+            "space": items.fingerprint,
             **self.options.describe(),
             "method": self.method,
             "recall": self.recall,
@@ -126,29 +128,28 @@ class Plan:
         if self.method == "exact":
             rough = policy.diversity > 0 and not policy.is_by_query  # most candidates are not chosen
             queries = QueryVectors.of(self.arrays, items, rough=rough)
-            return ExactRetriever(self.store, queries, self.targets, device=self.options.device)
+            return ExactRetriever(self.source.items, queries, self.targets, device=self.options.device)
         where = policy.matching(self.options.where)
-        return IndexRetriever(self.store, open_published(self.store), self.arrays, self.targets, where=where)
+        return IndexRetriever(self.source.items, self.source.open_index(), self.arrays, self.targets, where=where)
 
     def _with_rules(self, retriever: Retriever) -> RuledNeighbors:
         options = self.options
         where = options.policy.matching(options.where)
-        index = PreparedIndex(open_published(self.store), where=where)
+        index = PreparedIndex(self.source.open_index(), where=where)
         return RuledNeighbors(
-            self.arrays, self.targets, retriever, self.store, index, self.k, options.where, options.policy
+            self.arrays, self.targets, retriever, self.source.items, index, self.k, options.where, options.policy
         )
 
 
-def _method(store: Store, options: NeighborsOptions, pairs: int) -> tuple[str, float]:
+def _method(source: Source, options: NeighborsOptions, pairs: int) -> tuple[str, float]:
     """Return the method for so many *pairs* of images, and its recall."""
-    directory = store.layout.index_of(store.manifest)
-    has_index = directory is not None and directory.is_dir()
-    if options.method == "exact" or not has_index or (options.method == "auto" and pairs <= _EXACT_UP_TO**2):
+    index_type = source.index_type
+    if options.method == "exact" or index_type is None or (options.method == "auto" and pairs <= _EXACT_UP_TO**2):
         return "exact", 1.0
-    return store.manifest.index_type, measure_recall(open_published(store), store, k=options.k)
+    return index_type, source.recall_at(options.k)
 
 
-def _stock_filter(store: Store, arrays: ItemArrays) -> Filter | None:
+def _stock_filter(store: WholeItems, arrays: ItemArrays) -> Filter | None:
     """Return the filter that items in stock match, or None where that makes no difference to the lists."""
     is_shared = len(np.unique(arrays.positions)) < len(arrays.positions)
     has_stock = AttributeType.BOOLEAN in store.attribute_types().get(IN_STOCK, AttributeType(0))

@@ -15,7 +15,7 @@ from vision_recs.batch.neighbors.candidates import CandidateLists
 from vision_recs.batch.neighbors.retrieve import Retriever, TargetVectors, query_positions
 from vision_recs.recommend.query import Policy, Query
 from vision_recs.recommend.recommender import Recommender
-from vision_recs.store import Store
+from vision_recs.store.whole_items import WholeItems
 from vision_recs.types import Match, SearchRequest, VectorIndex
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class RuledNeighbors:
     arrays: ItemArrays
     targets: TargetVectors
     retriever: Retriever
-    store: Store
+    store: WholeItems
     index: PreparedIndex
     k: int
     where: Filter | None

@@ -15,9 +15,11 @@ from vision_recs.batch.neighbors.formats import Style, Written, delta, table_of,
 from vision_recs.batch.neighbors.options import NeighborsOptions, NeighborsReport, Progress
 from vision_recs.batch.neighbors.plan import Plan
 from vision_recs.errors import SpaceMismatch, StoreNotFound
+from vision_recs.recommend import open_stores
 from vision_recs.store import Store
 from vision_recs.store.atomic_files import atomic_move_file, atomic_remove, atomic_write, disk_errors, fsync_path
 from vision_recs.store.layout import read_manifest
+from vision_recs.store.partitions import Stores
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,9 +29,11 @@ ABOUT = ".about.json"
 
 
 def write_neighbors(
-    store: str | Path, out: str | Path, options: NeighborsOptions | None = None, *, progress: Progress = lambda *_: None
+    store: Stores, out: str | Path, options: NeighborsOptions | None = None, *, progress: Progress = lambda *_: None
 ) -> NeighborsReport:
     """Write the items that are similar to each item of *store* to the file *out*, and return what was written.
+
+    *store* is a folder, or several stores, whose lists are those of one store of all items.
 
     The lists are those of `Recommender.similar` under the same policy. *out* ends in .parquet, .jsonl or .csv, and has
     the columns item_id, rank (from 1), neighbor_id and score, ordered by item_id and rank. The file appears when it is
@@ -47,15 +51,21 @@ def write_neighbors(
     options, out = options or NeighborsOptions(), Path(out)
     options.check(out)
     with ExitStack() as stores:
-        opened = stores.enter_context(Store.open(store))
+        opened = open_stores(store)
+        stores.enter_context(opened)
         opened.pin()
         plans = [Plan.of(opened, options)]
         if options.changed_since is not None:
+            if not isinstance(opened, Store):
+                raise StoreNotFound(
+                    f"lists of several stores cannot be compared with those of generation {options.changed_since}: it "
+                    "would be one of each store; write the lists of all items"
+                )
             older = stores.enter_context(_older(opened, options.changed_since))
             plans.append(Plan.of(older, options))
         stores.enter_context(disk_errors(out.parent))
         folder = stores.enter_context(checkpoint_folder(out))
-        finished = [Checkpoints(folder / str(plan.store.generation), plan.describe()) for plan in plans]
+        finished = [Checkpoints(folder / str(plan.source.items.generation), plan.describe()) for plan in plans]
         resumed = finished[0].done
         _finish(plans, finished, progress)
         tables = finished[0].tables()
@@ -69,10 +79,10 @@ def write_neighbors(
         rows=written.rows,
         resumed=resumed,
         k=options.k,
-        generation=opened.generation,
+        generation=plans[0].source.items.generation,
         changed_since=options.changed_since,
-        encoder=opened.manifest.encoder.name,
-        fingerprint=opened.fingerprint,
+        encoder=plans[0].source.items.encoder.name,
+        fingerprint=plans[0].source.items.fingerprint,
         method=plans[0].method,
         recall=plans[0].recall,
         seconds=round(perf_counter() - started, 3),
