@@ -51,6 +51,7 @@ def _bar() -> Iterator[ProgressCallback]:
                 tasks[progress.stage] = task, monotonic(), progress.done
             task, started, before = tasks[progress.stage]
             rate = f"{(progress.done - before) / max(monotonic() - started, 1e-3):,.0f} images/s"
+            rate += f" ({progress.detail})" if progress.detail else ""
             bar.update(task, completed=progress.done, total=progress.total, rate=rate)
 
         yield report
@@ -79,4 +80,5 @@ class _Lines:
             line += f" of {progress.total:,} images, {rate:,.0f} a second"
             remaining = progress.total - progress.done
             line += f", {remaining / rate:,.0f} s to go" if remaining and rate else ""
+        line += f" ({progress.detail})" if progress.detail else ""
         typer.echo(line, err=True)

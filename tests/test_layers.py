@@ -14,7 +14,7 @@ PUBLIC = "__init__"
 """The file `vision_recs/__init__.py`, which names what is public, from wherever that lives."""
 
 LAYERS = [
-    {"errors", "types", "filters", "metrics", "cache_dir", "file_formats", "ordered_map", "vectors"}
+    {"errors", "types", "filters", "metrics", "cache_dir", "file_formats", "ordered_map", "vectors", "threads"}
     | {"_version", "_lazy", "_native"},
     {"remote"},
     {"catalog", "images"},
@@ -36,6 +36,7 @@ LIBRARIES = {
     "faiss": {"indexes", "knn_join"},
     "lancedb": {"engines"},
     "obstore": {"remote"},
+    "ray": {"jobs"},
     "pymilvus": {"engines"},
     "milvus_lite": {"engines"},
     "granian": {"serve"},

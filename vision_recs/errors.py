@@ -3,6 +3,8 @@
 VisionRecsError
 ├── CatalogError            a catalog that cannot be used: file, line and column say where
 ├── ImageError              an image that cannot be used: `reason` is a code out of REASONS
+├── ClusterError            a run on a cluster that cannot go on
+├── WorkerRefused           a machine of a cluster that cannot embed for the run: its weights or its folders are others
 ├── DecoderUnavailable      the process that decodes images apart cannot be started
 ├── EncoderError
 │   ├── UnknownEncoder      no encoder has that name
@@ -51,6 +53,7 @@ import os
 
 REASONS = {
     "missing": "there is no such file",
+    "changed": "it is another image than when it was indexed",
     "remote": "it is at an address that cannot be read",
     "outside": "it is outside of the folder from which images may be read",
     "unreadable": "the file may not be read",
@@ -126,6 +129,14 @@ class ImageError(VisionRecsError):
 
 class DecoderUnavailable(VisionRecsError):
     """The process that decodes images apart cannot be started."""
+
+
+class ClusterError(VisionRecsError):
+    """A run on a cluster that cannot go on."""
+
+
+class WorkerRefused(VisionRecsError):
+    """A machine of a cluster that cannot embed for the run."""
 
 
 class EncoderError(VisionRecsError):

@@ -102,7 +102,7 @@ def store_of(bucket: str, port: int) -> S3Store:
 
 @dataclass(frozen=True)
 class Request:
-    """A request that the proxy passed on: its *kind* is LIST, HEAD or GET; *size* is that of the body of the answer."""
+    """A request that the proxy passed on: its *kind* is LIST, HEAD, GET, PUT ...; *size* is that of the body of the answer."""
 
     kind: str
     key: str
@@ -170,6 +170,7 @@ def _handler(s3: S3, server_port: int) -> type[BaseHTTPRequestHandler]:
             options = parse_qs(address.query)
             kind = "LIST" if "list-type" in options else self.command
             key = options.get("prefix", [""])[0] if kind == "LIST" else key
+            self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             failure = s3.fails(kind, key) if s3.fails else None
             if failure == "close":
                 s3.requests.append(Request(kind, key, 0, 0))
@@ -186,14 +187,14 @@ def _handler(s3: S3, server_port: int) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_HEAD = do_GET  # noqa: N815 - the name that the standard library calls
+        do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - the names that the standard library calls
 
         def _passed_on(self) -> tuple[int, dict[str, str], bytes]:
             connection = http.client.HTTPConnection("127.0.0.1", server_port, timeout=60)
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():  # the signature is over the host that the client named
                 connection.putheader(name, value)
-            connection.endheaders()
+            connection.endheaders(self.body or None)
             answer = connection.getresponse()
             body = answer.read()
             connection.close()

@@ -8,6 +8,7 @@ import stat
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -57,6 +58,11 @@ class ImageFiles:
         self._root = Path(root) if root and self._address is None else None
         self._below = below if below is None or is_bucket_address(below) else os.path.realpath(below)
         self._members = Members()
+
+    def __reduce__(self) -> tuple[partial[ImageFiles], tuple[str]]:
+        """Return how the same source is made in another process, without open files and connections."""
+        make = partial(ImageFiles, below=self._below, remote=self.remote, own_bucket=self._own_bucket)
+        return make, (self._address or str(self._root or ""),)
 
     def below(self, folder: str) -> ImageFiles:
         """Return the same source, but only for the files below *folder*."""

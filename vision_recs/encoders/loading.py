@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from vision_recs.encoders import model_cache
 from vision_recs.encoders.canary import check_canary, embed_canary
-from vision_recs.encoders.registry import canonical_name, family_of
-from vision_recs.errors import DeviceUnavailable
+from vision_recs.encoders.registry import canonical_name, family_of, parts_of
+from vision_recs.errors import DeviceUnavailable, EncoderError
 from vision_recs.types import Encoder
 
 if TYPE_CHECKING:
@@ -35,15 +35,16 @@ _ACCELERATORS: Final = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 _log = logging.getLogger(__name__)
 
 
-def load_encoder(
+def load_encoder(  # noqa: PLR0913 - each is of use by itself
     name: str,
     *,
     weights: Path | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     runtime: Runtime = "auto",
+    threads: int | None = None,
 ) -> Encoder:
-    """Return the encoder called *name*, ready to encode on *device*.
+    """Return the encoder called *name*, ready to encode on *device*; "A+B@0.5" is a composite of two.
 
     *weights* is a checkpoint (.safetensors, .pt, .pth) to use in place of the published one, which is taken from its
     library's cache or downloaded. *device* is "auto", "cpu", "cuda", "cuda:N", "mps", or several of these with commas
@@ -51,11 +52,29 @@ def load_encoder(
     *runtime* "auto" is OpenVINO on a CPU, for networks that it can run, else PyTorch; the space is the same. A warning
     is logged where PyTorch has to take the place of OpenVINO.
 
-    Raises UnknownEncoder, WeightsNotFound, DeviceUnavailable, or another EncoderError for a model that cannot be run.
+    A composite encoder takes no *weights*. Raises UnknownEncoder, WeightsNotFound, DeviceUnavailable, or another
+    EncoderError for a model that cannot be run.
     """
     canonical = canonical_name(name)
+    parts = parts_of(canonical)
+    if len(parts) > 1:
+        if weights is not None:
+            raise EncoderError(
+                f"--weights names the file of one encoder, and {canonical} has {len(parts)} parts; leave it out"
+            )
+        from vision_recs.encoders.composite import CompositeEncoder
+
+        load = partial(load_encoder, device=device, precision=precision, runtime=runtime, threads=threads)
+        return CompositeEncoder(canonical, [load(part.name) for part in parts], [part.weight for part in parts])
+    if not family_of(canonical).has_network:
+        encoder: Encoder = load_adapter(family_of(canonical).adapter)(canonical)
+        return encoder
     if runtime == "openvino" or (runtime == "auto" and precision != "f16" and _is_for_openvino(device)):
-        return _load_on_openvino(canonical, weights, precision)
+        return _load_on_openvino(canonical, weights, precision, threads)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     return _load_on_torch(canonical, weights, device.split(","), precision)
 
 
@@ -81,20 +100,20 @@ def _is_for_openvino(device: str) -> bool:
     return device == "cpu" or (device == "auto" and not has_accelerator)
 
 
-def _load_on_openvino(canonical: str, weights: Path | None, precision: Precision) -> Encoder:
+def _load_on_openvino(canonical: str, weights: Path | None, precision: Precision, threads: int | None) -> Encoder:
     from vision_recs.encoders.openvino_runtime import OpenVinoEncoder
 
     cached = model_cache.find_model(canonical, weights)
     if cached is not None:
         try:
-            return OpenVinoEncoder(cached, precision=precision)
+            return OpenVinoEncoder(cached, precision=precision, threads=threads)
         except (model_cache.ModelDamaged, RuntimeError) as error:  # the latter are OpenVINO's own
             _log.warning("the cached model of %s cannot be used and is made again (%s)", canonical, error)
             model_cache.forget_model(cached.spec)
-    return _convert(canonical, weights, precision)
+    return _convert(canonical, weights, precision, threads)
 
 
-def _convert(canonical: str, weights: Path | None, precision: Precision) -> Encoder:
+def _convert(canonical: str, weights: Path | None, precision: Precision, threads: int | None) -> Encoder:
     """Return the encoder *canonical* on OpenVINO, or on PyTorch where OpenVINO cannot do the same."""
     from vision_recs.encoders.backbone import spec_of
     from vision_recs.encoders.openvino_runtime import OpenVinoEncoder, convert
@@ -105,7 +124,7 @@ def _convert(canonical: str, weights: Path | None, precision: Precision) -> Enco
     canary = embed_canary(TorchEncoder(spec, backbone, "cpu", precision="f32"))
     try:
         model = model_cache.keep_model(canonical, weights, spec, canary, partial(convert, backbone))
-        encoder = OpenVinoEncoder(model, precision=precision)
+        encoder = OpenVinoEncoder(model, precision=precision, threads=threads)
         check_canary(encoder, canary, of="PyTorch")
     except DeviceUnavailable:
         raise

@@ -37,38 +37,37 @@ _CONVOLUTIONAL_BATCH: Final = 4
 """Images that one thread computes at a time: more do not fit its cache, fewer read the weights too often."""
 _TRANSFORMER_BATCH: Final = 16
 """The same where all is matrix products of many weights and small images: a third faster than 4 at a time."""
+_ALONE: Final = 1.5
+"""How many times as long an image takes alone, at most, as it does in a batch."""
 
 
 class OpenVinoEncoder:
     """An Encoder that computes on the CPU with OpenVINO, in bfloat16 where the processor has it, else in float32.
 
+    It has a graph for one image, and one for a batch, which is compiled when the first batch comes: a batch costs the
+    same however few images are in it.
+
     `encode` may be called from several threads; they take turns, since one call keeps all cores busy. The vector of an
     image does not depend on the images beside it.
     """
 
-    def __init__(self, model: CachedModel, *, precision: Precision = "auto") -> None:
-        """Compile *model*, or take what was compiled from it before.
+    def __init__(self, model: CachedModel, *, precision: Precision = "auto", threads: int | None = None) -> None:
+        """Compile *model*, or take what was compiled from it before; compute with *threads*, else one for each core.
 
         Raises DeviceUnavailable for bf16 where there is none, ModelDamaged where a file of *model* was altered, and
         RuntimeError where OpenVINO cannot use it.
         """
-        core = ov.Core()
+        self._core, self._model = ov.Core(), model
         self._spec = model.spec
         self.reference_canary = model.canary
-        self._precision = _choose_precision(core, precision)
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._precision = _choose_precision(self._core, precision)
+        if threads is None:
+            threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._threads = threads
         self._batch = _CONVOLUTIONAL_BATCH if model.is_convolutional else _TRANSFORMER_BATCH
-        settings = {
-            "INFERENCE_PRECISION_HINT": self._precision,
-            "NUM_STREAMS": threads,
-            "INFERENCE_NUM_THREADS": threads,
-        }
-        self._compiled = _compile(core, model, [self._batch, *self._spec.preprocess.size, 3], settings)
-        # one request more than streams each: the next one waits ready when a stream is done
-        self._queue = ov.AsyncInferQueue(self._compiled, 2 * threads)
-        self._queue.set_callback(_take)
+        self._queues: dict[int, ov.AsyncInferQueue] = {}  # by the images in a batch
         self._lock = threading.Lock()
+        self._queue(1)
 
     @property
     def spec(self) -> EncoderSpec:
@@ -100,12 +99,31 @@ class OpenVinoEncoder:
         if pixels.dtype != np.uint8 or pixels.shape[1:] != size:
             raise ValueError(f"pixels are uint8 (n, {', '.join(map(str, size))}), not {pixels.dtype} {pixels.shape}")
         features = np.empty((len(pixels), self._spec.dim), np.float32)
+        step = 1 if _ALONE * len(pixels) <= self._batch else self._batch
         with self._lock:
-            for start in range(0, len(pixels), self._batch):
-                batch = pixels[start : start + self._batch]
-                self._queue.start_async({0: _full(batch, self._batch)}, features[start : start + len(batch)])
-            self._queue.wait_all()
+            queue = self._queue(step)
+            for start in range(0, len(pixels), step):
+                batch = pixels[start : start + step]
+                queue.start_async({0: _full(batch, step)}, features[start : start + len(batch)])
+            queue.wait_all()
+            if len(pixels) > 2 * self._batch:  # a catalog is embedded, and its memory is better used for that
+                self._queues.pop(1, None)
         return normalize_rows(features)[0]
+
+    def _queue(self, batch: int) -> ov.AsyncInferQueue:
+        """Return what computes *batch* images on each thread at a time."""
+        queue = self._queues.get(batch)
+        if queue is None:
+            settings = {
+                "INFERENCE_PRECISION_HINT": self._precision,
+                "NUM_STREAMS": self._threads,
+                "INFERENCE_NUM_THREADS": self._threads,
+            }
+            compiled = _compile(self._core, self._model, [batch, *self._spec.preprocess.size, 3], settings)
+            # one request more than streams each: the next one waits ready when a stream is done
+            queue = self._queues[batch] = ov.AsyncInferQueue(compiled, 2 * self._threads)
+            queue.set_callback(_take)
+        return queue
 
 
 def _compile(core: ov.Core, model: CachedModel, shape: list[int], settings: Mapping[str, Any]) -> ov.CompiledModel:

@@ -9,11 +9,15 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a stage is: *done* of *total* images, where *total* is None as long as it is not known."""
+    """How far a stage is: *done* of *total* images, where *total* is None as long as it is not known.
+
+    *detail* says more, such as the rate of each machine of a cluster.
+    """
 
     stage: str
     done: int
     total: int | None
+    detail: str = ""
 
 
 ProgressCallback: TypeAlias = Callable[[Progress], None]

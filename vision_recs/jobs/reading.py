@@ -10,7 +10,6 @@ from typing import Any
 from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.jobs.progress import ShouldStop
 from vision_recs.remote.addresses import is_address
-from vision_recs.store import Staging
 from vision_recs.types import ImageSource
 
 _AHEAD = 4  # images for each thread: one that comes late holds up those behind it
@@ -33,15 +32,15 @@ class ReadingPool(Executor):
 
 @contextmanager
 def reading_pool(
-    source: ImageSource, staging: Staging, local: Executor, window: int, should_stop: ShouldStop
+    source: ImageSource, local: Executor, window: int, should_stop: ShouldStop, *, has_addresses: bool
 ) -> Iterator[tuple[Executor, int]]:
-    """Yield what the staged images are read by, and how many of them ahead, which is *window* without any address.
+    """Yield what images are read by, and how many of them ahead, which is *window* unless one of them *has_addresses*.
 
     What waits for its turn at a host gives up where *should_stop* returns True.
     """
     remote = source.remote if isinstance(source, ImageFiles) else None
     all_remote = isinstance(source, ImageFiles) and source.is_remote
-    if remote is None or not (all_remote or staging.has_addresses()):
+    if remote is None or not (all_remote or has_addresses):
         yield local, window
         return
     threads = remote.options.threads

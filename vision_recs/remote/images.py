@@ -84,6 +84,10 @@ class RemoteImages:
         self._lock = threading.Lock()
         self._shared: _SharedReads | None = None
 
+    def __reduce__(self) -> tuple[type[RemoteImages], tuple[RemoteOptions]]:
+        """Return how the same source is made in another process, without connections."""
+        return RemoteImages, (self.options,)
+
     def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
         """Return the image at *reference*, or Unchanged if its signature is still *known*; raises ImageError."""
         source, shared = self._source(reference), self._shared

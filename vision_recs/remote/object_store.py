@@ -108,7 +108,7 @@ class Bucket:
 
         Raises ObjectError, also for an object of more than *limit* bytes.
         """
-        with self._told(key) as store:
+        with self.asking(key) as store:
             from obstore.exceptions import NotModifiedError
 
             kind, _, etag = (known or "").partition(":")
@@ -129,7 +129,7 @@ class Bucket:
 
         There are fewer than *length* at the end of the object.
         """
-        with self._told(key) as store:
+        with self.asking(key) as store:
             result = store.get(key, options={"range": (start, start + length)})
             if _status(result.meta).signature != signature:
                 raise ObjectError("broken-off", f"{self.address}/{key} was changed while it was read", "run again")
@@ -137,7 +137,7 @@ class Bucket:
 
     def status(self, key: str) -> ObjectStatus:
         """Return what is known of the object *key* without its bytes; raises ObjectError."""
-        with self._told(key) as store:
+        with self.asking(key) as store:
             return _status(store.head(key))
 
     def pages(self, prefix: str) -> Iterator[list[ObjectStatus]]:
@@ -145,10 +145,10 @@ class Bucket:
 
         Their order is that of the bucket. Raises ObjectError.
         """
-        with self._told(prefix) as store:
+        with self.asking(prefix) as store:
             pages = iter(store.list(prefix or None, chunk_size=PAGE))
         while True:
-            with self._told(prefix):
+            with self.asking(prefix):
                 page = next(pages, None)
             if page is None:
                 return
@@ -156,19 +156,16 @@ class Bucket:
 
     def children(self, prefix: str) -> tuple[list[str], list[str]]:
         """Return the keys of the folders and of the objects directly in the folder *prefix*; raises ObjectError."""
-        with self._told(prefix) as store:
+        with self.asking(prefix) as store:
             found = store.list_with_delimiter(prefix or None)
             return list(found["common_prefixes"]), [meta["path"] for meta in found["objects"]]
 
-    def _store(self) -> ObjectStore:
-        with self._lock:
-            if self._opened is None:
-                self._opened = _opened(self.address, self._scheme, self._options)
-            return self._opened
-
     @contextmanager
-    def _told(self, key: str) -> Iterator[ObjectStore]:
-        """Yield the store; raise ObjectError in place of what it raises, and at once where it was away just now."""
+    def asking(self, key: str) -> Iterator[ObjectStore]:
+        """Yield the store of obstore; raise ObjectError in place of what it raises about *key*.
+
+        It is raised at once where the bucket was away just now.
+        """
         if self._away is not None and time.monotonic() < self._away[0]:
             raise self._away[1]
         _require_own_runtime()
@@ -181,6 +178,12 @@ class Bucket:
             if found.reason in _OF_THE_BUCKET:
                 self._away = time.monotonic() + _REST_S, found
             raise found from error
+
+    def _store(self) -> ObjectStore:
+        with self._lock:
+            if self._opened is None:
+                self._opened = _opened(self.address, self._scheme, self._options)
+            return self._opened
 
 
 class ObjectParts:

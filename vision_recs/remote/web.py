@@ -9,13 +9,22 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from time import monotonic, sleep
 from typing import BinaryIO, Final, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urljoin, urlsplit
 
 from vision_recs.errors import CatalogError, ImageError, machine_remedy
+from vision_recs.remote.answers import (
+    UNCHANGED,
+    Moved,
+    Target,
+    condition_on,
+    failure_of,
+    image_of,
+    media_type_of,
+    retry_after,
+    robots_of,
+)
 from vision_recs.remote.connection import Answer, Connections, Origin, Patience
 from vision_recs.remote.hosts import Host, HostAway, Hosts
 from vision_recs.remote.options import RemoteOptions
@@ -23,50 +32,20 @@ from vision_recs.remote.robots import Robots
 from vision_recs.types import ImageData, Unchanged
 
 _PORTS: Final = {"http": 80, "https": 443}
-_REDIRECTS: Final = {301, 302, 303, 307, 308}
 _MAX_REDIRECTS: Final = 5
-_OK, _UNCHANGED, _TIMEOUT, _TOO_MANY = 200, 304, 408, 429
-_FIRST_OF_REFUSALS, _FIRST_OF_SERVER = 400, 500
-_NAMED: Final = {401, 403, 404, 410, 429}
 _PASSING: Final = {"timeout", "refused", "broken-off", "http-429", "http-5xx"}
 """Reasons for which the same request is made again."""
-_NAMES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 _SAFE: Final = "/%:@!$&'()*+,;=~?"
-_RACY_S: Final = 2.0
-_MAX_ROBOTS_BYTES: Final = 500 << 10
-_BINARY: Final = {
-    "",
-    "application/octet-stream",
-    "binary/octet-stream",
-    "application/force-download",
-    "application/x-download",
-    "application/download",
-    "application/x-png",
-}
-"""Media types that say nothing, as buckets and old servers give them."""
-_PAGE: Final = (b"<!doctype html", b"<html")
-
-_REMEDIES: Final = {
-    401: "let it be read without a password",
-    403: "let visrec read it, or give the images with --images",
-}
 _REST_OF_429: Final = 4  # times the first pause of one image
 
 _T = TypeVar("_T")
 
 
-class Target(NamedTuple):
-    """Where the address *url* leads: to *path*, which has the query, of the server *origin*."""
+class Downloaded(NamedTuple):
+    """A file that was fetched: the *url* to which its address led, and its media type."""
 
     url: str
-    origin: Origin
-    path: str
-
-
-class Moved(NamedTuple):
-    """An answer that names another address, which may be relative."""
-
-    location: str
+    media_type: str
 
 
 @dataclass(slots=True)
@@ -96,12 +75,12 @@ class WebImages:
 
     def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
         """Return the image at *reference*, or Unchanged if its signature is still *known*; raises ImageError."""
-        condition = _condition(known)
+        condition = condition_on(known)
 
         def use(target: Target, answer: Answer) -> ImageData | Unchanged | Moved:
-            if answer.status == _UNCHANGED and condition:
+            if answer.status == UNCHANGED and condition:
                 return Unchanged()
-            return _image_of(target, answer, self._options.max_bytes)
+            return image_of(target, answer, self._options.max_bytes)
 
         found = self._tried(lambda: self._follow(reference, condition, use))
         return cast("ImageData | Unchanged", found)
@@ -139,18 +118,16 @@ class WebImages:
             if failed:
                 self._wait(self._options.backoff_s * 2 ** (failed - 1) * random.uniform(0.5, 1.5))  # noqa: S311
 
-    def download(self, url: str, file: BinaryIO) -> str:
-        """Write what is at *url* into *file*, whatever it is but a page, and return its media type; raises ImageError.
+    def download(self, url: str, file: BinaryIO) -> Downloaded:
+        """Write what is at *url* into *file*, whatever it is but a page; raises ImageError.
 
         The robots.txt is not asked: somebody has named the file.
         """
 
-        def write(target: Target, answer: Answer) -> str | Moved:
-            if answer.status in _REDIRECTS:
-                return Moved(answer.header("location"))
-            if answer.status != _OK:
-                raise _refusal(target, answer.status)
-            kind = answer.header("content-type").partition(";")[0].strip().lower()
+        def write(target: Target, answer: Answer) -> Downloaded | Moved:
+            kind = media_type_of(target, answer)
+            if isinstance(kind, Moved):
+                return kind
             if kind == "text/html":
                 raise ImageError("wrong-type", f"{target.url} is a page; name the file itself")
             _empty(file)
@@ -161,7 +138,7 @@ class WebImages:
                     limit = f"{self._options.max_bytes:,}"
                     raise ImageError("too-large", f"{target.url} has over {limit} bytes; name a smaller file")
                 _write(file, part, target.url)
-            return kind
+            return Downloaded(target.url, kind)
 
         return self._tried(lambda: self._follow(url, {"accept": "*/*"}, write, ask_robots=False))
 
@@ -196,7 +173,7 @@ class WebImages:
             patience = Patience(options.connect_s, options.idle_s, began + budget.seconds)
             try:
                 with self._connections.get(target.origin, target.path, headers, patience) as answer:
-                    failure = _failure_of(target, answer)
+                    failure = failure_of(target, answer)
                     if failure is None:
                         found = use(target, answer)
             except ImageError:
@@ -216,7 +193,7 @@ class WebImages:
 
     def _let_rest(self, host: Host, began: float, failure: ImageError, answer: Answer) -> None:
         """Note that *host* answered with *failure*, and how long it wants to be left alone."""
-        seconds = _retry_after(answer.header("retry-after"))
+        seconds = retry_after(answer.header("retry-after"))
         if seconds is None and failure.reason == "http-429":
             seconds = self._options.backoff_s * _REST_OF_429
         if seconds is None:
@@ -262,7 +239,7 @@ class WebImages:
         budget = Budget(self._options.total_s)
         for _ in range(_MAX_REDIRECTS + 1):
             try:
-                found = self._request(self._target(url), {}, _robots_of, budget)
+                found = self._request(self._target(url), {}, robots_of, budget)
             except ImageError as error:
                 if error.reason in _PASSING:
                     raise type(error)(error.reason, f"before the images of {origin.host}: {error}") from error
@@ -274,42 +251,6 @@ class WebImages:
             except ImageError:
                 return ""
         return ""
-
-
-def _image_of(target: Target, answer: Answer, max_bytes: int) -> ImageData | Moved:
-    """Return the image in *answer*, or where it is; raises ImageError."""
-    if answer.status in _REDIRECTS:
-        return Moved(answer.header("location"))
-    if answer.status != _OK:
-        raise _refusal(target, answer.status)
-    kind = answer.header("content-type").partition(";")[0].strip().lower()
-    if not kind.startswith("image/") and kind not in _BINARY:
-        raise ImageError("wrong-type", f"{target.url} has the media type {kind[:100]!r}; name an image")
-    encoding = answer.header("content-encoding").lower()
-    if encoding not in {"", "identity"}:
-        raise ImageError("wrong-type", f"{target.url} is encoded as {encoding[:100]!r}, which was not asked for")
-    has_end = answer.has_end  # the body, once read, says nothing of it any more
-    data = answer.body(max_bytes)
-    if data is None:
-        raise ImageError("too-large", f"{target.url} has over {max_bytes:,} bytes; name a smaller image")
-    if not data:
-        raise ImageError("empty", f"{target.url} has no bytes; copy the image there again")
-    if data[:64].lstrip().lower().startswith(_PAGE):
-        raise ImageError("wrong-type", f"{target.url} is a page, though it is called {kind!r}; name an image")
-    if has_end:
-        return ImageData(data, _signature(answer))
-    if _is_cut_off(data):
-        raise ImageError("broken-off", f"{target.url} ended too early; run again later")
-    return ImageData(data)  # it may be another one the next time, of the same ETag
-
-
-def _is_cut_off(data: bytes) -> bool:
-    """Whether *data* is an image without the end of its format, as far as that can be told."""
-    if data.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in data[-1024:]
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data[-1024:]
-    return data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data)
 
 
 def _empty(file: BinaryIO) -> None:
@@ -325,13 +266,6 @@ def _write(file: BinaryIO, part: bytes, url: str) -> None:
         raise CatalogError(why, path=url) from error
 
 
-def _robots_of(_target: Target, answer: Answer) -> str | Moved:
-    if answer.status in _REDIRECTS:
-        return Moved(answer.header("location"))
-    text = (answer.body(_MAX_ROBOTS_BYTES) or b"") if answer.status == _OK else b""
-    return text.decode("utf-8-sig", "replace")
-
-
 def _led_to(url: str, location: str) -> str:
     """Return the address to which *location* leads from *url*; raises ImageError."""
     with suppress(UnicodeError):  # headers are read as latin-1, and many servers write UTF-8
@@ -340,69 +274,6 @@ def _led_to(url: str, location: str) -> str:
         return urljoin(url, location)
     except ValueError as error:
         raise ImageError("redirect", f"{url} leads to what is no address ({error}); name the image itself") from error
-
-
-def _condition(known: str | None) -> dict[str, str]:
-    """Return the headers by which a server says in an answer without body that the signature is still *known*."""
-    kind, _, value = (known or "").partition(":")
-    names = {"etag": "if-none-match", "modified": "if-modified-since"}
-    return {names[kind]: value} if kind in names else {}
-
-
-def _signature(answer: Answer) -> str | None:
-    """Return the signature of the image in *answer*; None where its server gives none that can be relied on."""
-    etag = answer.header("etag")
-    if etag:
-        return f"etag:{etag}"
-    modified = answer.header("last-modified")
-    changed = _time_of(modified)
-    if changed is None:
-        return None
-    now = _time_of(answer.header("date")) or datetime.now(UTC)
-    # another change within the same second would leave it as it is
-    return None if (now - changed).total_seconds() < _RACY_S else f"modified:{modified}"
-
-
-def _time_of(text: str) -> datetime | None:
-    try:
-        time = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _retry_after(text: str) -> float | None:
-    """Return the seconds of a header Retry-After, which has them or a time; None where it says nothing."""
-    if text.isascii() and text.isdigit():
-        return float(text)
-    time = _time_of(text)
-    return None if time is None else max(0.0, (time - datetime.now(UTC)).total_seconds())
-
-
-def _failure_of(target: Target, answer: Answer) -> ImageError | None:
-    """Return what *answer* says of its server, where that cannot answer now."""
-    status = answer.status
-    if status == _TOO_MANY:
-        return ImageError("http-429", f"{target.url} answers 429 Too Many Requests; run again later, or slower")
-    if status == _TIMEOUT:
-        return ImageError("timeout", f"{target.url} answers 408 Request Timeout; run again later")
-    if status >= _FIRST_OF_SERVER:
-        return ImageError("http-5xx", f"{target.url} answers {_named(status)}; run again later")
-    return None
-
-
-def _refusal(target: Target, status: int) -> ImageError:
-    """Return what an answer says that is neither an image nor the failure of a server."""
-    if status == _UNCHANGED:  # though nothing of it is known
-        return ImageError("broken-off", f"{target.url} answers {_named(status)} without having been asked; run again")
-    if status < _FIRST_OF_REFUSALS:
-        return ImageError("wrong-type", f"{target.url} answers {_named(status)}, which is no image; name an image")
-    reason = f"http-{status}" if status in _NAMED else "http-4xx"
-    return ImageError(reason, f"{target.url} answers {_named(status)}; {_REMEDIES.get(status, 'correct the address')}")
-
-
-def _named(status: int) -> str:
-    return f"{status} {_NAMES.get(status, '')}".strip()
 
 
 def _broken(target: Target, error: Exception) -> ImageError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision_recs.store.atomic_files import atomic_remove, disk_errors, fsync_path
+from vision_recs.store.bucket.copies import folder_of
 from vision_recs.store.layout import Layout, Manifest, read_current, read_manifest
 from vision_recs.store.shards import shard_problems
 from vision_recs.store.writer import open_writer
@@ -28,9 +29,9 @@ def garbage_collect(path: str | Path) -> Reclaimed:
     generation are the unpublished work of a run that was stopped, and stay, unless they are damaged. Raises
     StoreNotFound, StoreLocked, StoreDamaged.
     """
-    layout = Layout(Path(path))
+    layout = Layout(folder_of(path))
     read_current(layout)  # a folder without a store is refused before it is locked
-    with open_writer(path), disk_errors(layout.root):
+    with open_writer(layout.root) as writer, disk_errors(layout.root):
         current, digest = read_current(layout)
         manifest = read_manifest(layout, current, digest)
         used = {shard.name for shard in manifest.shards}
@@ -41,8 +42,11 @@ def garbage_collect(path: str | Path) -> Reclaimed:
         freed += _remove(_unused_indexes(layout, manifest), layout)
         freed += _remove(_unused_projections(layout, manifest), layout)
         freed += _remove(_unused_models(layout, manifest), layout)
+        freed += _remove(_old_ledgers(layout), layout)
         shards = list(_unused_shards(layout, used))
         freed += _remove(shards, layout)
+        if writer.bucket is not None:
+            freed += writer.bucket.garbage_collect()
     return Reclaimed(len(old), len(shards), freed)
 
 
@@ -74,6 +78,13 @@ def _unused_shards(layout: Layout, used: set[str]) -> Iterator[Path]:
             continue
         if folder.stat().st_mtime_ns <= published or any(shard_problems(folder)):
             yield folder
+
+
+def _old_ledgers(layout: Layout) -> Iterator[Path]:
+    """Yield the ledgers that are older than the published generation, and what workers of ended runs have left."""
+    published = layout.current.stat().st_mtime_ns
+    yield from [path for path in layout.ledgers.glob("*") if path.stat().st_mtime_ns <= published]
+    yield from [path for path in layout.runs.glob("*") if path.stat().st_mtime_ns <= published]
 
 
 def _remove(paths: Iterable[Path], layout: Layout) -> int:

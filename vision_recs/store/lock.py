@@ -83,7 +83,8 @@ def _acquire(layout: Layout) -> FileLock:
 
 def _tidy(layout: Layout, *, is_new: bool) -> None:
     shutil.rmtree(layout.tmp, ignore_errors=True)
-    is_used = layout.current.exists() or (layout.shards.is_dir() and any(layout.shards.iterdir()))
+    kept = (layout.shards, layout.ledgers, layout.runs)
+    is_used = layout.current.exists() or any(folder.is_dir() and any(folder.iterdir()) for folder in kept)
     if is_new and not is_used:
         for path in layout.root.iterdir():
             if path != layout.lock:  # it goes last: a folder without it may be anybody's
@@ -92,7 +93,8 @@ def _tidy(layout: Layout, *, is_new: bool) -> None:
 
 
 def _refuse_foreign(layout: Layout) -> None:
-    own = {"CURRENT", "LOCK", layout.suspects.name, *(folder.name for folder in layout.folders())}
+    folders = (*layout.folders(), layout.ledgers, layout.runs)
+    own = {"CURRENT", "LOCK", layout.suspects.name, *(folder.name for folder in folders)}
     try:
         names = {entry.name for entry in layout.root.iterdir() if not entry.name.startswith(".")}
     except FileNotFoundError:

@@ -8,6 +8,7 @@ shape and the SHA-256 of both; the first 32 hexadecimal digits of its own SHA-25
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
@@ -51,22 +52,41 @@ def write_shard(layout: Layout, space: str, embedded: Sequence[Embedded], vector
     A shard of that name that exists holds the same, unless it was damaged: then it is replaced.
     """
     made = layout.tmp / "shard"
-    made.mkdir()
-    save_npy(made / VECTORS_FILE, vectors.astype(np.float16))
-    _write_images(made / IMAGES_FILE, embedded)
-    digests = {name: sha256_file(made / name) for name in (IMAGES_FILE, VECTORS_FILE)}
+    name = make_shard(made, space, embedded, vectors)
+    place_shard(made, layout.shard(name))
+    return name
+
+
+def make_shard(folder: Path, space: str, embedded: Sequence[Embedded], vectors: NDArray[np.floating]) -> str:
+    """Make *folder* a shard, see `write_shard`, and return the name that it has to get."""
+    folder.mkdir()
+    save_npy(folder / VECTORS_FILE, vectors.astype(np.float16))
+    _write_images(folder / IMAGES_FILE, embedded)
+    digests = {name: sha256_file(folder / name) for name in (IMAGES_FILE, VECTORS_FILE)}
     rows, dim = vectors.shape
     data = dump_checksummed({"format": FORMAT, "space": space, "rows": rows, "dim": dim, "files": digests})
-    (made / SHARD_FILE).write_bytes(data)
-    name = _name_of(data)
-    target = layout.shard(name)
+    (folder / SHARD_FILE).write_bytes(data)
+    return _name_of(data)
+
+
+def place_shard(made: Path, target: Path) -> bool:
+    """Move the folder *made*, a shard, to *target*; return False where another process has put the same there.
+
+    The folder that holds *made* is one for work in progress, on the same file system.
+    """
     if target.exists():
         if not any(shard_problems(target)):
-            atomic_remove(made, layout.tmp)
-            return name
-        atomic_remove(target, layout.tmp)
-    atomic_move_folder(made, target)
-    return name
+            atomic_remove(made, made.parent)
+            return False
+        atomic_remove(target, made.parent)
+    try:
+        atomic_move_folder(made, target)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+        atomic_remove(made, made.parent)  # a twin of this process was faster, with the same bytes
+        return False
+    return True
 
 
 def read_shard_info(folder: Path) -> ShardInfo:

@@ -25,6 +25,8 @@ from vision_recs.store.atomic_files import (
 )
 from vision_recs.store.attributes.format import AttributeColumns
 from vision_recs.store.attributes.write import write_attribute_columns
+from vision_recs.store.bucket.copies import folder_of
+from vision_recs.store.bucket.pushing import BucketWriter, bucket_writer
 from vision_recs.store.difference import Difference
 from vision_recs.store.items import Items
 from vision_recs.store.layers import MOST_DELTAS, SCHEMA, add_bitmap, merge
@@ -83,10 +85,11 @@ class Settled:
 class Writer:
     """The one writer of the store in a folder; made by `open_writer`, which holds the lock."""
 
-    def __init__(self, layout: Layout, base: Store | None) -> None:
-        """Continue from the generation *base*, if there is one."""
+    def __init__(self, layout: Layout, base: Store | None, bucket: BucketWriter | None = None) -> None:
+        """Continue from the generation *base*, if there is one; *bucket* is where a copy of a bucket is pushed to."""
         self.layout = layout
         self.base = base
+        self.bucket = bucket
         self.generation = 1 + (base.generation if base else max(layout.known_generations(), default=0))
         self._shards: dict[str, ShardEntry] = {}
         self._reusable_rows: dict[str, int] = {}
@@ -199,6 +202,10 @@ class Writer:
         for image in embedded:
             position = None if image.row is None else first + image.row
             staging.set_outcome(image.digest, position=position, reason=image.reason, message=image.message)
+
+    def adopt_shard(self, name: str, rows: int) -> int:
+        """Use the shard *name* of *rows* vectors, which a worker has written; return the position of its first one."""
+        return self._first_position(name, rows)
 
     def settle(self, staging: Staging) -> Settled:
         """Return what the finished *staging*, which is closed, changes; call it when every image has an outcome."""
@@ -344,6 +351,9 @@ class Writer:
         data = manifest.to_bytes()
         with disk_errors(self.layout.root):
             atomic_write(data, self.layout.manifest(manifest.generation), self.layout.tmp)
+        if self.bucket is not None:
+            self.bucket.publish(manifest)  # first there: what is published is what the bucket says
+        with disk_errors(self.layout.root):
             atomic_write(current_bytes(manifest.generation, data), self.layout.current, self.layout.tmp)
         return manifest
 
@@ -419,17 +429,20 @@ def _problems(layout: Layout, shards: Sequence[ShardEntry]) -> Iterator[tuple[st
 def open_writer(path: str | Path, *, reads_catalog: bool = False) -> Iterator[Writer]:
     """Hold the lock of the store in the folder *path*, made if it does not exist, and yield its Writer.
 
+    A store in a bucket is one whose copy in the folder is pulled, and pushed when it is published.
+
     Where CURRENT is missing, the newest generation that is whole is published again. A run that *reads_catalog*, from
     its beginning, does without items that cannot be opened. Raises StoreLocked where another process holds the lock,
     StoreError where the folder holds something else, cannot be written or runs out of room.
     """
-    layout = Layout(Path(path))
-    with locked_folder(layout):
+    layout = Layout(folder_of(path, pulled=False))
+    with locked_folder(layout), bucket_writer(layout) as bucket:
         with disk_errors(layout.root):
-            restore_current(layout)
+            if bucket is None:
+                restore_current(layout)
             base = _open_base(layout, needs_items=not reads_catalog) if layout.current.exists() else None
         try:
-            yield Writer(layout, base)
+            yield Writer(layout, base, bucket)
         except sqlite3.Error as error:  # a catalog reports its own
             raise read_error(f"the items file of {layout.root}", error) from error
         finally:

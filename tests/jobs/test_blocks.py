@@ -1,0 +1,363 @@
+"""Blocks: what a worker embeds is found by name, read once, and settled by the driver without an image."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections import deque
+
+import numpy as np
+import pytest
+from cluster_shop import WatchedEncoder, noted, shop_of
+from fake_shop import NO_IMAGE, TRUNCATED, FakeEncoder, Unused, content, index
+
+from vision_recs.encoders import LoadOptions, StoreEncoder
+from vision_recs.errors import ClusterError, WorkerRefused
+from vision_recs.jobs import ClusterOptions, IndexOptions, embed, verify
+from vision_recs.jobs.cluster import Work, driver, embed_block, plan_blocks
+from vision_recs.jobs.cluster.driver import Finished, Lost, Refused
+from vision_recs.jobs.cluster.places import FolderPlace
+from vision_recs.store import Layout, Store, garbage_collect
+from vision_recs.store.ledgers import Ledger, read_ledger
+
+SIZE = 4
+
+
+class LocalPool:
+    """A pool in this process: *fates* say what becomes of the next tasks in place of being done."""
+
+    slots = 2
+
+    def __init__(self, work, fates):
+        self.work, self.fates = work, deque(fates)
+        self.tasks, self.hung, self.submitted, self.cancelled = {}, set(), [], []
+
+    def room(self):
+        return self.slots - len(self.tasks)
+
+    def idle(self):
+        return len(self.tasks) < self.slots
+
+    def submit(self, block, *, apart, avoid):
+        number = len(self.submitted)
+        self.submitted.append((block.name, apart, tuple(avoid)))
+        self.tasks[number] = block, apart
+        return number
+
+    def wait(self, _seconds):
+        number = next((each for each in self.tasks if each not in self.hung), None)
+        if number is None:
+            time.sleep(0.005)
+            return []
+        fate = self.fates.popleft() if self.fates else None
+        if fate == "hangs":
+            self.hung.add(number)
+            return []
+        block, apart = self.tasks.pop(number)
+        outcome = self.work.embed(pickle.loads(pickle.dumps(block)), apart=apart) if fate is None else fate
+        return [Finished(number, outcome, "here")]
+
+    def cancel(self, task):
+        self.cancelled.append(task)
+        self.tasks.pop(task, None)
+
+    def usable(self, avoid):
+        return len(avoid) < 2
+
+    def close(self):
+        self.tasks.clear()
+
+
+@pytest.fixture
+def pools(monkeypatch):
+    """Every run of this test works with a LocalPool; append what becomes of its first tasks."""
+    opened, fates = [], []
+
+    def open_pool(work, _options):
+        opened.append(LocalPool(pickle.loads(pickle.dumps(work)), fates))
+        return opened[-1]
+
+    monkeypatch.setattr(driver, "_ray", open_pool)
+    return opened, fates
+
+
+def on_cluster(shop, store, encoder=None, **options):
+    chosen = IndexOptions(shard_size=SIZE, batch_size=2, workers=2, cluster=ClusterOptions(straggler_s=0), **options)
+    return embed(shop, store, encoder=encoder or WatchedEncoder(shop.root), options=chosen)
+
+
+def vectors_of(store, item):
+    digests = [image.digest for image in store.images(item)]
+    return store.stored_vectors(np.array([*store.positions_of(digests).values()]))
+
+
+def shards(store):
+    return sorted(path.name for path in (store / "shards").iterdir())
+
+
+def left(store):
+    """Return what lies in the store beside what every store has."""
+    own = {path.name for path in Layout(store).folders()} | {"CURRENT", "LOCK"}
+    return {path.name for path in store.iterdir()} - own
+
+
+@pytest.mark.usefixtures("pools")
+def test_a_cluster_makes_what_one_machine_makes(tmp_path):
+    shop = shop_of(tmp_path, 10)
+    report = on_cluster(shop, tmp_path / "many")
+    index(shop, tmp_path / "one", WatchedEncoder(tmp_path))
+    assert content(tmp_path / "many") == content(tmp_path / "one")
+    assert (report.embedded, report.images, report.complete) == (10, 10, True)
+    assert shop.reads == [f"{number}.png" for number in range(10)]  # those of the local run
+    assert len(noted(tmp_path / "reads")) == 20
+    assert left(tmp_path / "many") == set()
+    with Store.open(tmp_path / "many") as many, Store.open(tmp_path / "one") as one:
+        for item in many.ids():
+            own = [vectors_of(store, item) for store in (many, one)]
+            assert np.array_equal(*own)
+
+
+@pytest.mark.usefixtures("pools")
+def test_a_run_that_goes_on_reads_what_is_left_and_makes_the_same_shards(tmp_path):
+    shop = shop_of(tmp_path, 14)
+    shop.put("broken", "broken.png")
+    shop.files["broken.png"] = TRUNCATED
+    shop.put("missing", "missing.png")  # no signature, and no bytes
+    undisturbed = tmp_path / "undisturbed"
+    on_cluster(shop, undisturbed)
+    (tmp_path / "reads").unlink()
+    store = tmp_path / "store"
+    assert not on_cluster(shop, store, limit=2 * SIZE).complete
+    assert len(noted(tmp_path / "reads")) == 8
+    assert left(store) == {"ledgers"}
+    report = on_cluster(shop, store)
+    assert shards(store) == shards(undisturbed)
+    assert sorted(line.split()[1] for line in noted(tmp_path / "reads")) == sorted(
+        [*(f"{number}.png" for number in range(14)), "broken.png"]
+    )
+    assert content(store) == content(undisturbed)
+    assert report.skipped_reasons == {"missing": 1, "truncated": 1}
+    assert shop.reads == []
+    assert left(store) == set()
+
+
+@pytest.mark.usefixtures("pools")
+def test_what_changed_since_a_run_was_stopped_is_read_and_nothing_else(tmp_path):
+    shop = shop_of(tmp_path, 12)
+    on_cluster(shop, tmp_path / "store", limit=2 * SIZE)
+    del shop.items["item-001"]
+    shop.put("item-002", 102)
+    (tmp_path / "reads").unlink()
+    report = on_cluster(shop, tmp_path / "store")
+    assert {line.split()[1] for line in noted(tmp_path / "reads")} == {"102.png", *(f"{n}.png" for n in range(8, 12))}
+    assert (report.images, report.embedded) == (11, 11)
+
+
+def test_one_machine_settles_what_workers_have_embedded(tmp_path):
+    shop = shop_of(tmp_path, 10)
+    with plan_blocks(shop, tmp_path / "store", encoder=WatchedEncoder(tmp_path), options=options_of()) as plan:
+        work, blocks = pickle.loads(pickle.dumps((plan.work, list(plan.blocks))))
+    assert [len(block.images) for block in blocks] == [4, 4, 2]
+    reports = [work.embed(block) for block in blocks[:2]]
+    assert [(report.images, report.embedded, report.skipped) for report in reports] == [(4, 4, 0)] * 2
+    index(shop, tmp_path / "store", WatchedEncoder(tmp_path))
+    assert shop.reads == ["8.png", "9.png"]
+    assert left(tmp_path / "store") == set()
+    with pytest.raises(WorkerRefused, match="the run is over"):
+        work.embed(blocks[2])
+    assert left(tmp_path / "store") == set()
+
+
+def options_of(**others):
+    return IndexOptions(shard_size=SIZE, batch_size=2, workers=2, **others)
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """A shop of one block, and what workers are told of it."""
+    shop = shop_of(tmp_path, SIZE)
+    with plan_blocks(shop, tmp_path / "store", encoder=WatchedEncoder(tmp_path), options=options_of()) as plan:
+        return shop, plan.work, next(plan.blocks)
+
+
+def test_a_block_that_is_done_is_not_read_again(tmp_path, planned):
+    _, work, block = planned
+    assert not work.embed(block).was_done
+    report = work.embed(block)
+    assert (report.was_done, report.embedded) == (True, SIZE)
+    assert len(noted(tmp_path / "reads")) == SIZE
+
+
+def test_of_two_twins_on_different_processors_one_shard_stays(tmp_path, planned):
+    shop, work, block = planned
+
+    class Late(FolderPlace):
+        def put(self, ledger, shard):
+            work.embed(block)  # the twin is faster, just now
+            return super().put(ledger, shard)
+
+    encoder = StoreEncoder(work.encoder.spec, LoadOptions(), Rounded(tmp_path), is_own=True)
+    mine = embed_block(block, Late(work.place.root, work.place.run), encoder, shop)
+    first = read_ledger(Layout(tmp_path / "store").ledger(block.name))
+    assert mine.was_done
+    assert shards(tmp_path / "store") == [first.shard] == [mine.shard]
+    assert list(Layout(tmp_path / "store").runs.glob("*/*")) == []
+
+
+class Rounded(WatchedEncoder):
+    """The same encoder on a processor that rounds otherwise."""
+
+    def encode(self, pixels):
+        return super().encode(pixels) + np.float32(0.001)
+
+
+class Mirrored(WatchedEncoder):
+    """Claims to be the encoder of the store, and gives other vectors."""
+
+    def encode(self, pixels):
+        return super().encode(pixels)[:, ::-1].copy()
+
+
+@pytest.mark.parametrize("encoder", [lambda folder: WatchedEncoder(folder, turn=1), Mirrored], ids=["spec", "canary"])
+def test_a_worker_with_other_weights_is_refused_before_it_writes(tmp_path, planned, encoder):
+    shop, work, block = planned
+    other = work.encoder.with_resources()
+    other._encoder = encoder(tmp_path)
+    with pytest.raises(WorkerRefused, match=r"canary|weights on this machine"):
+        Work("other", work.place, other, shop, work.root).embed(block)
+    assert noted(tmp_path / "reads") == []
+    assert not Layout(tmp_path / "store").ledgers.exists()
+
+
+def test_a_worker_that_does_not_see_the_images_or_has_another_version_is_refused(tmp_path, planned):
+    shop, work, block = planned
+    with pytest.raises(WorkerRefused, match="does not see the folder of the images"):
+        Work("a", work.place, work.encoder, shop, str(tmp_path / "nowhere")).embed(block)
+    with pytest.raises(WorkerRefused, match=r"run is of visrec 0\.0\.1"):
+        Work("b", work.place, work.encoder, shop, work.root, "0.0.1").embed(block)
+    with pytest.raises(WorkerRefused, match="does not see the run"):
+        Work("c", FolderPlace(tmp_path / "elsewhere", "c"), work.encoder, shop, work.root).embed(block)
+
+
+@pytest.mark.usefixtures("pools")
+def test_a_block_of_broken_images_has_its_reasons_and_is_not_tried_again(tmp_path):
+    shop = shop_of(tmp_path, SIZE)
+    for number in range(SIZE):
+        shop.put(f"broken-{number}", f"broken-{number}.png")
+        shop.files[f"broken-{number}.png"] = NO_IMAGE + bytes([number])
+    store = tmp_path / "store"
+    assert not on_cluster(shop, store, limit=2 * SIZE - 1).complete
+    report = on_cluster(shop, store)
+    assert report.skipped_reasons == {"not-an-image": 4}
+    (tmp_path / "reads").unlink()
+    again = on_cluster(shop, store, Unused())
+    assert (again.generation, again.embedded, noted(tmp_path / "reads")) == (1, 0, [])
+
+
+@pytest.mark.usefixtures("pools")
+def test_a_second_run_reads_what_changed_and_embeds_what_is_new(tmp_path):
+    shop = shop_of(tmp_path, 8)
+    store = tmp_path / "store"
+    on_cluster(shop, store)
+    (tmp_path / "reads").unlink()
+    (tmp_path / "encoded").unlink()
+    shop.put("item-000", 0, price=3)  # another price: nothing to read
+    shop.touched["1.png"] = 1  # copied again: read, and not embedded
+    shop.put("item-002", 102)
+    report = on_cluster(shop, store)
+    assert sorted(line.split()[1] for line in noted(tmp_path / "reads")) == ["1.png", "102.png"]
+    assert (report.embedded, report.images) == (1, 8)
+    index(shop, tmp_path / "one", FakeEncoder())
+    assert content(store) == content(tmp_path / "one")
+
+
+def test_lost_tasks_are_given_to_others_and_at_last_decoded_apart(tmp_path, pools):
+    shop = shop_of(tmp_path, 10)
+    on_cluster(shop, tmp_path / "undisturbed")
+    opened, fates = pools
+    fates += [Lost("gone"), Lost("gone"), None, Lost("gone")]
+    on_cluster(shop, tmp_path / "store")
+    assert shards(tmp_path / "store") == shards(tmp_path / "undisturbed")
+    assert content(tmp_path / "store") == content(tmp_path / "undisturbed")
+    assert [apart for _, apart, _ in opened[-1].submitted].count(True) == 1
+
+
+def test_a_block_that_nobody_can_embed_ends_the_run_and_keeps_the_others(tmp_path, pools):
+    shop = shop_of(tmp_path, 2 * SIZE)
+    _, fates = pools
+    fates += [None, *[Lost("out of memory")] * 6]
+    with pytest.raises(ClusterError, match=r"6 workers in a row .* 4 images \(out of memory\)"):
+        on_cluster(shop, tmp_path / "store")
+    (tmp_path / "reads").unlink()
+    assert on_cluster(shop, tmp_path / "store").images == 8
+    assert len(noted(tmp_path / "reads")) == SIZE
+
+
+def test_a_machine_that_refuses_is_avoided_and_without_another_one_the_run_ends(tmp_path, pools, caplog):
+    shop = shop_of(tmp_path, 10)
+    opened, fates = pools
+    fates.append(Refused("node-1", "node-1: other weights"))
+    assert on_cluster(shop, tmp_path / "store").embedded == 10
+    assert caplog.messages == ["a machine of the cluster is not used: node-1: other weights"]
+    names = [name for name, _, _ in opened[-1].submitted]
+    assert len(names) == 4
+    assert len(set(names)) == 3
+    assert opened[-1].submitted[-1][2] == ("node-1",)
+    fates += [Refused("node-1", "node-1: other weights"), Refused("node-2", "node-2: other weights")]
+    with pytest.raises(ClusterError, match="no machine of the cluster can embed: node-2: other weights"):
+        on_cluster(shop_of(tmp_path, 20), tmp_path / "other")
+
+
+def test_a_straggler_gets_a_twin_and_one_of_them_counts(tmp_path, pools, monkeypatch):
+    monkeypatch.setattr(LocalPool, "slots", 3)
+    shop = shop_of(tmp_path, 10)
+    opened, fates = pools
+    fates.append("hangs")
+    report = on_cluster(shop, tmp_path / "store")
+    names = [name for name, _, _ in opened[-1].submitted]
+    assert names == [*names[:3], names[0]]
+    assert len(set(names)) == 3
+    assert opened[-1].cancelled == [0]
+    assert report.embedded == 10
+    assert left(tmp_path / "store") == set()
+
+
+@pytest.mark.parametrize("damage", ["ledger", "shard"])
+@pytest.mark.usefixtures("pools")
+def test_what_was_damaged_since_is_embedded_again(tmp_path, damage):
+    shop = shop_of(tmp_path, 2 * SIZE)
+    store = tmp_path / "store"
+    on_cluster(shop, store, limit=SIZE)
+    if damage == "ledger":
+        next(Layout(store).ledgers.iterdir()).write_bytes(b"PAR1")
+    else:
+        next(Layout(store).shards.glob("*/vectors.npy")).write_bytes(b"")
+    on_cluster(shop, store)
+    assert list(verify(store)) == []
+    assert len(noted(tmp_path / "reads")) == 3 * SIZE
+
+
+@pytest.mark.usefixtures("pools")
+def test_ledgers_of_another_space_wait_and_old_ones_are_garbage(tmp_path):
+    shop = shop_of(tmp_path, 2 * SIZE)
+    store = tmp_path / "store"
+    on_cluster(shop, store, limit=SIZE)
+    (ledger,) = Layout(store).ledgers.iterdir()
+    kept = ledger.read_bytes()
+    index(shop, store, FakeEncoder(turn=2))
+    assert Ledger.from_bytes(kept, where="ledger").vectors == SIZE
+    Layout(store).ledgers.mkdir(exist_ok=True)
+    ledger.write_bytes(kept)
+    os.utime(ledger, (1, 1))
+    garbage_collect(store)
+    assert left(store) <= {"ledgers"}
+    assert not ledger.exists()
+
+
+def test_refuses_what_is_no_cluster():
+    for address in ("spark", "ray:", "ray://", "ray//x"):
+        with pytest.raises(ValueError, match="is no cluster"):
+            ClusterOptions(address)
+    with pytest.raises(ValueError, match="cpus_per_task is 0"):
+        ClusterOptions(cpus_per_task=0)

@@ -1,0 +1,71 @@
+"""A shop and an encoder for the workers of a cluster: what each process does is noted in files of one folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fake_shop import BulkShop, FakeEncoder
+
+
+def note(file: Path, text: str) -> None:
+    with file.open("a", encoding="utf-8") as opened:  # short lines of several processes do not mix
+        opened.write(f"{text}\n")
+
+
+def noted(file: Path) -> list[str]:
+    return file.read_text("utf-8").splitlines() if file.exists() else []
+
+
+@dataclass
+class WatchedShop(BulkShop):
+    """Its images are read by other processes; *root* is a folder in which each of them notes what it reads."""
+
+    def read(self, reference, *, known=None):
+        found = super().read(reference, known=known)
+        note(Path(self.root) / "reads", f"{os.getpid()} {reference}")
+        return found
+
+
+class WatchedEncoder(FakeEncoder):
+    """Notes who encodes how much in *folder*; takes *seconds* for each batch, and waits while `hold` is there.
+
+    Where the file `other-weights` names its process group, it gives other vectors.
+    """
+
+    def __init__(self, folder, *, seconds=0.0, turn=0):
+        super().__init__(turn=turn)
+        self.folder = Path(folder)
+        self.seconds = seconds
+
+    def encode(self, pixels):
+        if len(pixels) > 1:  # the canary is one
+            note(self.folder / "begun", f"{os.getpid()} {len(pixels)}")
+            time.sleep(self.seconds)
+            self.wait()
+            note(self.folder / "encoded", f"{os.getpid()} {len(pixels)}")
+        vectors = super().encode(pixels)
+        return vectors[:, ::-1].copy() if self.is_other() else vectors
+
+    def wait(self):
+        """Be the one that is held, if somebody is to be: the first process that comes."""
+        hold = self.folder / "hold"
+        try:
+            hold.rename(self.folder / f"held-{os.getpid()}")
+        except FileNotFoundError:
+            return
+        while not (self.folder / "release").exists():
+            time.sleep(0.02)
+
+    def is_other(self):
+        return os.environ.get("VISREC_TEST_WEIGHTS") == "other"
+
+
+def shop_of(folder, count):
+    """Return a shop of *count* items with an image each, that notes its reads in *folder*."""
+    shop = WatchedShop(root=str(folder))
+    for number in range(count):
+        shop.put(f"item-{number:03d}", number)
+    return shop

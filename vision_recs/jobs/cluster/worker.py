@@ -1,0 +1,186 @@
+"""Embedding one block: what a worker does, wherever it runs, and whoever has started it.
+
+Nothing here knows Ray: a task of Ray, a partition of Spark and a job of an array call the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs import images
+from vision_recs._version import __version__
+from vision_recs.encoders import StoreEncoder
+from vision_recs.errors import StoreError, VisionRecsError, WorkerRefused
+from vision_recs.jobs.cluster.places import BlockPlace
+from vision_recs.jobs.pipeline import Pipeline, Read
+from vision_recs.store import Embedded, Staged
+from vision_recs.store.ledgers import Ledger, LedgerRow
+from vision_recs.store.shards import make_shard
+from vision_recs.types import ImageSource, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some images that one worker embeds as a whole; *name* is that of its ledger."""
+
+    name: str
+    images: tuple[Staged, ...]
+    asked: tuple[str | None, ...]
+    has_addresses: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlockReport:
+    """What became of a block: of its *images*, *embedded* got a vector and *skipped* have a reason why they have none.
+
+    *was_done* says that somebody had embedded it before.
+    """
+
+    block: str
+    shard: str
+    images: int
+    embedded: int
+    skipped: int
+    seconds: float = 0.0
+    was_done: bool = False
+
+
+def embed_block(  # noqa: PLR0913 - what a worker has, and how it works
+    block: Block,
+    place: BlockPlace,
+    encoder: StoreEncoder,
+    source: ImageSource,
+    *,
+    workers: int = 1,
+    apart: bool = False,
+) -> BlockReport:
+    """Embed *block*: a shard and its ledger lie at *place* when this returns; a block that is done is not read again.
+
+    *encoder* proves first that it is that of the store. *workers* threads read from *source* and decode; with *apart*
+    images are decoded in a process of their own, which is slow, since one of them may end the process that decodes it.
+    Raises SpaceMismatch for another encoder, StoreError where *place* cannot be written.
+    """
+    started = perf_counter()
+    place.require()
+    done = place.ledger(block.name)
+    if done is not None:
+        return _report(done, perf_counter() - started, was_done=True)
+    encoder.image_encoder()
+    embedding = _BlockEmbedding(block, encoder)
+    with place.work() as folder, closing(images.DecoderProcess()) as decoder:
+        embedding.run(source, decoder if apart else None, workers)
+        shard = folder / "shard" if embedding.vectors else None
+        ledger = embedding.ledger(shard)
+        kept = place.put(ledger, shard)
+    return _report(kept, perf_counter() - started, was_done=kept != ledger)
+
+
+def _report(ledger: Ledger, seconds: float, *, was_done: bool) -> BlockReport:
+    skipped = sum(row.reason is not None for row in ledger.rows)
+    return BlockReport(ledger.block, ledger.shard, len(ledger.rows), ledger.vectors, skipped, seconds, was_done)
+
+
+@dataclass
+class _BlockEmbedding:
+    block: Block
+    encoder: StoreEncoder
+    reads: list[LedgerRow] = field(default_factory=list)
+    embedded: list[Embedded] = field(default_factory=list)
+    vectors: list[Vectors] = field(default_factory=list)
+    _begun: set[bytes] = field(default_factory=set)
+
+    def run(self, source: ImageSource, apart: images.DecoderProcess | None, workers: int) -> None:
+        preprocess = self.encoder.spec.preprocess
+
+        def decode(_: Read, data: bytes) -> NDArray[np.uint8]:
+            return images.load(data, preprocess) if apart is None else apart.load(data, preprocess)
+
+        def batch_size() -> int:
+            return self.encoder.batch_size
+
+        pipeline = Pipeline(source, self.encoder, decode, workers=workers, batch_size=batch_size)
+        batches = pipeline.run(self.block.images, self._unknown, has_addresses=self.block.has_addresses)
+        with closing(batches):
+            for encoded in batches:
+                self.embedded += encoded.outcomes(first=sum(map(len, self.vectors)))
+                if encoded.alive.any():
+                    self.vectors.append(encoded.vectors[encoded.alive])
+
+    def _unknown(self, read: Iterable[Read]) -> Iterator[Read]:
+        """Yield the images that have to be embedded, each digest once; note what was read of all."""
+        for image in read:
+            staged, error = image.staged, image.error
+            if error is not None:
+                self.reads.append(LedgerRow(staged.id, staged.image, None, None, None, error.reason, str(error)))
+                continue
+            self.reads.append(LedgerRow(staged.id, staged.image, image.digest, image.signature, None))
+            if image.data is not None and image.digest != staged.digest and image.digest not in self._begun:
+                self._begun.add(image.digest)
+                yield image
+
+    def ledger(self, shard: Path | None) -> Ledger:
+        """Write the folder *shard*, if there is one, and return the ledger."""
+        space, rows = self.encoder.spec.fingerprint, sum(map(len, self.vectors))
+        name = make_shard(shard, space, self.embedded, np.concatenate(self.vectors)) if shard else ""
+        found = {image.digest: image for image in self.embedded}
+        return Ledger(self.block.name, space, name, rows, list(self._rows(found)))
+
+    def _rows(self, found: dict[bytes, Embedded]) -> Iterator[LedgerRow]:
+        for read, asked in zip(self.reads, self.block.asked, strict=True):
+            outcome = found.get(read.digest) if read.digest is not None else None
+            if outcome is not None:
+                read = read._replace(row=outcome.row, reason=outcome.reason, message=outcome.message)  # noqa: PLW2901
+            yield read._replace(asked=asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the workers of a run are told, whoever starts them; it can be pickled.
+
+    *run* names the run. *root* is the folder of the images, where they lie in files; every worker has to see it.
+    *version* is that of the visrec that planned the run.
+    """
+
+    run: str
+    place: BlockPlace
+    encoder: StoreEncoder
+    source: ImageSource
+    root: str = ""
+    version: str = __version__
+
+    def embed(self, block: Block, *, apart: bool = False, workers: int = 1, device: str | None = None) -> BlockReport:
+        """Do what `embed_block` does, with the encoder that this process has loaded for the run before.
+
+        It computes on *device*, by default as the run says, and with *workers* threads on a CPU. Raises WorkerRefused
+        where this machine cannot embed for the run, whatever the block.
+        """
+        encoder = self._ready(device, workers)
+        return embed_block(block, self.place, encoder, self.source, workers=workers, apart=apart)
+
+    def _ready(self, device: str | None, workers: int) -> StoreEncoder:
+        try:
+            if self.version != __version__:
+                raise StoreError(f"it has visrec {__version__}, and the run is of visrec {self.version}")
+            if self.root and not Path(self.root).is_dir():
+                raise StoreError(f"it does not see the folder of the images, {self.root}")
+            self.place.require()
+            key = self.run, device, workers
+            if key not in _encoders:
+                _encoders.clear()  # of an earlier run
+                _encoders[key] = self.encoder.with_resources(device=device, threads=workers)
+            encoder = _encoders[key]
+            encoder.image_encoder()
+        except VisionRecsError as error:
+            raise WorkerRefused(str(error)) from error
+        return encoder
+
+
+_encoders: dict[tuple[str, str | None, int], StoreEncoder] = {}
+"""The encoder that this process has loaded, by the run, the device and the threads."""

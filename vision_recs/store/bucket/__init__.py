@@ -1,0 +1,7 @@
+"""Stores in buckets: a copy on this machine is pulled, read and written like any store, and pushed.
+
+copies    the copy of a store on this machine: pulled, verified, and kept while the bucket is away
+listing   the files of a generation, and their names in the bucket, which are those of their contents
+lease     the one writer: LOCK and CURRENT
+pushing   what a writer puts into the bucket, and what nobody uses there any more
+"""
