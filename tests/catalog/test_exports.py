@@ -12,6 +12,7 @@ import shop_exports
 from shop_exports import EXPORTS, NUMBERS, handle, images, price
 
 from vision_recs.catalog import CatalogOptions, open_catalog
+from vision_recs.catalog.exports.feed import FeedReader
 from vision_recs.catalog.image_files import image_bytes
 from vision_recs.errors import CatalogError
 
@@ -174,6 +175,50 @@ def test_a_damaged_feed_and_one_without_products_are_refused(tmp_path):
     path.write_text("<urlset><url><loc>x</loc></url></urlset>")
     with pytest.raises(CatalogError, match="has no <item> and no <entry>"):
         read(path)
+
+
+def test_a_feed_is_read_alike_whatever_pieces_it_comes_in():
+    text = (
+        '<feed xmlns="http://www.w3.org/2005/Atom" xmlns:g="http://base.google.com/ns/1.0"><id>of the feed</id>\n'
+        "<entry><g:id> m\u00fc1<!-- of a mug -->2 </g:id>\n <link href='https://shop.example/1'/>\n<g:color/>"
+        "<g:shipping>fast <g:price>3 EUR</g:price> or slow</g:shipping><g:price>14 &amp; 15</g:price>"
+        "<g:additional_image_link>b.png</g:additional_image_link>"
+        "<g:additional_image_link><![CDATA[c.png]]></g:additional_image_link></entry>"
+        "<entry><g:price>7</g:price></entry></feed>"
+    )
+    data = text.encode()
+    expected = [
+        {
+            "id": "m\u00fc12",
+            "link": "https://shop.example/1",
+            "price": "14 & 15",
+            "additional_image_link": "b.png\nc.png",
+        },
+        {"price": "7"},
+    ]
+    for size in (1, 7, len(data)):
+        reader = FeedReader()
+        pieces = [data[start : start + size] for start in range(0, len(data), size)]
+        found = [item for piece in pieces for item in reader.items(piece)] + reader.items(b"", is_end=True)
+        assert found == expected
+
+
+@pytest.mark.parametrize("declared", ["", '<!DOCTYPE rss SYSTEM "http://127.0.0.1:1/rss.dtd">'])
+def test_an_entity_that_nobody_declares_is_told_not_left_out(tmp_path, declared):
+    path = tmp_path / "f.xml"
+    path.write_text(f"{declared}<rss><item><id>a&nbsp;b</id><image_link>a.jpg</image_link></item></rss>")
+    with pytest.raises(CatalogError, match="malformed XML: undefined entity"):
+        read(path)
+
+
+def test_an_option_of_shopify_never_takes_the_place_of_the_id_the_image_or_the_price(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "Handle,Title,Option1 Name,Option1 Value,Option2 Name,Option2 Value,Option3 Name,Option3 Value,Variant Price,"
+        "Image Src\nmug,Mug,ID,9,Price,cheap,Brand,Own,5,a.jpg\n"
+    )
+    (item,) = read(tmp_path / "p.csv")[0].values()
+    assert (item.id, item.images) == ("mug", ("a.jpg",))
+    assert (item.attributes["price"], item.attributes["brand"]) == (5.0, "Own")
 
 
 def test_a_feed_whose_entities_grow_without_end_is_refused(tmp_path):

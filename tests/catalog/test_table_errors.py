@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vision_recs.catalog import CatalogOptions, open_catalog
-from vision_recs.catalog.grouping import RowStore
+from vision_recs.catalog.row_store import RowStore
 from vision_recs.errors import CatalogError
 
 SEPARATOR_HINT = "; is the separator another than the comma, the semicolon and the tab?"

@@ -97,6 +97,15 @@ def test_redirects_are_followed_and_what_may_pass_is_tried_again(site):
     assert site.statuses() == [302, 503, 302, 200]
 
 
+def test_behind_a_redirect_images_are_relative_to_the_file_itself_and_its_name_tells_what_it_is(site):
+    site.files |= {"/2026/shop.csv": TABLE, "/2026/img/a.png": b"a", "/media/b.png": b"b"}
+    site.answers["/latest"] = redirect("/2026/shop.csv?signature=1")
+    site.answers["/2026/shop.csv"] = typed("application/octet-stream")
+    catalog = opened(f"{site.url}/latest")
+    assert (catalog.location, catalog.root) == (f"{site.url}/latest", f"{site.url}/2026")
+    assert image_bytes(catalog.images, next(iter(catalog)).images[0]) == b"a"
+
+
 def test_a_table_that_broke_off_is_fetched_anew_from_its_start(site):
     def cut(handler):
         handler.give(200, TABLE[:20], {"content-type": "text/csv", "content-length": str(len(TABLE))})

@@ -76,7 +76,7 @@ def listed(store, generation=1):
 
 
 def test_every_reason_is_listed_with_id_image_and_a_sentence_and_the_run_goes_on(shop, tmp_path):
-    elsewhere = {"outside", "crashed", "too-slow"}
+    elsewhere = {"outside", "crashed", "too-slow", "changed"}
     elsewhere |= {"remote", "timeout", "refused", "broken-off", "private-address", "robots", "redirect", "wrong-type"}
     assert set(EXPECTED.values()) == {reason for reason in REASONS if not reason.startswith("http-")} - elsewhere
     report = index(shop, tmp_path)

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from itertools import zip_longest
 from typing import NamedTuple, TypeAlias
 
 from vision_recs.catalog.amounts import amount_of, has_decimal_comma, number_of
@@ -18,6 +17,7 @@ from vision_recs.types import Attribute, normal_form
 Converter: TypeAlias = Callable[[Attribute], Attribute]
 
 _INT64 = range(-(2**63), 2**63)
+_TEXTS = frozenset({str, type(None)})
 _EXACT_IN_FLOAT = 2**53
 _MOST_DIGITS = 16  # of that number
 # No leading zeros: 00123 is a code. An exponent needs its sign, as every program writes it: 12E5 is a code too.
@@ -149,11 +149,11 @@ class ColumnTypes:
         self.odd_cells: dict[int, str] = {}
         """For a column of numbers that one cell made text, by its position: that cell."""
 
-    def observe(self, rows: Sequence[Sequence[object]]) -> None:
-        """Exclude the types that do not suit the cells of *rows*; what is neither text nor None has its type."""
+    def observe(self, columns: Sequence[Sequence[object]]) -> None:
+        """Exclude the types that do not suit the cells of *columns*; what is neither text nor None has its type."""
         for name in self._names[len(self._possible) :]:
             self._possible.append(_kinds_of(name, decimal_comma=self._decimal_comma))
-        for position, cells in enumerate(zip_longest(*rows)):
+        for position, cells in enumerate(columns):
             if self._possible[position]:
                 texts = {cell.strip() for cell in set(cells) if isinstance(cell, str)} - {""}
                 self._possible[position] = self._suitable(position, texts)
@@ -215,6 +215,32 @@ def text_of(cell: Attribute) -> Attribute:
     if isinstance(cell, str):
         return normal_form(cell) if cell and not cell.isspace() else None
     return cell
+
+
+def converted(convert: Converter, cells: Sequence[Attribute]) -> Sequence[Attribute]:
+    """Return the value of each of *cells*, those of a column: equal texts are converted once."""
+    if not _TEXTS.issuperset(map(type, cells)):  # 1 and True are equal, and have each a value
+        return list(map(convert, cells))
+    if convert is text_of and _is_ascii(cells):
+        return [cell if cell and not cell.isspace() else None for cell in cells]  # type: ignore[union-attr]
+    values = {cell: convert(cell) for cell in set(cells)}
+    return [values[cell] for cell in cells]
+
+
+def _is_ascii(cells: Sequence[object]) -> bool:
+    """Whether *cells*, texts or None, are all in the normal form that every ASCII text has."""
+    return "".join(filter(None, cells)).isascii()  # type: ignore[arg-type]
+
+
+def plain_cells(cells: Sequence[object]) -> Sequence[Attribute]:
+    """Return `plain` of each of *cells*, those of a column."""
+    types = set(map(type, cells))
+    is_plain = types == {bool} or (types <= _TEXTS and _is_ascii(cells))
+    if types == {int}:
+        is_plain = min(cells) in _INT64 and max(cells) in _INT64  # type: ignore[type-var, operator]
+    elif types == {float}:
+        is_plain = math.isfinite(sum(cells))  # type: ignore[arg-type]
+    return cells if is_plain else list(map(plain, cells))  # type: ignore[return-value]
 
 
 def plain(value: object) -> Attribute:

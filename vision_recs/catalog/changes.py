@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
-from itertools import islice
 from operator import index
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +25,6 @@ from vision_recs.filters import AttributeType
 from vision_recs.types import Attribute
 
 _MOST_KNOWN = 10_000
-_BATCH = 2_000
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -91,7 +89,7 @@ def read_changes(
         said = ((name, cell) for name, cell in zip(rows.columns, cells, strict=True) if name and _says(cell))
         return {name: cell if name in reserved else read(name, cell) for name, cell in said}
 
-    for change in _changes(((line, record(cells)) for line, cells in rows.cells), keys, location):
+    for change in _changes(((line, record(cells)) for line, cells in rows.cells()), keys, location):
         yield replace(change, is_row=True)
 
 
@@ -260,6 +258,6 @@ class _TextCells:
         """The converters of all columns, for which the whole table is read."""
         rows = open_rows(self._location, Findings(self._location))
         columns = ColumnTypes(rows.columns, decimal_comma=self._decimal_comma)
-        while batch := list(islice(rows.cells, _BATCH)):
-            columns.observe([cells for _, cells in batch])
+        for batch in rows.batches:
+            columns.observe(batch.columns)
         return dict(zip(rows.columns, columns.converters(), strict=True))

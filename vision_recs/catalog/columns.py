@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from vision_recs.catalog.cell_types import bare
 from vision_recs.catalog.findings import Findings
-from vision_recs.catalog.readers import Rows
+from vision_recs.catalog.readers import Batch, Rows
 from vision_recs.errors import CatalogError
 from vision_recs.remote.options import RemoteOptions
 from vision_recs.types import normal_form
@@ -35,7 +35,8 @@ _MOST_NAMES_SHOWN = 20
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?=://)|(?:data|blob|javascript)(?=:)", re.IGNORECASE)
 _HOST_FIRST = re.compile(r"//[\w-]+(?:\.[\w-]+)+/")
 _ADDRESSES = {"file", "http", "https", "s3", "gs", "az"}
-_PLAIN_PATH = re.compile(r"(?!//)[\w./-]+")
+_PLAIN_ID = re.compile("[A-Za-z0-9_-]+")
+_PLAIN_IMAGE = re.compile(r"(?:https?://[A-Za-z0-9.-]+/|(?!//))[\w./?=&%~+@-]+")
 _ROUNDED = re.compile(r"[0-9][.,][0-9]*[eE]\+?[0-9]+")
 
 
@@ -87,22 +88,27 @@ class KeyColumns:
         image = _choose(rows, options.image_column, usual=IMAGE_NAMES, what="images", flag="--image-column")
         return cls(rows.path, rows.columns[id_position], rows.columns[image], id_position, image)
 
-    def identify(self, line: int, cells: Sequence[object], findings: Findings) -> tuple[str, list[str] | None] | None:
-        """Return the id and the images of a row, or None where *findings* say why it is left out.
+    def identify(self, batch: Batch, findings: Findings) -> Iterator[tuple[str, list[str] | None] | None]:
+        """Yield the id and the images of each row, or None where *findings* say why it is left out.
 
         The images are None where the cell holds some, but none that can be read, which *findings* say too.
         """
-        try:
-            name = id_text(cells[self.id])
-        except CellError as error:
-            findings.leave_out(error.reason, str(error), place=line, column=self.id_name)
-            return None
-        cell = cells[self.image]
-        if isinstance(cell, str) and _PLAIN_PATH.fullmatch(cell):  # as most are, at a fifth of the time
-            return name, [cell]
-        return name, self._images(line, name, cell, findings)
+        for line, of_id, cell in zip(batch.lines, batch.columns[self.id], batch.columns[self.image], strict=True):
+            if type(of_id) is str and _PLAIN_ID.fullmatch(of_id):  # as most are, at a fifth of the time
+                name = of_id
+            else:
+                try:
+                    name = id_text(of_id)
+                except CellError as error:
+                    findings.leave_out(error.reason, str(error), place=line, column=self.id_name)
+                    yield None
+                    continue
+            yield name, self._images(line, name, cell, findings)
 
     def _images(self, line: int, name: str, cell: object, findings: Findings) -> list[str] | None:
+        only = cell[0] if type(cell) is list and len(cell) == 1 else cell
+        if type(only) is str and _PLAIN_IMAGE.fullmatch(only):
+            return [only]
         usable = []
         try:
             named = image_references(cell)

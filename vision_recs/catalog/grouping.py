@@ -3,75 +3,17 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from operator import itemgetter
+from itertools import repeat
 from typing import NamedTuple
 
-from vision_recs.catalog.cell_types import IN_STOCK, Converter
+from vision_recs.catalog.cell_types import IN_STOCK, Converter, converted
 from vision_recs.catalog.findings import Findings
+from vision_recs.catalog.row_store import ItemRows, RowBatch, TableRow
 from vision_recs.types import Attribute, Item
 
-_CACHE_KIB = 64 * 1024
 _FEWEST_ITEMS = 2
-
-
-class TableRow(NamedTuple):
-    """One row of an item: its number in the table, its images, and its other cells in the order of the columns.
-
-    *images* is None where it is no fault of the row that it has none: because that was told, or because the row only
-    adds to others.
-    """
-
-    line: int
-    images: list[str] | None
-    cells: list[Attribute]
-
-
-class RowStore:
-    """Rows set aside and read back item by item, in a temporary SQLite database that SQLite deletes when it is closed.
-
-    The database grows in memory to 64 MiB, then on the disk, in the folder that SQLITE_TMPDIR or TMPDIR names. First
-    `add` all rows, then `group` them, then read `items`. Raises sqlite3.Error where the disk is full.
-    """
-
-    def __init__(self) -> None:
-        """Create the empty database."""
-        # An iteration may begin in one thread and be finished, or be thrown away, in another.
-        self._database = sqlite3.connect("", check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._database.execute("CREATE TABLE rows (position INTEGER PRIMARY KEY, id TEXT, content TEXT)")
-
-    def add(self, rows: Iterable[tuple[str, TableRow]]) -> None:
-        """Append *rows*, each with the id of its item."""
-        encode = json.JSONEncoder(separators=(",", ":")).encode
-        contents = ((name, encode(row)) for name, row in rows)
-        self._database.executemany("INSERT INTO rows (id, content) VALUES (?, ?)", contents)
-
-    def group(self) -> None:
-        """Find which rows belong to the same item; call it once, after the last `add`."""
-        self._database.execute("CREATE INDEX rows_of_item ON rows (id)")
-        self._database.execute("CREATE TABLE items (first INTEGER PRIMARY KEY, id TEXT, size INTEGER)")
-        self._database.execute("INSERT INTO items SELECT min(position), id, count(*) FROM rows GROUP BY id ORDER BY 1")
-
-    def items(self, *, smallest: int = 1) -> Iterator[tuple[str, list[TableRow]]]:
-        """Yield every item that has at least *smallest* rows, with its rows, in the order of first appearance."""
-        # CROSS JOIN fixes the order of the loops, and with it that of the result: no sort is needed.
-        ordered = self._database.execute(
-            "SELECT items.first, items.id, rows.content FROM items CROSS JOIN rows ON rows.id = items.id "
-            "WHERE items.size >= ? ORDER BY items.first, rows.position",
-            (smallest,),
-        )
-        decode = json.JSONDecoder().raw_decode
-        for (_, name), rows in groupby(ordered, key=itemgetter(0, 1)):
-            yield name, [TableRow._make(decode(content)[0]) for _, _, content in rows]
-
-    def close(self) -> None:
-        """Delete the database."""
-        self._database.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +38,39 @@ class Columns:
         """Return the cells of *rows* column by column; a row that was read before all columns were known is padded."""
         width = len(self.names)
         padded = (
-            row.cells if len(row.cells) == width else row.cells + [None] * (width - len(row.cells)) for row in rows
+            row.cells if len(row.cells) == width else [*row.cells, *[None] * (width - len(row.cells))] for row in rows
         )
         return list(zip(*padded, strict=True))
+
+    def attributes(self, batch: RowBatch) -> Iterator[tuple[dict[str, Attribute], dict[str, Attribute]]]:
+        """Yield, for each row of *batch*, the attributes of its item, if it has no other row, and of its images."""
+        yield from zip(
+            _records(
+                [self.names[i] for i in self.of_items] + list(self.derived),
+                [self._values(batch, i, self.converters[i]) for i in self.of_items]
+                + [self._values(batch, i, convert) for i, convert in self.derived.values()],
+                len(batch.ids),
+            ),
+            _records(
+                [self.names[i] for i in self.of_images],
+                [self._values(batch, i, self.converters[i]) for i in self.of_images],
+                len(batch.ids),
+            ),
+            strict=True,
+        )
+
+    @staticmethod
+    def _values(batch: RowBatch, position: int, convert: Converter) -> Sequence[Attribute]:
+        """Return the values in a column; those of rows that were read before the column was known are None."""
+        if position < len(batch.columns):
+            return converted(convert, batch.columns[position])
+        return [convert(None)] * len(batch.ids)
+
+
+def _records(names: Sequence[str], columns: Sequence[Sequence[Attribute]], count: int) -> list[dict[str, Attribute]]:
+    """Return *count* rows of *columns* by the *names* of these."""
+    rows = zip(*columns, strict=True) if columns else [()] * count
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 class _Disagreement(NamedTuple):
@@ -110,7 +82,7 @@ class _Disagreement(NamedTuple):
     earlier_value: Attribute
 
 
-def find_image_attributes(columns: Columns, repeated: Iterable[tuple[str, list[TableRow]]]) -> Columns:
+def find_image_attributes(columns: Columns, repeated: Iterable[ItemRows]) -> Columns:
     """Return *columns* after moving those that differ within most of the *repeated* items from items to images.
 
     A column that differs within fewer items is contradictory.
@@ -146,6 +118,30 @@ def _disagreements(
         other = next((pair for pair in known if pair[0] != known[0][0]), None)
         if other is not None:
             yield position, _Disagreement(other[1], other[0], known[0][1], known[0][0])
+
+
+def items_of(
+    batch: RowBatch, repeated: Mapping[int, ItemRows | None], columns: Columns, findings: Findings
+) -> Iterator[Item]:
+    """Yield the items that begin in *batch*; *repeated* has those that may have several rows, by their places.
+
+    Of an item without an image, *findings* have the reason, as they have its contradictions.
+    """
+    none_is_alone = len(repeated) == len(batch.ids)
+    values = columns.attributes(batch) if not none_is_alone else repeat(({}, {}), len(batch.ids))
+    rows = zip(batch.ids, batch.images, values, strict=True)
+    for place, (name, images, (attributes, of_image)) in enumerate(rows):
+        item: Item | None = None
+        if place in repeated:
+            found = repeated[place]
+            item = item_of(*found, columns, findings) if found else None
+        elif not images:
+            item = item_of(name, [batch.row(place)], columns, findings)
+        else:
+            distinct = tuple(images) if len(images) == 1 else tuple(dict.fromkeys(images))
+            item = Item(name, distinct, attributes, (of_image,) * len(distinct) if columns.of_images else ())
+        if item is not None:
+            yield item
 
 
 def item_of(name: str, rows: list[TableRow], columns: Columns, findings: Findings) -> Item | None:

@@ -49,7 +49,7 @@ def read_pairs(path: str | Path) -> list[Pair]:
 def _pairs(rows: Rows) -> Iterator[Pair]:
     known = 0
     query, relevant, grade = 0, 1, None
-    for line, cells in rows.cells:
+    for line, cells in rows.cells():
         if known != len(rows.columns):  # a table of JSON lines names its columns as it is read
             known = len(rows.columns)
             query, relevant, grade = _columns(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 
 from vision_recs.catalog.amounts import amount_of, number_of
 from vision_recs.catalog.cell_types import (
@@ -34,13 +33,10 @@ class Observations:
         self._currencies: dict[int, dict[str, None]] = {}
         self._odd_stock: dict[int, str] = {}
 
-    def observe(self, rows: Sequence[Sequence[Attribute]]) -> None:
-        """See the cells of *rows*."""
-        wanted = {i for i, name in enumerate(self._names) if self._typed or is_price(name) or bare(name) in STOCK_NAMES}
-        if not wanted:
-            return
-        for position, cells in enumerate(zip_longest(*rows)):
-            if position in wanted:
+    def observe(self, columns: Sequence[Sequence[Attribute]]) -> None:
+        """See the cells of *columns*."""
+        for position, (name, cells) in enumerate(zip(self._names, columns, strict=True)):
+            if self._typed or is_price(name) or bare(name) in STOCK_NAMES:
                 self._see(position, set(cells) - {None})
 
     def _see(self, position: int, cells: set[Attribute]) -> None:

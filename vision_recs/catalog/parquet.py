@@ -12,7 +12,7 @@ from vision_recs.catalog.cell_types import bare
 from vision_recs.catalog.columns import ID_NAMES
 from vision_recs.catalog.findings import Findings
 from vision_recs.catalog.places import LARGE, MOST_TIMES, Place, bomb, open_parquet, size_of, version_of
-from vision_recs.catalog.readers import Rows, require_few
+from vision_recs.catalog.readers import Batch, Rows, require_few
 from vision_recs.errors import CatalogError, first_line, machine_remedy
 
 _BATCH = 4096
@@ -130,7 +130,7 @@ def _is_no_text(value: bytes) -> bool:
         return True
 
 
-def _rows(place: Place, layout: _Layout, findings: Findings) -> Iterator[tuple[int, list[object]]]:
+def _rows(place: Place, layout: _Layout, findings: Findings) -> Iterator[Batch]:
     import pyarrow as pa
 
     path, number = str(place), 0
@@ -140,12 +140,11 @@ def _rows(place: Place, layout: _Layout, findings: Findings) -> Iterator[tuple[i
             for batch in batches(file, range(file.num_row_groups), layout.batch, layout.leaves):
                 _require_memory(path, batch, number)
                 if layout.leaves is None:
-                    cells: Iterator[Any] = zip(*map(values, batch.columns, batch.schema.names), strict=True)
+                    columns = list(map(values, batch.columns, batch.schema.names))
                 else:
-                    cells = _with_images(path, layout, batch, number, values)
-                for row in cells:
-                    number += 1
-                    yield number, list(row)
+                    columns = _with_images(path, layout, batch, number, values)
+                yield Batch(range(number + 1, number + batch.num_rows + 1), columns)
+                number += batch.num_rows
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
 
@@ -184,7 +183,7 @@ def _texts(column: Any) -> Iterator[Any]:  # noqa: ANN401 - pyarrow ships no typ
         yield from _texts(column.flatten())
 
 
-def _with_images(path: str, layout: _Layout, batch: Any, first: int, values: Any) -> Iterator[Any]:  # noqa: ANN401
+def _with_images(path: str, layout: _Layout, batch: Any, first: int, values: Any) -> list[list[Any]]:  # noqa: ANN401
     read = {name: values(column, name) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
     numbers = range(first + 1, first + batch.num_rows + 1)
     file = Path(path).name
@@ -205,7 +204,7 @@ def _with_images(path: str, layout: _Layout, batch: Any, first: int, values: Any
                 for name, row in zip(paths, numbers, strict=True)
             ]
         )
-    return zip(*table, strict=True)
+    return table
 
 
 def _members(reference: str, cell: object) -> list[str]:
@@ -225,11 +224,26 @@ def _values(column: Any, name: str, *, findings: Findings) -> list[object]:  # n
             column = column.cast(pa.timestamp("us", tz="UTC" if kind.tz else None), safe=False)
         elif getattr(kind, "unit", None) == "ns":
             column = column.cast(pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us"), safe=False)
-        values: list[object] = column.to_pylist()
+        values = _objects(column)
     except (ValueError, OverflowError, pa.ArrowException, NotImplementedError) as error:
         findings.note(f"the column {name!r} is left out: its type {kind} cannot be read ({first_line(error)})")
         return [None] * len(column)
     return values
+
+
+def _objects(column: Any) -> list[object]:  # noqa: ANN401 - pyarrow ships no types
+    """Return what `column.to_pylist()` does, without an object of pyarrow for each cell of the usual types."""
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_dictionary(kind):
+        texts = [*column.dictionary.to_pylist(), None]
+        return [texts[number] for number in column.indices.fill_null(len(texts) - 1).to_numpy().tolist()]
+    if not column.null_count and (types.is_integer(kind) or types.is_float64(kind) or types.is_boolean(kind)):
+        cells: list[object] = column.to_numpy(zero_copy_only=False).tolist()
+        return cells
+    objects: list[object] = column.to_pylist()
+    return objects
 
 
 def _unreadable(path: str, error: Exception) -> CatalogError:

@@ -1,16 +1,17 @@
-"""The readers of tables: CSV, TSV, JSON Lines and Parquet become rows of cells, one after the other."""
+"""The readers of tables: CSV, TSV, JSON Lines and Parquet become batches of rows, column by column."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, islice, repeat
 from types import MappingProxyType
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn
 
 from vision_recs.catalog.findings import Findings
 from vision_recs.catalog.places import Place, extension_of
@@ -20,31 +21,44 @@ from vision_recs.errors import CatalogError
 _SEPARATOR = re.compile('"?sep=(.)"?', re.IGNORECASE)  # how Excel is told the separator
 _DELIMITERS = (",", ";", "\t")
 _LONGEST_FIELD = 1 << 26
+_BATCH = 2000
 MOST_COLUMNS = 10_000
 """Every row has a cell for each column, so a file of many columns takes the square of its size."""
+
+
+class Batch(NamedTuple):
+    """Some rows of a table: their numbers (from 1), and the cells of each column, in the order of `Rows.columns`."""
+
+    lines: Sequence[int]
+    columns: Sequence[Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """A table while it is read, which can be done once.
 
-    *cells* yields, for each row, its number (from 1) and its cells in the order of *columns*. If *open_ended*, later
-    rows may append to *columns*, so that earlier rows have fewer cells. If *textual*, every cell is text, and the types
-    of the columns are not known yet; *decimal_comma* then says that 1,5 is a number. *unit* is what the numbers count:
-    "line" or "row". The number 0 is that of a row that only adds to the others of its item. *merges* says, for a column
-    in which the rows of an item may differ, what becomes of their values: "min", "any" or "set"; *drops* are columns
-    that are no attributes.
+    *batches* yields its rows, some at a time. If *open_ended*, later batches may append to *columns*, so that earlier
+    ones have fewer. If *textual*, every cell is text, and the types of the columns are not known yet; *decimal_comma*
+    then says that 1,5 is a number. *unit* is what the numbers count: "line" or "row". The number 0 is that of a row
+    that only adds to the others of its item. *merges* says, for a column in which the rows of an item may differ, what
+    becomes of their values: "min", "any" or "set"; *drops* are columns that are no attributes.
     """
 
     path: str
     columns: list[str]
-    cells: Iterator[tuple[int, list[object]]]
+    batches: Iterator[Batch]
     open_ended: bool = False
     textual: bool = False
     unit: str = "line"
     decimal_comma: bool = False
     merges: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     drops: frozenset[str] = frozenset()
+
+    def cells(self) -> Iterator[tuple[int, Sequence[object]]]:
+        """Yield the number and the cells of each row."""
+        for batch in self.batches:
+            rows: Iterable[Sequence[object]] = zip(*batch.columns, strict=True) if batch.columns else repeat(())
+            yield from zip(batch.lines, rows, strict=False)
 
 
 def csv_rows(place: str | Place, findings: Findings, *, delimiter: str) -> Rows:
@@ -77,7 +91,8 @@ def csv_rows(place: str | Place, findings: Findings, *, delimiter: str) -> Rows:
             findings.note(f"the header names the column {name!r} twice; the first one is used")
             columns[position] = ""
         known.add(name)
-    return Rows(path, columns, _csv_body(columns, records, findings), textual=True, decimal_comma=delimiter == ";")
+    batches = _csv_batches(len(columns), records, findings)
+    return Rows(path, columns, batches, textual=True, decimal_comma=delimiter == ";")
 
 
 def _first_line(lines: Iterator[str]) -> tuple[int, str]:
@@ -90,16 +105,21 @@ def _delimiter(header: str, default: str) -> str:
     return max((default, *_DELIMITERS), key=unquoted.count)
 
 
-def _csv_body(
-    columns: list[str], records: Iterator[tuple[int, list[str]]], findings: Findings
-) -> Iterator[tuple[int, list[object]]]:
-    width = len(columns)
-    for line, cells in records:
-        if len(cells) == width:
-            yield line, cast("list[object]", cells)
-        else:
-            why = f"the row has {len(cells)} cells and the header {width}; quote cells that hold the separator"
-            findings.leave_out("malformed", why, place=line)
+def _csv_batches(width: int, records: Iterator[tuple[int, list[str]]], findings: Findings) -> Iterator[Batch]:
+    while some := list(islice(records, _BATCH)):
+        whole = []
+        for line, cells in some:
+            if len(cells) == width:
+                whole.append((line, cells))
+            else:
+                why = f"the row has {len(cells)} cells and the header {width}; quote cells that hold the separator"
+                findings.leave_out("malformed", why, place=line)
+        yield Batch([line for line, _ in whole], _turned([cells for _, cells in whole], width))
+
+
+def _turned(rows: Sequence[Sequence[object]], width: int) -> list[Sequence[object]]:
+    """Return the columns of *rows*."""
+    return list(zip(*rows, strict=True)) if rows else [()] * width
 
 
 def _csv_records(
@@ -144,10 +164,14 @@ def record_rows(
     records: Iterator[tuple[int, dict[str, object]]],
     *,
     columns: list[str],
+    sparse: bool = False,
     **how: Any,  # noqa: ANN401
 ) -> Rows:
-    """Return numbered *records* as rows: their keys become columns, after the first *columns*, as they appear."""
-    return Rows(path, columns, _record_cells(path, columns, records), open_ended=True, **how)
+    """Return numbered *records* as rows: their keys become columns, after the first *columns*, as they appear.
+
+    Where they are *sparse*, a key does not become a column before it has a value that is not None.
+    """
+    return Rows(path, columns, _record_batches(path, columns, records, sparse=sparse), open_ended=True, **how)
 
 
 def require_few(columns: list[str], path: str, line: int | None = None) -> None:
@@ -157,16 +181,31 @@ def require_few(columns: list[str], path: str, line: int | None = None) -> None:
         raise CatalogError(why, path=path, line=line)
 
 
-def _record_cells(
-    path: str, columns: list[str], records: Iterator[tuple[int, dict[str, object]]]
-) -> Iterator[tuple[int, list[object]]]:
+def _record_batches(
+    path: str, columns: list[str], records: Iterator[tuple[int, dict[str, object]]], *, sparse: bool
+) -> Iterator[Batch]:
     known = set(columns)
+    while some := list(islice(records, _BATCH)):
+        rows = [record for _, record in some]
+        new = set().union(*rows) - known
+        if sparse:
+            new = {name for name in new if any(record.get(name) is not None for record in rows)}
+        if new:
+            _append(path, columns, new, some)
+            known |= new
+        yield Batch([line for line, _ in some], [[record.get(name) for record in rows] for name in columns])
+
+
+def _append(
+    path: str, columns: list[str], new: AbstractSet[str], records: Iterable[tuple[int, dict[str, object]]]
+) -> None:
+    """Append the names *new* to *columns*, in the order in which *records* have them."""
+    left = set(new)
     for line, record in records:
-        if record.keys() - known:
-            columns.extend(key for key in record if key not in known)
-            known.update(record)
+        if not left.isdisjoint(record):
+            columns.extend(name for name in record if name in left)
+            left.difference_update(record)
             require_few(columns, path, line)
-        yield line, [record.get(name) for name in columns]
 
 
 def json_objects(place: str | Place, findings: Findings) -> Iterator[tuple[int, dict[str, object]]]:

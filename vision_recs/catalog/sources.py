@@ -175,7 +175,7 @@ def _joined(folder: Folder, files: Sequence[Folder], findings: Findings) -> Rows
             rows = first if file == files[0] else open_rows(file, findings)
             prefix = _below(file, folder)
             own = _partitions(prefix)
-            for _, cells in rows.cells:
+            for _, cells in rows.cells():
                 number += 1
                 record = {name: cell for name, cell in zip(rows.columns, cells, strict=False) if name}
                 yield number, _placed(record, rows.drops, prefix, is_partition=bool(own)) | own

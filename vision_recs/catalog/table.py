@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import islice
+from typing import cast
 
-from vision_recs.catalog.cell_types import ColumnTypes, plain
+from vision_recs.catalog.cell_types import ColumnTypes, plain_cells
 from vision_recs.catalog.columns import CatalogOptions, KeyColumns, column_position
 from vision_recs.catalog.findings import Findings, LeaveOut, ignore
-from vision_recs.catalog.grouping import Columns, RowStore, TableRow, find_image_attributes, item_of
+from vision_recs.catalog.grouping import Columns, find_image_attributes, items_of
 from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.catalog.observations import Observations, typed_converter
 from vision_recs.catalog.places import Place, unreadable
-from vision_recs.catalog.readers import Rows
+from vision_recs.catalog.readers import Batch, Rows
+from vision_recs.catalog.row_store import RowBatch, RowStore
 from vision_recs.catalog.sources import open_source
 from vision_recs.errors import CatalogError
 from vision_recs.remote.images import RemoteImages
 from vision_recs.remote.object_store import ObjectError
 from vision_recs.types import Attribute, Item
-
-_BATCH = 2000
 
 
 class TableCatalog:
@@ -34,8 +33,8 @@ class TableCatalog:
     The rows of an item should agree on an attribute; an empty cell agrees with everything, and where they contradict
     each other the first value is used. A column belongs to the images instead if the options say so, or if it differs
     within more than half of the items that have several rows, and within at least two. A row without a usable id and
-    an item without an image are left out. The memory does not grow with the table: each iteration reads it into a
-    temporary database.
+    an item without an image are left out. The memory hardly grows with the table, by eight bytes a row: each
+    iteration reads it into a temporary database.
     """
 
     def __init__(self, place: Place, options: CatalogOptions, remote: RemoteImages) -> None:
@@ -71,14 +70,12 @@ class TableCatalog:
         try:
             with closing(RowStore()) as row_store:
                 columns = self._read_into(row_store, findings)
-                columns = find_image_attributes(columns, row_store.items(smallest=2))
+                columns = find_image_attributes(columns, row_store.repeated())
                 self.image_attributes = tuple(columns.names[position] for position in columns.of_images)
                 self.contradictory_columns = tuple(columns.names[position] for position in columns.contradictory)
                 self.notes = tuple(findings.notes)
-                for name, rows in row_store.items():
-                    item = item_of(name, rows, columns, findings)
-                    if item is not None:
-                        yield item
+                for batch, repeated in row_store.batches():
+                    yield from items_of(batch, repeated, columns, findings)
         except ObjectError as error:
             raise unreadable(error, self.location) from error
         except sqlite3.Error as error:
@@ -95,14 +92,12 @@ class TableCatalog:
         types = ColumnTypes(rows.columns, decimal_comma=rows.decimal_comma) if rows.textual else None
         seen = Observations(rows.columns, typed=types is None)
         empty = True
-        while batch := list(islice(rows.cells, _BATCH)):
-            empty = False
-            found = (_row(keys, line, cells, findings, typed=types is None) for line, cells in batch)
-            usable = [row for row in found if row is not None]
-            table = [row.cells for _, row in usable]
+        for batch in rows.batches:
+            empty = empty and not batch.lines
+            usable = _usable(keys, batch, findings, typed=types is None)
             if types:
-                types.observe(table)
-            seen.observe(table)
+                types.observe(usable.columns)
+            seen.observe(usable.columns)
             row_store.add(usable)
         if empty:
             raise CatalogError("the table has no rows below its header", path=self.location)
@@ -133,13 +128,15 @@ class TableCatalog:
         return tuple(sorted(positions))
 
 
-def _row(
-    keys: KeyColumns, line: int, cells: list[object], findings: Findings, *, typed: bool
-) -> tuple[str, TableRow] | None:
-    found = keys.identify(line, cells, findings)
-    if found is None:
-        return None
-    name, images = found
-    cells[keys.id] = cells[keys.image] = None
-    values: list[Attribute] = list(map(plain, cells)) if typed else cells  # type: ignore[assignment]
-    return name, TableRow(line, images if line else images or None, values)
+def _usable(keys: KeyColumns, batch: Batch, findings: Findings, *, typed: bool) -> RowBatch:
+    """Return the rows of *batch* that have an id; *findings* say what is left out."""
+    found = list(keys.identify(batch, findings))
+    named = [row or ("", None) for row in found]
+    images = [of or None if not line else of for line, (_, of) in zip(batch.lines, named, strict=True)]
+    blank = [None] * len(found)
+    columns = [
+        blank if i in {keys.id, keys.image} else plain_cells(cells) if typed else cast("Sequence[Attribute]", cells)
+        for i, cells in enumerate(batch.columns)
+    ]
+    lines = list(batch.lines)
+    return RowBatch(lines, [name for name, _ in named], images, columns).chosen([row is not None for row in found])

@@ -37,22 +37,24 @@ class WebFile:
     def __init__(self, address: str, options: RemoteOptions, known: tuple[str, ...]) -> None:
         """Fetch the file at *address*, as *options* say; raises CatalogError.
 
-        Where the name in the address has none of the *known* extensions, the media type tells it.
+        Where the name in the address has none of the *known* extensions, nor the one to which it leads, the media type
+        tells it.
         """
         self._address = address
         from vision_recs.remote.web import WebImages
 
-        path = PurePosixPath(unquote(urlsplit(address).path))
         patient = replace(options, max_bytes=_MAX_BYTES, total_s=_MOST_S)
         with tempfile.TemporaryFile() as copy:
             try:
-                kind = WebImages(patient).download(address, cast("BinaryIO", copy))
+                found = WebImages(patient).download(address, cast("BinaryIO", copy))
             except ImageError as error:
                 raise CatalogError(str(error), path=address) from error
             copy.flush()
             self._parts = Parts(cast("BinaryIO", copy))
-        is_known = path.name.lower().removesuffix(".gz").endswith(known)
-        self.name = path.name if is_known else path.name + _EXTENSIONS.get(kind, "")
+        self._url = found.url
+        names = [PurePosixPath(unquote(urlsplit(url).path)).name for url in (address, found.url)]
+        usable = (name for name in names if name.lower().removesuffix(".gz").endswith(known))
+        self.name = next(usable, names[0] + _EXTENSIONS.get(found.media_type, ""))
         """The last part of the path, with the extension of what it is."""
 
     def __str__(self) -> str:
@@ -71,8 +73,8 @@ class WebFile:
 
     @property
     def parent(self) -> str:
-        """The address of the folder, to which images are relative."""
-        return urlsplit(self._address)._replace(query="", fragment="").geturl().rpartition("/")[0]
+        """The address of the folder to which images are relative: that of the file itself, behind all redirects."""
+        return urlsplit(self._url)._replace(query="", fragment="").geturl().rpartition("/")[0]
 
     def is_dir(self) -> bool:
         """Return False: nobody can list what a web server has."""

@@ -30,7 +30,7 @@ _STATUS: Final = {
     errors.EngineError: 503,
 }
 _STATUS_OF_REASON: Final = {
-    **dict.fromkeys(("missing", "outside", "http-404", "http-410"), 404),
+    **dict.fromkeys(("missing", "changed", "outside", "http-404", "http-410"), 404),
     "unsupported": 415,
     "too-large": 413,
 }

@@ -138,5 +138,5 @@ def _for_client() -> Iterator[None]:
 def _with_digest(data: bytes, digest: str) -> bytes:
     """Return the bytes of an image, if they still have *digest*; raises ImageError."""
     if hashlib.sha256(data).hexdigest() != digest:
-        raise ImageError("missing", "the image has changed since it was indexed; run `visrec index`")
+        raise ImageError("changed", "the image has changed since it was indexed; run `visrec index`")
     return data

@@ -2,7 +2,7 @@
 
 base           rows as records, and how their cells are taken apart
 shopify        products of Shopify
-google         the product feed of Google Merchant Center, as text and as XML
+google         the product feed of Google Merchant Center, as text and as XML (`feed`)
 woocommerce    products of WooCommerce
 magento        catalog products of Magento 2 and Adobe Commerce
 prestashop     products of PrestaShop

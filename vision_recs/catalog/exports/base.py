@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import repeat
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -23,6 +24,7 @@ Record: TypeAlias = dict[str, str]
 Translated: TypeAlias = Iterator[tuple[int, dict[str, object]]]
 """Rows with the columns of visrec; those with the number 0 only add to the item that they name."""
 
+_TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _ADDRESSES = re.compile(r"\s*,\s*(?=[a-z][a-z0-9]*://)", re.IGNORECASE)
 
 
@@ -47,8 +49,9 @@ class Export:
         translated = self.translate(_records(rows), titles, findings)
         return record_rows(
             rows.path,
-            ((line, _known(row)) for line, row in translated),
+            translated,
             columns=["id", "image"],
+            sparse=True,
             textual=rows.textual,
             unit=rows.unit,
             decimal_comma=rows.decimal_comma,
@@ -56,16 +59,16 @@ class Export:
         )
 
 
-def _known(row: dict[str, object]) -> dict[str, object]:
-    return {name: cell for name, cell in row.items() if cell is not None}
-
-
 def _records(rows: Rows) -> Iterator[tuple[int, Record]]:
     names: list[str] = []
-    for line, cells in rows.cells:
+    for batch in rows.batches:
         if len(names) != len(rows.columns):
             names = [bare(column).removeprefix("g:") for column in rows.columns]
-        yield line, {name: cell for name, cell in zip(names, cells, strict=False) if cell and name}  # type: ignore[misc]
+        filled = [(name, cells) for name, cells in zip(names, batch.columns, strict=True) if name and any(cells)]
+        own = [name for name, _ in filled]
+        rows_of_batch = zip(*(cells for _, cells in filled), strict=True) if filled else repeat(())
+        for line, cells in zip(batch.lines, rows_of_batch, strict=False):
+            yield line, {name: cell for name, cell in zip(own, cells, strict=True) if cell}
 
 
 def first_of(record: Record, *names: str) -> str | None:
@@ -74,6 +77,13 @@ def first_of(record: Record, *names: str) -> str | None:
         if name in record:
             return record[name]
     return None
+
+
+def set_in(text: str | None, separator: str) -> Attribute:
+    """Return the parts of *text* as `as_set` does."""
+    if text is None or separator not in text:
+        return (text or "").strip() or None
+    return as_set(text.split(separator))
 
 
 def others(record: Record, titles: Mapping[str, str], used: AbstractSet[str]) -> dict[str, object]:
@@ -109,4 +119,4 @@ def price_of(text: str | None) -> float | None:
 
 def truth_of(text: str | None) -> bool | None:
     """Return whether *text* says yes, or None where it says neither yes nor no."""
-    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get((text or "").lower())
+    return _TRUTH.get(text.lower()) if text else None

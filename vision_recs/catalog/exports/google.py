@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET  # expat bounds what entities grow to, and loads none from outside
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from xml.parsers.expat import ExpatError
 
-from vision_recs.catalog.exports.base import Export, Record, Translated, as_set, first_of, listed, others
+from vision_recs.catalog.exports.base import Export, Record, Translated, listed, set_in
+from vision_recs.catalog.exports.feed import SEVERAL as _SEVERAL
+from vision_recs.catalog.exports.feed import FeedReader
 from vision_recs.catalog.findings import Findings
 from vision_recs.catalog.places import Place
 from vision_recs.catalog.readers import Rows, record_rows
@@ -14,8 +16,7 @@ from vision_recs.catalog.text_files import opened
 from vision_recs.errors import CatalogError, first_line
 
 _USED = frozenset({"id", "title", "imagelink", "additionalimagelink", "itemgroupid", "producttype", "brand", "color"})
-_ITEMS = {"item", "entry"}
-_SEVERAL = "\n"  # between the values of an element that an item has several times
+_BLOCK = 1 << 16
 
 
 def _recognizes(names: AbstractSet[str]) -> bool:
@@ -26,26 +27,24 @@ def _recognizes(names: AbstractSet[str]) -> bool:
 
 def _translate(records: Iterator[tuple[int, Record]], titles: Mapping[str, str], findings: Findings) -> Translated:
     del findings
+    names = {name: "sale_price" if title.lower() == "sale price" else title for name, title in titles.items()}
     for line, record in records:
-        more = record.get("additionalimagelink", "")
-        images = [record.get("imagelink", ""), *(more.split(_SEVERAL) if _SEVERAL in more else listed(more))]
-        types = record.get("producttype", "").split(_SEVERAL)
-        yield (
-            line,
-            {
-                "id": record.get("id"),
-                "image": images,
-                "title": record.get("title"),
-                "category": as_set(types) or first_of(record, "googleproductcategory"),
-                "brand": record.get("brand"),
-                "color": as_set(record.get("color", "").split("/")),
-                "variant_group": record.get("itemgroupid"),
-                **{
-                    "sale_price" if name.lower() == "sale price" else name: as_set(str(cell).split(_SEVERAL))
-                    for name, cell in others(record, titles, _USED).items()
-                },
-            },
-        )
+        images = [record.get("imagelink", "")]
+        if more := record.get("additionalimagelink"):
+            images += more.split(_SEVERAL) if _SEVERAL in more else listed(more)
+        item: dict[str, object] = {
+            "id": record.get("id"),
+            "image": images,
+            "title": record.get("title"),
+            "category": set_in(record.get("producttype"), _SEVERAL) or record.get("googleproductcategory"),
+            "brand": record.get("brand"),
+            "color": set_in(record.get("color"), "/"),
+            "variant_group": record.get("itemgroupid"),
+        }
+        for name, cell in record.items():
+            if name not in _USED:
+                item[names.get(name, name)] = set_in(str(cell), _SEVERAL)
+        yield line, item
 
 
 def feed_rows(place: str | Place) -> Rows:
@@ -63,34 +62,14 @@ def feed_rows(place: str | Place) -> Rows:
 
 
 def _elements(place: str | Place) -> Iterator[dict[str, object]]:
+    reader = FeedReader()
     try:
         with opened(place) as file:
-            parents: list[ET.Element] = []
-            for event, element in ET.iterparse(file, ("start", "end")):  # noqa: S314 - see the import
-                if event == "start":
-                    parents.append(element)
-                    continue
-                parents.pop()
-                if _local(element.tag) in _ITEMS:
-                    yield _cells(element)
-                    element.clear()
-                    parents[-1].remove(element)
-    except ET.ParseError as error:
+            while block := file.read(_BLOCK):
+                yield from reader.items(block)
+            yield from reader.items(b"", is_end=True)
+    except ExpatError as error:
         raise CatalogError(f"malformed XML: {first_line(error)}; export the feed again", path=str(place)) from error
-
-
-def _cells(item: ET.Element) -> dict[str, object]:
-    cells: dict[str, object] = {}
-    for child in item:
-        text = (child.text or child.get("href") or "").strip()
-        if text and not len(child):  # shipping and tax have parts of their own
-            name = _local(child.tag)
-            cells[name] = f"{cells[name]}{_SEVERAL}{text}" if name in cells else text
-    return cells
-
-
-def _local(tag: str) -> str:
-    return tag.rpartition("}")[2]
 
 
 EXPORT = Export("google", "a product feed of Google Merchant Center", _recognizes, _translate)
