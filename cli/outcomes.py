@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,32 +16,59 @@ from .terminal import one_line
 
 if TYPE_CHECKING:
     from vision_recs.feedback import Outcomes
+    from vision_recs.feedback.changes import Changed, GroupOutcome
+    from vision_recs.feedback.drift import Health
     from vision_recs.metrics import Difference
+
+
+_MOST_GROUPS = 30
+_SAMPLE = 1_000
 
 
 def outcomes(
     events: options.Events = options.EVENTS,
     since: options.Since = None,
+    group_by: Annotated[
+        str,
+        typer.Option(
+            "--group-by", metavar="NAME", help="arm, or an attribute of the items asked for, such as category."
+        ),
+    ] = "arm",
+    changed_since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--changed-since",
+            metavar="DATE",
+            formats=["%Y-%m-%d"],
+            help="Compare the days from this one on with those before, and tell whether queries and catalog drift.",
+        ),
+    ] = None,
+    store: options.Store = options.STORE,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")] = None,
     json: options.Json = False,
 ) -> None:
-    """Show what shoppers did, by arm, with bounds that hold whenever one looks."""
+    """Show what shoppers did, by arm, with bounds that hold whenever one looks.
+
+    Where the store is at hand, how well its vectors tell images apart is shown, too.
+    """
     from vision_recs.feedback import compact, read_counts
     from vision_recs.feedback import outcomes as run
-    from vision_recs.feedback.outcomes import clicks_by_place
+    from vision_recs.feedback.arms import clicks_by_place
 
     compact(events)
     day = None if since is None else since.date().isoformat()
     found = run(events, since=day)
     places = clicks_by_place(read_counts(events, since=day)).tolist()
+    groups, changed, health = _of_store(events, store, group_by, changed_since, day)
     if html is not None:
         from .html.outcomes_page import write_page
 
         write_page(html, found, places)
     if json:
-        print_json(_json(found, places))
+        print_json({**_json(found, places), **_more_json(groups, changed, health)})
         return
     _print(found, places)
+    _print_more(groups, changed, health, group_by)
     if html is not None:
         typer.echo(one_line(f"wrote {html}"))
 
@@ -61,7 +89,7 @@ def _difference_json(difference: Difference) -> dict[str, object]:
 
 
 def _print(found: Outcomes, places: list[float]) -> None:
-    from vision_recs.feedback.outcomes import MEASURES
+    from vision_recs.feedback.arms import MEASURES
 
     typer.echo(f"{found.days[0]} to {found.days[-1]}; {found.programs:.1%} of all answers went to programs")
     header = ("arm", "answers", "shoppers", *(f"{name} an answer" for name in MEASURES))
@@ -73,7 +101,7 @@ def _print(found: Outcomes, places: list[float]) -> None:
     for arm, differences in found.differences.items():
         cells = [(name, *difference_text(each)) for name, each in differences.items()]
         typer.echo()
-        print_table((f"{arm} against plain", "difference", "bounds that hold at any time"), cells)
+        print_table((f"{arm} against {found.counterparts[arm]}", "difference", "bounds that hold at any time"), cells)
     shown = found.exposed
     typer.echo(
         f"\n{shown.items:,} items were shown, {shown.impressions:,} times; Gini {shown.gini:.2f}, share of the top 1% "
@@ -83,6 +111,94 @@ def _print(found: Outcomes, places: list[float]) -> None:
         tried, others = found.explored
         typer.echo(f"{found.explored_share:.1%} of answers explored: {tried:.4f} clicks each, the others {others:.4f}")
     typer.echo("clicks by place: " + " ".join(f"{each:.4f}" for each in places))
+
+
+def _of_store(
+    events: Path, store: Path, group_by: str, changed_since: datetime | None, since: str | None
+) -> tuple[list[GroupOutcome] | None, Changed | None, Health | None]:
+    """Return the outcomes by group, what changed, and how the encoder is; None for what is not asked for."""
+    from vision_recs.feedback.changes import changed_since as run_changed
+    from vision_recs.feedback.changes import outcomes_by
+    from vision_recs.feedback.drift import health_of
+    from vision_recs.store import Layout, Store
+
+    if group_by == "arm" and changed_since is None and not Layout(store).current.is_file():
+        return None, None, None
+    with Store.open(store) as opened:
+        groups = None if group_by == "arm" else outcomes_by(events, group_by, opened, since=since)
+        changed = None if changed_since is None else run_changed(events, changed_since.date().isoformat(), opened)
+        sample = opened.sample_vectors(_SAMPLE)
+    return groups, changed, health_of(sample) if len(sample) > 1 else None
+
+
+def _more_json(groups: list[GroupOutcome] | None, changed: Changed | None, health: Health | None) -> dict[str, object]:
+    more: dict[str, object] = {"health": None if health is None else asdict(health)}
+    if groups is not None:
+        more["groups"] = [{**asdict(group), "rate": round(group.rate, 6)} for group in groups]
+    if changed is not None:
+        more["changed"] = {
+            "before": {name: asdict(arm) for name, arm in changed.before.items()},
+            "after": {name: asdict(arm) for name, arm in changed.after.items()},
+            "differences": {
+                arm: {name: _difference_json(each) for name, each in differences.items()}
+                for arm, differences in changed.differences.items()
+            },
+            "drift": {
+                name: None if each is None else {**asdict(each), "is_drift": each.is_drift}
+                for name, each in changed.drifts.items()
+            },
+        }
+    return more
+
+
+def _print_more(
+    groups: list[GroupOutcome] | None, changed: Changed | None, health: Health | None, group_by: str
+) -> None:
+    if health is not None:
+        typer.echo(
+            f"vectors: two images have a mean cosine of {health.mean_cosine:.2f}, and they spread in "
+            f"{health.dimensions:.0f} of {health.dim} directions"
+        )
+    if groups is not None:
+        rows = [
+            (
+                str(each.value),
+                each.arm,
+                f"{each.impressions:,}",
+                f"{each.clicks:,}",
+                f"{each.rate:.4f}",
+                f"{each.buys:,}",
+            )
+            for each in groups[:_MOST_GROUPS]
+        ]
+        typer.echo()
+        print_table((one_line(group_by), "arm", "impressions", "clicks", "clicks an impression", "buys"), rows)
+        if len(groups) > _MOST_GROUPS:
+            typer.echo(f"and {len(groups) - _MOST_GROUPS:,} more; --json has all")
+    if changed is not None:
+        _print_changed(changed)
+
+
+def _print_changed(changed: Changed) -> None:
+    for arm, differences in changed.differences.items():
+        rows = [
+            (
+                name,
+                f"{changed.before[arm].means[name]:.4f}",
+                f"{changed.after[arm].means[name]:.4f}",
+                *difference_text(each),
+            )
+            for name, each in differences.items()
+        ]
+        typer.echo()
+        print_table((f"{arm}, an answer", "before", "since", "difference", "bounds that hold at any time"), rows)
+    typer.echo()
+    for name, each in changed.drifts.items():
+        if each is None:
+            typer.echo(f"{name}: too few to tell whether they drift")
+            continue
+        verdict = "they differ from those before" if each.is_drift else "no drift that a classifier sees"
+        typer.echo(f"{name}: a classifier has an AUC of {each.auc:.2f} ({each.low:.2f} to {each.high:.2f}): {verdict}")
 
 
 def difference_text(difference: Difference) -> tuple[str, str]:

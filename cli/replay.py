@@ -15,7 +15,7 @@ from .output import print_json, print_table
 
 if TYPE_CHECKING:
     from vision_recs.feedback import LoggedAnswers, Replayed
-    from vision_recs.feedback.replay import Target
+    from vision_recs.feedback.replaying import Target
 
 
 def replay(
@@ -23,6 +23,12 @@ def replay(
     store: options.Store = options.STORE,
     rules: Annotated[
         Path | None, typer.Option("--rules", metavar="FILE", help="The answers of the store under these rules.")
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline", metavar="DIR", help="The answers of this other store; under --rules, if these are given."
+        ),
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="The logged candidates by score and rules alone.")] = False,
     since: options.Since = None,
@@ -34,33 +40,34 @@ def replay(
     """
     from vision_recs.feedback import compact, read_answers, read_counts
     from vision_recs.feedback import replay as run
-    from vision_recs.feedback.replay import ASSUMPTION
+    from vision_recs.feedback.replaying import ASSUMPTION
     from vision_recs.store import Store
 
-    if plain == (rules is not None):
-        raise typer.BadParameter("give either --plain or --rules FILE")
+    if plain == (rules is not None or baseline is not None):
+        raise typer.BadParameter("give either --plain, or --rules FILE or --baseline DIR")
     compact(events)
     day = None if since is None else since.date().isoformat()
     answers = read_answers(events, since=day)
     with Store.open(store) as opened:
-        found = run(read_counts(events), answers, opened, _target(store, rules, answers))
+        found = run(read_counts(events), answers, opened, _target(baseline or store, rules, answers, plain=plain))
     if json:
         print_json({**asdict(found), "assumption": ASSUMPTION})
     else:
         _print(found, ASSUMPTION)
 
 
-def _target(store: Path, rules: Path | None, answers: LoggedAnswers) -> Target:
-    from vision_recs.feedback.replay import listed, plain
+def _target(store: Path, rules: Path | None, answers: LoggedAnswers, *, plain: bool) -> Target:
+    from vision_recs.feedback.replaying import listed
+    from vision_recs.feedback.replaying import plain as plain_order
 
-    return plain if rules is None else listed(_lists(store, rules, answers))
+    return plain_order if plain else listed(_lists(store, rules, answers))
 
 
-def _lists(store: Path, rules: Path, answers: LoggedAnswers) -> dict[str, Sequence[str]]:
+def _lists(store: Path, rules: Path | None, answers: LoggedAnswers) -> dict[str, Sequence[str]]:
     """Return the answers under *rules* for each item that was asked for and is in *store*, without pinned items."""
-    from vision_recs.recommend import Query, Recommender, read_policy
+    from vision_recs.recommend import Policy, Query, Recommender, read_policy
 
-    policy = read_policy(rules)
+    policy = Policy() if rules is None else read_policy(rules)
     k = max((shape.size + len(shape.pins) for shape in answers.shapes), default=1)
     asked = sorted({answers.items[code] for code in answers.asked.tolist() if code >= 0})
     with Recommender.open(store) as recommender:

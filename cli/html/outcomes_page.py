@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vision_recs.feedback.outcomes import MEASURES
+from vision_recs.feedback.arms import MEASURES
 
 from ..outcomes import difference_text
 from .charts import WIDTH

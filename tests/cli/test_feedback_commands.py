@@ -7,6 +7,7 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
+from fake_shop import FakeEncoder
 from logged_shop import START, make_store, write_log
 from typer.testing import CliRunner
 from visrec_cli.main import program
@@ -118,6 +119,55 @@ def test_outcomes_show_the_arms(visrec, own_shop, tmp_path):
     later = visrec("outcomes", "--since", "2030-01-01", "--events", own_shop[1])
     assert later.returncode == 1
     assert "has no answers of people yet" in later.stderr
+
+
+def run(*arguments):
+    return CliRunner().invoke(program(arguments), [str(argument) for argument in arguments])
+
+
+def test_outcomes_by_a_group_and_since_a_date_tell_of_drift_and_of_the_encoder(own_shop):
+    store, events = own_shop
+    done = run("outcomes", "--group-by", "kind", "--changed-since", "2026-05-29", "--json", *folders(store, events))
+    assert isinstance(done.exception, EventsError)  # nothing was before
+    found = run("outcomes", "--group-by", "kind", "--json", *folders(store, events))
+    groups = json.loads(found.stdout)["groups"]
+    assert {(group["value"], group["arm"]) for group in groups} == {
+        (f"kind{number}", arm) for number in range(4) for arm in ("plain", "learned")
+    }
+    assert sum(group["impressions"] for group in groups) == 10 * ANSWERS
+    health = json.loads(found.stdout)["health"]
+    assert health["dim"] == 12
+    assert 0 < health["mean_cosine"] < 1
+    write_log(store, events, 400, seed=2, start=START + 3 * 86_400)
+    since = ("--changed-since", "2026-05-31")
+    changed = json.loads(run("outcomes", "--json", *since, *folders(store, events)).stdout)["changed"]
+    assert changed["differences"]["plain"]["clicks"]["low"] < 0 < changed["differences"]["plain"]["clicks"]["high"]
+    assert changed["drift"]["queries"]["is_drift"] is False
+    assert changed["drift"]["catalog"] is None
+    text = run("outcomes", *since, "--group-by", "kind", *folders(store, events)).stdout
+    assert "queries: a classifier has an AUC of" in text
+    assert "catalog: too few to tell whether they drift" in text
+    assert "vectors: two images have a mean cosine of" in text
+
+
+def test_the_clicks_judge_other_stores_and_teach_a_projection(own_shop, tmp_path):
+    store, events = own_shop
+    make_store(tmp_path / "other", FakeEncoder("other", turn=3))
+    (tmp_path / "rules.toml").write_text("one_per = false\n")
+    rules = ("--rules", tmp_path / "rules.toml")
+    replayed = run("replay", "--baseline", tmp_path / "other", *rules, "--json", *folders(store, events))
+    assert json.loads(replayed.stdout)["support"] == pytest.approx(1.0)
+    assert run("replay", "--baseline", tmp_path / "other", "--plain", *folders(store, events)).exit_code == 2
+    measured = run("evaluate", "--events", events, "--json", "--store", store)
+    relevance = json.loads(measured.stdout)
+    assert relevance["queries"] > 20
+    both = run("evaluate", "--events", events, "--pairs", tmp_path / "rules.toml", "--store", store)
+    assert both.exit_code == 2
+    tuned = run("tune", "--events", events, "--dry-run", "--json", "--store", store)
+    assert tuned.exit_code == 0, tuned.output
+    assert json.loads(tuned.stdout)["published"] is False
+    neither = run("tune", "--events", events, "--labels", "kind", "--store", store)
+    assert neither.exit_code == 2
 
 
 def test_importing_counting_exporting_and_forgetting(visrec, tmp_path):

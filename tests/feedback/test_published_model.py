@@ -229,3 +229,14 @@ def test_mistakes_in_the_table_are_named(tmp_path, text, message):
         read_policy(tmp_path / "rules.toml")
     with pytest.raises(PolicyError, match=r"moving an item by up to 3\.0 is not from 0 to 2"):
         Learn(3.0)
+
+
+def test_a_recommender_that_is_open_keeps_its_model_from_the_garbage_collector(store):
+    liked = ids(answer(store, Policy(one_per=None), k=40))[30]
+    publish_model(store, model_that_likes(liked).to_bytes())
+    expected = ids(answer(store, LEARN, k=12))
+    with Recommender.open(store) as recommender:
+        publish_model(store, None)
+        garbage_collect(store)
+        assert ids(recommender.query(Query(items=(ITEMS[0],), k=12), LEARN)) == expected
+        assert expected[0] == liked

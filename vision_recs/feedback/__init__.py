@@ -16,8 +16,10 @@ features      how an item compares with the item asked for; fitting fits the mod
 model         the learned model: expected clicks, how far that moves an item, and the file
 value         what another policy would have brought, with bounds over shoppers
 learning      `learn`: a model, judged by shoppers that it has not seen
-replay        what another policy would have brought to the shoppers of the log
-outcomes      what did happen, by arm; anytime has bounds that hold whenever one looks
+replaying     `replay`: what another policy would have brought to the shoppers of the log
+arms          `outcomes`: what did happen, by arm; anytime has bounds that hold whenever one looks
+changes       what changed since a date, and outcomes by group; drift says whether vectors differ from those of before
+pairs         clicks as judgments for `evaluate` and `tune`
 summary       what a folder holds, day by day
 """
 
@@ -28,6 +30,7 @@ from typing import TYPE_CHECKING
 from vision_recs._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vision_recs.feedback.arms import Outcomes, outcomes
     from vision_recs.feedback.compaction import Compacted, compact
     from vision_recs.feedback.counts import Counts, read_counts
     from vision_recs.feedback.event_log import EventLog
@@ -37,9 +40,8 @@ if TYPE_CHECKING:
     from vision_recs.feedback.learning import LearnReport, learn
     from vision_recs.feedback.logged import LoggedAnswers, read_answers
     from vision_recs.feedback.model import Learned
-    from vision_recs.feedback.outcomes import Outcomes, outcomes
     from vision_recs.feedback.records import Answer, Event
-    from vision_recs.feedback.replay import Replayed, replay
+    from vision_recs.feedback.replaying import Replayed, replay
     from vision_recs.feedback.verification import verify
 
 _HOMES = {
@@ -52,16 +54,16 @@ _HOMES = {
     "LearnReport": "learning",
     "Learned": "model",
     "LoggedAnswers": "logged",
-    "Outcomes": "outcomes",
-    "Replayed": "replay",
+    "Outcomes": "arms",
+    "Replayed": "replaying",
     "compact": "compaction",
     "forget": "forgetting",
     "import_events": "importing",
     "learn": "learning",
-    "outcomes": "outcomes",
+    "outcomes": "arms",
     "read_answers": "logged",
     "read_counts": "counts",
-    "replay": "replay",
+    "replay": "replaying",
     "verify": "verification",
 }
 

@@ -1,1 +1,7 @@
-"""The handlers of the routes: `similar` for queries, `items` for the catalog, `admin` for the server and its page."""
+"""The handlers of the routes.
+
+similar   queries; `for_you` those for a shopper
+items     the catalog
+events    of shoppers
+admin     the server and its page
+"""

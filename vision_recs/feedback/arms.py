@@ -93,13 +93,13 @@ class _Seen:
     answers: int = 0
 
 
-def outcomes(root: str | Path, *, since: str | None = None) -> Outcomes:
-    """Return what happened in the folder of events *root*, since the date *since* if it is given.
+def outcomes(root: str | Path, *, since: str | None = None, until: str | None = None) -> Outcomes:
+    """Return what happened in the folder of events *root*, from the date *since* on, and before the date *until*.
 
     Raises EventsError where there are no answers, and StoreDamaged.
     """
     days = Days.of(root)
-    dates = [date for date in sorted(days.files) if since is None or date >= since]
+    dates = [date for date in sorted(days.files) if (since or "") <= date and (until is None or date < until)]
     found = _Seen()
     for date in dates:
         _gather(found, days, date)

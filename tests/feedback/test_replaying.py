@@ -6,7 +6,7 @@ from simulated_shop import Log, SimulatedShop, answers_of, counts_of, random_goo
 
 from vision_recs.errors import EvaluationError
 from vision_recs.feedback.learning import Catalog
-from vision_recs.feedback.replay import learned, listed, plain, replay
+from vision_recs.feedback.replaying import learned, listed, plain, replay
 
 
 @pytest.fixture(scope="module")

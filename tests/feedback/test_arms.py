@@ -10,10 +10,10 @@ from simulated_shop import SimulatedShop, answers_of, counts_of, random_goods, s
 from vision_recs.errors import EventsError
 from vision_recs.feedback.answers import pseudonym
 from vision_recs.feedback.anytime import difference_at_any_time
+from vision_recs.feedback.arms import calibration, clicks_by_place, outcomes
 from vision_recs.feedback.compaction import compact
 from vision_recs.feedback.event_log import EventLog
 from vision_recs.feedback.learning import Catalog, cross_fitted
-from vision_recs.feedback.outcomes import calibration, clicks_by_place, outcomes
 from vision_recs.feedback.records import Event, with_id
 
 
