@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -149,6 +150,7 @@ def serve(
     from vision_recs.recommend import Policy, read_policy
     from vision_recs.serve import Address, ServeOptions
     from vision_recs.serve import serve as run
+    from vision_recs.serve.following import followed
     from vision_recs.serve.logs import configure_logging
 
     token = _secret(token_file, "VISREC_TOKEN", "--token-file")
@@ -182,11 +184,13 @@ def serve(
         allow_private_addresses=allow_private_addresses,
     )
     address = Address(host, port)
-    if wait:
-        from vision_recs.serve.waiting import wait_for_store
+    with followed(served.store, configure_logging, waits=wait) as stores:
+        served = replace(served, store=stores)
+        if wait:
+            from vision_recs.serve.waiting import wait_for_store
 
-        wait_for_store(served, address, waiting=_print_waiting)
-    run(served, address, workers=workers, configure=configure_logging, started=_print_url)
+            wait_for_store(served, address, waiting=_print_waiting)
+        run(served, address, workers=workers, configure=configure_logging, started=_print_url)
 
 
 def _print_url(url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import time
 from collections import deque
 
@@ -17,8 +18,10 @@ from vision_recs.errors import ClusterError, WorkerRefused
 from vision_recs.jobs import ClusterOptions, IndexOptions, embed, verify
 from vision_recs.jobs.cluster import Work, driver, embed_block, plan_blocks
 from vision_recs.jobs.cluster.driver import Finished, Lost, Refused
-from vision_recs.jobs.cluster.places import FolderPlace
+from vision_recs.jobs.cluster.places import BucketPlace, FolderPlace
+from vision_recs.remote.remote_folder import RemoteFolder
 from vision_recs.store import Layout, Store, garbage_collect
+from vision_recs.store.bucket.copies import folder_of
 from vision_recs.store.ledgers import Ledger, read_ledger
 
 SIZE = 4
@@ -361,3 +364,76 @@ def test_refuses_what_is_no_cluster():
             ClusterOptions(address)
     with pytest.raises(ValueError, match="cpus_per_task is 0"):
         ClusterOptions(cpus_per_task=0)
+
+
+@pytest.fixture
+def bucket(s3, tmp_path, monkeypatch):
+    pytest.importorskip("obstore")
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path / "cache"))
+    s3.put("else.txt", b"the bucket is there with its first object")
+    return "s3://shop/store"
+
+
+def keys(address):
+    return {file.path for file in RemoteFolder(address).files()}
+
+
+@pytest.mark.usefixtures("pools")
+def test_workers_put_shards_and_ledgers_into_a_bucket_and_the_driver_publishes(tmp_path, bucket, s3):
+    shop = shop_of(tmp_path, 10)
+    shop.put("broken", "broken.png")
+    shop.files["broken.png"] = TRUNCATED
+    undisturbed = tmp_path / "undisturbed"
+    on_cluster(shop, undisturbed)
+    (tmp_path / "reads").unlink()
+    assert not on_cluster(shop, bucket, limit=2 * SIZE).complete
+    assert sum(key.startswith("ledgers/") for key in keys(bucket)) == 2
+    assert not any(key.startswith("runs/") for key in keys(bucket))
+    shutil.rmtree(tmp_path / "cache")  # another machine goes on
+    report = on_cluster(shop, bucket)
+    assert (report.embedded, report.skipped_reasons) == (10, {"truncated": 1})
+    assert len(noted(tmp_path / "reads")) == 11
+    copy = folder_of(bucket)
+    assert content(copy) == content(undisturbed)
+    assert shards(copy) == shards(undisturbed)
+    assert not any(key.startswith(("ledgers/", "runs/")) for key in keys(bucket))
+    s3.counted()
+    again = on_cluster(shop, bucket, Unused())
+    assert (again.generation, again.embedded) == (1, 0)
+
+
+@pytest.mark.usefixtures("pools")
+def test_work_in_a_bucket_that_was_damaged_is_done_again(tmp_path, bucket):
+    shop = shop_of(tmp_path, 2 * SIZE)
+    on_cluster(shop, bucket, limit=SIZE)
+    shutil.rmtree(tmp_path / "cache")
+    remote = RemoteFolder(bucket)
+    vectors = next(key for key in keys(bucket) if key.endswith("vectors.npy"))
+    remote.put(vectors, remote.read(vectors)[0][:-1] + b"?")
+    report = on_cluster(shop, bucket)
+    assert (report.images, report.embedded) == (8, 8)
+    assert list(verify(bucket)) == []
+    assert len(noted(tmp_path / "reads")) == 3 * SIZE
+
+
+def test_of_twins_in_a_bucket_one_shard_stays_and_who_is_too_late_leaves_nothing(tmp_path, bucket):
+    shop = shop_of(tmp_path, SIZE)
+    with plan_blocks(shop, bucket, encoder=WatchedEncoder(tmp_path), options=options_of()) as plan:
+        work, block = plan.work, next(plan.blocks)
+
+    class Late(BucketPlace):
+        def put(self, ledger, shard):
+            work.embed(block)  # the twin is faster, just now
+            return super().put(ledger, shard)
+
+    encoder = StoreEncoder(work.encoder.spec, LoadOptions(), Rounded(tmp_path), is_own=True)
+    mine = embed_block(block, Late(bucket, work.place.run), encoder, shop)
+    assert mine.was_done
+    assert {key.split("/")[1] for key in keys(bucket) if key.startswith("shards/")} == {mine.shard}
+    shop.reads.clear()  # of the workers, which are this process
+    index(shop, bucket, WatchedEncoder(tmp_path))
+    assert shop.reads == []
+    before = keys(bucket)
+    with pytest.raises(WorkerRefused, match=r"the run .* in s3://shop/store is over"):
+        work.embed(block)
+    assert keys(bucket) == before

@@ -15,7 +15,7 @@ _SETTINGS = {
     "RAY_grpc_enable_http_proxy": "0",
 }
 _MEMORY = 100 << 20
-_NODE = {"num_cpus": 1, "object_store_memory": _MEMORY, "node_ip_address": "127.0.0.1"}
+_NODE = {"num_cpus": 1, "object_store_memory": _MEMORY}
 _QUICK = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
@@ -64,7 +64,6 @@ def ray_cluster() -> Iterator[Machines]:
         "_system_config": _QUICK,
         "object_store_memory": _MEMORY,
         "include_dashboard": False,
-        "node_ip_address": "127.0.0.1",  # all else is another machine to the processes of tests
     }
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:

@@ -70,8 +70,7 @@ class _Comparison:
             total += _image_count(chunk)
             self.progress(Progress("reading the catalog", total, None))
             if self.staging.base is None:
-                for item in chunk:
-                    self.staging.add(item)
+                self.staging.add_new(chunk)
                 continue
             self.hashes.append(np.fromiter((hash(item.id) for item in chunk), np.int64, len(chunk)))
             yield from self._compared(chunk, self.staging.base)

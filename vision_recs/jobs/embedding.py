@@ -69,7 +69,7 @@ class Embedding:
     def settle(self) -> None:
         """Forget which images may have ended a run, and ledgers: call it when the outcome of all is published."""
         self._suspects.settle()
-        forget_ledgers(self._writer.layout)
+        forget_ledgers(self._writer)
 
     def _batch_size(self) -> int:
         return min(self._options.batch_size or self._encoder.batch_size, self._options.shard_size)

@@ -59,6 +59,10 @@ def index(
     Raises CatalogError, EncoderError, StoreError, SpaceMismatch, EmptyCatalog.
     """
     options = options or IndexOptions()
+    if options.cluster is not None:  # an error here is better than after minutes of reading
+        from vision_recs.jobs.cluster.on_ray import require_cluster
+
+        require_cluster(options.cluster)
     if isinstance(catalog, str | Path):
         catalog = open_catalog(catalog, options.catalog)
     folder = folder_of(store, pulled=False)

@@ -3,6 +3,7 @@
 options       `ServeOptions` and `Limits`: timeouts, bounds on bodies and on waiting requests (rate limits)
 server        the processes: a supervisor and its workers (granian), the port, signals
 workers       how a worker begins, and what is logged of its end
+following     stores in buckets: a process that keeps their copies up to date
 connections   how many connections there may be, and how many of them a client may have
 proxies       who the client of a request is that came through a trusted proxy (X-Forwarded-For)
 app           the routes, and `create_app`, which puts the application together
@@ -11,7 +12,8 @@ auth          tokens, session cookies, allowed hosts
 routing       from a request to the typed arguments of a handler; validation, ETags (caching by browsers and proxies)
 schemas       the JSON of requests and responses; `openapi` makes the OpenAPI document of them
 errors        problem details (RFC 9457) and the HTTP status of each error
-handlers/     similar (queries), events (of shoppers), for_you, items (items, changes, facets, thumbnails), admin (info, health, metrics, login)
+handlers/     similar (queries), events (of shoppers), for_you, items (items, changes, facets, thumbnails), admin (info,
+              health, metrics, login)
 answering     answers that are kept: ids, arms, exploration; "for you"
 candidate     another store, for a share of the shoppers
 recording     the folder of events, as long as it can be written to
@@ -24,7 +26,7 @@ executors     a thread and a bounded queue for each kind of work; batching of qu
 served        a generation that is open to answer requests; `references` says when it closes
 reloader      its replacement by a new generation, which `store_source` opens, or `engine_source`
 cached_items  the items of a store, cached in memory; `served_partitions` are those of several stores
-item_search   full-text search; `facets` counts the attributes, `search_files` caches both on disk
+item_search   full-text search; `search_files` caches it on disk; `facets` counts the attributes, `listing` lists items
               (`search_builder`: built by a process of its own)
 thumbnails    small JPEGs of images, cached on disk
 metrics       metrics for Prometheus; `logs` formats the log as JSON

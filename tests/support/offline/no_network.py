@@ -48,7 +48,18 @@ def _is_here(host: str | bytes) -> bool:
     if _text(host) in {"", "localhost", socket.gethostname()}:
         return True
     found = _address(host)
-    return found is not None and (found.is_loopback or found.is_unspecified)
+    return found is not None and (found.is_loopback or found.is_unspecified or _is_own(found))
+
+
+def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Return whether this machine itself has *address*: nobody else can listen there."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
 
 
 def _is_number(host: str | bytes) -> bool:

@@ -9,11 +9,10 @@ from itertools import islice
 from typing import Self
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.jobs.cluster.places import done_blocks
 from vision_recs.jobs.outcomes import without_bytes
 from vision_recs.jobs.progress import Progress, ProgressCallback
 from vision_recs.store import Staged, Staging, Writer
-from vision_recs.store.ledgers import Ledger, LedgerRow, read_ledger
+from vision_recs.store.ledgers import Ledger, LedgerRow, ledger_names, read_ledger
 from vision_recs.store.shards import shard_problems
 from vision_recs.types import BulkImageSource, ImageSource
 
@@ -42,7 +41,9 @@ class Done:
         self._connection.executescript(_TABLES)
         self._connection.execute("BEGIN")
         self._ledger = lru_cache(_OPEN_AT_MOST)(self._read)
-        for name in done_blocks(self._layout):
+        if writer.bucket is not None:
+            writer.bucket.fetch_work()
+        for name in ledger_names(self._layout.ledgers):
             ledger = self._sound(name)
             if ledger is not None and ledger.space == space:
                 self._offer(ledger)
@@ -86,6 +87,8 @@ class Done:
 
         Raises StoreDamaged where a ledger names a vector that the store does not have.
         """
+        if self._writer.bucket is not None:
+            self._writer.bucket.fetch_work()
         (total,) = self._connection.execute("SELECT count(*) FROM done").fetchone()
         embedded = 0
         for number, image in enumerate(self._staged(), 1):
@@ -125,13 +128,18 @@ class Done:
         return position is not None
 
     def _sound(self, block: str) -> Ledger | None:
+        """Return the ledger of *block*; where it or its shard is damaged, remove it and return None."""
+        shard = ""
         try:
             ledger = self._read(block)
-            if not ledger.shard or not any(shard_problems(self._layout.shard(ledger.shard))):
+            shard = ledger.shard
+            if not shard or not any(shard_problems(self._layout.shard(shard))):
                 return ledger
         except StoreDamaged:
             pass
         self._layout.ledger(block).unlink(missing_ok=True)
+        if self._writer.bucket is not None:
+            self._writer.bucket.drop_work(block, shard)
         return None
 
     def _read(self, block: str) -> Ledger:

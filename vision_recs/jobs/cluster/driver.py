@@ -132,13 +132,10 @@ class ClusterEmbedding:
         """Have the staged images embedded that nobody has embedded, until the options say stop."""
         started = perf_counter()
         with Done(self._writer, self._staging, self._encoder.spec.fingerprint) as done:
-            blocks = self._timed(self._planning.blocks(done))
-            first = next(blocks, None)
-            if first is not None:
-                self._again.append(_Attempt(first))
-                with self.stages["embedding"]:
-                    self._embed(blocks, done, report)
-            end_runs(self._writer.layout)  # before anything is settled: a worker that was forgotten is too late now
+            try:
+                self._have_embedded(done, report)
+            finally:  # before anything is settled: a worker that was forgotten is too late from now on
+                end_runs(self._writer)
             if self.complete:
                 with self.stages["settling"]:
                     self.embedded = done.settle(keep_stale=self._options.keep_stale, progress=report)
@@ -146,7 +143,15 @@ class ClusterEmbedding:
 
     def settle(self) -> None:
         """Remove the ledgers: call it when their outcomes are published."""
-        forget_ledgers(self._writer.layout)
+        forget_ledgers(self._writer)
+
+    def _have_embedded(self, done: Done, report: ProgressCallback) -> None:
+        blocks = self._timed(self._planning.blocks(done))
+        first = next(blocks, None)
+        if first is not None:
+            self._again.append(_Attempt(first))
+            with self.stages["embedding"]:
+                self._embed(blocks, done, report)
 
     def _timed(self, blocks: Iterator[Block]) -> Iterator[Block]:
         while True:
@@ -251,7 +256,7 @@ def _ray(work: Work, options: ClusterOptions) -> Pool:
 
 def work_of(catalog: Catalog, writer: Writer, encoder: StoreEncoder) -> Work:
     """Begin a run, and return what its workers are told."""
-    place = begin_run(writer.layout)
+    place = begin_run(writer)
     root = "" if is_address(catalog.root) else catalog.root
     return Work(place.run, place, encoder.for_workers(), catalog.images, root)
 

@@ -190,15 +190,27 @@ def _imported() -> Any:  # noqa: ANN401 - the module of Ray
     return ray
 
 
+def require_cluster(options: ClusterOptions) -> None:
+    """Raise MissingExtra where Ray is not installed, ClusterError where nobody answers at the address of *options*."""
+    _imported()
+    host = options.address.removeprefix("ray").removeprefix("://")
+    if not host:
+        return
+    try:
+        name, _, port = host.rpartition(":")
+        with socket.create_connection((name, int(port)), timeout=_CONNECT_S):
+            return  # else Ray would try for minutes
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"nobody answers at {options.address} ({first_line(error)}); write ray://HOST:PORT as Ray names it"
+        ) from error
+
+
 def _join(ray: Any, address: str) -> None:  # noqa: ANN401 - the module of Ray
     """Join the cluster at *address*, or begin one on this machine."""
     host = address.removeprefix("ray").removeprefix("://")
     place = f"ray://{host}" if host.endswith(_CLIENT_PORT) else host or None
     try:
-        if host:
-            name, _, port = host.rpartition(":")
-            with socket.create_connection((name, int(port)), timeout=_CONNECT_S):
-                pass  # Ray would try for minutes
         ray.init(address=place, log_to_driver=False, logging_level="ERROR", include_dashboard=None if place else False)
     except Exception as error:
         raise ClusterError(

@@ -6,16 +6,20 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from vision_recs.errors import StoreError
-from vision_recs.store import Layout
+from vision_recs.remote.remote_folder import RemoteFolder
+from vision_recs.store import Layout, Writer
 from vision_recs.store.atomic_files import atomic_remove, disk_errors
-from vision_recs.store.ledgers import Ledger, ledger_names, place_ledger, read_ledger
+from vision_recs.store.bucket.copies import remote_errors
+from vision_recs.store.bucket.work import RUNS, ledger_key, shard_keys
+from vision_recs.store.ledgers import Ledger, place_ledger, read_ledger
 from vision_recs.store.shards import place_shard
 
 
@@ -105,26 +109,84 @@ class FolderPlace:
             return other or ledger
 
 
-def done_blocks(layout: Layout) -> Sequence[str]:
-    """Return the blocks of the store that have a ledger."""
-    return ledger_names(layout.ledgers)
+@dataclass(frozen=True, slots=True)
+class BucketPlace:
+    """The store at *address* in a bucket, while *run* goes on: as long as its mark is there."""
+
+    address: str
+    run: str
+
+    @classmethod
+    def begin(cls, address: str) -> BucketPlace:
+        """Begin a run in the store at *address*."""
+        place = cls(address, secrets.token_hex(8))
+        with remote_errors(address):
+            RemoteFolder(address).put(place._mark, b"")
+        return place
+
+    @property
+    def _mark(self) -> str:
+        return f"{RUNS}/{self.run}"
+
+    def require(self) -> None:
+        """Raise StoreError where this machine does not reach the bucket, or where the run is over."""
+        with remote_errors(self.address):
+            if RemoteFolder(self.address).read(self._mark) is None:
+                raise StoreError(f"the run {self.run} in {self.address} is over")
+
+    def ledger(self, block: str) -> Ledger | None:
+        """Return the ledger of *block*, None where it has none; raises StoreDamaged."""
+        with remote_errors(self.address):
+            found = RemoteFolder(self.address).read(ledger_key(block))
+        return None if found is None else Ledger.from_bytes(found[0], where=f"{self.address}/{ledger_key(block)}")
+
+    @contextmanager
+    def work(self) -> Iterator[Path]:
+        """Yield an empty folder, which is gone at the end."""
+        with tempfile.TemporaryDirectory(prefix="visrec-block-") as folder:
+            yield Path(folder)
+
+    def put(self, ledger: Ledger, shard: Path | None) -> Ledger:
+        """Put the folder *shard*, then *ledger*, and return the ledger that the block has now."""
+        self.require()  # a worker that was forgotten is too late
+        keys = shard_keys(ledger.shard) if shard is not None else []
+        with remote_errors(self.address):
+            remote = RemoteFolder(self.address)
+            is_new = bool(keys) and remote.read(keys[-1]) is None
+            if shard is not None and is_new:
+                for key in keys:
+                    remote.put(key, shard / key.rpartition("/")[2])
+            if remote.create(ledger_key(ledger.block), ledger.to_bytes()):
+                return ledger
+            other = self.ledger(ledger.block)
+            if is_new and other is not None and other.shard != ledger.shard:
+                remote.remove(keys[::-1])  # a twin on another processor was faster
+            return other or ledger
 
 
-def begin_run(layout: Layout) -> FolderPlace:
-    """Begin a run of workers in the store of *layout*, and return where they put what they make."""
-    return FolderPlace.begin(layout)
+def begin_run(writer: Writer) -> BlockPlace:
+    """Begin a run of workers in the store of *writer*, and return where they put what they make."""
+    if writer.bucket is not None:
+        return BucketPlace.begin(writer.bucket.remote.address)
+    return FolderPlace.begin(writer.layout)
 
 
-def forget_ledgers(layout: Layout) -> None:
-    """Remove the ledgers, whose outcomes are published, and whatever workers have left."""
-    end_runs(layout)
-    if layout.ledgers.exists():
-        with disk_errors(layout.root):
-            atomic_remove(layout.ledgers, layout.tmp)
-
-
-def end_runs(layout: Layout) -> None:
+def end_runs(writer: Writer) -> None:
     """Remove the work of all runs, so that no worker that was forgotten writes from now on."""
-    if layout.runs.exists():
+    _remove(writer.layout, writer.layout.runs)
+    if writer.bucket is not None:
+        writer.bucket.end_runs()
+
+
+def forget_ledgers(writer: Writer) -> None:
+    """Remove the ledgers, whose outcomes are published, and whatever workers have left."""
+    end_runs(writer)
+    _remove(writer.layout, writer.layout.ledgers)
+    if writer.bucket is not None:
+        writer.bucket.forget_ledgers()
+
+
+def _remove(layout: Layout, folder: Path) -> None:
+    if folder.exists():
         with disk_errors(layout.root):
-            atomic_remove(layout.runs, layout.tmp)
+            atomic_remove(folder, layout.tmp)

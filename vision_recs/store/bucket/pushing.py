@@ -9,9 +9,11 @@ from pathlib import Path
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.remote.remote_folder import RemoteFolder
+from vision_recs.store.atomic_files import disk_errors
 from vision_recs.store.bucket.copies import address_of, forget_older, pull, remote_errors
 from vision_recs.store.bucket.lease import CURRENT, LOCK, Lease, read_head
 from vision_recs.store.bucket.listing import Listing, files_of, listing_key
+from vision_recs.store.bucket.work import LEDGERS, RUNS, UnpublishedWork
 from vision_recs.store.layout import SHARD_FILE, Layout, Manifest
 
 _THREADS = 8
@@ -26,6 +28,7 @@ class BucketWriter:
         self._layout = layout
         self.remote = remote
         self._lease = lease
+        self._work = UnpublishedWork(layout, remote)
 
     def publish(self, manifest: Manifest) -> None:
         """Put the files of the generation of *manifest* into the bucket, those that are not there, then swap CURRENT.
@@ -54,6 +57,26 @@ class BucketWriter:
             for keys in ([key for key in wanted if key not in set(last)], last):
                 for _ in pool.map(lambda key: self.remote.put(key, wanted[key]), keys):
                     pass
+
+    def fetch_work(self) -> None:
+        """Bring what workers have embedded, and nobody has published, to the copy; what is damaged is removed."""
+        with remote_errors(self.remote.address), disk_errors(self._layout.root):
+            self._work.fetch()
+
+    def drop_work(self, block: str, shard: str) -> None:
+        """Remove the ledger of *block* and its *shard*, which are damaged."""
+        with remote_errors(self.remote.address):
+            self._work.drop(block, shard)
+
+    def end_runs(self) -> None:
+        """Remove the marks of all runs: workers that were forgotten write no ledger from now on."""
+        with remote_errors(self.remote.address):
+            self._work.forget(RUNS)
+
+    def forget_ledgers(self) -> None:
+        """Remove the ledgers, whose outcomes are published."""
+        with remote_errors(self.remote.address):
+            self._work.forget(LEDGERS)
 
     def garbage_collect(self) -> int:
         """Remove what the published generation does not use, and return how many bytes that was.
