@@ -39,6 +39,29 @@ def test_more_queries_than_are_compared_at_once_are_answered_each(now, before, t
     assert opened(now, before, PENDING, tmp_path / "flat").search(request) == ExactIndex(now).search(request)
 
 
+class Even:
+    """A filter that leaves every second position."""
+
+    def positions(self):
+        return np.arange(0, 700, 2)
+
+    def count(self):
+        return 350
+
+    def mask(self):
+        return np.arange(700) % 2 == 0
+
+
+@pytest.mark.parametrize("index_type", ["flat", "hnsw", "ivf-pq"])
+@pytest.mark.parametrize("within", [None, Even()], ids=["all", "even"])
+def test_the_nearest_positions_are_those_of_what_is_there_now(now, before, tmp_path, index_type, within):
+    found = opened(now, before, PENDING, tmp_path / "index", index_type).nearest(EVERY[580:620], 6, within)
+    alive = [place for place in [*range(10, 600), *NEW] if within is None or place % 2 == 0]
+    for query, (positions, scores) in zip(EVERY[580:620], found, strict=True):
+        best = sorted(((-score, place) for place, score in zip(alive, EVERY[alive] @ query, strict=True)))[:6]
+        assert sorted(positions[np.argsort(-scores)][:6].tolist()) == sorted(place for _, place in best)
+
+
 @pytest.mark.parametrize("index_type", ["flat", "hnsw", "ivf-pq"])
 def test_where_the_whole_neighborhood_of_a_query_is_gone_others_are_found(tmp_path, index_type):
     before = Vectors(EVERY, range(600), is_normalized=True)

@@ -36,7 +36,7 @@ class IndexStats:
     """What was measured of an index when it was built or last updated.
 
     *index_factory* describes the index as a factory string of FAISS does. The recalls are measured with the holdout
-    queries of `holdout.sample_queries`. *queries_per_second* is the rate of single queries with k = 10 on all cores.
+    queries of `holdout.sample_queries`. *queries_per_second* is the rate of single queries with k = 10 on one core.
     *bytes_per_vector* counts what has to be in memory. *target_recall_met* says whether recall@10 reaches the target.
     """
 

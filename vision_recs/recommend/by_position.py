@@ -59,20 +59,26 @@ class RowSource(Protocol):
 
 
 class NearestPositions(NamedTuple):
-    """*items* and an opened index that know positions."""
+    """*items* and an opened index that know positions, and the rows of the items at these."""
 
     items: RowSource
     opened: PositionIndex
+    lookup: RowLookup
 
     @classmethod
     def of(cls, items: object, index: object) -> NearestPositions | None:
-        """Return *items* and *index*, if both know positions."""
-        return cls(items, index) if isinstance(items, RowSource) and isinstance(index, PositionIndex) else None
+        """Return *items* and *index*, if both know positions, and the items have attribute columns."""
+        if not isinstance(items, RowSource) or not isinstance(index, PositionIndex):
+            return None
+        lookup = items.lookup()
+        return None if lookup is None else cls(items, index, lookup)
 
-    def around(self, subquery: SubQuery, where: Filter | None) -> Neighborhood | None:
-        """Return the images of items that match *where* around *subquery*; None where there are no columns."""
-        lookup = self.items.lookup()
-        return None if lookup is None else PositionNeighborhood(self, lookup, subquery, where)
+    def around(self, subquery: SubQuery, where: Filter | None, *, is_sifted: bool) -> Neighborhood:
+        """Return the images of items that match *where* around *subquery*.
+
+        Rules leave out or move many of them where it *is_sifted*.
+        """
+        return PositionNeighborhood(self, subquery, where, ahead=_AHEAD if is_sifted else 1)
 
 
 class PositionNeighborhood:
@@ -83,20 +89,23 @@ class PositionNeighborhood:
     def __init__(
         self,
         source: NearestPositions,
-        lookup: RowLookup,
         subquery: SubQuery,
         where: Filter | None,
         *,
+        ahead: int = 1,
         is_narrow: bool = False,
     ) -> None:
-        """Search in *source* for *subquery*, among items that match *where*, the filters included if it *is_narrow*."""
+        """Search in *source* for *subquery*, among items that match *where*, the filters included if it *is_narrow*.
+
+        *ahead* times as many images are searched at first as are asked for.
+        """
         self.subquery = subquery
         self.is_all = False
         self.bound = np.inf
-        self._source, self._lookup, self._where, self._is_narrow = source, lookup, where, is_narrow
+        self._source, self._where, self._is_narrow = source, where, is_narrow
         self._within = None if where is None else source.items.filtered(where)
         self._queries = unit_queries(subquery.vectors, 1, dim=subquery.vectors.shape[1])
-        self._fetch = 0
+        self._fetch, self._ahead = 0, ahead
         self._positions: NDArray[np.int64] = np.empty(0, np.int64)
         self._scores: NDArray[np.float64] = np.empty(0)
         self._shown = Shown(self._positions, self._positions)
@@ -111,7 +120,7 @@ class PositionNeighborhood:
         """Have the nearest *fetch* images of each vector of the sub-query, or more."""
         if self.is_all or fetch <= self._fetch:
             return
-        self._fetch = fetch = fetch if self._fetch or self._is_narrow else _AHEAD * fetch
+        self._fetch = fetch = fetch if self._fetch else self._ahead * fetch
         found = self._source.opened.nearest(self._queries, fetch, self._within)
         self.is_all = any(len(scored.positions) < fetch for scored in found)
         if not self.is_all:
@@ -122,7 +131,7 @@ class PositionNeighborhood:
             positions = np.unique(np.concatenate([scored.positions for scored in found]))
             scores = self.subquery.scores(self._source.items.vectors(positions))
         self._positions, self._scores = positions, scores.astype(np.float64)
-        self._shown = self._lookup.rows_at(positions)
+        self._shown = self._source.lookup.rows_at(positions)
         self._held = {}
         if len(self._shown.places) < len(positions):
             raise StoreDamaged("the index names a vector that no item shows; rebuild it with `visrec index`")
@@ -162,7 +171,7 @@ class PositionNeighborhood:
             self.reach(fetch)
             return self
         where = reduce(and_, eligibility.filters) & self._where
-        narrow = PositionNeighborhood(self._source, self._lookup, self.subquery, where, is_narrow=True)
+        narrow = PositionNeighborhood(self._source, self.subquery, where, is_narrow=True)
         narrow.reach(_AHEAD * (count + len(self._queries)))
         return narrow
 
@@ -181,7 +190,7 @@ class PositionNeighborhood:
     def _holds(self, where: Filter) -> NDArray[np.bool_]:
         held = self._held.get(where)
         if held is None:
-            held = self._held[where] = self._lookup.holds(where, self._shown.rows)
+            held = self._held[where] = self._source.lookup.holds(where, self._shown.rows)
         return held
 
     def _boosts(self, eligibility: Eligibility) -> NDArray[np.float64]:
@@ -194,7 +203,7 @@ class PositionNeighborhood:
     def _read(self, chosen: NDArray[np.int64], eligibility: Eligibility) -> Iterator[Candidate]:
         """Yield the candidates that the *chosen* rows are."""
         places = self._shown.places[chosen]
-        ids = self._lookup.ids(self._shown.rows[chosen])
+        ids = self._source.lookup.ids(self._shown.rows[chosen])
         known = self._source.items.known(ids)
         pairs = zip(ids, self._positions[places].tolist(), self._scores[places].tolist(), strict=True)
         for item, position, score in pairs:

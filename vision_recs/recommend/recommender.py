@@ -31,6 +31,9 @@ if TYPE_CHECKING:  # a query without a filter imports no filters, and most queri
     from vision_recs.store.partitions import Stores
 
 
+_COLD = 2
+"""Queries that are answered before the arrays of all items are made, which takes as long as some dozens of them."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -63,6 +66,7 @@ class Recommender:
         self._weights = weights
         self._device = device
         self._load_image = load_image
+        self._asked = 0
         self._opened: Store | OpenedStores | OpenedEngine | None = None
 
     def __enter__(self) -> Self:
@@ -169,6 +173,7 @@ class Recommender:
         SpaceMismatch.
         """
         policy = policy or Policy()
+        self._asked += 1
         return self._answer(query, policy, self._subqueries(query, policy), self._retriever)
 
     def query_batch(self, queries: Sequence[tuple[Query, Policy]]) -> list[list[Match] | VisionRecsError]:
@@ -288,7 +293,7 @@ class Recommender:
 
     @property
     def _retriever(self) -> Retriever:
-        return Retriever(self.items, self.index.search, lambda: self._positions)
+        return Retriever(self.items, self.index.search, lambda: self._positions, is_warm=self._asked > _COLD)
 
     @cached_property
     def _positions(self) -> NearestPositions | None:

@@ -175,7 +175,7 @@ class Reranker:
     @property
     def _is_simple(self) -> bool:
         """Whether the best candidates of one sub-query are the answer."""
-        is_best_first = not self._policy.diversity and not self._orders
+        is_best_first = not self._policy.diversity and not self._policy.averaging and not self._orders
         return len(self._subqueries) == 1 and is_best_first and not self._keeps_pools
 
     def _add(self, candidate: Candidate, turn: int, relaxed: Sequence[str]) -> None:
@@ -199,8 +199,9 @@ class Reranker:
         eligibility = self._eligibility(number, relaxed)
         around = self._around.get(number)
         if around is None:
-            has_rules = self._rules[number] is not None
-            around = self._retriever.around(self._subqueries[number], self._where, has_rules=has_rules)
+            is_sifted = self._rules[number] is not None
+            is_deep = is_sifted or self._policy.diversity > 0
+            around = self._retriever.around(self._subqueries[number], self._where, is_sifted=is_sifted, is_deep=is_deep)
             self._around[number] = around
         return self._retriever.candidates(around, eligibility, count)
 
@@ -209,7 +210,7 @@ class Reranker:
 
         diversity = self._policy.diversity
         candidates = self._candidates(number, relaxed, self._policy.pool(self._places - len(self._ranked)))
-        for order in self._orders:
+        for order in (*self._averaging(), *self._orders):
             candidates = order.order(candidates, self._subqueries[number], self._attributes_of)
         if not diversity or not candidates:
             return Pool(candidates)
@@ -218,6 +219,13 @@ class Reranker:
         for shown in self._shown:
             pool.move_away_from(shown)
         return pool
+
+    def _averaging(self) -> tuple[Order, ...]:
+        if not self._policy.averaging:
+            return ()
+        from vision_recs.recommend.averaging import AveragedOrder
+
+        return (AveragedOrder(self._retriever, self._policy.averaging),)
 
     def _eligibility(self, number: int, relaxed: Sequence[str]) -> Eligibility:
         rules = self._rules[number]

@@ -411,18 +411,23 @@ class Retriever(NamedTuple):
 
     It stops when no image that was not fetched can be among them. So the candidates are exact wherever the index is,
     for any number of vectors and with every rule. Where items and index know positions, *by_position* returns them:
-    what rules say of many candidates is then read off arrays.
+    many candidates are then sifted as arrays, and with *is_warm*, when their arrays are there, few as well.
     """
 
     items: ItemSource
     search: Search
     by_position: Callable[[], NearestPositions | None] = lambda: None
+    is_warm: bool = False
 
-    def around(self, subquery: SubQuery, where: Filter | None, *, has_rules: bool) -> Neighborhood:
-        """Return the images of items that match *where* around *subquery*, none of which was searched yet."""
-        positions = self.by_position() if has_rules else None
-        found = None if positions is None else positions.around(subquery, where)
-        return found or MatchNeighborhood(self.items, self.search, subquery, where)
+    def around(self, subquery: SubQuery, where: Filter | None, *, is_sifted: bool, is_deep: bool) -> Neighborhood:
+        """Return the images of items that match *where* around *subquery*, none of which was searched yet.
+
+        Rules leave out or move many of them where it *is_sifted*; where it *is_deep*, many are needed.
+        """
+        positions = self.by_position() if is_deep or self.is_warm else None
+        if positions is None:
+            return MatchNeighborhood(self.items, self.search, subquery, where)
+        return positions.around(subquery, where, is_sifted=is_sifted)
 
     def candidates(self, around: Neighborhood, eligibility: Eligibility, count: int) -> list[Candidate]:
         """Return the best *count* candidates of *around*, which is searched as far as it takes, the best first."""

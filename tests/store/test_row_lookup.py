@@ -1,0 +1,98 @@
+"""From positions to the items that show them, and what filters say of these, against the items themselves."""
+
+import numpy as np
+import pytest
+from fake_shop import Shop, index
+from random_shops import cells
+
+from vision_recs.filters import Filter
+from vision_recs.store import Store, writer
+
+FILTERS = [
+    "price < 15",
+    "price >= 9007199254740993",
+    "price == 9007199254740993",
+    "not (price > 3 and price < 12)",
+    'color == "red" or price < 4',
+    'color in ["red", "blue"]',
+    'id == "item03" or id.startswith("item1")',
+    "in_stock",
+    "in_stock is null",
+    'title.contains("9")',
+    "rare == 5",
+    "rare is not null and price < 18",
+]
+
+
+def shop_of_two_generations():
+    """A hundred items whose images up to three of them share; in the second generation some differ, and one went."""
+    shop = Shop()
+    shop.files = {f"{number}.png": cells((10 + number, 20, 30, 40)) for number in range(100)}
+    for number in range(100):
+        names = [f"{number}.png", "3.png", "4.png"] if number % 5 == 0 else [f"{number}.png"]
+        shop.put(f"item{number:02}", *names, **attributes(number))
+    return shop
+
+
+def attributes(number):
+    found = {"price": number, "color": ["red", "blue", None][number % 3], "title": f"thing {number}"}
+    if number % 4:
+        found["in_stock"] = number % 4 == 1
+    if number == 7:
+        found["rare"] = 5
+    if number == 8:
+        found["price"] = 9007199254740993  # which float64 cannot represent
+    return found
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    shop = shop_of_two_generations()
+    index(shop, folder)
+    shop.put("item02", "2.png", "5.png", **attributes(8))
+    shop.put("item99", "4.png", price=3.5, color="red")
+    del shop.items["item11"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "_FEW_ITEMS", 0)  # of so few, all would be written again
+        index(shop, folder)
+    with Store.open(folder) as opened:
+        assert len(opened.manifest.items_files) == 2
+        yield opened
+
+
+def test_every_item_that_shows_a_vector_is_found(store):
+    positions = store.positions()[::-1].copy()
+    places, rows = store.lookup().rows_at(positions)
+    found = sorted(zip(positions[places].tolist(), store.lookup().ids(rows), strict=True))
+    shown = store.rows(positions, limit=99)
+    assert found == sorted((position, row.id) for position, rows in shown.items() for row in rows)
+    assert len(found) > len(positions)
+
+
+def test_a_position_that_nobody_shows_has_no_rows(store):
+    shown = store.positions().tolist()
+    gone = next(position for position in range(130) if position not in shown)
+    places, _ = store.lookup().rows_at(np.array([gone, shown[7], -1, 10**6]))
+    assert places.tolist() == [1]
+
+
+@pytest.mark.parametrize("expression", FILTERS)
+def test_a_filter_says_of_rows_what_it_says_of_their_items(store, expression):
+    where = Filter.parse(expression)
+    _, rows = store.lookup().rows_at(store.positions())
+    ids = store.lookup().ids(rows)
+    expected = [where.matches(store.attributes(item), item) for item in ids]
+    for _ in range(2):  # the second time by what was kept
+        assert store.lookup().holds(where, rows).tolist() == expected
+    assert True in expected
+
+
+def test_what_was_kept_of_items_is_bounded_and_right(store, monkeypatch):
+    monkeypatch.setattr("vision_recs.store.items._KEPT", 3)
+    for item in [*store.ids(), *store.ids()]:
+        (known,) = store.known([item]).values()
+        assert known.attributes == store.attributes(item)
+        assert [image.image for image in known.images] == [each.image for each in store.images(item)]
+        assert store.positions_of([known.images[-1].digest]) == {known.images[-1].digest: known.images[-1].position}
+        assert len(store.items._recent) <= 3
