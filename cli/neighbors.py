@@ -54,6 +54,7 @@ def neighbors(
     one_per: similar.OnePer = None,
     min_score: similar.MinScore = None,
     diversity: similar.Diversity = None,
+    averaging: similar.Averaging = None,
     rules: similar.RulesFile = None,
     method: Annotated[
         Method,
@@ -77,7 +78,7 @@ def neighbors(
         k=k,
         where=similar.filter_of(where),
         query_filter=similar.filter_of(query_filter),
-        policy=similar.policy_of(rules, exclude or [], one_per, min_score, diversity),
+        policy=similar.policy_of(rules, exclude or [], one_per, min_score, diversity, averaging),
         method=method.value,
         changed_since=changed_since,
         nested=nested,

@@ -80,6 +80,14 @@ Engine: TypeAlias = Annotated[
 Events: TypeAlias = Annotated[
     Path, typer.Option("--events", envvar="VISREC_EVENTS", metavar="DIR", help="The folder of events.")
 ]
+EventPairs: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--events",
+        metavar="DIR",
+        help="The clicks of this folder of events: pairs that are clicked more often than their places explain.",
+    ),
+]
 Since: TypeAlias = Annotated[
     datetime | None,
     typer.Option("--since", metavar="DATE", formats=["%Y-%m-%d"], help="Only the days from this one on, in UTC."),

@@ -92,6 +92,15 @@ Diversity = Annotated[
         metavar="X", help="How much an item loses for being like those before it: 0 to below 1, for example 0.3."
     ),
 ]
+Averaging = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Rank candidates by their vectors averaged with N that are most like them, for example 10: better where "
+        "many items are of one kind, worse where few are.",
+    ),
+]
 RulesFile = Annotated[
     Path | None,
     typer.Option("--rules", metavar="FILE", help="The rules of the shop (TOML): exclude, boost, bury, pin, same ..."),
@@ -113,6 +122,7 @@ def similar(
     one_per: OnePer = None,
     min_score: MinScore = None,
     diversity: Diversity = None,
+    averaging: Averaging = None,
     rules: RulesFile = None,
     explain: Explain = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of images, too.")] = None,
@@ -128,7 +138,7 @@ def similar(
     from vision_recs.recommend.query import NEGATIVE_WEIGHT
 
     _require_terms(bool(items or image or text or history or shopper), history, shopper)
-    policy = policy_of(rules, exclude or [], one_per, min_score, diversity)
+    policy = policy_of(rules, exclude or [], one_per, min_score, diversity, averaging)
     matching = filter_of(where)
     deeds = None if shopper is None else _deeds(shopper, events)
     if deeds is not None:
@@ -192,6 +202,8 @@ def open_items(
     from vision_recs.engines import open_engine
 
     with open_engine(engine) as published:
+        if isinstance(store, str):
+            published.items.learn_from(store)
         yield published.items, Recommender(published.items, published.index, weights=weights, device=device)
 
 
@@ -212,7 +224,12 @@ def filter_of(expression: str | None) -> Filter | None:
 
 
 def policy_of(
-    rules: Path | None, exclude: list[str], one_per: str | None, min_score: float | None, diversity: float | None
+    rules: Path | None,
+    exclude: list[str],
+    one_per: str | None,
+    min_score: float | None,
+    diversity: float | None,
+    averaging: int | None,
 ) -> Policy:
     """Return the policy of the file *rules*; each option of the command line overrides the file."""
     from vision_recs.recommend import EVERY_ITEM, Policy
@@ -229,6 +246,7 @@ def policy_of(
         exclude=policy.exclude.union(exclude),
         min_score=policy.min_score if min_score is None else min_score,
         diversity=policy.diversity if diversity is None else diversity,
+        averaging=policy.averaging if averaging is None else averaging,
     )
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .evaluation_output import difference_cells, intervals_json
+from .evaluation_output import difference_cells, intervals_json, judged_pairs
 from .output import print_json, print_table
 from .similar import filter_of
 
 if TYPE_CHECKING:
+    from vision_recs.catalog.judgments import Pair
     from vision_recs.store import Store
     from vision_recs.tune import Tuned
 
@@ -26,10 +27,19 @@ def tune(
     pairs: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A table of clicks or co-purchases: query, relevant, weight.")
     ] = None,
+    events: options.EventPairs = None,
     per_image: Annotated[
         bool,
         typer.Option(
             "--per-image", help="Evaluate with single images: each is a query, also for the other images of its item."
+        ),
+    ] = False,
+    unsupervised: Annotated[
+        bool,
+        typer.Option(
+            "--unsupervised",
+            help="Learn from the vectors alone: center them, and keep the axes that tell products apart. --labels or "
+            "--pairs, or else variants or the images of each item, say whether it does harm.",
         ),
     ] = False,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="Learn only from items that match.")] = None,
@@ -41,24 +51,28 @@ def tune(
 ) -> None:
     """Learn a projection of the vectors from the shop's own data.
 
-    It is published only if held-out items find their similar items better. Without --labels and --pairs, it learns that
-    the images of an item are similar to each other.
+    It is published only if held-out items find their similar items better, or with --unsupervised no worse. Without
+    --labels, --pairs and --events, it learns that the images of an item are similar to each other.
     """
     from vision_recs.jobs import retune
     from vision_recs.store import Store
 
     if undo:
-        if labels or pairs or per_image or where or dry_run:
+        if labels or pairs or events or per_image or unsupervised or where or dry_run:
             raise typer.BadParameter("cannot be combined with other options", param_hint="--undo")
         undone = retune(store, None)
         _print_undone(undone.generation, undone.space, json=json)
         return
-    if labels is not None and pairs is not None:
-        raise typer.BadParameter("give either --labels or --pairs")
-    if per_image and pairs is not None:
-        raise typer.BadParameter("cannot be combined with --pairs, which are pairs of items", param_hint="--per-image")
+    named = pairs or events
+    if labels is not None and named is not None:
+        raise typer.BadParameter("give one of --labels, --pairs and --events")
+    if per_image and named is not None:
+        raise typer.BadParameter(
+            "cannot be combined with --pairs or --events, which are pairs of items", param_hint="--per-image"
+        )
+    judgments = judged_pairs(pairs, events)
     with Store.open(store) as opened:
-        tuned = _tune(opened, labels, pairs, where, per_image=per_image)
+        tuned = _tune(opened, labels, judgments, where, per_image=per_image, unsupervised=unsupervised)
     generation = None
     if tuned.is_better and not dry_run:
         generation = retune(store, tuned.projection, encoder=opened.encoder.fingerprint).generation
@@ -68,13 +82,19 @@ def tune(
         _print(tuned, generation)
 
 
-def _tune(opened: Store, labels: str | None, pairs: Path | None, where: str | None, *, per_image: bool) -> Tuned:
-    from vision_recs.catalog.judgments import read_pairs
+def _tune(
+    opened: Store,
+    labels: str | None,
+    judgments: list[Pair] | None,
+    where: str | None,
+    *,
+    per_image: bool,
+    unsupervised: bool,
+) -> Tuned:
     from vision_recs.tune import TuneOptions
     from vision_recs.tune import tune as run
 
-    judgments = None if pairs is None else read_pairs(pairs)
-    return run(opened, TuneOptions(labels, judgments, per_image, filter_of(where)))
+    return run(opened, TuneOptions(labels, judgments, per_image, filter_of(where), unsupervised))
 
 
 def _json(tuned: Tuned, generation: int | None) -> dict[str, object]:
@@ -98,6 +118,9 @@ def _print(tuned: Tuned, generation: int | None) -> None:
         f"learned from {tuned.items:,} items by {tuned.learned_from} in {tuned.seconds:,.1f} s; "
         f"evaluated with {tuned.queries:,} held-out queries"
     )
+    if not tuned.queries:
+        typer.echo(_verdict(tuned, generation))
+        return
     rows = [
         (
             name.replace("_", " "),
@@ -112,6 +135,10 @@ def _print(tuned: Tuned, generation: int | None) -> None:
 
 
 def _verdict(tuned: Tuned, generation: int | None) -> str:
+    if not tuned.queries:
+        nothing = "no item has a variant or a second image, by which harm would show; compare with --labels"
+        what = "dry run: not published" if generation is None else f"published as generation {generation}"
+        return f"{what}: {nothing}"
     difference = tuned.differences[tuned.decided_by]
     bounds = f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
     name = tuned.decided_by.replace("_", " ")
@@ -119,7 +146,8 @@ def _verdict(tuned: Tuned, generation: int | None) -> str:
         return f"published as generation {generation}: {name} {bounds}"
     if tuned.is_better:
         return f"dry run: not published; {name} would change by {bounds}"
-    return f"not published: {name} {bounds} is not significantly better; the store is unchanged"
+    verdict = f"may be worse by more than {tuned.may_lose}" if tuned.may_lose else "is not significantly better"
+    return f"not published: {name} {bounds} {verdict}; the store is unchanged"
 
 
 def _print_undone(generation: int, fingerprint: str, *, json: bool) -> None:

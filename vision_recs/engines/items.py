@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from vision_recs.engines.columns import column_name, element_code
 from vision_recs.engines.published import Published
 from vision_recs.engines.searching import unit_vectors
 from vision_recs.errors import EngineDamaged, UnknownItem
+from vision_recs.store import Layout, Store
 from vision_recs.store.layout import canary_vector
 from vision_recs.types import Attribute, EncoderSpec, ItemImage, Vectors
 from vision_recs.vectors import normalize_rows
@@ -47,6 +49,19 @@ class EngineItems:
         self._attributes: dict[str, Mapping[str, Attribute]] = {}
         self._images: dict[str, Sequence[ItemImage]] = {}
         self._vectors: dict[str, Vectors] = {}
+        self.model_file: tuple[Path, str] | None = None
+        """The file of a learned model and its SHA-256; an engine holds none: see `learn_from`."""
+
+    def learn_from(self, store: str | Path) -> None:
+        """Use the model that was published with the *store*, if there is one on this machine, of the same space.
+
+        Raises StoreError where the store cannot be opened.
+        """
+        if not Layout(Path(store)).current.is_file():
+            return
+        with Store.open(store) as opened:
+            if opened.fingerprint == self.fingerprint:
+                self.model_file = opened.model_file
 
     @property
     def generation(self) -> int:
@@ -175,7 +190,7 @@ class EngineItems:
         """Return *vectors* (n, dim of the encoder) in the space of the items, of unit length."""
         if self._projection is None:
             return vectors
-        return normalize_rows(self._projection.apply(vectors))[0]
+        return normalize_rows(self._projection.apply(self._projection.completed(vectors)))[0]
 
     def image_with(self, digest: str) -> str | None:
         """Return the reference of the image with *digest*, or None where no item shows it."""

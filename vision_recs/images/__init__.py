@@ -8,6 +8,7 @@
 `jxl`         the size of a JPEG XL image by its header
 `geometry`    which part of an image becomes which pixels, and which way is up
 `preprocess`  RGB -> the pixels that a PreprocessConfig describes (`prepare`), exactly and fast
+`crop`        which part of an image a query means (`Crop`)
 `loading`     bytes -> pixels (`load`): all of the above at once, as every runtime of an encoder takes them
 `thumbnails`  small JPEGs for pages
 `isolation`   the same in a process of its own, which may crash, hang or fill the memory (`DecoderProcess`)

@@ -28,10 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import REASONS, DecoderUnavailable, ImageError
+from vision_recs.images.crop import WHOLE, Crop
 from vision_recs.images.decoding import MAX_DECODED_BYTES, MAX_PIXELS, decode
 from vision_recs.images.loading import load
 from vision_recs.images.thumbnails import thumbnail
-from vision_recs.types import PreprocessConfig
+from vision_recs.types import Preprocess
 
 Task: TypeAlias = Callable[[bytes], bytes]
 """A function of a module, or a `partial` of one: bytes of an image -> bytes of what it became."""
@@ -63,10 +64,14 @@ class DecoderProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def load(self, data: bytes, config: PreprocessConfig, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    def load(
+        self, data: bytes, config: Preprocess, *, max_pixels: int = MAX_PIXELS, crop: Crop = WHOLE
+    ) -> NDArray[np.uint8]:
         """Return what `images.load` returns; raises what it raises, and as `run` does."""
         height, width = config.size
-        pixels = self.run(partial(_pixels, config=config, max_pixels=max_pixels), data, most=height * width * 3)
+        pixels = self.run(
+            partial(_pixels, config=config, max_pixels=max_pixels, crop=crop), data, most=height * width * 3
+        )
         return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
 
     def thumbnail(self, data: bytes, *, max_side: int, max_pixels: int = MAX_PIXELS) -> bytes:

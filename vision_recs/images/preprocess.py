@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Final, Literal, TypeAlias
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vision_recs.images.geometry import Box, Placement, Size, background, place
-from vision_recs.types import PreprocessConfig
+from vision_recs.types import CompositePreprocess, Preprocess, PreprocessConfig
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 
@@ -21,7 +22,7 @@ _HAS_SIMD: Final = find_spec("cykooz_resizer") is not None
 _LARGEST_SCALED: Final = 2**26
 
 
-def prepare(image: Image.Image, config: PreprocessConfig) -> NDArray[np.uint8]:
+def prepare(image: Image.Image, config: Preprocess) -> NDArray[np.uint8]:
     """Return *image* (mode RGB) as pixels (height, width, 3) by *config*, neither scaled to [0, 1] nor normalized.
 
     Equal, byte for byte, to the transforms of the encoders' own libraries: "crop" to torchvision's Resize and
@@ -31,8 +32,25 @@ def prepare(image: Image.Image, config: PreprocessConfig) -> NDArray[np.uint8]:
     """
     if image.mode != "RGB":
         raise ValueError(f"an image in mode {image.mode} was to be prepared; images from decode are RGB")
-    placement = place(image.size, config)
-    return lay(np.asarray(_scaled(image, placement, _FILTERS[config.interpolation])), placement, config)
+
+    def prepared(recipe: PreprocessConfig) -> NDArray[np.uint8]:
+        placement = place(image.size, recipe)
+        return lay(np.asarray(_scaled(image, placement, _FILTERS[recipe.interpolation])), placement, recipe)
+
+    return side_by_side(prepared, config)
+
+
+def side_by_side(prepared: Callable[[PreprocessConfig], NDArray[np.uint8]], config: Preprocess) -> NDArray[np.uint8]:
+    """Return the pixels that `prepared` returns for *config*, or for each recipe of a composite, side by side."""
+    if not isinstance(config, CompositePreprocess):
+        return prepared(config)
+    pixels = np.zeros((*config.size, 3), np.uint8)
+    left = 0
+    for recipe in config.recipes:
+        height, width = recipe.size
+        pixels[:height, left : left + width] = prepared(recipe)
+        left += width
+    return pixels
 
 
 def lay(part: NDArray[np.uint8], placement: Placement, config: PreprocessConfig) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ learned        the order of a pool by what `visrec learn` published; personal th
 segments       answers for shoppers of whom nothing is known
 offers         an answer with what it was chosen from, which may explore
 ahead          one search for a batch of plain queries
+averaging      the order of a pool by vectors averaged with those most like them
 diversity      a pool of candidates, from which unlike ones are taken
 rerank         the answer, place by place, and why each match is in it
 recommender    Recommender, which does all of this; it stands on an `ItemSource` and a `VectorIndex`

@@ -162,6 +162,9 @@ class Policy:
     where rank is the score plus what the rules add (maximal marginal relevance, Carbonell and Goldstein, 1998). The
     candidates are the best 40 or, for a k above 20, the best 2 * k.
 
+    With *averaging*, candidates are ranked by the score of their vector averaged with those of so many candidates that
+    are most like it (see `averaging`): it helps where many items are of one kind, and harms where few are.
+
     Raises PolicyError for a value that is out of range.
     """
 
@@ -172,12 +175,15 @@ class Policy:
     diversity: float = 0.0
     rules: Rules | None = None
     learn: Learn | None = None
+    averaging: int = 0
 
     def __post_init__(self) -> None:
         """Bring ids to their normal form, and check the values."""
         object.__setattr__(self, "exclude", frozenset(map(normal_form, self.exclude)))
         if not 0 <= self.diversity < 1:
             raise PolicyError(f"a diversity of {self.diversity} is not from 0 to below 1; try {DEFAULT_DIVERSITY}")
+        if self.averaging < 0:
+            raise PolicyError(f"averaging with {self.averaging} others is below 0; try 10")
         if self.min_score is not None and not -1 <= self.min_score <= 1:
             raise PolicyError(f"a minimum score of {self.min_score} is not from -1 to 1; try 0.5")
 
@@ -195,8 +201,8 @@ class Policy:
 
     @property
     def is_by_query(self) -> bool:
-        """Whether rules, or what was learned, make each answer one of its own."""
-        return self.rules is not None or self.learn is not None
+        """Whether rules, what was learned, or averaging make each answer one of its own."""
+        return self.rules is not None or self.learn is not None or self.averaging > 0
 
     @property
     def names_attributes(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,13 +13,17 @@ from numpy.typing import NDArray
 from vision_recs.errors import ImageError, ZeroVector
 from vision_recs.recommend.query import Query, weighted
 from vision_recs.recommend.retrieve import QueryTerm
-from vision_recs.types import ItemSource, PreprocessConfig, Vectors
+from vision_recs.types import ItemSource, Vectors
 
 if TYPE_CHECKING:  # the encoder is imported when it is needed
     from vision_recs.encoders import StoreEncoder
+    from vision_recs.images.crop import Crop
 
-LoadImage: TypeAlias = Callable[[bytes, PreprocessConfig], NDArray[np.uint8]]
-"""Bytes of an image -> its pixels (height, width, 3), as `images.load`, which raises ImageError."""
+LoadImage: TypeAlias = Callable[..., NDArray[np.uint8]]
+"""Bytes of an image and a Preprocess -> its pixels (height, width, 3), as `images.load`, which raises ImageError.
+
+For a part of an image it is called with `crop=` as well.
+"""
 
 
 class QueryEncoder:
@@ -42,7 +47,7 @@ class QueryEncoder:
         terms = []
         if query.images:
             images = list(weighted(query.images))
-            vectors = self.images([image.value for image in images])
+            vectors = self.images([image.value for image in images], [image.crop for image in images])
             for number, (image, vector) in enumerate(zip(images, vectors, strict=True), 1):
                 terms.append(QueryTerm("image", image.name or f"image {number}", image.weight, vector[None], (None,)))
         if query.texts:
@@ -52,8 +57,8 @@ class QueryEncoder:
                 terms.append(QueryTerm("text", text.value, text.weight, vector[None], (None,)))
         return terms
 
-    def images(self, images: Sequence[bytes]) -> Vectors:
-        """Return a unit vector for each of *images*, the bytes of image files (n, dim).
+    def images(self, images: Sequence[bytes], crops: Sequence[Crop | None] = ()) -> Vectors:
+        """Return a unit vector for each of *images*, the bytes of image files, or its part in *crops* (n, dim).
 
         Raises ImageError, and EncoderError or SpaceMismatch where the encoder of the items cannot be used.
         """
@@ -61,7 +66,10 @@ class QueryEncoder:
 
         load = self._load_image or decoding.load
         preprocess = self._items.encoder.preprocess
-        pixels = [load(image, preprocess) for image in images]  # before the encoder: a bad image costs no loading
+        pixels = [  # before the encoder: a bad image costs no loading
+            load(image, preprocess) if crop is None else load(image, preprocess, crop=crop)
+            for image, crop in zip_longest(images, crops)
+        ]
         vectors = self.loaded().image_encoder().encode(np.stack(pixels))
         if not np.any(vectors, axis=1).all():
             raise ImageError("zero-vector", "the encoder gives the image no direction: it is blank; use another one")
@@ -69,8 +77,10 @@ class QueryEncoder:
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Return a unit vector for each of *texts* (n, dim); raises EncoderError, as NoTextTower, and SpaceMismatch."""
-        vectors = self.loaded().text_encoder().encode_text(list(texts))
-        if not np.any(vectors, axis=1).all():
+        reader = self.loaded().text_encoder()
+        is_projected = self._items.fingerprint != self._items.encoder.fingerprint
+        vectors = reader.encode_known(list(texts)) if is_projected else reader.encode_text(list(texts))
+        if not np.any(np.nan_to_num(vectors), axis=1).all():
             raise ZeroVector("the encoder gives the text no direction; write it in other words")
         return self._items.project(vectors)
 

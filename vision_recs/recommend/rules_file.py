@@ -31,7 +31,7 @@ from vision_recs.types import normal_form
 R = TypeVar("R")
 
 _TABLES = {"bounds", "exclude", "boost", "bury", "pin", "learn"}
-_KEYS = {"one_per", "min_score", "diversity", "same", "differ", "fallbacks", *_TABLES}
+_KEYS = {"one_per", "min_score", "diversity", "averaging", "same", "differ", "fallbacks", *_TABLES}
 _CONDITION = {"for", "when", "name"}
 _EXPLORING = {"explore", "places", "min_score"}
 
@@ -112,6 +112,7 @@ class _File:
             one_per=_one_per(top),
             min_score=min_score,
             diversity=diversity or 0.0,
+            averaging=int(top.number("averaging", low=0, high=1000, example="10") or 0),
             rules=rules,
             learn=self._learn(top),
         )

@@ -12,7 +12,7 @@ import msgspec
 from vision_recs._version import __version__
 from vision_recs.serve.errors import MEDIA_TYPE, STATUSES
 from vision_recs.serve.routing import Route
-from vision_recs.serve.schemas import MAX_IMAGES, Problem, QueryBody, UpdateBody
+from vision_recs.serve.schemas import MAX_IMAGES, EventsBody, Problem, QueryBody, UpdateBody
 
 _REF = "#/components/schemas/{name}"
 _COMMON_ERRORS = (400, 401, 405, 421, 429, 500, 503)
@@ -20,7 +20,7 @@ _COMMON_ERRORS = (400, 401, 405, 421, 429, 500, 503)
 
 def openapi_document(routes: Sequence[Route]) -> bytes:
     """Return the OpenAPI document of *routes* as JSON."""
-    structs = [QueryBody, UpdateBody, Problem, *_structs(routes)]
+    structs = [QueryBody, UpdateBody, EventsBody, Problem, *_structs(routes)]
     _, schemas = msgspec.json.schema_components(structs, ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -34,6 +34,7 @@ def openapi_document(routes: Sequence[Route]) -> bytes:
             "summary": "Visually similar items of a catalog.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "servers": [{"url": "."}],  # where this document is, whatever a proxy puts before it
         "paths": paths,
         "components": {
             "schemas": {name: schema for name, schema in schemas.items() if name not in parameters},
@@ -92,6 +93,8 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 def _body(route: Route) -> dict[str, Any]:
     if route.body is not None:
         return {"application/json": {"schema": _ref(route.body)}}
+    if "text/plain" in route.upload_types:
+        return {kind: {"schema": _ref(EventsBody)} for kind in route.upload_types}
     return {kind: {"schema": _upload(kind)} for kind in route.upload_types}
 
 
@@ -106,6 +109,11 @@ def _upload(kind: str) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "image": {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": MAX_IMAGES},
+            "crop": {
+                "type": "array",
+                "items": {"type": "string", "description": "x,y,width,height, for each image; empty: all of it."},
+                "maxItems": MAX_IMAGES,
+            },
             "query": {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(QueryBody)},
         },
         "additionalProperties": False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -11,6 +11,9 @@ MAX_IMAGES: Final = 8
 
 MAX_CHANGES: Final = 10_000
 """Changes of one request."""
+
+MAX_EVENTS: Final = 1_000
+"""Events of one request."""
 
 Value: TypeAlias = str | int | float | bool | None
 Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1024, description="The id of an item.")]
@@ -21,6 +24,13 @@ Where: TypeAlias = Annotated[
     str, Meta(max_length=20_000, description='A filter, such as `category == "mug" and price < 30`.')
 ]
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2_000)]
+CropText: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=200,
+        description="The part of the image that is meant: x,y,width,height as shares of its width and height.",
+    ),
+]
 Weight: TypeAlias = Annotated[float, Meta(gt=0, le=1e9, description="The weight beside the other terms of the query.")]
 Score: TypeAlias = Annotated[float, Meta(ge=-1, le=1)]
 Diversity: TypeAlias = Annotated[
@@ -32,7 +42,21 @@ OnePer: TypeAlias = Annotated[
 SearchText: TypeAlias = Annotated[
     str, Meta(max_length=500, description="Words, or beginnings of words, of ids and texts.")
 ]
+Sort: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=1024, description="An attribute to sort by; `-price` has the highest first.")
+]
 ChangeBody: TypeAlias = dict[str, Value | list[Value]]
+Shopper: TypeAlias = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=256,
+        description="Whoever is shown the answer, by a name that the shop chose; only a pseudonym is kept.",
+    ),
+]
+ReportsShown: TypeAlias = Annotated[
+    bool, Meta(description='The page tells which items were seen, by events of the type "shown": only these count.')
+]
 K: TypeAlias = Annotated[int, Meta(ge=1, le=1_000, description="The largest number of items in the answer.")]
 
 
@@ -55,6 +79,7 @@ class ImageUrl(Struct, forbid_unknown_fields=True):
 
     url: Annotated[str, Meta(min_length=1, max_length=4_096)]
     weight: Weight = 1.0
+    crop: CropText | None = None
 
 
 class HistoryEvent(Struct, forbid_unknown_fields=True):
@@ -86,7 +111,10 @@ class QueryBody(Struct, forbid_unknown_fields=True):
     k: K = 10
     where: Where | None = None
     explain: bool = False
+    cover: bool = False
     policy: PolicyBody = field(default_factory=PolicyBody)
+    shopper: Shopper | None = None
+    reports_shown: ReportsShown = False
 
 
 class UpdateBody(Struct, forbid_unknown_fields=True):
@@ -111,6 +139,15 @@ class PolicyParameters(Struct, forbid_unknown_fields=True):
     min_score: Score | None = None
     diversity: Diversity | None = None
     explain: Annotated[bool, Meta(description="Explain each match.")] = False
+    cover: Annotated[bool, Meta(description="Bring the thumbnail of each item's packshot or first image, too.")] = False
+    shopper: Shopper | None = None
+    reports_shown: ReportsShown = False
+
+
+class ImageParameters(PolicyParameters):
+    """The parameters of a query that is an image."""
+
+    crop: CropText | None = None
 
 
 class SimilarParameters(PolicyParameters):
@@ -121,6 +158,62 @@ class SimilarParameters(PolicyParameters):
     text: Annotated[
         list[Text], Meta(max_length=8, description="Texts that describe how items look, if the encoder supports text.")
     ] = []
+
+
+class ForParameters(PolicyParameters, kw_only=True):
+    """A shopper, by the name that the shop gives to them."""
+
+    shopper: Shopper
+
+
+class EventsParameters(Struct, forbid_unknown_fields=True):
+    """Who sends events."""
+
+    key: Annotated[str, Meta(max_length=4_096, description="The events key of the server.")] | None = None
+
+
+class EventBody(Struct, forbid_unknown_fields=True):
+    """What a shopper did with *item*, which the *answer* with that id showed, or which the *shopper* found elsewhere.
+
+    *time* is in ISO 8601 or in seconds since 1970, now if it is not given. An event with an *id* counts once, however
+    often it is sent.
+    """
+
+    type: Literal["shown", "click", "cart", "buy", "dismiss"]
+    item: Id
+    answer: str = ""
+    shopper: str = ""
+    place: Annotated[int, Meta(ge=1, le=1_000)] | None = None
+    time: float | str | None = None
+    quantity: Annotated[float, Meta(ge=0, le=1e9)] = 1.0
+    value: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    id: Annotated[str, Meta(max_length=64)] = ""
+
+
+class EventsBody(Struct, forbid_unknown_fields=True):
+    """Events, in any order."""
+
+    events: Annotated[list[EventBody], Meta(min_length=1, max_length=MAX_EVENTS)]
+
+
+class LooseEvents(Struct, forbid_unknown_fields=True):
+    """`EventsBody` as it is read: one event that is wrong does not keep the others away."""
+
+    events: Annotated[list[Any], Meta(min_length=1, max_length=MAX_EVENTS)]
+
+
+class RefusedEvent(Struct):
+    """An event of a request, by its *index* from 0, that cannot be kept: *detail* says why."""
+
+    index: int
+    detail: str
+
+
+class Recorded(Struct):
+    """How many events of a request were *recorded*, and which were *refused*."""
+
+    recorded: int
+    refused: list[RefusedEvent]
 
 
 class ItemPath(Struct, forbid_unknown_fields=True):
@@ -138,17 +231,25 @@ class ThumbnailParameters(Struct, forbid_unknown_fields=True):
     ] = 320
 
 
+class FacetsParameters(Struct, forbid_unknown_fields=True):
+    """The items that count: those with the words `q` that match `where`; without both, all items."""
+
+    q: SearchText | None = None
+    where: Where | None = None
+
+
 class ItemsParameters(Struct, forbid_unknown_fields=True):
     """Which items to list."""
 
     q: SearchText | None = None
     where: Where | None = None
+    sort: Sort | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 40
     offset: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
 
 
-class PageParameters(Struct):
-    """The web page accepts every query string, and reads it in the browser."""
+class AnyParameters(Struct):
+    """Every query string is accepted: the web page reads it in the browser, and probes may bring anything."""
 
 
 class PagePath(Struct):
@@ -189,7 +290,11 @@ class Explanation(Struct):
 
 
 class Match(Struct, omit_defaults=True):
-    """A similar item; *image* is the image of the item that matched best."""
+    """A similar item; *image* is the image of the item that matched best, with its *thumbnail*.
+
+    *cover* is the thumbnail of its packshot or first image, where the query asks for it. Thumbnails are addresses
+    relative to that of the server.
+    """
 
     rank: int
     id: str
@@ -198,6 +303,7 @@ class Match(Struct, omit_defaults=True):
     thumbnail: str
     attributes: dict[str, Value]
     explanation: Explanation | None = None
+    cover: str | None = None
 
 
 class Interest(Struct):
@@ -209,7 +315,7 @@ class Interest(Struct):
 
 
 class SimilarItems(Struct, omit_defaults=True):
-    """The similar items, best match first.
+    """The similar items, best match first; events name the *answer* by its id, if the server keeps events.
 
     Where there is none, *notes* says which values that the filter names no item has, and which are the nearest ones.
     """
@@ -218,10 +324,11 @@ class SimilarItems(Struct, omit_defaults=True):
     matches: list[Match]
     interests: list[Interest] = []
     notes: list[str] = []
+    answer: str | None = None
 
 
 class Image(Struct):
-    """An image of an item."""
+    """An image of an item; its thumbnail is an address relative to that of the server."""
 
     image: str
     digest: str
@@ -239,7 +346,7 @@ class ItemDetails(Struct):
 
 
 class ItemSummary(Struct):
-    """An item of a list, with the thumbnail of its first image."""
+    """An item of a list, with the thumbnail of its packshot or first image."""
 
     id: str
     thumbnail: str
@@ -249,22 +356,27 @@ class ItemSummary(Struct):
 class ItemPage(Struct, omit_defaults=True):
     """A page of items: *next_offset* is the offset of the next page, or null for the last page.
 
-    Where there is no item, *notes* says which values that the filter names no item has, and which are the nearest ones.
+    *total* is how many items there are on all pages. Where there is no item, *notes* says which values that the filter
+    names no item has, and which are the nearest ones, and *corrected* is the search text with the nearest words that
+    items have.
     """
 
     generation: int
+    total: int
     items: list[ItemSummary]
     next_offset: int | None
     notes: list[str] = []
+    corrected: str | None = None
 
 
 class Facet(Struct):
-    """An attribute that items can be filtered by, and its values over all items.
+    """An attribute that items can be filtered by, and its values over the items that count.
 
-    *items* is the number of items that have the attribute. For the kinds "text" and "boolean", *counts* has each value
-    with the number of its items, the most frequent value first. For the kind "set" it has each element of the sets, and
-    `"red" in tags` filters by one. For the kind "number", *min* and *max* are its range, and *histogram* has the number
-    of items in each of equal steps from *min* to *max*.
+    A condition of `where` on this attribute alone does not restrict its own values. *items* is the number of items that
+    have the attribute. For the kinds "text" and "boolean", *counts* has each value with the number of its items, the
+    most frequent value first. For the kind "set" it has each element of the sets, and `"red" in tags` filters by one.
+    For the kind "number", *min* and *max* are the range over all items, and *histogram* has the number of items that
+    count in each of equal steps from *min* to *max*.
     """
 
     name: str
@@ -277,9 +389,10 @@ class Facet(Struct):
 
 
 class Facets(Struct):
-    """The attributes that items can be filtered by."""
+    """The attributes that items can be filtered by; *total* is how many items match the words and the filter."""
 
     generation: int
+    total: int
     facets: list[Facet]
 
 
@@ -308,7 +421,10 @@ class Updated(Struct):
 
 
 class Info(Struct, omit_defaults=True):
-    """What is served. If a token is needed and the request does not bring it, only *auth_required* is there."""
+    """What is served. If a token is needed and the request does not bring it, only *auth_required* is there.
+
+    Matches with a score below *weak_below* are as much alike as items taken at random; texts have scores of their own.
+    """
 
     auth_required: bool
     version: str | UnsetType = UNSET
@@ -321,8 +437,10 @@ class Info(Struct, omit_defaults=True):
     space: str | UnsetType = UNSET
     index_type: str | UnsetType = UNSET
     recall_at_10: float | UnsetType = UNSET
+    weak_below: float | UnsetType = UNSET
     supports_text: bool | UnsetType = UNSET
     accepts_image_urls: bool | UnsetType = UNSET
+    keeps_events: bool | UnsetType = UNSET
 
 
 class Health(Struct):

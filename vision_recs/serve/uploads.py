@@ -29,18 +29,19 @@ from vision_recs.serve.schemas import MAX_IMAGES
 log = logging.getLogger(__name__)
 
 _IN_MEMORY: Final = 1 << 16
-_MAX_FIELDS = 4
+_MAX_FIELDS = 4 + MAX_IMAGES
 _MAX_DIGITS = 19  # of a Content-Length
 _SHARE_OF_CLIENT: Final = 4
-_IMAGE, _QUERY = "image", "query"
+_IMAGE, _QUERY, _CROP = "image", "query", "crop"
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The images of a request, and the text of the form field "query", or None."""
+    """The images of a request, the text of the form field "query", or None, and those of the fields "crop"."""
 
     images: tuple[Weighted[bytes], ...]
     query: str | None = None
+    crops: tuple[str, ...] = ()
 
 
 def media_type(request: Request) -> str:
@@ -74,6 +75,16 @@ class Bodies:
                 f"the media type {kind[:100]!r} is not supported here; send {' or '.join(kinds)}", status=415
             )
         with await self._receive(request, self._limits.max_update_bytes) as file:
+            return file.read()
+
+    async def events(self, request: Request, kinds: Sequence[str]) -> bytes:
+        """Return the body, which has one of the media types *kinds* or none; raises RequestError as `json` does."""
+        kind = media_type(request)
+        if kind and kind not in kinds:
+            raise RequestError(
+                f"the media type {kind[:100]!r} is not supported here; send {' or '.join(kinds)}", status=415
+            )
+        with await self._receive(request, self._limits.max_event_bytes) as file:
             return file.read()
 
     async def images(self, request: Request) -> IO[bytes]:
@@ -178,15 +189,17 @@ async def _form(request: Request, body: bytes, limits: Limits) -> Upload:
     except (MultiPartException, ValueError, KeyError) as error:  # the latter two: a broken boundary or header
         raise RequestError(f"the form is not valid ({error}); send multipart/form-data") from None
     try:
-        return Upload(tuple(await _images(form)), _text(form))
+        return Upload(tuple(await _images(form)), _text(form), tuple(_crops(form)))
     finally:
         await form.close()
 
 
 async def _images(form: FormData) -> list[Weighted[bytes]]:
-    unknown = sorted(set(form) - {_IMAGE, _QUERY})
+    unknown = sorted(set(form) - {_IMAGE, _QUERY, _CROP})
     if unknown:
-        raise RequestError(f"the form has an unknown field {unknown[0][:100]!r}; use {_IMAGE!r} and {_QUERY!r}")
+        raise RequestError(
+            f"the form has an unknown field {unknown[0][:100]!r}; use {_IMAGE!r}, {_CROP!r} and {_QUERY!r}"
+        )
     images = []
     for number, file in enumerate(form.getlist(_IMAGE), 1):
         if isinstance(file, str):
@@ -200,6 +213,13 @@ def _text(form: FormData) -> str | None:
     if query is None or isinstance(query, str):
         return query
     raise RequestError(f"the field {_QUERY!r} holds a file; send JSON as text")
+
+
+def _crops(form: FormData) -> Iterator[str]:
+    for crop in form.getlist(_CROP):
+        if not isinstance(crop, str):
+            raise RequestError(f"the field {_CROP!r} holds a file; send x,y,width,height as text")
+        yield crop
 
 
 def _too_large(max_bytes: int) -> RequestError:

@@ -44,6 +44,10 @@ class Projection:
         """
         return (vectors.astype(np.float64) - self.mean) @ self.matrix.astype(np.float64)
 
+    def completed(self, vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return *vectors* (n, dim) with the mean in the place of NaN, which stands for what is not known."""
+        return np.where(np.isnan(vectors), self.mean, vectors)
+
     def to_bytes(self) -> bytes:
         """Return the file of the projection; equal projections give equal bytes."""
         from safetensors.numpy import save

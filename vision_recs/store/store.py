@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import StoreDamaged, UnknownItem
+from vision_recs.errors import StoreDamaged, UnknownItem, read_error
 from vision_recs.store.items import Items, KnownItem, StoredRow
 from vision_recs.store.layout import Layout, Manifest, canary_vector, read_current, read_manifest
 from vision_recs.store.vectors import ShardVectors
@@ -51,6 +51,7 @@ class Store:
         self.items = items or Items(*(layout.items(entry.generation) for entry in manifest.items_files))
         self._vectors = ShardVectors(layout, manifest.shards, manifest.encoder.dim)
         self._projection: Projection | None = None
+        self._model: IO[bytes] | None = None  # held open once the store is pinned
         self._image_source = images
 
     @classmethod
@@ -167,7 +168,10 @@ class Store:
     def model_file(self) -> tuple[Path, str] | None:
         """The file of the model that `visrec learn` published, and its SHA-256, if there is one."""
         digest = self.manifest.model
-        return None if digest is None else (self.layout.model(digest), digest)
+        if digest is None:
+            return None
+        held = self._model
+        return (self.layout.model(digest) if held is None else Path(f"/dev/fd/{held.fileno()}")), digest
 
     def positions(self) -> NDArray[np.int64]:
         """Return the positions of all vectors in use, ascending."""
@@ -282,6 +286,12 @@ class Store:
     def pin(self) -> None:
         """Open every file now, so that nobody can remove one before it is needed."""
         _ = self.projection, self._columns  # opened when they are first used
+        if self.model_file is not None and self._model is None:
+            path, _ = self.model_file
+            try:
+                self._model = path.open("rb")
+            except OSError as error:
+                raise read_error(path, error, "run `visrec learn --undo`, or restore it from a backup") from error
         self._vectors.open_all()
 
     def attributes(self, item: str) -> dict[str, Attribute]:
@@ -337,6 +347,8 @@ class Store:
         """Close the files; the store cannot be used afterwards. A second call does nothing."""
         self._vectors.close()
         self.items.close()
+        if self._model is not None:
+            self._model.close()
         for cached in ("_columns", "_bitmaps", "_lookup"):
             self.__dict__.pop(cached, None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -28,9 +28,11 @@ from vision_recs.metrics import (
     compare,
     intervals,
 )
-from vision_recs.store import Projection, Store, attributes_where, load_item_vectors
+from vision_recs.recommend.query import VARIANTS
+from vision_recs.store import Projection, Store, attributes_where, load_encoder_vectors
 from vision_recs.tune.cross_fitting import EVERY, MEASURE, CrossFit, Trainer, TuningTask, assign_folds, cross_fit
 from vision_recs.tune.positives import LabelPositives, PairPositives
+from vision_recs.tune.unsupervised import MAY_LOSE, held_out, principal_projection
 from vision_recs.types import Attribute
 
 if TYPE_CHECKING:  # without a filter, its language is not needed
@@ -47,12 +49,16 @@ class TuneOptions:
     The images of one item are always similar; without labels or pairs, nothing else is learned. With *per_image*, each
     image of an unseen item is a query of its own, as a shopper's photo would be, and its own item is relevant, too;
     without labels or pairs this is always so. Items that do not match *where* have no part in it.
+
+    *unsupervised* learns from nothing but the vectors. Labels or pairs, or else variants or the images of each item,
+    then say whether it does harm.
     """
 
     labels: str | None = None
     pairs: Sequence[Pair] | None = None
     per_image: bool = False
     where: Filter | None = None
+    unsupervised: bool = False
 
     def __post_init__(self) -> None:
         """Refuse both labels and pairs, and single images with pairs, with a ValueError."""
@@ -64,6 +70,8 @@ class TuneOptions:
     @property
     def learned_from(self) -> str:
         """What is learned from, in a few words."""
+        if self.unsupervised:
+            return "their vectors alone"
         if self.labels is not None:
             return f"equal {self.labels}" + (", per image" if self.per_image else "")
         return "the images of each item" if self.pairs is None else f"{len(self.pairs):,} pairs"
@@ -74,8 +82,9 @@ class Tuned:
     """A projection learned from *items* items, and the measures of *queries* unseen queries without and with it.
 
     *before* is measured with the plain vectors, *after* with projections that were learned without the queries.
-    *is_better* says whether the difference of the measure *decided_by* is above 0 beyond its bounds: only then is the
-    projection worth using.
+    *is_better* says whether the projection is worth using: whether the difference of the measure *decided_by* is above
+    -*may_lose* beyond its bounds, which is 0 but for a projection that was learned from the vectors alone. For such a
+    one there may be nothing to measure by: then there are no *queries* and no measures, and it counts as better.
     """
 
     projection: Projection
@@ -88,6 +97,7 @@ class Tuned:
     queries: int
     learned_from: str
     seconds: float
+    may_lose: float = 0.0
 
 
 def tune(store: Store, options: TuneOptions) -> Tuned:
@@ -103,6 +113,8 @@ def tune(store: Store, options: TuneOptions) -> Tuned:
 
 def _tune(store: Store, options: TuneOptions) -> Tuned:
     started = perf_counter()
+    if options.unsupervised:
+        return _unsupervised(store, options)
     task = _task(store, options)
     trainer = Trainer(task)
     folds = assign_folds(task.positives, len(task.items.ids))
@@ -114,7 +126,7 @@ def _tune(store: Store, options: TuneOptions) -> Tuned:
     clusters = np.unique(trial.before.queries, return_inverse=True)[1].astype(np.int64)
     differences = {name: compare(trial.before.of(name), trial.after.of(name), clusters) for name in MEASURES}
     return Tuned(
-        projection=Projection(projection.mean, projection.matrix, _provenance(store, options, trial)),
+        projection=Projection(projection.mean, projection.matrix, _provenance(store, options, _settings(trial))),
         before=_by_name(trial.before, clusters),
         after=_by_name(trial.after, clusters),
         differences=differences,
@@ -127,9 +139,44 @@ def _tune(store: Store, options: TuneOptions) -> Tuned:
     )
 
 
+def _unsupervised(store: Store, options: TuneOptions) -> Tuned:
+    started = perf_counter()
+    task = _judged_by(store, options)
+    folds = assign_folds(task.positives, len(task.items.ids))
+    before, after = held_out(task.items, task.judgments, folds, per_image=task.per_image)
+    projection = principal_projection(task.items)
+    provenance = _provenance(store, options, {"dim": str(projection.dim)})
+    clusters = np.unique(before.queries, return_inverse=True)[1].astype(np.int64)
+    is_measured = len(before.queries) > 0
+    differences = {name: compare(before.of(name), after.of(name), clusters) for name in MEASURES if is_measured}
+    return Tuned(
+        projection=Projection(projection.mean, projection.matrix, provenance),
+        before=_by_name(before, clusters) if is_measured else {},
+        after=_by_name(after, clusters) if is_measured else {},
+        differences=differences,
+        decided_by=MEASURE,
+        is_better=not is_measured or differences[MEASURE].low > -MAY_LOSE,
+        items=len(task.items.ids),
+        queries=len(before.queries),
+        learned_from=options.learned_from,
+        seconds=round(perf_counter() - started, 3),
+        may_lose=MAY_LOSE,
+    )
+
+
+def _judged_by(store: Store, options: TuneOptions) -> TuningTask:
+    """Return the task by which a projection without labels is judged: by variants, where no other one is named."""
+    if options.labels is None and options.pairs is None:
+        groups = [own.get(VARIANTS) for own in attributes_where(store, options.where).values()]
+        known = [group for group in groups if group is not None]
+        if len(set(known)) < len(known):
+            return _task(store, replace(options, labels=VARIANTS))
+    return _task(store, options)
+
+
 def _task(store: Store, options: TuneOptions) -> TuningTask:
     attributes = attributes_where(store, options.where)
-    items = load_item_vectors(store, _chosen(attributes, options), projected=False)
+    items = load_encoder_vectors(store, _chosen(attributes, options))
     if len(items.ids) < _FEWEST_ITEMS:
         raise EvaluationError(
             f"{len(items.ids)} items are too few to learn from; let {_FEWEST_ITEMS} or more match --where"
@@ -188,7 +235,11 @@ def _by_name(result: RankingResult, clusters: NDArray[np.int64]) -> dict[str, In
     return dict(zip(MEASURES, intervals(result.values, clusters), strict=True))
 
 
-def _provenance(store: Store, options: TuneOptions, trial: CrossFit) -> dict[str, str]:
+def _settings(trial: CrossFit) -> dict[str, str]:
+    return {"hyperparameters": json.dumps(asdict(trial.hyperparameters), sort_keys=True), "steps": str(trial.steps)}
+
+
+def _provenance(store: Store, options: TuneOptions, settings: Mapping[str, str]) -> dict[str, str]:
     return {
         "visrec": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -197,6 +248,5 @@ def _provenance(store: Store, options: TuneOptions, trial: CrossFit) -> dict[str
         "generation": str(store.generation),
         "learned_from": options.learned_from,
         "where": "" if options.where is None else str(options.where),
-        "hyperparameters": json.dumps(asdict(trial.hyperparameters), sort_keys=True),
-        "steps": str(trial.steps),
+        **settings,
     }

@@ -68,7 +68,7 @@ class NeighborsOptions:
                 "exclude": sorted(policy.exclude),
                 "min_score": policy.min_score,
                 "diversity": policy.diversity,
-                "rules": _digest(repr((policy.rules, policy.learn))) if policy.is_by_query else None,
+                "rules": _digest(repr((policy.rules, policy.learn, policy.averaging))) if policy.is_by_query else None,
             },
         }
 

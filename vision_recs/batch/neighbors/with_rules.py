@@ -101,7 +101,8 @@ class RuledNeighbors:
 
     def _prepared(self, positions: NDArray[np.int64]) -> Iterator[_Prepared]:
         """Yield the nearest matches for the vector at each of *positions*."""
-        depth = DEPTH * (self.policy.pool(self.k) if self.policy.diversity else self.k)
+        has_pool = self.policy.diversity or self.policy.averaging
+        depth = DEPTH * (self.policy.pool(self.k) if has_pool else self.k)
         for hits in self.retriever.nearest(positions, depth):
             for number, bound in enumerate(hits.bounds.tolist()):
                 here = slice(hits.starts[number], hits.starts[number + 1])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import time
 
 import msgspec
 
-from vision_recs.errors import RequestError
+from vision_recs.errors import RequestError, UnknownItem
+from vision_recs.images.crop import Crop
 from vision_recs.recommend import Policy, Weighted
 from vision_recs.serve import convert
+from vision_recs.serve.answering import Asked
 from vision_recs.serve.fetch import fetch_image
 from vision_recs.serve.routing import Context
-from vision_recs.serve.schemas import NoParameters, PolicyParameters, QueryBody, SimilarItems, SimilarParameters
+from vision_recs.serve.schemas import ImageParameters, NoParameters, QueryBody, SimilarItems, SimilarParameters
 from vision_recs.serve.served import Served
 from vision_recs.serve.uploads import read_images
 
@@ -21,7 +24,8 @@ _decoder = msgspec.json.Decoder(QueryBody)
 async def similar(context: Context, parameters: SimilarParameters) -> SimilarItems:
     """Find items that are similar to items and texts.
 
-    The query is in the URL, so that browsers and proxies can cache the answer until the next generation.
+    The query is in the URL, so that browsers and proxies can cache the answer until the next generation. Where answers
+    are kept, that is until the end of the hour at most, and an answer for a shopper is not cached.
     """
     return await _answer(context, convert.to_query_body(parameters))
 
@@ -36,11 +40,12 @@ async def similar_to_query(context: Context, parameters: NoParameters, body: Que
     return await _answer(context, body, await _download(context, body))
 
 
-async def similar_to_image(context: Context, parameters: PolicyParameters) -> SimilarItems:
+async def similar_to_image(context: Context, parameters: ImageParameters) -> SimilarItems:
     """Find items that are similar to uploaded images.
 
     The body is an image, or a form with the fields "image". A form may have a field "query" with the JSON of a query,
-    which then replaces the parameters of the URL.
+    which then replaces the parameters of the URL, and fields "crop", one for each image: the part of it that is meant,
+    or an empty text for all of it.
     """
     state = context.state
     with await state.bodies.images(context.request) as file:
@@ -52,7 +57,7 @@ async def similar_to_image(context: Context, parameters: PolicyParameters) -> Si
             body = _decoder.decode(upload.query)
         except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
             raise RequestError(f"the field 'query' is not valid: {error}; see /openapi.json") from None
-    images = list(upload.images)
+    images = _cropped(upload.images, upload.crops or ([parameters.crop] if parameters.crop else []))
     if body.image_urls:
         images += await _download(context, body)
     return await _answer(context, body, images)
@@ -60,6 +65,18 @@ async def similar_to_image(context: Context, parameters: PolicyParameters) -> Si
 
 async def _answer(context: Context, body: QueryBody, images: Sequence[Weighted[bytes]] = ()) -> SimilarItems:
     state, snapshot, options = context.state, context.snapshot, context.state.options
+    if state.answering is not None:
+        assigned, asked = state.assign(snapshot, Asked(body, time(), images))
+        try:
+            if not images and not body.texts:
+                return await state.answer_batches.run(assigned, asked)
+            state.reloader.needs_encoder |= bool(images)
+            return await state.images.run(assigned, state.answering.answer, assigned, asked)
+        except UnknownItem:
+            if assigned is snapshot:
+                raise
+            # the candidate lacks an item; the shopper stays in the arm
+            return await state.answer_batches.run(snapshot, asked)
     if images or body.texts:
         state.reloader.needs_encoder |= bool(images)
         return await state.images.run(snapshot, _answer_with_images, snapshot, body, images, options.policy)
@@ -72,7 +89,8 @@ def _answer_with_images(
     """Return the answer to a query that the encoder has to read; runs on the thread of an executor."""
     query = convert.to_query(body, images)
     policy = convert.to_policy(body.policy, policy)
-    return convert.to_similar_items(snapshot, query, policy, snapshot.recommender.query(query, policy))
+    found = snapshot.recommender.query(query, policy)
+    return convert.to_similar_items(snapshot, query, policy, found, cover=body.cover)
 
 
 async def _download(context: Context, body: QueryBody) -> list[Weighted[bytes]]:
@@ -88,5 +106,21 @@ async def _download(context: Context, body: QueryBody) -> list[Weighted[bytes]]:
             context.snapshot, fetch_image, image.url, max_bytes=bytes_left, timeout_s=timeout_s
         )
         bytes_left -= len(data)
-        images.append(Weighted(data, image.weight, image.url))
+        images.append(Weighted(data, image.weight, image.url, _crop(image.crop)))
     return images
+
+
+def _cropped(images: Sequence[Weighted[bytes]], crops: Sequence[str]) -> list[Weighted[bytes]]:
+    """Return *images* with the parts of them that are meant, if there are *crops*: one for each image."""
+    if not crops:
+        return list(images)
+    if len(crops) != len(images):
+        raise RequestError(f"there are {len(crops)} crops for {len(images)} images; send one for each, or none")
+    return [image._replace(crop=_crop(crop)) for image, crop in zip(images, crops, strict=True)]
+
+
+def _crop(text: str | None) -> Crop | None:
+    try:
+        return Crop.parse(text) if text else None
+    except ValueError as error:
+        raise RequestError(str(error)) from None
