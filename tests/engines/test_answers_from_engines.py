@@ -15,8 +15,10 @@ from random_shops import shops
 from vector_sources import Vectors, clustered
 
 import vision_recs
-from vision_recs.engines import lance, open_engine, publish, searching, verifying
+from vision_recs.engines import open_engine, publish, searching, verifying
 from vision_recs.engines.base import EXACT_UP_TO, connect
+from vision_recs.engines.lance import stage
+from vision_recs.engines.lance.table import LanceTable
 from vision_recs.errors import EngineDamaged, EngineUnavailable, FilterError, NothingPublished, UnknownItem
 from vision_recs.filters import Filter
 from vision_recs.indexes import ExactIndex
@@ -136,9 +138,9 @@ def test_above_the_exact_scan_the_wished_recall_is_reached_and_no_answer_is_shor
 def many(tmp_path, monkeypatch):
     """A store of which LanceDB is not asked to compare all vectors; an effort below 64 finds the wrong ones."""
     pytest.importorskip("lancedb")
-    for module in (lance, searching, verifying):
+    for module in (stage, searching, verifying):
         monkeypatch.setattr(module, "EXACT_UP_TO", 20)
-    nearest = lance.LanceTable.nearest
+    nearest = LanceTable.nearest
 
     def misses(self, query, k, columns, condition, *, effort):  # noqa: PLR0913 - as the method that it replaces
         if effort is None or effort >= 64:
@@ -146,7 +148,7 @@ def many(tmp_path, monkeypatch):
         found = nearest(self, query, 2 * k, columns, condition, effort=effort)
         return found.slice(max(0, len(found) - k))
 
-    monkeypatch.setattr(lance.LanceTable, "nearest", misses)
+    monkeypatch.setattr(LanceTable, "nearest", misses)
     index(shop_of(300), tmp_path / "store")
     return tmp_path / "store"
 
@@ -159,7 +161,7 @@ def test_a_publication_finds_the_least_effort_that_reaches_the_wished_recall(man
 
 
 def test_an_engine_that_does_not_reach_the_wished_recall_is_not_switched_to(many, tmp_path, monkeypatch):
-    monkeypatch.setattr(lance.LanceTable, "efforts", (16, 32))
+    monkeypatch.setattr(LanceTable, "efforts", (16, 32))
     with pytest.raises(EngineDamaged, match=r"finds 0\.\d+ of the nearest images.*0\.95 is wished"):
         publish(f"lance:{tmp_path / 'engine'}", many)
     with pytest.raises(NothingPublished):

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -463,3 +464,90 @@ def test_a_rollback_goes_to_what_opens(shop, store, uri):
     engine.drop([gone.token])
     assert rollback(uri) == (4, 2)
     assert published(uri) == first
+
+
+def in_the_way(monkeypatch, uri, work):
+    """Let *work* come between the check of the next switch and its write."""
+    kind = type(connect(uri))
+    swap = kind.swap_document
+
+    def late(self, *arguments):
+        monkeypatch.setattr(kind, "swap_document", swap)
+        work()
+        return swap(self, *arguments)
+
+    monkeypatch.setattr(kind, "swap_document", late)
+
+
+def test_a_switch_never_replaces_what_was_published_after_its_check(shop, store, uri, tmp_path, monkeypatch):
+    publish(uri, store)
+    shop.put("item003", 3, price=99)
+    index(shop, store)
+    shutil.copytree(store, tmp_path / "second")
+    second = of_store(store)
+    shop.put("item004", 4, price=98)
+    index(shop, store)
+    in_the_way(monkeypatch, uri, lambda: publish(uri, tmp_path / "second"))
+    with pytest.raises(PublishRefused, match=r"somebody else publishes to .* at the same time; run it again"):
+        publish(uri, store)
+    assert published(uri) == second
+    assert read_known(connect(uri)).newest.generation == 2
+    assert publish(uri, store).before == 2
+    assert rollback(uri) == (3, 2)
+
+
+def test_a_way_back_never_replaces_what_was_published_after_its_check(shop, store, uri, monkeypatch):
+    generations(shop, store, uri, 2)
+    shop.put("item003", 3, price=7)
+    index(shop, store)
+    in_the_way(monkeypatch, uri, lambda: publish(uri, store))
+    with pytest.raises(PublishRefused, match="at the same time; run it again"):
+        rollback(uri)
+    assert published(uri) == of_store(store)
+    assert rollback(uri) == (4, 3)  # nobody went back from generation 3
+
+
+def test_a_generation_whose_own_document_was_not_written_any_more_can_be_gone_back_to(shop, store, uri):
+    first = generations(shop, store, uri, 1)[0]
+    connect(uri).delete_documents(["generation-000002"])
+    shop.put("item003", 3, price=7)
+    index(shop, store)
+    publish(uri, store)
+    assert rollback(uri) == (3, 2)
+    assert published(uri) == first
+
+
+def test_a_way_back_that_was_stopped_after_its_switch_counts_as_one(shop, store, uri, monkeypatch):
+    first, *_ = generations(shop, store, uri, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(connect(uri)), "write_document", no_network)
+        with pytest.raises(EngineUnavailable):
+            rollback(uri)
+    assert published(uri) == first
+    shop.put("item003", 3, price=7)
+    index(shop, store)
+    publish(uri, store)
+    assert rollback(uri) == (4, 2)
+
+
+def test_of_several_who_swap_a_document_one_at_most_does_it(uri):
+    engines = [connect(uri) for _ in range(4)]
+    engines[0].write_document("other", b"")
+    before = None
+    with ThreadPoolExecutor(len(engines)) as pool:
+        for number in range(3):
+            texts = [f"{number} {writer}".encode() for writer in range(len(engines))]
+
+            def swap(engine, text, before=before):
+                try:
+                    return engine.swap_document("current", text, before)
+                except EngineUnavailable:  # who lost too often
+                    return False
+
+            done = list(pool.map(swap, engines, texts))
+            now = connect(uri).read_document("current")
+            assert [text for text, is_done in zip(texts, done, strict=True) if is_done] == [now] * (now != before)
+            assert not engines[0].swap_document("current", b"late", b"what nobody wrote")
+            before = f"alone {number}".encode()
+            assert engines[0].swap_document("current", before, now)
+            assert connect(uri).read_documents(["cur", "oth"]) == {"current": before, "other": b""}

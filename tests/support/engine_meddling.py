@@ -41,7 +41,7 @@ def repeat(uri: str, item: str) -> None:
 def _lance_table(uri: str) -> Any:
     engine: Any = connect(uri)
     (name,) = {token.partition("@")[0] for token in engine.tokens()}
-    return engine._existing(name)
+    return engine._connection.existing(name)
 
 
 class _Milvus:

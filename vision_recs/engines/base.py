@@ -28,8 +28,8 @@ Kind: TypeAlias = Literal["text", "number", "integer", "boolean", "set", "other"
 VectorType: TypeAlias = Literal["float16", "float32"]
 
 ENGINES = {
-    "lance": "vision_recs.engines.lance:LanceEngine",
-    "lance+s3": "vision_recs.engines.lance:LanceEngine",
+    "lance": "vision_recs.engines.lance.engine:LanceEngine",
+    "lance+s3": "vision_recs.engines.lance.engine:LanceEngine",
     "milvus": "vision_recs.engines.milvus.engine:MilvusEngine",
     "milvus+https": "vision_recs.engines.milvus.engine:MilvusEngine",
 }
@@ -219,8 +219,19 @@ class Engine(Protocol):
         """Return the document *name*, or None where there is none."""
         ...
 
+    def read_documents(self, prefixes: Sequence[str]) -> dict[str, bytes]:
+        """Return the documents whose names begin with one of *prefixes*, all as they are at one moment."""
+        ...
+
     def write_document(self, name: str, data: bytes) -> None:
         """Keep *data*, up to some megabytes, under *name*. A reader finds the old or the new document, whole."""
+        ...
+
+    def swap_document(self, name: str, data: bytes, expected: bytes | None) -> bool:
+        """Keep *data* under *name* if *expected* is what is kept there, None for nothing; return whether it was.
+
+        Of two who swap the same document at the same time, one at most does it.
+        """
         ...
 
     def documents(self) -> list[str]:

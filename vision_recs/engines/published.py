@@ -125,18 +125,26 @@ def require_current(engine: Engine) -> Published:
 class Known:
     """What an engine knows: the generation that readers open, those that are kept, newest first, and what is damaged.
 
-    Where the document of the *current* one is *unreadable*, or is not there, *current* is None.
+    Where the document of the *current* one is *unreadable*, or is not there, *current* is None. *document* is that
+    document as it was read.
     """
 
     current: Published | None
     kept: Sequence[Published]
     unreadable: Sequence[str]
+    document: bytes | None
 
     @property
     def newest(self) -> Published | None:
         """The newest generation that was ever published, as far as the engine knows."""
         known = [*self.kept] if self.current is None else [self.current, *self.kept]
         return max(known, key=lambda each: each.generation, default=None)
+
+    def unsettled(self, current: Published) -> list[Published]:
+        """Return what the documents of generations have to say after runs that were stopped just after a switch."""
+        is_kept = any(each.generation == current.generation for each in self.kept)
+        newer = [each for each in self.kept if each.generation > current.generation and not each.withdrawn]
+        return [*([] if is_kept else [current]), *(replace(each, withdrawn=True) for each in newer)]
 
     def before(self, generation: int) -> list[Published]:
         """Return the generations to which one can go back from *generation*, the newest first."""
@@ -145,12 +153,12 @@ class Known:
 
 def read_known(engine: Engine) -> Known:
     """Return what *engine* knows; raises UnknownFormat for what a newer visrec wrote. What is damaged is named only."""
-    names = sorted((name for name in engine.documents() if name.startswith(_KEPT)), reverse=True)
+    documents = engine.read_documents([CURRENT, _KEPT])
     found, unreadable = {}, []
-    for name in [CURRENT, *names]:
-        data = engine.read_document(name)
+    for name in sorted(documents, reverse=True):
         try:
-            found[name] = None if data is None else Published.from_bytes(data, uri=engine.uri)
+            found[name] = Published.from_bytes(documents[name], uri=engine.uri)
         except EngineDamaged:
             unreadable.append(name)
-    return Known(found.pop(CURRENT, None), [each for each in found.values() if each is not None], unreadable)
+    current = found.pop(CURRENT, None)
+    return Known(current, list(found.values()), unreadable, documents.get(CURRENT))

@@ -124,9 +124,14 @@ def rollback(uri: str) -> tuple[int, int]:
         chosen = next((each for each in older if _opens(engine, each)), None)
         if current is None or chosen is None:
             raise NothingPublished(f"{engine.uri} keeps no generation before the one that is published")
+        if not engine.swap_document(CURRENT, chosen.to_bytes(), known.document):
+            raise _another_publishes(engine)
         engine.write_document(current.document, replace(current, withdrawn=True).to_bytes())
-        engine.write_document(CURRENT, chosen.to_bytes())
         return current.generation, chosen.generation
+
+
+def _another_publishes(engine: Engine) -> PublishRefused:
+    return PublishRefused(f"somebody else publishes to {engine.uri} at the same time; run it again")
 
 
 def _opens(engine: Engine, published: Published) -> bool:
@@ -296,13 +301,17 @@ class Publication:
 
     def _switch(self, published: Published) -> None:
         """Let readers open *published*, unless a newer generation was published meanwhile, or this one dropped."""
-        current = self._require_newer().current
-        if not _opens(self._engine, published):
-            raise PublishRefused(f"somebody else publishes to {self._engine.uri} at the same time; run it again")
+        known = self._require_newer()
+        current = known.current
         if current is not None and replace(published, published=current.published) == current:
             published = current  # the same again: no document changes
+        for each in [] if current is None else known.unsettled(current):
+            self._engine.write_document(each.document, each.to_bytes())
+        data, is_whole = published.to_bytes(), _opens(self._engine, published)
+        is_there = data == known.document
+        if not is_whole or not (is_there or self._engine.swap_document(CURRENT, data, known.document)):
+            raise _another_publishes(self._engine)
         self._engine.write_document(published.document, published.to_bytes())
-        self._engine.write_document(CURRENT, published.to_bytes())
 
     def _forget(self, old: frozenset[str]) -> None:
         """Give up the generations that are not to be kept, and what stopped runs have left.

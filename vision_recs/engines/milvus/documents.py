@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
+from time import time
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,11 @@ _PART, _NAME, _SERIAL, _NUMBER, _COUNT, _DATA, _VECTOR = "part", "name", "serial
 _FIELDS = (_NAME, _SERIAL, _NUMBER, _COUNT, _DATA)
 _AT_ONCE = 48_000  # bytes, which are 64,000 in base64
 _MOST_PARTS = 1_000  # of one answer: 64 MB
+_CLAIM = -1
+"""The number, instead of that of a part, of a row which says that somebody is about to swap the document."""
+
+_CLAIMED_FOR_S = 660.0
+"""How long such a row counts whose writer was stopped: the clocks of machines agree to ten minutes."""
 
 
 class Documents:
@@ -28,40 +34,60 @@ class Documents:
         self._connection = connection
         self._is_loaded = False
 
-    def read(self, name: str) -> bytes | None:
-        """Return the document *name*, or None where there is none."""
+    def read(self, names: Sequence[str] = (), prefixes: Sequence[str] = ()) -> dict[str, bytes]:
+        """Return the documents with these *names*, and those whose names begin with one of *prefixes*."""
         if not self._exists():
-            return None
-        whole = _whole(self._parts(f"{_NAME} == {literal(name)}", _FIELDS))
-        return whole.get(name)
+            return {}
+        tests = [f"{_NAME} in [{', '.join(map(literal, names))}]"] if names else []
+        tests += [f"{_NAME} like {literal(f'{prefix}%')}" for prefix in prefixes]
+        return _whole(self._rows(f"{_NUMBER} >= 0 and ({' or '.join(tests)})", _FIELDS))
 
     def write(self, name: str, data: bytes) -> None:
         """Keep *data* under *name*."""
         self._make()
-        own = f"{_NAME} == {literal(name)}"
-        serial = max((row[_SERIAL] for row in self._parts(own, [_SERIAL])), default=0) + 1
+        self._put(name, data, self._rows(f"{_NUMBER} >= 0 and {_NAME} == {literal(name)}", [_SERIAL]))
+
+    def swap(self, name: str, data: bytes, expected: bytes | None) -> bool:
+        """Keep *data* under *name* if *expected* is what is kept there; return whether it was.
+
+        Milvus compares nothing when it writes. So whoever is about to write says so, and reads what others have written
+        and said by then: of two at the same time, one at least sees the other, and does not write.
+        """
+        self._make()
+        claim = uuid4().hex
+        self._insert([_row(claim, name, serial=int(time()), number=_CLAIM, count=0, piece=b"")])
+        try:
+            rows = self._rows(f"{_NAME} == {literal(name)}", _FIELDS)
+            claims = [row for row in rows if row[_NUMBER] == _CLAIM and row[_PART] != claim]
+            parts = [row for row in rows if row[_NUMBER] != _CLAIM]
+            is_alone = all(time() - row[_SERIAL] > _CLAIMED_FOR_S for row in claims)
+            if not is_alone or _whole(parts).get(name) != expected:
+                return False
+            self._put(name, data, parts)
+            return True
+        finally:
+            self._connection.call("delete", COLLECTION, filter=f'({_PART} == "{claim}")')
+
+    def _put(self, name: str, data: bytes, before: Iterable[dict[str, Any]]) -> None:
+        """Keep *data* under *name* in the place of *before*, its parts."""
+        serial = max((row[_SERIAL] for row in before), default=0) + 1
         pieces = [data[start : start + _AT_ONCE] for start in range(0, len(data), _AT_ONCE)] or [b""]
         run = uuid4().hex  # two that write at once have parts of their own
-        rows = [
-            {
-                _PART: f"{run}-{number}",
-                _NAME: name,
-                _SERIAL: serial,
-                _NUMBER: number,
-                _COUNT: len(pieces),
-                _DATA: b64encode(piece).decode(),
-                _VECTOR: [1.0, 0.0],
-            }
-            for number, piece in enumerate(pieces)
-        ]
-        self._connection.call("insert", COLLECTION, rows)
-        self._connection.call("delete", COLLECTION, filter=f"({own} and {_SERIAL} < {serial})")
+        self._insert(
+            [
+                _row(f"{run}-{number}", name, serial=serial, number=number, count=len(pieces), piece=piece)
+                for number, piece in enumerate(pieces)
+            ]
+        )
+        older = f"({_NUMBER} >= 0 and {_SERIAL} < {serial})"
+        stopped = f"({_NUMBER} == {_CLAIM} and {_SERIAL} < {int(time() - _CLAIMED_FOR_S)})"
+        self._connection.call("delete", COLLECTION, filter=f"({_NAME} == {literal(name)} and ({older} or {stopped}))")
 
     def names(self) -> list[str]:
         """Return the names of all documents."""
         if not self._exists():
             return []
-        return sorted({row[_NAME] for row in self._parts(f"{_NUMBER} == 0", [_NAME])})
+        return sorted({row[_NAME] for row in self._rows(f"{_NUMBER} == 0", [_NAME])})
 
     def delete(self, names: Sequence[str]) -> None:
         """Remove the documents with these *names*."""
@@ -69,7 +95,10 @@ class Documents:
             condition = f"{_NAME} in [{', '.join(map(literal, names))}]"
             self._connection.call("delete", COLLECTION, filter=f"({condition})")
 
-    def _parts(self, condition: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+    def _insert(self, rows: list[dict[str, Any]]) -> None:
+        self._connection.call("insert", COLLECTION, rows)
+
+    def _rows(self, condition: str, fields: Sequence[str]) -> list[dict[str, Any]]:
         found = self._connection.call(
             "query",
             COLLECTION,
@@ -106,6 +135,18 @@ class Documents:
         self._connection.wait(
             "create_collection", COLLECTION, schema=schema, index_params=index, consistency_level="Strong", num_shards=1
         )
+
+
+def _row(part: str, name: str, *, serial: int, number: int, count: int, piece: bytes) -> dict[str, Any]:  # noqa: PLR0913
+    return {
+        _PART: part,
+        _NAME: name,
+        _SERIAL: serial,
+        _NUMBER: number,
+        _COUNT: count,
+        _DATA: b64encode(piece).decode(),
+        _VECTOR: [1.0, 0.0],
+    }
 
 
 def _whole(rows: Iterable[dict[str, Any]]) -> dict[str, bytes]:

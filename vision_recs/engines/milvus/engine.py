@@ -41,11 +41,19 @@ class MilvusEngine:
 
     def read_document(self, name: str) -> bytes | None:
         """Return the document *name*, or None where there is none."""
-        return self._documents.read(name)
+        return self._documents.read([name]).get(name)
+
+    def read_documents(self, prefixes: Sequence[str]) -> dict[str, bytes]:
+        """Return the documents whose names begin with one of *prefixes*."""
+        return self._documents.read(prefixes=prefixes)
 
     def write_document(self, name: str, data: bytes) -> None:
         """Keep *data* under *name*."""
         self._documents.write(name, data)
+
+    def swap_document(self, name: str, data: bytes, expected: bytes | None) -> bool:
+        """Keep *data* under *name* if *expected* is what is kept there; return whether it was."""
+        return self._documents.swap(name, data, expected)
 
     def documents(self) -> list[str]:
         """Return the names of all documents."""
@@ -117,7 +125,8 @@ class MilvusEngine:
 
     def state(self, collection: str) -> State:
         """Return what is kept of *collection*."""
-        return State.from_bytes(self._documents.read(_INTERNAL + collection))
+        name = _INTERNAL + collection
+        return State.from_bytes(self._documents.read([name]).get(name))
 
     def keep_state(self, collection: str, state: State) -> None:
         """Keep *state* of *collection*."""
