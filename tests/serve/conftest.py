@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from browsing import Visits, chromium
+from demo_shop import demo_store
 from starlette.testclient import TestClient
 from tether import TETHER
 
@@ -83,3 +85,39 @@ def server(sample_store, tmp_path_factory):
     """A running `visrec serve` over the samples; no test changes them."""
     with running(sample_store, tmp_path_factory.mktemp("serve") / "log") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def demo_server(sample_store, tmp_path_factory):
+    """A running `visrec serve` over the samples as a shop would sell them, which keeps events."""
+    folder = tmp_path_factory.mktemp("demo")
+    store = demo_store(sample_store, folder / "store")
+    arguments = ("--events", folder / "events", "--cors", "http://shop.test:8000")
+    with running(store, folder / "log", *arguments) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A browser; each visit has a context of its own."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Open a page of the server over the samples, and fail afterwards if anything in it went wrong."""
+    yield from visits(browser, server.url)
+
+
+@pytest.fixture
+def visit_demo(browser, demo_server):
+    """Open a page of the demo server, and fail afterwards if anything in it went wrong."""
+    yield from visits(browser, demo_server.url)
+
+
+def visits(browser, url):
+    made = Visits(browser, url)
+    yield made
+    made.close()
+    assert made.wrong == []

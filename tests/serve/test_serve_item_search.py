@@ -1,4 +1,4 @@
-"""What deltas change is laid over the words and facets of the base: the answers are those of a search built anew."""
+"""What deltas change is laid over the words of the base: the answers are those of a search built anew."""
 
 import random
 import sqlite3
@@ -64,7 +64,6 @@ def test_a_search_that_follows_changes_equals_one_that_is_built_anew(seed):
         assert previous.search("red", 100) == before
         items = after
         anew = open_item_search(items, name=f"{seed}-{step}")
-        assert search.facets == anew.facets
         for text in (*WORDS, "re mu", "item 1", "item 7 red", "Große"):
             assert sorted(search.search(text, 100)) == sorted(anew.search(text, 100)), text
         some = chance.choice(sorted(items))
@@ -86,23 +85,6 @@ def test_an_item_whose_words_change_has_the_rank_that_its_words_have_in_the_base
     expected.insert(expected.index("23") + 1, "new")
     assert changed.search("oak lamp", 100) == expected
     assert changed.search("oak lamp", 3) == expected[:3]
-
-
-@pytest.mark.parametrize(("item", "price"), [("0500", 7.5), ("0500", -90.0), ("0500", 7_000.0), ("0000", 5.0)])
-def test_a_change_of_numbers_reads_few_numbers_of_other_items(monkeypatch, item, price):
-    items = Items({f"{number:04}": {"price": float(number), "title": "mug"} for number in range(3_000)})
-    search = open_item_search(items, name="base")
-    read = []
-    every = item_search.Words.all
-    monkeypatch.setattr(
-        item_search.Words, "all", lambda words, *query: read.extend(every(words, *query)) or every(words, *query)
-    )
-    after = Items(items | {item: {"price": price, "title": "mug"}})
-    changed = search.changed([item], items.attributes_of, after.attributes_of)
-    assert len(read) < 300  # of 3,000
-    assert changed.facets == open_item_search(after, name="anew").facets
-    (facet,) = changed.facets
-    assert (facet.items, sum(facet.histogram)) == (3_000, 3_000)
 
 
 def test_the_words_of_an_item_are_written_again_a_few_times_only_however_many_changes_come(monkeypatch):
@@ -127,7 +109,6 @@ def test_the_search_of_a_cache_that_cannot_be_written_follows_changes(monkeypatc
     after = Items(items | {"c": {"title": "red lamp", "color": "red"}})
     search = open_item_search(items, name="base").changed(["c"], items.attributes_of, after.attributes_of)
     assert sorted(search.search("red", 5)) == ["a", "c"]
-    assert [(facet.name, facet.counts) for facet in search.facets] == [("color", [("red", 2), ("blue", 1)])]
 
 
 def test_a_database_is_closed_with_the_last_search_that_uses_it():
@@ -146,3 +127,16 @@ def test_a_search_that_cannot_be_read_is_not_available():
     search._base._connection.close()
     with pytest.raises(StoreUnavailable, match=r"the cached item search cannot be read \(.*\); try again"):
         search.search("red", 5)
+
+
+def test_a_misspelt_word_is_replaced_by_the_nearest_one_also_of_an_item_that_changed():
+    items = Items(a={"title": "red mug, größe 7"}, b={"title": "oak lamp"})
+    search = open_item_search(items, name="base")
+    assert search.corrected("oka lamb") == "oak lamp"
+    assert search.corrected("red mgu") == "red mug"
+    assert search.corrected("größte") == "große"  # words are kept without accents
+    assert search.corrected("red oka") is None  # no item has both
+    assert search.corrected("zzz") is None
+    assert search.corrected(" ".join(["lamb"] * 9)) is None
+    after = Items(items | {"c": {"title": "striped vase"}})
+    assert search.changed(["c"], items.attributes_of, after.attributes_of).corrected("stripped") == "striped"

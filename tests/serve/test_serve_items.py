@@ -3,10 +3,8 @@
 import contextlib
 import io
 import resource
-import sqlite3
 from pathlib import Path
 
-import msgspec
 import pytest
 from fake_shop import FakeEncoder, Shop, image, index, png
 from PIL import Image
@@ -15,8 +13,6 @@ from vision_recs.catalog import open_catalog
 from vision_recs.images import DecoderProcess
 from vision_recs.jobs import index as run_index
 from vision_recs.serve.cached_items import CachedItems
-from vision_recs.serve.facets import SCHEMA, FacetCounter
-from vision_recs.serve.schemas import Facet
 from vision_recs.serve.thumbnails import Thumbnails
 from vision_recs.store import Store
 
@@ -92,32 +88,48 @@ def test_a_value_that_no_item_has_is_told_with_the_nearest_one(client):
     assert "notes" not in client.get("/v1/similar", params={"id": "mug-01", "where": 'category == "mug"'}).json()
 
 
-def test_facets_count_values_and_leave_out_attributes_that_nobody_filters_by():
-    counter = FacetCounter()
-    for number in range(100):
-        counter.add(
-            {
-                "color": ["red", "blue", None][number % 3],
-                "sale": number % 4 == 0,
-                "title": f"item {number}",
-                "price": float(number),
-                "one": "same",
-                "mixed": "text" if number % 2 else 1,
-                "family": f"family {number % 35}" if number < 40 else None,
-                "tags": [None, "new", '["new", "red"]', '["red", "red", 7]', "[]"][number % 5],
-            }
-        )
-    with contextlib.closing(sqlite3.connect(":memory:")) as saved:
-        saved.executescript(SCHEMA)
-        counter.save(saved)
-        texts = [text for (text,) in saved.execute("SELECT facet FROM facets")]
-    facets = {facet.name: facet for facet in (msgspec.json.decode(text, type=Facet) for text in texts)}
-    assert set(facets) == {"color", "sale", "price", "tags"}
-    assert (facets["tags"].kind, facets["tags"].items) == ("set", 60)
-    assert facets["tags"].counts == [("new", 40), ("red", 40)]
-    assert facets["color"].counts == [("red", 34), ("blue", 33)]
-    assert facets["sale"].counts == [(False, 75), (True, 25)]
-    assert (facets["price"].min, facets["price"].max, sum(facets["price"].histogram)) == (0.0, 99.0, 100)
+def test_a_list_says_how_many_items_there_are_and_is_sorted_by_an_attribute(client, sample_store, ids):
+    store = Store.open(sample_store)
+    price = {item: store.attributes(item)["price"] for item in ids}
+    page = client.get("/v1/items", params={"where": "price < 30", "limit": 4}).json()
+    assert page["total"] == sum(value < 30 for value in price.values())
+    assert listed(client, sort="price") == sorted(ids, key=lambda item: (price[item], item))
+    assert listed(client, sort="-price", limit=7) == sorted(ids, key=lambda item: (-price[item], item))
+    titles = [store.attributes(item)["title"] for item in listed(client, sort="title", where='category == "mug"')]
+    assert titles == sorted(titles)
+    mugs = listed(client, q="mug", sort="-price")
+    assert [price[item] for item in mugs] == sorted((price[item] for item in mugs), reverse=True)
+    refused = client.get("/v1/items", params={"sort": "-prize"})
+    assert (refused.status_code, refused.json()["detail"]) == (
+        400,
+        "no item has the attribute 'prize' to sort by; the nearest is 'price'",
+    )
+
+
+def test_a_search_that_finds_nothing_names_the_nearest_words(client):
+    page = client.get("/v1/items", params={"q": "stripped mgu"}).json()
+    assert (page["items"], page["total"], page["corrected"]) == ([], 0, "striped mug")
+    assert "corrected" not in client.get("/v1/items", params={"q": "mug"}).json()
+    assert "corrected" not in client.get("/v1/items", params={"q": "xyzzy qqq"}).json()
+
+
+def test_facets_count_what_words_and_a_filter_leave(client):
+    def counts(**parameters):
+        answer = client.get("/v1/facets", params=parameters).json()
+        return answer["total"], {facet["name"]: dict(facet["counts"]) for facet in answer["facets"]}
+
+    total, mugs = counts(where='`category` in ["mug", "bowl"]')
+    assert total == 10
+    assert (mugs["category"]["mug"], mugs["category"]["lamp"]) == (5, 5)  # what else there is to choose
+    assert sum(mugs["color"].values()) == 10
+    total, both = counts(where='`category` in ["mug"] and color == "navy"')
+    assert (total, both["category"]) == (1, counts(where='color == "navy"')[1]["category"])
+    assert both["color"] == counts(where='category == "mug"')[1]["color"]
+    total, words = counts(q="striped mug")
+    assert (total, words["category"]) == (3, {"mug": 3})
+    prices = [facet for facet in client.get("/v1/facets?q=striped+mug").json()["facets"] if facet["name"] == "price"]
+    assert sum(prices[0]["histogram"]) == 3
+    assert client.get("/v1/facets", params={"where": "prize < 3"}).json()["position"] == 1
 
 
 def test_facets_of_the_samples(client):
@@ -262,11 +274,11 @@ def test_a_cached_thumbnail_that_is_incomplete_is_made_again(decoder, tmp_path, 
 
 def test_a_cache_that_cannot_be_written_is_replaced_by_memory(tmp_path, monkeypatch, sample_store, connect, caplog):
     with connect(sample_store) as client:
-        expected = client.get("/v1/facets").json()
+        expected = listed(client, q="mug")
     (tmp_path / "cache").write_text("a file, where a folder belongs")
     monkeypatch.setenv("VISREC_CACHE", str(tmp_path / "cache"))
     with connect(sample_store) as client:
-        assert client.get("/v1/facets").json() == expected
+        assert listed(client, q="mug") == expected
         assert listed(client, q="strip mug cor") == ["mug-02"]
         assert client.get(client.get("/v1/items/mug-01").json()["images"][0]["thumbnail"]).status_code == 200
     assert [record.event for record in caplog.records if record.name == "vision_recs.serve.search_files"] == [
@@ -277,10 +289,10 @@ def test_a_cache_that_cannot_be_written_is_replaced_by_memory(tmp_path, monkeypa
 def test_a_damaged_cache_is_built_again(tmp_path, monkeypatch, sample_store, connect):
     monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
     with connect(sample_store) as client:
-        expected = client.get("/v1/facets").json()
+        expected = listed(client, q="mug")
     (file,) = tmp_path.glob("item_search/*.sqlite")
     for damaged in (b"", b"nonsense", file.read_bytes()[:5000]):
         file.write_bytes(damaged)
         with connect(sample_store) as client:
-            assert client.get("/v1/facets").json() == expected
+            assert listed(client, q="mug") == expected
         assert len(file.read_bytes()) > 5000

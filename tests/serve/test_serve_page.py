@@ -1,57 +1,11 @@
 """The page, as a person uses it: in Debian's chromium, driven by playwright."""
 
 import base64
-import os
-import shutil
 
 import pytest
+from browsing import cards
 
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None and not os.environ.get("CI"):
-    pytest.skip("there is no chromium on this machine: apt-get install chromium", allow_module_level=True)
-
-from playwright.sync_api import expect, sync_playwright  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser, server):
-    """Open the page, and fail afterwards if anything in it went wrong or came from elsewhere."""
-    contexts, wrong = [], []
-
-    def visit(address="/", url=server.url, **options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, "locale": "en-GB", **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)  # a busy machine is slow
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on(
-            "request",
-            lambda request: wrong.append(request.url) if not request.url.startswith((url, "blob:", "data:")) else None,
-        )
-        page.goto(url + address)
-        page.locator(".results[aria-busy=false]").wait_for()
-        return page
-
-    visit.wrong = wrong
-    yield visit
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def cards(page):
-    page.locator(".results[aria-busy=false]").wait_for()
-    return [card.get_attribute("data-id") for card in page.locator(".card").all()]
+expect = pytest.importorskip("playwright.sync_api").expect
 
 
 def answer(client, **parameters):
@@ -134,9 +88,9 @@ def test_likes_and_dislikes_make_up_the_query(visit, client):
 def test_filters_and_ranges_apply_to_the_items(visit, client):
     page = visit("/?like=mug-01")
     page.locator("fieldset:has(legend:text-is('category')) .option:has-text('bowl') input").check()
-    expect(page.locator("#filter-count")).to_have_text("1")
+    expect(page.locator(".filter-chip")).to_have_text("bowl")
     assert cards(page) == answer(client, id="mug-01", where='`category` in ["bowl"]')
-    slider = page.get_by_label("price to")
+    slider = page.get_by_label("price to", exact=True)
     slider.focus()
     for _ in range(39):
         page.keyboard.press("ArrowLeft")
@@ -216,26 +170,6 @@ def test_the_keyboard_is_enough(visit):
     expect(page.locator("#details")).to_be_visible()
 
 
-def test_every_image_has_a_text_and_every_input_a_name(visit):
-    page = visit("/?like=mug-01")
-    assert page.evaluate("[...document.querySelectorAll('img:not([alt])')].length") == 0
-    assert page.evaluate("[...document.querySelectorAll('.card img')].every((image) => image.alt.length > 3)")
-    unnamed = """[...document.querySelectorAll("button, input:not([hidden])")].filter((field) =>
-      !(field.textContent.trim() || field.ariaLabel || field.labels?.length)).map((field) => field.outerHTML)"""
-    assert page.evaluate(unnamed) == []
-
-
-def test_a_phone_shows_two_columns_and_needs_no_horizontal_scrolling(visit):
-    page = visit("/?like=mug-01", viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
-    assert page.evaluate("document.documentElement.scrollWidth") == 375
-    expect(page.locator("#facets")).to_be_hidden()
-    page.locator("#filters summary").click()
-    expect(page.locator("#facets")).to_be_visible()
-    left, right = (page.locator(".card").nth(number).bounding_box() for number in (0, 1))
-    assert left["y"] == right["y"]
-    assert left["x"] + left["width"] < right["x"]
-
-
 def test_the_page_follows_the_color_scheme_of_the_browser(visit):
     for scheme, is_dark in (("light", False), ("dark", True)):
         page = visit("/", color_scheme=scheme)
@@ -248,8 +182,6 @@ def test_an_error_is_shown_in_the_page(visit):
     expect(page.locator("#notice")).to_contain_text("No item has the id 'mug-1'; the nearest are")
     assert all("404" in text for text in visit.wrong)
     visit.wrong.clear()
-    page = visit("/?q=zzzz")
-    expect(page.locator("#notice")).to_contain_text("No item has these words")
 
 
 def test_markup_in_an_attribute_is_shown_as_text(visit, serve, tmp_path):

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from vision_recs.serve import ServeOptions, create_app
 from vision_recs.serve.connections import close_excess
-from vision_recs.serve.proxies import TrustedProxies
+from vision_recs.serve.proxies import ROOT, TrustedProxies, root_path
 from vision_recs.serve.uploads import Bodies
 
 NETWORKS = ("10.0.0.0/8", "192.0.2.1", "2001:db8:1::/48")
@@ -136,3 +136,33 @@ def test_a_trusted_proxy_may_have_all_connections():
             stack.enter_context(listening.accept()[0])
         assert close_excess(port, 3, TrustedProxies(["127.0.0.0/8"])) == Counter()
         assert close_excess(port, 3, TrustedProxies(NETWORKS)) == Counter({"127.0.0.1": 2})
+
+
+@pytest.mark.parametrize(
+    ("text", "root"), [("", ""), ("/", ""), ("/shop", "/shop"), ("shop/", "/shop"), ("/a/b-c.d/", "/a/b-c.d")]
+)
+def test_a_root_is_written_in_one_way(text, root):
+    assert root_path(text) == root
+
+
+@pytest.mark.parametrize("text", ["/a b", "/a/../b", "/a?b", "/ä", "/a\r\nb", "javascript:x"])
+def test_what_is_no_path_is_no_root(text):
+    with pytest.raises(ValueError, match="is no path of a server; write it as /shop"):
+        root_path(text)
+
+
+def test_the_root_is_that_of_a_trusted_proxy_or_of_the_options(connect, sample_store):
+    with connect(sample_store, root_path="/kept", trusted_proxies=("192.0.2.0/24",)) as client:
+        assert client.get("/kept/healthz").status_code == 200
+        assert client.get("/healthz").status_code == 200  # an orchestrator comes without the proxy
+        assert client.get("/keptx/healthz").status_code == 404
+        moved = client.get("/kept?a=1", follow_redirects=False)
+        assert (moved.status_code, moved.headers["location"]) == (308, "/kept/?a=1")
+        assert client.get("/shop/healthz", headers={"x-forwarded-prefix": "/shop"}).status_code == 404  # not trusted
+    with connect(sample_store, trusted_proxies=("192.0.2.0/24",)) as client:
+        proxies = TrustedProxies(("192.0.2.0/24",))
+        for sent, root in (("/shop", "/shop"), ("//evil.example", "/evil.example"), ("/a, /b/", "/b")):
+            scope = {"client": ("192.0.2.7", 1), "headers": [(b"x-forwarded-prefix", sent.encode())], ROOT: ""}
+            proxies.resolve(scope)
+            assert scope[ROOT] == root
+        assert client.get("/shop/healthz").status_code == 404

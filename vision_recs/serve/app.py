@@ -12,7 +12,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vision_recs.errors import RequestError
-from vision_recs.serve.handlers import admin, items
+from vision_recs.serve.handlers import admin, events, for_you, items
 from vision_recs.serve.handlers import similar as similar_items
 from vision_recs.serve.middleware import RequestMiddleware
 from vision_recs.serve.openapi import openapi_document
@@ -30,7 +30,7 @@ async def openapi(context: Context, parameters: NoParameters) -> Response:  # no
 
 
 ROUTES = (
-    Route("GET", "/v1/similar", similar_items.similar, cacheable=True, errors=(404, 422)),
+    Route("GET", "/v1/similar", similar_items.similar, cacheable=True, hourly=True, errors=(404, 422)),
     Route("POST", "/v1/similar", similar_items.similar_to_query, errors=(404, 408, 413, 415, 422, 429)),
     Route(
         "POST",
@@ -39,6 +39,16 @@ ROUTES = (
         upload_types=IMAGE_TYPES,
         errors=(404, 408, 413, 415, 422, 429),
     ),
+    Route(
+        "POST",
+        "/v1/events",
+        events.record,
+        upload_types=events.BODY_TYPES,
+        status=202,
+        public=True,
+        errors=(403, 408, 413, 415),
+    ),
+    Route("GET", "/v1/for/{shopper:any}", for_you.for_you, errors=(403,)),
     Route("GET", "/v1/items", items.items, cacheable=True),
     Route(
         "POST",
@@ -48,7 +58,8 @@ ROUTES = (
         status=202,
         errors=(403, 408, 413, 415, 422),
     ),
-    Route("GET", "/v1/items/{id:path}", items.item, cacheable=True, errors=(404,)),
+    Route("GET", "/v1/item", items.item_by_id, cacheable=True, errors=(404,)),
+    Route("GET", "/v1/items/{id:any}", items.item, cacheable=True, errors=(404,)),
     Route("GET", "/v1/facets", items.facets, cacheable=True),
     Route("GET", "/v1/thumbnails/{digest}", items.thumbnail, media_type="image/jpeg", errors=(404, 413, 415, 422)),
     Route("GET", "/v1/info", admin.info, public=True),

@@ -14,6 +14,8 @@ from vision_recs.recommend import EVERY_ITEM, Event, History, Policy, Query, Wei
 from vision_recs.serve import schemas
 from vision_recs.serve.served import Served
 
+_PACKSHOT = "packshot"
+
 
 def to_query(body: schemas.QueryBody, images: Sequence[Weighted[bytes]] = ()) -> Query:
     """Return the query of *body* and *images*; raises RequestError and FilterError."""
@@ -42,7 +44,15 @@ def to_query_body(parameters: schemas.PolicyParameters) -> schemas.QueryBody:
         policy.min_score = parameters.min_score
     if parameters.diversity is not None:
         policy.diversity = parameters.diversity
-    body = schemas.QueryBody(k=parameters.k, where=parameters.where, explain=parameters.explain, policy=policy)
+    body = schemas.QueryBody(
+        k=parameters.k,
+        where=parameters.where,
+        explain=parameters.explain,
+        cover=parameters.cover,
+        policy=policy,
+        shopper=parameters.shopper,
+        reports_shown=parameters.reports_shown,
+    )
     if isinstance(parameters, schemas.SimilarParameters):
         body.items, body.negatives, body.texts = list(parameters.id), list(parameters.negative), list(parameters.text)
     return body
@@ -86,29 +96,38 @@ def query_batch(
     found = snapshot.recommender.query_batch(list(valid.values()))
     for (number, pair), matches in zip(valid.items(), found, strict=True):
         try:
-            outcomes[number] = to_similar_items(snapshot, *pair, matches) if isinstance(matches, list) else matches
+            outcomes[number] = (
+                to_similar_items(snapshot, *pair, matches, cover=bodies[number].cover)
+                if isinstance(matches, list)
+                else matches
+            )
         except VisionRecsError as error:
             outcomes[number] = error
     return [outcomes[number] for number in range(len(bodies))]
 
 
 def to_similar_items(
-    snapshot: Served, query: Query, policy: Policy, matches: Sequence[types.Match]
+    snapshot: Served, query: Query, policy: Policy, matches: Sequence[types.Match], *, cover: bool = False
 ) -> schemas.SimilarItems:
-    """Return the answer that holds *matches*, which *snapshot* has for *query* under *policy*."""
+    """Return the answer that holds *matches*, which *snapshot* has for *query* under *policy*, with a *cover* each."""
     interests = [] if query.history is None else snapshot.recommender.interests(query.history)
     filters = [] if matches else [where for where in (query.where, policy.where) if where is not None]
     return schemas.SimilarItems(
         snapshot.items.generation,
-        [_to_match(rank, match) for rank, match in enumerate(matches, 1)],
+        [_to_match(rank, match, snapshot if cover else None) for rank, match in enumerate(matches, 1)],
         [schemas.Interest(each.medoid, list(each.items), round(each.share, 6)) for each in interests],
         [sentence for where in filters for sentence in snapshot.items.unknown_values(where)],
     )
 
 
 def thumbnail_url(digest: str) -> str:
-    """Return the URL of the thumbnail of an image."""
-    return f"/v1/thumbnails/{digest}"
+    """Return the address of the thumbnail of an image, relative to that of the server: a proxy may add a prefix."""
+    return f"v1/thumbnails/{digest}"
+
+
+def cover_of(images: Sequence[types.ItemImage]) -> types.ItemImage:
+    """Return the image of *images* that stands for the item in lists: the packshot, or the first one."""
+    return next((image for image in images if image.attributes.get("view") == _PACKSHOT), images[0])
 
 
 def to_attributes(attributes: Mapping[str, types.Attribute]) -> dict[str, schemas.Value]:
@@ -122,7 +141,7 @@ def _to_item(item: str | schemas.WeightedItem) -> str | Weighted[str]:
     return item.id if item.weight is None else Weighted(item.id, item.weight)
 
 
-def _to_match(rank: int, match: types.Match) -> schemas.Match:
+def _to_match(rank: int, match: types.Match, covers: Served | None) -> schemas.Match:
     return schemas.Match(
         rank,
         match.id,
@@ -131,6 +150,7 @@ def _to_match(rank: int, match: types.Match) -> schemas.Match:
         thumbnail_url(match.digest),
         to_attributes(match.attributes),
         None if match.explanation is None else _to_explanation(match.explanation),
+        None if covers is None else thumbnail_url(cover_of(covers.items.images(match.id)).digest),
     )
 
 

@@ -1,4 +1,4 @@
-"""Item search: full-text search over ids and attributes, and the facets that a person can filter by.
+"""Item search: full-text search over ids and attributes, and the nearest words to those that nobody has.
 
 What is derived from the base of the items files lies in a database, see `search_files`. What deltas change is laid over
 it, in memory.
@@ -6,6 +6,7 @@ it, in memory.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import sqlite3
@@ -14,17 +15,14 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import msgspec
-
 from vision_recs.errors import StoreUnavailable
-from vision_recs.serve.facets import FacetCounter, in_order
-from vision_recs.serve.schemas import Facet
 from vision_recs.types import Attribute
 
 WORDS = """
 CREATE VIRTUAL TABLE words USING fts5 (id, text, tokenize = "unicode61 remove_diacritics 2", prefix = '1 2 3');
+CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, row);
 """
-"""The tables of words: the id of each item, and its attributes that are text."""
+"""The tables of words: the id of each item, and its attributes that are text; and each word of these, once."""
 
 AttributesOf: TypeAlias = Callable[[Sequence[str]], Mapping[str, Mapping[str, Attribute]]]
 """Ids -> the attributes of each of these items that there is."""
@@ -34,6 +32,9 @@ _GROWTH = 4
 _RANK = "bm25(words, 10.0, 1.0)"
 _LEAST_WEIGHT = 1e-6
 _WORD = re.compile(r"\w+")
+_MAX_COMPARED = 4_000  # words, the most frequent ones, among which the nearest one to a misspelt word is looked for
+_MAX_CORRECTED = 8  # words of a search
+_LIKENESS = 0.6
 
 
 class Words:
@@ -61,6 +62,16 @@ class Words:
         with self._lock:
             return self._connection.execute(query, values).fetchall()
 
+    def like(self, word: str) -> list[str]:
+        """Return the words that may be meant by *word*: those that begin as it does and have about its length."""
+        query = (
+            "SELECT term FROM vocabulary WHERE term >= ?1 AND term < ?2 AND length(term) BETWEEN ?3 AND ?4"
+            " ORDER BY doc DESC LIMIT ?5"
+        )
+        first = word[:1]
+        ends = (first, chr(ord(first) + 1), len(word) - 2, len(word) + 2, _MAX_COMPARED)
+        return [term for (term,) in self.all(query, ends)]
+
 
 class _Overlay(NamedTuple):
     """The *texts* of items whose words differ from those below, None where it is gone, and the *words* in them."""
@@ -70,38 +81,29 @@ class _Overlay(NamedTuple):
 
 
 class ItemSearch:
-    """Finds items by words; safe to use from several threads. *facets* are those of all items."""
+    """Finds items by words; safe to use from several threads."""
 
     def __init__(self, base: Words) -> None:
-        """Search in *base*; raises sqlite3.Error and MsgspecError where `search_files` did not fill the database.
+        """Search in *base*; raises sqlite3.Error where `search_files` did not fill the database.
 
         See `changed` for what is laid over it.
         """
         self._base = base
         self._overlays: tuple[_Overlay, ...] = ()  # oldest first
-        self._counter = FacetCounter()
-        self.facets = in_order(
-            msgspec.json.decode(text, type=Facet) for (text,) in base.all("SELECT facet FROM facets")
-        )
+        base.all("SELECT id FROM words LIMIT 1")
 
     def changed(self, items: Sequence[str], before: AttributesOf, after: AttributesOf) -> ItemSearch:
         """Return the search of a generation in which *items* changed: they had the attributes *before*."""
         new = ItemSearch(self._base)
-        new._counter = self._counter.copy()
-        step = FacetCounter()
         texts: dict[str, str | None] = {}
         for start in range(0, len(items), _PAGE):
             page = items[start : start + _PAGE]
             old, now = before(page), after(page)
             for item in page:
-                was, becomes = old.get(item), now.get(item)
-                for counter in (new._counter, step):
-                    counter.add(was or {}, -1)
-                    counter.add(becomes or {})
-                if text_of(was) != text_of(becomes):
-                    texts[item] = text_of(becomes)
+                was, becomes = text_of(old.get(item)), text_of(now.get(item))
+                if was != becomes:
+                    texts[item] = becomes
         new._overlays = _laid_over(self._overlays, texts) if texts else self._overlays
-        new.facets = new._counter.changed(self._base.all, self.facets, step)
         return new
 
     def search(self, text: str, limit: int) -> list[str]:
@@ -114,6 +116,21 @@ class ItemSearch:
             return self._search(text, limit)
         except sqlite3.Error as error:
             raise StoreUnavailable(f"the cached item search cannot be read ({error}); try again") from error
+
+    def corrected(self, text: str) -> str | None:
+        """Return *text* with each word that no item has replaced by the nearest one, if that finds an item.
+
+        Raises StoreUnavailable as `search` does.
+        """
+        words = _WORD.findall(text)
+        if not 0 < len(words) <= _MAX_CORRECTED:
+            return None
+        better = " ".join(word if self.search(word, 1) else self._nearest(word.lower()) for word in words)
+        return better if better != " ".join(words) and self.search(better, 1) else None
+
+    def _nearest(self, word: str) -> str:
+        known = {term for words in (self._base, *(each.words for each in self._overlays)) for term in words.like(word)}
+        return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=_LIKENESS)), word)
 
     def _search(self, text: str, limit: int) -> list[str]:
         terms = [f'"{term}"*' for term in _WORD.findall(text)]

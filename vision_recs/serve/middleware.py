@@ -10,12 +10,13 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Final
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vision_recs.errors import RequestError, VisionRecsError
 from vision_recs.serve.auth import COOKIE, AllowedHosts
 from vision_recs.serve.errors import problem_response
-from vision_recs.serve.proxies import TrustedProxies
+from vision_recs.serve.proxies import ROOT, TrustedProxies, below_root, root_path
 from vision_recs.serve.state import AppState
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _USED_HEADERS = frozenset({b"x-request-id", b"authorization", b"cookie", b"host"})
 _PROBES = frozenset({"/healthz", "/readyz"})  # an orchestrator calls them by the address of a container
+_SHOPPER = "/v1/for/"
 _SLOW_S = 1.0
 _SERVER_ERROR = 500
 _TIMEOUT = 408
@@ -52,6 +54,7 @@ class RequestMiddleware:
         self._public = public
         self._hosts = AllowedHosts(state.options.allowed_hosts)
         self._proxies = TrustedProxies(state.options.trusted_proxies)
+        self._root = root_path(state.options.root_path)
         is_shared = bool(state.options.cors_origins)
         self._headers = [h for h in _SECURITY_HEADERS if not (is_shared and h[0] == b"cross-origin-resource-policy")]
 
@@ -64,6 +67,7 @@ class RequestMiddleware:
         headers = {name: value for name, value in scope["headers"] if name in _USED_HEADERS}
         request_id = _request_id(headers.get(b"x-request-id"))
         scope["visrec.request_id"] = request_id
+        scope[ROOT] = self._root
         self._proxies.resolve(scope)
         status = 0
         body = _Body(receive)
@@ -77,6 +81,11 @@ class RequestMiddleware:
             await send(message)
 
         try:
+            if below_root(scope):  # relative addresses in the page would lead elsewhere
+                query = scope["query_string"].decode("latin-1")
+                location = f"{scope[ROOT]}/{'?' if query else ''}{query}"
+                await Response(None, 308, {"location": location})(scope, receive, send_with_headers)
+                return
             await self._check(scope, headers)
             await self._app(scope, body.receive, send_with_headers)
         except Exception as error:
@@ -114,7 +123,7 @@ class RequestMiddleware:
                 logging.WARNING if is_notable else logging.INFO,
                 "%s %s: %d in %.1f ms",
                 scope["method"],
-                scope["path"],
+                _loggable(scope["path"]),
                 status,
                 1e3 * seconds,
                 extra={
@@ -151,6 +160,11 @@ class _Body:
             async with asyncio.timeout(_DISCARD_S):
                 while not self._has_ended and size < _DISCARD_BYTES:
                     size += len((await self.receive()).get("body", b""))
+
+
+def _loggable(path: str) -> str:
+    """Return *path* without the name of a shopper: that is in no log."""
+    return f"{_SHOPPER}*" if path.startswith(_SHOPPER) else path
 
 
 def _has_body(scope: Scope) -> bool:

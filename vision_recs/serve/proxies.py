@@ -1,18 +1,26 @@
-"""Trusted proxies: who has sent a request that came through one, or through several.
+"""Trusted proxies: who has sent a request that came through one, or through several, and below which path.
 
 A proxy appends the address of its peer to `X-Forwarded-For`. What stands left of that may be anybody's invention, so
 the header is read from the right, and only as far as trusted proxies have written it.
+
+The *root* of a request is the path below which a proxy shows the server, such as /shop. A proxy may take it off the
+path, or leave it there: both work.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
 from starlette.types import Scope
 
+ROOT = "visrec.root"
+"""The key of a scope with the root of the request."""
+
+_ROOT = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -33,7 +41,7 @@ class TrustedProxies:
         return parsed is not None and any(parsed in network for network in self._networks)
 
     def resolve(self, scope: Scope) -> None:
-        """Replace the client of *scope* by the one that trusted proxies name, and the scheme by that of its request."""
+        """Replace the client, the scheme and the root of *scope* by those that trusted proxies name."""
         peer = (scope.get("client") or ("",))[0]
         if not (self._networks and self.trusts(peer)):
             return
@@ -41,6 +49,8 @@ class TrustedProxies:
         scheme = next(_from_the_right(scope, b"x-forwarded-proto"), "")
         if scheme in {"http", "https"}:
             scope["scheme"] = scheme
+        with suppress(ValueError):
+            scope[ROOT] = root_path(next(_from_the_right(scope, b"x-forwarded-prefix"), "") or scope.get(ROOT, ""))
 
     def _client(self, peer: str, forwarded: Iterator[str]) -> str:
         """Return the first address before *peer* that is no trusted proxy's, or the last one that is known."""
@@ -53,6 +63,26 @@ class TrustedProxies:
             if not self.trusts(client):
                 break
         return client
+
+
+def root_path(text: str) -> str:
+    """Return the root that *text* means, such as "/shop", or ""; raises ValueError, whose message is a sentence."""
+    root = "/" + text.strip("/")
+    if root == "/":
+        return ""
+    if not _ROOT.fullmatch(root) or any(part in {".", ".."} for part in root.split("/")):
+        raise ValueError(f"{text!r} is no path of a server; write it as /shop")
+    return root
+
+
+def below_root(scope: Scope) -> bool:
+    """Take the root off the path of *scope*, if it is there; return whether the path was the root without a slash."""
+    root, path = scope.get(ROOT, ""), scope["path"]
+    if not root or path == root:
+        return bool(root)
+    if path.startswith(f"{root}/"):
+        scope["path"] = path[len(root) :]
+    return False
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -7,12 +7,14 @@ structs, and the OpenAPI document is made of them, so that the two cannot differ
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_type_hints
 from urllib.parse import parse_qsl
 
 import msgspec
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
@@ -50,8 +52,9 @@ class Route:
     """A method and a path, and the handler for them.
 
     *upload_types* are the media types of a body that the handler reads itself, and *media_type* is the type of the
-    `Response` that it returns. A *cacheable* answer has an ETag that names the generation. A *public* route needs no
-    token. *errors* are error statuses in addition to those of every route.
+    `Response` that it returns. A *cacheable* answer has an ETag that names the generation, and an *hourly* one, where
+    answers are kept, the hour as well; one for a shopper is never cached. A *public* route needs no token. *errors* are
+    error statuses in addition to those of every route.
     """
 
     method: str
@@ -60,6 +63,7 @@ class Route:
     upload_types: tuple[str, ...] = ()
     media_type: str = "application/json"
     cacheable: bool = False
+    hourly: bool = False
     public: bool = False
     errors: tuple[int, ...] = ()
     status: int = 200
@@ -89,19 +93,22 @@ class Endpoint:
     """All routes of one path, as an ASGI application."""
 
     def __init__(self, state: AppState, routes: Sequence[Route]) -> None:
-        """Serve *routes* by method; HEAD is a GET whose body the web server leaves out."""
+        """Serve *routes* by method; the web server leaves out the body of HEAD, and OPTIONS names the methods."""
         self._state = state
         self._routes = {route.method: route for route in routes}
         if "GET" in self._routes:
             self._routes["HEAD"] = self._routes["GET"]
-        self._lists = {route.name: _list_names(route.parameters) for route in routes}
+        self._fields = {route.name: _fields(route.parameters) for route in routes}
         self._decoders = {route.name: msgspec.json.Decoder(route.body) for route in routes if route.body is not None}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; raises VisionRecsError."""
         route = self._routes.get(scope["method"])
         if route is None:
-            allowed = ", ".join(sorted(self._routes))
+            allowed = ", ".join(sorted([*self._routes, "OPTIONS"]))
+            if scope["method"] == "OPTIONS":
+                await Response(None, 204, {"allow": allowed})(scope, receive, send)
+                return
             scope["visrec.headers"] = [(b"allow", allowed.encode())]
             raise RequestError(f"{scope['path'][:200]!r} does not support this method; use {allowed}", status=405)
         scope["visrec.route"] = route.name
@@ -115,9 +122,14 @@ class Endpoint:
 
     async def _respond(self, route: Route, context: Context) -> Response:
         parameters = self._parameters(route, context.request)
+        if getattr(parameters, "shopper", None) is not None:
+            response = await self._handle(route, context, parameters)
+            response.headers["cache-control"] = "private, no-store"
+            return response
         if not route.cacheable:
             return await self._handle(route, context, parameters)
-        headers = {"etag": self._state.etag(context.snapshot), "cache-control": self._state.cache_control}
+        etag = self._state.etag(context.snapshot, hourly=route.hourly)
+        headers = {"etag": etag, "cache-control": self._state.cache_control}
         if _matches(context.request.headers.get("if-none-match"), headers["etag"]):
             return Response(None, 304, headers)
         response = await self._handle(route, context, parameters)
@@ -142,11 +154,26 @@ class Endpoint:
         values: dict[str, Any] = dict(request.path_params)
         query = request.scope["query_string"]
         if query and route.parameters.__struct_config__.forbid_unknown_fields:
-            _add_query(values, query, self._lists[route.name])
+            _add_query(values, query, self._fields[route.name])
         try:
             return msgspec.convert(values, route.parameters, strict=False)
         except msgspec.ValidationError as error:
             raise RequestError(f"a parameter is not valid: {_message(error)}; see /openapi.json") from None
+
+
+class _Anything(Convertor[str]):
+    """A part of a path that may hold every character; that of Starlette ends at the end of a line."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("any", _Anything())
 
 
 def endpoints(state: AppState, routes: Sequence[Route]) -> list[StarletteRoute]:
@@ -157,30 +184,44 @@ def endpoints(state: AppState, routes: Sequence[Route]) -> list[StarletteRoute]:
     return [StarletteRoute(path, Endpoint(state, same)) for path, same in by_path.items()]
 
 
-def _list_names(parameters: type[msgspec.Struct]) -> frozenset[str]:
-    """Return the names of the *parameters* that may be repeated."""
+def _fields(parameters: type[msgspec.Struct]) -> dict[str, bool]:
+    """Return the names of the *parameters*, and whether each may be repeated."""
     info = msgspec.inspect.type_info(parameters)
     assert isinstance(info, msgspec.inspect.StructType)
-    return frozenset(part.name for part in info.fields if isinstance(_unwrap(part.type), msgspec.inspect.ListType))
+    return {part.name: isinstance(_unwrap(part.type), msgspec.inspect.ListType) for part in info.fields}
 
 
 def _unwrap(kind: msgspec.inspect.Type) -> msgspec.inspect.Type:
     return _unwrap(kind.type) if isinstance(kind, msgspec.inspect.Metadata) else kind
 
 
-def _add_query(values: dict[str, Any], query: bytes, lists: frozenset[str]) -> None:
-    """Add the parameters of the *query* string to *values*; raises RequestError for one that is repeated wrongly."""
+def _add_query(values: dict[str, Any], query: bytes, fields: Mapping[str, bool]) -> None:
+    """Add the parameters of the *query* string, which *fields* names, to *values*.
+
+    Raises RequestError for one that there is not, or that is repeated wrongly.
+    """
     try:
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
     except (ValueError, UnicodeDecodeError) as error:
         raise RequestError(f"the query string is not valid ({error}); encode it as UTF-8") from None
     for name, value in pairs:
-        if name in lists:
+        if name not in fields:
+            raise RequestError(_unknown(name, fields))
+        if fields[name]:
             values.setdefault(name, []).append(value)
         elif name in values:
             raise RequestError(f"the parameter {name!r} is given twice; give it once")
         else:
             values[name] = value
+
+
+def _unknown(name: str, fields: Mapping[str, bool]) -> str:
+    nearest = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+    if nearest:
+        hint = f"the nearest is {nearest[0]!r}"
+    else:
+        hint = f"there are {', '.join(fields)}" if fields else "this address takes none"
+    return f"there is no parameter {name[:80]!r}; {hint}"
 
 
 def _matches(if_none_match: str | None, etag: str) -> bool:

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vision_recs.store.layers import ItemsDatabase
 from vision_recs.store.stored_items import StoredItem, StoredItems
 
@@ -30,8 +33,8 @@ class Difference:
     added: int
     removed: int
     altered: int
-    positions_before: list[int]
-    positions: list[int]
+    positions_before: NDArray[np.int64]
+    positions: NDArray[np.int64]
     skipped_reasons: Mapping[str, int] = field(default_factory=dict)
     stale_reasons: Mapping[str, int] = field(default_factory=dict)
 
@@ -39,7 +42,8 @@ class Difference:
 def difference_from_nothing(made: ItemsDatabase) -> Difference:
     """Return what the items file *made* holds."""
     items, images, skipped, left_out = (_count(made, table) for table in ("items", "images", "skipped", "left_out"))
-    return Difference(items, items, images, skipped + left_out, items, 0, 0, [], _positions(made))
+    nothing = np.empty(0, np.int64)
+    return Difference(items, items, images, skipped + left_out, items, 0, 0, nothing, _positions(made))
 
 
 def difference_from(base: StoredItems, made: ItemsDatabase, *, removed: Collection[str] | None) -> Difference:
@@ -88,7 +92,7 @@ class _Comparison:
             added=counts["added"],
             removed=counts["removed"],
             altered=counts["altered"],
-            positions_before=sorted(before),
+            positions_before=np.array(sorted(before), np.int64),
             positions=_positions(self._made),
         )
 
@@ -149,8 +153,12 @@ def _vectors_of(stored: StoredItem) -> int:
     return sum(image.position is not None for image in stored.images)
 
 
-def _positions(made: ItemsDatabase) -> list[int]:
-    return [position for (position,) in made.all("SELECT position FROM main.vectors ORDER BY 1")]
+def _positions(made: ItemsDatabase) -> NDArray[np.int64]:
+    """Return the positions of the vectors in *made*, ascending; of a hundred million they take 800 MB."""
+    count = _count(made, "vectors")  # before the lock is taken, which it takes itself
+    with made.lock:
+        found = made.connection.execute("SELECT position FROM main.vectors ORDER BY 1")
+        return np.fromiter((position for (position,) in found), np.int64, count)
 
 
 def _count(made: ItemsDatabase, table: str) -> int:

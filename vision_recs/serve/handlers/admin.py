@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
+from msgspec import UNSET
 from starlette.responses import Response
 
 from vision_recs._version import __version__
@@ -15,8 +16,9 @@ from vision_recs.encoders.registry import supports_text
 from vision_recs.errors import RequestError
 from vision_recs.serve import metrics as prometheus
 from vision_recs.serve.auth import COOKIE
+from vision_recs.serve.proxies import ROOT
 from vision_recs.serve.routing import Context
-from vision_recs.serve.schemas import Health, Info, NoParameters, PageParameters, PagePath, Readiness, Session
+from vision_recs.serve.schemas import AnyParameters, Health, Info, NoParameters, PagePath, Readiness, Session
 
 _MEDIA_TYPES: Final[Mapping[str, str]] = {
     "html": "text/html; charset=utf-8",
@@ -38,22 +40,24 @@ async def info(context: Context, parameters: NoParameters) -> Info:  # noqa: ARG
         **facts._asdict(),
         supports_text=supports_text(facts.encoder),
         accepts_image_urls=options.allow_urls,
+        keeps_events=context.state.recorder is not None and (options.events_key is None or auth_required),
+        weak_below=UNSET if context.snapshot.weak_below is None else context.snapshot.weak_below,
     )
 
 
-async def healthz(context: Context, parameters: NoParameters) -> Health:  # noqa: ARG001
+async def healthz(context: Context, parameters: AnyParameters) -> Health:  # noqa: ARG001
     """Report that the server is alive (liveness)."""
     return Health("ok")
 
 
-async def readyz(context: Context, parameters: NoParameters) -> Readiness:  # noqa: ARG001
+async def readyz(context: Context, parameters: AnyParameters) -> Readiness:  # noqa: ARG001
     """Report that the server answers requests (readiness), and why not from the newest generation, if so."""
     if not context.is_authenticated:
         return Readiness("ready")
     return Readiness("ready", context.snapshot.items.generation, context.state.reloader.reload_error)
 
 
-async def metrics(context: Context, parameters: NoParameters) -> Response:  # noqa: ARG001
+async def metrics(context: Context, parameters: AnyParameters) -> Response:  # noqa: ARG001
     """Return metrics for Prometheus: requests and their durations, queues, the generation."""
     context.state.update_gauges()
     return Response(context.state.metrics.text(), headers={"content-type": prometheus.CONTENT_TYPE})
@@ -67,11 +71,12 @@ async def session(context: Context, parameters: NoParameters, body: Session) -> 
     response = Response(None, 204, {"cache-control": "no-store"})
     if auth.is_required:
         secure = context.request.url.scheme == "https"
-        response.set_cookie(COOKIE, auth.session_cookie, httponly=True, samesite="strict", secure=secure)
+        path = f"{context.request.scope[ROOT]}/"
+        response.set_cookie(COOKIE, auth.session_cookie, path=path, httponly=True, samesite="strict", secure=secure)
     return response
 
 
-async def page(context: Context, parameters: PageParameters) -> Response:  # noqa: ARG001
+async def page(context: Context, parameters: AnyParameters) -> Response:  # noqa: ARG001
     """Return the web page."""
     return await page_file(context, PagePath("index.html"))
 

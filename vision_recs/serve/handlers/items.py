@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Sequence
 
 from starlette.responses import Response
 
 from vision_recs.errors import RequestError
-from vision_recs.filters import Filter
-from vision_recs.serve.convert import thumbnail_url, to_attributes, to_filter
+from vision_recs.serve.convert import cover_of, thumbnail_url, to_attributes, to_filter
+from vision_recs.serve.facets import ItemFacets
 from vision_recs.serve.item_search import ItemSearch
+from vision_recs.serve.listing import Page, list_items
 from vision_recs.serve.routing import Context
 from vision_recs.serve.schemas import (
     Facets,
+    FacetsParameters,
     Image,
     ItemDetails,
     ItemPage,
@@ -39,20 +40,32 @@ async def item(context: Context, parameters: ItemPath) -> ItemDetails:
     return await context.state.queries.run(context.snapshot, _item, context.snapshot, parameters.id)
 
 
+async def item_by_id(context: Context, parameters: ItemPath) -> ItemDetails:
+    """Return an item by its id in the query string, where every id comes through: `..`, say, does not in a path."""
+    return await item(context, parameters)
+
+
 async def items(context: Context, parameters: ItemsParameters) -> ItemPage:
     """List items by words, by a filter, or all of them.
 
-    A search by words returns the best items first, at most 2,000 of them. All other lists have an order that stays the
-    same within a generation.
+    A search by words returns the best items first, at most 2,000 of them. All other lists are ordered by id, unless
+    `sort` says otherwise.
     """
-    search = await context.state.item_search(context.snapshot) if parameters.q else None
-    return await context.state.queries.run(context.snapshot, _items, context.snapshot, parameters, search)
+    state, snapshot = context.state, context.snapshot
+    search = await state.item_search(snapshot) if parameters.q else None
+    facets = await state.item_facets(snapshot)
+    return await state.lists.run(snapshot, _items, snapshot, parameters, facets, search)
 
 
-async def facets(context: Context, parameters: NoParameters) -> Facets:  # noqa: ARG001
-    """List the attributes that items can be filtered by, with their values."""
-    search = await context.state.item_search(context.snapshot)
-    return Facets(context.snapshot.search_generation, search.facets)
+async def facets(context: Context, parameters: FacetsParameters) -> Facets:
+    """List the attributes that items can be filtered by, with their values.
+
+    The counts are those of the items with the words `q` that match `where`: of what is left.
+    """
+    state, snapshot = context.state, context.snapshot
+    search = await state.item_search(snapshot) if parameters.q else None
+    counted = await state.item_facets(snapshot)
+    return await state.lists.run(snapshot, _facets, snapshot, parameters, counted, search)
 
 
 async def update(context: Context, parameters: NoParameters) -> Updated:  # noqa: ARG001
@@ -89,31 +102,27 @@ def _item(snapshot: Served, item: str) -> ItemDetails:
     return ItemDetails(items.generation, item, to_attributes(items.attributes_of([item])[item]), images)
 
 
-def _items(snapshot: Served, parameters: ItemsParameters, search: ItemSearch | None) -> ItemPage:
+def _items(snapshot: Served, parameters: ItemsParameters, facets: ItemFacets, search: ItemSearch | None) -> ItemPage:
     items, start, limit = snapshot.items, parameters.offset, parameters.limit
-    where = to_filter(parameters.where)
-    if where is not None:
-        where.check(items.attribute_types())
-    found = list(islice(_ids(items, parameters, where, search), start, start + limit + 1))
-    next_offset = start + limit if len(found) > limit else None
-    notes = [] if found or start or where is None else items.unknown_values(where)
-    return ItemPage(items.generation, [_summary(items, item) for item in found[:limit]], next_offset, notes)
+    where, found = to_filter(parameters.where), _found(search, parameters.q)
+    page = list_items(facets.table, where, Page(start, limit, parameters.sort), found=found)
+    next_offset = start + limit if start + limit < page.total else None
+    notes = [] if page.total or where is None else items.unknown_values(where)
+    corrected = search.corrected(parameters.q or "") if search is not None and not found else None
+    summaries = [_summary(items, item) for item in page.ids]
+    return ItemPage(items.generation, page.total, summaries, next_offset, notes, corrected)
 
 
-def _ids(
-    items: ServedItems, parameters: ItemsParameters, where: Filter | None, search: ItemSearch | None
-) -> Iterator[str]:
-    if search is not None:
-        for found in search.search(parameters.q or "", _MAX_FOUND):
-            attributes = items.attributes_of([found]).get(found)  # None: the search was that of another generation
-            if attributes is not None and (where is None or where.matches(attributes, found)):
-                yield found
-    elif where is not None:
-        yield from items.ids_where(where)
-    else:
-        yield from items.ids(limit=parameters.offset + parameters.limit + 1)
+def _facets(snapshot: Served, parameters: FacetsParameters, facets: ItemFacets, search: ItemSearch | None) -> Facets:
+    total, left = facets.left(to_filter(parameters.where), _found(search, parameters.q))
+    return Facets(snapshot.items.generation, total, left)
+
+
+def _found(search: ItemSearch | None, text: str | None) -> Sequence[str] | None:
+    """Return the ids of the items with the words *text*, best first; None where no words are asked for."""
+    return None if search is None else search.search(text or "", _MAX_FOUND)
 
 
 def _summary(items: ServedItems, item: str) -> ItemSummary:
-    first = items.images(item)[0]
-    return ItemSummary(item, thumbnail_url(first.digest), to_attributes(items.attributes_of([item])[item]))
+    cover = cover_of(items.images(item))
+    return ItemSummary(item, thumbnail_url(cover.digest), to_attributes(items.attributes_of([item])[item]))

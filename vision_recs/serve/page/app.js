@@ -1,25 +1,38 @@
 // The page. The state says what is shown; each change of the state goes into the URL and calls the API.
 
-import { ApiError, getFacets, getInfo, getItem, getItems, getSimilar, logIn } from "/page/api.js";
-import { $, icon, make, number, picture, titleOf } from "/page/elements.js";
-import { showFacets } from "/page/facets.js";
-import { card, showDetails } from "/page/items.js";
-import { emptyState, filterExpression, fromUrl, hasQuery, toUrl } from "/page/state.js";
+import { ApiError, getFacets, getInfo, getItem, getItems, getSimilar, logIn } from "./api.js";
+import { count, dateAttribute, number, titleOf } from "./attributes.js";
+import { choosePart } from "./crop.js";
+import { showDetails } from "./details.js";
+import { $, iconButton, make, picture, redraw } from "./elements.js";
+import { answered, keepEvents, opened } from "./events.js";
+import { filterChips, filterWords, showFacets } from "./facets.js";
+import { card } from "./items.js";
+import { nothingFound } from "./nothing.js";
+import { inOrder, ordersOf, parted } from "./order.js";
+import { emptyState, filterExpression, fromUrl, hasQuery, toUrl } from "./state.js";
+import { takeImages } from "./uploads.js";
+import { showVariants, variantsOf } from "./variants.js";
 
-const FIRST_K = 24, MORE_K = 24, MAX_K = 240, TYPING_MS = 130, MAX_IMAGES = 8;
+const FIRST_K = 24, MORE_K = 24, MAX_K = 240, TYPING_MS = 130, MOST_FOUND = 2_000;
 
 let state = restoreState(history.state);
-let info = null, facets = [], k = FIRST_K, nextOffset = null, request = null;
+let info = null, facets = [], k = FIRST_K, nextOffset = null, request = null, currency = "", date = null;
 const itemCache = new Map(); // id -> an item that was shown: the query bar needs its title and thumbnail
 
 const actions = {
-  open: (match) => navigate({ ...newQuery(), likes: [match.id] }),
+  open: (match) => { opened(match.id); navigate({ ...newQuery(), likes: [match.id] }); },
   like: (match) => toggle(match.id, "likes", "dislikes"),
   dislike: (match) => toggle(match.id, "dislikes", "likes"),
-  details: (match) => showDetails(match, state.images, actions),
+  details: (match) => { opened(match.id); showDetails(match, state.images, actions, variantsOf); },
+  swap: async (match, variant) => {
+    const shown = cardOf(match.id), next = card(keep(variant), state, actions, await variantsOf(variant));
+    shown.replaceWith(next);
+    next.querySelector(".swatch[aria-pressed=true]")?.focus({ preventScroll: true });
+  },
 };
 
-// A new query keeps the filters and the diversity.
+// A new query keeps the filters and the diversity, and comes in the order of likeness.
 const newQuery = () => ({ ...emptyState(), filters: state.filters, diversity: state.diversity });
 
 // The state of the URL. Images, which it cannot hold, are kept in the history of the browser.
@@ -62,10 +75,9 @@ async function refresh() {
   const current = request = new AbortController();
   showControls();
   $("results").setAttribute("aria-busy", "true");
+  $("notice").hidden = true;
   try {
-    if (hasQuery(state)) await showSimilar(current.signal);
-    else await showItems(current.signal);
-    if (current === request) $("notice").hidden = $("grid").childElementCount > 0;
+    await Promise.all([hasQuery(state) ? showSimilar(current.signal) : showItems(current.signal), countFacets(current.signal)]);
   } catch (error) {
     if (error.name === "AbortError") return;
     showFailure(error);
@@ -75,11 +87,13 @@ async function refresh() {
 
 async function showSimilar(signal) {
   const answer = await getSimilar(state, filterExpression(state), k, signal);
-  showCards(answer.matches);
-  setTitle(queryTitle(), `${answer.matches.length} items, ${state.diversity ? "similar and diverse" : "most similar first"}`);
+  const [near, weak] = parted(answer.matches, state, info?.weak_below);
+  showCards(inOrder(near, state.sort), weak);
+  answered(state.sort ? undefined : answer.answer, answer.matches.map((match) => cardOf(match.id))); // places are those of the answer
+  setTitle(queryTitle(), weak.length ? `${count(near.length, "similar item")}, ${number(weak.length)} less similar` : count(near.length, "similar item"));
   $("more").hidden = answer.matches.length < k || k >= MAX_K;
   nextOffset = null;
-  if (!answer.matches.length) notice(state.filters.size ? "Nothing similar matches the filters." : "Nothing is similar to this.");
+  offer(answer.matches.length, answer);
 }
 
 function queryTitle() {
@@ -91,34 +105,51 @@ function queryTitle() {
 }
 
 async function showItems(signal, offset = 0) {
-  const page = await getItems(state.search, filterExpression(state), offset, signal);
-  showCards(page.items, offset > 0);
+  const { search, sort } = state;
+  const page = await getItems({ search, where: filterExpression(state), sort, offset }, signal);
+  showCards(page.items, [], offset > 0);
+  answered(undefined, []);
   nextOffset = page.next_offset;
   $("more").hidden = nextOffset === null;
-  setTitle(state.search ? `“${state.search}”` : "The catalog", countText());
-  if (!page.items.length && !offset) notice(state.search ? "No item has these words. Try fewer, or only their beginnings." : "No item matches the filters.");
+  const total = search && page.total === MOST_FOUND ? `the best ${number(page.total)} items` : count(page.total, "item");
+  setTitle(search ? `“${search}”` : filterWords(state) || "The catalog", total);
+  offer(page.total, page);
 }
 
-// How many items there are; a list that has more pages has a known length only if it is the whole catalog.
-function countText() {
-  let total = null;
-  if (nextOffset === null) total = $("grid").childElementCount;
-  else if (!state.search && !state.filters.size) total = info?.items ?? null;
-  return total === null ? "" : `${number(total)} ${total === 1 ? "item" : "items"}`;
+async function offer(total, page) {
+  $("sheet-show").textContent = `Show ${count(total, "item")}`;
+  if (total) { $("nothing").replaceChildren(); return; }
+  const every = (await getFacets("", "").catch(() => ({ facets: [] }))).facets;
+  if (!$("grid").childElementCount) $("nothing").replaceChildren(nothingFound(state, page, every, info, navigate, emptyState));
 }
 
-function showCards(items, append = false) {
-  for (const item of items) itemCache.set(item.id, item);
+function showCards(items, weak, append = false) {
+  for (const item of [...items, ...weak]) keep(item);
   const cards = items.map((item) => card(item, state, actions));
-  if (append) { $("grid").append(...cards); return; }
+  if (weak.length) cards.push(make("li", { classes: "divider" }, make("h2", { text: "Less similar" })), ...weak.map((item) => card(item, state, actions)));
+  if (append) $("grid").append(...cards);
+  else replaceCards(cards);
+  showVariants([...items, ...weak], cardOf, actions.swap);
+}
+
+function replaceCards(cards) {
   const focused = [...$("grid").children].indexOf(document.activeElement.closest(".card"));
   const id = $("grid").children[focused]?.dataset.id;
   $("grid").replaceChildren(...cards);
   if (focused >= 0 && cards.length) { // the keyboard stays where it was
     const same = cards.find((each) => each.dataset.id === id) ?? cards[Math.min(focused, cards.length - 1)];
-    same.querySelector(".open").focus({ preventScroll: true });
+    same.querySelector(".open")?.focus({ preventScroll: true });
   }
 }
+
+function keep(item) {
+  itemCache.set(item.id, item);
+  currency ||= item.attributes.currency ?? "";
+  date ??= dateAttribute(item.attributes);
+  return item;
+}
+
+const cardOf = (id) => [...$("grid").children].find((each) => each.dataset.id === id);
 
 async function showMore() {
   $("more").disabled = true;
@@ -130,12 +161,13 @@ async function showMore() {
 
 function showFailure(error) {
   $("results").setAttribute("aria-busy", "false");
-  if (error instanceof ApiError && error.status === 401) { $("login").showModal(); return; }
+  if (error instanceof ApiError && error.status === 401) { if (!$("login").open) $("login").showModal(); return; }
   $("grid").replaceChildren();
+  $("nothing").replaceChildren();
   $("more").hidden = true;
   setTitle("This did not work", "");
   const text = error instanceof ApiError ? error.message : "The server cannot be reached. Is it still running?";
-  notice(text[0].toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : "."), true);
+  notice(text[0].toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : "."));
 }
 
 function setTitle(text, subtitle) {
@@ -144,13 +176,12 @@ function setTitle(text, subtitle) {
   document.title = state.search || hasQuery(state) ? `${text} · visrec` : "visrec";
 }
 
-function notice(text, isError = false) {
+function notice(text) {
   $("notice").textContent = text;
-  $("notice").classList.toggle("error", isError);
   $("notice").hidden = false;
 }
 
-// ---- the query bar and the filters ----
+// ---- the query bar, the filters and the order ----
 
 function showControls() {
   if (document.activeElement !== $("search")) $("search").value = state.search;
@@ -159,27 +190,39 @@ function showControls() {
   $("diversity").value = state.diversity;
   $("filter-count").textContent = state.filters.size;
   $("filter-count").hidden = !state.filters.size;
-  if ($("facets").dataset.shown !== filterKey()) { // drawing the same filters again would take away the focus
-    showFacets($("facets"), facets, state, () => { $("facets").dataset.shown = filterKey(); navigate({ ...state }); });
-    $("facets").dataset.shown = filterKey();
-  }
+  const set = filterChips(state, currency, navigate);
+  redraw($("filter-chips"), ...set);
+  $("filter-chips").hidden = !set.length;
+  showOrders();
   const isPlain = state.likes.length === 1 && !state.dislikes.length;
   const chips = [
     ...state.likes.map((id) => itemChip(id, "likes", isPlain ? "like" : "more like")),
     ...state.texts.map((text) => chip("like", `“${text}”`, null, () => navigate({ ...state, texts: without(state.texts, text) }))),
-    ...state.images.map((each) => chip("like", each.name, each.url, () => navigate({ ...state, images: without(state.images, each) }))),
+    ...state.images.map(imageChip),
     ...state.dislikes.map((id) => itemChip(id, "dislikes", "less like")),
   ];
-  $("chips").replaceChildren(...chips);
+  redraw($("chips"), ...chips);
   $("query").hidden = !chips.length;
 }
 
-const filterKey = () => JSON.stringify([facets.length, [...state.filters].map(([name, selected]) => [name, [...selected]])]);
+function showOrders() {
+  const orders = ordersOf(state, facets, date);
+  const isSame = [...$("sort").options].map((each) => each.value + each.text).join() === orders.map((each) => each.join("")).join();
+  if (!isSame) $("sort").replaceChildren(...orders.map(([value, text]) => make("option", { value, text })));
+  $("sort").value = state.sort;
+}
+
+async function countFacets(signal) {
+  const counted = await getFacets(hasQuery(state) ? "" : state.search, filterExpression(state), signal);
+  facets = counted.facets;
+  showFacets($("facets"), facets, state, currency, navigate);
+  showOrders();
+}
 
 function itemChip(id, side, kind) {
   const item = itemCache.get(id);
   if (!item) loadItem(id);
-  return chip(kind, item ? titleOf(id, item.attributes) : id, item?.thumbnail,
+  return chip(kind, item ? titleOf(id, item.attributes) : id, item?.cover ?? item?.thumbnail,
     () => navigate({ ...state, [side]: without(state[side], id) }));
 }
 
@@ -187,7 +230,15 @@ function chip(kind, name, source, onremove) {
   return make("li", { classes: `chip ${kind === "less like" ? "dislike" : ""}` },
     source ? picture(source, "", { lazy: false, side: 160 }) : null,
     make("div", { classes: "label" }, make("p", { classes: "kind", text: kind }), make("p", { classes: "name", text: name, title: name })),
-    make("button", { type: "button", "aria-label": `Remove ${name}`, onclick: onremove }, icon("close")));
+    iconButton("close", `Remove ${name}`, onremove, { classes: "remove", key: `remove ${name}` }));
+}
+
+function imageChip(image) {
+  const element = chip(image.crop ? "like a part" : "like", image.name, image.url, () => navigate({ ...state, images: without(state.images, image) }));
+  const changed = (crop) => navigate({ ...state, images: state.images.map((each) => each === image ? { ...each, crop } : each) });
+  element.lastChild.before(make("button", { classes: "plain", type: "button", text: "Part", "aria-label": `Choose a part of ${image.name}`,
+    "data-key": `part ${image.name}`, onclick: () => choosePart(image, changed) }));
+  return element;
 }
 
 // An item of the URL that this page has not shown.
@@ -195,51 +246,19 @@ async function loadItem(id) {
   itemCache.set(id, { id, attributes: {}, thumbnail: "" });
   try {
     const item = await getItem(id);
-    itemCache.set(id, { ...item, thumbnail: item.images[0].thumbnail });
+    keep({ ...item, thumbnail: item.images[0].thumbnail });
     showControls();
     if (state.likes[0] === id) setTitle(queryTitle(), $("subtitle").textContent);
   } catch { /* the query that names it fails, and says why */ }
 }
 
-// ---- images: dropped, pasted, chosen ----
-
-async function queryByImages(files) {
-  const chosen = [...files].filter((file) => file.type.startsWith("image/")).slice(0, MAX_IMAGES);
-  if (!chosen.length) { notice("This is not an image. JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF can be read.", true); return; }
-  const blobs = await Promise.all(chosen.map(downscale));
-  const images = blobs.map((blob, at) => ({ blob, name: chosen[at].name || "pasted image", url: URL.createObjectURL(blob) }));
-  navigate({ ...newQuery(), images });
+function openSheet() {
+  $("sheet-body").append($("filter-panel"));
+  $("sheet").showModal();
 }
 
-// The photo of a phone has 4 to 10 MB, and the encoder sees some 300 pixels of a side: 1,280 pixels are uploaded.
-async function downscale(file) {
-  if (file.size < 600_000) return file;
-  try {
-    const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
-    const scale = Math.min(1, 1280 / Math.max(bitmap.width, bitmap.height));
-    const canvas = new OffscreenCanvas(Math.round(bitmap.width * scale), Math.round(bitmap.height * scale));
-    const context = canvas.getContext("2d");
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-    return await canvas.convertToBlob({ type: "image/jpeg", quality: 0.92 });
-  } catch {
-    return file; // the browser cannot read this format; the server may
-  }
-}
-
-let dragDepth = 0;
-window.addEventListener("dragenter", (event) => { event.preventDefault(); dragDepth += 1; $("drop").hidden = false; });
-window.addEventListener("dragleave", () => { dragDepth -= 1; if (dragDepth <= 0) { dragDepth = 0; $("drop").hidden = true; } });
-window.addEventListener("dragover", (event) => event.preventDefault());
-window.addEventListener("drop", (event) => {
-  event.preventDefault();
-  dragDepth = 0;
-  $("drop").hidden = true;
-  if (event.dataTransfer.files.length) queryByImages(event.dataTransfer.files);
-});
-window.addEventListener("paste", (event) => { if (event.clipboardData.files.length) queryByImages(event.clipboardData.files); });
-$("file").addEventListener("change", () => { if ($("file").files.length) queryByImages($("file").files); $("file").value = ""; });
+$("sheet").addEventListener("close", () => $("filters").append($("filter-panel")));
+matchMedia("(min-width: 861px)").addEventListener("change", () => $("sheet").close());
 
 // ---- the search field ----
 
@@ -257,20 +276,29 @@ $("text-query").addEventListener("click", () => {
 });
 
 function search(replace) {
-  navigate({ ...newQuery(), search: $("search").value.trim() }, { replace: replace && !hasQuery(state) });
+  navigate({ ...newQuery(), search: $("search").value.trim(), sort: hasQuery(state) ? "" : state.sort }, { replace: replace && !hasQuery(state) });
 }
 
 // ---- buttons and keys ----
 
 $("clear").addEventListener("click", () => navigate(emptyState()));
 $("more").addEventListener("click", showMore);
+$("sort").addEventListener("change", () => navigate({ ...state, sort: $("sort").value }));
 $("diversity").addEventListener("change", () => navigate({ ...state, diversity: Number($("diversity").value) }, { replace: true }));
-$("details").addEventListener("click", (event) => { if (event.target === $("details")) $("details").close(); });
+$("filters-open").addEventListener("click", openSheet);
+$("sheet-show").addEventListener("click", () => $("sheet").close());
+$("sheet-clear").addEventListener("click", () => navigate({ ...state, filters: new Map() }));
+$("facets").addEventListener("submit", (event) => event.preventDefault());
+for (const id of ["details", "sheet"]) $(id).addEventListener("click", (event) => { if (event.target === $(id)) $(id).close(); });
 document.querySelector("[data-home]").addEventListener("click", (event) => { event.preventDefault(); navigate(emptyState()); });
+takeImages((images) => {
+  if (images.length) navigate({ ...newQuery(), images });
+  else notice("This is not an image. JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF can be read.");
+});
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  const isTyping = event.target.matches("input, textarea");
+  const isTyping = event.target.matches("input, textarea, select");
   if (event.key === "/" && !isTyping) { event.preventDefault(); $("search").focus(); $("search").select(); return; }
   if (event.key === "Escape" && event.target === $("search")) { $("search").blur(); return; }
   if (isTyping && event.target !== $("search")) return;
@@ -303,14 +331,18 @@ $("login-form").addEventListener("submit", async (event) => {
 // ---- start ----
 
 async function start() {
-  $("filters").open = matchMedia("(min-width: 861px)").matches;
-  try { info = await getInfo(); } catch { /* the next call says what is wrong */ }
+  showControls();
+  $("main").hidden = false; // nothing moves when the query comes above it
+  const asked = getInfo().then((answer) => { keepEvents(answer.keeps_events ?? false); return answer; }, () => null); // other calls say what is wrong
+  if (hasQuery(state)) info = await asked; // which says what is less similar, and whether events are kept
+  const shown = refresh();
+  info = await asked;
   if (info?.items !== undefined) {
-    $("store").textContent = `${number(info.items)} items, ${number(info.images)} images · ${info.encoder}, generation ${info.generation}`;
+    $("store").textContent = `${count(info.items, "item")}, ${count(info.images, "image")} · ${info.encoder}, generation ${info.generation}`;
     $("footer").hidden = false;
   }
-  await refresh();
-  try { facets = (await getFacets()).facets; showControls(); } catch { /* the page works without filters */ }
+  await shown;
+  showControls();
 }
 
 start();

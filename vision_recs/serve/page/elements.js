@@ -1,4 +1,6 @@
-// Elements and texts that several parts of the page use. Text is always set as text, never as markup.
+// Elements that several parts of the page use. Text is always set as text, never as markup.
+
+import { address } from "./api.js";
 
 export const $ = (id) => document.getElementById(id);
 
@@ -20,6 +22,10 @@ const PATHS = {
   dislike: "M5 12h14",
   close: "M6 6l12 12M18 6 6 18",
   info: "M12 11v6M12 7.500v.01M21 12a9 9 0 1 1-18 0 9 9 0 0 1 18 0z",
+  previous: "m14.500 5-7 7 7 7",
+  next: "m9.500 5 7 7-7 7",
+  zoom: "M10.500 4a6.500 6.500 0 1 0 0 13 6.500 6.500 0 0 0 0-13zM15.500 15.500l5 5M10.500 8v5M8 10.500h5",
+  link: "M14 5h5v5M19 5l-8 8M17 13v6H5V7h6",
 };
 
 export function icon(name) {
@@ -34,40 +40,31 @@ export function icon(name) {
   return svg;
 }
 
+export function iconButton(name, label, onclick, { classes = "action", pressed = null, key = null } = {}) {
+  return make("button", { classes, type: "button", title: label, "aria-label": label, "data-key": key,
+    "aria-pressed": pressed === null ? null : String(pressed), onclick }, icon(name));
+}
+
 // An img; a source of the API is a thumbnail, of which `side` is the longer side in pixels.
 export function picture(source, alt, { lazy = true, side = 320 } = {}) {
   const img = make("img", { alt, loading: lazy ? "lazy" : "eager", decoding: "async", draggable: "false" });
-  img.src = source.startsWith("/v1/") ? `${source}?side=${side}` : source;
+  if (source) img.src = sized(source, side);
   return img;
 }
 
+export const sized = (source, side) => source.startsWith("v1/") ? `${address(source)}?side=${side}` : source;
+
 // A square tile with an image, or with a text if the image cannot be loaded.
-export function tile(source, alt) {
-  const img = picture(source, alt);
+export function tile(source, alt, options) {
+  const img = picture(source, alt, options);
   const element = make("div", { classes: "image" }, img);
   img.addEventListener("error", () => element.classList.add("missing"));
   return element;
 }
 
-export function titleOf(id, attributes) {
-  return String(attributes.title || attributes.name || id);
+// Draw the children of an element anew, and leave the keyboard where it was: on the element with the same key.
+export function redraw(element, ...children) {
+  const key = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  element.replaceChildren(...children);
+  if (key !== undefined) [...element.querySelectorAll("[data-key]")].find((each) => each.dataset.key === key)?.focus({ preventScroll: true });
 }
-
-const SUMMARY_ATTRIBUTES = ["category", "brand", "color", "colour", "material"];
-
-export function summaryOf(attributes) {
-  return SUMMARY_ATTRIBUTES.filter((name) => attributes[name]).slice(0, 2).map((name) => attributes[name]).join(" · ");
-}
-
-export function priceOf(attributes) {
-  const { price, currency } = attributes;
-  if (typeof price !== "number") return "";
-  try {
-    if (currency) return new Intl.NumberFormat(undefined, { style: "currency", currency }).format(price);
-  } catch { /* a currency that the browser does not know */ }
-  return new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(price);
-}
-
-export const number = (value) => new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 }).format(value);
-
-export const labelOf = (attribute) => attribute.replaceAll("_", " ");

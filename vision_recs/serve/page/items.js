@@ -1,106 +1,84 @@
-// Items: the cards of the grid, and the dialog with the details of an item and why it is in the answer.
-//
-// A match is an item of a list, or a match with a score. `actions` are what happens when a card is used.
+// The cards of the grid. A match is an item of a list, or a match with a score; `actions` are what happens with a card.
 
-import { getItem } from "/page/api.js";
-import { $, icon, labelOf, make, picture, priceOf, summaryOf, tile, titleOf } from "/page/elements.js";
+import { badgesOf, colorOf, count, cssColor, groupOf, isSoldOut, money, pricesOf, summaryOf, titleOf } from "./attributes.js";
+import { iconButton, make, picture, sized, tile } from "./elements.js";
 
-export function card(match, state, actions) {
+const SWATCHES = 5;
+
+export function card(match, state, actions, variants = []) {
   const title = titleOf(match.id, match.attributes);
-  const isLiked = state.likes.includes(match.id);
-  const isDisliked = state.dislikes.includes(match.id);
-  return make("li", { classes: "card", "data-id": match.id },
-    tile(match.thumbnail, title),
+  const isLiked = state.likes.includes(match.id), isDisliked = state.dislikes.includes(match.id);
+  const image = tile(match.cover ?? match.thumbnail, title);
+  const onmeet = match.cover && match.cover !== match.thumbnail ? () => showMet(image, match.thumbnail) : null;
+  return make("li", { classes: `card ${isSoldOut(match.attributes) ? "sold-out" : ""}`, "data-id": match.id,
+    ...(onmeet ? { onpointerenter: onmeet, onfocusin: onmeet } : {}) },
+    image,
+    badges(match.attributes),
     make("button", { classes: "open", type: "button", "aria-label": `What looks like ${title}`, onclick: () => actions.open(match) }),
     make("div", { classes: "actions" },
-      action("like", "More like this", isLiked, () => actions.like(match)),
-      action("dislike", "Less like this", isDisliked, () => actions.dislike(match), "negative"),
-      action("info", "Details", null, () => actions.details(match))),
+      iconButton("like", "More like this", () => actions.like(match), { pressed: isLiked }),
+      iconButton("dislike", "Less like this", () => actions.dislike(match), { classes: "action negative", pressed: isDisliked }),
+      iconButton("info", "Details", () => actions.details(match))),
     make("div", { classes: "text" },
-      make("p", { classes: "name", text: title }),
-      make("p", { classes: "line" },
-        make("span", { text: summaryOf(match.attributes) || (title === match.id ? "" : match.id) }),
-        make("b", { text: priceOf(match.attributes) })),
-      match.score === undefined ? null : scoreBar(match, actions),
+      make("p", { classes: "name", text: title, title }),
+      make("p", { classes: "soft summary", text: summaryOf(match.attributes) || (title === match.id ? "" : match.id) }),
+      swatches(match, variants, (variant) => actions.swap(match, variant)),
+      make("div", { classes: "foot" }, priceLine(match.attributes), match.score === undefined ? null : scoreButton(match, actions)),
       effectNotes(match.explanation)));
 }
 
-function action(name, label, pressed, onclick, classes = "") {
-  return make("button", { classes: `action ${classes}`, type: "button", title: label, "aria-label": label,
-    "aria-pressed": pressed === null ? null : String(pressed), onclick }, icon(name));
+// The cover of every card shows the same kind of view; the image that met the query comes with the pointer or the focus.
+function showMet(tileOfCard, thumbnail) {
+  if (!tileOfCard.querySelector(".met")) tileOfCard.append(make("img", { classes: "met", alt: "", draggable: "false", src: sized(thumbnail, 320) }));
 }
 
-function scoreBar(match, actions) {
+export function badges(attributes) {
+  const shown = badgesOf(attributes).map(({ kind, text }) => make("span", { classes: kind, text }));
+  return shown.length ? make("p", { classes: "badges" }, ...shown) : null;
+}
+
+export function priceLine(attributes) {
+  const { now, before } = pricesOf(attributes);
+  if (now === null) return make("p", { classes: "price" });
+  return make("p", { classes: "price" },
+    make("b", { text: money(now, attributes.currency) }),
+    before === null ? null : make("s", { text: money(before, attributes.currency), "aria-label": `before ${money(before, attributes.currency)}` }));
+}
+
+// The colors in which there is an item: its variants, of which a click shows another one. The place is kept free for them.
+export function swatches(match, variants, onswap, most = SWATCHES) {
+  if (groupOf(match.attributes) === null) return null;
+  const shown = variants.length > 1 ? variants.slice(0, most) : [];
+  if (shown.length && !shown.some((each) => each.id === match.id)) shown[shown.length - 1] = match;
+  const row = make("div", { classes: "swatches", role: shown.length ? "group" : null, "aria-label": shown.length ? "Variants" : null },
+    ...shown.map((variant) => swatch(variant, variant.id === match.id, onswap)));
+  if (variants.length > most) row.append(make("small", { classes: "soft", text: `+${variants.length - most}`, title: count(variants.length, "variant") }));
+  return row;
+}
+
+function swatch(variant, isShown, onswap) {
+  const color = cssColor(colorOf(variant.attributes));
+  const label = String(colorOf(variant.attributes) || titleOf(variant.id, variant.attributes));
+  const button = make("button", { classes: "swatch", type: "button", title: label, "aria-label": label, "aria-pressed": String(isShown),
+    "data-key": `swatch ${variant.id}`, onclick: () => onswap(variant) });
+  if (color) button.style.setProperty("--swatch", color);
+  else button.append(picture(variant.cover ?? variant.thumbnail, "", { side: 160 }));
+  return button;
+}
+
+function scoreButton(match, actions) {
   const bar = make("i");
   bar.style.width = `${Math.max(0, Math.min(1, match.score)) * 100}%`;
   return make("button", { classes: "score", type: "button", title: "Why is this here?", onclick: () => actions.details(match),
     "aria-label": `Similarity ${match.score.toFixed(2)}, why?` },
-    make("span", { text: match.score.toFixed(2) }), make("span", { classes: "bar" }, bar), make("span", { text: "why" }));
+    make("span", { classes: "bar" }, bar), make("span", { text: match.score.toFixed(2) }));
 }
 
 // What the rules of the shop did to a match.
-function effectNotes(explanation) {
+export function effectNotes(explanation) {
   if (!explanation) return null;
   const texts = explanation.effects.map((effect) => effect.position ? `pinned by ${effect.rule}`
     : `${effect.score_delta > 0 ? "boosted" : "buried"} by ${effect.rule}`);
   for (const name of explanation.relaxed) texts.push(`relaxed ${name}`);
   return texts.length ? make("p", { classes: "notes" }, ...texts.map((text) => make("span", { text }))) : null;
-}
-
-export async function showDetails(match, images, actions) {
-  const dialog = $("details");
-  const title = titleOf(match.id, match.attributes);
-  const button = (text, act, classes = "") => make("button", { classes: `button ${classes}`, type: "button", text,
-    onclick: () => { dialog.close(); act(match); } });
-  const content = make("div", { classes: "content" },
-    make("h2", { id: "details-title", text: title }),
-    make("button", { classes: "action close", type: "button", "aria-label": "Close", onclick: () => dialog.close() }, icon("close")),
-    make("div", { classes: "buttons" },
-      button("What looks like this", actions.open, "strong"),
-      button("More like this", actions.like),
-      button("Less like this", actions.dislike)));
-  if (match.explanation) content.append(await explanationSection(match, images));
-  content.append(attributeSection(match));
-  dialog.replaceChildren(content);
-  dialog.showModal();
-}
-
-async function explanationSection(match, images) {
-  const { terms } = match.explanation;
-  const thumbnails = new Map(); // of the images of query items
-  for (const id of new Set(terms.filter((term) => term.image !== null).map((term) => term.query))) {
-    try {
-      for (const each of (await getItem(id)).images) thumbnails.set(id + "\n" + each.image, each.thumbnail);
-    } catch { /* the item has left the catalog in the meantime */ }
-  }
-  const rows = terms.map((term) => {
-    const source = term.kind === "image" ? images.find((each) => each.name === term.query)?.url
-      : thumbnails.get(term.query + "\n" + term.image);
-    return make("li", { classes: "term" },
-      picture(match.thumbnail, match.id, { lazy: false }),
-      make("span", { classes: "cosine", text: term.score.toFixed(2) }),
-      source ? picture(source, term.query, { lazy: false }) : make("p", { classes: "quote", text: `“${term.query}”` }),
-      make("span", { classes: "soft", text: termText(term) }));
-  });
-  return make("section", {},
-    make("h3", { text: "Why it is here" }), make("ul", { classes: "terms" }, ...rows), effectNotes(match.explanation));
-}
-
-function termText(term) {
-  const weight = term.weight === 1 ? "" : `, weight ${term.weight}`;
-  if (term.kind === "negative") return `to move away from ${term.query}${weight}`;
-  if (term.kind === "text") return `how well the image fits this text${weight}`;
-  return `the image that is most like ${term.query}${weight}`;
-}
-
-function attributeSection(match) {
-  const shared = match.explanation?.shared ?? {};
-  const list = make("dl");
-  for (const [name, value] of Object.entries({ id: match.id, ...match.attributes })) {
-    if (value === null) continue;
-    const text = typeof value === "boolean" ? (value ? "yes" : "no") : String(value);
-    list.append(make("dt", { text: labelOf(name) }),
-      make("dd", { classes: name in shared ? "shared" : "", text, title: name in shared ? "the same as in your query" : null }));
-  }
-  return make("section", {}, make("h3", { text: "Attributes" }), list);
 }

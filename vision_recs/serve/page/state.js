@@ -3,9 +3,10 @@
 //
 // search: words that an item has. likes, dislikes: ids of items. texts: descriptions for an encoder that reads text.
 // images: files of this browser, which a URL cannot hold. filters: attribute -> Set of values, or [low, high].
+// sort: an attribute, after a "-" for its highest value first; "" leaves the order of the answer.
 
 export function emptyState() {
-  return { search: "", likes: [], dislikes: [], texts: [], images: [], diversity: 0, filters: new Map() };
+  return { search: "", likes: [], dislikes: [], texts: [], images: [], diversity: 0, filters: new Map(), sort: "" };
 }
 
 // Whether there is something to be similar to.
@@ -13,6 +14,7 @@ export function hasQuery(state) {
   return state.likes.length + state.texts.length + state.images.length > 0;
 }
 
+// The query string of a state, which is relative to the address of the page.
 export function toUrl(state) {
   const query = new URLSearchParams();
   if (state.search) query.set("q", state.search);
@@ -20,12 +22,13 @@ export function toUrl(state) {
   for (const id of state.dislikes) query.append("negative", id);
   for (const text of state.texts) query.append("text", text);
   if (state.diversity) query.set("diversity", state.diversity);
+  if (state.sort) query.set("sort", state.sort);
   for (const [name, selected] of state.filters) {
     if (Array.isArray(selected)) query.append("range." + name, selected.join(".."));
     else for (const value of selected) query.append("is." + name, JSON.stringify(value));
   }
   const text = query.toString();
-  return text ? "/?" + text : "/";
+  return text ? location.pathname + "?" + text : location.pathname;
 }
 
 export function fromUrl(queryString) {
@@ -35,6 +38,7 @@ export function fromUrl(queryString) {
     else if (name === "like") state.likes.push(value);
     else if (name === "negative") state.dislikes.push(value);
     else if (name === "text") state.texts.push(value);
+    else if (name === "sort") state.sort = value;
     else if (name === "diversity") state.diversity = Math.min(0.9, Math.max(0, Number(value) || 0));
     else if (name.startsWith("is.")) selectValue(state, name.slice(3), value);
     else if (name.startsWith("range.")) {
@@ -54,11 +58,26 @@ function selectValue(state, name, json) {
   else state.filters.set(name, new Set([value]));
 }
 
+// The state with a value of an attribute chosen, or no longer.
+export function withValue(state, name, value, isChosen) {
+  const values = new Set(state.filters.get(name) ?? []);
+  if (isChosen) values.add(value); else values.delete(value);
+  return withFilter(state, name, values.size ? values : null);
+}
+
+export function withFilter(state, name, selected) {
+  const filters = new Map(state.filters);
+  if (selected === null) filters.delete(name); else filters.set(name, selected);
+  return { ...state, filters };
+}
+
+const quoted = (attribute) => "`" + attribute.replaceAll("`", "``") + "`";
+
 // The filters as an expression, as `visrec similar --where` takes it.
 export function filterExpression(state) {
   const parts = [];
   for (const [name, selected] of state.filters) {
-    const attribute = "`" + name.replaceAll("`", "``") + "`";
+    const attribute = quoted(name);
     if (Array.isArray(selected)) parts.push(`${selected[0]} <= ${attribute} <= ${selected[1]}`);
     else if ([...selected].every((value) => typeof value === "boolean")) {
       if (selected.size === 1) parts.push(selected.has(true) ? attribute : `${attribute} == false`);
@@ -69,3 +88,6 @@ export function filterExpression(state) {
   }
   return parts.join(" and ");
 }
+
+// The filter that the items with one of some values of an attribute match.
+export const anyOf = (name, values) => `${quoted(name)} in [${values.map((value) => JSON.stringify(value)).join(", ")}]`;

@@ -5,5 +5,6 @@ write        writing it from the items; build turns the values of one attribute 
 dictionary   the distinct texts of an attribute, searched
 predicates   a predicate on one attribute, evaluated on its whole column
 suggestions  the values of a filter that no item has, and the nearest known ones
-bitmaps      the part of a generation that a filter selects: predicates on whole columns, then a mask of vectors
+table        the items as rows: which match a filter, in which order, and what they have in a column
+bitmaps      the part of a generation that a filter selects, as a mask of vectors
 """

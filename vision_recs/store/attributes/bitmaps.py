@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.filters import AttributeType, Filter
-from vision_recs.filters.ast import And, IsNull, Node, Not, Or, Predicate
-from vision_recs.filters.filter import ID
-from vision_recs.store.attributes.format import NULL, TEXT, UNREADABLE, AttributeColumns, Group
-from vision_recs.store.attributes.predicates import Arrays, Mask, passes
+from vision_recs.store.attributes.format import UNREADABLE, AttributeColumns
+from vision_recs.store.attributes.predicates import Mask
 from vision_recs.store.attributes.suggestions import unknown_values
+from vision_recs.store.attributes.table import ItemTable, Part
 from vision_recs.store.items import Items
 from vision_recs.types import Row, Vectors
 
@@ -80,15 +79,16 @@ class FilterBitmaps:
         self._lock = threading.Lock()
 
     @cached_property
+    def table(self) -> ItemTable:
+        """The items as the rows of a table; it has none where the columns were deleted."""
+        return ItemTable(self._columns or ())
+
+    @cached_property
     def attribute_types(self) -> dict[str, AttributeType]:
         """The types of the values that the items have under each attribute; without columns, every item is read."""
         if self._columns is None:
             return self._items.attribute_types()
-        types: dict[str, AttributeType] = {}
-        for columns in self._columns:
-            for name, held in columns.attribute_types.items():
-                types[name] = types.get(name, AttributeType(0)) | held
-        return types
+        return self.table.attribute_types
 
     def select(self, where: Filter) -> Bitmap:
         """Return the bitmap of *where*.
@@ -101,7 +101,6 @@ class FilterBitmaps:
             if known is not None:
                 self._cache.move_to_end(expression)
                 return known
-        where.check(self.attribute_types)
         selected = Bitmap.of(self._mask(where))
         with self._lock:
             self._cache[expression] = selected
@@ -116,32 +115,16 @@ class FilterBitmaps:
     def _mask(self, where: Filter) -> Mask:
         mask = np.zeros(self._vectors, dtype=np.bool_)
         if self._columns is None:
+            where.check(self.attribute_types)
             mask[self._items.positions_where(where, below=self._vectors)] = True
             return mask
-        for columns, replaced in zip(self._columns, self._replaced, strict=True):
-            first = 0
-            for group in columns.groups:
-                try:
-                    items = _holds(where.tree, group, columns)
-                    begin, end = np.searchsorted(replaced, [first, first + group.items])
-                    items[replaced[begin:end] - first] = False
-                    mask[_shown(items, group, columns)] = True
-                except UNREADABLE as error:
-                    raise columns.damage(error) from error
-                first += group.items
+        items = self.table.matching(where)
+        for part in self.table.parts:
+            try:
+                mask[_shown(items[part.first : part.stop], part)] = True
+            except UNREADABLE as error:
+                raise part.columns.damage(error) from error
         return mask
-
-    @cached_property
-    def _replaced(self) -> list[NDArray[np.int64]]:
-        """For the columns of each items file, the numbers of the items that later files replace, ascending."""
-        columns = self._columns or ()
-        nothing = np.empty(0, np.int64)
-        return [
-            np.unique(
-                np.concatenate([nothing, *(later.replaced(each.items_digest) for later in columns[number + 1 :])])
-            )
-            for number, each in enumerate(columns)
-        ]
 
 
 class FilteredStore:
@@ -208,53 +191,13 @@ def _positions(mask: Mask) -> NDArray[np.int64]:
     return positions
 
 
-def _shown(items: Mask, group: Group, columns: AttributeColumns) -> NDArray[np.unsignedinteger]:
-    """Return the positions of the vectors that the marked *items* of *group* have."""
-    positions = columns.array(group.arrays["positions"])
-    if "image_counts" not in group.arrays:
+def _shown(items: Mask, part: Part) -> NDArray[np.unsignedinteger]:
+    """Return the positions of the vectors that the marked *items* of *part* have."""
+    arrays = part.group.arrays
+    positions = part.columns.array(arrays["positions"])
+    if "image_counts" not in arrays:
         return positions[items]
-    counts = columns.array(group.arrays["image_counts"])
+    counts = part.columns.array(arrays["image_counts"])
     if counts.sum(dtype=np.uint64) != len(positions):
         raise ValueError("its image counts do not add up")
     return positions[np.repeat(items, counts)]
-
-
-def _holds(node: Node, group: Group, columns: AttributeColumns) -> Mask:
-    """Return, for each item of *group*, whether *node* holds for it, as a new array."""
-    match node:
-        case And(parts):
-            mask = _holds(parts[0], group, columns)
-            for part in parts[1:]:
-                mask &= _holds(part, group, columns)
-            return mask
-        case Or(parts):
-            mask = _holds(parts[0], group, columns)
-            for part in parts[1:]:
-                mask |= _holds(part, group, columns)
-            return mask
-        case Not(part):
-            return ~_holds(part, group, columns)
-        case _:
-            return _test(node, group, columns)
-
-
-def _test(test: Predicate, group: Group, columns: AttributeColumns) -> Mask:
-    is_id = test.name.text == ID
-    mask = passes(test, _ids(group, columns)) if is_id else np.full(group.items, isinstance(test, IsNull))
-    extents = group.attributes.get(test.name.text)
-    if extents is not None:
-        arrays = {name: columns.array(extent) for name, extent in extents.items()}
-        places = arrays.get("items", slice(None))
-        passed = passes(test, arrays)
-        mask[places] = np.where(arrays["kinds"] == NULL, mask[places], passed) if is_id else passed
-    return mask
-
-
-def _ids(group: Group, columns: AttributeColumns) -> Arrays:
-    """Return the ids of *group* as the arrays of an attribute."""
-    return {
-        "kinds": np.full(group.items, TEXT, np.uint8),
-        "codes": np.arange(1, group.items + 1),
-        "dictionary": columns.array(group.arrays["ids"]),
-        "dictionary_ends": columns.array(group.arrays["id_ends"]),
-    }

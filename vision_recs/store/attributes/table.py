@@ -120,7 +120,8 @@ class ItemTable:
             places.append((place - first, sought, row))
         places.sort()
         stop = oldest[-1].stop if oldest else first
-        return np.insert(np.arange(first, stop), [at for at, *_ in places], [row for *_, row in places])
+        inserted = np.insert(np.arange(first, stop), [at for at, *_ in places], [row for *_, row in places])
+        return inserted.astype(np.int64, copy=False)
 
     def matching(self, where: Filter) -> Mask:
         """Return which rows match *where*, as a new array; raises FilterError where it does not fit the attributes."""

@@ -1,0 +1,196 @@
+"""The page as shoppers expect it: what an item is and costs, filters that follow each other, weak matches, a phone."""
+
+import re
+
+import pytest
+from browsing import PHONE, cards, violations
+
+expect = pytest.importorskip("playwright.sync_api").expect
+
+
+def test_an_item_shows_its_images_price_variants_and_shop(visit_demo):
+    page = visit_demo("/?like=bowl-02")
+    page.locator(".card[data-id='mug-05'] .score").click()
+    dialog = page.locator("#details")
+    expect(dialog.locator("h2")).to_have_text("Speckled stoneware mug, oat")
+    expect(dialog.locator(".brand-name")).to_have_text("Oda")
+    expect(dialog.locator(".price b")).to_have_text("€18.50")
+    link = dialog.get_by_role("link", name="View in the shop")
+    expect(link).to_have_attribute("href", "https://shop.example/products/mug-05")
+    expect(dialog.locator(".gallery")).to_contain_text("4 of 4, top · the image that met your query")
+    expect(dialog.locator(".stage img")).to_have_js_property("naturalWidth", 384)  # as large as the sample is
+    page.keyboard.press("Tab")
+    dialog.get_by_role("button", name="Next image").focus()
+    page.keyboard.press("ArrowRight")
+    expect(dialog.locator(".gallery")).to_contain_text("1 of 4, packshot")
+    expect(dialog.locator(".thumb").first).to_have_attribute("aria-current", "true")
+    dialog.get_by_role("button", name="Zoom").click()
+    expect(dialog.locator(".stage.zoomed")).to_have_count(1)
+    dialog.get_by_role("button", name="terracotta").click()
+    expect(dialog.locator("h2")).to_have_text("Speckled stoneware mug, terracotta")
+    expect(dialog.locator(".badges")).to_have_text("\N{MINUS SIGN}20%")
+    expect(dialog.locator(".price s")).to_have_text("€23.12")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def test_cards_show_packshots_badges_and_swatches(visit_demo):
+    page = visit_demo("/?like=bowl-02")
+    packshots = page.evaluate(
+        """async () => (await (await fetch("v1/items?limit=60")).json()).items.map((item) => item.thumbnail)"""
+    )
+    shown = page.evaluate(
+        "[...document.querySelectorAll('.card .image img:first-child')].map((image) => new URL(image.src).pathname)"
+    )
+    assert {path.removeprefix("/") for path in shown} <= set(packshots)
+    met = page.locator(".card[data-id='mug-05'] .met")
+    assert met.count() == 0
+    page.locator(".card[data-id='mug-05']").hover()
+    expect(met).to_have_attribute("src", re.compile(r"v1/thumbnails/\w+\?side=320"))
+    assert page.locator(".card.sold-out .badges").first.inner_text() == "Sold out"
+    mug = page.locator(".card[data-id='mug-02']")
+    expect(mug.locator(".swatch")).to_have_count(3)
+    mug.get_by_role("button", name="navy").click()
+    swapped = page.locator(".card[data-id='mug-01']")
+    expect(swapped.locator(".name")).to_have_text("Striped mug, white and navy")
+    expect(swapped.locator(".swatch[aria-pressed=true]")).to_be_focused()
+
+
+def test_filters_follow_the_words_and_each_other(visit_demo):
+    page = visit_demo("/?q=mug")
+    option = page.locator("fieldset:has(legend:text-is('category')) .option")
+    expect(option).to_have_text("mug5")
+    page.goto(page.url.split("?")[0])
+    expect(page.locator("#subtitle")).to_have_text("60 items")
+    colors = page.locator("fieldset:has(legend:text-is('color'))")
+    expect(colors.locator(".option")).to_have_count(8)
+    colors.get_by_role("button", name="Show all 19").click()
+    expect(colors.locator(".option")).to_have_count(19)
+    colors.get_by_label("Find a value of color").fill("gold")
+    expect(colors.locator(".option span")).to_have_text(["gold", "rose gold"])
+    expect(colors.get_by_label("Find a value of color")).to_be_focused()
+    colors.get_by_role("checkbox", name="rose gold").check()
+    expect(page.locator("#title")).to_have_text("rose gold")
+    expect(page.locator("fieldset:has(legend:text-is('category')) .option")).to_have_text("ring1")
+    page.get_by_label("price to, as a number").fill("300")
+    page.keyboard.press("Tab")
+    expect(page.locator(".filter-chip")).to_have_text(["rose gold", "price: €12.50 \N{EN DASH} €300.00"])
+    page.get_by_role("button", name="Remove rose gold").click()
+    expect(page.locator(".filter-chip")).to_have_count(1)
+    page.get_by_role("button", name="Clear all").click()
+    expect(page.locator("#subtitle")).to_have_text("60 items")
+    assert not {"title", "url", "variant group", "currency"} & set(page.locator("legend").all_inner_texts())
+
+
+def test_items_are_sorted_by_price_and_by_age(visit_demo):
+    page = visit_demo("/?is.category=%22mug%22")
+    page.get_by_label("Sort by").select_option("Price, high to low")
+    page.wait_for_url("**sort=-price*")
+    expect(page.locator(".card .price b").first).to_have_text("€18.50")
+    page.locator(".results[aria-busy=false]").wait_for()
+    prices = [float(text[1:]) for text in page.locator(".card .price b").all_inner_texts()]
+    assert prices == sorted(prices, reverse=True)
+    page.get_by_label("Sort by").select_option("Newest")
+    page.wait_for_url("**sort=-created_at*")
+    listed = "v1/items?where=category==%22mug%22&sort=-created_at"
+    newest = page.evaluate(f"async () => (await (await fetch('{listed}')).json()).items.map((item) => item.id)")
+    expect(page.locator(".card").first).to_have_attribute("data-id", newest[0])
+    assert cards(page) == newest
+
+
+def test_weak_matches_are_set_apart(visit_demo):
+    page = visit_demo("/?like=bowl-02")
+    page.reload()
+    expect(page.locator(".divider")).to_have_text("Less similar")
+    threshold = page.evaluate("async () => (await (await fetch('v1/info')).json()).weak_below")
+    assert 0.35 < threshold < 0.5  # two bowls have 0.6, a bowl and a backpack 0.3
+    scores = page.evaluate(
+        """[...document.querySelectorAll(".grid > *")].map((each) => each.matches(".divider") ? null
+          : Number(each.querySelector(".score").textContent))"""
+    )
+    at = scores.index(None)
+    assert min(scores[:at]) >= round(threshold, 2) >= max(scores[at + 1 :])
+    expect(page.locator("#subtitle")).to_have_text(f"{at} similar items, {len(scores) - at - 1} less similar")
+
+
+def test_nothing_found_offers_what_is_near(visit_demo):
+    page = visit_demo("/?q=stripped+mgu&is.category=%22bowl%22")
+    expect(page.locator("#nothing")).to_contain_text("No item that matches the filters has these words.")
+    page.get_by_role("button", name="Search without filters").click()
+    expect(page.locator("#nothing")).to_contain_text("No item has these words.")
+    expect(page.locator("#nothing").get_by_role("button", name="backpack 5")).to_be_visible()
+    page.get_by_role("button", name="Search for “striped mug”").click()
+    expect(page.locator(".card")).to_have_count(3)
+    expect(page.locator("#nothing")).to_be_empty()
+
+
+def test_a_phone_has_one_bar_the_first_image_and_a_sheet_of_filters(visit_demo):
+    page = visit_demo("/?like=bowl-02", **PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.locator(".card .image").first.bounding_box()["y"] <= 250
+    sticky = "[...document.querySelectorAll('body *')].filter((e) => getComputedStyle(e).position === 'sticky').length"
+    assert page.evaluate(sticky) == 1
+    left, right = (page.locator(".card").nth(number).bounding_box() for number in (0, 1))
+    assert left["y"] == right["y"]
+    assert left["x"] + left["width"] < right["x"]
+    page.get_by_role("button", name="Start over").tap()
+    expect(page.locator("#subtitle")).to_have_text("60 items")
+    page.get_by_role("button", name="Filters").tap()
+    sheet = page.get_by_role("dialog", name="Filters")
+    sheet.get_by_role("checkbox", name="mug").check()
+    expect(sheet.get_by_role("button", name="Show 5 items")).to_be_visible()
+    sheet.get_by_role("checkbox", name="bowl").check()
+    sheet.get_by_role("button", name="Show 10 items").tap()
+    expect(sheet).to_be_hidden()
+    assert len(cards(page)) == 10
+    expect(page.locator("#filter-count")).to_have_text("1")
+    fade = page.evaluate("getComputedStyle(document.querySelector('#filter-chips')).maskImage")
+    assert "linear-gradient" in fade
+
+
+VIEWS = {
+    "wide and light": {"color_scheme": "light"},
+    "wide and dark": {"color_scheme": "dark"},
+    "phone and dark": {"color_scheme": "dark", **PHONE},
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_nothing(visit_demo, view):
+    page = visit_demo("/?like=bowl-02&negative=lamp-05&is.in_stock=true", **VIEWS[view])
+    expect(page.locator(".swatch").first).to_be_visible()
+    assert violations(page) == []
+    page.locator(".card .score").first.click()
+    expect(page.locator("#details h2")).to_be_visible()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    if "phone" in view:
+        page.get_by_role("button", name="Filters").tap()
+        assert violations(page) == []
+        return
+    page.goto(page.url.split("?")[0] + "?q=stripped+mgu")
+    expect(page.get_by_role("button", name="Search for “striped mug”")).to_be_visible()
+    assert violations(page) == []
+
+
+def test_the_keyboard_reaches_everything_and_nothing_moves_while_the_page_loads(visit_demo):
+    page = visit_demo("/?like=bowl-02")
+    expect(page.locator(".swatch").first).to_be_visible()
+    shifted = """() => new Promise((resolve) => {
+      new PerformanceObserver((list) => resolve(list.getEntries().reduce((sum, entry) => sum + entry.value, 0)))
+        .observe({ type: "layout-shift", buffered: true });
+      setTimeout(() => resolve(0), 300);
+    })"""
+    assert page.evaluate(shifted) < 0.1
+    reached = []
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
+        if reached[-1] == "score":
+            break
+    for name in ("skip", "brand", "search", "file", "clear", "diversity", "sort", "open", "action", "swatch", "score"):
+        assert name in reached, (name, reached)
+    page.keyboard.press("Enter")
+    expect(page.locator("#details")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".score").first).to_be_focused()

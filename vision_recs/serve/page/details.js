@@ -1,0 +1,129 @@
+// The view of an item: its images, what it costs and where, its variants, why it is in the answer, and its attributes.
+
+import { getItem } from "./api.js";
+import { brandOf, labelOf, productUrl, titleOf, valueText } from "./attributes.js";
+import { $, icon, iconButton, make, picture } from "./elements.js";
+import { badges, effectNotes, priceLine, swatches } from "./items.js";
+
+const LARGE = 1280, SMALL = 160;
+
+// Show `match`; `queryImages` are the files of the query, and `variantsOf` gives the variants of an item.
+export async function showDetails(match, queryImages, actions, variantsOf) {
+  const dialog = $("details");
+  const [item, variants] = await Promise.all([getItem(match.id).catch(() => null), variantsOf(match)]);
+  const images = item?.images ?? [{ image: match.image ?? "", thumbnail: match.cover ?? match.thumbnail, attributes: {} }];
+  const shown = { ...match, attributes: item?.attributes ?? match.attributes };
+  dialog.replaceChildren(
+    iconButton("close", "Close", () => dialog.close(), { classes: "action close" }),
+    make("div", { classes: "content" },
+      gallery(images, titleOf(match.id, shown.attributes), match.score === undefined ? null : match.thumbnail),
+      make("div", { classes: "facts" }, ...await facts(shown, images, queryImages, variants, actions))));
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+}
+
+async function facts(match, images, queryImages, variants, actions) {
+  const { attributes } = match, dialog = $("details");
+  const button = (text, act, classes = "") => make("button", { classes: `button ${classes}`, type: "button", text,
+    onclick: () => { dialog.close(); act(match); } });
+  const url = productUrl(attributes);
+  return [
+    make("header", {},
+      brandOf(attributes) ? make("p", { classes: "brand-name soft", text: brandOf(attributes) }) : null,
+      make("h2", { id: "details-title", text: titleOf(match.id, attributes) }),
+      make("div", { classes: "offer" }, priceLine(attributes), badges(attributes))),
+    swatches(match, variants, (variant) => actions.details(variant), 12),
+    url ? make("a", { classes: "button strong", href: url, target: "_blank", rel: "noopener" }, "View in the shop", icon("link")) : null,
+    make("div", { classes: "buttons" },
+      button("What looks like this", actions.open, url ? "" : "strong"),
+      button("More like this", actions.like),
+      button("Less like this", actions.dislike)),
+    match.explanation ? await explanationSection(match, queryImages) : null,
+    attributeSection(match),
+  ].filter((each) => each !== null);
+}
+
+// The images of an item, one of them large; `met` is the thumbnail of the one that met the query.
+function gallery(images, title, met) {
+  let at = Math.max(0, images.findIndex((each) => each.thumbnail === met));
+  const stage = make("div", { classes: "stage" });
+  const caption = make("p", { classes: "soft small", "aria-live": "polite" });
+  const thumbs = images.map((each, place) => make("button", { classes: "thumb", type: "button", "aria-label": `Image ${place + 1}`,
+    onclick: () => show(place) }, picture(each.thumbnail, "", { lazy: false, side: SMALL })));
+  const zoom = iconButton("zoom", "Zoom", () => toggle(), { classes: "action zoom", pressed: false });
+  const root = make("div", { classes: "gallery" },
+    make("div", { classes: "frame" }, stage,
+      images.length > 1 ? iconButton("previous", "Previous image", () => show(at - 1), { classes: "action step previous" }) : null,
+      images.length > 1 ? iconButton("next", "Next image", () => show(at + 1), { classes: "action step next" }) : null, zoom),
+    images.length > 1 ? make("div", { classes: "thumbs", role: "group", "aria-label": "Images" }, ...thumbs) : null, caption);
+
+  function show(place) {
+    at = (place + images.length) % images.length;
+    const shown = images[at];
+    const view = shown.attributes.view ? `, ${shown.attributes.view}` : "";
+    stage.replaceChildren(picture(shown.thumbnail, `${title}${view}`, { lazy: false, side: LARGE }));
+    stage.classList.remove("zoomed");
+    zoom.setAttribute("aria-pressed", "false");
+    thumbs.forEach((thumb, number) => thumb.setAttribute("aria-current", String(number === at)));
+    const number = images.length > 1 ? `${at + 1} of ${images.length}` : "";
+    caption.textContent = number + view + (shown.thumbnail === met ? " · the image that met your query" : "");
+  }
+  function toggle(event) {
+    const isZoomed = stage.classList.toggle("zoomed");
+    zoom.setAttribute("aria-pressed", String(isZoomed));
+    aim(event);
+  }
+  function aim(event) {
+    const box = stage.getBoundingClientRect();
+    const [x, y] = event?.clientX ? [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height] : [0.5, 0.5];
+    stage.style.setProperty("--x", `${x * 100}%`);
+    stage.style.setProperty("--y", `${y * 100}%`);
+  }
+  stage.addEventListener("click", toggle);
+  stage.addEventListener("pointermove", (event) => { if (stage.classList.contains("zoomed")) aim(event); });
+  root.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step && images.length > 1) { event.preventDefault(); show(at + step); }
+  });
+  show(at);
+  return root;
+}
+
+async function explanationSection(match, queryImages) {
+  const { terms } = match.explanation;
+  const thumbnails = new Map(); // of the images of query items
+  for (const id of new Set(terms.filter((term) => term.image !== null).map((term) => term.query))) {
+    try {
+      for (const each of (await getItem(id)).images) thumbnails.set(id + "\n" + each.image, each.thumbnail);
+    } catch { /* the item has left the catalog in the meantime */ }
+  }
+  const rows = terms.map((term) => {
+    const source = term.kind === "image" ? queryImages.find((each) => each.name === term.query)?.url
+      : thumbnails.get(term.query + "\n" + term.image);
+    return make("li", { classes: "term" },
+      picture(match.thumbnail, match.id, { lazy: false }),
+      make("span", { classes: "cosine", text: term.score.toFixed(2) }),
+      source ? picture(source, term.query, { lazy: false }) : make("p", { classes: "quote", text: `“${term.query}”` }),
+      make("span", { classes: "soft", text: termText(term) }));
+  });
+  return make("section", {},
+    make("h3", { text: "Why it is here" }), make("ul", { classes: "terms" }, ...rows), effectNotes(match.explanation));
+}
+
+function termText(term) {
+  const weight = term.weight === 1 ? "" : `, weight ${term.weight}`;
+  if (term.kind === "negative") return `to move away from ${term.query}${weight}`;
+  if (term.kind === "text") return `how well the image fits this text${weight}`;
+  return `the image that is most like ${term.query}${weight}`;
+}
+
+function attributeSection(match) {
+  const shared = match.explanation?.shared ?? {};
+  const list = make("dl");
+  for (const [name, value] of Object.entries({ id: match.id, ...match.attributes })) {
+    if (value === null) continue;
+    list.append(make("dt", { text: labelOf(name) }), make("dd", { classes: name in shared ? "shared" : "", text: valueText(value),
+      title: name in shared ? "the same as in your query" : null }));
+  }
+  return make("section", {}, make("h3", { text: "Attributes" }), list);
+}
