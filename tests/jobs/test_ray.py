@@ -10,13 +10,15 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cluster_shop import WatchedEncoder, noted, shop_of
 from fake_shop import content
 from ray_cluster import ray_cluster
 
 from vision_recs.jobs import ClusterOptions, IndexOptions, embed
-from vision_recs.store import Layout
+from vision_recs.store import Layout, Store
+from vision_recs.store.bucket.copies import folder_of
 
 SIZE, BLOCKS = 4, 12
 
@@ -129,10 +131,11 @@ def test_a_machine_with_other_weights_is_refused_and_its_blocks_go_elsewhere(mac
     assert content(tmp_path / "store") == undisturbed[1]
 
 
+@pytest.mark.usefixtures("sample_store")  # for which the encoder was converted: workers find it in the cache
 def test_a_person_embeds_on_a_cluster(machines, tmp_path, visrec, sample_images):
     folder = tmp_path / "shop"
     folder.mkdir()
-    for image in sorted((sample_images / "images").rglob("*.jpg"))[:6]:
+    for image in sorted(sample_images.glob("*.jpg"))[:6]:
         (folder / image.name).write_bytes(image.read_bytes())
     options = ["--shard-size", "3", "--store", tmp_path / "store"]
     done = visrec("embed", folder, "--on", machines.address, *options)
@@ -201,20 +204,28 @@ def test_a_run_whose_driver_was_killed_goes_on_and_reads_nothing_twice(machines,
 
 
 @pytest.mark.nightly
-def test_real_photos_get_the_vectors_of_a_local_run_bit_for_bit(machines, tmp_path, clothing):
-    options = {"shard_size": 256}
-    embed(str(clothing), tmp_path / "one", options=IndexOptions(**options))
-    embed(str(clothing), tmp_path / "many", options=IndexOptions(cluster=ClusterOptions(machines.address), **options))
-    from vision_recs.store import Store
+def test_real_photos_through_buckets_get_the_vectors_of_a_local_run_bit_for_bit(
+    machines, tmp_path, clothing, s3, monkeypatch
+):
+    pytest.importorskip("obstore")
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path / "cache"))
+    s3.put_folder(clothing.parent, "photos/")
+    added = machines.add(2, **s3.environment)  # the other machines have no credentials, and are refused
+    try:
+        cluster = IndexOptions(shard_size=256, cluster=ClusterOptions(machines.address))
+        report = embed(f"s3://shop/photos/{clothing.name}", "s3://shop/store", options=cluster)
+    finally:
+        for machine in added:
+            machines.take_away(machine)
+    assert report.embedded > 1_800
+    embed(str(clothing), tmp_path / "one", options=IndexOptions(shard_size=256))
+    assert vectors_of(folder_of("s3://shop/store")) == vectors_of(tmp_path / "one")
 
-    with Store.open(tmp_path / "one") as one, Store.open(tmp_path / "many") as many:
-        vectors = [
-            dict(zip(digests, store.stored_vectors(positions).tolist(), strict=True))
-            for store, digests, positions in (
-                (store, digests, [*store.positions_of(digests).values()])
-                for store in (one, many)
-                for digests in [[image.digest for item in store.ids() for image in store.images(item)]]
-            )
-        ]
-    assert vectors[0] == vectors[1]
-    assert len(vectors[0]) > 1_800
+
+def vectors_of(store):
+    """Return the vector of each image of *store* by its digest, as the shards have it."""
+    with Store.open(store) as opened:
+        digests = sorted({image.digest for item in opened.ids() for image in opened.images(item)})
+        positions = opened.positions_of(digests)
+        found = opened.stored_vectors(np.array([positions[digest] for digest in digests]))
+        return dict(zip(digests, map(bytes, found), strict=True))

@@ -77,6 +77,12 @@ class StoreEncoder:
         """Have the encoder, once it is loaded, compared with *vector*, the canary of the store."""
         self._expected, self._is_checked = vector, False
 
+    @property
+    def identity(self) -> str | None:
+        """What names the encoder, how it is loaded and its canary; None for an object of the caller's own."""
+        canary = None if self._expected is None else self._expected.tobytes()
+        return None if self._is_own else repr((self.spec.fingerprint, self._options, canary))
+
     def for_workers(self) -> StoreEncoder:
         """Return what is sent to the workers of a cluster: each loads the encoder, and has to give the same canary."""
         encoder = self._encoder if self._is_own else None

@@ -26,6 +26,11 @@ from vision_recs.store.shards import place_shard
 class BlockPlace(Protocol):
     """What `embed_block` writes to. It is sent to the workers, so it can be pickled."""
 
+    @property
+    def run(self) -> str:
+        """The name of the run."""
+        ...
+
     def require(self) -> None:
         """Raise StoreError where this machine does not see the place, or where the run is over."""
         ...

@@ -156,7 +156,7 @@ class Work:
     version: str = __version__
 
     def embed(self, block: Block, *, apart: bool = False, workers: int = 1, device: str | None = None) -> BlockReport:
-        """Do what `embed_block` does, with the encoder that this process has loaded for the run before.
+        """Do what `embed_block` does, with the encoder if this process has loaded it before.
 
         It computes on *device*, by default as the run says, and with *workers* threads on a CPU. Raises WorkerRefused
         where this machine cannot embed for the run, whatever the block.
@@ -171,9 +171,9 @@ class Work:
             if self.root and not Path(self.root).is_dir():
                 raise StoreError(f"it does not see the folder of the images, {self.root}")
             self.place.require()
-            key = self.run, device, workers
+            key = self.encoder.identity or self.run, device, workers
             if key not in _encoders:
-                _encoders.clear()  # of an earlier run
+                _encoders.clear()  # one is enough
                 _encoders[key] = self.encoder.with_resources(device=device, threads=workers)
             encoder = _encoders[key]
             encoder.image_encoder()
@@ -183,4 +183,4 @@ class Work:
 
 
 _encoders: dict[tuple[str, str | None, int], StoreEncoder] = {}
-"""The encoder that this process has loaded, by the run, the device and the threads."""
+"""The encoder that this process has loaded, by what names it, the device and the threads."""

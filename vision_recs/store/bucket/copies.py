@@ -116,7 +116,7 @@ def pull(folder: Path, *, thorough: bool = False, hurried: bool = False) -> Pull
     address = address_of(folder)
     if address is None:
         raise StoreError(f"{folder} is no copy of a bucket; name the address: visrec pull s3://bucket/shop")
-    with remote_errors(address), disk_errors(folder), FileLock(folder / _LOCK, waits=True):
+    with disk_errors(folder), FileLock(folder / _LOCK, waits=True), remote_errors(address):
         remote, asked = RemoteFolder(address), RemoteFolder(address, hurried=hurried)
         for attempt in range(_ATTEMPTS):
             head, _ = read_head(asked)

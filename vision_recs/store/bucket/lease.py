@@ -107,7 +107,7 @@ class Lease:
                 f"another process ({value['owner']}) is writing to {self._folder.address}; wait until it is done, or, "
                 f"if it is dead, for {left:,.0f} s"
             )
-        fence = max(value["fence"], read_head(self._folder)[0].fence) + 1
+        fence: int = max(value["fence"], read_head(self._folder)[0].fence) + 1
         content = self._lock_bytes(fence, until=time.time() + self._seconds)
         try:
             self._lock = self._folder.swap(LOCK, content, found[1] if found else None)

@@ -60,7 +60,7 @@ class BucketWriter:
 
     def fetch_work(self) -> None:
         """Bring what workers have embedded, and nobody has published, to the copy; what is damaged is removed."""
-        with remote_errors(self.remote.address), disk_errors(self._layout.root):
+        with disk_errors(self._layout.root), remote_errors(self.remote.address):  # the inner one knows more
             self._work.fetch()
 
     def drop_work(self, block: str, shard: str) -> None:
