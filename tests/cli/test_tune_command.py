@@ -102,6 +102,15 @@ def test_it_is_published_and_undone(visrec, own_sample_store):
     assert visrec("similar", "mug-01", "--store", own_sample_store).stdout == before
 
 
+def test_the_vectors_alone_teach_and_harm_nothing(visrec, own_sample_store):
+    done = visrec("tune", "--unsupervised", "--store", own_sample_store)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("learned from 60 items by their vectors alone in ")
+    assert "published as generation 2: ndcg at 10 " in done.stdout
+    assert json_of(visrec("info", "--json", "--store", own_sample_store))["dim"] < 1280
+    assert json_of(visrec("tune", "--undo", "--json", "--store", own_sample_store))["generation"] == 3
+
+
 def test_a_query_by_image_is_in_the_tuned_space(visrec, own_sample_store, sample_images):
     assert json_of(visrec("tune", "--json", "--store", own_sample_store))["published"] is True
     image = sample_images / "lamp-03-2.jpg"
