@@ -43,18 +43,36 @@ def _bar() -> Iterator[ProgressCallback]:
         rich.TimeRemainingColumn(),
     )
     with rich.Progress(*columns, console=Console(file=TerminalOfBar()), transient=True) as bar:
-        tasks: dict[str, tuple[rich.TaskID, float, int]] = {}
+        tasks: dict[str, tuple[rich.TaskID, _Clock]] = {}
 
         def report(progress: Progress) -> None:
             if progress.stage not in tasks:
                 task = bar.add_task(progress.stage, rate="", total=progress.total)
-                tasks[progress.stage] = task, monotonic(), progress.done
-            task, started, before = tasks[progress.stage]
-            rate = f"{(progress.done - before) / max(monotonic() - started, 1e-3):,.0f} images/s"
+                tasks[progress.stage] = task, _Clock(progress)
+            task, clock = tasks[progress.stage]
+            rate = f"{clock.rate(progress):,.0f} images/s"
             rate += f" ({progress.detail})" if progress.detail else ""
             bar.update(task, completed=progress.done, total=progress.total, rate=rate)
 
         yield report
+
+
+class _Clock:
+    """Measures how fast a stage works, from its first report on; what took no work does not count."""
+
+    def __init__(self, first: Progress) -> None:
+        self._first, self._started = first, monotonic()
+
+    def rate(self, progress: Progress) -> float:
+        worked = progress.done - progress.known - (self._first.done - self._first.known)
+        return worked / max(monotonic() - self._started, 1e-3)
+
+    def seconds_left(self, progress: Progress) -> float | None:
+        """Return how long the rest takes, if as much of it is known as was before; None where nothing is done."""
+        done = progress.done - self._first.done
+        if not done or progress.total is None:
+            return None
+        return (progress.total - progress.done) * (monotonic() - self._started) / done
 
 
 class _Lines:
@@ -62,23 +80,21 @@ class _Lines:
 
     def __init__(self) -> None:
         self._stage = ""
-        self._before = 0  # done before the first report, and so in a time that is not known
-        self._started = self._printed = 0.0
+        self._clock: _Clock | None = None
+        self._printed = 0.0
 
     def __call__(self, progress: Progress) -> None:
         now = monotonic()
-        if progress.stage != self._stage:
-            self._stage, self._before = progress.stage, progress.done
-            self._started = self._printed = now
+        if progress.stage != self._stage or self._clock is None:
+            self._stage, self._clock, self._printed = progress.stage, _Clock(progress), now
             return
         if progress.done != progress.total and now - self._printed < _LINE_EVERY_S:
             return
         self._printed = now
         line = f"{progress.stage}: {progress.done:,}"
         if progress.total is not None:
-            rate = (progress.done - self._before) / max(now - self._started, 1e-3)
-            line += f" of {progress.total:,} images, {rate:,.0f} a second"
-            remaining = progress.total - progress.done
-            line += f", {remaining / rate:,.0f} s to go" if remaining and rate else ""
+            line += f" of {progress.total:,} images, {self._clock.rate(progress):,.0f} a second"
+            left = self._clock.seconds_left(progress)
+            line += f", {left:,.0f} s to go" if left else ""
         line += f" ({progress.detail})" if progress.detail else ""
         typer.echo(line, err=True)

@@ -17,7 +17,7 @@ from vision_recs.jobs.cluster.places import forget_ledgers
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.outcomes import without_bytes
 from vision_recs.jobs.pipeline import Encoded, Pipeline, Read
-from vision_recs.jobs.progress import Progress, ProgressCallback
+from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.jobs.suspects import Suspects
 from vision_recs.store import Embedded, Staging, Writer
 from vision_recs.types import ImageSource, Vectors
@@ -41,7 +41,8 @@ class Embedding:
         self._planned: list[Embedded] = []
         self._vectors: list[Vectors] = []
         self._pending: set[bytes] = set()
-        self._begun = 0
+        self._read = self._begun = self._encoded = self._total = 0
+        self._report: ProgressCallback = silent
         self.embedded = 0
         self.complete = True
         self.seconds = 0.0
@@ -53,10 +54,11 @@ class Embedding:
         options, space = self._options, self._encoder.spec.fingerprint
         with Done(self._writer, self._staging, space) as done:
             self.embedded = done.settle_known(self._source, keep_stale=options.keep_stale, progress=report)
-        total = self._staging.image_count()
+        self._report, self._total = report, self._staging.image_count()
+        self._tell()  # the clock of whoever shows it starts now
         batches = self._pipeline.run(
             self._staging.images(),
-            lambda read: self._unknown(_counted(read, total, report)),
+            lambda read: self._unknown(self._counted(read)),
             has_addresses=self._staging.has_addresses(),
             should_stop=options.should_stop,
         )
@@ -103,6 +105,17 @@ class Embedding:
             self._pending.add(image.digest)
             yield image
 
+    def _counted(self, images: Iterable[Read]) -> Iterator[Read]:
+        for image in images:
+            self._read += 1
+            self._tell()
+            yield image
+
+    def _tell(self) -> None:
+        """Report what is done: an image is when it was embedded, or when it is known that it need not be."""
+        known = self._read - self._begun
+        self._report(Progress("embedding", known + self._encoded, self._total, known=known))
+
     def _load(self, read: Read, data: bytes) -> NDArray[np.uint8]:
         """Return the pixels of an image; decoded apart, which takes longer, where it may have ended a run."""
         preprocess = self._encoder.spec.preprocess
@@ -113,7 +126,10 @@ class Embedding:
 
     def _take(self, encoded: Encoded) -> None:
         """Add a batch to the current shard: its vectors, and what became of each image, without the pixels."""
-        self._planned += encoded.outcomes(first=sum(map(len, self._vectors)))
+        outcomes = list(encoded.outcomes(first=sum(map(len, self._vectors))))
+        self._planned += outcomes
+        self._encoded += len(outcomes)
+        self._tell()
         self._vectors.append(encoded.vectors[encoded.alive])
         if len(self._planned) >= self._options.shard_size:
             self._write()
@@ -128,10 +144,3 @@ class Embedding:
         self.embedded += len(vectors)
         self._pending.difference_update(image.digest for image in self._planned)
         self._planned, self._vectors = [], []
-
-
-def _counted(images: Iterable[Read], total: int, report: ProgressCallback) -> Iterator[Read]:
-    done = 0
-    for done, image in enumerate(images, start=1):
-        report(Progress("embedding", done, total))
-        yield image

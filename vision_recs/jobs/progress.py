@@ -11,13 +11,15 @@ from typing import TypeAlias
 class Progress:
     """How far a stage is: *done* of *total* images, where *total* is None as long as it is not known.
 
-    *detail* says more, such as the rate of each machine of a cluster.
+    *detail* says more, such as the rate of each machine of a cluster. *known* of what is done took no work: its
+    vector was there already, or it could not be read.
     """
 
     stage: str
     done: int
     total: int | None
     detail: str = ""
+    known: int = 0
 
 
 ProgressCallback: TypeAlias = Callable[[Progress], None]
