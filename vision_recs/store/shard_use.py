@@ -26,16 +26,16 @@ _FEW_SHARDS, _MANY_SHARDS = 16, 128
 
 
 def shards_in_use(
-    shards: Iterable[ShardEntry], known: set[str], *, used: Sequence[int], dead: Sequence[int]
+    shards: Iterable[ShardEntry], known: set[str], *, used: NDArray[np.int64], dead: Sequence[int]
 ) -> Iterator[ShardEntry]:
     """Yield those of *shards* of which a vector is in use, by position.
 
     Of the *known* ones, which the generation before uses, all vectors are in use that were, but for those at the
     positions *dead*; of the others only those at the positions *used*. Both are ascending.
     """
-    coming, going = (np.array(positions, dtype=np.int64) for positions in (used, dead))
+    going = np.array(dead, dtype=np.int64)
     for shard in sorted(shards, key=lambda shard: shard.first_position):
-        own, lost = (_rows_at(positions, shard) for positions in (coming, going))
+        own, lost = (_rows_at(positions, shard) for positions in (used, going))
         if not len(own) and not len(lost) and shard.name in known:
             yield shard
             continue

@@ -81,6 +81,10 @@ _LASTING = frozenset({"not-an-image", "truncated", "zero-vector", "crashed", "to
 
 _AT_ONCE = 2_000
 
+_CACHE_KIB = 256 << 10  # of the work in progress, at most: what does not fit waits on the disk
+_SEEN_BITS = 29
+"""64 MiB at most, of which only what is touched takes memory: of a hundred million digests a sixth look as if known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Staged:
@@ -141,8 +145,12 @@ class Staging:
         execute("PRAGMA journal_mode = OFF")
         execute("PRAGMA synchronous = OFF")
         execute("ATTACH '' AS staging")
+        execute(f"PRAGMA staging.cache_size = -{_CACHE_KIB}")
         self._connection.executescript(SCHEMA + _STAGING)
         execute("BEGIN")
+        self._digests: list[tuple[int, bytes, str | None]] = []  # which are written many at a time
+        self._seen = _Seen()
+        self._offers = False
 
     def close(self) -> None:
         """Give up the file, finished or not."""
@@ -164,7 +172,7 @@ class Staging:
 
         An image that is listed twice counts once. Raises ValueError for an id that was added before.
         """
-        self._add_item(item.id, attributes_text(item.attributes), version)
+        self._add_items([(item.id, attributes_text(item.attributes), version)])
         known = {each.image: each for each in before.images if self.is_settled(each)} if before else {}
         rows = []
         for ordinal, (image, attributes) in enumerate(images_of(item)):
@@ -179,12 +187,24 @@ class Staging:
         )
         return len(rows)
 
+    def add_new(self, items: Sequence[Item]) -> None:
+        """Add *items*, of which the base has none, as `add` does."""
+        self._add_items([(item.id, attributes_text(item.attributes), None) for item in items])
+        rows = (
+            (item.id, ordinal, image, attributes)
+            for item in items
+            for ordinal, (image, attributes) in enumerate(images_of(item))
+        )
+        self._connection.executemany(
+            "INSERT INTO staging.staged_images (item_id, ordinal, image, attributes) VALUES (?, ?, ?, ?)", rows
+        )
+
     def add_stored(self, item: str, stored: StoredItem, *, version: int | None = None) -> None:
         """Add *item* with the attributes and images of *stored*, whose outcomes stand: no image is read.
 
         Images at positions that are not trusted are read again. Raises ValueError for an id that was added before.
         """
-        self._add_item(item, stored.attributes, version)
+        self._add_items([(item, stored.attributes, version)])
         execute = self._connection.execute
         for image in stored.images:
             values = (item, image.ordinal, image.image, image.attributes)
@@ -207,6 +227,7 @@ class Staging:
                     image.position,
                     *((image.reason, image.message) if of_digest else (None, None)),
                 )
+                self._seen.add(image.digest)
                 execute("INSERT OR IGNORE INTO staging.outcomes VALUES (?, ?, ?, ?)", outcome)
 
     def remove(self, items: Sequence[str], versions: Mapping[str, int] | None = None) -> None:
@@ -226,6 +247,7 @@ class Staging:
 
     def image_count(self) -> int:
         """Return how many images `images` yields."""
+        self._write_digests()
         return self._count(
             "SELECT count(*) FROM staging.staged_images LEFT JOIN staging.digests AS d USING (number)"
             " WHERE d.number IS NULL"
@@ -242,6 +264,7 @@ class Staging:
             " FROM staging.staged_images LEFT JOIN staging.digests AS d USING (number)"
             " WHERE d.number IS NULL AND number > ? ORDER BY number LIMIT ?"
         )
+        self._write_digests()
         last = 0
         while found := self._connection.execute(query, (last, _AT_ONCE)).fetchall():
             yield from (Staged(*row) for row in found)
@@ -249,8 +272,9 @@ class Staging:
 
     def set_digest(self, image: Staged, digest: bytes, signature: str | None) -> None:
         """Record the SHA-256 *digest* of the bytes of *image*, and the signature of its file."""
-        values = (image.number, digest, signature)
-        self._connection.execute("INSERT INTO staging.digests (number, digest, signature) VALUES (?, ?, ?)", values)
+        self._digests.append((image.number, digest, signature))
+        if len(self._digests) == _AT_ONCE:
+            self._write_digests()
 
     def keep(self, image: Staged, reason: str, message: str, *, runs: int) -> bool:
         """Record that *image* could not be read now, unless it has no vector or is stale for over *runs* runs then.
@@ -273,7 +297,7 @@ class Staging:
 
     def has_outcome(self, digest: bytes) -> bool:
         """Whether the outcome of the images with *digest* is known, from this run or from the last generation."""
-        if self._one("SELECT 1 FROM staging.outcomes WHERE digest = ?", digest):
+        if digest in self._seen and self._one("SELECT 1 FROM staging.outcomes WHERE digest = ?", digest):
             return True
         known = self.base.outcome(digest) if self.base else None
         if known is None or not self.is_settled(known):
@@ -285,12 +309,18 @@ class Staging:
         self, digest: bytes, *, position: int | None = None, reason: str | None = None, message: str | None = None
     ) -> None:
         """Record the *position* of the vector of the images with *digest*, or why they have none."""
-        values = (digest, position, reason, message)
-        self._connection.execute("INSERT INTO staging.outcomes VALUES (?, ?, ?, ?)", values)
+        self.set_outcomes([(digest, position, reason, message)])
+
+    def set_outcomes(self, outcomes: Sequence[tuple[bytes, int | None, str | None, str | None]]) -> None:
+        """Record many outcomes: of each digest the position, the reason and the message, as `set_outcome` does."""
+        for digest, *_ in outcomes:
+            self._seen.add(digest)
+        self._connection.executemany("INSERT INTO staging.outcomes VALUES (?, ?, ?, ?)", outcomes)
 
     def add_reusable(self, shard: str, images: Sequence[Embedded]) -> None:
         """Offer the vectors of *shard*, which the last generation does not use, to `reusable`."""
         rows = [(image.digest, shard, image.row) for image in images if image.row is not None]
+        self._offers = True
         self._connection.executemany("INSERT OR IGNORE INTO staging.reusable VALUES (?, ?, ?)", rows)
 
     def drop_reusable(self, shard: str) -> None:
@@ -299,11 +329,14 @@ class Staging:
 
     def reusable(self, digest: bytes) -> tuple[str, int] | None:
         """Return an offered shard that has a vector of *digest*, and the row of that vector; None where none has it."""
+        if not self._offers:
+            return None
         found = self._one("SELECT shard, row FROM staging.reusable WHERE digest = ? LIMIT 1", digest)
         return (found[0], found[1]) if found else None
 
     def finish(self) -> Difference:
         """Fill the items file, and return what it changes."""
+        self._write_digests()
         self._connection.execute("COMMIT")
         self._connection.executescript(f"BEGIN; {_FINISH} COMMIT;")
         self._connection.execute("BEGIN")
@@ -323,11 +356,17 @@ class Staging:
         """Keep the versions that *before* has of items, in a generation that is not based on it."""
         self._connection.executemany("INSERT OR IGNORE INTO main.versions VALUES (?, ?)", before.all_versions())
 
-    def _add_item(self, item: str, attributes: str, version: int | None) -> None:
+    def _add_items(self, rows: Sequence[tuple[str, str, int | None]]) -> None:
+        before = self._connection.total_changes
         try:
-            self._connection.execute("INSERT INTO staging.staged_items VALUES (?, ?, ?)", (item, attributes, version))
+            self._connection.executemany("INSERT INTO staging.staged_items VALUES (?, ?, ?)", rows)
         except sqlite3.IntegrityError as error:
+            item, *_ = rows[self._connection.total_changes - before]
             raise ValueError(f"the catalog yields the item {item!r} twice; merge its images into one Item") from error
+
+    def _write_digests(self) -> None:
+        rows, self._digests = self._digests, []
+        self._connection.executemany("INSERT INTO staging.digests (number, digest, signature) VALUES (?, ?, ?)", rows)
 
     def _one(self, query: str, digest: bytes) -> tuple[Any, ...] | None:
         found: tuple[Any, ...] | None = self._connection.execute(query, (digest,)).fetchone()
@@ -335,6 +374,26 @@ class Staging:
 
     def _count(self, query: str) -> int:
         return int(self._connection.execute(query).fetchone()[0])
+
+
+class _Seen:
+    """Which digests may have been added: those that were, and few others; each bit stands for many digests."""
+
+    def __init__(self) -> None:
+        self._bits: bytearray | None = None
+
+    def add(self, digest: bytes) -> None:
+        """Add *digest*."""
+        if self._bits is None:
+            self._bits = bytearray(1 << (_SEEN_BITS - 3))
+        bit = int.from_bytes(digest[:8], "little")
+        self._bits[(bit >> 3) & (1 << (_SEEN_BITS - 3)) - 1] |= 1 << (bit & 7)
+
+    def __contains__(self, digest: bytes) -> bool:
+        """Whether *digest* may have been added."""
+        bit = int.from_bytes(digest[:8], "little")
+        is_marked = self._bits is not None and self._bits[(bit >> 3) & (1 << (_SEEN_BITS - 3)) - 1] >> (bit & 7) & 1
+        return bool(is_marked)
 
 
 def images_of(item: Item) -> list[tuple[str, str]]:

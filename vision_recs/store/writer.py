@@ -11,6 +11,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from vision_recs.errors import StoreDamaged, StoreError, StoreUnavailable, read_error
 from vision_recs.store.atomic_files import (
     atomic_move_file,
@@ -199,9 +201,12 @@ class Writer:
             with disk_errors(self.layout.root):
                 name = write_shard(self.layout, space, embedded, vectors)
                 first = self._first_position(name, len(vectors))
-        for image in embedded:
-            position = None if image.row is None else first + image.row
-            staging.set_outcome(image.digest, position=position, reason=image.reason, message=image.message)
+        staging.set_outcomes(
+            [
+                (image.digest, None if image.row is None else first + image.row, image.reason, image.message)
+                for image in embedded
+            ]
+        )
 
     def adopt_shard(self, name: str, rows: int) -> int:
         """Use the shard *name* of *rows* vectors, which a worker has written; return the position of its first one."""
@@ -286,7 +291,8 @@ class Writer:
         self._repair_attributes(kept)
         changed = 0
         if kept:
-            changed = add_bitmap(made, self._replaced_by(made, kept) if merged else difference.positions_before)
+            before = self._replaced_by(made, kept) if merged else difference.positions_before.tolist()
+            changed = add_bitmap(made, before)
         return (*kept, self._place_items(made, kept, changed)), shards
 
     def _replaced_by(self, made: Path, kept: Sequence[ItemsEntry]) -> set[int]:
@@ -305,7 +311,7 @@ class Writer:
 
     def _shards_in_use(self, difference: Difference, items: Items, known: set[str]) -> Iterator[ShardEntry]:
         """Return the shards that *items* use, which differ by *difference* from a generation of the *known* shards."""
-        gone = sorted(set(difference.positions_before).difference(difference.positions))
+        gone = np.setdiff1d(difference.positions_before, difference.positions, assume_unique=True).tolist()
         still = items.stored.positions_in_use(gone)
         dead = [position for position in gone if position not in still]
         return shards_in_use(self._shards.values(), known, used=difference.positions, dead=dead)

@@ -1,0 +1,213 @@
+"""What the driver of a large run costs by itself, without reading or encoding an image: time and memory a row.
+
+python benchmarks/driver.py [--rows 100000 1000000] [--work DIR]     (a minute for 100,000 rows, ten for a million)
+
+A catalog of items with one image and five attributes each is staged, every image gets an outcome in shards of 4,096
+(stub vectors of 8 columns: the driver handles none), the items are settled and published, without an index; then the
+same catalog is compared again, unchanged and with a hundredth of the items changed. Each size is measured in a process
+of its own: seconds of the processor for each step, and the memory at its peak, without mapped files, beyond that of an
+empty process. Prints the table and writes driver.json beside this file; a size that is not measured keeps what is
+there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import process_time, sleep
+from typing import Any
+
+import numpy as np
+from machine import provenance
+
+from vision_recs.jobs.comparing import stage_catalog
+from vision_recs.jobs.progress import silent
+from vision_recs.jobs.publish import NO_INDEX
+from vision_recs.store import CatalogEntry, Embedded, Manifest, Staging, Store, Writer, canary_text, open_writer
+from vision_recs.types import EncoderSpec, ImageData, Item, PreprocessConfig, Unchanged
+
+DIM, SHARD = 8, 4_096
+_WATCH_S = 0.02
+SPEC = EncoderSpec("stub", "0" * 64, DIM, PreprocessConfig((2, 2), "crop", 2, "bilinear", (0, 0, 0), (1, 1, 1)), "none")
+
+
+class Images:
+    """Images that have signatures, and are never read."""
+
+    def signatures(self, references: Sequence[str]) -> list[str | None]:
+        """Return the signatures of *references*."""
+        return [f"signature of {reference}" for reference in references]
+
+    def read(self, reference: str, *, known: str | None = None) -> ImageData | Unchanged:
+        """Refuse to read *reference*."""
+        raise AssertionError(f"{reference} was read, known as {known}")
+
+
+class Shop:
+    """A catalog of *rows* items, of which each one in *dearer* costs more."""
+
+    location, root, images = "/nowhere/catalog.csv", "", Images()
+
+    def __init__(self, rows: int, dearer: range = range(0)) -> None:
+        """Have *rows* items."""
+        self.rows, self.dearer = rows, dearer
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yield the items, by id."""
+        for number in range(self.rows):
+            values = {
+                "title": f"Thing number {number}",
+                "category": ("mug", "vase", "lamp")[number % 3],
+                "price": round(5 + number * 104_729 % 20_000 / 100, 2) + (number in self.dearer),
+                "in_stock": number % 10 != 0,
+                "variant_group": f"group {number // 4}",
+            }
+            yield Item(f"item{number:09d}", (f"images/{number % 1000:03d}/{number}.jpg",), values)
+
+
+def measure(rows: int, folder: Path) -> dict[str, Any]:
+    """Return what each step takes for a catalog of *rows* items."""
+    steps = Steps()
+    with open_writer(folder, reads_catalog=True) as writer:
+        staging = writer.stage(SPEC)
+        stage_catalog(Shop(rows), staging, silent, workers=1)
+        steps.note("staging")
+        embed(writer, staging)
+        steps.note("outcomes")
+        settled = writer.settle(staging)
+        steps.note("settling")
+        publish(writer, settled)
+        steps.note("publishing")
+    some = max(1, rows // 100)
+    for name, shop in (("compared, unchanged", Shop(rows)), ("compared, 1 % changed", Shop(rows, range(some)))):
+        with open_writer(folder, reads_catalog=True) as writer:
+            staging = writer.stage(SPEC)
+            stage_catalog(shop, staging, silent, workers=1)
+            embed(writer, staging)
+            publish(writer, writer.settle(staging))
+        steps.note(name)
+    with Store.open(folder) as opened:
+        if opened.item_count != rows:
+            raise ValueError(f"the store has {opened.item_count} items, not {rows}")
+    size = sum(path.stat().st_size for path in (folder / "items").iterdir())
+    return {**steps.found, "items_file_bytes_a_row": round(size / rows)}
+
+
+def embed(writer: Writer, staging: Staging) -> None:
+    """Give every staged image an outcome."""
+    planned: list[Embedded] = []
+    for image in staging.images():
+        digest = hashlib.sha256(image.image.encode()).digest()
+        staging.set_digest(image, digest, f"signature of {image.image}")
+        if not writer.is_known(staging, digest):
+            planned.append(Embedded(image.id, image.image, digest, len(planned)))
+        if len(planned) == SHARD:
+            write(writer, staging, planned)
+            planned = []
+    write(writer, staging, planned)
+
+
+def write(writer: Writer, staging: Staging, planned: Sequence[Embedded]) -> None:
+    """Write a shard of vectors that are made from digests."""
+    if planned:
+        bits = np.frombuffer(b"".join(each.digest[:DIM] for each in planned), np.uint8).reshape(-1, DIM)
+        vectors = bits.astype(np.float32) + 1
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        writer.add_shard(staging, SPEC.fingerprint, planned, vectors)
+
+
+def publish(writer: Writer, settled: Any) -> None:  # noqa: ANN401 - what `settle` returns
+    """Publish what was settled, without an index."""
+    draft = writer.draft(settled, SPEC)
+    if draft is None:
+        return
+    canary = np.full(DIM, DIM**-0.5, np.float32)
+    manifest = Manifest(
+        generation=draft.generation,
+        created="2026-01-01T00:00:00+00:00",
+        visrec="benchmark",
+        space=SPEC.fingerprint,
+        encoder=SPEC,
+        weights_file=None,
+        catalog=CatalogEntry("/nowhere/catalog.csv", ""),
+        items=draft.counts.items,
+        images=draft.counts.images,
+        skipped=draft.counts.skipped,
+        shards=draft.shards,
+        next_position=draft.next_position,
+        items_files=draft.items_files,
+        canary=canary_text(canary),
+        index_type=NO_INDEX,
+    )
+    writer.publish(manifest, None)
+
+
+class Steps:
+    """Notes what each step takes: a thread looks at the memory all the time."""
+
+    def __init__(self) -> None:
+        """Begin the first step."""
+        self.found: dict[str, Any] = {}
+        self._before = _own_memory()
+        self._begin()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def note(self, name: str) -> None:
+        """End a step, and begin the next one."""
+        seconds = process_time() - self._started
+        self.found[name] = {"cpu_s": round(seconds, 2), "peak_mb": round((self._peak - self._before) / 1e3)}
+        print(f"{name:24} {self.found[name]}", file=sys.stderr, flush=True)
+        self._begin()
+
+    def _begin(self) -> None:
+        gc.collect()
+        self._peak = _own_memory()
+        self._started = process_time()
+
+    def _watch(self) -> None:
+        while True:
+            self._peak = max(self._peak, _own_memory())
+            sleep(_WATCH_S)
+
+
+def _own_memory() -> int:
+    """Return how many kilobytes of memory this process has, without the files that are mapped."""
+    found = re.findall(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text("utf-8"))
+    return int(found[0])
+
+
+def main() -> None:
+    """Measure every size, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--work", type=Path, help="a folder for the stores [default: a temporary one]")
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure, options.work)))
+        return
+    file = Path(__file__).with_suffix(".json")
+    sizes = json.loads(file.read_text("utf-8"))["sizes"] if file.exists() else {}
+    for rows in options.rows:
+        with tempfile.TemporaryDirectory(dir=options.work) as work:
+            command = [sys.executable, __file__, "--measure", str(rows), "--work", str(Path(work) / "store")]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        sizes[str(rows)] = json.loads(done.stdout)
+        result = {"dim": DIM, "shard": SHARD, "sizes": sizes, **provenance("numpy", "pyarrow")}
+        file.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    for rows, found in sizes.items():
+        total = sum(each["cpu_s"] for each in found.values() if isinstance(each, dict))
+        print(f"{int(rows):>12,} rows: {total:,.1f} s")
+
+
+if __name__ == "__main__":
+    main()
