@@ -98,7 +98,7 @@ def test_replay_tells_what_plain_answers_and_other_rules_would_have_brought(visr
     assert "would have had" in same.stdout
     neither = visrec("replay", *folders(*own_shop))
     assert neither.returncode == 2
-    assert "give either --plain or --rules FILE" in neither.stderr
+    assert "give either --plain, or --rules FILE or --baseline DIR" in neither.stderr
 
 
 def test_outcomes_show_the_arms(visrec, own_shop, tmp_path):

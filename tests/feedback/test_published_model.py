@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fake_shop import FakeEncoder, Shop, index
 
+from vision_recs.engines import open_engine, publish
 from vision_recs.errors import PolicyError, SpaceMismatch, StoreDamaged, StoreError
 from vision_recs.feedback.features import Features
 from vision_recs.feedback.fitting import Fitted
@@ -229,6 +230,26 @@ def test_mistakes_in_the_table_are_named(tmp_path, text, message):
         read_policy(tmp_path / "rules.toml")
     with pytest.raises(PolicyError, match=r"moving an item by up to 3\.0 is not from 0 to 2"):
         Learn(3.0)
+
+
+def test_answers_of_an_engine_follow_the_model_of_a_store_that_is_at_hand(store, shop, tmp_path):
+    pytest.importorskip("lancedb")
+    liked = ids(answer(store, Policy(one_per=None), k=40))[30]
+    publish_model(store, model_that_likes(liked).to_bytes())
+    publish(f"lance:{tmp_path / 'engine'}", store)
+    index(shop, tmp_path / "other", FakeEncoder("other", turn=3))
+    publish_model(tmp_path / "other", model_that_likes(liked).to_bytes())
+    with open_engine(f"lance:{tmp_path / 'engine'}") as engine:
+
+        def answered():
+            return Recommender(engine.items, engine.index).query(Query(items=(ITEMS[0],), k=12), LEARN)
+
+        plain = ids(answered())
+        for place in (tmp_path / "nothing", tmp_path / "other"):  # of another space
+            engine.items.learn_from(place)
+            assert ids(answered()) == plain
+        engine.items.learn_from(store)
+        assert ids(answered()) == ids(answer(store, LEARN, k=12)) != plain
 
 
 def test_a_recommender_that_is_open_keeps_its_model_from_the_garbage_collector(store):
