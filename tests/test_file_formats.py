@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import dump_checksummed, load_checksummed, map_npy, mmap_array
@@ -18,7 +19,7 @@ keys = st.text().filter(lambda key: key != "checksum")
 MANIFEST = {"name": "flat", "generation": 7, "price": 0.1, "files": {"é": None, "a": [1, 2]}}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples_of(50))
 @given(st.dictionaries(keys, values))
 def test_what_was_dumped_comes_back(value):
     assert load_checksummed(dump_checksummed(value)) == value

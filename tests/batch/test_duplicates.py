@@ -11,6 +11,7 @@ import pytest
 from fake_shop import FakeEncoder, Shop, content, cosine, index
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 from random_shops import cells
 
 from vision_recs.batch.duplicates import DuplicateOptions, find_duplicates
@@ -44,7 +45,7 @@ scores = st.sampled_from([0.9, 0.92, 0.95, 0.99, 1.0])
 some_pairs = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), scores), max_size=45)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples_of(300))
 @given(pairs=some_pairs)
 def test_groups_are_those_of_the_definition(pairs):
     assert complete_linkage(pairs) == by_definition(pairs)
@@ -115,7 +116,7 @@ def wanted(held, threshold, placeholder, *, one_per):
     return sorted(groups, key=lambda group: (group[0] != "exact", -group[1], group[2])), placeholders
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples_of(60))
 @given(
     shop=shops(),
     threshold=st.sampled_from([0.5, 0.8, 0.9, 0.99]),

@@ -13,6 +13,7 @@ import pytest
 from fake_shop import FakeEncoder, index, shop_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 from random_shops import shops
 
 import vision_recs
@@ -66,7 +67,7 @@ some_options = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples_of(60))
 @given(
     shop=shops(16, VARIANTS), options=some_options, at_once=st.sampled_from([2, 4096]), wide=st.sampled_from([1, None])
 )
@@ -84,7 +85,7 @@ def test_each_list_is_the_answer_to_a_query_for_the_item(shop, options, at_once,
     assert (report.items, report.rows) == (len(expected), sum(map(len, expected.values())))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples_of(40))
 @given(
     shop=shops(16, VARIANTS),
     policy=policies(),
@@ -145,7 +146,7 @@ price = [0.4, 3.0]
 """
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples_of(25))
 @given(
     shop=shops(16, VARIANTS),
     options=some_options,
@@ -217,7 +218,7 @@ class Killed(BaseException):
     """As if the process had been killed."""
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples_of(25))
 @given(before=shops(16, VARIANTS), after=shops(16, VARIANTS), options=some_options, stop=st.integers(0, 8))
 def test_the_delta_makes_the_old_lists_the_new_ones_even_if_stopped_between(before, after, options, stop):
     written = checkpoints.Checkpoints.write

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 
 from vision_recs.catalog import CatalogOptions, open_catalog
 from vision_recs.types import Item, normal_form
@@ -79,7 +80,7 @@ def write_parquet(rows, path):
 
 WRITERS = {"csv": write_csv, "jsonl": write_jsonl, "parquet": write_parquet}
 JOINS = {"|": "|".join, "json": lambda images: json.dumps(list(images)), "list": list}
-quickly = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quickly = settings(max_examples=examples_of(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def read_back(rows, kind, options=None):

@@ -14,6 +14,7 @@ from engine_sources import far_and_near, published_index
 from engine_uris import KINDS, empty_engines
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 from vector_sources import Vectors
 
 from vision_recs.engines.searching import scored
@@ -343,7 +344,7 @@ def conditions(draw):
 
 
 def holds(examples, promise, *more):
-    settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))(
+    settings(max_examples=examples_of(examples), deadline=None, database=None, suppress_health_check=list(HealthCheck))(
         given(images(), st.integers(1, 30), *more)(promise)
     )()
 

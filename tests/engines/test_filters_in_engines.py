@@ -9,6 +9,7 @@ from engine_sources import published_index
 from engine_uris import KINDS, empty_engines
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 from random_filters import NAMES, NUMBERS, TEXTS, trees
 from vector_sources import Vectors
 
@@ -70,7 +71,7 @@ def tested(request, tmp_path_factory):
         yield PublishedItems(items_of(250), new())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples_of(150))
 @given(trees(st.sampled_from(NAMES)))
 def test_an_engine_leaves_the_items_that_a_filter_leaves_here(tested, tree):
     assert tested.left(Filter(tree)) == tested.expected(Filter(tree))
@@ -88,7 +89,7 @@ class LacksMost:
         return self.dialect.test(test) if sayable else None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples_of(60))
 @given(trees(st.sampled_from(NAMES)))
 def test_what_an_engine_cannot_say_is_tested_here_and_never_dropped(tested, tree):
     limited = PublishedItems.__new__(PublishedItems)

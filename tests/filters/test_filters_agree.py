@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 from random_filters import NAMES, attributes, trees
 
 from vision_recs.filters import AttributeType, Filter
@@ -73,7 +74,7 @@ class Written:
 rows = st.lists(st.integers(0, 12), min_size=1, max_size=3, unique=True)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples_of(200))
 @given(
     st.lists(st.tuples(attributes, rows), max_size=11), st.lists(trees(st.sampled_from(NAMES)), min_size=1, max_size=4)
 )

@@ -7,6 +7,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
+from property_examples import examples_of
 
 from vision_recs.errors import ImageError
 from vision_recs.images import decode, load
@@ -14,7 +15,10 @@ from vision_recs.images.decoding import pillow_is_quiet
 from vision_recs.types import PreprocessConfig
 
 MANY = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    max_examples=examples_of(300),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    database=None,
 )
 SMALL = 100_000
 CONFIGS = [  # for the second, JPEGs are decoded at a fraction of their size

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image, ImageCms
+from property_examples import examples_of
 
 from vision_recs.errors import ImageError
 from vision_recs.images import canary_image, decode, jpeg, load, loading, prepare
@@ -113,7 +114,12 @@ configs = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+@settings(
+    max_examples=examples_of(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    database=None,
+)
 @given(st.tuples(st.integers(1, 400), st.integers(1, 400)), configs, st.integers(1, 8))
 def test_any_jpeg_has_nearly_its_exact_pixels(encode, size, how, orientation):
     data = encode(photo(*size), "JPEG", quality=95, subsampling=0, exif=turned(orientation))

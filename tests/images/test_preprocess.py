@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from open_clip.transform import CenterCropOrPad, image_transform
 from PIL import Image
+from property_examples import examples_of
 from timm.data import create_transform
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
@@ -98,7 +99,7 @@ def test_an_odd_row_of_padding_goes_below():
     assert [int((ours == 255).all(axis=(1, 2))[part].sum()) for part in (np.s_[:20], np.s_[20:])] == [9, 10]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples_of(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 120), st.integers(1, 120), st.integers(1, 120))
 def test_crop_equals_torchvision_for_any_size(width, height, resize, crop_height, crop_width):
     image = noise((width, height))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
+from property_examples import examples_of
 
 from vision_recs.images import preprocess
 
@@ -77,7 +78,7 @@ boxes = st.tuples(*[st.floats(0, 1)] * 4).map(lambda ends: (*sorted(ends[:2]), *
 sides = st.integers(1, 60)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples_of(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(sides, sides), boxes, st.tuples(sides, sides), st.sampled_from(list(KERNELS)))
 def test_any_part_of_any_image_equals_the_kernel_written_out(resample, source, shares, size, interpolation):
     (width, height), (left, right, top, bottom) = source, shares

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 from vector_sources import Vectors
 
 from vision_recs.errors import StoreDamaged
@@ -17,7 +18,7 @@ DIM = 4
 source_of = Vectors
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples_of(40), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(120, 400), st.floats(0, 0.3), st.floats(0, 0.3))
 def test_kept_answers_are_those_of_exact_search(seed, count, gone, come):
     random = np.random.default_rng(seed)

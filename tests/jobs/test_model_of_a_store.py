@@ -25,6 +25,7 @@ from fake_shop import (
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from property_examples import examples_of
 
 import vision_recs
 from vision_recs.errors import EmptyCatalog, FilterError
@@ -322,7 +323,7 @@ class ShopAndDeltas(ShopAndStore):
 
 TestShopAndStore, TestShopAndDeltas = ShopAndStore.TestCase, ShopAndDeltas.TestCase
 TestShopAndStore.settings = TestShopAndDeltas.settings = settings(
-    max_examples=25,
+    max_examples=examples_of(25),
     stateful_step_count=40,
     deadline=None,
     database=None,

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 
 from vision_recs import knn_join
 from vision_recs.errors import TooManyVectors, ZeroVector
@@ -110,7 +111,7 @@ def test_every_vector_gets_the_nearest_of_exact_search_bit_for_bit(kind):
     assert scores.dtype == np.float32
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples_of(40))
 @given(data=st.data(), kind=st.sampled_from(["random", "clusters", "grid"]), seed=st.integers(0, 1000))
 def test_any_queries_in_any_corpus_get_what_a_loop_finds(data, kind, seed):
     vectors = made(60, 5, seed=seed, kind=kind)
@@ -134,7 +135,7 @@ def test_any_queries_in_any_corpus_get_what_a_loop_finds(data, kind, seed):
     assert every.vectors(known).tolist() == vectors[known].tolist()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples_of(60))
 @given(
     seed=st.integers(0, 1000),
     kind=st.sampled_from(["random", "clusters", "grid"]),
@@ -287,7 +288,7 @@ def test_k_below_one_and_a_vector_that_is_no_unit_are_refused():
         KnnJoin(Vectors(vectors), np.arange(3), np.arange(3))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples_of(30))
 @given(
     kind=st.sampled_from(["random", "clusters", "grid"]),
     seed=st.integers(0, 1000),
@@ -317,7 +318,7 @@ def test_pairs_above_a_threshold_are_all_of_them_and_no_other(kind, seed, thresh
     assert got == expected
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples_of(60))
 @given(
     seed=st.integers(0, 10_000),
     dim=st.integers(1, 300),

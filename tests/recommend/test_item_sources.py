@@ -9,6 +9,7 @@ from fake_shop import FakeEncoder, Shop, image, index
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_items import MemoryItems
+from property_examples import examples_of
 from random_shops import shops
 
 import vision_recs
@@ -38,7 +39,7 @@ def _encoders_by_name(monkeypatch):
     monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples_of(25))
 @given(shop=shops(12, ATTRIBUTES), data=st.data())
 def test_items_in_memory_give_the_answers_of_a_store(shop, data):
     items = MemoryItems(shop)

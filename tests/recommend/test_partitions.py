@@ -8,6 +8,7 @@ from fake_shop import FakeEncoder, Shop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_items import MemoryItems
+from property_examples import examples_of
 from random_shops import shops
 
 from vision_recs.errors import FilterError, PolicyError, SpaceMismatch, StoreError, UnknownItem, ZeroVector
@@ -68,7 +69,7 @@ def together(shop, count):
     return Recommender(items, PartitionedIndex(items, [ExactIndex(part) for part in items.partitions]))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples_of(30))
 @given(shop=shops(12, ATTRIBUTES), count=st.integers(1, 4), data=st.data())
 def test_partitions_answer_as_one_store_of_all_items(shop, count, data):
     every = MemoryItems(shop)
@@ -102,7 +103,7 @@ def outcome(recommender, query, policy):
         return str(error)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples_of(25))
 @given(shop=shops(12, ATTRIBUTES), count=st.integers(2, 4), k=st.integers(1, 20), data=st.data())
 def test_the_index_finds_groups_and_leaves_out_what_is_excluded_as_one_index_does(shop, count, k, data):
     items = MemoryItems(shop)

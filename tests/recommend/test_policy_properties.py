@@ -8,6 +8,7 @@ import pytest
 from fake_shop import FakeEncoder, Shop, index
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 from random_shops import cells
 from slow_policy import SlowShop
 
@@ -123,7 +124,7 @@ def _limits(request):
         yield
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples_of(25))
 @given(shop=shops(), data=st.data())
 def test_an_answer_is_that_of_a_loop_over_all_images_and_rules(shop, data):
     with opened(shop) as recommender:

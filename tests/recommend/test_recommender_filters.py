@@ -8,6 +8,7 @@ import pytest
 from fake_shop import FakeEncoder, Shop, content, image, index, ranking
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 from random_shops import shops
 
 import vision_recs
@@ -46,7 +47,7 @@ def expected(held, where, query_items, k):
     return ranking(matching(held, where, query_items), query_items, k, filtered=True)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples_of(60))
 @given(shop=shops(14, ATTRIBUTES), data=st.data(), k=st.integers(1, 20))
 def test_answers_are_those_of_a_loop_over_the_items_that_match(shop, data, k):
     query_items = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))

@@ -5,6 +5,7 @@ import pytest
 from fake_shop import FakeEncoder, Shop, content, index, png, ranking
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 from random_shops import shops
 
 import vision_recs
@@ -18,7 +19,7 @@ def _slack(request):
         yield
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples_of(25))
 @given(shop=shops(14, {"in_stock": st.sampled_from([True, False, None, 1])}), data=st.data())
 def test_answers_are_those_of_a_loop_over_every_image(shop, data):
     with tempfile.TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@ import json
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from property_examples import examples_of
 from schemathesis import checks
 
 from vision_recs.serve.app import ROUTES
@@ -46,7 +47,7 @@ CHECKS = [
 def test_whatever_the_document_allows_is_answered_as_it_says(api, route):
     operation = api[route.path.replace(":any", "")][route.method]
 
-    @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples_of(30), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy())
     def call(case):
         case.call_and_validate(checks=CHECKS)

@@ -5,6 +5,7 @@ import tempfile
 from fake_shop import FakeEncoder, Shop, index
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 from random_shops import cells
 
 from vision_recs.filters import Filter
@@ -23,7 +24,7 @@ def shop_of(shown):
     return shop
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples_of(30))
 @given(
     shown=st.dictionaries(
         st.sampled_from(NAMES), st.lists(st.integers(0, 4), min_size=1, max_size=4, unique=True), min_size=1
