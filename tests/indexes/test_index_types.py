@@ -15,6 +15,7 @@ from vision_recs.indexes import (
     register_index_type,
     require_index_type,
 )
+from vision_recs.indexes.config import SearchParams, SearchProfile
 from vision_recs.jobs import IndexOptions
 from vision_recs.types import SearchRequest
 
@@ -93,3 +94,10 @@ def test_exact_search_needs_no_folder(random_source):
 def test_importing_the_indexes_does_not_import_faiss():
     code = "import sys, vision_recs.indexes.base, vision_recs.indexes.exact; print('faiss' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
+def test_between_two_measured_depths_the_effort_lies_between_theirs():
+    profile = SearchProfile((SearchParams(10, 16, 12), SearchParams(20, 32, 24), SearchParams(100, 30, 111)))
+    wanted = {1: (16, 12), 10: (16, 12), 11: (18, 14), 16: (26, 20), 20: (32, 24), 60: (31, 68), 200: (60, 222)}
+    found = {k: profile.params_for(k) for k in wanted}
+    assert {k: (each.search_effort, each.num_candidates) for k, each in found.items()} == wanted

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,20 @@ class SearchParams:
     search_effort: int
     num_candidates: int
 
+    def towards(self, other: SearchParams, k: int) -> SearchParams:
+        """Return the parameters for *k* matches on the line from these to *other*, those for more."""
+        if k <= self.k or k == other.k:
+            return self if k <= self.k else other
+        share = (k - self.k) / (other.k - self.k)
+        effort, count = (
+            ceil(less + share * (more - less))
+            for less, more in (
+                (self.search_effort, other.search_effort),
+                (self.num_candidates, other.num_candidates),
+            )
+        )
+        return SearchParams(k, effort, count)
+
 
 @dataclass(frozen=True, slots=True)
 class SearchProfile:
@@ -89,10 +104,16 @@ class SearchProfile:
     filtered_factor: int | None = 8
 
     def params_for(self, k: int) -> SearchParams:
-        """Return how to search for *k* matches; beyond the largest measured k, the effort grows with *k*."""
+        """Return how to search for *k* matches: between two measured k what is between their efforts.
+
+        Beyond the largest measured k, the effort grows with *k*.
+        """
+        before = self.params[0]
         for params in self.params:
             if k <= params.k:
-                return params if params.num_candidates >= k else replace(params, num_candidates=k)
+                found = before.towards(params, k)
+                return found if found.num_candidates >= k else replace(found, num_candidates=k)
+            before = params
         last = self.params[-1]
         times = k / last.k
         return SearchParams(k, round(last.search_effort * times), round(last.num_candidates * times))
