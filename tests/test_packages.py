@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -72,3 +74,12 @@ def test_the_lowest_versions_are_those_that_are_allowed():
 def test_every_python_that_is_named_is_allowed():
     named = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["project"]["classifiers"]))
     assert PROJECT["project"]["requires-python"] == f">={named[0]}"
+
+
+def test_a_query_by_id_loads_no_library_of_clusters_or_buckets(sample_store):
+    program = Path(sys.executable).parent / "visrec"
+    command = [sys.executable, "-X", "importtime", program, "similar", "mug-01", "--store", sample_store]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "vision_recs" in loaded
+    assert loaded & {"ray", "obstore", "torch"} == set()

@@ -37,7 +37,18 @@ if TYPE_CHECKING:
     from vision_recs.engines import PublishOptions, PublishReport, publish, rollback
     from vision_recs.errors import VisionRecsError
     from vision_recs.filters import Filter
-    from vision_recs.jobs import EmbedReport, IndexOptions, Progress, UpdateReport, embed, export, index, update, verify
+    from vision_recs.jobs import (
+        ClusterOptions,
+        EmbedReport,
+        IndexOptions,
+        Progress,
+        UpdateReport,
+        embed,
+        export,
+        index,
+        update,
+        verify,
+    )
     from vision_recs.recommend import (
         History,
         Policy,
@@ -70,6 +81,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Catalog": "types",
     "CatalogOptions": "catalog",
+    "ClusterOptions": "jobs",
     "EmbedReport": "jobs",
     "Encoder": "types",
     "EncoderInfo": "encoders",
@@ -117,6 +129,7 @@ _HOMES = {
 __all__ = [
     "Catalog",
     "CatalogOptions",
+    "ClusterOptions",
     "EmbedReport",
     "Encoder",
     "EncoderInfo",

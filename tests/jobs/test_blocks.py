@@ -11,12 +11,12 @@ from collections import deque
 import numpy as np
 import pytest
 from cluster_shop import WatchedEncoder, noted, shop_of
-from fake_shop import NO_IMAGE, TRUNCATED, FakeEncoder, Unused, content, index
+from fake_shop import NO_IMAGE, TRUNCATED, FakeEncoder, Unused, content, image, index
 
 from vision_recs.encoders import LoadOptions, StoreEncoder
 from vision_recs.errors import ClusterError, WorkerRefused
-from vision_recs.jobs import ClusterOptions, IndexOptions, embed, verify
-from vision_recs.jobs.cluster import Work, driver, embed_block, plan_blocks
+from vision_recs.jobs import ClusterOptions, IndexOptions, embed, update, verify
+from vision_recs.jobs.cluster import BlockReport, Work, driver, embed_block, plan_blocks
 from vision_recs.jobs.cluster.driver import Finished, Lost, Refused
 from vision_recs.jobs.cluster.places import BucketPlace, FolderPlace
 from vision_recs.remote.remote_folder import RemoteFolder
@@ -244,6 +244,23 @@ def test_a_worker_that_does_not_see_the_images_or_has_another_version_is_refused
 
 
 @pytest.mark.usefixtures("pools")
+def test_an_update_leaves_the_ledgers_of_a_run_that_was_stopped(tmp_path):
+    shop = shop_of(tmp_path, SIZE)
+    on_cluster(shop, tmp_path / "store")
+    for number in range(SIZE, 3 * SIZE):
+        shop.put(f"item-{number:03d}", number)
+    on_cluster(shop, tmp_path / "store", limit=SIZE)
+    shop.files["new.png"] = image(99)
+    change = {"id": "new", "image": "new.png"}
+    update([change], tmp_path / "store", encoder=WatchedEncoder(tmp_path), images=shop)
+    assert left(tmp_path / "store") == {"ledgers"}
+    (tmp_path / "reads").unlink()
+    on_cluster(shop, tmp_path / "store")
+    assert len(noted(tmp_path / "reads")) == SIZE
+    assert left(tmp_path / "store") == set()
+
+
+@pytest.mark.usefixtures("pools")
 def test_a_block_of_broken_images_has_its_reasons_and_is_not_tried_again(tmp_path):
     shop = shop_of(tmp_path, SIZE)
     for number in range(SIZE):
@@ -356,6 +373,15 @@ def test_ledgers_of_another_space_wait_and_old_ones_are_garbage(tmp_path):
     garbage_collect(store)
     assert left(store) <= {"ledgers"}
     assert not ledger.exists()
+
+
+def test_the_rates_of_machines_are_shown_fastest_first():
+    rates = driver.Rates()
+    for node in range(10):
+        rates.add(f"node-{node}", BlockReport("b", "s", 100 * (node + 1), 100, 0, seconds=10.0))
+    assert str(rates).startswith("node-9 100/s, node-8 90/s, node-7 80/s,")
+    assert str(rates).endswith("node-2 30/s and 2 others")
+    assert rates.images == 5_500
 
 
 def test_refuses_what_is_no_cluster():

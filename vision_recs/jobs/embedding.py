@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from vision_recs import images
 from vision_recs.encoders import StoreEncoder
 from vision_recs.errors import StoreDamaged
-from vision_recs.jobs.cluster.done import Done
-from vision_recs.jobs.cluster.places import forget_ledgers
+from vision_recs.jobs.cluster.done import Done, may_have_ledgers
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.outcomes import without_bytes
 from vision_recs.jobs.pipeline import Encoded, Pipeline, Read
@@ -52,8 +51,9 @@ class Embedding:
         """Embed the staged images that no shard holds, until the options say stop."""
         started = perf_counter()
         options, space = self._options, self._encoder.spec.fingerprint
-        with Done(self._writer, self._staging, space) as done:
-            self.embedded = done.settle_known(self._source, keep_stale=options.keep_stale, progress=report)
+        if may_have_ledgers(self._writer):
+            with Done(self._writer, self._staging, space) as done:
+                self.embedded = done.settle_known(self._source, keep_stale=options.keep_stale, progress=report)
         self._report, self._total = report, self._staging.image_count()
         self._tell()  # the clock of whoever shows it starts now
         batches = self._pipeline.run(
@@ -69,9 +69,8 @@ class Embedding:
         self.seconds = perf_counter() - started
 
     def settle(self) -> None:
-        """Forget which images may have ended a run, and ledgers: call it when the outcome of all is published."""
+        """Forget which images may have ended a run: call it when the outcome of all is published."""
         self._suspects.settle()
-        forget_ledgers(self._writer)
 
     def _batch_size(self) -> int:
         return min(self._options.batch_size or self._encoder.batch_size, self._options.shard_size)

@@ -16,6 +16,7 @@ from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.encoders import LoadOptions, StoreEncoder, choose_store_encoder
 from vision_recs.errors import EmptyCatalog, StoreError
 from vision_recs.jobs.catalog_part import CatalogPart, partition_count, partition_of
+from vision_recs.jobs.cluster.places import forget_ledgers
 from vision_recs.jobs.comparing import stage_catalog
 from vision_recs.jobs.embedding import Embedding
 from vision_recs.jobs.options import EmbedReport, IndexOptions
@@ -116,7 +117,9 @@ def index_store(
         elif embedding.complete and writer.base is not None:
             published = repair_index(writer, writer.base)
         if embedding.complete:
-            embedding.settle()
+            if isinstance(embedding, Embedding):
+                embedding.settle()
+            forget_ledgers(writer)  # what they say is published
         report = _report(writer, published, draft, chosen, embedding)
     return replace(
         report,

@@ -156,6 +156,11 @@ class Done:
         self._connection.executemany("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?)", rows)
 
 
+def may_have_ledgers(writer: Writer) -> bool:
+    """Whether workers may have left ledgers in the store of *writer*."""
+    return writer.bucket is not None or writer.layout.ledgers.exists()
+
+
 def signatures_of(source: ImageSource, images: Sequence[Staged]) -> list[str | None]:
     """Return the signatures of *images* as far as *source* tells them without reading an image."""
     if not isinstance(source, BulkImageSource):

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from vision_recs.encoders import StoreEncoder
 from vision_recs.errors import ClusterError
 from vision_recs.jobs.cluster.done import Done, pages, signatures_of
-from vision_recs.jobs.cluster.places import begin_run, end_runs, forget_ledgers
+from vision_recs.jobs.cluster.places import begin_run, end_runs
 from vision_recs.jobs.cluster.worker import Block, BlockReport, Work
 from vision_recs.jobs.options import ClusterOptions, IndexOptions
 from vision_recs.jobs.pipeline import Stopwatch
@@ -30,6 +30,7 @@ from vision_recs.types import Catalog, ImageSource
 _POLL_S = 0.5
 _APART_FROM = 2  # attempts at a block: two lost workers may be by chance, or by an image that ends its decoder
 _MOST_ATTEMPTS = 6
+_SHOWN = 8  # machines of which progress shows the rate
 _STRAGGLES = 3.0  # times as long as the median of the blocks
 
 log = logging.getLogger(__name__)
@@ -140,10 +141,6 @@ class ClusterEmbedding:
                 with self.stages["settling"]:
                     self.embedded = done.settle(keep_stale=self._options.keep_stale, progress=report)
         self.seconds = perf_counter() - started
-
-    def settle(self) -> None:
-        """Remove the ledgers: call it when their outcomes are published."""
-        forget_ledgers(self._writer)
 
     def _have_embedded(self, done: Done, report: ProgressCallback) -> None:
         blocks = self._timed(self._planning.blocks(done))
@@ -338,7 +335,9 @@ class Rates:
         return median(self._seconds) if self._seconds else None
 
     def __str__(self) -> str:
-        """Return the rates as text: `node-1 31/s, node-2 30/s`."""
+        """Return the rates of the fastest machines as text: `node-1 31/s, node-2 30/s`."""
         now = monotonic()
         rates = {node: images / max(now - since, 1e-3) for node, (since, images) in self._nodes.items()}
-        return ", ".join(f"{node} {rate:,.0f}/s" for node, rate in sorted(rates.items()))
+        first = sorted(rates, key=lambda node: (-rates[node], node))[:_SHOWN]
+        others = f" and {len(rates) - len(first)} others" if len(rates) > len(first) else ""
+        return ", ".join(f"{node} {rates[node]:,.0f}/s" for node in first) + others
