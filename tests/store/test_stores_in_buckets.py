@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from fake_shop import BulkShop, Unused, content, index
 
 pytest.importorskip("obstore")
 
+import vision_recs
 from vision_recs.errors import StoreDamaged, StoreLocked, StoreNotFound, StoreUnavailable
 from vision_recs.jobs import update, verify
 from vision_recs.remote import remote_folder
@@ -77,6 +78,8 @@ def test_a_store_in_a_bucket_is_the_store_that_a_folder_would_be(shop, tmp_path,
     assert list(verify(ADDRESS)) == []
     with Store.open(ADDRESS) as opened:
         assert opened.generation == 1
+    with closing(vision_recs.open(ADDRESS)) as recommender:
+        assert len(recommender.similar("item-1", k=2)) == 2
 
 
 def test_a_reader_fetches_only_what_is_new(published, shop, other):
