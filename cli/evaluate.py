@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from . import options
-from .evaluation_output import print_index_quality, print_relevance, print_search_quality, relevance_json
+from .evaluation_output import (
+    judged_pairs,
+    print_index_quality,
+    print_relevance,
+    print_search_quality,
+    relevance_json,
+)
 from .output import print_json
 from .progress import show_progress
 from .similar import filter_of, note_unknown_values
 
 if TYPE_CHECKING:
-    from vision_recs.evaluate import Comparison, EvaluationTask, Relevance
+    from vision_recs.catalog.judgments import Pair
+    from vision_recs.engines import EngineItems
+    from vision_recs.evaluate import Comparison, EvaluationTask, Measured, Relevance
     from vision_recs.jobs.progress import ProgressCallback
     from vision_recs.recommend.stores import OpenedStores
     from vision_recs.store import Store
@@ -31,6 +39,7 @@ def evaluate(
     pairs: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A table of similar items: query, relevant, grade.")
     ] = None,
+    events: options.EventPairs = None,
     per_image: Annotated[
         bool,
         typer.Option("--per-image", help="Each image is a query of its own, also for the other images of its item."),
@@ -71,13 +80,13 @@ def evaluate(
 ) -> None:
     """Measure the recall and the speed of the index.
 
-    With --labels, --pairs or --per-image, measure how relevant the nearest items are, by exact search. With --engine,
-    measure an engine beside the store, also with filters; or alone, where there is no store on this machine.
+    With --labels, --pairs, --events or --per-image, measure how relevant the nearest items are, by exact search, in the
+    store or in an engine. Else, with --engine, measure an engine beside the store, also with filters; or alone, where
+    there is no store on this machine.
     """
     place = options.named_stores(store)
-    if pairs is not None and (labels is not None or per_image):
-        raise typer.BadParameter("cannot be combined with --labels or --per-image", param_hint="--pairs")
-    if labels is None is pairs and not per_image:
+    _require_one_kind(pairs, events, has_others=labels is not None or per_image)
+    if labels is None is pairs is events and not per_image:
         _refuse_without_judgments(query_filter, target_filter, group_by, encoder, baseline, html)
         if engine is not None:
             if index_type:
@@ -89,21 +98,17 @@ def evaluate(
         _measure_index(place, index_type or (), json=json)
         return
     if engine is not None:
-        raise typer.BadParameter(
-            "cannot be combined with --labels, --pairs or --per-image, which measure a store; "
-            "leave it out, or unset VISREC_ENGINE",
-            param_hint="--engine",
-        )
+        _refuse_images(encoder, html)
     from vision_recs.store.partitions import is_several
 
     if html is not None and is_several(place):
         raise typer.BadParameter("shows one store; name one", param_hint="--html")
-    task = _task(labels, pairs, query_filter, target_filter, sample, per_image=per_image)
+    task = _task(labels, judged_pairs(pairs, events), query_filter, target_filter, sample, per_image=per_image)
     with ExitStack() as closing:
         with show_progress(quiet=quiet) as progress:
-            stores = _stores(place, encoder or (), baseline, progress, closing)
+            stores = _opened(place, engine, encoder or (), baseline, progress, closing)
         relevance, comparison = _measure(stores, task, group_by)
-        note_unknown_values(stores[-1], task.query_filter, task.target_filter)
+        note_unknown_values(_known_by(stores[-1]), task.query_filter, task.target_filter)
         if json:
             print_json(relevance_json(relevance, comparison))
         else:
@@ -118,9 +123,15 @@ def evaluate(
                 cast("Store", stores[-1]),
                 relevance,
                 comparison,
-                measure_index_quality(stores[-1], index_type or ()),
+                measure_index_quality(cast("Store", stores[-1]), index_type or ()),
             )
             typer.echo(f"wrote {html}", err=True)
+
+
+def _require_one_kind(pairs: Path | None, events: Path | None, *, has_others: bool) -> None:
+    for name, given in (("--pairs", pairs), ("--events", events)):
+        if given is not None and has_others:
+            raise typer.BadParameter("cannot be combined with --labels or --per-image", param_hint=name)
 
 
 def _refuse_without_judgments(*given: object) -> None:
@@ -132,19 +143,18 @@ def _refuse_without_judgments(*given: object) -> None:
 
 def _task(
     labels: str | None,
-    pairs: Path | None,
+    pairs: list[Pair] | None,
     query_filter: str | None,
     target_filter: str | None,
     sample: int,
     *,
     per_image: bool,
 ) -> EvaluationTask:
-    from vision_recs.catalog.judgments import read_pairs
     from vision_recs.evaluate import EvaluationTask
 
     return EvaluationTask(
         labels=labels,
-        pairs=None if pairs is None else read_pairs(pairs),
+        pairs=pairs,
         query_filter=filter_of(query_filter),
         target_filter=filter_of(target_filter),
         per_image=per_image,
@@ -182,15 +192,50 @@ def _stores(
     return others if len(encoders) == 2 else [own, *others]  # noqa: PLR2004 - two encoders, compared with each other
 
 
-def _measure(
-    stores: list[Store] | list[OpenedStores], task: EvaluationTask, group_by: str | None
-) -> tuple[Relevance, Comparison | None]:
+def _refuse_images(*given: object) -> None:
+    for name, value in zip(("--encoder", "--html"), given, strict=True):
+        if value:
+            why = "needs the images, which an engine does not have; leave out --engine, or unset VISREC_ENGINE"
+            raise typer.BadParameter(why, param_hint=name)
+
+
+def _opened(
+    place: str | list[str],
+    engine: str | None,
+    encoders: Sequence[str],
+    baseline: Path | None,
+    progress: ProgressCallback,
+    closing: ExitStack,
+) -> list[Measured]:
+    """Return what is measured, after what it is compared with, if there is such a thing; *closing* closes them."""
+    if engine is not None:
+        return _engine_and_baseline(engine, baseline, closing)
+    return [*_stores(place, encoders, baseline, progress, closing)]
+
+
+def _engine_and_baseline(engine: str, baseline: Path | None, closing: ExitStack) -> list[Measured]:
+    """Return the engine to measure, after the baseline that it is compared with, if there is one."""
+    from vision_recs.engines import open_engine
+    from vision_recs.store import Store
+
+    before: list[Measured] = [] if baseline is None else [closing.enter_context(Store.open(baseline))]
+    return [*before, closing.enter_context(open_engine(engine))]
+
+
+def _known_by(measured: Measured) -> Store | OpenedStores | EngineItems:
+    """Return what tells which values there are in *measured*."""
+    from vision_recs.engines import OpenedEngine
+
+    return measured.items if isinstance(measured, OpenedEngine) else measured
+
+
+def _measure(stores: list[Measured], task: EvaluationTask, group_by: str | None) -> tuple[Relevance, Comparison | None]:
     from vision_recs.evaluate import compare_stores, measure_relevance
 
     if len(stores) == 1:
         return measure_relevance(stores[0], task, group_by=group_by), None
-    baseline, candidate = cast("list[Store]", stores)
-    comparison = compare_stores(baseline, candidate, task, group_by=group_by)
+    baseline, candidate = stores
+    comparison = compare_stores(cast("Store", baseline), cast("Store", candidate), task, group_by=group_by)
     return comparison.candidate, comparison
 
 

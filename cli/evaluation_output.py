@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,6 +13,7 @@ from .output import print_table
 from .terminal import one_line
 
 if TYPE_CHECKING:
+    from vision_recs.catalog.judgments import Pair
     from vision_recs.evaluate import Comparison, IndexQuality, Relevance, SearchQuality
     from vision_recs.metrics import Difference, Interval
 
@@ -91,6 +93,19 @@ def _print_comparison(comparison: Comparison) -> None:
         for name, difference in comparison.differences.items()
     ]
     print_table(("", "baseline", "candidate", "difference", "95 %", "p", ""), rows)
+
+
+def judged_pairs(pairs: Path | None, events: Path | None) -> list[Pair] | None:
+    """Return the judgments in the table *pairs*, or in the clicks of the folder *events*; None without both."""
+    if pairs is not None and events is not None:
+        raise typer.BadParameter("cannot be combined with --pairs", param_hint="--events")
+    if events is not None:
+        from vision_recs.feedback.pairs import read_event_pairs
+
+        return read_event_pairs(events)
+    from vision_recs.catalog.judgments import read_pairs
+
+    return None if pairs is None else read_pairs(pairs)
 
 
 def difference_cells(difference: Difference, *, digits: int = 3) -> tuple[str, str, str, str]:

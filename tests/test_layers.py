@@ -134,3 +134,17 @@ def test_an_import_that_points_elsewhere_is_found(room: str, code: str) -> None:
 )
 def test_an_import_that_points_down_is_not(room: str, code: str) -> None:
     assert breaches(room, ast.parse(code)) == []
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=relative)
+def test_a_name_that_is_loaded_late_is_no_module(path: Path) -> None:
+    """Whoever had imported the module before would get that, and not the function of the same name."""
+    homes = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "_HOMES"
+    ]
+    modules = {other.stem for other in path.parent.glob("*.py")} | {
+        other.parent.name for other in path.parent.glob("*/*.py")
+    }
+    assert {name for home in homes for name in home} & modules == set()

@@ -11,6 +11,7 @@ from vision_recs.feedback.answers import pseudonym
 from vision_recs.feedback.attribution import bots
 from vision_recs.feedback.compaction import compact
 from vision_recs.feedback.current import locked, read_current
+from vision_recs.feedback.day_files import date_of
 from vision_recs.feedback.event_log import EventFolder, EventLog
 from vision_recs.feedback.records import Event, with_id
 from vision_recs.feedback.verification import verify
@@ -73,6 +74,28 @@ def test_a_purchase_counts_for_the_last_click_within_a_day(tmp_path):
     assert [(key[0], key[4], key[5], row["buys"], row["value"]) for key, row in rows.items()] == [
         ("2026-05-29", "b", 2, 1, 30.0)
     ]
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_events_count_for_answers_of_other_days_as_far_as_hours_reach(tmp_path, is_at_once):
+    """An answer before midnight, a click after it, a purchase on the next day; and a clock that is behind midnight."""
+    with EventLog(tmp_path) as log:
+        ann, ben = (pseudonym(log.secret, name) for name in ("ann", "ben"))
+        midnight = START - START % DAY + DAY
+        late = answer_of(log.secret, 1, shopper=ann, time=midnight - 600)
+        early = answer_of(log.secret, 2, shopper=ben, time=midnight + 120)
+        click = with_id(Event("", "click", "b", midnight + 1_200, late.id))
+        buy = with_id(Event("", "buy", "b", midnight + DAY + 600, shopper=ann, value=5.0))
+        behind = with_id(Event("", "click", "c", midnight - 60, early.id))
+        for records in [[late, early, click, buy, behind]] if is_at_once else [[late, early], [click], [buy], [behind]]:
+            log.append(records)
+            if not is_at_once:
+                compact(tmp_path, now=midnight + 2 * DAY)
+    compact(tmp_path, now=midnight + 2 * DAY)
+    found = {
+        (key[0], key[4]): (row["clicks"], row["buys"]) for key, row in counts_of(tmp_path).items() if row["clicks"]
+    }
+    assert found == {(date_of(late.time), "b"): (1, 1), (date_of(early.time), "c"): (1, 0)}
 
 
 def test_events_wait_for_their_answer_and_give_up_after_a_week(tmp_path):

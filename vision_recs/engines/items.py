@@ -1,4 +1,4 @@
-"""`EngineItems`: the items of a published generation, read from an engine; an `ItemSource`."""
+"""`EngineItems`: the items of a published generation, read from an engine; an `ItemSource`, and `WholeItems`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_recs.engines import base
 from vision_recs.engines.base import ColumnTest, Engine, Table
@@ -19,8 +20,9 @@ from vision_recs.engines.published import Published
 from vision_recs.engines.searching import unit_vectors
 from vision_recs.errors import EngineDamaged, UnknownItem
 from vision_recs.store import Layout, Store
+from vision_recs.store.items import StoredRow
 from vision_recs.store.layout import canary_vector
-from vision_recs.types import Attribute, EncoderSpec, ItemImage, Vectors
+from vision_recs.types import Attribute, EncoderSpec, ItemImage, Row, Vectors
 from vision_recs.vectors import normalize_rows
 
 if TYPE_CHECKING:
@@ -145,6 +147,48 @@ class EngineItems:
             found = self._table.read([text], limit=MOST_TEXTS).column(text).to_pylist()
             sentences += unknown_value(name, value, {each for each in found if each is not None})
         return sentences
+
+    @property
+    def place(self) -> str:
+        """The URI of the engine."""
+        return self._engine.uri
+
+    def positions(self) -> NDArray[np.int64]:
+        """Return the positions of all vectors: their digests in ascending order have them."""
+        return np.arange(len(self._digests))
+
+    def vectors(self, positions: NDArray[np.int64]) -> Vectors:
+        """Return the unit vectors (n, dim) at *positions* (n,), in that order; raises EngineDamaged."""
+        return self.vectors_of([self._digests[position] for position in positions.tolist()])
+
+    def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
+        """Return, for each of *positions*, at most *limit* images that have its vector, by id, then by image."""
+        wanted = {self._digests[position]: position for position in positions}
+        rows: dict[int, list[Row]] = {position: [] for position in positions}
+        for found in self._where_in(base.DIGEST, list(wanted), [base.ITEM, base.IMAGE, base.DIGEST]):
+            row = Row(found[base.ITEM], found[base.IMAGE], found[base.DIGEST])
+            rows[wanted[row.digest]].append(row)
+        return {position: sorted(some)[:limit] for position, some in rows.items()}
+
+    def stored_rows(self) -> Iterator[StoredRow]:
+        """Yield every image, by id, then by ordinal, with its position."""
+        place_of = {digest: position for position, digest in enumerate(self._digests)}
+        columns = (base.ITEM, base.ORDINAL, base.IMAGE, base.DIGEST)
+        pages = ([page.column(name).to_pylist() for name in columns] for page in self._table.scan(columns))
+        for item, ordinal, image, digest in sorted(row for page in pages for row in zip(*page, strict=True)):
+            yield StoredRow(item, ordinal, image, place_of[digest])
+
+    def all_attributes(self) -> Iterator[tuple[str, Mapping[str, Attribute]]]:
+        """Yield each id with its attributes, by id."""
+        columns = [base.ITEM, base.ATTRIBUTES]
+        found = self._table.read(columns, self._expression(_FIRST), order_by=base.ITEM)
+        for item, text in zip(*(_texts(found, name) for name in columns), strict=True):
+            yield item, json.loads(text)
+
+    @cached_property
+    def _digests(self) -> list[str]:
+        pages = self._table.scan([base.DIGEST])
+        return sorted({digest for page in pages for digest in _texts(page, base.DIGEST)})
 
     def pages_of_ids(self) -> Iterator[list[str]]:
         """Yield all ids, ascending, a list of some at a time."""

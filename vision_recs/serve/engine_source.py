@@ -6,6 +6,7 @@ import hashlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
+from pathlib import Path
 
 from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.engines import OpenedEngine, Published, open_engine
@@ -43,7 +44,11 @@ class EngineSource:
 
     def open(self, before: Generation | None = None) -> tuple[object, OpenEngine]:  # noqa: ARG002 - nothing is shared
         """Open the published generation; see `Source`. Raises EngineError."""
-        opened = OpenEngine(open_engine(self._uri), self._options)
+        engine = open_engine(self._uri)
+        store = self._options.store
+        if isinstance(store, str | Path):
+            engine.items.learn_from(store)
+        opened = OpenEngine(engine, self._options)
         return opened.engine.published.to_bytes(), opened
 
 

@@ -37,7 +37,7 @@ _STATUS_OF_REASON: Final = {
 STATUSES: Final = {
     400: "The request is malformed, or a value in it is not valid.",
     401: "The token is missing or wrong.",
-    403: "The server has no token, so that nobody may change anything.",
+    403: "The server has no token, so that nobody may change anything, or it keeps no events.",
     404: "The item, image or path does not exist.",
     405: "The path does not support the method.",
     408: "The body took too long to arrive.",

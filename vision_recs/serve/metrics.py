@@ -62,6 +62,14 @@ class Metrics:
             buckets=_BUCKETS_S,
             registry=self._registry,
         )
+        self._answers = Counter(
+            "visrec_answers_total", "Answers that were to be kept for learning.", ["result"], registry=self._registry
+        )
+        self._events = Counter("visrec_events_total", "Events of shoppers.", ["result"], registry=self._registry)
+        for result in ("kept", "lost"):
+            self._answers.labels(result)
+            self._events.labels(result)
+        self._events.labels("refused")
         self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
@@ -98,6 +106,14 @@ class Metrics:
         """Count changes by what became of them: made, stale, unknown."""
         for result, count in counts.items():
             self._changes.labels(result).inc(count)
+
+    def count_answers(self, count: int, *, is_kept: bool) -> None:
+        """Count answers that were to be kept for learning."""
+        self._answers.labels("kept" if is_kept else "lost").inc(count)
+
+    def count_events(self, count: int, result: str) -> None:
+        """Count events by what became of them: kept, lost, refused."""
+        self._events.labels(result).inc(count)
 
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus: of all workers, if they share a directory."""
