@@ -229,3 +229,45 @@ def test_wrong_usage_is_reported_at_once(visrec, sample_store, arguments, variab
     done = visrec("serve", "--store", sample_store, *arguments, **variables)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_it_waits_for_a_store_alive_and_not_ready(sample_store, tmp_path):
+    program = Path(sys.executable).parent / "visrec"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [*TETHER, program, "serve", "--wait", "--store", tmp_path / "store", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        until_answered(f"{url}/healthz?x=1")
+        assert get(f"{url}/healthz") == (200, b'{"status": "ok"}')
+        with pytest.raises(urllib.error.HTTPError) as waiting:
+            get(f"{url}/readyz")
+        problem = json.loads(waiting.value.read())
+        assert (waiting.value.status, waiting.value.headers["retry-after"]) == (503, "5")
+        assert "there is no store in" in problem["detail"]
+        assert (tmp_path / "log").read_text().startswith(f"visrec: waiting at {url}: there is no store in")
+        shutil.copytree(sample_store, tmp_path / "copy").rename(tmp_path / "store")
+        assert process.stdout.readline() == f"visrec serves {url} (Ctrl-C stops it)\n"
+        assert get(f"{url}/readyz")[0] == 200
+    finally:
+        process.kill()
+        process.wait(30)
+        process.stdout.close()
+
+
+def until_answered(url):
+    for _ in range(600):
+        try:
+            return get(url)
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"{url} does not answer")
+
+
+def test_a_root_that_is_no_path_is_refused(visrec, sample_store):
+    done = visrec("serve", "--store", sample_store, "--root-path", "a b")
+    assert done.returncode == 2
+    assert "'a b' is no path of a server; write it as /shop" in " ".join(done.stderr.split())

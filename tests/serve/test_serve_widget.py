@@ -104,10 +104,10 @@ def assert_kept(server, metric, least):
 def test_a_web_component_follows_its_attributes_and_hides_itself_where_there_is_nothing(shop):
     page = shop(
         '<script src="{url}/page/widget.js"></script>'
-        '<visrec-similar item="mug-01" k="3" where="price < 20"></visrec-similar>'
+        '<visrec-similar item="mug-01" k="2" where="price < 20"></visrec-similar>'
     )
     widget = page.locator("visrec-similar")
-    expect(widget.get_by_role("link")).to_have_count(3)
+    expect(widget.get_by_role("link")).to_have_count(2)
     expect(widget.get_by_role("link").first).to_have_attribute("href", re.compile("https://shop.example/products/"))
     widget.evaluate("element => element.setAttribute('item', 'lamp-01')")
     expect(widget).to_contain_text("mug")

@@ -65,7 +65,7 @@ def serve(
     require_openable(options)  # an error here is better than workers that end
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     connections = allow_connections()
-    with _reserve_port(address) as reserved, _shared_metrics_directory(workers):
+    with reserve_port(address) as reserved, _shared_metrics_directory(workers):
         server = Granian(
             "visrec",
             address=reserved.host,
@@ -131,7 +131,7 @@ def require_openable(options: ServeOptions) -> None:
 
 
 @contextmanager
-def _reserve_port(address: Address) -> Iterator[Address]:
+def reserve_port(address: Address) -> Iterator[Address]:
     """Yield *address* with its port, which no other program can take from now on; raises AddressUnavailable.
 
     Each worker listens on the port itself (SO_REUSEPORT), and without this check a second server could, too.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import sleep
 from typing import Final, Self
 
-from vision_recs.errors import AddressUnavailable, EngineError, StoreError
+from vision_recs.errors import EngineError, StoreError
 from vision_recs.serve.errors import MEDIA_TYPE
 from vision_recs.serve.options import ServeOptions
-from vision_recs.serve.server import Address, require_openable
+from vision_recs.serve.server import Address, require_openable, reserve_port
 
 _POLL_S: Final = 1.0
 
@@ -27,7 +27,7 @@ def wait_for_store(options: ServeOptions, address: Address, *, waiting: Callable
     error = _missing(options)
     if error is None:
         return
-    with _Waiting(address) as server:
+    with reserve_port(address) as reserved, _Waiting(reserved) as server:
         said = ""
         while error is not None:
             server.detail = str(error)
@@ -44,6 +44,15 @@ def _missing(options: ServeOptions) -> Exception | None:
     except (StoreError, EngineError) as error:
         return error
     return None
+
+
+class _Server(ThreadingHTTPServer):
+    allow_reuse_port = True  # the real server listens so, and takes the port over
+    daemon_threads = True
+
+    def __init__(self, address: Address, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        super().__init__((address.host, address.port), handler)
 
 
 class _Waiting:
@@ -68,15 +77,8 @@ class _Waiting:
             def log_message(self, *_: object) -> None:
                 """Log nothing."""
 
-        try:
-            self._server = ThreadingHTTPServer((address.host, address.port), Handler)
-        except OSError as error:
-            raise AddressUnavailable(
-                f"cannot listen on {address.host} port {address.port} ({error.strerror}); choose another --port",
-                host=address.host,
-                port=address.port,
-            ) from error
-        self.url = replace(address, port=self._server.server_port).url
+        self._server = _Server(address, Handler)
+        self.url = address.url
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()

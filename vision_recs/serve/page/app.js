@@ -8,6 +8,7 @@ import { $, iconButton, make, picture, redraw } from "./elements.js";
 import { answered, keepEvents, opened } from "./events.js";
 import { filterChips, filterWords, showFacets } from "./facets.js";
 import { card } from "./items.js";
+import { listenToKeys } from "./keys.js";
 import { nothingFound } from "./nothing.js";
 import { inOrder, ordersOf, parted } from "./order.js";
 import { emptyState, filterExpression, fromUrl, hasQuery, toUrl } from "./state.js";
@@ -76,8 +77,10 @@ async function refresh() {
   showControls();
   $("results").setAttribute("aria-busy", "true");
   $("notice").hidden = true;
+  const known = currency;
   try {
     await Promise.all([hasQuery(state) ? showSimilar(current.signal) : showItems(current.signal), countFacets(current.signal)]);
+    if (currency !== known) showFilters(); // the items have told in what the prices are
   } catch (error) {
     if (error.name === "AbortError") return;
     showFailure(error);
@@ -190,9 +193,7 @@ function showControls() {
   $("diversity").value = state.diversity;
   $("filter-count").textContent = state.filters.size;
   $("filter-count").hidden = !state.filters.size;
-  const set = filterChips(state, currency, navigate);
-  redraw($("filter-chips"), ...set);
-  $("filter-chips").hidden = !set.length;
+  showChosen();
   showOrders();
   const isPlain = state.likes.length === 1 && !state.dislikes.length;
   const chips = [
@@ -215,8 +216,19 @@ function showOrders() {
 async function countFacets(signal) {
   const counted = await getFacets(hasQuery(state) ? "" : state.search, filterExpression(state), signal);
   facets = counted.facets;
+  showFilters();
+}
+
+function showFilters() {
   showFacets($("facets"), facets, state, currency, navigate);
+  showChosen();
   showOrders();
+}
+
+function showChosen() {
+  const chosen = filterChips(state, currency, navigate);
+  redraw($("filter-chips"), ...chosen);
+  $("filter-chips").hidden = !chosen.length;
 }
 
 function itemChip(id, side, kind) {
@@ -296,25 +308,7 @@ takeImages((images) => {
   else notice("This is not an image. JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF can be read.");
 });
 
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  const isTyping = event.target.matches("input, textarea, select");
-  if (event.key === "/" && !isTyping) { event.preventDefault(); $("search").focus(); $("search").select(); return; }
-  if (event.key === "Escape" && event.target === $("search")) { $("search").blur(); return; }
-  if (isTyping && event.target !== $("search")) return;
-  const cards = [...document.querySelectorAll(".card .open")];
-  if (event.target === $("search")) { if (event.key === "ArrowDown" && cards.length) { event.preventDefault(); cards[0].focus(); } return; }
-  const at = cards.indexOf(event.target.closest(".card")?.querySelector(".open"));
-  const columns = getComputedStyle($("grid")).gridTemplateColumns.split(" ").length;
-  const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
-  if (step && cards.length) {
-    event.preventDefault();
-    cards[at < 0 ? 0 : Math.max(0, Math.min(cards.length - 1, at + step))].focus();
-  } else if (at >= 0 && "+-i".includes(event.key)) {
-    const match = itemCache.get(cards[at].closest(".card").dataset.id);
-    ({ "+": actions.like, "-": actions.dislike, i: actions.details })[event.key](match);
-  }
-});
+listenToKeys((id, act) => actions[act](itemCache.get(id)));
 
 $("login-form").addEventListener("submit", async (event) => {
   event.preventDefault();

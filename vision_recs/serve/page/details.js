@@ -98,7 +98,7 @@ async function explanationSection(match, queryImages) {
     } catch { /* the item has left the catalog in the meantime */ }
   }
   const rows = terms.map((term) => {
-    const source = term.kind === "image" ? queryImages.find((each) => each.name === term.query)?.url
+    const source = term.kind === "image" ? queryImages.find((each) => term.query.startsWith(each.name))?.url
       : thumbnails.get(term.query + "\n" + term.image);
     return make("li", { classes: "term" },
       picture(match.thumbnail, match.id, { lazy: false }),
