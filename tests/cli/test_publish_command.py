@@ -158,9 +158,8 @@ def test_what_cannot_be_done_is_one_sentence(run, tmp_path, monkeypatch, argumen
 @pytest.mark.parametrize(
     ("given", "option"),
     [
-        (("--labels", "category"), "--engine"),
-        (("--per-image",), "--engine"),
-        (("--pairs", "pairs.csv"), "--engine"),
+        (("--labels", "category", "--encoder", "clip-b32"), "--encoder"),
+        (("--per-image", "--html", "page.html"), "--html"),
         (("--index-type", "hnsw"), "--index-type"),
     ],
 )
@@ -168,6 +167,19 @@ def test_evaluate_refuses_what_an_engine_cannot_measure(run, own_engine, given, 
     with pytest.raises(typer.BadParameter) as raised:
         run("evaluate", "--engine", own_engine, *given)
     assert raised.value.param_hint == option
+
+
+def test_evaluate_measures_relevance_in_an_engine_also_against_a_store(run, engine, sample_store, sample_images):
+    for task in (("--labels", "category"), ("--pairs", sample_images / "pairs.csv"), ("--per-image",)):
+        found, expected = (
+            json.loads(run("evaluate", *task, "--json", "-q", *where))
+            for where in (("--engine", engine), ("--store", sample_store))
+        )
+        assert (found.pop("provenance")["store"], len(found)) == (engine, len(expected) - 1)
+        assert {name: expected[name] for name in found} == found
+    both = run("evaluate", "--labels", "category", "-q", "--engine", engine, "--baseline", sample_store)
+    assert f"candidate: efficientnet-lite0 [044717f263c7ad95] in {engine}" in both
+    assert "+0.000" in both
 
 
 def test_evaluate_refuses_a_store_that_is_named_and_not_there(run, own_engine, tmp_path):

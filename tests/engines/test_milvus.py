@@ -10,7 +10,7 @@ from contextlib import closing
 import numpy as np
 import pyarrow as pa
 import pytest
-from fake_shop import Shop, index, shop_of
+from fake_shop import FakeEncoder, Shop, index, shop_of
 from hypothesis import given
 from random_filters import texts
 
@@ -460,3 +460,18 @@ def test_a_missing_library_is_named_with_its_extra(library, uri, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(EngineUnavailable, match=r"pip install 'visrec\[milvus\]'"):
         connect(uri)
+
+
+@pytest.mark.nightly
+def test_a_way_back_whose_collection_somebody_has_dropped_is_a_sentence_and_readers_stay(store, uri):
+    publish(uri, store)
+    with closing(connect(uri)) as engine:
+        (first,) = engine._collections()
+    index(shop_of(10), store, FakeEncoder("another", turn=3))
+    publish(uri, store)
+    with closing(connect(uri)) as engine:
+        engine._connection.call("drop_collection", first)
+    with pytest.raises(NothingPublished, match="generation 1 is lost: somebody has removed its records or documents"):
+        rollback(uri)
+    with open_engine(uri) as opened:
+        assert (opened.published.generation, opened.published.withdrawn, len(opened.items.ids())) == (2, False, 10)

@@ -551,3 +551,12 @@ def test_of_several_who_swap_a_document_one_at_most_does_it(uri):
             before = f"alone {number}".encode()
             assert engines[0].swap_document("current", before, now)
             assert connect(uri).read_documents(["cur", "oth"]) == {"current": before, "other": b""}
+
+
+def test_a_way_back_to_what_is_lost_is_a_sentence_and_readers_stay(shop, store, uri):
+    _, second = generations(shop, store, uri, 2)
+    engine = connect(uri)
+    engine.drop([read_known(engine).before(3)[0].token])
+    with pytest.raises(NothingPublished, match=r"generation 2 is lost: .*; readers keep what they have"):
+        rollback(uri)
+    assert published(uri) == second

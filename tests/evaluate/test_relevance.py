@@ -6,6 +6,7 @@ from fake_shop import FakeEncoder, Shop, index
 
 import vision_recs
 from vision_recs.catalog.judgments import Pair
+from vision_recs.engines import open_engine, publish
 from vision_recs.errors import EvaluationError, FilterError
 from vision_recs.evaluate import EvaluationTask, compare_stores, measure_index_quality, measure_relevance
 from vision_recs.filters import Filter
@@ -32,6 +33,14 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store(folder):
     return Store.open(folder)
+
+
+@pytest.fixture(scope="module")
+def engine(folder, tmp_path_factory):
+    pytest.importorskip("lancedb")
+    uri = f"lance:{tmp_path_factory.mktemp('engine')}"
+    publish(uri, folder)
+    return uri
 
 
 def is_same_kind(folder, query, k, where=None):
@@ -196,3 +205,24 @@ def test_recall_is_the_share_that_an_index_finds_without_the_query_image(store, 
     assert found.recall_at_1 == 0
     assert found.recall_at_10 == pytest.approx(0.9)
     assert found.recall_at_100 == pytest.approx(28 / 29)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        EvaluationTask(labels="kind", target_filter=Filter.parse('split == "train"')),
+        EvaluationTask(labels="kind", per_image=True),
+        EvaluationTask(pairs=[Pair("item03", "item07", 2), Pair("item05", "item09", 1)]),
+    ],
+    ids=["labels", "per image", "pairs"],
+)
+def test_an_engine_is_as_relevant_as_its_store(store, engine, task):
+    with open_engine(engine) as opened:
+        found, expected = measure_relevance(opened, task), measure_relevance(store, task)
+        both = compare_stores(store, opened, task)
+    assert found.measures == expected.measures
+    assert (found.queries, found.groups, found.exposure) == (expected.queries, expected.groups, expected.exposure)
+    assert found.result.nearest.tolist() == expected.result.nearest.tolist()
+    assert (found.provenance.store, found.provenance.index_type) == (engine, "engine")
+    assert found.provenance.fingerprint == expected.provenance.fingerprint
+    assert {difference.value for difference in both.differences.values()} == {0.0}

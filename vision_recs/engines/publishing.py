@@ -123,7 +123,9 @@ def rollback(uri: str) -> tuple[int, int]:
         older = [] if current is None else known.before(current.generation)
         chosen = next((each for each in older if _opens(engine, each)), None)
         if current is None or chosen is None:
-            raise NothingPublished(f"{engine.uri} keeps no generation before the one that is published")
+            lost = f"generation {older[0].generation} is lost: somebody has removed its records or documents"
+            why = f"{lost}; readers keep what they have" if older else "there is no generation to go back to"
+            raise NothingPublished(f"{engine.uri} keeps no generation before the one that is published: {why}")
         if not engine.swap_document(CURRENT, chosen.to_bytes(), known.document):
             raise _another_publishes(engine)
         engine.write_document(current.document, replace(current, withdrawn=True).to_bytes())

@@ -8,7 +8,7 @@ provenance     what measurements depend on, kept beside them
 """
 
 from vision_recs.evaluate.index_quality import IndexQuality, measure_index_quality
-from vision_recs.evaluate.provenance import Provenance
+from vision_recs.evaluate.provenance import Measured, Provenance
 from vision_recs.evaluate.relevance import Comparison, Group, Relevance, compare_stores, measure_relevance
 from vision_recs.evaluate.search_quality import FilteredQuality, SearchQuality, measure_engine_quality
 from vision_recs.evaluate.task import EvaluationTask
@@ -19,6 +19,7 @@ __all__ = [
     "FilteredQuality",
     "Group",
     "IndexQuality",
+    "Measured",
     "Provenance",
     "Relevance",
     "SearchQuality",

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs.engines import OpenedEngine
 from vision_recs.errors import EvaluationError
-from vision_recs.evaluate.provenance import Provenance
+from vision_recs.evaluate.provenance import Measured, Provenance
 from vision_recs.evaluate.task import EvaluationTask, ResolvedTask, resolve
 from vision_recs.metrics import (
     MEASURES,
@@ -27,7 +28,6 @@ from vision_recs.metrics import (
     intervals,
 )
 from vision_recs.recommend.joined import JoinedStores
-from vision_recs.recommend.stores import OpenedStores
 from vision_recs.store import Store, load_item_vectors
 from vision_recs.store.whole_items import WholeItems
 from vision_recs.types import Attribute
@@ -70,7 +70,7 @@ class Relevance:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two stores, measured by the same task on the items that both have.
+    """Two stores, or a store and an engine, measured by the same task on the items that both have.
 
     A difference is the measure of *candidate* less that of *baseline*.
     """
@@ -80,40 +80,44 @@ class Comparison:
     differences: Mapping[str, Difference]
 
 
-def measure_relevance(opened: Store | OpenedStores, task: EvaluationTask, *, group_by: str | None = None) -> Relevance:
+def measure_relevance(opened: Measured, task: EvaluationTask, *, group_by: str | None = None) -> Relevance:
     """Return how relevant the neighbors are in what is *opened*, by *task*, also for each value of *group_by*.
 
     *group_by* is the name of an attribute. Without it, the queries are grouped by the labels of the task, if it has
     any. Raises FilterError, and EvaluationError where there is no query, no target, or nothing relevant.
     """
-    items: WholeItems = opened if isinstance(opened, Store) else JoinedStores(opened.stores)
+    items = _whole(opened)
     return _measure(items, Provenance.of(opened), task, resolve(items, task), group_by or task.labels)
 
 
 def compare_stores(
-    baseline: Store, candidate: Store, task: EvaluationTask, *, group_by: str | None = None
+    baseline: Store, candidate: Store | OpenedEngine, task: EvaluationTask, *, group_by: str | None = None
 ) -> Comparison:
     """Return how much better *candidate* is than *baseline* by *task*, query by query; attributes are of *baseline*.
 
     Raises as `measure_relevance` does, and EvaluationError where the two stores have no items in common.
     """
     common = frozenset(baseline.items.ids()) & frozenset(candidate.items.ids())
+    both = f"{baseline.place} and {_whole(candidate).place}"
     if not common:
-        raise EvaluationError(
-            f"{baseline.layout.root} and {candidate.layout.root} have no item in common; index the same catalog in both"
-        )
+        raise EvaluationError(f"{both} have no item in common; index the same catalog in both")
     task = replace(task, among=common)
     before = measure_relevance(baseline, task, group_by=group_by)
     after = measure_relevance(candidate, task, group_by=group_by)
     if list(before.result.queries) != list(after.result.queries):
         raise EvaluationError(
-            f"{baseline.layout.root} and {candidate.layout.root} do not agree on the attributes or images of their "
-            "items; index the same catalog in both"
+            f"{both} do not agree on the attributes or images of their items; index the same catalog in both"
         )
     differences = {
         name: compare(before.result.of(name), after.result.of(name), np.asarray(before.clusters)) for name in MEASURES
     }
     return Comparison(before, after, differences)
+
+
+def _whole(opened: Measured) -> WholeItems:
+    if isinstance(opened, OpenedEngine):
+        return opened.items
+    return opened if isinstance(opened, Store) else JoinedStores(opened.stores)
 
 
 def _measure(
