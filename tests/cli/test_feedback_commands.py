@@ -14,6 +14,7 @@ from visrec_cli.main import program
 
 from vision_recs.errors import EventsError
 from vision_recs.feedback import EventLog, compact
+from vision_recs.feedback.answers import pseudonym
 from vision_recs.feedback.records import Event
 
 ANSWERS = 4_000
@@ -168,6 +169,33 @@ def test_the_clicks_judge_other_stores_and_teach_a_projection(own_shop, tmp_path
     assert json.loads(tuned.stdout)["published"] is False
     neither = run("tune", "--events", events, "--labels", "kind", "--store", store)
     assert neither.exit_code == 2
+
+
+def test_similar_answers_a_shopper_of_the_log(own_shop):
+    store, events = own_shop
+    with EventLog(events) as log:
+        now = START + ANSWERS
+        ann = pseudonym(log.secret, "ann")
+        log.append([Event(f"e{n}", "click", f"item{n:03}", now + n, shopper=ann) for n in (3, 12, 40)])
+        log.append([Event("e99", "buy", "item021", now + 99, shopper=ann)])
+    place = ("--store", store, "--events", events, "--one-per", "item", "--json")
+
+    def answer(*arguments):
+        done = run("similar", *arguments, *place)
+        assert done.exit_code == 0, done.output
+        return [json.loads(line)["id"] for line in done.stdout.splitlines() if line.startswith("{")]
+
+    mine = answer("--shopper", "ann", "-k", "55")
+    assert len(mine) > 50
+    assert not {"item003", "item012", "item040", "item021"} & set(mine)
+    beside = answer("item000", "--shopper", "ann")
+    assert beside != answer("item000")
+    assert "item021" not in answer("item000", "--shopper", "ann", "-k", "58")
+    stranger = answer("--shopper", "nobody at all")
+    prices = {f"item{number:03}": 10 + number % 9 * 5 for number in range(60)}
+    assert sum(prices[item] for item in stranger) < 10 * 30  # shoppers of this log like what is cheap
+    both = run("similar", "--shopper", "ann", "--history", "file", *place)
+    assert both.exit_code == 2
 
 
 def test_importing_counting_exporting_and_forgetting(visrec, tmp_path):
