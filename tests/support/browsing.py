@@ -11,7 +11,7 @@ import pytest
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 _NO_WALL = "--disable-features=LocalNetworkAccessChecks"
-"""A shop on the web may ask a server on the web; in tests both are on this machine, which browsers keep from the web."""
+"""A shop on the web may ask a server on the web; in tests the server is on this machine, which browsers protect."""
 
 _WAIT_MS = 60_000  # a busy machine is slow
 
