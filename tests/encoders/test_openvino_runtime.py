@@ -55,8 +55,24 @@ def test_a_vector_does_not_depend_on_its_neighbors(fast, pixels, count):
     batch = np.concatenate([pixels, pixels[::-1], pixels])[:count]
     together = fast.encode(batch)
     assert together.shape == (count, fast.spec.dim)
-    for image, vector in zip(batch, together, strict=True):
-        np.testing.assert_array_equal(fast.encode(image[np.newaxis])[0], vector)
+    for number, (image, vector) in enumerate(zip(batch, together, strict=True)):
+        others = np.stack([*batch[::-1][:3], image, *pixels[:2]])  # as many as make a batch, too
+        np.testing.assert_array_equal(fast.encode(others)[min(count, 3)], fast.encode(others[::-1])[2], str(number))
+        assert (
+            float(fast.encode(image[np.newaxis])[0] @ vector) > 0.9999
+        )  # by a graph of its own, which rounds elsewhere
+
+
+def test_one_image_has_a_graph_of_its_own_and_leaves_that_of_a_batch_alone(pixels):
+    encoder = load_encoder(NAME, runtime="openvino")
+    encoder.encode(pixels[:2])
+    assert set(encoder._queues) == {1}  # the canary was one image, too
+    encoder.encode(pixels[:3])
+    assert set(encoder._queues) == {1, 4}
+    encoder.encode(np.concatenate([pixels] * 9)[:9])
+    assert set(encoder._queues) == {4}  # a catalog is embedded, and needs the memory
+    encoder.encode(pixels[:1])
+    assert set(encoder._queues) == {1, 4}
 
 
 def test_threads_get_their_own_answers(fast, pixels):
