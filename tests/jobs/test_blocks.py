@@ -375,6 +375,17 @@ def test_ledgers_of_another_space_wait_and_old_ones_are_garbage(tmp_path):
     assert not ledger.exists()
 
 
+@pytest.mark.usefixtures("pools")
+def test_a_cluster_without_a_machine_is_waited_for_with_a_word(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(driver, "_SILENT_S", 0.0)
+    monkeypatch.setattr(LocalPool, "usable", lambda *_: False)
+    waits = iter([[]] * 3)
+    wait = LocalPool.wait
+    monkeypatch.setattr(LocalPool, "wait", lambda pool, seconds: [] if next(waits, None) == [] else wait(pool, seconds))
+    assert on_cluster(shop_of(tmp_path, SIZE), tmp_path / "store").embedded == SIZE
+    assert "no machine of the cluster has room for a task" in caplog.text
+
+
 def test_the_rates_of_machines_are_shown_fastest_first():
     rates = driver.Rates()
     for node in range(10):

@@ -43,6 +43,7 @@ class WatchedEncoder(FakeEncoder):
     def encode(self, pixels):
         if len(pixels) > 1:  # the canary is one
             note(self.folder / "begun", f"{os.getpid()} {len(pixels)}")
+            note(self.folder / "devices", os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
             time.sleep(self.seconds)
             self.wait()
             note(self.folder / "encoded", f"{os.getpid()} {len(pixels)}")

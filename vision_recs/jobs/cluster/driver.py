@@ -30,6 +30,7 @@ from vision_recs.types import Catalog, ImageSource
 _POLL_S = 0.5
 _APART_FROM = 2  # attempts at a block: two lost workers may be by chance, or by an image that ends its decoder
 _MOST_ATTEMPTS = 6
+_SILENT_S = 60.0  # without a block, after which it is looked whether there are machines
 _SHOWN = 8  # machines of which progress shows the rate
 _STRAGGLES = 3.0  # times as long as the median of the blocks
 
@@ -161,10 +162,15 @@ class ClusterEmbedding:
     def _embed(self, blocks: Iterator[Block], done: Done, report: ProgressCallback) -> None:
         """Have *blocks* embedded, a bounded number of them at a time."""
         pool = _ray(work_of(self._catalog, self._writer, self._encoder), self._cluster)
+        heard = monotonic()
         try:
             while self._keep_at_work(blocks, pool):
                 for finished in pool.wait(_POLL_S):
                     self._take(finished, pool, done)
+                    heard = monotonic()
+                if monotonic() > heard + _SILENT_S and not pool.usable(self._refused):
+                    log.warning("no machine of the cluster has room for a task; waiting until one comes")
+                    heard = monotonic()
                 total = self._planning.total
                 report(Progress("embedding", self._planning.passed + self._rates.images, total, str(self._rates)))
         finally:

@@ -6,6 +6,7 @@ them by itself: the driver does, which knows whether a worker was lost, refused,
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from vision_recs.errors import ClusterError, MissingExtra, VisionRecsError, Work
 from vision_recs.jobs.cluster.driver import Finished, Lost, Refused
 from vision_recs.jobs.cluster.worker import Block, BlockReport, Work
 from vision_recs.jobs.options import ClusterOptions
+
+log = logging.getLogger(__name__)
 
 _AHEAD: Final = 2  # tasks for each place where one can run: the next one waits ready there
 _LOOK_S: Final = 2.0
@@ -67,6 +70,8 @@ class RayPool:
         self._looked = -_LOOK_S
         self._avoid: Sequence[str] = ()
         self._look()
+        if self._gpus and not self._lanes[0].slots:
+            log.warning("no machine of the cluster has %g GPUs for a task now: cores embed", self._gpus)
 
     def room(self) -> int:
         """Return how many tasks more can begin soon."""
