@@ -1,6 +1,9 @@
 """How relevant neighbors are, by encoder, and what transforms of the vectors without training bring.
 
-    python benchmarks/quality.py [--clothing ../shared/data/clothing/catalog.csv]
+    python benchmarks/quality.py [--clothing ../shared/data/clothing/catalog.csv] [--only encoders] [--work DIR]
+
+With `--only encoders`, encoders are compared with each other and the other rows stay. Stores in `--work` are kept, and
+used again.
 
 Every image is read from the catalog; nothing is downloaded: encoders whose weights are not at hand are left out and
 named. Writes quality.json and quality.md beside itself.
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,10 +26,12 @@ from numpy.typing import NDArray
 from vision_recs import encoders, images
 from vision_recs.catalog import open_catalog
 from vision_recs.catalog.image_files import image_bytes
-from vision_recs.encoders.timm import load_efficientnet_lite0
+from vision_recs.encoders.registry import DEFAULT_ENCODER
+from vision_recs.encoders.timm import load_efficientnet_lite
 from vision_recs.errors import EncoderError
+from vision_recs.evaluate import EvaluationTask, compare_stores
 from vision_recs.filters import Filter
-from vision_recs.jobs import IndexOptions, embed
+from vision_recs.jobs import IndexOptions, embed, retune
 from vision_recs.metrics import (
     ItemVectors,
     Judgments,
@@ -42,6 +48,15 @@ from vision_recs.vectors import normalize_or_raise, normalize_rows
 
 HERE = Path(__file__).parent
 ENCODERS = ("efficientnet-lite0", "resnet50", "clip", "siglip2", "timm:vit_small_patch14_dinov2.lvd142m")
+COMPARED = (
+    "efficientnet-lite1",
+    "efficientnet-lite2",
+    "best-offline",
+    "activations:efficientnet-lite0",
+    "best-offline+color@0.1",
+)
+"""Encoders that are compared with the default by `evaluate`."""
+
 Transform = Callable[["Task", Vectors, Vectors], tuple[Vectors, Vectors]]
 
 
@@ -129,7 +144,7 @@ class Gem:
 
     def __init__(self) -> None:
         """Load the architecture and its weights, without OpenVINO."""
-        self._backbone = load_efficientnet_lite0(self.of, None)
+        self._backbone = load_efficientnet_lite(self.of, None)
 
     def encode(self, pixels: Pixels) -> Vectors:
         """Return one unit vector an image."""
@@ -271,6 +286,108 @@ def measure(kind: str, catalog: Path, work: Path) -> Iterator[Row | str]:
             yield from list(rows(one, {"plain": task, f"and {other} concatenated": both}))[1:]
 
 
+@dataclass(frozen=True)
+class EncoderRow:
+    """One measure of *encoder* for a task of `evaluate`, and its difference to the default encoder, query by query."""
+
+    encoder: str
+    task: str
+    measure: str
+    value: float
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+TRAIN, TEST = Filter.parse('split == "train"'), Filter.parse('split == "test"')
+EVALUATIONS = {
+    "clothing": {
+        "clothing: each against all others": EvaluationTask(labels="category", sample=10_000),
+        "clothing: test against train": EvaluationTask(
+            labels="category", query_filter=TEST, target_filter=TRAIN, sample=10_000
+        ),
+    },
+    "samples": {
+        "samples: own item by image": EvaluationTask(per_image=True),
+        "samples: category": EvaluationTask(labels="category"),
+        "samples: color": EvaluationTask(labels="color"),
+    },
+}
+MEASURES_SHOWN = ("precision_at_1", "precision_at_10", "ndcg_at_10")
+
+
+def compared(kind: str, catalog: Path, work: Path) -> Iterator[EncoderRow | str]:
+    """Yield the rows of encoders that are compared on *catalog*; a sentence for one that is not at hand."""
+    base = _embedded(kind, catalog, work, DEFAULT_ENCODER)
+    for name in (DEFAULT_ENCODER, *COMPARED):
+        try:
+            store = _embedded(kind, catalog, work, name)
+        except EncoderError as error:
+            yield f"{name}: {error}"
+            continue
+        if name != DEFAULT_ENCODER:
+            yield from _encoder_rows(name, base, store, EVALUATIONS[kind])
+        if name not in {DEFAULT_ENCODER, "best-offline"}:
+            continue
+        alone = _projected_store(store, work / kind, TuneOptions(unsupervised=True))
+        yield from _encoder_rows(f"{name}, tune --unsupervised", base, alone, EVALUATIONS[kind])
+        if kind == "clothing":
+            held_out = {task: how for task, how in EVALUATIONS[kind].items() if how.query_filter is not None}
+            learned = _projected_store(store, work / kind, TuneOptions(labels="category", where=TRAIN))
+            yield from _encoder_rows(f"{name}, tune --labels on train", base, learned, held_out)
+
+
+def _embedded(kind: str, catalog: Path, work: Path, name: str) -> Store:
+    folder = work / kind / name
+    embed(catalog, folder, encoder=name)
+    return Store.open(folder)
+
+
+def _projected_store(store: Store, work: Path, options: TuneOptions) -> Store:
+    """Return a copy of *store* with the projection that *options* teach, published whatever it brings."""
+    folder = work / "projected"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(store.layout.root, folder)
+    retune(folder, tune(store, options).projection, encoder=store.encoder.fingerprint)
+    return Store.open(folder)
+
+
+def _encoder_rows(
+    label: str, base: Store, store: Store, evaluations: dict[str, EvaluationTask]
+) -> Iterator[EncoderRow]:
+    for task, how in evaluations.items():
+        found = compare_stores(base, store, how)
+        for measure in MEASURES_SHOWN:
+            difference = found.differences[measure]
+            value = found.candidate.measures[measure].value
+            yield EncoderRow(
+                label, task, measure, value, difference.value, difference.low, difference.high, difference.p
+            )
+
+
+def encoder_table(rows: Sequence[EncoderRow]) -> list[str]:
+    """Return the section on encoders: a table for each task."""
+    lines = [
+        "## Encoders against efficientnet-lite0",
+        "",
+        "By `compare_stores` of `vision_recs.evaluate`, no label known.",
+        "",
+    ]
+    for task in dict.fromkeys(row.task for row in rows):
+        lines += [f"### {task}", "", "| encoder | P@1 | P@10 | nDCG@10 |", "| --- | --- | --- | --- |"]
+        own = [row for row in rows if row.task == task]
+        for encoder in dict.fromkeys(row.encoder for row in own):
+            cells = [
+                f"{row.value:.3f}, {row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
+                for row in own
+                if row.encoder == encoder
+            ]
+            lines.append(f"| {encoder} | {' | '.join(cells)} |")
+        lines.append("")
+    return lines
+
+
 def _tuned(store: Store, kind: str) -> dict[str, Callable[[Vectors], NDArray[np.float64]]]:
     """Return, for the clothes, the projection that `visrec tune` learns from the train photos."""
     if kind != "clothing":
@@ -286,19 +403,23 @@ def _projected(task: Task, apply: Callable[[Vectors], NDArray[np.float64]]) -> T
     return Task(task.name, queries, targets, task.judgments, task.per_image)
 
 
-def table(found: Sequence[Row], missing: Sequence[str]) -> str:
+def table(found: Sequence[Row], compared_rows: Sequence[EncoderRow], missing: Sequence[str]) -> str:
     """Return the page quality.md."""
     lines = [
         "# Quality",
         "",
-        "Made by `python benchmarks/quality.py`; never edited. nDCG@10 with its 95 % bounds; the difference is to the",
-        "plain vectors of the same encoder, query by query (paired bootstrap). A method *pays* where the difference is",
-        "above 0 beyond its bounds. All are off: none pays for every task, and `visrec tune` brings far more.",
+        "Made by `python benchmarks/quality.py`; never edited. The difference is query by query, with 95 % bounds of a",
+        "paired bootstrap: of encoders to the default, and of methods to the plain vectors of the same encoder.",
+        "",
+        *encoder_table(compared_rows),
+        "## Methods without training",
+        "",
+        "A method *pays* where the difference is above 0 beyond its bounds.",
         "",
     ]
     for task in dict.fromkeys(row.task for row in found):
         lines += [
-            f"## {task}",
+            f"### {task}",
             "",
             "| encoder | method | P@1 | P@10 | nDCG@10 | difference | pays |",
             "| --- | --- | --- | --- | --- | --- | --- |",
@@ -326,23 +447,41 @@ def main() -> None:
     parser.add_argument(
         "--clothing", type=Path, default=HERE.parents[1] / "shared" / "data" / "clothing" / "catalog.csv"
     )
-    catalogs = {"samples": HERE.parent / "sample_images" / "catalog.csv", "clothing": parser.parse_args().clothing}
+    parser.add_argument("--only", choices=["encoders"])
+    parser.add_argument("--work", type=Path)
+    given = parser.parse_args()
+    known = json.loads((HERE / "quality.json").read_text("utf-8"))
     found: list[Row] = []
+    of_encoders: list[EncoderRow] = []
     missing: dict[str, None] = {}
-    with tempfile.TemporaryDirectory() as work:
-        for kind, catalog in catalogs.items():
+    with tempfile.TemporaryDirectory() as temporary:
+        work = given.work or Path(temporary)
+        for kind, catalog in {
+            "samples": HERE.parent / "sample_images" / "catalog.csv",
+            "clothing": given.clothing,
+        }.items():
             if not catalog.exists():
                 missing[f"{kind}: there is no {catalog.name} beside the project"] = None
                 continue
-            for row in measure(kind, catalog, Path(work)):
-                if isinstance(row, str):
-                    missing[row] = None
-                else:
-                    print(_line(row), flush=True)
+            for row in (*compared(kind, catalog, work), *(() if given.only else measure(kind, catalog, work))):
+                print(row, flush=True)
+                if isinstance(row, EncoderRow):
+                    of_encoders.append(row)
+                elif isinstance(row, Row):
                     found.append(row)
-    page = table(found, list(missing))
+                else:
+                    missing[row] = None
+    if given.only:
+        found = [Row(**row) for row in known["rows"]]
+        missing = {**dict.fromkeys(known.get("missing", [])), **missing}
+    page = table(found, of_encoders, list(missing))
     (HERE / "quality.md").write_text(page, encoding="utf-8")
-    value = {"provenance": provenance("numpy", "torch", "openvino"), "rows": [asdict(row) for row in found]}
+    value = {
+        "provenance": provenance("numpy", "torch", "openvino"),
+        "rows": [asdict(row) for row in found],
+        "encoders": [asdict(row) for row in of_encoders],
+        "missing": list(missing),
+    }
     (HERE / "quality.json").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 

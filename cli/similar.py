@@ -39,6 +39,14 @@ Cropped = Annotated[
         "repeated: for each --image in its order, or for one image, of which all parts are meant.",
     ),
 ]
+Apart = Annotated[
+    bool,
+    typer.Option(
+        "--apart",
+        help="Each --image, or each --crop of it, is a wish of its own, as the objects of one picture: each gets its "
+        "share of the answer.",
+    ),
+]
 Text = Annotated[
     list[str] | None,
     typer.Option(metavar="TEXT", help="What it looks like, for an encoder that reads text (clip). May be repeated."),
@@ -112,6 +120,7 @@ def similar(
     items: Items = None,
     image: Image = None,
     crop: Cropped = None,
+    apart: Apart = False,
     text: Text = None,
     negative: Negative = None,
     history: HistoryFile = None,
@@ -166,6 +175,7 @@ def similar(
                 k=k,
                 where=matching,
                 explain=explain,
+                apart=apart,
             )
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
@@ -269,7 +279,7 @@ def _cropped(images: list[Weighted[str]], crops: list[str]) -> list[Weighted[str
     """Return *images* with their *crops*: one for each, or all for the only one; raises ValueError."""
     from vision_recs.images.crop import Crop
 
-    if len(crops) > len(images) != 1 or (crops and not images):
+    if crops and len(images) != 1 and len(crops) != len(images):
         raise ValueError(f"there are {len(crops)} --crop for {len(images)} --image; give one for each image")
     if len(images) == 1 and crops:
         images = images * len(crops)

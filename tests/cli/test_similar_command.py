@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 MATCH_KEYS = ["query", "rank", "id", "score", "image", "attributes"]
 
@@ -53,6 +54,36 @@ def test_an_image_that_is_in_the_index_finds_its_own_item(visrec, sample_store, 
     assert (match["id"], match["image"]) == ("lamp-03", "lamp-03-2.jpg")
     assert match["score"] > 0.999
     assert match["query"] == str(image)
+
+
+def test_a_part_of_an_image_is_a_query(visrec, sample_store, sample_images, tmp_path):
+    both = Image.new("RGB", (768, 384), (240, 240, 240))
+    for at, name in enumerate(("lamp-03-2.jpg", "mug-01-1.jpg")):
+        both.paste(Image.open(sample_images / name).resize((384, 384)), (384 * at, 0))
+    both.save(tmp_path / "both.jpg", quality=92)
+    done = visrec(
+        *("similar", "--image", tmp_path / "both.jpg", "--crop", "0.5,0,0.5,1", "-k", "1", "--store", sample_store)
+    )
+    assert done.returncode == 0, done.stderr
+    assert "both.jpg  (crop 0.5,0,0.5,1)" in done.stdout
+    assert "1  mug-01 " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("crops", "sentence"),
+    [
+        (["0.5,0,0.5"], "'0.5,0,0.5' is not a crop; write x,y,width,height"),
+        (["0,0,0,1"], "holds nothing of the image"),
+        (["0,0,1,1"], "there are 1 --crop for 2 --image; give one for each image"),
+    ],
+)
+def test_a_wrong_part_is_a_sentence(visrec, sample_store, sample_images, crops, sentence):
+    image = sample_images / "lamp-03-2.jpg"
+    images = ["--image", image] * (2 if "2 --image" in sentence else 1)
+    named = [argument for crop in crops for argument in ("--crop", crop)]
+    done = visrec("similar", *images, *named, "--store", sample_store)
+    assert done.returncode == 2
+    assert sentence in " ".join(done.stderr.replace("│", " ").split())
 
 
 def test_a_query_by_id_imports_neither_torch_nor_openvino_nor_pillow(visrec, sample_store):

@@ -122,6 +122,17 @@ def test_images_and_parts_of_images_are_queries(folder):
             assert colors_of(recommender.query(Query(images=(part,), k=3))) == [color] * 3
 
 
+def test_the_objects_of_a_picture_get_a_share_each(folder):
+    both = png(np.concatenate([np.full((24, 24, 3), COLORS["blue"]), np.full((24, 24, 3), COLORS["green"])], axis=1))
+    parts = tuple(Weighted(both, name="both", crop=Crop.parse(crop)) for crop in ("0,0,0.5,1", "0.5,0,0.5,1"))
+    with Recommender.open(folder) as recommender:
+        found = recommender.query(Query(images=parts, k=6, apart=True, explain=True))
+        assert colors_of(found) == ["blue", "green"] * 3
+        assert [match.explanation.terms[0].query for match in found[:2]] == ["both [0,0,0.5,1]", "both [0.5,0,0.5,1]"]
+        heavier = (parts[0]._replace(weight=3.0), parts[1])
+        assert colors_of(recommender.query(Query(images=heavier, k=4, apart=True))).count("blue") == 3
+
+
 def test_an_update_embeds_by_all_parts(own):
     shop = shop_of_colors()
     shop.files["new.png"] = shown("blue", 9)

@@ -86,12 +86,6 @@ def named_in(text: str) -> list[str]:
     return [word for word in re.findall(r"[a-z]+", text.lower()) if word in COLORS]
 
 
-def names_of(vectors: Vectors) -> list[str]:
-    """Return the name of the color that each of *vectors* (n, dim) of this encoder is nearest to."""
-    found: list[str] = [_NAMES[nearest] for nearest in np.argmax(vectors @ _NAMED.T, axis=1).tolist()]
-    return found
-
-
 def lab_of(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the CIELAB colors (height, width, 3) of *image*, which is sRGB."""
     levels = image / 255.0
@@ -145,9 +139,6 @@ def _of_name(name: str) -> NDArray[np.float64]:
     shades = lab_of(level).reshape(1, 3) + grid * _SPREAD * np.array([1.5, 1.0, 1.0])  # shades differ most in lightness
     return _histogram(shades[None], weights[None])
 
-
-_NAMES: Final = list(COLORS)
-_NAMED: Final = normalize_rows(np.array([_of_name(name) for name in _NAMES], np.float32))[0]
 
 SPEC: Final = EncoderSpec(
     name="color",

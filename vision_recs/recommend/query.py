@@ -58,6 +58,9 @@ class Query:
     of the answer. Every item of the answer matches *where*; the query items need not match it. With *explain*, each
     match has an `Explanation`.
 
+    With *apart*, each image is an interest, as several objects of one picture are: it is searched for together with the
+    rest of the query, but without the other images. A query with a history has its interests in place of that.
+
     Raises ValueError for a query without anything to search for, for a weight that is not above 0, and for an item that
     is in *items* and in *negatives*.
     """
@@ -70,6 +73,7 @@ class Query:
     k: int = 10
     where: Filter | None = None
     explain: bool = False
+    apart: bool = False
 
     def __post_init__(self) -> None:
         """Bring ids to their normal form, and check the values."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import ImageError, ZeroVector
 from vision_recs.recommend.query import Query, weighted
-from vision_recs.recommend.retrieve import QueryTerm
+from vision_recs.recommend.retrieve import QueryTerm, SubQuery
 from vision_recs.types import ItemSource, Vectors
 
 if TYPE_CHECKING:  # the encoder is imported when it is needed
@@ -49,7 +49,8 @@ class QueryEncoder:
             images = list(weighted(query.images))
             vectors = self.images([image.value for image in images], [image.crop for image in images])
             for number, (image, vector) in enumerate(zip(images, vectors, strict=True), 1):
-                terms.append(QueryTerm("image", image.name or f"image {number}", image.weight, vector[None], (None,)))
+                name = (image.name or f"image {number}") + _part(image.crop)
+                terms.append(QueryTerm("image", name, image.weight, vector[None], (None,)))
         if query.texts:
             texts = list(weighted(query.texts))
             vectors = self.texts([text.value for text in texts])
@@ -101,3 +102,17 @@ class QueryEncoder:
             mine.canary, others.canary
         ):
             self._store_encoder = other.loaded()
+
+
+def apart(terms: Sequence[QueryTerm], negatives: tuple[QueryTerm, ...]) -> list[SubQuery]:
+    """Return a sub-query for each image among *terms*, with all terms that are no image; its weight is its share."""
+    images = [term for term in terms if term.kind == "image"]
+    others = tuple(term for term in terms if term.kind != "image")
+    if not images:
+        return [SubQuery(others, negatives)]
+    whole = sum(image.weight for image in images)
+    return [SubQuery((*others, image), negatives, image.weight / whole) for image in images]
+
+
+def _part(crop: Crop | None) -> str:
+    return "" if crop is None else f" [{','.join(f'{each:g}' for each in crop)}]"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 from vision_recs.errors import StoreDamaged, StoreNotFound, VisionRecsError
 from vision_recs.indexes.base import open_published
 from vision_recs.recommend.ahead import search_ahead
+from vision_recs.recommend.eligibility import AttributesOf
 from vision_recs.recommend.query import NEGATIVE_WEIGHT, Policy, Query, Weighted, weighted
 from vision_recs.recommend.rerank import RankedMatch, Reranker
-from vision_recs.recommend.retrieve import AttributesOf, QueryTerm, Retriever, Search, SubQuery
+from vision_recs.recommend.retrieve import QueryTerm, Retriever, Search, SubQuery
 from vision_recs.store import Store
 from vision_recs.types import Encoder, Explanation, ImageSource, ItemSource, Match, VectorIndex
 
@@ -233,6 +234,10 @@ class Recommender:
         if query.images or query.texts:
             terms += self._encoder.terms(query)
         if query.history is None:
+            if query.apart:
+                from vision_recs.recommend.query_encoder import apart
+
+                return apart(terms, negatives)
             return [SubQuery(tuple(terms), negatives)]
         return [
             SubQuery((*terms, _item_term(self.items, interest.medoid, 1.0, kind="interest")), negatives, interest.share)

@@ -30,6 +30,7 @@ def to_query(body: schemas.QueryBody, images: Sequence[Weighted[bytes]] = ()) ->
             k=body.k,
             where=to_filter(body.where),
             explain=body.explain,
+            apart=body.apart,
         )
     except ValueError as error:
         raise RequestError(str(error)) from None

@@ -111,6 +111,7 @@ class QueryBody(Struct, forbid_unknown_fields=True):
     k: K = 10
     where: Where | None = None
     explain: bool = False
+    apart: Annotated[bool, Meta(description="Each image is an interest of its own, and gets its share.")] = False
     cover: bool = False
     policy: PolicyBody = field(default_factory=PolicyBody)
     shopper: Shopper | None = None
