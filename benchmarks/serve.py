@@ -5,8 +5,8 @@ python benchmarks/serve.py --work DIR [--rows N] [--dim D] [--rounds N] [--secon
 Both servers run at the same time, one process each, on the same core. A load generator on another core sends requests
 to one of them while the other one is idle, in turn. No id is queried twice. Then each server gets half of its best
 rate, evenly and at random moments, for as many rounds; the medians of the rounds count. `--frameworks` measures what
-frameworks and servers add to a response that is always the same. Needs `pip install fastapi uvicorn uvloop`;
-`--frameworks` also litestar and orjson.
+frameworks and servers add to a response that is always the same, `--page` how long the page waits: mixed visits, and
+the slowest requests alone. Needs `pip install fastapi uvicorn uvloop`; `--frameworks` also litestar and orjson.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import numpy as np
 from machine import provenance
 from nearest.shop import write_shop
 from nearest.vectors import crops, grow, reduce
+from serving.page import slowest, visits
 from serving.tables import write_tables
 
 from vision_recs.indexes import IndexConfig
@@ -52,6 +53,8 @@ def main() -> None:
     known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     if arguments.frameworks:
         known["frameworks"] = _frameworks(arguments)
+    elif arguments.page:
+        known["page"] = _page(_store(arguments), arguments)
     elif not arguments.table:
         known |= {
             "rows": arguments.rows,
@@ -74,6 +77,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5.0, help="seconds of load for each server in a round")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--frameworks", action="store_true", help="measure frameworks and servers alone")
+    parser.add_argument("--page", action="store_true", help="measure what the page asks for")
     parser.add_argument("--table", action="store_true", help="only write the table anew")
     return parser.parse_args()
 
@@ -129,6 +133,19 @@ def _contest(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "ratio_of_best": round(best["visrec serve"] / best["uvicorn + FastAPI"], 3),
         "median_ratio_within_rounds": round(float(np.median(ratios)), 3),
     }
+
+
+def _page(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return how long the slowest requests of the page take, and how many requests of mixed visits are answered."""
+    port = _free_port()
+    with _started([str(PROGRAMS / "visrec"), "serve", "--store", str(store), "--port", str(port)], dict(os.environ)):
+        _wait_for(port)
+        found = slowest(port, arguments.rows)
+        with Load(port) as load:
+            paths = visits(arguments.rows, count=200)
+            load.run(paths=paths, seconds=arguments.seconds)
+            mixed = load.run(paths=paths, seconds=arguments.seconds)
+    return {"rows": arguments.rows, "slowest": found, "load": mixed, **provenance(*_PACKAGES)}
 
 
 def _batching(store: Path) -> dict[int, float]:

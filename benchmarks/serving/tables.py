@@ -7,11 +7,12 @@ from statistics import median
 from typing import Any
 
 from readme import put
+from serving import page
 
 
 def write_tables(results: dict[str, Any]) -> None:
     """Put the tables of *results* into README.md."""
-    put("serve.json", "\n".join([*contest(results), *frameworks(results)]))
+    put("serve.json", "\n".join([*contest(results), *frameworks(results), *page.table(results)]))
 
 
 def contest(results: dict[str, Any]) -> Iterator[str]:

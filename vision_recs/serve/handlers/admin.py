@@ -83,7 +83,7 @@ async def page(context: Context, parameters: AnyParameters) -> Response:  # noqa
 
 async def page_file(context: Context, parameters: PagePath) -> Response:
     """Return a file of the web page."""
-    found = _page_files().get(parameters.file)
+    found = page_files().get(parameters.file)
     if found is None:
         raise RequestError(f"the page has no file {parameters.file[:200]!r}", status=404)
     data, etag = found
@@ -94,7 +94,7 @@ async def page_file(context: Context, parameters: PagePath) -> Response:
 
 
 @cache
-def _page_files() -> dict[str, tuple[bytes, str]]:
+def page_files() -> dict[str, tuple[bytes, str]]:
     """Return each file of the page by its name, with its ETag."""
     found = {}
     for file in files("vision_recs.serve").joinpath("page").iterdir():
