@@ -18,8 +18,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from time import perf_counter
 
@@ -77,6 +80,7 @@ class Run:
     seeds: int = 2
     days_of_new_items: int = 25
     counts: int = 10**7
+    queries: int = 2_000
 
 
 @dataclass
@@ -366,6 +370,97 @@ def size(_: sim.Goods, run: Run) -> object:
     return {"counts": rows, "seconds": round(perf_counter() - begun, 1), "GB with all else": round(memory, 2)}
 
 
+def serving(_: sim.Goods, run: Run) -> object:
+    """Return what learning, exploring and keeping cost a query by id over HTTP, and how many events a worker takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        ids = _made_store(root / "store", 5_000)
+        (root / "plain.toml").write_text("one_per = false\n")
+        (root / "learn.toml").write_text("one_per = false\n[learn]\nexplore = 0.3\nshare = 1\n")
+        common = ("--store", root / "store", "--port", "0")
+        kept = ("--events", root / "events", "--rules", root / "learn.toml")
+        with _served(*common, "--rules", root / "plain.toml") as plain, _served(*common, *kept) as learning:
+            random = np.random.default_rng(0)
+            seconds: dict[str, list[float]] = {"plain": [], "learning and keeping": []}
+            for number in range(run.queries):
+                item = ids[int(random.integers(len(ids)))]
+                for name, port, more in (
+                    ("plain", plain, ""),
+                    ("learning and keeping", learning, f"&shopper=s{number}"),
+                ):
+                    begun = perf_counter()
+                    _get(port, f"/v1/similar?id={item}{more}")
+                    seconds[name].append(perf_counter() - begun)
+            a_second = _events_a_second(learning, ids)
+    at = {name: np.percentile(values[run.queries // 10 :], [50, 99]) * 1e3 for name, values in seconds.items()}
+    ratios = at["learning and keeping"] / at["plain"]
+    return {
+        "items": len(ids),
+        "queries": run.queries,
+        **{f"{name}, ms": {"median": round(own[0], 3), "p99": round(own[1], 3)} for name, own in at.items()},
+        "times as long": {"median": round(float(ratios[0]), 3), "p99": round(float(ratios[1]), 3)},
+        "events a second and worker": round(a_second),
+    }
+
+
+def _made_store(store: Path, count: int) -> list[str]:
+    """Make a store of *count* items of random pixels, with a model that knows them all, and return their ids."""
+    import fake_shop
+
+    from vision_recs.feedback.fitting import Fitted
+    from vision_recs.jobs import publish_model
+
+    shop = fake_shop.shop_of(count)
+    fake_shop.index(shop, store, shard_size=count)
+    ids, none = sorted(shop.items), np.empty(0, np.int64)
+    factors = np.exp(np.random.default_rng(1).normal(0, 0.5, count))
+    fitted = Fitted(
+        np.zeros(2), np.ones(2), np.zeros(2), -3.0, np.ones(10), 10.0, factors, np.ones(count), none, none, np.empty(0)
+    )
+    publish_model(store, Learned(Features(), fitted, tuple(ids)).to_bytes())
+    return ids
+
+
+@contextmanager
+def _served(*arguments: object) -> Iterator[int]:
+    """Run `visrec serve`, and yield its port."""
+    command = [str(Path(sys.executable).parent / "visrec"), "serve", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        said = "" if process.stdout is None else process.stdout.readline()
+        yield int(said.split()[2].rsplit(":", 1)[1])
+        process.terminate()
+
+
+_CONNECTIONS: dict[int, HTTPConnection] = {}
+
+
+def _get(port: int, path: str) -> None:
+    connection = _CONNECTIONS.setdefault(port, HTTPConnection("127.0.0.1", port))
+    connection.request("GET", path)
+    response = connection.getresponse()
+    response.read()
+    if response.status != 200:  # noqa: PLR2004 - HTTP
+        raise SystemExit(f"{path}: {response.status}")
+
+
+def _events_a_second(port: int, ids: list[str], *, seconds: float = 5.0, clients: int = 8) -> float:
+    """Return how many events are acknowledged in a second, which *clients* send fifty at a time."""
+
+    def send(client: int) -> int:
+        connection, done, until = HTTPConnection("127.0.0.1", port), 0, perf_counter() + seconds
+        while perf_counter() < until:
+            events = [
+                {"type": "click", "item": ids[each % len(ids)], "shopper": f"s{client}", "id": f"{client} {each}"}
+                for each in range(done, done + 50)
+            ]
+            connection.request("POST", "/v1/events", json.dumps({"events": events}), {"content-type": "text/plain"})
+            done += json.loads(connection.getresponse().read())["recorded"]
+        return done
+
+    with ThreadPoolExecutor(clients) as pool:
+        return sum(pool.map(send, range(clients))) / seconds
+
+
 PARTS: dict[str, Callable[..., object]] = {
     "learning": learning,
     "gate": gate,
@@ -375,6 +470,7 @@ PARTS: dict[str, Callable[..., object]] = {
     "looking daily": looking_daily,
     "open bandit": open_bandit,
     "size": size,
+    "serving": serving,
 }
 
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vision_recs.feedback.model import Learned, read_model
-from vision_recs.recommend.retrieve import AttributesOf, Candidate, SubQuery
+from vision_recs.recommend.eligibility import AttributesOf, Candidate
+from vision_recs.recommend.retrieve import SubQuery
 from vision_recs.types import ItemSource, LearnedSource, RuleEffect
 
 LEARNED = "learned"
@@ -53,4 +54,5 @@ def model_of(items: ItemSource) -> Learned | None:
 
 def _moved(candidate: Candidate, delta: float) -> Candidate:
     effect = RuleEffect(LEARNED, score_delta=round(delta, _DIGITS))
-    return candidate._replace(rank=round(candidate.rank + delta, _DIGITS), effects=(*candidate.effects, effect))
+    rank = round(candidate.rank + delta, _DIGITS)
+    return Candidate(candidate.match, rank, candidate.group, (*candidate.effects, effect))

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from vision_recs.feedback.records import Event as ShopperEvent
+from vision_recs.recommend.eligibility import AttributesOf, Candidate
 from vision_recs.recommend.history import Event, History
 from vision_recs.recommend.interests import Interest, mean_vector
 from vision_recs.recommend.query import Learn
-from vision_recs.recommend.retrieve import AttributesOf, Candidate, SubQuery
+from vision_recs.recommend.retrieve import SubQuery
 from vision_recs.types import ItemSource, RuleEffect, Vectors
 
 INTERESTS = "interests"
@@ -90,4 +91,5 @@ def personal_order(interests: Sequence[Interest], learn: Learn | None, items: It
 
 def _moved(candidate: Candidate, delta: float) -> Candidate:
     effect = RuleEffect(INTERESTS, score_delta=delta)
-    return candidate._replace(rank=round(candidate.rank + delta, _DIGITS), effects=(*candidate.effects, effect))
+    rank = round(candidate.rank + delta, _DIGITS)
+    return Candidate(candidate.match, rank, candidate.group, (*candidate.effects, effect))
