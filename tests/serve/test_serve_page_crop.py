@@ -1,6 +1,5 @@
 """The box on the page that says which part of an image is meant: by mouse, by touch and by keyboard."""
 
-
 import pytest
 from browsing import PHONE, cards
 from PIL import Image
@@ -33,19 +32,15 @@ def points(page, *shares):
     return [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in shares]
 
 
-def search(page):
-    with page.expect_request("**/v1/similar/image") as request:
+def part_searched(page):
+    """Search with the part, and return it: x, y, width and height."""
+    with page.expect_response("**/v1/similar/image") as answer:
         page.get_by_role("button", name="Search with this part").click()
+    assert answer.value.ok
     expect(page.locator("#crop")).not_to_be_visible()
     expect(page.locator(".chip .kind")).to_have_text("like a part")
     page.locator(".results[aria-busy=false]").wait_for()
-    return request.value
-
-
-def crop_sent(request):
-    body = request.post_data_buffer
-    start = body.index(b'name="crop"')
-    return [float(each) for each in body[start:].split(b"\r\n\r\n", 1)[1].split(b"\r\n", 1)[0].split(b",")]
+    return [float(share) for share in page.evaluate("history.state.images[0].crop").split(",")]
 
 
 def test_a_box_is_drawn_moved_and_sized_by_mouse(visit, client, photo):
@@ -65,7 +60,7 @@ def test_a_box_is_drawn_moved_and_sized_by_mouse(visit, client, photo):
     page.mouse.down()
     page.mouse.move(*end, steps=4)
     page.mouse.up()
-    sent = crop_sent(search(page))
+    sent = part_searched(page)
     assert sent == pytest.approx([0.57, 0.05, 0.41, 0.93], abs=0.03)
     shown = cards(page)
     text = ",".join(map(str, sent))
@@ -87,7 +82,7 @@ def test_a_box_is_drawn_by_touch(visit, photo):
         point = {"x": x + part * (to_x - x), "y": y + part * (to_y - y)}
         session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    assert crop_sent(search(page)) == pytest.approx([0.52, 0.05, 0.45, 0.9], abs=0.03)
+    assert part_searched(page) == pytest.approx([0.52, 0.05, 0.45, 0.9], abs=0.03)
     assert cards(page)[0] == "mug-01"
 
 
@@ -99,5 +94,5 @@ def test_a_box_is_moved_and_sized_by_keyboard(visit, photo):
     for _ in range(40):
         page.keyboard.press("ArrowRight")  # to the edge, and no farther
     page.keyboard.press("ArrowUp")
-    assert crop_sent(search(page)) == pytest.approx([0.54, 0.13, 0.46, 0.7], abs=0.001)
+    assert part_searched(page) == pytest.approx([0.54, 0.13, 0.46, 0.7], abs=0.001)
     assert cards(page)[0] == "mug-01"
