@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import sys
 import time
 from collections import deque
 
@@ -14,10 +15,11 @@ from cluster_shop import WatchedEncoder, noted, shop_of
 from fake_shop import NO_IMAGE, TRUNCATED, FakeEncoder, Unused, content, image, index
 
 from vision_recs.encoders import LoadOptions, StoreEncoder
-from vision_recs.errors import ClusterError, WorkerRefused
+from vision_recs.errors import ClusterError, MissingExtra, WorkerRefused
 from vision_recs.jobs import ClusterOptions, IndexOptions, embed, update, verify
 from vision_recs.jobs.cluster import BlockReport, Work, driver, embed_block, plan_blocks
 from vision_recs.jobs.cluster.driver import Finished, Lost, Refused
+from vision_recs.jobs.cluster.on_ray import require_cluster
 from vision_recs.jobs.cluster.places import BucketPlace, FolderPlace
 from vision_recs.remote.remote_folder import RemoteFolder
 from vision_recs.store import Layout, Store, garbage_collect
@@ -393,6 +395,12 @@ def test_the_rates_of_machines_are_shown_fastest_first():
     assert str(rates).startswith("node-9 100/s, node-8 90/s, node-7 80/s,")
     assert str(rates).endswith("node-2 30/s and 2 others")
     assert rates.images == 5_500
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'visrec\[ray\]'"):
+        require_cluster(ClusterOptions())
 
 
 def test_refuses_what_is_no_cluster():

@@ -131,6 +131,24 @@ def test_a_machine_with_other_weights_is_refused_and_its_blocks_go_elsewhere(mac
     assert content(tmp_path / "store") == undisturbed[1]
 
 
+@pytest.mark.nightly
+def test_machines_with_gpus_and_others_embed_side_by_side(machines, undisturbed, tmp_path, caplog):
+    shop = shop_of(tmp_path, SIZE * BLOCKS)
+    (machine,) = machines.add(gpus=1)
+    try:
+        run(shop, tmp_path / "store", machines.address, seconds=0.2, gpus_per_task=1.0)
+    finally:
+        machines.take_away(machine)
+    assert set(noted(tmp_path / "devices")) == {"0", "none"}
+    assert caplog.messages == []
+    assert shards(tmp_path / "store") == undisturbed[0]
+    (tmp_path / "none").mkdir()
+    shop = shop_of(tmp_path / "none", SIZE)
+    run(shop, tmp_path / "none" / "store", machines.address, gpus_per_task=1.0)
+    assert caplog.messages == ["no machine of the cluster has 1 GPUs for a task now: cores embed"]
+    assert set(noted(tmp_path / "none" / "devices")) == {"none"}
+
+
 @pytest.mark.usefixtures("sample_store")  # for which the encoder was converted: workers find it in the cache
 def test_a_person_embeds_on_a_cluster(machines, tmp_path, visrec, sample_images):
     folder = tmp_path / "shop"
@@ -148,6 +166,7 @@ def test_a_person_embeds_on_a_cluster(machines, tmp_path, visrec, sample_images)
 
 
 def test_what_is_no_cluster_is_one_sentence(tmp_path, visrec, sample_images):
+    pytest.importorskip("ray")
     done = visrec("embed", sample_images, "--on", "spark", "--store", tmp_path / "store")
     assert done.returncode == 2
     assert "'spark' is no cluster" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,12 +32,12 @@ class Machines:
         self._nodes = []
         self.address = f"ray://{cluster.address}"
 
-    def add(self, count=1, **environment):
-        """Add machines of one core, whose workers have the variables of *environment*."""
+    def add(self, count=1, *, gpus=0, **environment):
+        """Add machines of one core and so many GPUs, as Ray believes; workers have the variables of *environment*."""
         before = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
         try:
-            added = [self._cluster.add_node(**_NODE) for _ in range(count)]
+            added = [self._cluster.add_node(num_gpus=gpus, **_NODE) for _ in range(count)]
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
@@ -48,6 +49,10 @@ class Machines:
         node = node or self._nodes[-1]
         self._nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
+        import ray
+
+        while any(each["Alive"] and each["NodeID"] == node.node_id for each in ray.nodes()):
+            time.sleep(0.1)  # until the cluster has noticed
 
 
 @contextmanager

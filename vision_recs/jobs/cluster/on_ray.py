@@ -110,7 +110,16 @@ class RayPool:
         if ready and others:
             more, _ = self._ray.wait(others, num_returns=len(others), timeout=0)
             ready += more
-        return [self._finished(refs[ref], ref) for ref in ready]
+        return [self._finished(refs[ref], ref) for ref in ready] + self._stranded()
+
+    def _stranded(self) -> list[Finished]:
+        """Give up the tasks that no machine can do any more, as those with a GPU, if there are machines for others."""
+        if not any(lane.slots for lane in self._lanes):
+            return []
+        stranded = [task for lane in self._lanes if not lane.slots for task in lane.tasks]
+        for task in stranded:
+            self.cancel(task)
+        return [Finished(task, Lost("the machines for it have gone")) for task in stranded]
 
     def cancel(self, task: int) -> None:
         """End *task*, whose block is done."""
