@@ -76,7 +76,7 @@ def measure(recommender: Recommender, count: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for item in chosen:
         for name, ask in ways.items():
-            forget(store)
+            store.items.forget()  # as if other items had been asked for
             started = time.thread_time()
             ask(item)
             seconds[name].append(time.thread_time() - started)
@@ -109,12 +109,6 @@ def ways_of(recommender: Recommender, items: Sequence[str]) -> dict[str, Callabl
         "diversity 0.3": lambda item: recommender.similar(item, policy=diverse),
         "rules": lambda item: recommender.similar(item, policy=ruled),
     }
-
-
-def forget(store: Any) -> None:  # noqa: ANN401 - its items keep what was read last
-    """Let nothing be known of items that the next query asks for."""
-    store.items._recent.clear()  # noqa: SLF001 - as if other items had been asked for
-    store.items._places.clear()  # noqa: SLF001 - as above
 
 
 def row_of(name: str, seconds: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -89,10 +89,10 @@ def test_a_filter_says_of_rows_what_it_says_of_their_items(store, expression):
 
 
 def test_what_was_kept_of_items_is_bounded_and_right(store, monkeypatch):
-    monkeypatch.setattr("vision_recs.store.items._KEPT", 3)
+    monkeypatch.setattr("vision_recs.store.recent_items._KEPT", 3)
     for item in [*store.ids(), *store.ids()]:
         (known,) = store.known([item]).values()
         assert known.attributes == store.attributes(item)
         assert [image.image for image in known.images] == [each.image for each in store.images(item)]
         assert store.positions_of([known.images[-1].digest]) == {known.images[-1].digest: known.images[-1].position}
-        assert len(store.items._recent) <= 3
+        assert len(store.items._recent._recent) <= 3

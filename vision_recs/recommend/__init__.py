@@ -4,7 +4,8 @@ query          Query and Policy: what is searched for, and what holds for every 
 history        a shopper's history, read from a file; interests finds the interests in it
 rules          the rules of a shop; rules_file reads them from TOML
 query_encoder  the vectors of a query's images and texts
-retrieve       the score of an image, which items are eligible, and the search for the best candidates
+eligibility    which images may be candidates, and their ranks
+retrieve       the score of an image, and the search for the best candidates; by_position does it on arrays
 learned        the order of a pool by what `visrec learn` published; personal that by what a shopper looks at
 segments       answers for shoppers of whom nothing is known
 offers         an answer with what it was chosen from, which may explore

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from vision_recs.recommend.retrieve import AttributesOf, Candidate, Retriever, SubQuery
+from vision_recs.recommend.eligibility import AttributesOf, Candidate
+from vision_recs.recommend.retrieve import Retriever, SubQuery
 from vision_recs.types import RuleEffect
 from vision_recs.vectors import normalize_rows
 

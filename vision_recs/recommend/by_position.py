@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.base import PositionIndex, unit_queries
-from vision_recs.recommend.retrieve import Candidate, Eligibility, Neighborhood, SubQuery, place
+from vision_recs.recommend.eligibility import Candidate, Eligibility, place
+from vision_recs.recommend.retrieve import Neighborhood, SubQuery
 from vision_recs.store.attributes.lookup import RowLookup, Shown
-from vision_recs.store.items import KnownItem
+from vision_recs.store.recent_items import KnownItem
 from vision_recs.types import FilteredSource, Match, Vectors
 
 if TYPE_CHECKING:

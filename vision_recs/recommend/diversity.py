@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.recommend.retrieve import Candidate
+from vision_recs.recommend.eligibility import Candidate
 from vision_recs.types import Vectors
 from vision_recs.vectors import exact_cosine
 

@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from vision_recs.indexes.base import Group, group_of
+from vision_recs.recommend.eligibility import IN_STOCK, AttributesOf, Candidate, Eligibility, Seen
 from vision_recs.recommend.query import Policy, Query
-from vision_recs.recommend.retrieve import (
-    IN_STOCK,
-    AttributesOf,
-    Candidate,
-    Eligibility,
-    Neighborhood,
-    Retriever,
-    Seen,
-    SubQuery,
-)
+from vision_recs.recommend.retrieve import Neighborhood, Retriever, SubQuery
 from vision_recs.types import Attribute, Explanation, Match, RuleEffect, Vectors
 
 if TYPE_CHECKING:  # most policies have neither filters nor rules, and no diversity

@@ -11,21 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.store.layers import WHOLE, ItemsDatabase, blob, key_of_digest, key_of_id, key_of_position
+from vision_recs.store.recent_items import FEW, KnownItem, RecentItems, parsed, text_of
 from vision_recs.store.stored_items import Skipped, StoredItems
 from vision_recs.types import Attribute, ItemImage, Row
 
 if TYPE_CHECKING:  # a query without a filter does not load the language of filters
     from vision_recs.filters import AttributeType, Filter
-
-_FEW = 64
-"""Items or positions that a query asks for at once: what is read of so few is kept, since it is asked for again."""
-
-_KEPT = 1_024
-"""Of how many items, and of how many images, it is kept at most."""
 
 _IDS_AFTER = "SELECT item_id FROM {layer}.items WHERE item_id > ?1{live}"
 _BY_ID = " ORDER BY item_id LIMIT ?2"
@@ -43,9 +38,6 @@ _STALE = (
 )
 
 
-_T = TypeVar("_T")
-
-
 class StoredRow(NamedTuple):
     """An image of an item: *ordinal* counts the images of the item from 0, *position* is that of its vector."""
 
@@ -53,23 +45,6 @@ class StoredRow(NamedTuple):
     ordinal: int
     image: str
     position: int
-
-
-class KnownImage(NamedTuple):
-    """An image of an item: its own *attributes* are JSON text, *position* is that of its vector."""
-
-    ordinal: int
-    image: str
-    digest: str
-    attributes: str
-    position: int
-
-
-class KnownItem(NamedTuple):
-    """What a query asks of an item: its attributes, and its images in the order of the catalog."""
-
-    attributes: dict[str, Attribute]
-    images: list[KnownImage]
 
 
 class Items:
@@ -85,8 +60,7 @@ class Items:
         Raises StoreDamaged where one is missing or another kind of file.
         """
         self._files = ItemsDatabase.open(base, *deltas)
-        self._recent: dict[str, KnownItem] = {}
-        self._places: dict[str, int] = {}  # the positions of recent images, by digest
+        self._recent = RecentItems(self._files)
 
     @property
     def stored(self) -> StoredItems:
@@ -96,19 +70,26 @@ class Items:
     def close(self) -> None:
         """Close the files, once no other thread reads them."""
         self._files.close()
-        self._recent.clear()
-        self._places.clear()
+        self._recent.forget()
+
+    def known(self, items: Iterable[str]) -> dict[str, KnownItem]:
+        """Return what is stored of each of *items*, which are few; an unknown id is left out. It may be shared."""
+        return self._recent.read(items)
+
+    def forget(self) -> None:
+        """Forget what was read last, which only takes memory."""
+        self._recent.forget()
 
     def attributes(self, item: str) -> dict[str, Attribute] | None:
         """Return the attributes of *item*, or None where the id is unknown."""
         query = "SELECT attributes FROM {layer}.items WHERE item_id = ?1{live}"
         found = self._files.all(self._files.query(query, "items.item_id"), (item,))
         with self._files.reading:
-            return _attributes(found[0][0]) if found else None
+            return parsed(found[0][0]) if found else None
 
     def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
         """Return the attributes of each of *items*, by id; an unknown id is left out."""
-        if len(items) <= _FEW:
+        if len(items) <= FEW:
             return {item: known.attributes for item, known in self.known(items).items()}
         query = (
             "SELECT items.item_id, items.attributes FROM json_each(?1) AS wanted"
@@ -120,64 +101,36 @@ class Items:
             for row in self._files.all(each, (json.dumps(ids),))
         ]
         with self._files.reading:
-            return {_text(item): _attributes(text) for item, text in found}
+            return {text_of(item): parsed(text) for item, text in found}
 
     def all_attributes(self) -> Iterator[tuple[str, dict[str, Attribute]]]:
         """Yield every item, by id ascending, with its attributes."""
         query = self._files.query("SELECT item_id, attributes FROM {layer}.items WHERE TRUE{live}", "items.item_id")
         for item, text in self._files.all(f"{query} ORDER BY item_id"):
             with self._files.reading:
-                yield item, _attributes(text)
+                yield item, parsed(text)
 
     def images(self, item: str) -> list[ItemImage]:
         """Return the images of *item* in the order of the catalog; the list is empty where the id is unknown."""
         known = self.known([item]).get(item)
         with self._files.reading:
             return [
-                ItemImage(each.image, each.digest, _attributes(each.attributes))
+                ItemImage(each.image, each.digest, parsed(each.attributes))
                 for each in (known.images if known is not None else ())
             ]
 
     def match_attributes(self, images: Sequence[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
         """Return, for each id and image, the attributes of the item and of that image; None where either is unknown."""
         found: list[dict[str, Attribute] | None] = []
-        for start in range(0, len(images), _FEW):
-            some = images[start : start + _FEW]
+        for start in range(0, len(images), FEW):
+            some = images[start : start + FEW]
             known = self.known([item for item, _ in some])
             with self._files.reading:
                 for item, image in some:
                     of_item = known.get(item)
                     own = [each for each in of_item.images if each.image == image] if of_item is not None else ()
-                    found.append({**of_item.attributes, **_attributes(own[-1].attributes)} if of_item and own else None)
+                    found.append({**of_item.attributes, **parsed(own[-1].attributes)} if of_item and own else None)
         return found
-
-    def known(self, items: Iterable[str]) -> dict[str, KnownItem]:
-        """Return what is stored of each of *items*, which are few; an unknown id is left out. It may be shared."""
-        query = (
-            "SELECT items.item_id, items.attributes, images.ordinal, images.image, vectors.digest, images.attributes,"
-            " images.position FROM json_each(?1) AS wanted"
-            " CROSS JOIN {layer}.items AS items ON items.item_id = wanted.value"
-            " CROSS JOIN {layer}.images AS images ON images.item_id = items.item_id"
-            " LEFT JOIN {layer}.vectors AS vectors ON vectors.position = images.position WHERE TRUE{live}"
-        )
-        recent = self._recent
-        found = {item: known for item in items if (known := recent.get(item)) is not None}
-        missing = list({item: None for item in items if item not in found})
-        if not missing:
-            return found
-        read: dict[str, KnownItem] = {}
-        for each, ids in self._files.each(query, "items.item_id", missing, key_of_id):
-            rows = self._files.all(each, (json.dumps(ids),))
-            with self._files.reading:
-                for item, text, number, image, digest, own, position in rows:
-                    if item not in read:
-                        read[_text(item)] = KnownItem(_attributes(text), [])
-                    read[item].images.append(KnownImage(number, _text(image), blob(digest).hex(), own, int(position)))
-        for known in read.values():
-            known.images.sort()
-        _keep(recent, read)
-        _keep(self._places, {image.digest: image.position for item in read.values() for image in item.images})
-        return found | read
 
     def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:
         """Return, for each of *positions*, at most *limit* images that have the vector there, by id, then by image."""
@@ -193,8 +146,8 @@ class Items:
             with self._files.reading:
                 for position, item, image, digest in found:
                     rows[position].append(_row(item, image, digest))
-        if len(wanted) <= _FEW:
-            _keep(self._places, {row[0].digest: position for position, row in rows.items() if row})
+        if len(wanted) <= FEW:
+            self._recent.keep_places({row[0].digest: position for position, row in rows.items() if row})
         for several in rows.values():
             several.sort()
             del several[limit:]
@@ -221,7 +174,7 @@ class Items:
             with self._files.reading, self._files.lock:
                 for position in some:
                     found = self._files.connection.execute(f"{each} ORDER BY 1, 2", (position,))
-                    matching = (row[:3] for row in found if where.matches(_attributes(row[3]), row[0]))
+                    matching = (row[:3] for row in found if where.matches(parsed(row[3]), row[0]))
                     rows[position] = [_row(*row) for row in islice(matching, limit)]
         return rows
 
@@ -239,7 +192,7 @@ class Items:
         with self._files.reading, self._files.lock:
             for item, text, position in self._files.connection.execute(self._files.query(query, "items.item_id")):
                 if item != last:  # the images of an item come together
-                    last, matches = item, where.matches(_attributes(text), item)
+                    last, matches = item, where.matches(parsed(text), item)
                 if matches:
                     positions.add(position)
             if not all(0 <= position < below for position in positions):
@@ -274,8 +227,8 @@ class Items:
     def positions(self, digests: Iterable[str]) -> dict[str, int]:
         """Return the position of the vector of each image digest in *digests*; raises StoreDamaged."""
         query = "SELECT position FROM {layer}.vectors WHERE digest = ?1"
-        places, digests = self._places, list(digests)
-        kept = {digest: place for digest in digests if (place := places.get(digest)) is not None}
+        digests = list(digests)
+        kept = self._recent.places(digests)
         found: dict[str, Any] = {}
         with self._files.reading:
             wanted = {bytes.fromhex(digest): digest for digest in digests if digest not in kept}
@@ -348,28 +301,5 @@ class Items:
         return dict(self._files.all(query))
 
 
-def _keep(kept: dict[str, _T], new: Mapping[str, _T]) -> None:
-    """Add *new* to *kept*, which forgets all else where it would become too large."""
-    if len(kept) + len(new) > _KEPT:
-        kept.clear()
-    kept.update(new)
-
-
-def _text(value: object) -> str:
-    # SQLite keeps the type with each value, so a damaged file may give any
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} where text belongs")
-    return value
-
-
 def _row(item: object, image: object, digest: object) -> Row:
-    return Row(_text(item), _text(image), blob(digest).hex())
-
-
-def _attributes(text: str) -> dict[str, Attribute]:
-    if text == "{}":  # as most images have it
-        return {}
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise TypeError(f"{value!r} where an object belongs")
-    return value
+    return Row(text_of(item), text_of(image), blob(digest).hex())

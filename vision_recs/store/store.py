@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, UnknownItem, read_error
-from vision_recs.store.items import Items, KnownItem, StoredRow
+from vision_recs.store.items import Items, StoredRow
 from vision_recs.store.layout import Layout, Manifest, canary_vector, read_current, read_manifest
+from vision_recs.store.recent_items import KnownItem
 from vision_recs.store.vectors import ShardVectors
 from vision_recs.types import Attribute, EncoderSpec, ImageSource, ItemImage, Row, Vectors
 from vision_recs.vectors import normalize_rows

@@ -20,7 +20,7 @@ from vision_recs.batch.neighbors.with_rules import PreparedIndex, RuledNeighbors
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.ast import IsTrue, Name
 from vision_recs.knn_join.matmul import workers
-from vision_recs.recommend.retrieve import IN_STOCK
+from vision_recs.recommend.eligibility import IN_STOCK
 from vision_recs.recommend.stores import OpenedStores
 from vision_recs.store import Store
 from vision_recs.store.whole_items import WholeItems

@@ -6,5 +6,6 @@ dictionary   the distinct texts of an attribute, searched
 predicates   a predicate on one attribute, evaluated on its whole column
 suggestions  the values of a filter that no item has, and the nearest known ones
 table        the items as rows: which match a filter, in which order, and what they have in a column
+lookup       from the positions of vectors to these rows, and which of them match a filter
 bitmaps      the part of a generation that a filter selects, as a mask of vectors
 """

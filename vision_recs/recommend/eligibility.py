@@ -1,0 +1,192 @@
+"""Which images may be candidates: of items that the policy admits, each item once, in the order of their ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from vision_recs.errors import StoreDamaged
+from vision_recs.indexes.base import Group, group_of
+from vision_recs.types import Attribute, ItemSource, Match, RuleEffect
+
+if TYPE_CHECKING:  # a query without a filter imports no filters, and most policies have no rules
+    from vision_recs.filters import Filter
+    from vision_recs.recommend.retrieve import Neighborhood
+    from vision_recs.recommend.rules import ActiveRules
+
+IN_STOCK = "in_stock"
+"""The attribute that is true for an item that can be bought, and false for one that is sold out."""
+
+
+class AttributesOf:
+    """The attributes of items, by id; each item is read once."""
+
+    def __init__(self, items: ItemSource) -> None:
+        """Read from *items*."""
+        self._items = items
+        self._known: dict[str, Mapping[str, Attribute] | None] = {}
+
+    def __call__(self, item: str) -> Mapping[str, Attribute]:
+        """Return the attributes of *item*, which an index has found; raises StoreDamaged where there is none."""
+        found = self.get(item)
+        if found is None:
+            raise StoreDamaged(f"the item {item!r} was found, but is not in the store; run `visrec verify`")
+        return found
+
+    def get(self, item: str) -> Mapping[str, Attribute] | None:
+        """Return the attributes of *item*, or None where no item has that id."""
+        if item not in self._known:
+            self.load([item])
+        return self._known[item]
+
+    def load(self, items: Iterable[str]) -> None:
+        """Read the attributes of *items* at once, where they are not known yet."""
+        missing = [item for item in dict.fromkeys(items) if item not in self._known]
+        if missing:
+            found = self._items.attributes_of(missing)
+            self._known.update((item, found.get(item)) for item in missing)
+
+    def add(self, item: str, attributes: Mapping[str, Attribute]) -> None:
+        """Know the *attributes* of *item*, which were read already."""
+        self._known[item] = attributes
+
+
+class Candidate(NamedTuple):
+    """An image that may become a match: *rank* is its score plus what rules add, *group* that of its item."""
+
+    match: Match
+    rank: float
+    group: Group | None = None
+    effects: tuple[RuleEffect, ...] = ()
+
+
+@dataclass(slots=True)
+class Seen:
+    """What an answer shows already, or must never show: ids of items, groups, and digests of images.
+
+    Without *images_once*, the images do not count: several items may show the same one.
+    """
+
+    items: set[str]
+    groups: set[Group]
+    images_once: bool
+    digests: set[str] = field(default_factory=set)
+
+    def copy(self) -> Seen:
+        """Return a copy that can be added to by itself."""
+        return Seen(set(self.items), set(self.groups), self.images_once, set(self.digests))
+
+    def add(self, candidate: Candidate) -> None:
+        """Add the item, the group and the image of *candidate*."""
+        self.items.add(candidate.match.id)
+        if candidate.group is not None:
+            self.groups.add(candidate.group)
+        if self.images_once:
+            self.digests.add(candidate.match.digest)
+
+    def shows(self, match: Match) -> bool:
+        """Whether the item of *match* is seen, or its image, by the bytes."""
+        return match.id in self.items or match.digest in self.digests
+
+
+class Eligibility(NamedTuple):
+    """The conditions that a candidate for one sub-query has to meet.
+
+    Its item is not in *seen*, its score is at least *min_score*, and its item matches all *filters*. Its group, by the
+    attribute *one_per*, is not seen either, unless *with_variants*. *rules* change its rank.
+    """
+
+    attributes_of: AttributesOf
+    seen: Seen
+    one_per: str | None
+    with_variants: bool = False
+    min_score: float | None = None
+    filters: tuple[Filter, ...] = ()
+    rules: ActiveRules | None = None
+
+    @property
+    def reorders(self) -> bool:
+        """Whether candidates may come in another order than that of their scores."""
+        return self.rules is not None and bool(self.rules.boosts)
+
+    def excludes(self, bound: float) -> bool:
+        """Whether no image with a score of *bound* or less is eligible."""
+        return self.min_score is not None and bound < self.min_score
+
+    def candidates(self, around: Neighborhood, count: int) -> list[Candidate]:
+        """Return the first *count* candidates of *around*, the best rank first.
+
+        Where images are shown once, those of equal rank that show one image come together, at the place of the first,
+        and items in stock before the others.
+        """
+        eligible = self._eligible(around, count)
+        if self.seen.images_once and around.repeats_images:
+            eligible = self._in_stock_first(eligible)
+        seen = self.seen.copy()
+        found: list[Candidate] = []
+        for candidate in eligible:
+            if not seen.shows(candidate.match) and (self.with_variants or candidate.group not in seen.groups):
+                seen.add(candidate)
+                found.append(candidate)
+                if len(found) == count:
+                    break
+        return found
+
+    def _eligible(self, around: Neighborhood, count: int) -> Iterator[Candidate]:
+        """Yield what *around* has that may be shown if nothing else is, the best rank first."""
+        refused: set[str] = set()  # whose other images need not be looked at
+        filters = () if around.is_filtered else self.filters
+        for candidate in around.by_rank(self, count):
+            match = candidate.match
+            if self.seen.shows(match) or match.id in refused:
+                continue
+            if self.min_score is not None and match.score < self.min_score:
+                continue
+            attributes = self.attributes_of(match.id) if self.one_per is not None or filters else {}
+            group = group_of(attributes, self.one_per)
+            is_shown = group in self.seen.groups and not self.with_variants
+            if is_shown or not all(each.matches(attributes, match.id) for each in filters):
+                refused.add(match.id)
+                continue
+            yield candidate if group is None else Candidate(match, candidate.rank, group, candidate.effects)
+
+    def _in_stock_first(self, eligible: Iterable[Candidate]) -> Iterator[Candidate]:
+        for _, run in groupby(eligible, key=lambda candidate: candidate.rank):
+            showing: dict[str, list[Candidate]] = {}
+            for candidate in run:
+                showing.setdefault(candidate.match.digest, []).append(candidate)
+            for same in showing.values():
+                yield from sorted(same, key=self.may_give_way) if len(same) > 1 else same
+
+    def by_rank(self, ranked: Sequence[Match], count: int) -> Iterator[Candidate]:
+        """Yield all of *ranked*, images by falling score, then by id, then by image, with their ranks, the best first.
+
+        The attributes of their items are read before, for about *count* items at a time.
+        """
+        if self.reorders:
+            self.attributes_of.load(match.id for match in ranked)
+            yield from sorted(map(self.moved, ranked), key=place)
+            return
+        for start in range(0, len(ranked), count + 1):
+            some = ranked[start : start + count + 1]
+            if self.one_per is not None or self.filters:
+                self.attributes_of.load(match.id for match in some if match.id not in self.seen.items)
+            yield from map(self.moved, some)
+
+    def may_give_way(self, candidate: Candidate) -> bool:
+        """Whether an item in stock that shows the same image would be shown in place of *candidate*."""
+        return self.seen.images_once and self.attributes_of(candidate.match.id).get(IN_STOCK) is not True
+
+    def moved(self, match: Match) -> Candidate:
+        """Return the candidate that *match* is by its score and by what the rules add to it."""
+        if self.rules is None or not self.rules.boosts:
+            return Candidate(match, match.score)
+        effects = self.rules.effects(self.attributes_of(match.id), match.id)
+        return Candidate(match, match.score + sum(effect.score_delta or 0.0 for effect in effects), None, effects)
+
+
+def place(candidate: Candidate) -> tuple[float, str, str]:
+    """Return what puts candidates into their order: the best rank first, equal ones by id, then by image."""
+    return -candidate.rank, candidate.match.id, candidate.match.image
