@@ -117,7 +117,8 @@ def test_one_partition_is_made_by_itself_and_updates_find_their_store(visrec, ca
     done = visrec("update", tmp_path / "changes.jsonl", "--store", shop)
     assert "changed 1, removed 1" in done.stdout
     assert f"has {ITEMS - 1} items" in done.stdout
-    (match,) = lines(visrec("similar", "mug-01", "--where", "price > 800", "--store", shop, "--json").stdout)
+    asked = ("--where", "price > 800", "--one-per", "item", "--store", shop, "--json")
+    (match,) = lines(visrec("similar", "mug-01", *asked).stdout)
     assert match["id"] == "mug-02"
     assert "2 older generation(s)" in visrec("gc", "--store", shop).stdout
     for arguments, sentence in (

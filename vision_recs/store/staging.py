@@ -81,7 +81,7 @@ _LASTING = frozenset({"not-an-image", "truncated", "zero-vector", "crashed", "to
 
 _AT_ONCE = 2_000
 
-_CACHE_KIB = 256 << 10  # of the work in progress, at most: what does not fit waits on the disk
+_CACHE_KIB = 256 << 10  # of each of the two files, at most: digests come in no order, and what does not fit is slow
 _SEEN_BITS = 29
 """64 MiB at most, of which only what is touched takes memory: of a hundred million digests a sixth look as if known."""
 
@@ -145,7 +145,8 @@ class Staging:
         execute("PRAGMA journal_mode = OFF")
         execute("PRAGMA synchronous = OFF")
         execute("ATTACH '' AS staging")
-        execute(f"PRAGMA staging.cache_size = -{_CACHE_KIB}")
+        for database in ("main", "staging"):
+            execute(f"PRAGMA {database}.cache_size = -{_CACHE_KIB}")
         self._connection.executescript(SCHEMA + _STAGING)
         execute("BEGIN")
         self._digests: list[tuple[int, bytes, str | None]] = []  # which are written many at a time

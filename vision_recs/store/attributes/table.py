@@ -94,7 +94,7 @@ class ItemTable:
     def by_id(self) -> NDArray[np.int64]:
         """The rows of the items, by id; must not be written to."""
         ordered = [self._by_id(store) for store in self._stores if store]
-        rows = np.concatenate([np.empty(0, np.int64), *ordered])
+        rows: NDArray[np.int64] = np.concatenate([np.empty(0, np.int64), *ordered])
         rows = rows[self.alive[rows]]
         if len(ordered) > 1:  # each is a run, which sorting makes use of
             rows = rows[np.array(sorted(range(len(rows)), key=self.ids(rows).__getitem__), np.int64)]
