@@ -10,7 +10,7 @@ from vision_recs.filters.ast import elements
 from vision_recs.jobs import update
 from vision_recs.serve.facets import ItemFacets
 from vision_recs.serve.search_files import open_item_table
-from vision_recs.store import Store
+from vision_recs.store import Store, writer
 from vision_recs.store.attributes.table import ItemTable
 
 
@@ -105,7 +105,9 @@ def test_the_counts_are_those_of_what_the_other_parts_of_the_filter_leave(seed):
         assert dict(facet.counts) == {value: flat.count(value) for value in flat}
 
 
-def test_a_table_follows_deltas_and_puts_their_items_in_their_places(tmp_path):
+def test_a_table_follows_deltas_and_puts_their_items_in_their_places(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "_FEW_ITEMS", 0)
+    monkeypatch.setattr(writer, "_MOST_CHANGED", 1.0)
     shop = Shop()
     for number in range(9):
         shop.put(f"item{number}", number, price=number, color="red" if number % 2 else "blue")
@@ -113,6 +115,7 @@ def test_a_table_follows_deltas_and_puts_their_items_in_their_places(tmp_path):
     update([{"id": "item3", "price": 90}, {"id": "item5", "deleted": True}], tmp_path / "store")
     update([{"id": "item3", "color": "green"}, {"id": "item0", "price": 7.5}], tmp_path / "store")
     with Store.open(tmp_path / "store") as store:
+        assert len(store.attribute_columns()) > 1
         table = ItemTable(store.attribute_columns())
         ids = ["item0", "item1", "item2", "item3", "item4", "item6", "item7", "item8"]
         assert table.ids(table.by_id) == ids
