@@ -29,7 +29,7 @@ class Candidate:
         self._ended = self._how_it_ended()
         self.reloader: Reloader | None = None
         try:
-            self.reloader = Reloader(replace(options, store=folder), load_image)
+            self.reloader = Reloader(replace(options, store=folder, engine=None), load_image)
         except VisionRecsError as error:
             log.error("the candidate cannot be served: %s", error, extra={"event": "no_candidate"})  # noqa: TRY400
         if self._ended:
