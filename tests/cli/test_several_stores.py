@@ -8,7 +8,6 @@ import shutil
 
 import pytest
 
-
 ITEMS, IMAGES = 15, 24
 
 
