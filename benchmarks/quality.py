@@ -17,6 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +50,11 @@ from vision_recs.vectors import normalize_or_raise, normalize_rows
 HERE = Path(__file__).parent
 ENCODERS = ("efficientnet-lite0", "resnet50", "clip", "siglip2", "timm:vit_small_patch14_dinov2.lvd142m")
 COMPARED = (
-    "efficientnet-lite1",
-    "efficientnet-lite2",
     "best-offline",
     "activations:efficientnet-lite0",
     "best-offline+color@0.1",
+    "efficientnet-lite1",
+    "efficientnet-lite2",
 )
 """Encoders that are compared with the default by `evaluate`."""
 
@@ -451,19 +452,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
     known = json.loads((HERE / "quality.json").read_text("utf-8"))
-    found: list[Row] = []
+    found: list[Row] = [Row(**row) for row in known["rows"]] if given.only else []
+    missing = dict.fromkeys(known.get("missing", [])) if given.only else {}
     of_encoders: list[EncoderRow] = []
-    missing: dict[str, None] = {}
+    catalogs = {"clothing": given.clothing, "samples": HERE.parent / "sample_images" / "catalog.csv"}
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
-        for kind, catalog in {
-            "samples": HERE.parent / "sample_images" / "catalog.csv",
-            "clothing": given.clothing,
-        }.items():
+        for kind, catalog in catalogs.items():
             if not catalog.exists():
                 missing[f"{kind}: there is no {catalog.name} beside the project"] = None
                 continue
-            for row in (*compared(kind, catalog, work), *(() if given.only else measure(kind, catalog, work))):
+            parts = (compared(kind, catalog, work), () if given.only else measure(kind, catalog, work))
+            for row in chain.from_iterable(parts):
                 print(row, flush=True)
                 if isinstance(row, EncoderRow):
                     of_encoders.append(row)
@@ -471,11 +471,12 @@ def main() -> None:
                     found.append(row)
                 else:
                     missing[row] = None
-    if given.only:
-        found = [Row(**row) for row in known["rows"]]
-        missing = {**dict.fromkeys(known.get("missing", [])), **missing}
-    page = table(found, of_encoders, list(missing))
-    (HERE / "quality.md").write_text(page, encoding="utf-8")
+                write(found, of_encoders, list(missing))  # a run takes an hour on a busy machine
+
+
+def write(found: Sequence[Row], of_encoders: Sequence[EncoderRow], missing: Sequence[str]) -> None:
+    """Write quality.md and quality.json."""
+    (HERE / "quality.md").write_text(table(found, of_encoders, missing), encoding="utf-8")
     value = {
         "provenance": provenance("numpy", "torch", "openvino"),
         "rows": [asdict(row) for row in found],

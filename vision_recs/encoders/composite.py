@@ -82,9 +82,7 @@ class CompositeEncoder:
         if pixels.dtype != np.uint8 or pixels.shape[1:] != size:
             raise ValueError(f"pixels are uint8 (n, {', '.join(map(str, size))}), not {pixels.dtype} {pixels.shape}")
         places = zip(self._parts, preprocess.parts, preprocess.columns(), strict=True)
-        return self._joined(
-            [part.encode(np.ascontiguousarray(pixels[:, : own.size[0], columns])) for part, own, columns in places]
-        )
+        return self._joined([part.encode(pixels[:, : own.size[0], columns]) for part, own, columns in places])
 
     def _joined(self, vectors: Sequence[Vectors]) -> Vectors:
         return normalize_rows(join(vectors, self._scales))[0]
