@@ -25,10 +25,10 @@ from vision_recs.types import FilteredSource, Match, Vectors
 if TYPE_CHECKING:
     from vision_recs.filters import Filter
 
-_AHEAD = 4
+_AHEAD = 12
 """How many times as many images are searched at first as without rules, which leave some of them out."""
 
-_LEAST_GROWTH, _MOST_GROWTH = 1.5, 16.0
+_LEAST_GROWTH, _MOST_GROWTH = 1.5, 5.0
 """How many times as far a neighborhood is searched in the next step."""
 
 _ROUNDING = 1e-9
