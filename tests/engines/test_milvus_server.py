@@ -21,7 +21,15 @@ FILES = [
 ]
 ASKED = [
     *("leaves_the_items_that_a_filter", "never_dropped", "fetches_until"),
-    *("exactly_its_difference", "every_batch", "one_generation and index", "drift", "rollback_goes", "another_encoder"),
+    *(
+        "exactly_its_difference",
+        "every_batch",
+        "one_generation and index",
+        "drift",
+        "rollback_goes_to_the",
+        "another_encoder",
+    ),
+    *("a_switch_never", "a_way_back_never", "several_who_swap"),
     *("answers_are_those_of_the_store", "what_is_unknown", "above_the_exact_scan"),
     *("far_from_the_query", "ties_are_ordered", "of_many_images_hides"),
 ]

@@ -9,7 +9,7 @@ replaced.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -117,15 +117,18 @@ def rollback(uri: str) -> tuple[int, int]:
     generation is kept.
     """
     with closing(connect(uri)) as engine:
-        known = read_known(engine)
+        with ThreadPoolExecutor(1) as reader:  # a server of Milvus takes .2 s for each read
+            names = reader.submit(engine.documents)
+            known = read_known(engine)
         # the newest was published last: it is the one that a damaged document named
         current = known.current or next((each for each in known.kept if not each.withdrawn), None)
         older = [] if current is None else known.before(current.generation)
-        chosen = next((each for each in older if _opens(engine, each)), None)
+        chosen = next((each for each in older if _opens(engine, each, names.result())), None)
         if current is None or chosen is None:
-            lost = f"generation {older[0].generation} is lost: somebody has removed its records or documents"
-            why = f"{lost}; readers keep what they have" if older else "there is no generation to go back to"
-            raise NothingPublished(f"{engine.uri} keeps no generation before the one that is published: {why}")
+            why = f"{engine.uri} keeps no generation before the one that is published"
+            for lost in older[:1]:
+                why += f": generation {lost.generation} is lost: somebody has removed its records or documents"
+            raise NothingPublished(f"{why}; readers keep what they have" if older else why)
         if not engine.swap_document(CURRENT, chosen.to_bytes(), known.document):
             raise _another_publishes(engine)
         engine.write_document(current.document, replace(current, withdrawn=True).to_bytes())
@@ -136,14 +139,14 @@ def _another_publishes(engine: Engine) -> PublishRefused:
     return PublishRefused(f"somebody else publishes to {engine.uri} at the same time; run it again")
 
 
-def _opens(engine: Engine, published: Published) -> bool:
-    """Tell whether all that readers need of *published* is there."""
+def _opens(engine: Engine, published: Published, documents: Sequence[str]) -> bool:
+    """Tell whether all that readers need of *published* is there; *documents* are the names of those that are."""
     needed = {published.sample_document, published.projection_document or published.sample_document}
     try:
         engine.open(published.token).close()
     except EngineDamaged:
         return False
-    return needed <= set(engine.documents())
+    return needed <= set(documents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +312,7 @@ class Publication:
             published = current  # the same again: no document changes
         for each in [] if current is None else known.unsettled(current):
             self._engine.write_document(each.document, each.to_bytes())
-        data, is_whole = published.to_bytes(), _opens(self._engine, published)
+        data, is_whole = published.to_bytes(), _opens(self._engine, published, self._engine.documents())
         is_there = data == known.document
         if not is_whole or not (is_there or self._engine.swap_document(CURRENT, data, known.document)):
             raise _another_publishes(self._engine)
