@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from property_examples import examples_of
-from vector_sources import Vectors
+from vector_sources import Vectors, clustered
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.exact import recall_at
-from vision_recs.indexes.holdout import HoldoutQueries, sample_queries
+from vision_recs.indexes.holdout import HoldoutQueries, fresh_queries, sample_queries
 from vision_recs.vectors import normalize_or_raise
 
 DIM = 4
@@ -87,3 +87,29 @@ def test_the_vector_that_a_query_was_taken_from_does_not_count():
     )
     answers = [(np.array([7, 3]), np.float32([1.0, 0.5])), (np.array([4, 9]), np.float32([0.9, 0.1]))]
     assert holdout.recall(answers, 2) == 2 / 3
+
+
+def test_what_is_sure_lies_below_the_mean_as_far_as_few_queries_leave_open():
+    found = np.float32([[0.9, 0.8], [0.9, 0.8], [0.9, 0.8], [0.9, 0.1]])
+    exact = np.float32([[0.9, 0.8]] * 4)
+    nothing = np.full(4, -1)
+    holdout = HoldoutQueries(np.eye(4, dtype=np.float32), nothing, exact, np.tile([1, 2], (4, 1)))
+    answers = [(np.array([1, 2]), own) for own in found]
+    assert holdout.recall(answers, 2) == 7 / 8
+    assert holdout.sure_recall(answers, 2) == pytest.approx(7 / 8 - 1.645 * 0.25 / 2)
+    assert holdout.sure_recall([(np.array([1, 2]), own) for own in exact], 2) == 1.0
+
+
+def test_fresh_queries_lie_as_far_from_the_vectors_as_these_from_each_other():
+    source = source_of(clustered(600, 24), range(600))
+    every = source.vectors(source.positions())
+    fresh = fresh_queries(source, 200, seed=1)
+    np.testing.assert_allclose(np.linalg.norm(fresh, axis=1), 1, atol=1e-5)
+    between = np.sort(every @ every.T, axis=1)[:, -2]  # the last one is the vector itself
+    nearest = (fresh @ every.T).max(axis=1)
+    assert nearest.max() < 1 - 1e-4
+    assert abs(np.median(1 - nearest) / np.median(1 - between) - 1) < 0.5
+
+
+def test_a_single_vector_is_its_own_query():
+    np.testing.assert_allclose(fresh_queries(source_of(np.eye(1, 4, dtype=np.float32), [0]), 5, seed=0), np.eye(1, 4))
