@@ -48,7 +48,8 @@ def stores(shop, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
     index(shop, folder / "one", encoder=FakeEncoder())
     report = index(shop, folder / "several", encoder=FakeEncoder(), options=IndexOptions(partitions=3))
-    assert (report.items, report.images, report.embedded, report.skipped) == (40, 54, 53, 1)  # an image that two stores show is embedded in each
+    # an image that two stores show is embedded in each
+    assert (report.items, report.images, report.embedded, report.skipped) == (40, 54, 53, 1)
     assert (report.generation, report.complete, report.skipped_reasons) == (3, True, {"not-an-image": 1})
     return folder / "one", folder / "several"
 

@@ -102,7 +102,7 @@ def store_of(bucket: str, port: int) -> S3Store:
 
 @dataclass(frozen=True)
 class Request:
-    """A request that the proxy passed on: its *kind* is LIST, HEAD, GET, PUT ...; *size* is that of the body of the answer."""
+    """A request that the proxy passed on: its *kind* is LIST, HEAD, GET, PUT ...; *size* is that of the answer."""
 
     kind: str
     key: str
