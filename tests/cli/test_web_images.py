@@ -2,6 +2,11 @@
 
 import json
 
+import pytest
+from fake_shop import FakeEncoder
+from shop_exports import EXPORTS
+from typer.testing import CliRunner
+from visrec_cli.main import program
 from web_site import publish, status
 
 OPTIONS = ("--allow-private-addresses", "--quiet", "--json")
@@ -39,3 +44,16 @@ def test_an_export_alone_is_indexed_asked_shown_and_kept_through_an_outage(visre
     strict = visrec("index", export, "--store", store, *OPTIONS, "--keep-stale", "1", "--strict")
     assert strict.returncode == 1
     assert "skipped 6 (5 http-403, 1 no-image) beside 18 images" in strict.stderr
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_every_export_is_indexed_by_the_command_and_a_second_run_reads_no_body(site, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
+    export, folder = publish(kind, tmp_path, site)
+    arguments = ["index", str(export), "--store", str(tmp_path / "store"), *OPTIONS, "--own-images", "--pace", "1000"]
+    arguments += ["--images", folder] if folder else []
+    first, again = (json.loads(CliRunner().invoke(program(arguments), arguments).stdout) for _ in range(2))
+    assert (first["skipped_reasons"], first["embedded"]) == ({"no-image": 1}, len(site.files))
+    assert (again["generation"], again["embedded"], again["images"]) == (first["generation"], 0, first["images"])
+    assert sorted(set(site.bodies())) == sorted(site.files)
+    assert site.statuses().count(304) == len({request.path for request in site.requests})
