@@ -186,6 +186,12 @@ def test_what_the_vectors_alone_teach_goes_with_texts(own):
         assert recommender.items.fingerprint != recommender.items.encoder.fingerprint
         for color in COLORS:
             assert colors_of(recommender.query(Query(texts=(color,), k=5))) == [color] * 5
+        only_layout = np.full((1, 16 + 384), np.nan, np.float32)  # as of a text that one part alone reads
+        only_layout[0, :16] = load_encoder("toy:2").encode(np.full((1, 32, 32, 3), 90, np.uint8))[0]
+        completed = only_layout.copy()
+        completed[0, 16:] = tuned.projection.mean[16:]
+        wanted = tuned.projection.apply(completed)
+        assert recommender.items.project(only_layout) == pytest.approx(wanted / np.linalg.norm(wanted), abs=1e-6)
 
 
 def test_duplicates_and_placeholders_are_found(tmp_path):
