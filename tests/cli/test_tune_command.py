@@ -138,7 +138,7 @@ def test_a_dry_run_publishes_nothing(visrec, own_sample_store):
     [
         (("--undo",), 1, "has no projection; there is nothing to undo"),
         (("--undo", "--labels", "category"), 2, "--undo: cannot be combined with other options"),
-        (("--labels", "category", "--pairs", "pairs.csv"), 2, "give either --labels or --pairs"),
+        (("--labels", "category", "--pairs", "pairs.csv"), 2, "give one of --labels, --pairs and --events"),
         (("--labels", "kind"), 1, "no item has the attribute 'kind'; name one of category"),
         (("--labels", "category", "--where", "price < 9"), 1, "items are too few to learn from"),
     ],
