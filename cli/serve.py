@@ -104,7 +104,10 @@ CandidateDir = Annotated[
     ),
 ]
 Share = Annotated[
-    float, typer.Option("--share", min=0.0, max=1.0, metavar="X", help="The share of the shoppers for the candidate.")
+    float | None,
+    typer.Option(
+        "--share", min=0.0, max=1.0, metavar="X", help="The share of the shoppers for the candidate. [default: 0.1]"
+    ),
 ]
 ImagesBelow = Annotated[
     str | None,
@@ -127,7 +130,7 @@ def serve(
     events: Events = None,
     events_key_file: EventsKeyFile = None,
     candidate: CandidateDir = None,
-    share: Share = 0.1,
+    share: Share = None,
     token_file: TokenFile = None,
     allowed_hosts: AllowedHosts = None,
     trusted_proxies: TrustedProxies = None,
@@ -156,6 +159,8 @@ def serve(
     token = _secret(token_file, "VISREC_TOKEN", "--token-file")
     if candidate is not None and events is None:
         raise typer.BadParameter("needs --events, where it is compared", param_hint="--candidate")
+    if share is not None and candidate is None:
+        raise typer.BadParameter("needs --candidate, which it is the share of", param_hint="--share")
     events_key = _secret(events_key_file, "VISREC_EVENTS_KEY", "--events-key-file")
     configure_logging()
     if token is None and host not in _LOOPBACK:
@@ -172,7 +177,7 @@ def serve(
         events=events,
         events_key=events_key,
         candidate=candidate,
-        candidate_share=share,
+        candidate_share=0.1 if share is None else share,
         token=token,
         allowed_hosts=tuple(allowed_hosts or (_LOOPBACK if host in _LOOPBACK else ())),
         trusted_proxies=_networks(trusted_proxies or []),

@@ -160,6 +160,9 @@ def test_a_crop_is_what_the_image_is_without_the_rest(images, form, orientation)
         ("0.5,0.5,0,0.5", "holds nothing of the image"),
         ("1,0,0.5,0.5", "holds nothing of the image"),
         ("nan,0,0.5,0.5", "holds nothing of the image"),
+        ("0.5,0,1,0.5", "reaches over the edge of the image"),
+        ("0,0,200,300", "reaches over the edge of the image"),
+        ("-0.1,0,0.5,0.5", "reaches over the edge of the image"),
     ],
 )
 def test_a_crop_that_holds_nothing_is_refused(text, sentence):
@@ -168,7 +171,7 @@ def test_a_crop_that_holds_nothing_is_refused(text, sentence):
 
 
 def test_a_crop_ends_at_the_edge_and_has_a_pixel_at_least():
-    assert Crop.parse("-0.1,0.5,0.6,9") == pytest.approx((0, 0.5, 0.5, 0.5))
+    assert Crop.parse("-0.001,0.5,0.501,0.501") == pytest.approx((0, 0.5, 0.5, 0.5))
     assert Crop.parse("0.999,0.999,0.001,0.001").box((10, 20)) == (9, 19, 10, 20)
     assert Crop.parse("0.1,0.25,0.5,0.5").box((10, 20)) == (1, 5, 6, 15)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from vision_recs.encoders import load_encoder, with_focus
+from vision_recs.encoders import canonical_name, load_encoder, with_focus
 from vision_recs.encoders.focus import Focused, cut, region
 from vision_recs.encoders.gem import Gem
 from vision_recs.encoders.store_encoder import LoadOptions, choose_store_encoder
@@ -128,3 +128,11 @@ def test_an_encoder_of_ones_own_has_no_focus():
 
     with pytest.raises(EncoderError, match="an encoder of your own looks where it does; leave out focus='activations'"):
         choose_store_encoder(Own(), LoadOptions(focus="activations"), None)
+
+
+@pytest.mark.parametrize("name", ["gem:color", "activations:color"])
+def test_what_is_no_network_has_no_maps(name):
+    with pytest.raises(EncoderError, match="color is no network"):
+        canonical_name(name)
+    with pytest.raises(EncoderError, match=r"color is no network, .*; leave out --focus"):
+        with_focus("color", "activations")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from vision_recs.encoders import names
-from vision_recs.errors import UnknownEncoder
+from vision_recs.errors import EncoderError, UnknownEncoder
 
 DEFAULT_ENCODER: Final = "efficientnet-lite0"
 
@@ -133,12 +133,20 @@ def _timm_name(rest: str) -> str:
 
 def _pooled_name(rest: str) -> str:
     """Return the full name of `gem:NAME`."""
-    return f"gem:{canonical_name(rest).removeprefix('gem:')}"
+    return f"gem:{_network(rest).removeprefix('gem:')}"
 
 
 def _focused_name(rest: str) -> str:
     """Return the full name of `activations:NAME`, which is no composite one: each part of such a one has its own."""
-    return f"{_FOCUSED}{canonical_name(rest).removeprefix(_FOCUSED)}"
+    return f"{_FOCUSED}{_network(rest).removeprefix(_FOCUSED)}"
+
+
+def _network(name: str) -> str:
+    """Return the full name of *name*; raises EncoderError where it is no network."""
+    canonical = canonical_name(name)
+    if not family_of(canonical).has_network:
+        raise EncoderError(f"{name} is no network, so that it responds to no part; use another encoder")
+    return canonical
 
 
 _FAMILIES: Final = {
@@ -321,9 +329,14 @@ _FAMILIES: Final = {
 
 
 def with_focus(name: str, focus: Focus) -> str:
-    """Return the full name of the encoder *name* with *focus*: of each of its parts that is a network."""
+    """Return the full name of the encoder *name* with *focus*: of each of its parts that is a network.
+
+    Raises EncoderError where none of them is.
+    """
     parts = [names.Part(part.name.removeprefix(_FOCUSED), part.weight) for part in parts_of(name)]
     if focus == "activations":
+        if not any(family_of(part.name).has_network for part in parts):
+            raise EncoderError(f"{name} is no network, so that it responds to no part; leave out --focus")
         parts = [
             names.Part(f"{_FOCUSED}{part.name}", part.weight) if family_of(part.name).has_network else part
             for part in parts
