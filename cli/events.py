@@ -14,6 +14,7 @@ from .terminal import one_line
 
 if TYPE_CHECKING:
     from vision_recs.feedback.compaction import Compacted
+    from vision_recs.feedback.forgetting import Forgotten
     from vision_recs.feedback.importing import Imported
     from vision_recs.feedback.summary import Day
 
@@ -42,17 +43,23 @@ def events(
     What is imported is counted once, however often a file is named. Days are those of UTC.
     """
     if verify:
-        if files or forget or export:
-            raise typer.BadParameter("cannot be combined with files, --forget or --export", param_hint="--verify")
+        if files or forget is not None or export or retention is not None:
+            raise typer.BadParameter(
+                "cannot be combined with files, --forget, --export or --retention", param_hint="--verify"
+            )
         _verify(events, json=json)
         return
+    if forget == "":
+        raise typer.BadParameter(
+            "names nobody; write the name that the shop has for the shopper", param_hint="--forget"
+        )
     from vision_recs.feedback.compaction import compact
     from vision_recs.feedback.forgetting import forget as run_forget
     from vision_recs.feedback.importing import import_events
     from vision_recs.feedback.summary import days_of, export_counts
 
     imported = import_events(events, files) if files else None
-    forgotten = run_forget(events, forget) if forget else None
+    forgotten = None if forget is None else run_forget(events, forget)
     compacted = compact(events, retention_days=retention)
     days = days_of(events)
     exported = [] if export is None else export_counts(events, export)
@@ -66,15 +73,21 @@ def events(
                 "exported": [str(path) for path in exported],
             }
         )
-        return
+    else:
+        _print(imported, forgotten, compacted, days)
+        if export is not None:
+            typer.echo(f"copied the counts of {len(exported)} days to {one_line(str(export))}")
+    if imported is not None and imported.rows == imported.refused > 0:
+        raise typer.Exit(1)
+
+
+def _print(imported: Imported | None, forgotten: Forgotten | None, compacted: Compacted, days: list[Day]) -> None:
     if imported is not None:
         _print_imported(imported)
     if forgotten is not None:
         typer.echo(f"forgot {forgotten.answers:,} answers and {forgotten.events:,} events")
     _print_compacted(compacted)
     _print_days(days)
-    if export is not None:
-        typer.echo(f"copied the counts of {len(exported)} days to {one_line(str(export))}")
 
 
 def _verify(folder: Path, *, json: bool) -> None:

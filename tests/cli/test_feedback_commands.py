@@ -230,6 +230,24 @@ def test_importing_counting_exporting_and_forgetting(visrec, tmp_path):
     assert forgotten["days"] == []
 
 
+def test_events_refuses_what_cannot_be_meant(tmp_path):
+    EventLog(tmp_path / "events").close()
+    (tmp_path / "log.jsonl").write_text(json.dumps({"type": "wish", "time": 1.0}) + "\n")
+
+    def run(*arguments, events="events"):
+        arguments = ["events", *arguments, "--events", str(tmp_path / events)]
+        return CliRunner().invoke(program(arguments), arguments)
+
+    nobody = run("--forget", "")
+    assert (nobody.exit_code, "names nobody" in nobody.output) == (2, True)
+    both = run("--verify", "--retention", "3")
+    assert (both.exit_code, "--retention" in both.output) == (2, True)
+    assert run(str(tmp_path / "log.jsonl")).exit_code == 1  # every row was refused
+    assert json.loads(run(str(tmp_path / "log.jsonl"), "--json").stdout)["imported"]["refused"] == 1
+    assert isinstance(run(str(tmp_path / "none.csv"), events="typo").exception, EventsError)
+    assert not (tmp_path / "typo").exists()
+
+
 def test_verify_names_what_was_altered(visrec, own_shop):
     assert visrec("events", "--verify", "--events", own_shop[1]).stdout.endswith(" is sound\n")
     with EventLog(own_shop[1]) as log:

@@ -91,6 +91,46 @@ def test_wrong_rows_are_refused_with_their_place_and_the_others_are_kept(tmp_pat
     ]
 
 
+def test_times_and_places_of_pandas_are_read(tmp_path):
+    """A column of times has nanoseconds; one of whole numbers, of which some are missing, has floats."""
+    at = 1_780_000_200_000_000_123
+    table = pa.table(
+        {
+            "type": ["shown", "shown", "shown"],
+            "answer": ["r1", "r1", "r1"],
+            "item": ["a", "b", "c"],
+            "place": [1.0, 3.0, float("nan")],
+            "time": pa.array([at] * 3, pa.timestamp("ns", "UTC")),
+        }
+    )
+    pq.write_table(table, tmp_path / "log.parquet")
+    written = table.set_column(4, "time", table["time"].cast(pa.timestamp("us"), safe=False))  # as of no zone
+    pq.write_table(written, tmp_path / "naive.parquet")
+    (tmp_path / "log.csv").write_text("type,answer,item,place,time\nshown,r1,a,1.0,1780000200\nshown,r1,b,1.5,1\n")
+    for name, refused in (("log.parquet", 0), ("naive.parquet", 0), ("log.csv", 1)):
+        report = import_events(tmp_path / "events", [tmp_path / name], now=NOW)
+        assert (report.answers, report.refused) == (1, refused), report.problems
+    compact(tmp_path / "events", now=NOW)
+    assert {(key[4], key[5]) for key in counts_of(tmp_path / "events")} == {("a", 1), ("c", 2), ("b", 3)}
+    (parts,) = read_current(EventFolder(tmp_path / "events")).days.values()
+    (time,) = set(pq.read_table(tmp_path / "events" / parts["answers"].path)["time"].to_pylist())
+    assert time == 1_780_000_200.0
+
+
+def test_a_row_that_is_nested_too_deeply_is_refused_alone(tmp_path):
+    file = write(tmp_path / "log.jsonl", ROWS[:1])
+    file.write_text(file.read_text() + "[" * 200_000 + "\n" + json.dumps(ROWS[1]) + "\n")
+    report = import_events(tmp_path / "events", [file], now=NOW)
+    assert (report.events, report.refused) == (2, 1)
+    assert report.problems == [f"{file}:2: the row is nested too deeply; an event is a flat object"]
+
+
+def test_two_items_at_one_place_are_told(tmp_path):
+    file = write(tmp_path / "log.jsonl", [ROWS[0], {**ROWS[1], "place": 2}])
+    report = import_events(tmp_path / "events", [file], now=NOW)
+    assert report.problems == [f"{file}:2: the place 2 of the answer has the item 'b' already"]
+
+
 def test_columns_that_mean_nothing_are_named(tmp_path):
     file = write(tmp_path / "log.csv", [{**row, "campaign": "x"} for row in ROWS])
     assert import_events(tmp_path / "events", [file], now=NOW).ignored == {"campaign"}
@@ -116,3 +156,4 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path, name, data, message):
 def test_a_missing_file_says_so(tmp_path):
     with pytest.raises(EventsError, match=r"none\.csv: cannot be read \(No such file or directory\)"):
         import_events(tmp_path / "events", [tmp_path / "none.csv"])
+    assert not (tmp_path / "events").exists()

@@ -1,10 +1,13 @@
 """Lines hold what was put in, a damaged one is nothing, and an event that is wrong says so."""
 
+from dataclasses import replace
+
 import pytest
 from plain_events import RandomShop
 
+from vision_recs.feedback.answers import pseudonym
 from vision_recs.feedback.exploration import Explored, Slate
-from vision_recs.feedback.records import Answer, Event, event_of, of_line, to_line
+from vision_recs.feedback.records import Answer, Event, event_of, of_line, to_line, under_pseudonym, with_id
 
 NOW = 1_800_000_000.0
 GOOD = {"id": "e1", "type": "click", "answer": "a" * 22, "item": "mug-01", "place": 3, "time": NOW - 5}
@@ -58,11 +61,24 @@ def test_a_time_a_little_ahead_is_now():
     assert event_of({**GOOD, "time": NOW + 200}, now=NOW).time == NOW
 
 
-def test_equal_events_without_an_id_are_one():
+def test_equal_events_without_an_id_are_one(secret):
+    def event(value):
+        return under_pseudonym(event_of(value, now=NOW), secret)
+
     without = {name: each for name, each in GOOD.items() if name != "id"}
-    one, other = event_of(without, now=NOW), event_of({**without, "place": 4}, now=NOW)
-    assert one == event_of(dict(reversed(without.items())), now=NOW)
+    one, other = event(without), event({**without, "place": 4})
+    assert one == event(dict(reversed(without.items())))
     assert one.id != other.id
+    assert event(GOOD).id == "e1"
+
+
+def test_an_id_says_nothing_of_the_name_of_the_shopper(secret):
+    named = event_of({"type": "buy", "item": "m", "shopper": "ann"}, now=NOW)
+    event = under_pseudonym(named, secret)
+    assert event.shopper == pseudonym(secret, "ann")
+    assert event == with_id(replace(named, id="", shopper=event.shopper))
+    assert event.id != with_id(named).id  # which whoever guesses the name could make
+    assert named.id == ""
 
 
 @pytest.mark.parametrize(
@@ -79,10 +95,14 @@ def test_equal_events_without_an_id_are_one():
         ({**GOOD, "answer": None}, "the event names neither an answer nor a shopper"),
         ({**GOOD, "place": 0}, "the place 0 is not a whole number from 1 to 1000"),
         ({**GOOD, "place": True}, "the place True is not"),
-        ({**GOOD, "time": "soon"}, "the time None is not a time"),
+        ({**GOOD, "time": "soon"}, "the time 'soon' is not a time"),
         ({**GOOD, "time": -1}, "is not a time"),
         ({**GOOD, "time": float("nan")}, "is not a time"),
         ({**GOOD, "time": NOW + 86_400}, "is in the future"),
+        ({**GOOD, "time": NOW * 1_000}, "is in milliseconds; use seconds since 1970, not milliseconds"),
+        ({**GOOD, "time": 10**400}, "is in milliseconds"),
+        ({**GOOD, "time": "1999-12-31T23:59:59Z"}, "the time '1999-12-31T23:59:59Z' is before 2000-01-01"),
+        ({**GOOD, "time": "0001-01-01T00:00:00+14:00"}, "is not a time"),
         ({**GOOD, "value": -1}, "value -1 is not a number from 0"),
         ({**GOOD, "value": float("inf")}, "value inf is not a number from 0"),
         ({**GOOD, "quantity": "2"}, "quantity '2' is not a number"),

@@ -3,6 +3,8 @@
 import json
 import logging
 import shutil
+import time
+from dataclasses import replace
 
 import pytest
 from fake_shop import Shop, index
@@ -14,6 +16,7 @@ from vision_recs.feedback.answers import pseudonym
 from vision_recs.feedback.current import ANSWERS, EVENTS, Days
 from vision_recs.feedback.day_files import answers_of, events_of
 from vision_recs.feedback.exploration import Exploration
+from vision_recs.feedback.records import with_id
 from vision_recs.recommend import Learn, Policy, Rules
 from vision_recs.recommend.rules import Pin
 from vision_recs.serve import ServeOptions, create_app, recording
@@ -180,6 +183,7 @@ def test_events_are_on_the_disk_and_each_counts_once(serving, tmp_path):
     (buy,) = [each for each in events if each.type == "buy"]
     with EventLog(root) as log:
         assert (buy.shopper, buy.value, buy.quantity) == (pseudonym(log.secret, "ann"), 12.5, 2.0)
+    assert buy == with_id(replace(buy, id=""))  # of the pseudonym, not of the name
     days = Days.of(root)
     (date,) = days.files
     counted = days.table(date, "counts").to_pylist()
@@ -199,12 +203,14 @@ def test_what_is_wrong_is_refused_and_the_rest_is_kept(serving):
         {"type": "wish", "item": "item01", "answer": answer},
         7,
         {"type": "click", "item": "item01", "answer": answer, "time": 1e12},
+        {"type": "click", "item": "item01", "answer": answer, "time": time.time() - 9 * 86_400},
     ]
     response = client.post("/v1/events", json={"events": events})
     assert response.status_code == 202
     assert response.json()["recorded"] == 1
-    assert [each["index"] for each in response.json()["refused"]] == [1, 2, 3, 4]
+    assert [each["index"] for each in response.json()["refused"]] == [1, 2, 3, 4, 5]
     assert "was never given" in response.json()["refused"][0]["detail"]
+    assert "`visrec events FILE` imports logs" in response.json()["refused"][4]["detail"]
     for body, status in (
         ({"events": []}, 400),
         ({"event": []}, 400),
@@ -216,7 +222,7 @@ def test_what_is_wrong_is_refused_and_the_rest_is_kept(serving):
     assert html.status_code == 415
     text = client.get("/metrics").text
     assert 'visrec_events_total{result="kept"} 1.0' in text
-    assert 'visrec_events_total{result="refused"} 4.0' in text
+    assert 'visrec_events_total{result="refused"} 5.0' in text
 
 
 def test_a_key_for_pages_sends_events_and_nothing_else(serving):
@@ -226,7 +232,8 @@ def test_a_key_for_pages_sends_events_and_nothing_else(serving):
     bearer = {"authorization": "Bearer secret"}
     assert client.post("/v1/events", json=body, headers=bearer).status_code == 202
     assert client.post("/v1/events", json=body).status_code == 401
-    assert client.post("/v1/events?key=wrong", json=body).status_code == 401
+    wrong = client.post("/v1/events?key=wrong", json=body)
+    assert (wrong.status_code, "the events key is wrong" in wrong.text) == (401, True)
     assert client.get("/v1/similar?id=item00&key=for+pages").status_code == 401
     assert client.get("/v1/similar?id=item00", headers={"authorization": "Bearer for pages"}).status_code == 401
     assert client.get("/v1/info", headers=bearer).json()["keeps_events"] is True

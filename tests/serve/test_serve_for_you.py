@@ -74,10 +74,8 @@ def test_several_interests_and_never_what_was_bought(client):
     tell(client, "buy", "blue-04", shopper="ann")
     tell(client, "dismiss", "red-07", shopper="ann")
     wait_for(lambda: for_you(client, "ann"), lambda answer: {*map(color_of, ids(answer)[:4])} == {"red", "blue"})
-    answer = for_you(client, "ann", k=30)
-    shown = ids(answer)
     never = {"blue-04", "blue-05", "red-07", "red-00", "red-01", "blue-00"}  # with their variants, and what was seen
-    assert not never & set(shown)
+    answer = wait_for(lambda: for_you(client, "ann", k=30), lambda answer: not never & set(ids(answer)))
     assert answer["interests"] == [] if "interests" in answer else True
     assert all(
         each.get("explanation", {}).get("terms", []) == [] for each in for_you(client, "ann", explain=True)["matches"]

@@ -25,11 +25,8 @@ from vision_recs.feedback.attribution import Attributed, Given, attribute, bots
 from vision_recs.feedback.current import ANSWERS, COUNTS, EVENTS, Days, Draft, locked
 from vision_recs.feedback.day_files import date_of, events_of
 from vision_recs.feedback.event_log import EventFolder, abandoned, read_log
-from vision_recs.feedback.records import Answer, Event
+from vision_recs.feedback.records import WAITING_DAYS, Answer, Event
 from vision_recs.store.atomic_files import fsync_path
-
-_WAITING_DAYS = 7
-"""For how many days an event waits for its answer, which another log may hold."""
 
 _BACK, _AHEAD = 3, 1
 """An event changes what counts for answers of so many days before its own, or after: see `attribution`."""
@@ -155,7 +152,7 @@ def _homes(draft: Draft, found: _Read, now: float) -> tuple[dict[str, list[Event
     for event in events:
         is_free = not event.answer or event.type in {"cart", "buy"}
         home = date_of(event.time) if is_free else day_of.get(event.answer)
-        if home is None and event.time < now - _WAITING_DAYS * 86_400:
+        if home is None and event.time < now - WAITING_DAYS * 86_400:
             home = date_of(event.time)
         if home is not None:
             by_home[home].append(event)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vision_recs.errors import EventsError
 from vision_recs.feedback.answers import foreign_answer, is_answer, pseudonym
 from vision_recs.feedback.event_log import EventLog
 from vision_recs.feedback.exploration import Slate
-from vision_recs.feedback.records import Answer, Event, Record, event_of, with_id
+from vision_recs.feedback.records import Answer, Event, Record, event_of, under_pseudonym
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _COLUMNS = ("type", "item", "time", "answer", "shopper", "asked", "place", "quantity", "value", "id")
-_NUMBERS = {"quantity": float, "value": float, "place": int}
+_NUMBERS = {"time", "quantity", "value", "place"}
 _AT_ONCE = 10_000
 _SHOWN_PROBLEMS = 20
 
@@ -45,11 +50,14 @@ def import_events(root: str | Path, files: Iterable[str | Path], *, now: float |
     item on whose page it was. Importing a file again changes nothing. Raises EventsError for a file that cannot be
     read, and StoreUnavailable.
     """
+    paths = [Path(file) for file in files]
+    for path in paths:  # a wrong name makes no folder
+        _require_readable(path)
     report = Imported()
     with EventLog(root, worker="import") as log:
         rows = _Rows(log.secret, time.time() if now is None else now, report)
         batch: list[Record] = []
-        for path in map(Path, files):
+        for path in paths:
             for record in rows.read(path):
                 batch.append(record)
                 if len(batch) == _AT_ONCE:
@@ -82,8 +90,10 @@ class _Rows:
         """Yield the events of the file *path*."""
         for number, row in _rows_of(path):
             self._report.rows += 1
-            self._report.ignored.update(str(name) for name in row if name not in _COLUMNS)
             try:
+                if row is None:
+                    raise ValueError("the row is nested too deeply; an event is a flat object")  # noqa: TRY301
+                self._report.ignored.update(str(name) for name in row if name not in _COLUMNS)
                 event = self._event({name: row[name] for name in _COLUMNS if _is_given(row.get(name))})
             except ValueError as error:
                 self._report.refused += 1
@@ -105,56 +115,69 @@ class _Rows:
             raise ValueError("the row has no time; write 2026-05-01T12:00:00Z, or seconds since 1970")
         asked = str(row.pop("asked", ""))
         event = event_of({name: _typed(name, value) for name, value in row.items()}, now=self._now)
-        shopper = pseudonym(self._secret, event.shopper) if event.shopper else ""
-        named = event.answer
-        if named and not is_answer(self._secret, named):
-            named = foreign_answer(self._secret, named)
+        if event.answer and not is_answer(self._secret, event.answer):
+            event = replace(event, answer=foreign_answer(self._secret, event.answer))
             if event.type == "shown":
-                self._show(named, event, asked, shopper)
-        event = replace(event, answer=named, shopper=shopper)
-        return event if "id" in row else with_id(event)
+                self._show(event, asked)
+        return under_pseudonym(event, self._secret)
 
-    def _show(self, answer: str, event: Event, asked: str, shopper: str) -> None:
-        shown = self._answers.setdefault(answer, _Shown(asked, shopper, event.time))
+    def _show(self, event: Event, asked: str) -> None:
+        """Note what *event* says of its answer; raises ValueError where another item has its place there."""
+        shopper = pseudonym(self._secret, event.shopper) if event.shopper else ""
+        shown = self._answers.setdefault(event.answer, _Shown(asked, shopper, event.time))
         place = event.place or next(at for at in range(1, len(shown.items) + 2) if at not in shown.items)
-        if event.item not in shown.items.values():
-            shown.items.setdefault(place, event.item)
+        if event.item not in shown.items.values() and shown.items.setdefault(place, event.item) != event.item:
+            raise ValueError(f"the place {place} of the answer has the item {shown.items[place]!r} already")
         shown.time = min(shown.time, event.time)
 
 
 def _typed(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
     """Return *value* with the type of the column *name*: in CSV everything is text, elsewhere ids may be numbers."""
-    if name == "time" and isinstance(value, str):
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    if name in _NUMBERS and isinstance(value, str | Decimal):
         try:
-            return float(value)
+            value = float(value)
         except ValueError:
             return value
-    if name in _NUMBERS and isinstance(value, str):
-        try:
-            return _NUMBERS[name](value)
-        except ValueError:
-            return value
+    if name == "place" and isinstance(value, float) and value.is_integer():
+        return int(value)  # pandas makes floats of whole numbers where one is missing
     if name in {"item", "answer", "shopper", "id"} and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value
 
 
 def _is_given(value: object) -> bool:
-    return value is not None and value != ""
+    """Whether *value* is one: NaN is what pandas writes where there is none."""
+    return value is not None and value != "" and value == value  # noqa: PLR0124 - but for NaN
 
 
-def _rows_of(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield the rows of *path*, each with its line or number; raises EventsError."""
-    reader = {".jsonl": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}.get(path.suffix.lower())
-    if reader is None:
+_NumberedRows: TypeAlias = Iterator[tuple[int, Mapping[str, Any] | None]]
+
+
+def _require_readable(path: Path) -> None:
+    """Raise EventsError where *path* is not a table, or is missing."""
+    if path.suffix.lower() not in _readers():
         raise EventsError("is not a .jsonl, .csv or .parquet file; write it as one of these", path=str(path))
     try:
-        yield from reader(path)
+        path.stat()
+    except OSError as error:
+        raise EventsError(f"cannot be read ({error.strerror})", path=str(path)) from None
+
+
+def _readers() -> Mapping[str, Callable[[Path], _NumberedRows]]:
+    return {".jsonl": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+
+
+def _rows_of(path: Path) -> _NumberedRows:
+    """Yield the rows of *path*, each with its line or number, None where it cannot be read; raises EventsError."""
+    try:
+        yield from _readers()[path.suffix.lower()](path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise EventsError(f"cannot be read ({getattr(error, 'strerror', None) or error})", path=str(path)) from None
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_rows(path: Path) -> _NumberedRows:
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -162,12 +185,15 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                     value = json.loads(line)
                 except ValueError:
                     value = None
+                except RecursionError:
+                    yield number, None
+                    continue
                 if not isinstance(value, dict):
                     raise EventsError("is not a JSON object; write one a line", path=str(path), line=number)
                 yield number, value
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(path: Path) -> _NumberedRows:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, restkey="", strict=True)
         for row in reader:
@@ -176,7 +202,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             yield reader.line_num, row
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _parquet_rows(path: Path) -> _NumberedRows:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -187,6 +213,17 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with file:
         number = 0
         for batch in file.iter_batches(_AT_ONCE):
-            for row in batch.to_pylist():
+            for row in _in_microseconds(batch).to_pylist():
                 number += 1
                 yield number, row
+
+
+def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return *batch* with times that Python can tell: those of pandas have nanoseconds."""
+    import pyarrow as pa
+
+    for at, column in enumerate(batch.schema):
+        if pa.types.is_timestamp(column.type):
+            cut = batch.column(at).cast(pa.timestamp("us", column.type.tz), safe=False)
+            batch = batch.set_column(at, column.name, cut)
+    return batch

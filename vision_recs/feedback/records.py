@@ -9,10 +9,11 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from vision_recs.feedback.answers import pseudonym
 from vision_recs.feedback.exploration import Explored, Slate
 from vision_recs.types import normal_form
 
@@ -31,6 +32,16 @@ _LONGEST = {"id": 64, "item": 512, "answer": 64, "shopper": 256}
 _MOST_PLACES = 1_000
 _MOST = 1e9
 _AHEAD_S = 300.0  # what the clock of a browser may be ahead by
+_MILLISECONDS = 1e11  # from here on it is what Date.now() tells
+
+WAITING_DAYS = 7
+"""For how many days an event waits for its answer, which another log may hold."""
+
+EARLIEST = 946_684_800.0
+"""The year 2000: no log of a shop is older."""
+
+LATE_S = (WAITING_DAYS + 1) * 86_400.0
+"""How late an event may arrive at a server; older ones would count for nothing, and make a day each."""
 
 
 def candidate_arm(arm: str) -> str:
@@ -148,11 +159,11 @@ def _answer_of(value: Mapping[str, Any]) -> Answer:
     return Answer(slate=slate, explored=None if explored is None else Explored(*explored), **plain)
 
 
-def event_of(value: object, *, now: float) -> Event:
+def event_of(value: object, *, now: float, earliest: float = EARLIEST) -> Event:
     """Return the event that the JSON object *value* describes; *now* is its time, where it has none.
 
-    Without an id, equal values are one event. The shopper stays as it is given: see `answers.pseudonym`. Raises
-    ValueError with a sentence about what is wrong.
+    The shopper stays as it is given, and where *value* has no id, that of the event is empty: see `under_pseudonym`.
+    Raises ValueError with a sentence about what is wrong, such as a time before *earliest*.
     """
     if not isinstance(value, dict):
         raise ValueError('the event is not an object; write {"type": "click", "answer": "...", "item": "..."}')  # noqa: TRY004 - a value of a client
@@ -167,17 +178,25 @@ def event_of(value: object, *, now: float) -> Event:
         raise ValueError("the event names no item; write the id that the answer had")
     if not texts["answer"] and not texts["shopper"]:
         raise ValueError("the event names neither an answer nor a shopper; write the answer's id")
-    event = Event(
+    return Event(
         id=texts["id"],
         type=str(kind),
         item=normal_form(texts["item"]),
-        time=_time(value.get("time"), now),
+        time=_time(value.get("time"), now, earliest),
         answer=texts["answer"],
         shopper=texts["shopper"],
         place=_place(value.get("place")),
         quantity=_number(value, "quantity", 1.0),
         value=_number(value, "value", 0.0),
     )
+
+
+def under_pseudonym(event: Event, secret: bytes) -> Event:
+    """Return *event* with the pseudonym of its shopper, and with an id.
+
+    An id that follows from the rest follows from the pseudonym: from one of the name, the name could be guessed.
+    """
+    event = replace(event, shopper=pseudonym(secret, event.shopper) if event.shopper else "")
     return event if event.id else with_id(event)
 
 
@@ -202,22 +221,28 @@ def _text(value: Mapping[str, object], name: str) -> str:
     return text
 
 
-def _time(value: object, now: float) -> float:
+def _time(value: object, now: float, earliest: float) -> float:
     if value is None:
         return now
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-        value = None if moment is None else (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if not _is_number(value) or not 0 <= float(value) <= _MOST * 10:  # type: ignore[arg-type] # just found to be one
+    time = _moment(value) if isinstance(value, str) else value
+    if not isinstance(time, int | float) or isinstance(time, bool) or not time >= 0:
         raise ValueError(f"the time {_shown(value)} is not a time; use 2026-05-01T12:00:00Z, or seconds since 1970")
-    return min(float(value), now) if float(value) <= now + _AHEAD_S else _refuse_future(float(value))  # type: ignore[arg-type]
+    if time >= _MILLISECONDS:
+        raise ValueError(f"the time {_shown(value)} is in milliseconds; use seconds since 1970, not milliseconds")
+    if time > now + _AHEAD_S:
+        raise ValueError(f"the time {_shown(value)} is in the future; use seconds since 1970, or 2026-05-01T12:00:00Z")
+    if time < earliest:
+        day = datetime.fromtimestamp(earliest, UTC).date()
+        raise ValueError(f"the time {_shown(value)} is before {day}; `visrec events FILE` imports logs since 2000")
+    return min(float(time), now)
 
 
-def _refuse_future(time: float) -> float:
-    raise ValueError(f"the time {time:.0f} is in the future; use seconds since 1970, not milliseconds")
+def _moment(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (OverflowError, ValueError):
+        return None
 
 
 def _place(value: object) -> int | None:

@@ -50,14 +50,14 @@ class TokenAuth:
             return True
         return _equal(_session(cookie), self.session_cookie)
 
-    async def reject(self, scope: Scope) -> NoReturn:
-        """Raise RequestError 401 for a request with a wrong token: logged, and delayed, so that guessing is slow.
+    async def reject(self, scope: Scope, what: str = "token") -> NoReturn:
+        """Raise RequestError 401 for a request with a wrong *what*: logged, and delayed, so that guessing is slow.
 
         If many requests with wrong tokens are delayed at the same time, further ones get 429 at once: they shall not
         occupy the server. The right token is never delayed.
         """
         client = (scope.get("client") or ("unknown",))[0]
-        log.warning("wrong token from %s", client, extra={"event": "wrong_token", "client": client})
+        log.warning("wrong %s from %s", what, client, extra={"event": "wrong_token", "client": client})
         if self._delayed >= _MAX_DELAYED:
             raise RequestError("too many requests bring a wrong token", status=429, retry_after_s=1)
         self._delayed += 1
@@ -65,7 +65,7 @@ class TokenAuth:
             await asyncio.sleep(_DELAY_S)
         finally:
             self._delayed -= 1
-        raise RequestError("the token is wrong; ask who runs this server", status=401)
+        raise RequestError(f"the {what} is wrong; ask who runs this server", status=401)
 
 
 class AllowedHosts:

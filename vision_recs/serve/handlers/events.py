@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import replace
 from time import time
 
 import msgspec
 
 from vision_recs.errors import RequestError
-from vision_recs.feedback.answers import is_answer, pseudonym
-from vision_recs.feedback.records import Event, event_of
+from vision_recs.feedback.answers import is_answer
+from vision_recs.feedback.records import LATE_S, Event, event_of, under_pseudonym
 from vision_recs.serve.recording import RETRY_S
 from vision_recs.serve.routing import Context
 from vision_recs.serve.schemas import EventsParameters, LooseEvents, Recorded, RefusedEvent
@@ -58,7 +57,7 @@ async def _require_key(context: Context, key: str | None) -> None:
     if key is not None:
         if wanted is not None and _is_equal(key, wanted):
             return
-        await auth.reject(context.request.scope)
+        await auth.reject(context.request.scope, "events key")
     raise RequestError("events need a key; send it as the parameter `key`", status=401)
 
 
@@ -80,7 +79,7 @@ def _sorted(values: list[object], secret: bytes) -> tuple[list[Event], list[Refu
 
 
 def _event(value: object, secret: bytes, now: float) -> Event:
-    event = event_of(value, now=now)
+    event = event_of(value, now=now, earliest=now - LATE_S)
     if event.answer and not is_answer(secret, event.answer):
         raise ValueError(f"the answer {event.answer!r} was never given; send the id that came with the matches")
-    return replace(event, shopper=pseudonym(secret, event.shopper) if event.shopper else "")
+    return under_pseudonym(event, secret)
