@@ -32,10 +32,10 @@ def points(page, *shares):
     return [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in shares]
 
 
-def part_searched(page):
+def part_searched(page, search=None):
     """Search with the part, and return it: x, y, width and height."""
     with page.expect_response("**/v1/similar/image") as answer:
-        page.get_by_role("button", name="Search with this part").click()
+        (search or page.get_by_role("button", name="Search with this part").click)()
     assert answer.value.ok
     expect(page.locator("#crop")).not_to_be_visible()
     expect(page.locator(".chip .kind")).to_have_text("like a part")
@@ -94,5 +94,11 @@ def test_a_box_is_moved_and_sized_by_keyboard(visit, photo):
     for _ in range(40):
         page.keyboard.press("ArrowRight")  # to the edge, and no farther
     page.keyboard.press("ArrowUp")
-    assert part_searched(page) == pytest.approx([0.54, 0.13, 0.46, 0.7], abs=0.001)
+    sent = part_searched(page, lambda: page.keyboard.press("Enter"))
+    assert sent == pytest.approx([0.54, 0.13, 0.46, 0.7], abs=0.001)
     assert cards(page)[0] == "mug-01"
+    expect(page.locator("#crop")).not_to_be_visible()
+    page.go_back()
+    expect(page.locator(".chip .kind")).to_have_text("like")
+    page.go_forward()
+    expect(page.locator(".chip .kind")).to_have_text("like a part")

@@ -7,6 +7,7 @@ import { showDetails } from "./details.js";
 import { $, iconButton, make, picture, redraw } from "./elements.js";
 import { answered, keepEvents, opened } from "./events.js";
 import { filterChips, filterWords, showFacets } from "./facets.js";
+import { entryOf, imagesOf } from "./images.js";
 import { card } from "./items.js";
 import { listenToKeys } from "./keys.js";
 import { nothingFound } from "./nothing.js";
@@ -17,6 +18,7 @@ import { showVariants, variantsOf } from "./variants.js";
 
 const FIRST_K = 24, MORE_K = 24, MAX_K = 240, TYPING_MS = 130, MOST_FOUND = 2_000;
 
+let lost = 0; // images of the query that this browser has no more
 let state = restoreState(history.state);
 let info = null, facets = [], k = FIRST_K, nextOffset = null, request = null, currency = "", date = null;
 const itemCache = new Map(); // id -> an item that was shown: the query bar needs its title and thumbnail
@@ -36,9 +38,10 @@ const actions = {
 // A new query keeps the filters and the diversity, and comes in the order of likeness.
 const newQuery = () => ({ ...emptyState(), filters: state.filters, diversity: state.diversity });
 
-// The state of the URL. Images, which it cannot hold, are kept in the history of the browser.
+// The state of the URL, with the images that an entry of the history names; which of them are lost, the page says.
 function restoreState(entry) {
-  const images = (entry?.images ?? []).map((each) => ({ ...each, url: URL.createObjectURL(each.blob) }));
+  const images = imagesOf(entry);
+  lost = (entry?.images?.length ?? 0) - images.length;
   return { ...fromUrl(location.search), images };
 }
 
@@ -56,9 +59,8 @@ function navigate(newState, { replace = false } = {}) {
   const before = state;
   state = newState;
   k = FIRST_K;
-  const entry = { images: state.images };
-  if (replace) history.replaceState(entry, "", toUrl(state));
-  else history.pushState(entry, "", toUrl(state));
+  lost = 0;
+  history[replace ? "replaceState" : "pushState"](entryOf(state.images), "", toUrl(state));
   if (!replace && before.likes.join() !== state.likes.join()) window.scrollTo({ top: 0 });
   refresh();
 }
@@ -77,6 +79,7 @@ async function refresh() {
   showControls();
   $("results").setAttribute("aria-busy", "true");
   $("notice").hidden = true;
+  if (lost) notice(`${count(lost, "image")} of this search ${lost === 1 ? "is" : "are"} no longer here: choose again what you look for.`);
   const known = currency;
   try {
     await Promise.all([hasQuery(state) ? showSimilar(current.signal) : showItems(current.signal), countFacets(current.signal)]);
@@ -115,7 +118,8 @@ async function showItems(signal, offset = 0) {
   nextOffset = page.next_offset;
   $("more").hidden = nextOffset === null;
   const total = search && page.total === MOST_FOUND ? `the best ${number(page.total)} items` : count(page.total, "item");
-  setTitle(search ? `“${search}”` : filterWords(state) || "The catalog", total);
+  const lack = state.dislikes.length ? ". “Less like” needs something to be like: like an item, too." : "";
+  setTitle(search ? `“${search}”` : filterWords(state) || "The catalog", total + lack);
   offer(page.total, page);
 }
 

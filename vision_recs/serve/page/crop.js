@@ -50,7 +50,7 @@ export function choosePart(image, onpart) {
   function onkeydown(event) {
     const [across, down] = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] }[event.key] ?? [0, 0];
     if (event.key === "Home") box = { x: 0, y: 0, width: 1, height: 1 };
-    else if (event.key === "Enter") return done(text(box));
+    else if (event.key === "Enter") { event.preventDefault(); return done(text(box)); } // else the key goes on to what has the focus then
     else if (!across && !down) return;
     else if (event.shiftKey) box = { ...box, width: inside(box.width + across, LEAST, 1 - box.x), height: inside(box.height + down, LEAST, 1 - box.y) };
     else box = { ...box, x: inside(box.x + across, 0, 1 - box.width), y: inside(box.y + down, 0, 1 - box.height) };

@@ -2,7 +2,7 @@
 // button works.
 //
 // search: words that an item has. likes, dislikes: ids of items. texts: descriptions for an encoder that reads text.
-// images: files of this browser, which a URL cannot hold. filters: attribute -> Set of values, or [low, high].
+// images: files of this browser, which a URL cannot hold (images.js keeps them). filters: attribute -> Set of values, or [low, high].
 // sort: an attribute, after a "-" for its highest value first; "" leaves the order of the answer.
 
 export function emptyState() {

@@ -1,15 +1,16 @@
 // Images of a query: dropped, pasted, chosen, or taken with a camera.
 
 import { $ } from "./elements.js";
+import { keepImage } from "./images.js";
 
 const MAX_IMAGES = 8, LARGE_BYTES = 600_000, MAX_SIDE = 1280;
 
-// Call `onimages` with what a person brings: a list of {blob, name, url}, which is empty if none of the files is an image.
+// Call `onimages` with what a person brings: a list of {key, blob, name, url}, which is empty if none of the files is an image.
 export function takeImages(onimages) {
   const take = async (files) => {
     const chosen = [...files].filter((file) => file.type.startsWith("image/")).slice(0, MAX_IMAGES);
     const blobs = await Promise.all(chosen.map(downscale));
-    onimages(blobs.map((blob, at) => ({ blob, name: chosen[at].name || "pasted image", url: URL.createObjectURL(blob) })));
+    onimages(blobs.map((blob, at) => keepImage(blob, chosen[at].name || "pasted image")));
   };
   let depth = 0; // of elements that the pointer has entered
   const show = (isOver) => { $("drop").hidden = !isOver; };
