@@ -22,7 +22,7 @@ from vision_recs.jobs.cluster.driver import Finished, Lost, Refused
 from vision_recs.jobs.cluster.on_ray import require_cluster
 from vision_recs.jobs.cluster.places import BucketPlace, FolderPlace
 from vision_recs.remote.remote_folder import RemoteFolder
-from vision_recs.store import Layout, Store, garbage_collect
+from vision_recs.store import Layout, Store, garbage_collect, open_writer
 from vision_recs.store.bucket.copies import folder_of
 from vision_recs.store.ledgers import Ledger, read_ledger
 
@@ -459,6 +459,47 @@ def test_work_in_a_bucket_that_was_damaged_is_done_again(tmp_path, bucket):
     assert (report.images, report.embedded) == (8, 8)
     assert list(verify(bucket)) == []
     assert len(noted(tmp_path / "reads")) == 3 * SIZE
+
+
+@pytest.mark.usefixtures("pools")
+@pytest.mark.parametrize("damage", ["shard", "both shards", "ledger"])
+def test_a_damaged_copy_takes_nothing_from_the_bucket(tmp_path, bucket, damage):
+    shop = shop_of(tmp_path, 3 * SIZE)
+    on_cluster(shop, bucket, limit=SIZE)
+    copy = Layout(folder_of(bucket, pulled=False))
+    with open_writer(bucket) as writer:
+        writer.bucket.fetch_work()
+    (ledger,) = copy.ledgers.iterdir()
+    (shard,) = (key.split("/")[1] for key in keys(bucket) if key.endswith("vectors.npy"))
+    file = ledger if damage == "ledger" else copy.shard(shard) / "vectors.npy"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    if damage == "both shards":
+        RemoteFolder(bucket).remove([f"shards/{shard}/vectors.npy"])
+    report = on_cluster(shop, bucket)
+    assert (report.images, report.embedded) == (3 * SIZE, 3 * SIZE)
+    assert list(verify(bucket)) == []
+    assert len(noted(tmp_path / "reads")) == (4 if damage == "both shards" else 3) * SIZE
+
+
+@pytest.mark.usefixtures("pools")
+def test_what_is_published_stays_in_the_bucket_whatever_a_ledger_says(tmp_path, bucket):
+    """A run that ended before its ledgers were removed: the generation names the shards that they name."""
+    shop = shop_of(tmp_path, 2 * SIZE)
+    on_cluster(shop, bucket, limit=SIZE)
+    remote = RemoteFolder(bucket)
+    (key,) = (key for key in keys(bucket) if key.startswith("ledgers/"))
+    ledger = remote.read(key)[0]
+    on_cluster(shop, bucket)
+    remote.put(key, ledger)
+    shard = Ledger.from_bytes(ledger, where=key).shard
+    vectors = f"shards/{shard}/vectors.npy"
+    good = remote.read(vectors)[0]
+    remote.put(vectors, good[:-1] + bytes([good[-1] ^ 1]))
+    (folder_of(bucket) / vectors).write_bytes(good[:-1] + b"?")
+    before = keys(bucket)
+    with open_writer(bucket) as writer:
+        writer.bucket.fetch_work()
+    assert before - keys(bucket) == {key}
 
 
 def test_of_twins_in_a_bucket_one_shard_stays_and_who_is_too_late_leaves_nothing(tmp_path, bucket):

@@ -24,6 +24,7 @@ from vision_recs.store import Layout, Store, garbage_collect, open_writer
 from vision_recs.store.bucket import copies
 from vision_recs.store.bucket.copies import copy_of, folder_of, pull
 from vision_recs.store.bucket.lease import Lease, read_head
+from vision_recs.store.bucket.pushing import BucketWriter
 
 ADDRESS = "s3://shop/store"
 
@@ -264,6 +265,35 @@ def test_verify_reads_every_byte_of_the_bucket_and_pull_those_of_the_copy(other)
     remote.remove([vectors])
     (problem,) = verify(ADDRESS)
     assert "is missing" in problem
+
+
+@pytest.mark.usefixtures("published")
+def test_what_is_damaged_in_the_copy_of_a_writer_is_fetched_again(shop, other):
+    pull(other)
+    vectors = next(other.glob("shards/*/vectors.npy"))
+    data = vectors.read_bytes()
+    vectors.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    shop.put("item-9", 9)
+    assert index(shop, other).embedded == 1
+    assert vectors.read_bytes() == data
+    assert list(verify(ADDRESS)) == list(verify(other)) == []
+
+
+@pytest.mark.usefixtures("published")
+def test_a_shard_that_was_altered_since_it_was_made_is_not_put(shop, other, monkeypatch):
+    publish = BucketWriter.publish
+
+    def altered(self, manifest):
+        file = other / "shards" / manifest.shards[-1].name / "vectors.npy"
+        file.write_bytes(b"x" * file.stat().st_size)
+        publish(self, manifest)
+
+    monkeypatch.setattr(BucketWriter, "publish", altered)
+    shop.put("item-9", 9)
+    before = {key for key in keys() if key.startswith("shards/")}
+    with pytest.raises(StoreDamaged, match=r"vectors.npy was altered, and is not put into the bucket"):
+        index(shop, other)
+    assert {key for key in keys() if key.startswith("shards/")} == before
 
 
 @pytest.mark.usefixtures("published")

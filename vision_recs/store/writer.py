@@ -109,7 +109,11 @@ class Writer:
         """
         base = self._usable_base(spec)
         if base is not None:
-            for shard, problem in _problems(self.layout, base.manifest.shards):
+            problems = dict(_problems(self.layout, base.manifest.shards))
+            if problems and self.bucket is not None:
+                self.bucket.mend_copy()
+                problems = dict(_problems(self.layout, base.manifest.shards))
+            for shard, problem in problems.items():
                 self._distrust(shard, problem)
         return self._begin(base, spec, is_whole=True, retry_skipped=retry_skipped)
 

@@ -128,19 +128,27 @@ class Done:
         return position is not None
 
     def _sound(self, block: str) -> Ledger | None:
-        """Return the ledger of *block*; where it or its shard is damaged, remove it and return None."""
-        shard = ""
+        """Return the ledger of *block*; where it or its shard is damaged, remove it and return None.
+
+        In a copy of a bucket both are fetched again first.
+        """
+        ledger = self._whole(block)
+        if ledger is None:
+            self._layout.ledger(block).unlink(missing_ok=True)
+            if self._writer.bucket is not None:
+                self._writer.bucket.fetch_work()
+                ledger = self._whole(block)
+        return ledger
+
+    def _whole(self, block: str) -> Ledger | None:
+        """Return the ledger of *block*, None where it or its shard is missing or damaged."""
         try:
             ledger = self._read(block)
-            shard = ledger.shard
-            if not shard or not any(shard_problems(self._layout.shard(shard))):
-                return ledger
         except StoreDamaged:
-            pass
-        self._layout.ledger(block).unlink(missing_ok=True)
-        if self._writer.bucket is not None:
-            self._writer.bucket.drop_work(block, shard)
-        return None
+            return None
+        if ledger.shard and any(shard_problems(self._layout.shard(ledger.shard))):
+            return None
+        return ledger
 
     def _read(self, block: str) -> Ledger:
         path = self._layout.ledger(block)

@@ -16,7 +16,7 @@ from typing import Protocol
 from vision_recs.errors import StoreError
 from vision_recs.remote.remote_folder import RemoteFolder
 from vision_recs.store import Layout, Writer
-from vision_recs.store.atomic_files import atomic_remove, disk_errors
+from vision_recs.store.atomic_files import atomic_remove, disk_errors, sha256_file
 from vision_recs.store.bucket.copies import remote_errors
 from vision_recs.store.bucket.work import RUNS, ledger_key, shard_keys
 from vision_recs.store.ledgers import Ledger, place_ledger, read_ledger
@@ -154,13 +154,14 @@ class BucketPlace:
     def put(self, ledger: Ledger, shard: Path | None) -> Ledger:
         """Put the folder *shard*, then *ledger*, and return the ledger that the block has now."""
         self.require()  # a worker that was forgotten is too late
-        keys = shard_keys(ledger.shard) if shard is not None else []
+        made = {} if shard is None else {key: shard / key.rpartition("/")[2] for key in shard_keys(ledger.shard)}
+        keys = list(made)
         with remote_errors(self.address):
             remote = RemoteFolder(self.address)
             is_new = bool(keys) and remote.read(keys[-1]) is None
-            if shard is not None and is_new:
-                for key in keys:
-                    remote.put(key, shard / key.rpartition("/")[2])
+            for key, file in made.items():
+                if is_new or remote.digest(key) != sha256_file(file):  # what is there may be damaged
+                    remote.put(key, file)
             if remote.create(ledger_key(ledger.block), ledger.to_bytes()):
                 return ledger
             other = self.ledger(ledger.block)

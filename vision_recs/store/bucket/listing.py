@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from vision_recs.errors import StoreDamaged, UnknownFormat
 from vision_recs.file_formats import dump_checksummed, is_newer, load_checksummed
+from vision_recs.remote.remote_folder import RemoteFolder
 from vision_recs.store.atomic_files import sha256_file
-from vision_recs.store.bucket.lease import FORMAT
+from vision_recs.store.bucket.lease import FORMAT, read_head
 from vision_recs.store.layout import SHARD_FILE, Layout, Manifest
 from vision_recs.store.shards import read_shard_info
 
@@ -75,6 +76,16 @@ def listing_key(data: bytes) -> tuple[str, str]:
     """Return the SHA-256 of the listing *data*, and where it lies."""
     digest = hashlib.sha256(data).hexdigest()
     return digest, f"listings/{digest}.json"
+
+
+def published(remote: RemoteFolder) -> Listing:
+    """Return the listing of the published generation; raises StoreDamaged, and ObjectError where the bucket is away."""
+    head, _ = read_head(remote)
+    key = f"listings/{head.listing}.json"
+    found = remote.read(key) if head.listing else None
+    if found is None:
+        raise StoreDamaged(f"{remote.address}/{key} is missing; restore it from a backup")
+    return Listing.from_bytes(found[0], where=f"{remote.address}/{key}")
 
 
 def files_of(layout: Layout, manifest: Manifest) -> dict[str, Content]:

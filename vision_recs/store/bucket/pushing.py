@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,15 +10,17 @@ from pathlib import Path
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.remote.remote_folder import RemoteFolder
-from vision_recs.store.atomic_files import disk_errors
+from vision_recs.store.atomic_files import disk_errors, sha256_file
 from vision_recs.store.bucket.copies import address_of, forget_older, pull, remote_errors
-from vision_recs.store.bucket.lease import CURRENT, LOCK, Lease, read_head
-from vision_recs.store.bucket.listing import Listing, files_of, listing_key
+from vision_recs.store.bucket.lease import CURRENT, LOCK, Lease
+from vision_recs.store.bucket.listing import Listing, files_of, listing_key, published
 from vision_recs.store.bucket.work import LEDGERS, RUNS, UnpublishedWork
 from vision_recs.store.layout import SHARD_FILE, Layout, Manifest
 
 _THREADS = 8
 _OF_WORKERS = ("shards/", "ledgers/", "runs/")
+
+log = logging.getLogger(__name__)
 
 
 class BucketWriter:
@@ -47,11 +50,14 @@ class BucketWriter:
 
     def _put(self, listing: Listing) -> None:
         there = {file.path: file.size for below in ("shards", "files") for file in self.remote.files(below)}
-        wanted = {
-            key: self._layout.root / path
-            for path, key in listing.keys().items()
-            if there.get(key) != listing.files[path].size
-        }
+        wanted: dict[str, Path] = {}
+        for path, key in listing.keys().items():
+            content, file = listing.files[path], self._layout.root / path
+            if there.get(key) == content.size:
+                continue
+            if path.startswith("shards/") and sha256_file(file) != content.digest:  # which shard.json says
+                raise StoreDamaged(f"{file} was altered, and is not put into the bucket; run the same command again")
+            wanted[key] = file
         last = [key for key in wanted if key.endswith(f"/{SHARD_FILE}")]  # a shard is whole when that is there
         with ThreadPoolExecutor(_THREADS) as pool:
             for keys in ([key for key in wanted if key not in set(last)], last):
@@ -59,14 +65,22 @@ class BucketWriter:
                     pass
 
     def fetch_work(self) -> None:
-        """Bring what workers have embedded, and nobody has published, to the copy; what is damaged is removed."""
+        """Bring what workers have embedded, and nobody has published, to the copy; what is damaged there is removed.
+
+        A shard of it that is damaged in the copy alone is replaced.
+        """
         with disk_errors(self._layout.root), remote_errors(self.remote.address):  # the inner one knows more
             self._work.fetch()
 
-    def drop_work(self, block: str, shard: str) -> None:
-        """Remove the ledger of *block* and its *shard*, which are damaged."""
-        with remote_errors(self.remote.address):
-            self._work.drop(block, shard)
+    def mend_copy(self) -> None:
+        """Compare the copy with the published generation, byte by byte, and fetch again what was altered in it.
+
+        What was altered in the bucket, too, stays as it is, with a warning.
+        """
+        try:
+            pull(self._layout.root, thorough=True)
+        except StoreDamaged as error:
+            log.warning("%s", error)
 
     def end_runs(self) -> None:
         """Remove the marks of all runs: workers that were forgotten write no ledger from now on."""
@@ -95,16 +109,6 @@ class BucketWriter:
             ]
             self.remote.remove([file.path for file in unused])
         return sum(file.size for file in unused)
-
-
-def published(remote: RemoteFolder) -> Listing:
-    """Return the listing of the published generation; raises StoreDamaged, and ObjectError where the bucket is away."""
-    head, _ = read_head(remote)
-    key = f"listings/{head.listing}.json"
-    found = remote.read(key) if head.listing else None
-    if found is None:
-        raise StoreDamaged(f"{remote.address}/{key} is missing; restore it from a backup")
-    return Listing.from_bytes(found[0], where=f"{remote.address}/{key}")
 
 
 def bucket_problems(root: Path) -> Iterator[str]:

@@ -7,7 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from vision_recs.errors import StoreDamaged
+from vision_recs.remote.object_store import ObjectError
 from vision_recs.remote.remote_folder import RemoteFolder
+from vision_recs.store.bucket.lease import read_head
+from vision_recs.store.bucket.listing import published
 from vision_recs.store.layout import IMAGES_FILE, SHARD_FILE, VECTORS_FILE, Layout
 from vision_recs.store.ledgers import Ledger, place_ledger
 from vision_recs.store.shards import place_shard, shard_problems
@@ -41,13 +44,16 @@ class UnpublishedWork:
             for _ in pool.map(self._fetch, wanted):
                 pass
 
-    def drop(self, block: str, shard: str) -> None:
-        """Remove the ledger of *block*, and its *shard*, which are damaged."""
-        self._remote.remove([ledger_key(block), *(shard_keys(shard)[::-1] if shard else [])])
-
     def forget(self, below: str) -> None:
         """Remove everything in the folder *below*."""
         self._remote.remove([file.path for file in self._remote.files(below)])
+
+    def _drop(self, block: str, shard: str) -> None:
+        """Remove the ledger of *block*, and its *shard*, which are damaged; a shard that is published stays."""
+        head, _ = read_head(self._remote)
+        used = published(self._remote).files if head.listing else {}
+        keys = [key for key in shard_keys(shard)[::-1] if key not in used]
+        self._remote.remove([ledger_key(block), *keys])
 
     def _fetch(self, path: str) -> None:
         found = self._remote.read(path)
@@ -60,7 +66,7 @@ class UnpublishedWork:
             return
         with tempfile.TemporaryDirectory(dir=self._layout.tmp) as folder:
             if ledger.shard and not self._fetch_shard(ledger.shard, Path(folder)):
-                self.drop(ledger.block, ledger.shard)
+                self._drop(ledger.block, ledger.shard)
                 return
             made = Path(folder) / "ledger"
             made.write_bytes(found[0])
@@ -69,14 +75,18 @@ class UnpublishedWork:
     def _fetch_shard(self, shard: str, folder: Path) -> bool:
         """Bring *shard* to the copy by way of *folder*; return whether it is whole there."""
         target = self._layout.shard(shard)
-        if not target.exists():
-            made = folder / shard
-            made.mkdir()
-            try:
-                for key in shard_keys(shard):
-                    self._remote.fetch(key, made / key.rpartition("/")[2])
-            except FileNotFoundError:
+        if not any(shard_problems(target)):
+            return True
+        made = folder / shard
+        made.mkdir()
+        try:
+            for key in shard_keys(shard):
+                self._remote.fetch(key, made / key.rpartition("/")[2])
+        except ObjectError as error:
+            if error.reason == "http-404":
                 return False
-            if not any(shard_problems(made)):
-                place_shard(made, target)
-        return target.exists()
+            raise
+        if any(shard_problems(made)):
+            return False
+        place_shard(made, target)  # in place of a damaged one
+        return True
