@@ -9,6 +9,7 @@ from vision_recs.filters import Filter
 from vision_recs.filters.ast import elements
 from vision_recs.jobs import update
 from vision_recs.serve.facets import ItemFacets
+from vision_recs.serve.listing import Page, list_items
 from vision_recs.serve.search_files import open_item_table
 from vision_recs.store import Store, writer
 from vision_recs.store.attributes.table import ItemTable
@@ -130,12 +131,28 @@ def test_a_table_follows_deltas_and_puts_their_items_in_their_places(tmp_path, m
         assert ItemFacets(anew).every == ItemFacets(table).every
 
 
+def test_a_list_by_price_is_in_the_order_of_what_is_paid():
+    prices: dict[str, dict[str, object]] = {
+        "a": {"price": 30},
+        "b": {"price": 50, "sale_price": 20},
+        "c": {"price": 10, "sale_price": 40},
+        "d": {"sale_price": 25},
+        "e": {"price": "on request"},
+        "f": {},
+    }
+    table = open_item_table(Listed(prices), name="sales")
+    assert list_items(table, None, Page(0, 9, "price")).ids == ["c", "b", "d", "a", "e", "f"]
+    assert list_items(table, None, Page(0, 9, "-price")).ids == ["a", "d", "b", "c", "e", "f"]
+    assert list_items(table, None, Page(0, 9, "sale_price")).ids == ["b", "d", "c", "a", "e", "f"]
+
+
 def test_items_of_several_stores_are_one_table():
     one, other = ({f"{letter}{number}": {"price": number} for number in range(3)} for letter in "ab")
     tables = [open_item_table(Listed(items), name=name) for name, items in (("1", one), ("2", other))]
     both = ItemTable(*(store for table in tables for store in table._stores))
     assert both.ids(both.by_id) == ["a0", "a1", "a2", "b0", "b1", "b2"]
     assert both.ids(both.ordered(both.by_id, "price", descending=True)) == ["a2", "b2", "a1", "b1", "a0", "b0"]
+    assert both.ids(both.ordered(both.by_id, "nothing", lower="price")) == ["a0", "b0", "a1", "b1", "a2", "b2"]
     assert both.ids(both.by_id[both.matching(Filter.parse("price >= 1"))[both.by_id]]) == ["a1", "a2", "b1", "b2"]
 
 

@@ -82,6 +82,85 @@ def test_filters_follow_the_words_and_each_other(visit_demo):
     assert not {"title", "url", "variant group", "currency"} & set(page.locator("legend").all_inner_texts())
 
 
+def test_an_end_of_a_range_that_nobody_changes_keeps_its_value(visit_demo):
+    page = visit_demo("/?range.price=12.4999..50")
+    expect(page.get_by_label("price from, as a number")).to_have_value("12.5")
+    page.get_by_label("price to, as a number").fill("40")
+    page.keyboard.press("Tab")
+    page.wait_for_url("**range.price=12.4999..40")
+    expect(page.get_by_label("price to, as a number")).to_have_value("40")
+    page.get_by_label("price to", exact=True).press("ArrowRight")
+    page.wait_for_url(re.compile(r"range\.price=12\.4999\.\.(?!40$)"))
+
+
+LINKS = [
+    ({"availability": "https://schema.org/InStock", "image_link": "https://s.example/1.jpg"}, None),
+    ({"image_url": "https://s.example/1.jpg", "size_chart_url": "https://s.example/sizes"}, None),
+    ({"video": "https://s.example/v", "shop_url": "https://s.example/mug"}, "https://s.example/mug"),
+    ({"additional_image_link": "https://s.example/2.jpg", "link": "https://s.example/mug"}, "https://s.example/mug"),
+    ({"url": ["https://s.example/1", "https://s.example/2"]}, None),
+    ({"url": "https://s.example/1,https://s.example/2", "permalink": "https://s.example/p"}, "https://s.example/p"),
+]
+
+
+def test_what_the_attributes_of_other_shops_mean(visit_demo):
+    page = visit_demo("/?negative=mug-01")
+    expect(page.locator("#subtitle")).to_contain_text("“Less like” needs something to be like")
+    load = "async (given) => given.map((await import('/page/attributes.js')).productUrl)"
+    assert page.evaluate(load, [attributes for attributes, _ in LINKS]) == [link for _, link in LINKS]
+    prices = """async (given) => { const { inOrder } = await import('/page/order.js');
+      return inOrder(given, "price").map((match) => match.id); }"""
+    matches = [
+        {"id": "a", "attributes": {"price": 30}},
+        {"id": "b", "attributes": {"price": 50, "sale_price": 20}},
+        {"id": "c", "attributes": {"price": 10, "sale_price": 40}},
+    ]
+    assert page.evaluate(prices, matches) == ["c", "b", "a"]
+    shown = """async (given) => { const { swatches } = await import('/page/items.js');
+      const row = swatches(given[1], given, () => {}, 2);
+      return [...row.children].map((each) => each.getAttribute("aria-pressed") ?? each.textContent); }"""
+    sizes = [
+        {"id": f"{color}-{size}", "thumbnail": "data:,", "attributes": {"variant_group": "g", "color": color}}
+        for color in ("red", "blue", "green")
+        for size in "SML"
+    ]
+    assert page.evaluate(shown, sizes) == ["true", "false", "+1"]
+    assert page.evaluate(shown, sizes[:3]) == []
+
+
+GROUPS = ("variant_group-g", "item_group_id-g", "variant_group-h")
+
+
+def test_all_variants_are_asked_for_each_by_its_own_attribute(visit_demo):
+    page = visit_demo("/")
+    asked = page.evaluate(
+        """async () => {
+          const asked = [], fetched = window.fetch;
+          let isDown = true;
+          const item = (id, attributes) => ({ id, attributes, thumbnail: "" });
+          window.fetch = async (address) => {
+            const query = new URL(address).searchParams, offset = Number(query.get("offset"));
+            const [, name, group] = query.get("where").match(/^`(.*)` in \\["(.*)"\\]$/);
+            if (group === "h" && isDown) return new Response("", { status: 503 });
+            const next_offset = offset < 400 ? offset + 200 : null;
+            return Response.json({ items: [item(`${name}-${group}-${offset}`, { [name]: group })], next_offset });
+          };
+          const { showVariants, variantsOf } = await import("/page/variants.js?anew");
+          const of = async (match) => asked.push((await variantsOf(match)).map((each) => each.id).join());
+          const one = item("one", { variant_group: "g" }), other = item("other", { item_group_id: "g" });
+          const failing = item("failing", { variant_group: "h" });
+          await showVariants([one, other], () => null, () => {});
+          await of(one); await of(other); await of(failing);
+          isDown = false;
+          await of(failing);
+          window.fetch = fetched;
+          return asked;
+        }"""
+    )
+    whole = [",".join(f"{group}-{offset}" for offset in (0, 200, 400)) for group in GROUPS]
+    assert asked == [whole[0], whole[1], "", whole[2]]
+
+
 def test_items_are_sorted_by_price_and_by_age(visit_demo):
     page = visit_demo("/?is.category=%22mug%22")
     page.get_by_label("Sort by").select_option("Price, high to low")

@@ -108,6 +108,10 @@ def test_a_web_component_follows_its_attributes_and_hides_itself_where_there_is_
     )
     widget = page.locator("visrec-similar")
     expect(widget.get_by_role("link")).to_have_count(2)
+    expect(widget.locator(".steps")).to_be_hidden()  # there is nothing to scroll to
+    assert violations(page) == []
+    page.evaluate("Object.assign(document.body.style, { background: '#111', color: '#eee' })")
+    assert violations(page) == []  # the text and what lies behind it are both those of the page
     expect(widget.get_by_role("link").first).to_have_attribute("href", re.compile("https://shop.example/products/"))
     widget.evaluate("element => element.setAttribute('item', 'lamp-01')")
     expect(widget).to_contain_text("mug")

@@ -43,7 +43,12 @@ SearchText: TypeAlias = Annotated[
     str, Meta(max_length=500, description="Words, or beginnings of words, of ids and texts.")
 ]
 Sort: TypeAlias = Annotated[
-    str, Meta(min_length=1, max_length=1024, description="An attribute to sort by; `-price` has the highest first.")
+    str,
+    Meta(
+        min_length=1,
+        max_length=1024,
+        description="An attribute to sort by; `-price` has the highest first, where a lower `sale_price` counts.",
+    ),
 ]
 ChangeBody: TypeAlias = dict[str, Value | list[Value]]
 Shopper: TypeAlias = Annotated[

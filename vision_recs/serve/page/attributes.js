@@ -21,10 +21,11 @@ export function money(amount, currency) {
 const PRICES = ["sale_price", "price"];
 const EARLIER_PRICES = ["list_price", "compare_at_price", "original_price", "regular_price", "rrp", "price"];
 
-// What an item costs, and what it cost before, if that was more: numbers, or null.
+// What an item costs, which is what lists are sorted by, and what it cost before, if that was more: numbers, or null.
 export function pricesOf(attributes) {
-  const now = PRICES.map((name) => attributes[name]).find((value) => typeof value === "number") ?? null;
-  const before = EARLIER_PRICES.map((name) => attributes[name]).find((value) => typeof value === "number") ?? null;
+  const numbers = (names) => names.map((name) => attributes[name]).filter((value) => typeof value === "number");
+  const prices = numbers(PRICES), now = prices.length ? Math.min(...prices) : null;
+  const before = numbers(EARLIER_PRICES)[0] ?? null;
   return { now, before: now !== null && before > now ? before : null };
 }
 
@@ -48,18 +49,26 @@ export function badgesOf(attributes) {
   ];
 }
 
-// The page of the product in the shop, or null; an attribute of any other kind of address is no link.
+const LINKS = ["url", "link", "product_url", "product_link", "permalink", "canonical_url", "href"];
+const LINK = /(^|[_\W])(url|link|permalink|href|page)$/i;
+const OTHER_LINK = /image|img|photo|picture|thumb|video|media|size|chart|guide|manual|brand|logo|3d|model|checkout|cart|availability|condition/i;
+
+// The page of the product in the shop, or null: one address, of an attribute whose name says that it is a link, and not to something else.
 export function productUrl(attributes) {
-  const names = ["url", "link", "product_url", "href", ...Object.keys(attributes)];
-  return names.map((name) => attributes[name]).find((value) => /^https?:\/\/\S+$/i.test(value ?? "")) ?? null;
+  const names = [...LINKS, ...Object.keys(attributes).filter((name) => LINK.test(name) && !OTHER_LINK.test(name))];
+  return names.map((name) => attributes[name]).find(isAddress) ?? null;
 }
+
+const isAddress = (value) => typeof value === "string" && /^https?:\/\/\S+$/i.test(value) && !/[,;|]https?:/i.test(value);
 
 const DATES = ["created_at", "created", "added_at", "added", "published_at", "published", "release_date", "date_added", "date"];
 
 // The attribute that says since when there is an item, or null.
 export const dateAttribute = (attributes) => DATES.find((name) => name in attributes) ?? null;
 
-export const groupOf = (attributes) => attributes.variant_group ?? attributes.item_group_id ?? null;
+// The attribute that says of what an item is a variant, and its value, or null.
+export const groupAttribute = (attributes) => ["variant_group", "item_group_id"].find((name) => (attributes[name] ?? null) !== null) ?? null;
+export const groupOf = (attributes) => attributes[groupAttribute(attributes)] ?? null;
 
 export const colorOf = (attributes) => attributes.color ?? attributes.colour ?? "";
 

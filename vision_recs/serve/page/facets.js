@@ -72,24 +72,22 @@ function rangeFacet(facet, state, currency, onchange) {
   const bars = histogramBars(facet.histogram);
   const words = ["from", "to"];
   const sliders = ends.map((value, at) => make("input", { type: "range", min: 0, max: steps, value: stepOf(value),
-    "aria-label": `${label} ${words[at]}`, "data-key": `${facet.name} ${words[at]}`, oninput: () => show(true), onchange: slid }));
+    "aria-label": `${label} ${words[at]}`, "data-key": `${facet.name} ${words[at]}`, oninput: () => show(at), onchange: () => commit(slid(at)) }));
   const fields = ends.map((value, at) => make("input", { classes: "field small", type: "number", min: facet.min, max: facet.max, step: "any",
-    value: Number(value.toFixed(2)), "aria-label": `${label} ${words[at]}, as a number`, "data-key": `${facet.name} ${words[at]} number`, onchange: typed }));
-  function show(isSliding) {
+    value: Number(value.toFixed(2)), "aria-label": `${label} ${words[at]}, as a number`, "data-key": `${facet.name} ${words[at]} number`, onchange: () => commit(typed(at)) }));
+  // What is shown is rounded: the end that a person does not change keeps its value.
+  const changed = (at, value) => ends.with(at, value).sort((one, other) => one - other);
+  const slid = (at) => changed(at, valueAt(Number(sliders[at].value)));
+  const typed = (at) => changed(at, Number.isFinite(fields[at].valueAsNumber) ? fields[at].valueAsNumber : [facet.min, facet.max][at]);
+  function show(moved = null) {
     const [from, to] = sliders.map((slider) => Number(slider.value)).sort((one, other) => one - other);
     bars.forEach((bar, step) => bar.classList.toggle("selected", step >= from && step < Math.max(to, from + 1)));
-    if (isSliding) [from, to].forEach((step, at) => { fields[at].value = valueAt(step); });
+    if (moved !== null) slid(moved).forEach((value, at) => { fields[at].value = Number(value.toFixed(2)); });
     sliders.forEach((slider) => slider.setAttribute("aria-valuetext", amount(valueAt(Number(slider.value)))));
-    return [from, to];
   }
   const amount = (value) => (currency ? money(value, currency) : number(value));
-  const commit = (low, high) => onchange(withFilter(state, facet.name, low <= facet.min && high >= facet.max ? null : [low, high]));
-  function slid() { commit(...show(true).map(valueAt)); }
-  function typed() {
-    const [low, high] = fields.map((field, at) => (Number.isFinite(field.valueAsNumber) ? field.valueAsNumber : [facet.min, facet.max][at]));
-    commit(Math.min(low, high), Math.max(low, high));
-  }
-  show(false);
+  const commit = ([low, high]) => onchange(withFilter(state, facet.name, low <= facet.min && high >= facet.max ? null : [low, high]));
+  show();
   return make("fieldset", { classes: "facet" }, make("legend", { text: currency ? `${label}, ${symbolOf(currency)}` : label }),
     make("div", { classes: "bars", "aria-hidden": "true" }, ...bars),
     make("div", { classes: "range" }, ...sliders),

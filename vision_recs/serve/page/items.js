@@ -48,13 +48,18 @@ export function priceLine(attributes) {
 // The colors in which there is an item: its variants, of which a click shows another one. The place is kept free for them.
 export function swatches(match, variants, onswap, most = SWATCHES) {
   if (groupOf(match.attributes) === null) return null;
-  const shown = variants.length > 1 ? variants.slice(0, most) : [];
+  const looks = new Map(); // a color, or the image of a variant without one -> the variant that stands for it: the shown one for its own
+  const known = variants.some((each) => each.id === match.id) ? variants : [...variants, match];
+  for (const each of known) if (!looks.has(lookOf(each)) || each.id === match.id) looks.set(lookOf(each), each);
+  const shown = looks.size > 1 ? [...looks.values()].slice(0, most) : [];
   if (shown.length && !shown.some((each) => each.id === match.id)) shown[shown.length - 1] = match;
   const row = make("div", { classes: "swatches", role: shown.length ? "group" : null, "aria-label": shown.length ? "Variants" : null },
     ...shown.map((variant) => swatch(variant, variant.id === match.id, onswap)));
-  if (variants.length > most) row.append(make("small", { classes: "soft", text: `+${variants.length - most}`, title: count(variants.length, "variant") }));
+  if (looks.size > most) row.append(make("small", { classes: "soft", text: `+${looks.size - most}`, title: count(looks.size, "color") }));
   return row;
 }
+
+const lookOf = (variant) => String(colorOf(variant.attributes)).toLowerCase().trim() || (variant.cover ?? variant.thumbnail ?? variant.id);
 
 function swatch(variant, isShown, onswap) {
   const color = cssColor(colorOf(variant.attributes));

@@ -11,8 +11,8 @@
   const script = document.currentScript;
   const HERE = new URL(".", script?.src || addressOfScript());
   const STYLE = `
-    :host { --_accent: var(--visrec-accent, #2a6a4a); --_text: var(--visrec-text, inherit); --_soft: var(--visrec-soft, #5f6663);
-      --_card: var(--visrec-card, #fff); --_line: var(--visrec-line, #e1e4e0); --_radius: var(--visrec-radius, 14px);
+    :host { --_accent: var(--visrec-accent, currentColor); --_text: var(--visrec-text, inherit); --_soft: var(--visrec-soft, color-mix(in srgb, currentColor 72%, transparent));
+      --_card: var(--visrec-card, transparent); --_line: var(--visrec-line, color-mix(in srgb, currentColor 16%, transparent)); --_radius: var(--visrec-radius, 14px);
       --_gap: var(--visrec-gap, 14px); --_width: var(--visrec-width, 190px);
       display: block; color: var(--_text); font: var(--visrec-font, inherit); container-type: inline-size; }
     :host([hidden]) { display: none; }
@@ -31,7 +31,7 @@
     .name { display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; overflow: hidden; min-height: 2.7em; overflow-wrap: anywhere; }
     .price { font-weight: 640; font-variant-numeric: tabular-nums; min-height: 1.35em; } s { font-weight: 400; color: var(--_soft); margin-inline-start: .5em; }
     .badge { position: absolute; top: 8px; left: 8px; padding: 2px 8px; border-radius: 7px; background: #26302b; color: #fff; font-size: .78em; font-weight: 600; }
-    .steps { display: flex; gap: 6px; } .step { width: 40px; height: 40px; border: 1px solid var(--_line); border-radius: 50%; background: var(--_card); color: inherit; font: inherit; cursor: pointer; }
+    .steps { display: flex; gap: 6px; } .steps[hidden] { display: none; } .step { width: 40px; height: 40px; border: 1px solid var(--_line); border-radius: 50%; background: var(--_card); color: inherit; font: inherit; cursor: pointer; }
     .step:disabled { opacity: .45; cursor: default; }
     .empty .image, .empty .text { background: color-mix(in srgb, var(--_line) 45%, transparent); }`;
 

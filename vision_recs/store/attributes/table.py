@@ -172,10 +172,26 @@ class ItemTable:
             except UNREADABLE as error:
                 raise part.columns.damage(error) from error
 
-    def ordered(self, rows: NDArray[np.int64], name: str, *, descending: bool = False) -> NDArray[np.int64]:
-        """Return *rows* by their values of *name*: numbers, then texts, then none; equal ones stay in order."""
+    def ordered(
+        self, rows: NDArray[np.int64], name: str, *, descending: bool = False, lower: str | None = None
+    ) -> NDArray[np.int64]:
+        """Return *rows* by their values of *name*: numbers, then texts, then none; equal ones stay in order.
+
+        The number of the attribute *lower* counts where it is the lower one, or the only one.
+        """
         marked = np.zeros(len(self.alive), dtype=np.bool_)
         marked[rows] = True
+        numbers, ranks = self._values(name, marked)
+        if lower is not None:
+            numbers = np.fmin(numbers, self._values(lower, marked)[0])  # of a number and nan, fmin takes the number
+            ranks[~np.isnan(numbers)] = 0
+        numbers, ranks = numbers[rows], ranks[rows]
+        sign = -1.0 if descending else 1.0
+        keys = (sign * ranks, sign * np.nan_to_num(numbers), ranks > 0, np.isnan(numbers) & (ranks == 0))
+        return rows[np.lexsort(keys)]  # the last key counts most, and equal ones stay in their order
+
+    def _values(self, name: str, marked: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return each row's number of *name*, or nan, and the rank of its text from 1 on, or 0, for rows *marked*."""
         numbers, ranks = np.full(len(marked), np.nan), np.zeros(len(marked))
         texts: dict[str, list[int]] = {}
         for part in self.parts:
@@ -190,10 +206,7 @@ class ItemTable:
                 texts.setdefault(column.texts.text(code - 1).decode(), []).append(place)
         for rank, text in enumerate(sorted(texts), 1):
             ranks[texts[text]] = rank
-        numbers, ranks = numbers[rows], ranks[rows]
-        sign = -1.0 if descending else 1.0
-        keys = (sign * ranks, sign * np.nan_to_num(numbers), ranks > 0, np.isnan(numbers) & (ranks == 0))
-        return rows[np.lexsort(keys)]  # the last key counts most, and equal ones stay in their order
+        return numbers, ranks
 
 
 def _column(part: Part, arrays: Arrays, rows: Mask) -> Column:
