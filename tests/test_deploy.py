@@ -81,6 +81,14 @@ def test_every_alert_says_how_urgent_it_is_and_what_is_the_matter():
         assert rule["annotations"]["summary"].endswith((".", "?"))
 
 
+def test_an_alert_for_what_does_not_change_waits_for_that_long():
+    still = [rule["expr"] for rule in alerts() if "changes(" in rule["expr"]]
+    assert len(still) == 1
+    for expression in still:  # a metric that is younger than the time has no value then, and no alert
+        (since,) = re.findall(r"changes\(visrec_generation\[(\w+)\]\) == 0", expression)
+        assert expression.endswith(f" and visrec_generation offset {since}")
+
+
 def test_the_container_file_is_linted_and_runs_without_root():
     lint = PROGRAMS / "hadolint"
     if not lint.exists():
