@@ -112,6 +112,8 @@ def _print_imported(imported: Imported) -> None:
 def _print_compacted(found: Compacted) -> None:
     notes = [
         (found.duplicates, "were known already"),
+        (found.grown, "known answers show more items now"),
+        (found.left_out, "items were left out, because another item has their place in the answer"),
         (found.damaged, "lines were cut off or altered"),
         (found.foreign, "belong to answers of another folder"),
         (found.waiting, "wait for their answer"),

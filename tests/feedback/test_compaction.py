@@ -1,6 +1,8 @@
 """Compaction: whatever comes in which order, however often, the counts are those of a plain count of everything."""
 
+import resource
 import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -8,12 +10,17 @@ from plain_events import DAY, HOUR, NOW, START, answer_of, assert_equal, click_o
 
 from vision_recs.errors import EventsError, StoreDamaged, StoreLocked
 from vision_recs.feedback.answers import pseudonym
+from vision_recs.feedback.arms import outcomes
 from vision_recs.feedback.attribution import bots
 from vision_recs.feedback.compaction import compact
-from vision_recs.feedback.current import locked, read_current
+from vision_recs.feedback.counts import read_counts
+from vision_recs.feedback.current import Draft, locked, read_current
 from vision_recs.feedback.day_files import date_of
 from vision_recs.feedback.event_log import EventFolder, EventLog
-from vision_recs.feedback.records import Event, with_id
+from vision_recs.feedback.histories import Histories
+from vision_recs.feedback.logged import read_answers
+from vision_recs.feedback.records import Event, to_line, with_id
+from vision_recs.feedback.summary import days_of
 from vision_recs.feedback.verification import verify
 from vision_recs.store import atomic_files
 
@@ -146,6 +153,40 @@ def test_old_days_are_removed(tmp_path):
         assert len(list(log.folder.counts.iterdir())) == 1
 
 
+def test_many_logs_need_few_open_files(tmp_path):
+    with EventLog(tmp_path) as log:
+        for number in range(80):
+            log.append([answer_of(log.secret, number)])
+            log.close()
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        opened = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 40, before[1]))
+        try:
+            report = compact(tmp_path, now=NOW)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert (report.answers, log.folder.logs()) == (80, [])
+
+
+def test_a_log_that_goes_on_after_it_was_read_is_kept(tmp_path, monkeypatch):
+    """Its writer had made the file, but not locked it."""
+    with EventLog(tmp_path) as log:
+        log.append([answer_of(log.secret, 1)])
+    (path,) = log.folder.logs()
+    later = to_line(answer_of(log.secret, 2))
+    with monkeypatch.context() as patched:
+        publish = Draft.publish
+
+        def published(self, *args, **options):
+            path.write_bytes(path.read_bytes() + later)
+            return publish(self, *args, **options)
+
+        patched.setattr(Draft, "publish", published)
+        assert compact(tmp_path, now=NOW).answers == 1
+    assert log.folder.logs() == [path]
+    assert (compact(tmp_path, now=NOW).answers, log.folder.logs()) == (1, [])
+
+
 def test_half_lines_and_changed_bytes_lose_only_themselves(tmp_path):
     log = EventLog(tmp_path)
     answers = [answer_of(log.secret, number) for number in range(3)]
@@ -238,6 +279,31 @@ def test_a_lost_current_is_not_taken_for_an_empty_folder(tmp_path):
     (tmp_path / "CURRENT").unlink()
     with pytest.raises(EventsError, match="CURRENT: is missing, but there are compacted days"):
         compact(tmp_path, now=NOW)
+
+
+@pytest.mark.parametrize("read", [days_of, outcomes, read_counts, read_answers, Histories.read])
+def test_who_reads_while_files_are_replaced_reads_again(tmp_path, monkeypatch, read):
+    with EventLog(tmp_path) as log:
+        log.append([answer_of(log.secret, 1)])
+        compact(tmp_path, now=NOW)
+        log.append([answer_of(log.secret, 2), click_on(answer_of(log.secret, 1))])
+    real, calls = pq.read_table, []
+
+    def read_table(*args, **options):
+        calls.append(args)
+        if len(calls) == 1:  # when CURRENT was read, and no day yet
+            compact(tmp_path, now=NOW)
+        return real(*args, **options)
+
+    monkeypatch.setattr(pq, "read_table", read_table)
+    read(tmp_path)
+    monkeypatch.setattr(pq, "read_table", real)
+    (path,) = log.folder.days.rglob("answers-*.parquet")
+    path.unlink()
+    for path in log.folder.counts.iterdir():
+        path.unlink()
+    with pytest.raises(StoreDamaged, match="restore it from a backup"):
+        read(tmp_path)
 
 
 def test_one_compaction_at_a_time(tmp_path):

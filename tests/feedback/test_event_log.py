@@ -158,3 +158,14 @@ def test_an_empty_log_that_was_taken_is_not_written_to(tmp_path, monkeypatch):
     with EventLog(tmp_path) as log:
         log.append([event(1)])
     assert ids(tmp_path) == ["e1"]
+
+
+def test_a_folder_that_is_moved_away_takes_no_more_lines(tmp_path):
+    with EventLog(tmp_path / "events") as log:
+        log.append([event(1)])
+        (tmp_path / "events").rename(tmp_path / "moved")
+        with pytest.raises(StoreUnavailable):
+            log.append([event(2)])
+        (tmp_path / "moved").rename(tmp_path / "events")
+        log.append([event(3)])
+    assert ids(tmp_path / "events") == ["e1", "e3"]

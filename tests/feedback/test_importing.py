@@ -125,6 +125,33 @@ def test_a_row_that_is_nested_too_deeply_is_refused_alone(tmp_path):
     assert report.problems == [f"{file}:2: the row is nested too deeply; an event is a flat object"]
 
 
+def test_a_log_that_has_grown_adds_what_its_answers_show(tmp_path):
+    def run(*rows):
+        import_events(tmp_path / "events", [write(tmp_path / "log.jsonl", rows)], now=NOW)
+        return compact(tmp_path / "events", now=NOW)
+
+    run(ROWS[0])
+    report = run(*ROWS[:3], ROWS[3])
+    assert (report.answers, report.grown, report.left_out, report.events) == (0, 1, 0, 3)
+    assert {key[4:]: row["clicks"] for key, row in counts_of(tmp_path / "events").items()} == {
+        ("a", 1): 0,
+        ("b", 2): 0,
+        ("d", 4): 1,
+    }
+    again = run(*ROWS[:3], ROWS[3])
+    assert (again.answers, again.grown, again.left_out, again.events, again.duplicates) == (0, 0, 0, 0, 5)
+    other = run({**ROWS[0], "item": "x"}, {**ROWS[0], "item": "y", "place": 5})
+    assert (other.grown, other.left_out) == (1, 1)
+    assert {key[4:] for key in counts_of(tmp_path / "events")} == {("a", 1), ("b", 2), ("d", 4), ("y", 5)}
+
+
+def test_versions_that_are_imported_before_they_are_compacted_are_one_answer(tmp_path):
+    for row in ROWS[:3]:
+        import_events(tmp_path / "events", [write(tmp_path / "log.jsonl", [row])], now=NOW)
+    assert compact(tmp_path / "events", now=NOW).answers == 1
+    assert {key[4:] for key in counts_of(tmp_path / "events")} == {("a", 1), ("b", 2), ("d", 4)}
+
+
 def test_two_items_at_one_place_are_told(tmp_path):
     file = write(tmp_path / "log.jsonl", [ROWS[0], {**ROWS[1], "place": 2}])
     report = import_events(tmp_path / "events", [file], now=NOW)

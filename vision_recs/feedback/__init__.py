@@ -7,6 +7,7 @@ event_log     the folder of events, and the log of one process: append only, dur
 importing     a shop's own logs become answers and events
 compaction    the lines become days and counts, each once; current names the files in use, day_files has their columns
 candidates    which candidate stores ended
+merging       answers of a shop's log that grow from import to import
 attribution   which answer an event belongs to, and which shoppers are programs
 histories     what a shopper did, from days and logs; liking says what all of them like
 forgetting    a shopper who is forgotten leaves no byte and no count

@@ -18,7 +18,7 @@ from vision_recs.errors import EventsError
 from vision_recs.feedback.anytime import difference_at_any_time
 from vision_recs.feedback.compaction import attributed_on
 from vision_recs.feedback.counts import Counts
-from vision_recs.feedback.current import ANSWERS, Days
+from vision_recs.feedback.current import ANSWERS, Days, reads_days
 from vision_recs.feedback.features import Matrix
 from vision_recs.feedback.learning import CrossFitted
 from vision_recs.feedback.records import ARMS, counterpart, is_candidate
@@ -93,6 +93,7 @@ class _Seen:
     answers: int = 0
 
 
+@reads_days
 def outcomes(root: str | Path, *, since: str | None = None, until: str | None = None) -> Outcomes:
     """Return what happened in the folder of events *root*, from the date *since* on, and before the date *until*.
 

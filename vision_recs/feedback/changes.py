@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from vision_recs.errors import EventsError
 from vision_recs.feedback.anytime import difference_at_any_time
 from vision_recs.feedback.arms import MEASURES, Arm, outcomes
-from vision_recs.feedback.current import COUNTS, SCHEMAS, Days
+from vision_recs.feedback.current import COUNTS, SCHEMAS, Days, reads_days
 from vision_recs.feedback.drift import Drift, drift_of
 from vision_recs.feedback.learning import KnowsAttributes
 from vision_recs.metrics import Difference
@@ -72,6 +72,7 @@ class GroupOutcome:
         return self.clicks / max(1, self.impressions)
 
 
+@reads_days
 def changed_since(root: str | Path, date: str, items: KnowsVectors) -> Changed:
     """Return what changed in the folder of events *root* since *date*; the vectors are those of *items*.
 
@@ -93,6 +94,7 @@ def changed_since(root: str | Path, date: str, items: KnowsVectors) -> Changed:
     return Changed(before, after, {name: _differences(before[name], after[name]) for name in both}, drifts)
 
 
+@reads_days
 def outcomes_by(root: str | Path, name: str, items: KnowsAttributes, *, since: str | None = None) -> list[GroupOutcome]:
     """Return the outcomes by the attribute *name* of the items asked for, and by arm, the largest groups first.
 

@@ -10,7 +10,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from vision_recs.feedback.attribution import Attributed, Given, attribute, bots
 from vision_recs.feedback.current import ANSWERS, COUNTS, EVENTS, Days, Draft, locked
 from vision_recs.feedback.day_files import date_of, events_of
 from vision_recs.feedback.event_log import EventFolder, abandoned, read_log
+from vision_recs.feedback.merging import merge_imported
 from vision_recs.feedback.records import WAITING_DAYS, Answer, Event
 from vision_recs.store.atomic_files import fsync_path
 
@@ -37,7 +37,9 @@ class Compacted:
     """What a compaction found: new *answers* and *events*, *duplicates* of known ones, and *damaged* lines.
 
     *foreign* counts the records whose answer was not made with the secret of the folder, *waiting* the events whose
-    answer is not known yet, and *expired* the days that were removed. *dates* are the days that changed.
+    answer is not known yet, and *expired* the days that were removed. *grown* counts the known answers of a shop's log
+    of which a later import tells more, and *left_out* the items of such answers whose place another item has. *dates*
+    are the days that changed.
     """
 
     answers: int
@@ -47,6 +49,8 @@ class Compacted:
     foreign: int
     waiting: int
     expired: int
+    grown: int
+    left_out: int
     dates: tuple[str, ...]
 
 
@@ -68,17 +72,17 @@ def compact(root: str | Path, *, now: float | None = None, retention_days: int |
     StoreDamaged and StoreUnavailable; then nothing has changed.
     """
     folder = EventFolder(Path(root))
-    with locked(folder), ExitStack() as held:
+    with locked(folder):
         try:
-            return _compact(folder, held, time.time() if now is None else now, retention_days)
+            return _compact(folder, time.time() if now is None else now, retention_days)
         except OSError as error:
             raise write_error(folder.root, error) from error
 
 
-def _compact(folder: EventFolder, held: ExitStack, now: float, retention_days: int | None) -> Compacted:
+def _compact(folder: EventFolder, now: float, retention_days: int | None) -> Compacted:
     draft = Draft(folder)
     oldest = "" if retention_days is None else date_of(max(0.0, now - retention_days * 86_400))
-    found = _read_logs(folder, held, draft.before.logs)
+    found = _read_logs(folder, draft.before.logs)
     by_home, waiting = _homes(draft, found, now)
     _put_answers(draft, found)
     _put_events(draft, by_home, found.counts)
@@ -90,7 +94,7 @@ def _compact(folder: EventFolder, held: ExitStack, now: float, retention_days: i
     entry = draft.write("days/waiting", day_files.events_table(waiting)) if waiting else None
     draft.publish(entry, found.upto, damaged=draft.before.damaged + found.counts["damaged"])
     for path in found.finished:
-        path.unlink()
+        _remove(path, found.upto[path.name])
     fsync_path(folder.open)
     return Compacted(
         answers=found.counts["answers"],
@@ -100,35 +104,50 @@ def _compact(folder: EventFolder, held: ExitStack, now: float, retention_days: i
         foreign=found.counts["foreign"],
         waiting=len(waiting),
         expired=len(expired),
+        grown=found.counts["grown"],
+        left_out=found.counts["left_out"],
         dates=tuple(sorted(changed - set(expired))),
     )
 
 
-def _read_logs(folder: EventFolder, held: ExitStack, before: Mapping[str, int]) -> _Read:
-    """Return what the logs hold beyond the bytes *before*; logs without a writer stay locked until *held* ends."""
+def _read_logs(folder: EventFolder, before: Mapping[str, int]) -> _Read:
+    """Return what the logs hold beyond the bytes *before*; one after the other is open, since there may be many."""
     found, secret = _Read(), folder.read_secret()
     for path in folder.logs():
-        is_finished = held.enter_context(abandoned(path))
-        end = start = before.get(path.name, 0)
         try:
-            for line in read_log(path, start):
-                if not line.is_whole and not is_finished:
-                    break
-                end = line.end
-                if line.record is None:
-                    found.counts["damaged"] += 1
-                elif not _is_own(secret, line.record):
-                    found.counts["foreign"] += 1
-                elif isinstance(line.record, Answer):
-                    found.answers[date_of(line.record.time)].append(line.record)
-                else:
-                    found.events.append(line.record)
+            with abandoned(path) as is_finished:
+                _read_log(found, secret, path, before.get(path.name, 0), is_finished=is_finished)
         except OSError as error:
             raise read_error(path, error) from error
-        found.upto[path.name] = end
         if is_finished:
             found.finished.append(path)
     return found
+
+
+def _read_log(found: _Read, secret: bytes, path: Path, start: int, *, is_finished: bool) -> None:
+    found.upto[path.name] = start
+    for line in read_log(path, start):
+        if not line.is_whole and not is_finished:
+            break
+        found.upto[path.name] = line.end
+        if line.record is None:
+            found.counts["damaged"] += 1
+        elif not _is_own(secret, line.record):
+            found.counts["foreign"] += 1
+        elif isinstance(line.record, Answer):
+            found.answers[date_of(line.record.time)].append(line.record)
+        else:
+            found.events.append(line.record)
+
+
+def _remove(path: Path, upto: int) -> None:
+    """Remove the log *path*, of which all is known up to the byte *upto*, unless it is not finished any more.
+
+    A writer that had made the file, but not locked it, may have begun to write to it since it was read.
+    """
+    with abandoned(path) as is_finished:
+        if is_finished and path.stat().st_size <= upto:
+            path.unlink()
 
 
 def _is_own(secret: bytes, record: Answer | Event) -> bool:
@@ -180,9 +199,11 @@ def _known_days(draft: Draft, events: Iterable[Event], new: AbstractSet[str]) ->
 
 def _put_answers(draft: Draft, found: _Read) -> None:
     for date, answers in found.answers.items():
-        known = draft.table(date, ANSWERS)
-        table, count = _joined(known, day_files.answers_table(answers))
-        found.counts["answers"] += count
+        merged = merge_imported(draft.table(date, ANSWERS), answers)
+        table, count = _joined(merged.known, day_files.answers_table(merged.answers))
+        found.counts["answers"] += count - merged.grown
+        found.counts["grown"] += merged.grown
+        found.counts["left_out"] += merged.left_out
         found.counts["duplicates"] += len(answers) - count
         draft.put(date, ANSWERS, table)
 

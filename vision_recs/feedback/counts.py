@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import EventsError
 from vision_recs.feedback import day_files
-from vision_recs.feedback.current import COUNTS, read_current
+from vision_recs.feedback.current import COUNTS, read_current, reads_days
 from vision_recs.feedback.event_log import EventFolder
 from vision_recs.feedback.records import candidate_arm
 
@@ -51,6 +51,7 @@ class Counts:
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
+@reads_days
 def read_counts(root: str | Path, *, since: str | None = None) -> Counts:
     """Return the counts of all days of the folder of events *root*, or of those from the date *since* on.
 

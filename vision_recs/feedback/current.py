@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 
-from vision_recs.errors import EventsError, StoreDamaged, StoreLocked, UnknownFormat, read_error, write_error
+from vision_recs.errors import (
+    EventsError,
+    StoreDamaged,
+    StoreError,
+    StoreLocked,
+    UnknownFormat,
+    read_error,
+    write_error,
+)
 from vision_recs.feedback import day_files
 from vision_recs.feedback.day_files import read_table, write_table
 from vision_recs.feedback.event_log import EventFolder
@@ -22,6 +32,9 @@ from vision_recs.store.atomic_files import (
     make_durable_folder,
     sha256_file,
 )
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FORMAT = 1
 """The version of the format of the folder that this visrec writes, and the newest that it reads."""
@@ -119,6 +132,41 @@ class Days:
         """Return the table *part* of the day *date*, empty where there is none; raises StoreDamaged."""
         entry = self.files.get(date, {}).get(part)
         return SCHEMAS[part].empty_table() if entry is None else read_table(self.folder.root / entry.path)
+
+
+def again_if_compacted(root: str | Path, read: Callable[[], T]) -> T:
+    """Return what *read* returns, which reads days of the folder *root*.
+
+    Where it fails, and CURRENT was replaced meanwhile, files that it had to read may be gone: then it is called again.
+    """
+    current = EventFolder(Path(root)).current
+    before = _version(current)
+    try:
+        return read()
+    except (StoreError, FileNotFoundError):
+        if _version(current) == before:
+            raise
+    return read()
+
+
+def reads_days(function: Callable[P, T]) -> Callable[P, T]:
+    """Let *function*, whose first argument *root* is a folder of events, read again if a compaction comes between."""
+
+    @wraps(function)
+    def reading(*args: P.args, **options: P.kwargs) -> T:
+        root = cast("str | Path", args[0] if args else options["root"])
+        return again_if_compacted(root, lambda: function(*args, **options))
+
+    return reading
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Return what differs between a file *path* and another one that takes its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 @contextmanager

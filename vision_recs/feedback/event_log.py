@@ -142,6 +142,7 @@ class EventLog:
         self._flushing = Lock()
         self._written = self._flushed = self._lost = 0  # appends so far; those up to a number are durable, or lost
         self._descriptor: int | None = None
+        self._path = self.folder.open
         self._size = 0
         self._started = 0.0
         self._is_torn = False
@@ -217,17 +218,18 @@ class EventLog:
         self._is_torn = False
 
     def _opened(self) -> int:
-        if self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0:
-            os.close(self._descriptor)  # somebody removed the file: nobody would ever read what is written to it
+        if self._descriptor is not None and not _is_at(self._path, self._descriptor):
+            os.close(self._descriptor)  # somebody removed or moved it: nobody here would ever read what is written
             self._descriptor, self._lost = None, self._written
         while self._descriptor is None:
             path = self.folder.open / f"{self._worker}-{time.time_ns() // 1_000}.log"
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
             flock(descriptor, LOCK_EX)
-            if os.fstat(descriptor).st_nlink == 0:  # compaction took the empty file before it was locked
+            if not _is_at(path, descriptor):  # compaction took the empty file before it was locked
                 os.close(descriptor)
                 continue
             fsync_path(self.folder.open)
+            self._path = path
             self._descriptor, self._size, self._started, self._is_torn = descriptor, 0, time.monotonic(), False
         return self._descriptor
 
@@ -246,6 +248,14 @@ class EventLog:
                 self._lost = upto
                 raise
             self._flushed = upto
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether *path* names the file that is open as *descriptor*."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 class LogLine(NamedTuple):

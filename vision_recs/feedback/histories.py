@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vision_recs.feedback import day_files
 from vision_recs.feedback.answers import ID_LENGTH, pseudonym
-from vision_recs.feedback.current import ANSWERS, EVENTS, Current, FileEntry, read_current
+from vision_recs.feedback.current import ANSWERS, EVENTS, Current, FileEntry, again_if_compacted, read_current
 from vision_recs.feedback.event_log import EventFolder, read_log
 from vision_recs.feedback.records import Answer, Event
 
@@ -88,6 +88,9 @@ class Histories:
 
     def refresh(self) -> None:
         """Read what is new; raises EventsError, StoreDamaged and StoreUnavailable, and keeps what is known."""
+        again_if_compacted(self._folder.root, self._refresh)
+
+    def _refresh(self) -> None:
         current = read_current(self._folder)
         known = self._known if current.run == self._known.run else self._anew(current)
         for path in self._folder.logs():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vision_recs.feedback import day_files
 from vision_recs.feedback.answers import half_of
 from vision_recs.feedback.compaction import attributed_on
-from vision_recs.feedback.current import ANSWERS, Days
+from vision_recs.feedback.current import ANSWERS, Days, reads_days
 from vision_recs.feedback.exploration import free_places, rank_propensities
 from vision_recs.feedback.features import Matrix
 from vision_recs.feedback.records import Answer, is_candidate
@@ -114,6 +114,7 @@ def seen(examination: Matrix, shape: Shape) -> Matrix:
     return np.asarray(examination[np.minimum(shape.places, len(examination) - 1)])
 
 
+@reads_days
 def read_answers(root: str | Path, *, since: str | None = None, most: int = MOST_ANSWERS) -> LoggedAnswers:
     """Return the newest *most* answers of the folder of events *root* that policies can be judged with.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from vision_recs.feedback.current import ANSWERS, COUNTS, EVENTS, Days
+from vision_recs.feedback.current import ANSWERS, COUNTS, EVENTS, Days, reads_days
 from vision_recs.feedback.day_files import SUMS
 
 
@@ -27,6 +27,7 @@ class Day:
     value: float
 
 
+@reads_days
 def days_of(root: str | Path) -> list[Day]:
     """Return the days of the folder of events *root*, by date; raises EventsError and StoreDamaged."""
     days = Days.of(root)
@@ -46,6 +47,7 @@ def _day(days: Days, date: str) -> Day:
     )
 
 
+@reads_days
 def export_counts(root: str | Path, folder: Path) -> list[Path]:
     """Copy the counts of each day to `<date>.parquet` in *folder*, for other programs; they hold no shopper."""
     import shutil
