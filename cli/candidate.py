@@ -27,20 +27,17 @@ def candidate(
 
     `visrec outcomes` compares it with the store.
     """
-    from vision_recs.errors import VisionRecsError
-    from vision_recs.feedback.candidates import DROPPED, PROMOTED, end_candidate
+    from vision_recs.feedback.candidates import DROPPED, PROMOTED, end_candidate, promoting
     from vision_recs.jobs import promote as run_promote
 
     if promote + drop + again != 1:
         raise typer.BadParameter("give one of --promote, --drop and --again")
     how = PROMOTED if promote else DROPPED if drop else None
-    end_candidate(events, candidate, how)
     if promote:
-        try:
+        with promoting(events, candidate):
             run_promote(candidate, store)
-        except VisionRecsError:
-            end_candidate(events, candidate, None)
-            raise
+    else:
+        end_candidate(events, candidate, how)
     if json:
         print_json({"candidate": str(candidate), "store": str(store), "state": how or "shown"})
     elif promote:

@@ -10,13 +10,16 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 from visrec_cli.main import program
 
-from vision_recs.errors import StoreError, StoreNotFound
-from vision_recs.feedback import compact, outcomes, read_counts
+from vision_recs.errors import EventsError, StoreError, StoreNotFound
+from vision_recs.feedback import EventLog, compact, outcomes, read_counts
+from vision_recs.feedback.candidates import DROPPED, end_candidate, ended_candidates, note_served, promoting
 from vision_recs.feedback.current import ANSWERS, Days
 from vision_recs.jobs import promote
 from vision_recs.recommend import Learn, Policy, Recommender
 from vision_recs.serve import ServeOptions, create_app
+from vision_recs.serve.server import require_openable
 from vision_recs.store import Store
+from vision_recs.store.partitions import LIST
 from vision_recs.vectors import normalize_rows
 
 ITEMS = [f"item{number:02}" for number in range(30)]
@@ -127,6 +130,9 @@ def test_one_command_drops_the_candidate_and_another_shows_it_again(client, stor
     assert json.loads(run("candidate", stores[1], "--again", "--json", *events).stdout)["state"] == "shown"
     wait_for(lambda: ids(client, shopper=shopper), others)
     assert run("candidate", stores[1], *events).exit_code == 2
+    unknown = run("candidate", tmp_path / "nope", "--drop", *events)
+    assert isinstance(unknown.exception, EventsError)
+    assert f"those that were: {stores[1]}" in str(unknown.exception)
 
 
 def test_one_command_promotes_the_candidate_on_a_running_server(client, stores, tmp_path):
@@ -153,3 +159,37 @@ def test_what_cannot_be_promoted_is_refused_and_the_candidate_goes_on(client, st
     assert isinstance(done.exception, StoreNotFound)
     wait_for(lambda: ids(client, shopper=shopper), others)
     assert expected(stores[1]) == others
+
+
+def test_what_stops_a_promotion_leaves_the_candidate_as_it_was(tmp_path):
+    EventLog(tmp_path / "events").close()
+    (tmp_path / "candidate").mkdir()
+    (tmp_path / "store").mkdir()
+    note_served(tmp_path / "events", tmp_path / "candidate")
+    end_candidate(tmp_path / "events", tmp_path / "candidate", DROPPED)
+    before = ended_candidates(tmp_path / "events")
+    with pytest.raises(KeyboardInterrupt), promoting(tmp_path / "events", tmp_path / "candidate"):
+        raise KeyboardInterrupt
+    assert ended_candidates(tmp_path / "events") == before
+
+    def exchange_and_stop():
+        (tmp_path / "candidate").rename(tmp_path / "other")
+        (tmp_path / "store").rename(tmp_path / "candidate")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), promoting(tmp_path / "events", tmp_path / "candidate"):
+        exchange_and_stop()
+    (how,) = ended_candidates(tmp_path / "events").values()
+    assert how.startswith("promoted")
+
+
+def test_a_candidate_in_several_stores_is_refused(tmp_path):
+    shop = Shop()
+    for number, item in enumerate(ITEMS[:4]):
+        shop.put(item, number)
+    index(shop, tmp_path / "store")
+    (tmp_path / "several").mkdir()
+    (tmp_path / "several" / LIST).write_text("../store\n")
+    options = ServeOptions(tmp_path / "store", events=tmp_path / "events", candidate=tmp_path / "several")
+    with pytest.raises(StoreError, match="is in several stores, and could not be promoted"):
+        require_openable(options)

@@ -5,7 +5,7 @@ open/<worker>-<start>.log    a line for each answer and event, by one writer, wh
 days/<date>/                 what compaction makes of the lines: answers and events, as Parquet
 counts/<date>-<run>.parquet  sums of impressions and clicks, without any shopper: what is learned from
 CURRENT                      which of these files are in use, with their SHA-256, and how far each log was read
-CANDIDATES                   which candidate stores were promoted or dropped; see `candidates`
+CANDIDATES  SERVED           which candidate stores were promoted or dropped, and which were served; see `candidates`
 tmp/  LOCK                   work in progress, and the lock of whoever compacts or forgets
 """
 

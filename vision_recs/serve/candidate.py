@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vision_recs.errors import StoreError, VisionRecsError
-from vision_recs.feedback.candidates import ended_candidates, name_of
+from vision_recs.errors import EventsError, StoreError, VisionRecsError
+from vision_recs.feedback.candidates import ended_candidates, name_of, note_served
 from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.reloader import Reloader
 from vision_recs.serve.served import Served
@@ -26,6 +27,8 @@ class Candidate:
         """Open the store in *folder*; where that fails, or it ended, nobody is answered from it."""
         self._name = name_of(folder)
         self._events = events
+        self._is_noted = False
+        self._note()
         self._ended = self._how_it_ended()
         self.reloader: Reloader | None = None
         try:
@@ -47,6 +50,7 @@ class Candidate:
 
     async def reload(self) -> None:
         """Follow the published generation, and what was decided about it."""
+        self._note()
         before, self._ended = self._ended, self._how_it_ended()
         if self._ended and self._ended != before:
             self._say()
@@ -63,6 +67,13 @@ class Candidate:
             return ended_candidates(self._events).get(self._name, "")
         except StoreError:  # the folder of events is lost: nothing can be compared
             return "not known"
+
+    def _note(self) -> None:
+        """Tell `visrec candidate` that this one is served."""
+        if not self._is_noted:
+            with suppress(StoreError, EventsError):  # the folder of events is lost: the next time
+                note_served(self._events, self._name)
+                self._is_noted = True
 
     def _say(self) -> None:
         log.warning("the candidate %s: %s", self._name, self._ended, extra={"event": "candidate_ended"})

@@ -16,10 +16,11 @@ from multiprocessing.process import BaseProcess
 from time import sleep
 from typing import Any, Final, cast
 
-from vision_recs.errors import AddressUnavailable, StoreUnavailable
+from vision_recs.errors import AddressUnavailable, StoreError, StoreUnavailable
 from vision_recs.serve.connections import SHARE_OF_CLIENT, allow_connections
 from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.workers import Progress, WorkerOptions, begin, corrected_log
+from vision_recs.store.partitions import is_several
 
 _POLL_S: Final = 0.05
 _STOP_TIMEOUT_S: Final = 15
@@ -123,6 +124,10 @@ def require_openable(options: ServeOptions) -> None:
 
         require_open(options)
         if options.candidate is not None:
+            if is_several(options.candidate):
+                raise StoreError(
+                    f"the candidate {options.candidate} is in several stores, and could not be promoted; name one store"
+                )
             require_open(replace(options, store=options.candidate))
     else:
         from vision_recs.serve.engine_source import require_engine
