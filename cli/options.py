@@ -243,6 +243,8 @@ def split(partitions: int | None, partition: str | None) -> Split:
         raise typer.BadParameter(str(error), param_hint="--partition") from None
     if chosen is not None and partitions not in {None, chosen.count}:
         raise typer.BadParameter(f"is of {chosen.count}, but --partitions is {partitions}", param_hint="--partition")
+    if chosen is not None and partitions is not None:
+        raise typer.BadParameter("says how many there are; leave out --partitions", param_hint="--partition")
     return {"partitions": partitions, "partition": chosen}
 
 

@@ -123,6 +123,7 @@ def test_one_partition_is_made_by_itself_and_updates_find_their_store(visrec, ca
     for arguments, sentence in (
         (["index", catalog, "--partition", "2/2"], "0/2 to 1/2"),
         (["index", catalog, "--partition", "0/2", "--partitions", "3"], "but --partitions is 3"),
+        (["index", catalog, "--partition", "0/4", "--partitions", "4"], "leave out --partitions"),
         (["index", catalog, "--partitions", "5"], "has 4 partitions, not 5"),
         (["duplicates"], "is a list of several stores"),
     ):

@@ -1,6 +1,7 @@
 """A catalog that is split into several stores: they answer as one store, and nothing gets into the wrong one."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +290,41 @@ def test_a_list_names_stores_relative_to_itself(stores, tmp_path):
             vision_recs.open(listed)
     with pytest.raises(StoreNotFound, match="is a list of several stores, not a store"):
         Store.open(stores[1])
+
+
+def test_a_partition_that_is_gone_is_made_again_in_its_place_and_nowhere_else(own):
+    shop, folder = own
+    gone = parts_of(folder)[2]
+    shutil.rmtree(gone)
+    advice = rf"there is no store in {gone}; make one with `visrec index CATALOG --store {folder} --partition 2/3`"
+    doors = (
+        lambda: vision_recs.open(folder),
+        lambda: Store.open(gone),
+        lambda: list(verify(folder)),
+        lambda: update([{"id": "item05", "price": 1}], folder),
+        lambda: update([{"id": "item05", "price": 1}], gone),
+        lambda: index(shop, gone, encoder=Unused()),
+        lambda: index(shop, gone, encoder=Unused(), options=IndexOptions(partitions=2)),
+    )
+    for door in doors:
+        with pytest.raises(StoreNotFound, match=advice):
+            door()
+    index(shop, folder, encoder=FakeEncoder(), options=IndexOptions(partition=Partition(2, 3)))
+    assert list(verify(folder)) == []
+
+
+def test_one_partition_alone_gets_no_other_encoder_than_the_others_have(own):
+    shop, folder = own
+    other = FakeEncoder(turn=1)
+    for number in (0, 2):
+        alone = IndexOptions(partition=Partition(number, 3))
+        with pytest.raises(SpaceMismatch, match=rf"the other partitions in .*, and partition {number} of 3 would have"):
+            index(shop, folder, encoder=other, options=alone)
+        shutil.rmtree(parts_of(folder)[2], ignore_errors=True)
+    assert other.encoded == 0
+    index(shop, folder, encoder=FakeEncoder(), options=IndexOptions(partition=Partition(2, 3)))
+    index(shop, folder, encoder=other)  # all of them
+    assert list(verify(folder)) == []
 
 
 def test_verify_finds_an_item_in_the_wrong_store_and_a_store_that_is_missing(own):

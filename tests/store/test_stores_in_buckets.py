@@ -14,8 +14,8 @@ from fake_shop import BulkShop, Unused, content, index
 pytest.importorskip("obstore")
 
 import vision_recs
-from vision_recs.errors import StoreDamaged, StoreLocked, StoreNotFound, StoreUnavailable
-from vision_recs.jobs import update, verify
+from vision_recs.errors import StoreDamaged, StoreError, StoreLocked, StoreNotFound, StoreUnavailable
+from vision_recs.jobs import IndexOptions, update, verify
 from vision_recs.remote import remote_folder
 from vision_recs.remote.object_store import ObjectError
 from vision_recs.remote.options import RemoteOptions
@@ -25,6 +25,7 @@ from vision_recs.store.bucket import copies
 from vision_recs.store.bucket.copies import copy_of, folder_of, pull
 from vision_recs.store.bucket.lease import Lease, read_head
 from vision_recs.store.bucket.pushing import BucketWriter
+from vision_recs.store.partitions import Partition
 
 ADDRESS = "s3://shop/store"
 
@@ -317,6 +318,13 @@ def test_the_copy_keeps_the_last_two_generations(other):
         update([{"id": "item-1", "price": 100 + number}], ADDRESS)
         pull(other)
     assert Layout(other).known_generations() == [4, 5]
+
+
+@pytest.mark.parametrize("options", [IndexOptions(partitions=4), IndexOptions(partition=Partition(1, 4))])
+def test_a_store_in_a_bucket_is_not_split_and_its_address_is_named(shop, options):
+    for store in (ADDRESS, copy_of(ADDRESS)):  # the commands name the copy
+        with pytest.raises(StoreError, match=r"^s3://shop/store is in a bucket, where a catalog is one store"):
+            vision_recs.index(shop, store, encoder=Unused(), options=options)
 
 
 @pytest.mark.usefixtures("published")

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from vision_recs.errors import StoreError
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.store import Writer
-from vision_recs.store.partitions import Partition, split_of
+from vision_recs.store.partitions import Partition, listed_partition, no_store, split_of
 from vision_recs.types import Catalog, ImageSource, Item
 
 LeaveOut: TypeAlias = Callable[[tuple[str, str, str, str]], None]
@@ -64,8 +64,11 @@ class CatalogPart:
 def partition_count(store: Path, options: IndexOptions) -> int | None:
     """Return into how many partitions the catalog is split that *options* index into the folder *store*; None for one.
 
-    Raises StoreError where the folder holds a store that is not split.
+    Raises StoreError where the folder holds a store that is not split, and StoreNotFound where it is that of a
+    partition which is not there: a store that was made in it without a word would have the items of all.
     """
+    if listed_partition(store) is not None and not (store / "CURRENT").exists():
+        raise no_store(store)
     wanted = options.partition.count if options.partition is not None else options.partitions
     if wanted is None:
         return split_of(store)

@@ -69,9 +69,10 @@ def index(
     folder = folder_of(store, pulled=False)
     count = partition_count(folder, options)
     if count is not None:
-        if address_of(folder) is not None:
+        address = address_of(folder)
+        if address is not None:
             raise StoreError(
-                f"{store} is in a bucket, where a catalog is one store; leave out the partitions, or name a folder"
+                f"{address} is in a bucket, where a catalog is one store; leave out the partitions, or name a folder"
             )
         from vision_recs.jobs.partitioned import index_partitions
 

@@ -12,7 +12,8 @@ from time import monotonic, perf_counter, sleep
 from typing import TypeVar
 
 from vision_recs.catalog.changes import Change, changes_of, read_changes
-from vision_recs.errors import EmptyCatalog, StoreError, StoreLocked
+from vision_recs.encoders import StoreEncoder
+from vision_recs.errors import EmptyCatalog, SpaceMismatch, StoreError, StoreLocked
 from vision_recs.filters import AttributeType
 from vision_recs.jobs.indexing import index_store, named_encoder
 from vision_recs.jobs.options import EmbedReport, IndexOptions, UpdateReport
@@ -21,7 +22,7 @@ from vision_recs.jobs.updating import How, update_store
 from vision_recs.store import Layout, Manifest, Store
 from vision_recs.store.layout import read_current, read_manifest
 from vision_recs.store.partitions import Partition, Stores, store_folders, write_list
-from vision_recs.types import Catalog, Encoder
+from vision_recs.types import Catalog, Encoder, EncoderSpec
 
 T = TypeVar("T")
 
@@ -40,7 +41,8 @@ def index_partitions(
     """Bring the partitions of *catalog* in *folder* up to date, as many as *options* have, or the one of these.
 
     The report is that of all together; the generation is the sum of theirs. Raises what `index` raises; partitions
-    before the one that failed are as they were made.
+    before the one that failed are as they were made. Raises SpaceMismatch for one partition alone that would get
+    another encoder than all others have.
     """
     started = perf_counter()
     every = Partition.all_of(options.partitions or 1)
@@ -48,6 +50,8 @@ def index_partitions(
     chosen = every if options.partition is None else [options.partition]
     reports: list[EmbedReport] = []
     own_encoder = named_encoder(encoder, options, _newest([folder / each.folder for each in every]))
+    if options.partition is not None:
+        _require_space(folder, options.partition, own_encoder)
     for partition in chosen:
         left = None if options.limit is None else options.limit - sum(report.embedded for report in reports)
         if left == 0:
@@ -69,6 +73,22 @@ def index_partitions(
     merged = _together(reports)
     complete = merged.complete and len(reports) == len(chosen)
     return replace(merged, complete=complete, seconds=round(perf_counter() - started, 3))
+
+
+def _require_space(folder: Path, partition: Partition, encoder: StoreEncoder) -> None:
+    """Raise SpaceMismatch where *folder* has other partitions than *partition*, and none of the space of *encoder*."""
+    others = [each for each in Partition.all_of(partition.count) if each != partition]
+    manifests = [found for each in others if (found := _newest([folder / each.folder])) is not None]
+    if manifests and all(each.encoder != encoder.spec for each in manifests):
+        raise SpaceMismatch(
+            f"the other partitions in {folder} have vectors of {_named(manifests[0].encoder)}, and {partition} would "
+            f"have those of {_named(encoder.spec)}; leave out the encoder, or leave out --partition, to embed all of "
+            "them anew"
+        )
+
+
+def _named(spec: EncoderSpec) -> str:
+    return f"{spec.name} [{spec.fingerprint}]"
 
 
 def _newest(folders: Sequence[Path]) -> Manifest | None:

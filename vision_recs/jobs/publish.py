@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from vision_recs._version import __version__
-from vision_recs.errors import SpaceMismatch, StoreError, StoreNotFound, StoreUnavailable
+from vision_recs.errors import SpaceMismatch, StoreError, StoreUnavailable
 from vision_recs.indexes.base import check_index
 from vision_recs.indexes.config import IndexConfig
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.store import IndexPending, Manifest, Projection, Store, Writer, open_writer, space_of
 from vision_recs.store.atomic_files import disk_errors
+from vision_recs.store.partitions import no_store
 from vision_recs.store.pending import pending_after
 
 _log = logging.getLogger(__name__)
@@ -234,5 +235,5 @@ def publish_model(
 
 def _base(writer: Writer) -> Store:
     if writer.base is None:
-        raise StoreNotFound(f"there is no store in {writer.layout.root}; make one with `visrec index CATALOG`")
+        raise no_store(writer.layout.root)
     return writer.base

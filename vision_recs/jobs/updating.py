@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vision_recs._version import __version__
 from vision_recs.catalog.changes import Change, changes_of, read_changes
-from vision_recs.errors import EmptyCatalog, SpaceMismatch, StoreError, StoreNotFound
+from vision_recs.errors import EmptyCatalog, SpaceMismatch, StoreError
 from vision_recs.jobs.options import IndexOptions, UpdateReport
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.jobs.publish import NO_INDEX, index_config_of, publish
 from vision_recs.store import Manifest, Staging, Store, Writer, canary_vector, open_writer
 from vision_recs.store.difference import Difference
-from vision_recs.store.partitions import Partition, Stores, is_several, store_folders
+from vision_recs.store.partitions import Partition, Stores, is_several, no_store, store_folders
 from vision_recs.store.staging import attributes_text
 from vision_recs.store.stored_items import StoredItem
 from vision_recs.store.writer import Settled
@@ -185,7 +185,7 @@ def _images_of(base: Store, below: str | None) -> ImageSource:
 
 def _base(writer: Writer) -> Store:
     if writer.base is None:
-        raise StoreNotFound(f"there is no store in {writer.layout.root}; make one with `visrec index CATALOG`")
+        raise no_store(writer.layout.root)
     return writer.base
 
 

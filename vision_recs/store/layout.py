@@ -33,6 +33,7 @@ import numpy as np
 
 from vision_recs.errors import StoreDamaged, StoreNotFound, UnknownFormat, read_error
 from vision_recs.file_formats import dump_checksummed, is_newer, load_checksummed
+from vision_recs.store.partitions import LIST, making, no_store
 from vision_recs.types import CompositePreprocess, EncoderSpec, Preprocess, PreprocessConfig, Vectors
 from vision_recs.vectors import normalize_or_raise
 
@@ -392,12 +393,12 @@ def read_current(layout: Layout) -> tuple[int, str]:
     except (FileNotFoundError, NotADirectoryError):
         if layout.known_generations():
             raise StoreDamaged(
-                f"{layout.current} is missing; run `visrec index CATALOG`, which goes on from the newest generation "
+                f"{layout.current} is missing; run `{making(layout.root)}`, which goes on from the newest generation "
                 "that is whole"
             ) from None
-        if layout.root.is_file() or (layout.root / "STORES").is_file():
+        if layout.root.is_file() or (layout.root / LIST).is_file():
             raise StoreNotFound(f"{layout.root} is a list of several stores, not a store; name one of them") from None
-        raise StoreNotFound(f"there is no store in {layout.root}; make one with `visrec index CATALOG`") from None
+        raise no_store(layout.root) from None
     except OSError as error:
         raise read_error(layout.current, error) from error
     found = _CURRENT.fullmatch(data)

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -132,6 +134,32 @@ def write_list(folder: Path, count: int) -> None:
         make_durable_folder(folder)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".visrec-") as tmp:  # others may write the same list
             atomic_write("\n".join([*lines, ""]).encode(), folder / LIST, Path(tmp))
+
+
+def no_store(folder: Path) -> StoreNotFound:
+    """Return the error that there is no store in *folder*; it says which command makes one there."""
+    return StoreNotFound(f"there is no store in {folder}; make one with `{making(folder)}`")
+
+
+def making(folder: Path) -> str:
+    """Return the command that makes the store in *folder*, which may be that of a partition of a catalog."""
+    partition = listed_partition(folder)
+    if partition is None:
+        return "visrec index CATALOG"
+    split = shlex.quote(str((folder if folder.name else folder.absolute()).parent))
+    return f"visrec index CATALOG --store {split} --partition {partition.number}/{partition.count}"
+
+
+def listed_partition(folder: Path) -> Partition | None:
+    """Return the partition whose folder *folder* is: its name, and the list in the folder above, say so."""
+    place = folder if folder.name else folder.absolute()
+    found = _FOLDER.fullmatch(place.name)
+    if found is None or not (place.parent / LIST).is_file():
+        return None
+    with suppress(StoreError, ValueError):
+        if split_of(place.parent) == int(found[2]):
+            return Partition.parse(f"{found[1]}/{found[2]}")
+    return None
 
 
 def _list_of(path: Path) -> Path | None:
