@@ -145,6 +145,19 @@ def test_a_log_that_has_grown_adds_what_its_answers_show(tmp_path):
     assert {key[4:] for key in counts_of(tmp_path / "events")} == {("a", 1), ("b", 2), ("d", 4), ("y", 5)}
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_an_answer_with_rows_on_both_sides_of_midnight_is_one(tmp_path, order, is_at_once):
+    rows = [{**ROWS[0], "time": "2026-05-27T23:59:59Z"}, {**ROWS[1], "time": "2026-05-28T00:00:01Z"}]
+    for at in order:
+        import_events(tmp_path / "events", [write(tmp_path / "log.jsonl", [rows[at]])], now=NOW)
+        if not is_at_once:
+            compact(tmp_path / "events", now=NOW)
+    compact(tmp_path / "events", now=NOW)
+    assert {key[4:] for key in counts_of(tmp_path / "events")} == {("a", 1), ("b", 2)}
+    assert len({key[0] for key in counts_of(tmp_path / "events")}) == 1
+
+
 def test_versions_that_are_imported_before_they_are_compacted_are_one_answer(tmp_path):
     for row in ROWS[:3]:
         import_events(tmp_path / "events", [write(tmp_path / "log.jsonl", [row])], now=NOW)

@@ -24,7 +24,7 @@ from vision_recs.feedback.attribution import Attributed, Given, attribute, bots
 from vision_recs.feedback.current import ANSWERS, COUNTS, EVENTS, Days, Draft, locked
 from vision_recs.feedback.day_files import date_of, events_of
 from vision_recs.feedback.event_log import EventFolder, abandoned, read_log
-from vision_recs.feedback.merging import merge_imported
+from vision_recs.feedback.merging import is_imported, merge_imported
 from vision_recs.feedback.records import WAITING_DAYS, Answer, Event
 from vision_recs.store.atomic_files import fsync_path
 
@@ -83,6 +83,7 @@ def _compact(folder: EventFolder, now: float, retention_days: int | None) -> Com
     draft = Draft(folder)
     oldest = "" if retention_days is None else date_of(max(0.0, now - retention_days * 86_400))
     found = _read_logs(folder, draft.before.logs)
+    _gather_imported(draft, found)
     by_home, waiting = _homes(draft, found, now)
     _put_answers(draft, found)
     _put_events(draft, by_home, found.counts)
@@ -195,6 +196,25 @@ def _known_days(draft: Draft, events: Iterable[Event], new: AbstractSet[str]) ->
             hits = known.filter(pc.is_in(known, value_set=pa.array(sorted(ids), pa.string())))
             found |= dict.fromkeys(hits.to_pylist(), date)
     return found
+
+
+def _gather_imported(draft: Draft, found: _Read) -> None:
+    """Put each imported answer to the day where a version of it is: rows of one may lie on both sides of midnight."""
+    day_of: dict[str, str] = {}
+    for date, answers in sorted(found.answers.items()):
+        own = [answer.id for answer in answers if is_imported(answer)]
+        for near in nearby(date, -1, 1) if own else ():
+            if near != date and near in draft.days:
+                known = day_files.read_table(draft.folder.root / draft.days[near][ANSWERS].path, ["id"])["id"]
+                hits = known.filter(pc.is_in(known, value_set=pa.array(own, pa.string())))
+                day_of |= dict.fromkeys(hits.to_pylist(), near)
+        for name in own:
+            day_of.setdefault(name, date)
+    gathered: dict[str, list[Answer]] = defaultdict(list)
+    for date, answers in sorted(found.answers.items()):
+        for answer in answers:
+            gathered[day_of.get(answer.id, date) if is_imported(answer) else date].append(answer)
+    found.answers = gathered
 
 
 def _put_answers(draft: Draft, found: _Read) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vision_recs.feedback.day_files import answers_of
+from vision_recs.feedback.day_files import answers_of, date_of
 from vision_recs.feedback.records import Answer
 
 
@@ -31,7 +31,7 @@ def merge_imported(known: pa.Table, answers: Iterable[Answer]) -> Merged:
     others: list[Answer] = []
     told: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
-        (told[answer.id] if _is_imported(answer) else others).append(answer)
+        (told[answer.id] if is_imported(answer) else others).append(answer)
     is_told = pc.is_in(known["id"], value_set=pa.array(sorted(told), pa.string()))
     before = {answer.id: answer for answer in answers_of(known.filter(is_told))}
     left_out = 0
@@ -49,7 +49,7 @@ def merge_imported(known: pa.Table, answers: Iterable[Answer]) -> Merged:
     return Merged([*others, *grown], known.filter(pc.invert(has_grown)), len(grown), left_out)
 
 
-def _is_imported(answer: Answer) -> bool:
+def is_imported(answer: Answer) -> bool:
     """Whether *answer* comes from a shop's log, which knows no scores."""
     return not answer.scores and not answer.generation
 
@@ -66,7 +66,7 @@ def _merged(one: Answer, other: Answer) -> tuple[Answer, int]:
     ranked = tuple(items.get(place, "") for place in range(1, max(items, default=0) + 1))
     merged = replace(
         one,
-        time=min(one.time, other.time),
+        time=min(one.time, other.time) if date_of(one.time) == date_of(other.time) else one.time,
         slate=replace(one.slate, ranked=ranked),
         shopper=one.shopper or other.shopper,
         asked=one.asked or other.asked,
