@@ -500,6 +500,11 @@ def test_what_is_published_stays_in_the_bucket_whatever_a_ledger_says(tmp_path, 
     with open_writer(bucket) as writer:
         writer.bucket.fetch_work()
     assert before - keys(bucket) == {key}
+    copy = folder_of(bucket)
+    (copy / vectors).write_bytes(good)  # as a worker makes it anew
+    BucketPlace.begin(bucket).put(Ledger.from_bytes(ledger, where=key), Layout(copy).shard(shard))
+    assert remote.read(vectors)[0] == good
+    assert list(verify(bucket)) == []
 
 
 def test_of_twins_in_a_bucket_one_shard_stays_and_who_is_too_late_leaves_nothing(tmp_path, bucket):
