@@ -222,6 +222,7 @@ class EventLog:
             os.close(self._descriptor)  # somebody removed or moved it: nobody here would ever read what is written
             self._descriptor, self._lost = None, self._written
         while self._descriptor is None:
+            self._require_own()
             path = self.folder.open / f"{self._worker}-{time.time_ns() // 1_000}.log"
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
             flock(descriptor, LOCK_EX)
@@ -232,6 +233,15 @@ class EventLog:
             self._path = path
             self._descriptor, self._size, self._started, self._is_torn = descriptor, 0, time.monotonic(), False
         return self._descriptor
+
+    def _require_own(self) -> None:
+        """Raise StoreUnavailable where another folder has taken the place of the one that was opened."""
+        try:
+            is_own = self.folder.read_secret() == self.secret
+        except EventsError:
+            is_own = False
+        if not is_own:
+            raise StoreUnavailable(f"{self.folder.root} is not the folder of events that it was; restore that one")
 
     def _flush(self, ticket: int) -> None:
         """Return when the append with the number *ticket* is on the disk: whoever comes first flushes for all."""
