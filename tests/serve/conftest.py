@@ -97,9 +97,9 @@ def demo_server(sample_store, tmp_path_factory):
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A browser; each visit has a context of its own."""
+    """A browser; each visit has a context of its own. Its event loop runs in this process: others cannot, meanwhile."""
     with chromium() as browser:
         yield browser
 

@@ -116,7 +116,7 @@ def test_unknown_paths_and_methods(client):
     problem(client.get("/page/%2e%2e%2foptions.py"), 404)
     response = client.delete("/v1/similar")
     problem(response, 405)
-    assert response.headers["allow"] == "GET, HEAD, POST"
+    assert response.headers["allow"] == "GET, HEAD, OPTIONS, POST"
     problem(client.post("/v1/similar", content=b"x=1", headers={"content-type": "text/plain"}), 415)
 
 

@@ -65,7 +65,7 @@ def test_that_the_catalog_allowed_private_addresses_does_not_allow_them_to_clien
         (status(503), (422, "http-5xx")),
         (web_site.a_page, (422, "wrong-type")),
         (web_site.huge, (413, "too-large")),
-        (lambda handler: handler.give(200, image(99), {"content-type": "image/png"}), (404, "missing")),
+        (lambda handler: handler.give(200, image(99), {"content-type": "image/png"}), (404, "changed")),
     ],
 )
 def test_an_image_that_cannot_be_had_has_no_thumbnail_and_says_why(connect, store, site, answer, expected):

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import logging
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -57,6 +58,11 @@ def run(command):
     return {"command": command, "status": status, "out": out.getvalue(), "err": err.getvalue()}
 
 
+def lasting(text):
+    """Return *text* without what the server finds out beside its answers, and tells once it knows."""
+    return re.sub(r'"weak_below":[0-9.]+,', "", text)
+
+
 def serve(command):
     """Start a server of the store that *command* names, and return the answers, or why it refuses to start."""
     from starlette.testclient import TestClient
@@ -67,7 +73,7 @@ def serve(command):
     store = Path(command[command.index("--store") + 1])
     try:
         with TestClient(create_app(ServeOptions(store)), raise_server_exceptions=False) as client:
-            answers = [[path, response.status_code, response.text] for path, response in asked(client)]
+            answers = [[path, response.status_code, lasting(response.text)] for path, response in asked(client)]
     except (VisionRecsError, OSError) as error:
         return {"command": command, "status": 1, "out": "", "err": f"visrec: {error}\n"}
     except Exception:  # noqa: BLE001 - whatever it is, it is what the trial found

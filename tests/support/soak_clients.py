@@ -35,7 +35,7 @@ def honest(port, draw, images):
         ask(port, "GET", f"/v1/items?limit=5&offset={draw.randrange(5)}"),
         *(ask(port, "GET", path) for path in ("/", "/v1/items?q=mug", "/v1/facets", f"/v1/items/{item}", "/metrics")),
     ]
-    answers += [ask(port, "GET", each["thumbnail"]) for each in json.loads(answers[4][1])["items"]]
+    answers += [ask(port, "GET", f"/{each['thumbnail']}") for each in json.loads(answers[4][1])["items"]]
     assert {status for status, _ in answers} == {200}, [answer for answer in answers if answer[0] != 200]
     prices = {match["attributes"]["price"] for match in json.loads(answers[0][1])["matches"]}
     assert len(prices) == 1  # all of one generation

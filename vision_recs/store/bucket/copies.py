@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision_recs.cache_dir import cache_dir
-from vision_recs.errors import StoreDamaged, StoreError, StoreNotFound, StoreUnavailable
+from vision_recs.errors import StoreDamaged, StoreError, StoreNotFound, StoreUnavailable, read_error
 from vision_recs.remote.object_store import ObjectError, is_bucket_address
 from vision_recs.remote.remote_folder import RemoteFolder
 from vision_recs.store.atomic_files import (
@@ -55,7 +55,7 @@ def address_of(root: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise StoreDamaged(f"{root / MARK} cannot be read; remove {root}, which is a copy of a bucket") from error
+        raise read_error(root / MARK, error, f"remove {root}, which is a copy of a bucket") from error
 
 
 def copy_of(address: str, folder: Path | None = None) -> Path:
