@@ -53,6 +53,8 @@ def test_a_cut_file_ends_one_worker_and_the_server_recovers(serve, sample_store,
         wait_until(lambda: len(server.worker_ids()) == 2)
         right = {item: ask(server.port, f"/v1/similar?id={item}&k=3") for item in ITEMS}
         assert {status for status, _ in right.values()} == {200}
+        for _ in range(20):  # what each worker finds out beside its answers reads vectors, too
+            wait_until(lambda: "weak_below" in ask(server.port, "/v1/info")[1])
         before = set(server.worker_ids())
         os.truncate(path, 4096)
         assert ask(server.port, f"/v1/similar?id={ITEMS[0]}&k=3") is None
