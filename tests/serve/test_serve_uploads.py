@@ -110,14 +110,14 @@ def test_a_form_has_images_by_their_names_and_a_query():
     assert form_of(IMAGE).query is None
 
 
-def test_a_form_has_at_most_eight_images_and_four_texts():
+def test_a_form_has_at_most_eight_images_a_crop_for_each_and_four_texts():
     assert len(form_of(*[IMAGE] * MAX_IMAGES).images) == MAX_IMAGES == 8
     with pytest.raises(RequestError, match=r"the form is not valid \(Too many files"):
         form_of(*[IMAGE] * (MAX_IMAGES + 1))
     query = ("query", None, b"{}")
-    assert form_of(IMAGE, *[query] * 4).query == "{}"
+    assert form_of(IMAGE, *[query] * 12).query == "{}"
     with pytest.raises(RequestError, match=r"the form is not valid \(Too many fields"):
-        form_of(IMAGE, *[query] * 5)
+        form_of(IMAGE, *[query] * 13)
 
 
 def test_a_text_of_a_form_is_as_long_as_json_may_be():
@@ -131,7 +131,10 @@ def test_a_text_of_a_form_is_as_long_as_json_may_be():
     [
         ([("image", None, b"text")], "the field 'image' holds text; send a file"),
         ([IMAGE, ("query", "q.json", b"{}")], "the field 'query' holds a file; send JSON as text"),
-        ([IMAGE, ("picture", "b.png", b"two")], "the form has an unknown field 'picture'; use 'image' and 'query'"),
+        (
+            [IMAGE, ("picture", "b.png", b"two")],
+            "the form has an unknown field 'picture'; use 'image', 'crop' and 'query'",
+        ),
     ],
 )
 def test_a_form_of_other_parts_is_one_sentence(parts, sentence):
