@@ -61,6 +61,7 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     if "page" not in results:
         return
     page = results["page"]
+    yield ""
     yield f"| the page, {page['rows']:,} items | first, ms | then, ms |"
     yield "| --- | ---: | ---: |"
     for name, seconds in page["slowest"].items():
@@ -71,4 +72,3 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         f"Visits to the page, mixed: {load['per_second']:,.0f} requests a second by one process, "
         f"p50 {load['p50_ms']:.1f} ms, p99 {load['p99_ms']:.1f} ms, {load['failures']} failed."
     )
-    yield ""
