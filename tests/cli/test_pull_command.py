@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fake_shop import BulkShop, index
+from fake_shop import BulkShop, index, shop_of
 
 pytest.importorskip("obstore")
 
@@ -16,10 +16,7 @@ ADDRESS = "s3://shop/store"
 def run(visrec, s3, tmp_path, monkeypatch):
     monkeypatch.setenv("VISREC_CACHE", str(tmp_path / "indexer"))
     s3.put("else.txt", b"the bucket is there with its first object")
-    shop = BulkShop()
-    for number in range(6):
-        shop.put(f"item-{number}", number, price=number)
-    index(shop, ADDRESS)
+    index(shop_of(6, kind=BulkShop), ADDRESS)
 
     def run(*arguments):
         return visrec(*arguments, VISREC_CACHE=str(tmp_path / "reader"))
@@ -28,11 +25,11 @@ def run(visrec, s3, tmp_path, monkeypatch):
 
 
 def test_commands_take_an_address(run, tmp_path):
-    done = run("similar", "item-1", "-k", "2", "--json", "--store", ADDRESS)
+    done = run("similar", "item001", "-k", "2", "--json", "--store", ADDRESS)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["id"] for line in done.stdout.splitlines()]
     changes = tmp_path / "changes.jsonl"
-    changes.write_text('{"id": "item-1", "price": 99}\n')
+    changes.write_text('{"id": "item001", "price": 99}\n')
     assert run("update", changes, "--store", ADDRESS).returncode == 0
     info = json.loads(run("info", "--json", "--store", ADDRESS).stdout)
     assert (info["generation"], info["items"]) == (2, 6)
@@ -51,7 +48,7 @@ def test_pull_makes_a_copy_that_is_a_store(run, s3, tmp_path):
     done = run("pull", ADDRESS, tmp_path / "copy")
     assert done.returncode == 1
     assert f"the store in {ADDRESS} cannot be reached" in done.stderr
-    assert run("similar", "item-1", "--store", tmp_path / "copy").returncode == 0
+    assert run("similar", "item001", "--store", tmp_path / "copy").returncode == 0
     s3.fails = None
     done = run("pull", "s3://shop/nothing")
     assert (done.returncode, done.stdout) == (1, "")

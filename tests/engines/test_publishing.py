@@ -362,25 +362,30 @@ def test_what_cannot_be_removed_is_told_and_the_generation_is_published(shop, st
     assert len(connect(uri).tokens()) == 1
 
 
-def test_two_publishers_at_once_leave_a_generation_that_opens(shop, store, uri, tmp_path, monkeypatch):
+@pytest.fixture
+def second(shop, store, uri, tmp_path):
+    """A copy of *store* as it is at its second generation; the first is published, and *store* is at its third."""
     publish(uri, store)
     shop.put("item003", 3, price=99)
     index(shop, store)
     shutil.copytree(store, tmp_path / "second")
-    second = of_store(store)
     shop.put("item004", 4, price=98)
     index(shop, store)
+    return tmp_path / "second"
+
+
+def test_two_publishers_at_once_leave_a_generation_that_opens(store, second, uri, monkeypatch):
     switch = Publication._switch
 
     def meanwhile(self, made):
         monkeypatch.setattr(Publication, "_switch", switch)
-        publish(uri, tmp_path / "second")
+        publish(uri, second)
         switch(self, made)
 
     monkeypatch.setattr(Publication, "_switch", meanwhile)
     with pytest.raises(PublishRefused, match=r"somebody else publishes to .* at the same time; run it again"):
         publish(uri, store)
-    assert published(uri) == second
+    assert published(uri) == of_store(second)
     assert publish(uri, store).before == 2
     assert published(uri) == of_store(store)
 
@@ -479,18 +484,11 @@ def in_the_way(monkeypatch, uri, work):
     monkeypatch.setattr(kind, "swap_document", late)
 
 
-def test_a_switch_never_replaces_what_was_published_after_its_check(shop, store, uri, tmp_path, monkeypatch):
-    publish(uri, store)
-    shop.put("item003", 3, price=99)
-    index(shop, store)
-    shutil.copytree(store, tmp_path / "second")
-    second = of_store(store)
-    shop.put("item004", 4, price=98)
-    index(shop, store)
-    in_the_way(monkeypatch, uri, lambda: publish(uri, tmp_path / "second"))
+def test_a_switch_never_replaces_what_was_published_after_its_check(store, second, uri, monkeypatch):
+    in_the_way(monkeypatch, uri, lambda: publish(uri, second))
     with pytest.raises(PublishRefused, match=r"somebody else publishes to .* at the same time; run it again"):
         publish(uri, store)
-    assert published(uri) == second
+    assert published(uri) == of_store(second)
     assert read_known(connect(uri)).newest.generation == 2
     assert publish(uri, store).before == 2
     assert rollback(uri) == (3, 2)

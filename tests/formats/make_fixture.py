@@ -132,8 +132,7 @@ def make(target, place):
     shutil.rmtree(place)
 
 
-time.perf_counter, real_clock = frozen_clock(), time.perf_counter
-time.thread_time, real_thread_clock = frozen_clock(), time.thread_time
+time.perf_counter, time.thread_time = frozen_clock(), frozen_clock()
 from fake_shop import BLACK, NO_IMAGE, FakeEncoder, Shop, index, png  # noqa: E402 - they take the clock as it is then
 
 from vision_recs.batch.neighbors import NeighborsOptions, write_neighbors  # noqa: E402

@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from fake_shop import BulkShop, index
+from fake_shop import BulkShop, index, shop_of
 
 pytest.importorskip("obstore")
 
@@ -26,20 +26,17 @@ def get(server, path):
 def test_a_server_pulls_what_is_published_and_goes_on_without_the_bucket(serve, s3, tmp_path, monkeypatch):
     monkeypatch.setenv("VISREC_CACHE", str(tmp_path / "cache"))
     s3.put("else.txt", b"the bucket is there with its first object")
-    shop = BulkShop()
-    for number in range(6):
-        shop.put(f"item-{number}", number, price=number)
-    index(shop, ADDRESS)
+    index(shop_of(6, kind=BulkShop), ADDRESS)
     log = tmp_path / "log"
     with serve(ADDRESS, log, VISREC_CACHE=str(tmp_path / "server")) as server:
         assert get(server, "/v1/info")["generation"] == 1
-        before = get(server, "/v1/similar?id=item-1&k=3")
-        update([{"id": "item-1", "price": 99}], ADDRESS)
+        before = get(server, "/v1/similar?id=item001&k=3")
+        update([{"id": "item001", "price": 99}], ADDRESS)
         until(lambda: get(server, "/v1/info")["generation"] == 2, log)
-        assert get(server, "/v1/items/item-1")["attributes"]["price"] == 99
+        assert get(server, "/v1/items/item001")["attributes"]["price"] == 99
         s3.fails = lambda *_: 403
         until(lambda: "what was pulled before is served" in log.read_text(), log)
-        assert get(server, "/v1/similar?id=item-1&k=3")["matches"] == before["matches"]
+        assert get(server, "/v1/similar?id=item001&k=3")["matches"] == before["matches"]
         s3.fails = None
         until(lambda: "is pulled again" in log.read_text(), log)
         (puller,) = [child for child in server.worker_ids() if "spawn" in command(child)]
