@@ -155,6 +155,7 @@ def serve(
     from vision_recs.serve import serve as run
     from vision_recs.serve.following import followed
     from vision_recs.serve.logs import configure_logging
+    from vision_recs.serve.options import DEFAULT_SHARE
 
     token = _secret(token_file, "VISREC_TOKEN", "--token-file")
     if candidate is not None and events is None:
@@ -177,7 +178,7 @@ def serve(
         events=events,
         events_key=events_key,
         candidate=candidate,
-        candidate_share=0.1 if share is None else share,
+        candidate_share=DEFAULT_SHARE if share is None else share,
         token=token,
         allowed_hosts=tuple(allowed_hosts or (_LOOPBACK if host in _LOOPBACK else ())),
         trusted_proxies=_networks(trusted_proxies or []),

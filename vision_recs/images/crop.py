@@ -24,15 +24,15 @@ class Crop(NamedTuple):
         """Return the part; raises ValueError where it is empty or reaches over the edge by more than a rounding."""
         right, bottom = min(x + width, 1.0), min(y + height, 1.0)
         left, top = max(x, 0.0), max(y, 0.0)
+        why = ""
         if not (width > 0 and height > 0 and right > left and bottom > top):  # also where one is not a number
+            why = "holds nothing of the image"
+        elif min(x, y) < -_ROUNDING or max(x + width, y + height) > 1 + _ROUNDING:
+            why = "reaches over the edge of the image"
+        if why:
             raise ValueError(
-                f"the crop {x:g},{y:g},{width:g},{height:g} holds nothing of the image; give x,y,width,height as "
-                "shares of its width and height, such as 0.25,0.1,0.5,0.6"
-            )
-        if min(x, y) < -_ROUNDING or max(x + width, y + height) > 1 + _ROUNDING:
-            raise ValueError(
-                f"the crop {x:g},{y:g},{width:g},{height:g} reaches over the edge of the image; give x,y,width,height "
-                "as shares of its width and height, such as 0.25,0.1,0.5,0.6"
+                f"the crop {x:g},{y:g},{width:g},{height:g} {why}; give x,y,width,height as shares of its width and "
+                "height, such as 0.25,0.1,0.5,0.6"
             )
         return cls(left, top, right - left, bottom - top)
 

@@ -225,11 +225,11 @@ class _FilteredQueries:
 
     def efforts(self, factor: int) -> tuple[tuple[float, int], ...]:
         """Return, for some shares that a filter may leave, the least effort that finds 99 of 100 answers."""
-        found: list[tuple[float, int]] = []
+        efforts, found = _efforts(self._candidates), []
         for share, subset, holdout in self._subsets:
-            every = _efforts(self._candidates)
-            enough = next((each for each in every if self._finds(subset, holdout, each, factor)), None)
-            found += [] if enough is None else [(share, enough)]
+            enough = next((each for each in efforts if self._finds(subset, holdout, each, factor)), None)
+            if enough is not None:
+                found.append((share, enough))
         return tuple(found)
 
     def _finds(self, subset: _RandomSubset, holdout: HoldoutQueries, effort: int, factor: int) -> bool:

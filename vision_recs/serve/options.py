@@ -9,6 +9,9 @@ from vision_recs.recommend import Policy
 from vision_recs.store.partitions import Stores
 from vision_recs.types import ImageSource
 
+DEFAULT_SHARE = 0.1
+"""The share of the shoppers who are answered from a candidate, where nothing else is said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -80,5 +83,5 @@ class ServeOptions:
     events: Path | None = None
     events_key: str | None = field(default=None, repr=False)
     candidate: Path | None = None
-    candidate_share: float = 0.1
+    candidate_share: float = DEFAULT_SHARE
     limits: Limits = field(default_factory=Limits)
