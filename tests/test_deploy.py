@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -91,7 +92,7 @@ def test_an_alert_for_what_does_not_change_waits_for_that_long():
 
 def test_the_container_file_is_linted_and_runs_without_root():
     lint = PROGRAMS / "hadolint"
-    if not lint.exists():
+    if not lint.exists() and not os.environ.get("CI"):
         pytest.skip("there is no hadolint for this machine")
     done = subprocess.run([lint, DEPLOY / "Containerfile"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
