@@ -146,6 +146,49 @@ def test_a_list_by_price_is_in_the_order_of_what_is_paid():
     assert list_items(table, None, Page(0, 9, "sale_price")).ids == ["b", "d", "c", "a", "e", "f"]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_prices_are_counted_and_filtered_by_what_is_paid(seed):
+    chance = random.Random(seed)
+    items = {
+        f"item{number:03}": {
+            name: chance.randint(1, 60) / 2
+            for name, share in (("price", 0.9), ("sale_price", 0.4))
+            if chance.random() < share
+        }
+        | {"color": chance.choice(["red", "blue"])}
+        for number in range(120)
+    }
+    paid = {item: min(each.get("price", 99), each.get("sale_price", 99)) for item, each in items.items()}
+    paid = {item: price for item, price in paid.items() if price < 99}
+    counted = facets_of(items, name=f"sales {seed}")
+    every = {facet.name: facet for facet in counted.every}
+    assert every["price"].lower == "sale_price"
+    assert every["sale_price"].lower is None
+    assert (every["price"].min, every["price"].max) == (min(paid.values()), max(paid.values()))
+    assert (every["price"].items, sum(every["price"].histogram)) == (len(paid), len(paid))
+    low, high = sorted(chance.sample(range(1, 30), 2))
+    where = Filter.parse(
+        f'(price <= {high} or sale_price <= {high}) and not price < {low} and not sale_price < {low} and color == "red"'
+    )
+    inside = {item for item, price in paid.items() if low <= price <= high and items[item]["color"] == "red"}
+    assert set(list_items(counted.table, where, Page(0, 200)).ids) == inside
+    total, left = counted.left(where)
+    facets = {facet.name: facet for facet in left}
+    assert total == len(inside)
+    red = [item for item in paid if items[item]["color"] == "red"]
+    assert sum(facets["price"].histogram) == len(red)  # the range does not restrict its own facet
+    blue = [item for item, price in paid.items() if low <= price <= high and items[item]["color"] == "blue"]
+    assert dict(facets["color"].counts) == {
+        color: len(which) for color, which in (("red", inside), ("blue", blue)) if which
+    }
+
+
+def test_without_sale_prices_nothing_is_lower():
+    items = {f"item{number}": {"price": number, "sale_price": "soon"} for number in range(9)}
+    facets = {facet.name: facet for facet in facets_of(items, name="no sales").every}
+    assert (facets["price"].lower, facets["price"].items) == (None, 9)
+
+
 def test_items_of_several_stores_are_one_table():
     one, other = ({f"{letter}{number}": {"price": number} for number in range(3)} for letter in "ab")
     tables = [open_item_table(Listed(items), name=name) for name, items in (("1", one), ("2", other))]

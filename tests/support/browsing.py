@@ -76,9 +76,13 @@ def cards(page):
     return [card.get_attribute("data-id") for card in page.locator(".card").all()]
 
 
-def violations(page):
-    """Return what axe finds against WCAG 2.2 AA and its best practices, as rules with the elements that break them."""
+def violations(page, rules=None):
+    """Return what axe finds against WCAG 2.2 AA and its best practices, as rules with the elements that break them.
+
+    Only the *rules* that are named are checked, or all.
+    """
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    only = {} if rules is None else {"runOnly": {"type": "rule", "values": rules}}
+    found = Axe().run(page, options={"resultTypes": ["violations"], **only}).response["violations"]
     return [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found]

@@ -29,4 +29,6 @@ def _change(number: int, item: str, attributes: dict[str, object]) -> dict[str, 
     }
     if number % 7 == 3:
         change["list_price"] = round(float(str(attributes["price"])) * 1.25, 2)
+    if number % 7 == 5:
+        change["sale_price"] = round(float(str(attributes["price"])) * 0.75, 2)
     return change

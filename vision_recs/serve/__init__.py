@@ -28,6 +28,7 @@ reloader      its replacement by a new generation, which `store_source` opens, o
 cached_items  the items of a store, cached in memory; `served_partitions` are those of several stores
 item_search   full-text search; `search_files` caches it on disk; `facets` counts the attributes, `listing` lists items
               (`search_builder`: built by a process of its own)
+prices        what shoppers pay, by which lists are sorted and facets count
 weak_matches  how low a score is for a match to be weak
 thumbnails    small JPEGs of images, cached on disk
 metrics       metrics for Prometheus; `logs` formats the log as JSON

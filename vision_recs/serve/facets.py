@@ -2,7 +2,7 @@
 
 Which attributes are facets, and their ranges, is decided by all items of a generation, once. The counts are those of
 the items that a query and a filter leave; a part of the filter that is about one attribute alone does not restrict the
-counts of that attribute, so that a person sees what else there is to choose.
+counts of that attribute, so that a person sees what else there is to choose. Prices are what is paid: see `prices`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from vision_recs.filters import Filter
 from vision_recs.filters.ast import And, Node, elements
+from vision_recs.serve.prices import lower_of
 from vision_recs.serve.schemas import Facet
 from vision_recs.store.attributes.format import FALSE, TRUE
 from vision_recs.store.attributes.predicates import Mask
@@ -39,7 +41,7 @@ class ItemFacets:
     @cached_property
     def every(self) -> list[Facet]:
         """The facets over all items, the attributes of most items first, and those of numbers last."""
-        found = (_facet(name, list(self.table.columns(name, self.table.alive))) for name in self.table.attribute_types)
+        found = (_facet(name, self.table) for name in self.table.attribute_types)
         kept = (facet for facet in found if facet is not None)
         return sorted(kept, key=lambda each: (each.kind == "number", -each.items, len(each.counts), each.name))
 
@@ -54,7 +56,7 @@ class ItemFacets:
         parts = [(Filter(node), self.table.matching(Filter(node))) for node in _parts(where)]
         facets = []
         for facet in self.every:
-            others = [mask for part, mask in parts if part.attributes != {facet.name}]
+            others = [mask for part, mask in parts if not part.attributes <= {facet.name, facet.lower}]
             facets.append(_counted(facet, self.table, _all_of(base, others)))
         return int(np.count_nonzero(_all_of(base, [mask for _, mask in parts]))), facets
 
@@ -76,14 +78,16 @@ def _all_of(base: Mask, masks: Sequence[Mask]) -> Mask:
     return base
 
 
-def _facet(name: str, columns: Sequence[Column]) -> Facet | None:
+def _facet(name: str, table: ItemTable) -> Facet | None:
     """Return the facet of the attribute *name* over all items, or None where nobody would filter by it."""
+    columns = list(table.columns(name, table.alive))
     if sum(len(column.texts) for column in columns) > _MAX_TEXTS:
         return None
-    numbers = _numbers(columns)
+    lower = lower_of(name, table)
+    numbers = _numbers(table, name, table.alive, lower)
     counts, items, is_set = _values(columns)
     if not counts:
-        return _number_facet(name, numbers)
+        return _number_facet(name, numbers, lower)
     types = {type(value) for value in counts}
     is_useful = 1 < len(counts) <= _MAX_VALUES and len(types) == 1 and 2 * len(counts) <= max(items, 4)
     if not is_useful or len(numbers) or any(_is_free_text(value) for value in counts):
@@ -94,14 +98,12 @@ def _facet(name: str, columns: Sequence[Column]) -> Facet | None:
 
 def _counted(facet: Facet, table: ItemTable, rows: Mask) -> Facet:
     """Return *facet* with the counts of *rows*."""
-    columns = list(table.columns(facet.name, rows))
     if facet.kind == "number":
         assert facet.min is not None
         assert facet.max is not None
-        numbers = _numbers(columns)
-        histogram = _histogram(numbers, facet.min, facet.max)
-        return Facet(facet.name, "number", len(numbers), min=facet.min, max=facet.max, histogram=histogram)
-    counts, items, _ = _values(columns)
+        numbers = _numbers(table, facet.name, rows, facet.lower)
+        return replace(facet, items=len(numbers), histogram=_histogram(numbers, facet.min, facet.max))
+    counts, items, _ = _values(table.columns(facet.name, rows))
     return Facet(facet.name, facet.kind, items, counts=_most_frequent_first(counts))
 
 
@@ -125,19 +127,23 @@ def _values(columns: Iterable[Column]) -> tuple[Counter[str | bool], int, bool]:
     return +counts, items, is_set
 
 
-def _numbers(columns: Iterable[Column]) -> NDArray[np.float64]:
-    found = [column.numbers[np.isfinite(column.numbers)] for column in columns]
-    return np.concatenate([np.empty(0), *found])
+def _numbers(table: ItemTable, name: str, rows: Mask, lower: str | None) -> NDArray[np.float64]:
+    if lower is not None:
+        numbers = table.numbers(name, rows, lower=lower)
+    else:
+        numbers = np.concatenate([np.empty(0), *(column.numbers for column in table.columns(name, rows))])
+    return numbers[np.isfinite(numbers)]
 
 
-def _number_facet(name: str, numbers: NDArray[np.float64]) -> Facet | None:
+def _number_facet(name: str, numbers: NDArray[np.float64], lower: str | None) -> Facet | None:
     """Return the facet of *numbers*, or None where there are not two different ones."""
     if not len(numbers):
         return None
     low, high = float(numbers.min()), float(numbers.max())
     if not 0 < high - low < math.inf:
         return None
-    return Facet(name, "number", len(numbers), min=low, max=high, histogram=_histogram(numbers, low, high))
+    histogram = _histogram(numbers, low, high)
+    return Facet(name, "number", len(numbers), min=low, max=high, histogram=histogram, lower=lower)
 
 
 def _histogram(numbers: NDArray[np.float64], low: float, high: float) -> list[int]:

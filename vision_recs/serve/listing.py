@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 from vision_recs.errors import RequestError
 from vision_recs.filters import Filter
+from vision_recs.serve.prices import lower_of
 from vision_recs.store.attributes.table import ItemTable
 
 _NAMED_AT_MOST = 12  # attributes in a message
-_LOWER = {"price": "sale_price"}
-"""An attribute -> another one, which an item is sorted by where it is lower: shoppers see, and pay, that price."""
 
 
 class Page(NamedTuple):
@@ -46,7 +45,7 @@ def list_items(
         rows = rows[table.matching(where)[rows]]
     if page.sort is not None:
         name, descending = _sorted_by(page.sort, table)
-        rows = table.ordered(rows, name, descending=descending, lower=_LOWER.get(name))
+        rows = table.ordered(rows, name, descending=descending, lower=lower_of(name, table))
     return ListedItems(table.ids(rows[page.offset : page.offset + page.limit]), len(rows))
 
 

@@ -382,7 +382,9 @@ class Facet(Struct):
     have the attribute. For the kinds "text" and "boolean", *counts* has each value with the number of its items, the
     most frequent value first. For the kind "set" it has each element of the sets, and `"red" in tags` filters by one.
     For the kind "number", *min* and *max* are the range over all items, and *histogram* has the number of items that
-    count in each of equal steps from *min* to *max*.
+    count in each of equal steps from *min* to *max*. Where there is a *lower*, which is another attribute, the lower
+    number of both counts, or the only one: for `price` and `sale_price` that is what is paid, which is at most 20 where
+    `price <= 20 or sale_price <= 20`, and at least 5 where `not price < 5 and not sale_price < 5`.
     """
 
     name: str
@@ -392,6 +394,7 @@ class Facet(Struct):
     min: float | None = None
     max: float | None = None
     histogram: list[int] = []
+    lower: str | None = None
 
 
 class Facets(Struct):

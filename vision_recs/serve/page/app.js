@@ -92,7 +92,7 @@ async function refresh() {
 }
 
 async function showSimilar(signal) {
-  const answer = await getSimilar(state, filterExpression(state), k, signal);
+  const answer = await getSimilar(state, filterExpression(state, facets), k, signal);
   const [near, weak] = parted(answer.matches, state, info?.weak_below);
   showCards(inOrder(near, state.sort), weak);
   answered(state.sort ? undefined : answer.answer, answer.matches.map((match) => cardOf(match.id))); // places are those of the answer
@@ -112,7 +112,7 @@ function queryTitle() {
 
 async function showItems(signal, offset = 0) {
   const { search, sort } = state;
-  const page = await getItems({ search, where: filterExpression(state), sort, offset }, signal);
+  const page = await getItems({ search, where: filterExpression(state, facets), sort, offset }, signal);
   showCards(page.items, [], offset > 0);
   answered(undefined, []);
   nextOffset = page.next_offset;
@@ -215,10 +215,11 @@ function showOrders() {
   const isSame = [...$("sort").options].map((each) => each.value + each.text).join() === orders.map((each) => each.join("")).join();
   if (!isSame) $("sort").replaceChildren(...orders.map(([value, text]) => make("option", { value, text })));
   $("sort").value = state.sort;
+  $("sort").parentElement.classList.toggle("needless", orders.length < 2);
 }
 
 async function countFacets(signal) {
-  const counted = await getFacets(hasQuery(state) ? "" : state.search, filterExpression(state), signal);
+  const counted = await getFacets(hasQuery(state) ? "" : state.search, filterExpression(state, facets), signal);
   facets = counted.facets;
   showFilters();
 }
@@ -333,6 +334,7 @@ async function start() {
   $("main").hidden = false; // nothing moves when the query comes above it
   const asked = getInfo().then((answer) => { keepEvents(answer.keeps_events ?? false); return answer; }, () => null); // other calls say what is wrong
   if (hasQuery(state)) info = await asked; // which says what is less similar, and whether events are kept
+  if ([...state.filters.values()].some(Array.isArray)) ({ facets } = await getFacets("", "").catch(() => ({ facets })));
   const shown = refresh();
   info = await asked;
   if (info?.items !== undefined) {

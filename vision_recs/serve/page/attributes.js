@@ -1,7 +1,16 @@
 // What the attributes of an item mean to a shopper: its title, brand, price, badges, colors, and where it is sold.
 
+// Its title; of an item without one what it is, as far as that is known, and else its id.
 export function titleOf(id, attributes) {
-  return String(attributes.title || attributes.name || id);
+  return String(attributes.title || attributes.name || capital(summaryOf(attributes)) || id);
+}
+
+const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+
+// What stands below the title: what it is, or which one it is, unless the title says so.
+export function subtitleOf(id, attributes) {
+  const title = titleOf(id, attributes);
+  return [summaryOf(attributes), id].find((text) => text && text !== title && capital(text) !== title) ?? "";
 }
 
 const SUMMARY_ATTRIBUTES = ["brand", "color", "colour", "material", "category"];

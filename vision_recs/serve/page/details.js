@@ -6,6 +6,7 @@ import { $, icon, iconButton, make, picture } from "./elements.js";
 import { badges, effectNotes, priceLine, swatches } from "./items.js";
 
 const LARGE = 1280, SMALL = 160;
+const SHOWN_ABOVE = new Set(["title", "name", "brand", "price", "currency"]); // the list of attributes does not repeat them
 
 // Show `match`; `queryImages` are the files of the query, and `variantsOf` gives the variants of an item.
 export async function showDetails(match, queryImages, actions, variantsOf) {
@@ -65,8 +66,7 @@ function gallery(images, title, met) {
     stage.classList.remove("zoomed");
     zoom.setAttribute("aria-pressed", "false");
     thumbs.forEach((thumb, number) => thumb.setAttribute("aria-current", String(number === at)));
-    const number = images.length > 1 ? `${at + 1} of ${images.length}` : "";
-    caption.textContent = number + view + (shown.thumbnail === met ? " · the image that met your query" : "");
+    caption.textContent = images.length > 1 ? `${at + 1} of ${images.length}${view}${shown.thumbnail === met ? " · the image that met your query" : ""}` : "";
   }
   function toggle(event) {
     const isZoomed = stage.classList.toggle("zoomed");
@@ -91,10 +91,12 @@ function gallery(images, title, met) {
 
 async function explanationSection(match, queryImages) {
   const { terms } = match.explanation;
-  const thumbnails = new Map(); // of the images of query items
+  const thumbnails = new Map(), titles = new Map(); // of the images of query items, and of the items
   for (const id of new Set(terms.filter((term) => term.image !== null).map((term) => term.query))) {
     try {
-      for (const each of (await getItem(id)).images) thumbnails.set(id + "\n" + each.image, each.thumbnail);
+      const item = await getItem(id);
+      titles.set(id, titleOf(id, item.attributes));
+      for (const each of item.images) thumbnails.set(id + "\n" + each.image, each.thumbnail);
     } catch { /* the item has left the catalog in the meantime */ }
   }
   const rows = terms.map((term) => {
@@ -104,24 +106,24 @@ async function explanationSection(match, queryImages) {
       picture(match.thumbnail, match.id, { lazy: false }),
       make("span", { classes: "cosine", text: term.score.toFixed(2) }),
       source ? picture(source, term.query, { lazy: false }) : make("p", { classes: "quote", text: `“${term.query}”` }),
-      make("span", { classes: "soft", text: termText(term) }));
+      make("span", { classes: "soft", text: termText(term, titles.get(term.query) ?? term.query) }));
   });
   return make("section", {},
     make("h3", { text: "Why it is here" }), make("ul", { classes: "terms" }, ...rows), effectNotes(match.explanation));
 }
 
-function termText(term) {
+function termText(term, title) {
   const weight = term.weight === 1 ? "" : `, weight ${term.weight}`;
-  if (term.kind === "negative") return `to move away from ${term.query}${weight}`;
+  if (term.kind === "negative") return `to move away from ${title}${weight}`;
   if (term.kind === "text") return `how well the image fits this text${weight}`;
-  return `the image that is most like ${term.query}${weight}`;
+  return `the image that is most like ${title}${weight}`;
 }
 
 function attributeSection(match) {
   const shared = match.explanation?.shared ?? {};
   const list = make("dl");
-  for (const [name, value] of Object.entries({ id: match.id, ...match.attributes })) {
-    if (value === null) continue;
+  for (const [name, value] of Object.entries({ ...match.attributes, id: match.id })) {
+    if (value === null || SHOWN_ABOVE.has(name) || value === productUrl(match.attributes)) continue;
     list.append(make("dt", { text: labelOf(name) }), make("dd", { classes: name in shared ? "shared" : "", text: valueText(value),
       title: name in shared ? "the same as in your query" : null }));
   }

@@ -15,7 +15,10 @@ const expanded = new Set(); // the facets of which all values are shown
 const searches = new Map(); // facet -> what its values are searched for
 
 // The facets that a person is shown, in their order.
-export const shownFacets = (facets) => facets.filter((facet) => !HIDDEN.has(facet.name)).sort((one, other) => rank(one) - rank(other));
+export function shownFacets(facets) {
+  const lower = facets.map((facet) => facet.lower); // which count in the facet of the price
+  return facets.filter((facet) => !HIDDEN.has(facet.name) && !lower.includes(facet.name)).sort((one, other) => rank(one) - rank(other));
+}
 
 export function showFacets(form, facets, state, currency, onchange) {
   const shown = shownFacets(facets).filter((facet) => facet.items || state.filters.has(facet.name));
@@ -71,10 +74,11 @@ function rangeFacet(facet, state, currency, onchange) {
   const ends = Array.isArray(selected) ? selected : [facet.min, facet.max];
   const bars = histogramBars(facet.histogram);
   const words = ["from", "to"];
+  const typedText = (value) => (currency && !Number.isInteger(value) ? value.toFixed(2) : String(Number(value.toFixed(2))));
   const sliders = ends.map((value, at) => make("input", { type: "range", min: 0, max: steps, value: stepOf(value),
     "aria-label": `${label} ${words[at]}`, "data-key": `${facet.name} ${words[at]}`, oninput: () => show(at), onchange: () => commit(slid(at)) }));
   const fields = ends.map((value, at) => make("input", { classes: "field small", type: "number", min: facet.min, max: facet.max, step: "any",
-    value: Number(value.toFixed(2)), "aria-label": `${label} ${words[at]}, as a number`, "data-key": `${facet.name} ${words[at]} number`, onchange: () => commit(typed(at)) }));
+    value: typedText(value), "aria-label": `${label} ${words[at]}, as a number`, "data-key": `${facet.name} ${words[at]} number`, onchange: () => commit(typed(at)) }));
   // What is shown is rounded: the end that a person does not change keeps its value.
   const changed = (at, value) => ends.with(at, value).sort((one, other) => one - other);
   const slid = (at) => changed(at, valueAt(Number(sliders[at].value)));
@@ -82,7 +86,7 @@ function rangeFacet(facet, state, currency, onchange) {
   function show(moved = null) {
     const [from, to] = sliders.map((slider) => Number(slider.value)).sort((one, other) => one - other);
     bars.forEach((bar, step) => bar.classList.toggle("selected", step >= from && step < Math.max(to, from + 1)));
-    if (moved !== null) slid(moved).forEach((value, at) => { fields[at].value = Number(value.toFixed(2)); });
+    if (moved !== null) slid(moved).forEach((value, at) => { fields[at].value = typedText(value); });
     sliders.forEach((slider) => slider.setAttribute("aria-valuetext", amount(valueAt(Number(slider.value)))));
   }
   const amount = (value) => (currency ? money(value, currency) : number(value));

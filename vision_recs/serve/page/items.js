@@ -1,6 +1,6 @@
 // The cards of the grid. A match is an item of a list, or a match with a score; `actions` are what happens with a card.
 
-import { badgesOf, colorOf, count, cssColor, groupOf, isSoldOut, money, pricesOf, summaryOf, titleOf } from "./attributes.js";
+import { badgesOf, colorOf, count, cssColor, groupOf, isSoldOut, money, pricesOf, subtitleOf, titleOf } from "./attributes.js";
 import { iconButton, make, picture, sized, tile } from "./elements.js";
 
 const SWATCHES = 5;
@@ -21,10 +21,15 @@ export function card(match, state, actions, variants = []) {
       iconButton("info", "Details", () => actions.details(match))),
     make("div", { classes: "text" },
       make("p", { classes: "name", text: title, title }),
-      make("p", { classes: "soft summary", text: summaryOf(match.attributes) || (title === match.id ? "" : match.id) }),
+      make("p", { classes: "soft summary", text: subtitleOf(match.id, match.attributes) }),
       swatches(match, variants, (variant) => actions.swap(match, variant)),
-      make("div", { classes: "foot" }, priceLine(match.attributes), match.score === undefined ? null : scoreButton(match, actions)),
+      foot(match, actions),
       effectNotes(match.explanation)));
+}
+
+function foot(match, actions) {
+  if (pricesOf(match.attributes).now === null && match.score === undefined) return null;
+  return make("div", { classes: "foot" }, priceLine(match.attributes), match.score === undefined ? null : scoreButton(match, actions));
 }
 
 // The cover of every card shows the same kind of view; the image that met the query comes with the pointer or the focus.

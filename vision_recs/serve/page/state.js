@@ -73,12 +73,12 @@ export function withFilter(state, name, selected) {
 
 const quoted = (attribute) => "`" + attribute.replaceAll("`", "``") + "`";
 
-// The filters as an expression, as `visrec similar --where` takes it.
-export function filterExpression(state) {
+// The filters as an expression, as `visrec similar --where` takes it. `facets` say which price is paid, where there are two.
+export function filterExpression(state, facets) {
   const parts = [];
   for (const [name, selected] of state.filters) {
     const attribute = quoted(name);
-    if (Array.isArray(selected)) parts.push(`${selected[0]} <= ${attribute} <= ${selected[1]}`);
+    if (Array.isArray(selected)) parts.push(rangeExpression(attribute, facets.find((facet) => facet.name === name)?.lower, selected));
     else if ([...selected].every((value) => typeof value === "boolean")) {
       if (selected.size === 1) parts.push(selected.has(true) ? attribute : `${attribute} == false`);
     } else { // the attribute may be a set; a text is like a set of itself
@@ -87,6 +87,12 @@ export function filterExpression(state) {
     }
   }
   return parts.join(" and ");
+}
+
+// The lower one of two attributes lies in a range, or the only one: it is at most `high` if either is, and at least `low` if none is below.
+function rangeExpression(attribute, lower, [low, high]) {
+  if (!lower) return `${low} <= ${attribute} <= ${high}`;
+  return `(${attribute} <= ${high} or ${quoted(lower)} <= ${high}) and not ${attribute} < ${low} and not ${quoted(lower)} < ${low}`;
 }
 
 // The filter that the items with one of some values of an attribute match.

@@ -26,7 +26,7 @@
       overflow: hidden; background: var(--_card); color: inherit; font: inherit; text-align: start; text-decoration: none; cursor: pointer; }
     .card:hover { border-color: var(--_accent); }
     .card:focus-visible, .step:focus-visible, ul:focus-visible { outline: 2px solid var(--_accent); outline-offset: 1px; }
-    .image { aspect-ratio: 1; background: #fff; } img { display: block; width: 100%; height: 100%; object-fit: contain; }
+    .image { position: relative; aspect-ratio: 1; background: #fff; } img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
     .text { display: grid; gap: 4px; padding: 10px 12px 12px; flex: 1; align-content: space-between; font-size: .93em; line-height: 1.35; }
     .name { display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; overflow: hidden; min-height: 2.7em; overflow-wrap: anywhere; }
     .price { font-weight: 640; font-variant-numeric: tabular-nums; min-height: 1.35em; } s { font-weight: 400; color: var(--_soft); margin-inline-start: .5em; }

@@ -181,17 +181,24 @@ class ItemTable:
         """
         marked = np.zeros(len(self.alive), dtype=np.bool_)
         marked[rows] = True
-        numbers, ranks = self._values(name, marked)
-        if lower is not None:
-            numbers = np.fmin(numbers, self._values(lower, marked)[0])  # of a number and nan, fmin takes the number
-            ranks[~np.isnan(numbers)] = 0
-        numbers, ranks = numbers[rows], ranks[rows]
+        numbers, ranks = (values[rows] for values in self._values(name, marked, lower))
         sign = -1.0 if descending else 1.0
         keys = (sign * ranks, sign * np.nan_to_num(numbers), ranks > 0, np.isnan(numbers) & (ranks == 0))
         return rows[np.lexsort(keys)]  # the last key counts most, and equal ones stay in their order
 
-    def _values(self, name: str, marked: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def numbers(self, name: str, rows: Mask, *, lower: str | None = None) -> NDArray[np.float64]:
+        """Return the numbers that the *rows* have of the attribute *name*, *lower* counting as in `ordered`."""
+        numbers, _ = self._values(name, rows, lower)
+        return numbers[~np.isnan(numbers)]
+
+    def _values(
+        self, name: str, marked: Mask, lower: str | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return each row's number of *name*, or nan, and the rank of its text from 1 on, or 0, for rows *marked*."""
+        if lower is not None:
+            numbers, ranks = self._values(name, marked)
+            numbers = np.fmin(numbers, self._values(lower, marked)[0])  # of a number and nan, fmin takes the number
+            return numbers, np.where(np.isnan(numbers), ranks, 0)
         numbers, ranks = np.full(len(marked), np.nan), np.zeros(len(marked))
         texts: dict[str, list[int]] = {}
         for part in self.parts:
