@@ -11,7 +11,7 @@ import pytest
 import shop_exports
 from shop_exports import EXPORTS, NUMBERS, handle, images, price
 
-from vision_recs.catalog import CatalogOptions, open_catalog
+from vision_recs.catalog import CatalogOptions, open_catalog, readers
 from vision_recs.catalog.exports.feed import FeedReader
 from vision_recs.catalog.image_files import image_bytes
 from vision_recs.errors import CatalogError
@@ -248,6 +248,59 @@ def test_values_of_magento_may_hold_commas_and_store_views_are_no_items(tmp_path
     assert items["mug-01-red"].attributes["category"] == '["Home", "Home/Mugs"]'
     assert items["mug-01"].attributes["title"] == "Mug 1"
     assert "rows of single store views are left out" in catalog.notes[1]
+
+
+@EVERY
+@pytest.mark.parametrize("rows", [1, 3])
+def test_an_export_is_read_alike_however_many_rows_are_read_at_once(tmp_path, kind, rows, monkeypatch):
+    path = shop_exports.write(kind, tmp_path)
+    whole, left_out, catalog = read(path)
+    monkeypatch.setattr(readers, "_BATCH", rows)
+    items, left_out_too, catalog_too = read(path)
+    assert (items, left_out_too) == (whole, left_out)
+    assert (catalog_too.contradictory_columns, catalog_too.image_attributes) == ((), ())
+    assert catalog.contradictory_columns == ()
+
+
+def test_numbers_lists_and_zero_in_a_typed_table_are_kept(tmp_path):
+    rows = [
+        {"id": 7, "image_link": "a.jpg", "link": "x", "stars": 4.5, "sold": 0, "color": ["red", "blue"]},
+        {"id": 8, "image_link": "b.jpg", "link": "x", "additional_image_link": ["c.jpg", "d.jpg"], "size": 3},
+    ]
+    (tmp_path / "feed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    items, left_out, _ = read(tmp_path / "feed.jsonl")
+    assert left_out == []
+    assert (items["7"].attributes["stars"], items["7"].attributes["sold"]) == (4.5, 0)
+    assert items["7"].attributes["color"] == '["red", "blue"]'
+    assert (items["8"].images, items["8"].attributes["size"]) == (("b.jpg", "c.jpg", "d.jpg"), 3)
+
+
+@pytest.mark.parametrize("files", [5, ["a.jpg", 5], ".", True])
+def test_a_file_of_hugging_face_that_is_none_costs_its_row_alone(tmp_path, files):
+    rows = [{"file_name": files, "label": 0}, {"file_name": "b/c.tar.jpg", "label": 0}]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    items, left_out, _ = read(tmp_path)
+    assert items["b/c.tar"].attributes == {"label": 0}
+    assert [reason for reason, _ in left_out] == ([] if files == "." else ["bad-address"])
+
+
+def test_an_attribute_of_woocommerce_never_takes_the_place_of_the_id_or_the_image(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "ID,Type,SKU,Name,In stock?,Regular price,Images,Parent,Attribute 1 name,Attribute 1 value(s),"
+        "Attribute 2 name,Attribute 2 value(s)\n1,simple,mug,Mug,1,9,a.jpg,,ID,9,Image,b.jpg\n"
+    )
+    (item,) = read(tmp_path / "p.csv")[0].values()
+    assert (item.id, item.images) == ("mug", ("a.jpg",))
+
+
+def test_a_variant_of_magento_without_an_image_is_told_unless_it_is_hidden(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "sku,product_type,name,visibility,base_image,configurable_variations\n"
+        'red,simple,Red,"Catalog, Search",,\nblue,simple,Blue,Not Visible Individually,,\n'
+        'mug,configurable,Mug,"Catalog, Search",a.jpg,"sku=red,color=red|sku=blue,color=blue"\n'
+    )
+    items, left_out, _ = read(tmp_path / "p.csv")
+    assert (list(items), left_out) == (["mug"], [("no-image", "red")])
 
 
 def test_a_format_can_be_named_or_denied(tmp_path):

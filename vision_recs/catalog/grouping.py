@@ -90,8 +90,11 @@ def find_image_attributes(columns: Columns, repeated: Iterable[ItemRows]) -> Col
     counts = dict.fromkeys(columns.of_items, 0)
     items = 0
     for _, rows in repeated:
+        own = [row for row in rows if row.line]  # without those that only add to them
+        if len(own) <= 1:
+            continue
         items += 1
-        for position, _ in _disagreements(rows, columns, columns.of_items):
+        for position, _ in _disagreements(own, columns, columns.of_items):
             counts[position] += 1
     found = {position for position, count in counts.items() if count >= _FEWEST_ITEMS and 2 * count > items}
     return replace(
@@ -156,10 +159,10 @@ def item_of(name: str, rows: list[TableRow], columns: Columns, findings: Finding
         for image in row.images or ():
             images.setdefault(image, own)
     if not images:
-        if all(row.images is not None for row in rows):
-            findings.leave_out(
-                "no-image", f"the item {name!r} names no image; give it one", place=rows[0].line, item=name
-            )
+        told = [row for row in rows if row.line]  # without those that only add to them
+        if told and all(row.images is not None for row in told):
+            why = f"the item {name!r} names no image; give it one"
+            findings.leave_out("no-image", why, place=told[0].line, item=name)
         return None
     if columns.contradictory and len(rows) > 1:
         for position, found in _disagreements(rows, columns, columns.contradictory):

@@ -164,14 +164,10 @@ def record_rows(
     records: Iterator[tuple[int, dict[str, object]]],
     *,
     columns: list[str],
-    sparse: bool = False,
     **how: Any,  # noqa: ANN401
 ) -> Rows:
-    """Return numbered *records* as rows: their keys become columns, after the first *columns*, as they appear.
-
-    Where they are *sparse*, a key does not become a column before it has a value that is not None.
-    """
-    return Rows(path, columns, _record_batches(path, columns, records, sparse=sparse), open_ended=True, **how)
+    """Return numbered *records* as rows: their keys become columns, after the first *columns*, as they appear."""
+    return Rows(path, columns, _record_batches(path, columns, records), open_ended=True, **how)
 
 
 def require_few(columns: list[str], path: str, line: int | None = None) -> None:
@@ -181,15 +177,11 @@ def require_few(columns: list[str], path: str, line: int | None = None) -> None:
         raise CatalogError(why, path=path, line=line)
 
 
-def _record_batches(
-    path: str, columns: list[str], records: Iterator[tuple[int, dict[str, object]]], *, sparse: bool
-) -> Iterator[Batch]:
+def _record_batches(path: str, columns: list[str], records: Iterator[tuple[int, dict[str, object]]]) -> Iterator[Batch]:
     known = set(columns)
     while some := list(islice(records, _BATCH)):
         rows = [record for _, record in some]
         new = set().union(*rows) - known
-        if sparse:
-            new = {name for name in new if any(record.get(name) is not None for record in rows)}
         if new:
             _append(path, columns, new, some)
             known |= new

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from xml.parsers.expat import ExpatError
 
-from vision_recs.catalog.exports.base import Export, Record, Translated, listed, set_in
+from vision_recs.catalog.exports.base import Cells, Export, Part, either, is_text, listed, mapped, set_in
 from vision_recs.catalog.exports.feed import SEVERAL as _SEVERAL
 from vision_recs.catalog.exports.feed import FeedReader
 from vision_recs.catalog.findings import Findings
@@ -14,6 +14,7 @@ from vision_recs.catalog.places import Place
 from vision_recs.catalog.readers import Rows, record_rows
 from vision_recs.catalog.text_files import opened
 from vision_recs.errors import CatalogError, first_line
+from vision_recs.types import Attribute
 
 _USED = frozenset({"id", "title", "imagelink", "additionalimagelink", "itemgroupid", "producttype", "brand", "color"})
 _BLOCK = 1 << 16
@@ -25,26 +26,41 @@ def _recognizes(names: AbstractSet[str]) -> bool:
     )
 
 
-def _translate(records: Iterator[tuple[int, Record]], titles: Mapping[str, str], findings: Findings) -> Translated:
+def _translate(parts: Iterator[Part], titles: Mapping[str, str], findings: Findings) -> Iterator[Part]:
     del findings
     names = {name: "sale_price" if title.lower() == "sale price" else title for name, title in titles.items()}
-    for line, record in records:
-        images = [record.get("imagelink", "")]
-        if more := record.get("additionalimagelink"):
-            images += more.split(_SEVERAL) if _SEVERAL in more else listed(more)
-        item: dict[str, object] = {
-            "id": record.get("id"),
-            "image": images,
-            "title": record.get("title"),
-            "category": set_in(record.get("producttype"), _SEVERAL) or record.get("googleproductcategory"),
-            "brand": record.get("brand"),
-            "color": set_in(record.get("color"), "/"),
-            "variant_group": record.get("itemgroupid"),
+    for part in parts:
+        columns: dict[str, Cells] = {
+            "id": part.cells("id"),
+            "image": _images(part),
+            "title": part.cells("title"),
+            "category": either(mapped(_distinct, part.texts("producttype")), part.cells("googleproductcategory")),
+            "brand": part.cells("brand"),
+            "color": mapped(_colors, part.texts("color")),
+            "variant_group": part.cells("itemgroupid"),
         }
-        for name, cell in record.items():
+        for name, cells in part.columns.items():
             if name not in _USED:
-                item[names.get(name, name)] = set_in(str(cell), _SEVERAL)
-        yield line, item
+                title = names.get(name, name)
+                values = mapped(_distinct, cells) if is_text(cells) else cells
+                columns[title] = either(values, columns[title]) if title in columns else values
+        yield Part(part.lines, columns)
+
+
+def _images(part: Part) -> Cells:
+    first, more = part.cells("imagelink"), part.texts("additionalimagelink")
+    if "additionalimagelink" not in part.columns:
+        return [[image] for image in first]
+    others = mapped(lambda text: text.split(_SEVERAL) if text and _SEVERAL in text else listed(text), more)
+    return [[image, *rest] for image, rest in zip(first, others, strict=True)]
+
+
+def _distinct(text: str | None) -> Attribute:
+    return set_in(text, _SEVERAL)
+
+
+def _colors(text: str | None) -> Attribute:
+    return set_in(text.replace(_SEVERAL, "/"), "/") if text else None
 
 
 def feed_rows(place: str | Place) -> Rows:
@@ -72,4 +88,4 @@ def _elements(place: str | Place) -> Iterator[dict[str, object]]:
         raise CatalogError(f"malformed XML: {first_line(error)}; export the feed again", path=str(place)) from error
 
 
-EXPORT = Export("google", "a product feed of Google Merchant Center", _recognizes, _translate)
+EXPORT = Export("google", "a product feed of Google Merchant Center", _recognizes, _translate, joint=_SEVERAL)

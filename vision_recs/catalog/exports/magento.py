@@ -12,78 +12,115 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from vision_recs.catalog.cell_types import stock_of
-from vision_recs.catalog.exports.base import Export, Record, Translated, as_set, first_of, listed, price_of
+from vision_recs.catalog.exports.base import (
+    Cells,
+    Export,
+    Lists,
+    Part,
+    as_set,
+    listed,
+    mapped,
+    own_lists,
+    price_of,
+    set_at,
+    with_additions,
+)
 from vision_recs.catalog.findings import Findings
+from vision_recs.types import Attribute
 
 _PRICES_KEPT = 10_000  # of simple products, for the configurable one that comes shortly after them
 _PAIR = re.compile(r",(?=[a-z][a-z0-9_]*=)")  # a value may hold commas
 _NO_IMAGE = "no_selection"
+_HIDDEN = "Not Visible Individually"
+_KEYS = frozenset({"id", "image"})
 
 
 def _recognizes(names: AbstractSet[str]) -> bool:
     return {"sku", "producttype", "baseimage"} <= names
 
 
-def _translate(records: Iterator[tuple[int, Record]], titles: Mapping[str, str], findings: Findings) -> Translated:
+def _translate(parts: Iterator[Part], titles: Mapping[str, str], findings: Findings) -> Iterator[Part]:
     del titles
     prices: OrderedDict[str, float] = OrderedDict()
-    for line, record in records:
-        if "storeviewcode" in record:
+    for every in parts:
+        is_default = [code is None for code in every.cells("storeviewcode")]
+        if not all(is_default):
             findings.note("rows of single store views are left out; the default values of each product are used")
-            continue
-        name = record.get("sku")
-        item = _item(record)
-        price = item["price"]
-        if isinstance(price, float) and name is not None:
-            prices[name] = price
-            if len(prices) > _PRICES_KEPT:
-                prices.popitem(last=False)
-        variants = [
-            sku for pairs in listed(record.get("configurablevariations"), "|") if (sku := _pairs(pairs).get("sku"))
+        part = every.chosen(is_default)
+        images = _images(part)
+        columns = own_lists({"id": part.cells("sku"), "image": images, **_columns(part)})
+        _set_attributes(part, columns)
+        additions = []
+        variants = mapped(_variants, part.texts("configurablevariations"))
+        of_rows = zip(part.texts("sku"), columns["price"], variants, strict=True)
+        for row, (name, price, skus) in enumerate(of_rows):
+            if isinstance(price, float) and name is not None:
+                prices[name] = price
+                if len(prices) > _PRICES_KEPT:
+                    prices.popitem(last=False)
+            if skus:
+                set_at(columns, "variant_group", row, name)
+                additions += [(sku, {"variant_group": name}) for sku in skus]
+                if price is None:
+                    lowest = min((prices[sku] for sku in skus if sku in prices), default=None)
+                    set_at(columns, "price", row, lowest)
+        wanted = [
+            bool(shown) or visibility != _HIDDEN
+            for shown, visibility in zip(images, columns["visibility"], strict=True)
         ]
-        if variants:
-            item["variant_group"] = name
-            if price is None:
-                item["price"] = min((prices[sku] for sku in variants if sku in prices), default=None)
-        hidden = record.get("visibility") == "Not Visible Individually"
-        images = _images(record)
-        if images or not hidden:
-            yield line, {"id": name, "image": images, **item}
-        else:
+        if not all(wanted):
             findings.note("products that are not visible individually and have no image are no items")
-        for sku in variants:
-            yield 0, {"id": sku, "variant_group": name}
+        yield from with_additions(Part(part.lines, columns).chosen(wanted), additions)
 
 
-def _item(record: Record) -> dict[str, object]:
-    categories = (path.partition("/")[2] or path for path in listed(record.get("categories")))
-    item: dict[str, object] = {
-        "title": record.get("name"),
-        "category": as_set(categories),
-        "price": price_of(record.get("price")),
-        "sale_price": price_of(record.get("specialprice")),
-        "in_stock": stock_of(record.get("isinstock")),
-        "qty": record.get("qty"),
-        "product_type": record.get("producttype"),
-        "visibility": record.get("visibility"),
-        "online": {"1": True, "2": False}.get(record.get("productonline", "")),
-        "url_key": record.get("urlkey"),
+def _columns(part: Part) -> dict[str, Cells]:
+    return {
+        "title": part.cells("name"),
+        "category": mapped(_categories, part.texts("categories")),
+        "price": mapped(price_of, part.texts("price")),
+        "sale_price": mapped(price_of, part.texts("specialprice")),
+        "in_stock": mapped(stock_of, part.texts("isinstock")),
+        "qty": part.cells("qty"),
+        "product_type": part.cells("producttype"),
+        "visibility": part.cells("visibility"),
+        "online": mapped(_is_online, part.texts("productonline")),
+        "url_key": part.cells("urlkey"),
     }
-    for name, value in _pairs(record.get("additionalattributes", "")).items():
-        known = {"manufacturer": "brand"}.get(name, name)
-        if item.get(known) is None:
-            item[known] = as_set(value.split("|"))
-    return item
 
 
-def _images(record: Record) -> list[str]:
-    first = first_of(record, "baseimage", "smallimage", "thumbnailimage")
-    images = [first or "", *listed(record.get("additionalimages"))]
-    return list(dict.fromkeys(image for image in images if image and image != _NO_IMAGE))
+def _set_attributes(part: Part, columns: Lists) -> None:
+    """Set the columns that `additional_attributes` names, where they have no value."""
+    own = frozenset(columns)
+    for row, text in enumerate(part.texts("additionalattributes")):
+        for name, value in _pairs(text).items():
+            column = "brand" if name == "manufacturer" else name
+            if column not in own or (column not in _KEYS and columns[column][row] is None):
+                set_at(columns, column, row, as_set(value.split("|")))
 
 
-def _pairs(text: str) -> dict[str, str]:
-    parts = (part.partition("=") for part in _PAIR.split(text))
+def _is_online(text: str | None) -> bool | None:
+    return {"1": True, "2": False}.get(text or "")
+
+
+def _categories(text: str | None) -> Attribute:
+    return as_set(path.partition("/")[2] or path for path in listed(text))
+
+
+def _variants(text: str | None) -> list[str]:
+    return [sku for pairs in listed(text, "|") if (sku := _pairs(pairs).get("sku"))]
+
+
+def _images(part: Part) -> list[list[str]]:
+    firsts = part.texts("baseimage", "smallimage", "thumbnailimage")
+    others = mapped(listed, part.texts("additionalimages"))
+    return [
+        [image for image in dict.fromkeys([first, *more]) if image is not None and image != _NO_IMAGE]
+        for first, more in zip(firsts, others, strict=True)
+    ]
+
+
+def _pairs(text: str | None) -> dict[str, str]:
+    parts = [part.partition("=") for part in _PAIR.split(text)] if text else []
     return {name.strip(): value.strip() for name, sign, value in parts if sign}
 
 

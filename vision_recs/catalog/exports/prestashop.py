@@ -5,9 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 
 from vision_recs.catalog.cell_types import stock_of
-from vision_recs.catalog.exports.base import Export, Record, Translated, as_set, first_of, listed, truth_of
+from vision_recs.catalog.exports.base import (
+    Cells,
+    Export,
+    Part,
+    either,
+    listed,
+    mapped,
+    own_lists,
+    set_at,
+    set_of,
+    truth_of,
+)
 from vision_recs.catalog.findings import Findings
 
 _ID = ("productid", "id", "productid*", "idproduct")
@@ -15,6 +27,7 @@ _IMAGES = ("imageurls", "image", "imageurl", "cover")
 _PRICE = ("pricetaxincl.", "pricetaxincluded", "finalprice", "pricetaxexcl.", "pricetaxexcluded", "price", "baseprice")
 
 
+@lru_cache(maxsize=1024)
 def _plain(name: str) -> str:
     """Return *name* without what PrestaShop explains in it: `Image URLs (x,y,z...)`, `Name *`, `Price (tax incl.)`."""
     name = re.sub(r"\((?:x,y,z.*?|0/1|name:.*?)\)|\*|#", "", name)
@@ -27,27 +40,48 @@ def _recognizes(names: AbstractSet[str]) -> bool:
     return bool(plain & set(_ID)) and bool(plain & set(_IMAGES)) and has_price
 
 
-def _translate(records: Iterator[tuple[int, Record]], titles: Mapping[str, str], findings: Findings) -> Translated:
+def _translate(parts: Iterator[Part], titles: Mapping[str, str], findings: Findings) -> Iterator[Part]:
     del titles, findings
-    for line, cells in records:
-        record = {_plain(name): cell for name, cell in cells.items()}
-        item: dict[str, object] = {
-            "id": first_of(record, *_ID),
-            "image": listed(first_of(record, *_IMAGES)),
-            "title": record.get("name"),
-            "category": as_set(listed(first_of(record, "categories", "category"))),
-            "brand": first_of(record, "manufacturer", "brand"),
-            "price": first_of(record, *_PRICE),
-            "in_stock": stock_of(record.get("quantity")),
-            "quantity": record.get("quantity"),
-            "sku": first_of(record, "reference", "supplierreference"),
-            "active": truth_of(first_of(record, "active", "status", "enabled")),
-            "tags": as_set(listed(record.get("tags"))),
-        }
-        for feature in listed(record.get("feature")):
-            name, _, value = feature.partition(":")
-            item.setdefault(name.strip().lower(), value.partition(":")[0].strip())
-        yield line, item
+    for each in parts:
+        part = _plainly_named(each)
+        columns = own_lists(
+            {
+                "id": part.cells(*_ID),
+                "image": mapped(listed, part.texts(*_IMAGES)),
+                "title": part.cells("name"),
+                "category": mapped(set_of, part.texts("categories", "category")),
+                "brand": part.cells("manufacturer", "brand"),
+                "price": part.cells(*_PRICE),
+                "in_stock": mapped(stock_of, part.texts("quantity")),
+                "quantity": part.cells("quantity"),
+                "sku": part.cells("reference", "supplierreference"),
+                "active": mapped(truth_of, part.texts("active", "status", "enabled")),
+                "tags": mapped(set_of, part.texts("tags")),
+            }
+        )
+        own = frozenset(columns)
+        for row, features in enumerate(mapped(_features, part.texts("feature"))):
+            for name, value in features.items():
+                if name not in own:
+                    set_at(columns, name, row, value)
+        yield Part(part.lines, columns)
+
+
+def _plainly_named(part: Part) -> Part:
+    columns: dict[str, Cells] = {}
+    for name, cells in part.columns.items():
+        plain = _plain(name)
+        columns[plain] = either(cells, columns[plain]) if plain in columns else cells
+    return Part(part.lines, columns, part.joint)
+
+
+def _features(text: str | None) -> dict[str, str]:
+    """Return the features that *text* lists as `Name:Value:Position`; of two of one name, the first counts."""
+    found: dict[str, str] = {}
+    for feature in listed(text):
+        name, _, value = feature.partition(":")
+        found.setdefault(name.strip().lower(), value.partition(":")[0].strip())
+    return found
 
 
 EXPORT = Export("prestashop", "products of PrestaShop", _recognizes, _translate)
