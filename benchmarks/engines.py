@@ -17,7 +17,7 @@ import json
 import resource
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -30,7 +30,7 @@ from nearest.shop import write_shop
 from nearest.vectors import grow
 
 from vision_recs.engines import base, connect, open_engine, publish
-from vision_recs.engines.records import StoreRecords, schema_of, table_of
+from vision_recs.engines.records import StoreRecords
 from vision_recs.engines.searching import scored
 from vision_recs.evaluate import measure_engine_quality
 from vision_recs.filters import Filter
@@ -76,22 +76,14 @@ def filters(count: int) -> dict[str, Filter]:
     return {name: Filter.parse(expression) for name, expression in expressions.items()}
 
 
-def records(store: Store) -> Iterator[object]:
-    """Yield the records of *store* as they are published, BATCH at a time."""
-    source = StoreRecords(store)
-    schema, kinds = schema_of(source)
-    for some in source.records(BATCH):
-        yield table_of(some, source, schema, kinds)
-
-
 def plain_lance(store: Store, folder: Path) -> tuple[float, float]:
     """Return how many seconds, and of the processor, LanceDB takes to append all records to a table of its own."""
     import lancedb
 
-    schema, _ = schema_of(StoreRecords(store))
-    table = lancedb.connect(str(folder)).create_table("plain", schema=schema.arrow())
+    records = StoreRecords(store)
+    table = lancedb.connect(str(folder)).create_table("plain", schema=records.schema.arrow())
     seconds = cpu = 0.0
-    for some in records(store):
+    for some in records.tables(BATCH):
         started = perf_counter(), process_time()
         table.add(some)
         seconds, cpu = seconds + perf_counter() - started[0], cpu + process_time() - started[1]

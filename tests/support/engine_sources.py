@@ -5,53 +5,41 @@ from collections import Counter
 
 import numpy as np
 from fake_shop import FakeEncoder
+from slow_records import Record, table_of
 
-from vision_recs.engines.base import EXACT_UP_TO, connect
+from vision_recs.engines.base import EXACT_UP_TO, Schema, connect
+from vision_recs.engines.columns import columns_of
 from vision_recs.engines.published import Published
-from vision_recs.engines.records import Record, schema_of, table_of
 from vision_recs.engines.searching import EngineIndex
 from vision_recs.filters import AttributeType
 
 
-class SourceRecords:
-    """The records of a source whose rows and attributes are in memory; its vectors are float32."""
-
-    vector_type = "float32"
-
-    def __init__(self, source):
-        self.source = source
-        self.space, self.dim = source.fingerprint, source.dim
-
-    def attributes(self):
-        yield from self.source.attributes.values()
-
-    def records(self, _):
-        ordinals, repeats = Counter(), Counter()
-        found = []
-        for position in self.source.positions().tolist():
-            for row in self.source.rows([position], limit=10**6)[position]:
-                own = json.dumps(self.source.attributes.get(row.id, {}))
-                found.append(Record(*row[:2], ordinals[row.id], row.digest, position, own, "{}", repeats[row[:2]]))
-                ordinals[row.id] += 1
-                repeats[row[:2]] += 1
-        yield found
-
-    def vectors(self, positions):
-        return self.source.vectors(positions)
+def records_of(source):
+    """Return the records of *source*, whose rows and attributes are in memory."""
+    ordinals, repeats = Counter(), Counter()
+    found = []
+    for position in source.positions().tolist():
+        for row in source.rows([position], limit=10**6)[position]:
+            own = json.dumps(source.attributes.get(row.id, {}))
+            found.append(Record(*row[:2], ordinals[row.id], row.digest, position, own, "{}", repeats[row[:2]]))
+            ordinals[row.id] += 1
+            repeats[row[:2]] += 1
+    return found
 
 
 def published_index(source, uri):
     """Publish *source* to the empty engine at *uri*, and return its index, which searches with the least effort."""
     engine = connect(uri)
-    records = SourceRecords(source)
-    schema, kinds = schema_of(records)
-    stage = engine.stage(schema, None)
-    (rows,) = records.records(1)
-    if rows:
-        stage.insert(table_of(rows, records, schema, kinds))
-    published = described(source, token=stage.seal("generation-000007", lambda *_: None), images=len(rows), kinds=kinds)
+    records = records_of(source)
+    vectors = source.vectors(np.array([record.position for record in records], np.int64))
+    found, kinds = table_of(records, vectors, source.fingerprint)
+    stage = engine.stage(Schema(source.fingerprint, source.dim, "float32", columns_of(kinds)), None)
+    if records:
+        stage.insert(found)
+    token = stage.seal("generation-000007", lambda *_: None)
+    published = described(source, token=token, images=len(records), kinds=kinds)
     table = engine.open(published.token)
-    effort = table.efforts[0] if len(rows) > EXACT_UP_TO else None
+    effort = table.efforts[0] if len(records) > EXACT_UP_TO else None
     return EngineIndex(published.with_search(effort, 1.0), table, engine.dialect)
 
 

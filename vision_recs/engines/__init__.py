@@ -10,6 +10,7 @@ columns     the columns of attributes, by which engines test filters
 conditions  filters become conditions of an engine
 sql         how engines that speak SQL write them
 records     what is published of each image of each item
+cells       the attribute columns of records, made from those of the store
 known       what an engine holds, in few bytes, to find what differs
 published   what an engine knows of a generation beside its records
 publishing  `publish` and `rollback`

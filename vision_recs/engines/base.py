@@ -177,8 +177,8 @@ class Stage(Protocol):
     A run that is stopped leaves what it has written: `known` of the next run finds it.
     """
 
-    def known(self) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
-        """Yield the keys and the hashes of the records that are there, some thousands at a time."""
+    def known(self) -> Iterator[pa.Table]:
+        """Yield the columns KEY and HASH of the records that are there, some thousands at a time."""
         ...
 
     def insert(self, records: pa.Table) -> None:

@@ -16,7 +16,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from vision_recs.engines.base import Column, Kind
 from vision_recs.filters.ast import elements
@@ -62,7 +62,7 @@ def kinds_of(items: Iterable[Mapping[str, Attribute]]) -> dict[str, frozenset[Ki
     for attributes in items:
         for name, value in attributes.items():
             own = found.setdefault(name, set())
-            own.update(kind for kind, _ in _values(value))
+            own.update(kind for kind, _ in cells_of(value))
     return {name: frozenset(own) for name, own in found.items()}
 
 
@@ -91,7 +91,7 @@ def _column_cells(attribute: str, values: Sequence[Attribute], kinds: frozenset[
             numbers = [_number(each) if isinstance(each, int | float) else None for each in values]
             return {column_name(attribute, "number"): numbers}
         case _:
-            held = [dict(_values(value)) for value in values]
+            held = [dict(cells_of(value)) for value in values]
             return {column_name(attribute, kind): [each.get(kind) for each in held] for kind in kinds}
 
 
@@ -110,7 +110,7 @@ def element_code(value: Attribute) -> str | None:
             return None
 
 
-def _values(value: Attribute) -> Iterator[tuple[Kind, object]]:
+def cells_of(value: Attribute) -> Iterator[tuple[Kind, Any]]:
     """Yield the kind of each column that *value* is in, and what it is there."""
     match value:
         case None:

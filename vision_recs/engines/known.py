@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs.engines import base
 from vision_recs.engines.records import HASH_BYTES, KEY_BYTES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _KEY, _HASH = np.dtype(f"S{KEY_BYTES}"), np.dtype(f"S{HASH_BYTES}")
 _PROPER = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}} [0-9a-f]{{{2 * HASH_BYTES}}}")
-_WORDS = 2
+_WORDS = KEY_BYTES // 8
+_ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
+"""Added to a hash before it is multiplied, so that a hash of zeros counts, too."""
 
 
 class Difference(NamedTuple):
@@ -31,35 +36,33 @@ class KnownRecords:
     do not count as known.
     """
 
-    def __init__(self, pages: Iterable[tuple[Sequence[str], Sequence[str]]]) -> None:
+    def __init__(self, pages: Iterable[pa.Table]) -> None:
         """Read *pages* of keys and hashes."""
         self.strange: list[str] = []
         keys, hashes = [np.empty(0, _KEY)], [np.empty(0, _HASH)]
         for page in pages:
-            pairs = list(zip(*page, strict=True))
-            proper = [pair for pair in pairs if _PROPER.fullmatch(f"{pair[0]} {pair[1]}")]
-            if len(proper) < len(pairs):
-                self.strange += [key for key, hash_ in pairs if not _PROPER.fullmatch(f"{key} {hash_}")]
-            keys.append(_packed([key for key, _ in proper], _KEY))
-            hashes.append(_packed([hash_ for _, hash_ in proper], _HASH))
+            own_keys, own_hashes, strange = _read(page)
+            keys.append(own_keys)
+            hashes.append(own_hashes)
+            self.strange += strange
         found, number, times = np.unique(np.concatenate(keys), return_index=True, return_counts=True)
         self.strange += _unpacked(found[times > 1])
         self._keys = found[times == 1]
         self._hashes = np.concatenate(hashes)[number[times == 1]]
         self._is_met = np.zeros(len(self._keys), np.bool_)
 
-    def difference(self, keys: Sequence[str], hashes: Sequence[str], *, rewrite: bool = False) -> Difference:
-        """Return which of the records with *keys* and *hashes* differ, and count them as met.
+    def difference(self, records: pa.Table, *, rewrite: bool = False) -> Difference:
+        """Return which of *records* differ, by their keys and hashes, and count them as met.
 
         With *rewrite*, every known one counts as changed.
         """
-        wanted = _packed(keys, _KEY)
+        wanted, hashes, _ = _read(records)
         places = np.searchsorted(self._keys, wanted)
         is_known = places < len(self._keys)
         is_known[is_known] = self._keys[places[is_known]] == wanted[is_known]
         known = places[is_known]
         self._is_met[known] = True
-        is_other = np.full(len(known), rewrite) | (self._hashes[known] != _packed(hashes, _HASH)[is_known])
+        is_other = np.full(len(known), rewrite) | (self._hashes[known] != hashes[is_known])
         return Difference(np.flatnonzero(~is_known).tolist(), np.flatnonzero(is_known)[is_other].tolist())
 
     def unmet(self) -> list[str]:
@@ -68,27 +71,44 @@ class KnownRecords:
 
 
 class Content:
-    """A digest of records that does not depend on their order: the sum of digests of each key and hash."""
+    """A digest of records that does not depend on their order: the sums of products of each key and hash."""
 
     def __init__(self) -> None:
         """Begin without records."""
         self._count = 0
         self._sums = np.zeros(_WORDS, np.uint64)
 
-    def add(self, keys: Sequence[str], hashes: Sequence[str]) -> None:
-        """Add the records with *keys* and *hashes*."""
-        pairs = zip(keys, hashes, strict=True)
-        digests = (hashlib.blake2b(f"{key} {hash_}".encode(), digest_size=8 * _WORDS).digest() for key, hash_ in pairs)
-        self._sums += np.frombuffer(b"".join(digests), "<u8").reshape(-1, _WORDS).sum(axis=0, dtype=np.uint64)
-        self._count += len(keys)
+    def add(self, records: pa.Table) -> None:
+        """Add the keys and hashes of *records*; what no publication makes is counted only."""
+        keys, hashes, _ = _read(records)
+        words = keys.view("<u8").reshape(-1, _WORDS) * (hashes.view("<u8").reshape(-1, 1) + _ODD)
+        self._sums += words.sum(axis=0, dtype=np.uint64)
+        self._count += len(records)
 
     def digest(self) -> str:
         """Return the number of records, and their digest."""
         return f"{self._count}-{self._sums.astype('<u8').tobytes().hex()}"
 
 
+def _read(page: pa.Table) -> tuple[NDArray[np.bytes_], NDArray[np.bytes_], list[str]]:
+    """Return the keys and hashes of *page* that are such as publications make, and the keys of the other records."""
+    texts = [page.column(name).to_pylist() for name in (base.KEY, base.HASH)]
+    try:
+        return _packed(texts[0], _KEY), _packed(texts[1], _HASH), []
+    except (TypeError, ValueError):  # then each record is looked at alone
+        pairs = list(zip(*texts, strict=True))
+        proper = [pair for pair in pairs if _PROPER.fullmatch(f"{pair[0]} {pair[1]}")]
+        strange = [key for key, hash_ in pairs if not _PROPER.fullmatch(f"{key} {hash_}")]
+        return _packed([key for key, _ in proper], _KEY), _packed([hash_ for _, hash_ in proper], _HASH), strange
+
+
 def _packed(texts: Sequence[str], dtype: np.dtype[np.bytes_]) -> NDArray[np.bytes_]:
-    return np.frombuffer(bytes.fromhex("".join(texts)), dtype)
+    """Return the bytes of *texts*, as `bytes.hex` writes them; raises TypeError or ValueError for other texts."""
+    joined = "".join(texts)
+    data = bytes.fromhex(joined)
+    if data.hex() != joined or not set(map(len, texts)) <= {2 * dtype.itemsize}:
+        raise ValueError("not what `bytes.hex` writes")
+    return np.frombuffer(data, dtype)
 
 
 def _unpacked(keys: NDArray[np.bytes_]) -> list[str]:

@@ -9,7 +9,7 @@ replaced.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -19,12 +19,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from vision_recs._version import __version__
-from vision_recs.engines import base
-from vision_recs.engines.base import Engine, Report, Schema, Stage, connect
-from vision_recs.engines.columns import Kinds
+from vision_recs.engines.base import Engine, Report, Stage, connect
 from vision_recs.engines.known import Content, KnownRecords
 from vision_recs.engines.published import CURRENT, Known, Published, read_known
-from vision_recs.engines.records import RecordSource, StoreRecords, schema_of, table_of
+from vision_recs.engines.records import StoreRecords
 from vision_recs.engines.verifying import Proof, prove, require_content
 from vision_recs.errors import EngineDamaged, EngineError, NothingPublished, PublishRefused
 from vision_recs.indexes.exact import ExactIndex
@@ -156,7 +154,7 @@ class Source:
     *digests* are those of the manifests that the store still has, by generation.
     """
 
-    records: RecordSource
+    records: StoreRecords
     published: Published
     items: ItemSource
     exact: VectorIndex
@@ -201,6 +199,33 @@ def _digests(layout: Layout) -> dict[int, str]:
     return {number: hashlib.sha256(path.read_bytes()).hexdigest() for number, path in manifests.items()}
 
 
+class _Gathered:
+    """Records that are to be written: they are gathered until there are enough for one write."""
+
+    def __init__(self, write: Callable[[pa.Table], None], options: PublishOptions) -> None:
+        """Let *write* write them; nothing is written in a dry run."""
+        self.count = 0
+        self._write = write
+        self._options = options
+        self._tables: list[pa.Table] = []
+
+    def add(self, table: pa.Table, rows: list[int]) -> None:
+        """Add these *rows* of *table*."""
+        self.count += len(rows)
+        if rows and not self._options.dry_run:
+            self._tables.append(table if len(rows) == len(table) else table.take(rows))
+            if sum(map(len, self._tables)) >= self._options.batch_size:
+                self.write()
+
+    def write(self) -> None:
+        """Write what was gathered."""
+        import pyarrow as pa
+
+        tables, self._tables = self._tables, []
+        if tables:
+            self._write(pa.concat_tables(tables))
+
+
 class Publication:
     """One run of `publish`."""
 
@@ -220,10 +245,10 @@ class Publication:
         self._notes += [f"the document {name!r} was damaged and is left out" for name in known.unreadable]
         current = known.current
         old = frozenset([*self._engine.tokens(), *self._engine.documents()])
-        schema, kinds = schema_of(self._source.records)
-        stage = self._engine.stage(schema, None if current is None else current.token)
-        content = self._write(stage, schema, kinds)
-        published, proof = replace(self._source.published, content=content, kinds=kinds), None
+        records = self._source.records
+        stage = self._engine.stage(records.schema, None if current is None else current.token)
+        content = self._write(stage)
+        published, proof = replace(self._source.published, content=content, kinds=records.kinds), None
         if not self._options.dry_run:
             token = stage.seal(published.document, self._report)
             published, proof = self._prove(replace(published, token=token))
@@ -249,37 +274,33 @@ class Publication:
             )
         return known
 
-    def _write(self, stage: Stage, schema: Schema, kinds: Kinds) -> str:
+    def _write(self, stage: Stage) -> str:
         """Write what differs, and return the digest of all records."""
         self._report("reading what is there", 0, None)
         known = KnownRecords(stage.known())
         self._delete(stage, known.strange)
         content, done = Content(), 0
+        new = _Gathered(stage.insert, self._options)
+        changed = _Gathered(stage.replace, self._options)
 
         def write(table: pa.Table) -> int:
-            keys, hashes = table.column(base.KEY).to_pylist(), table.column(base.HASH).to_pylist()
-            content.add(keys, hashes)
-            new, changed = known.difference(keys, hashes, rewrite=self._options.rewrite)
-            self._put("inserted", stage.insert, table, new)
-            self._put("replaced", stage.replace, table, changed)
-            self._counts["unchanged"] += len(keys) - len(new) - len(changed)
-            return len(keys)
+            content.add(table)
+            different = known.difference(table, rewrite=self._options.rewrite)
+            new.add(table, different.new)
+            changed.add(table, different.changed)
+            return len(table)
 
         with ThreadPoolExecutor(1) as writer:  # the engine writes some records while the next ones are made
-            for count in ordered_map(writer, write, self._tables(schema, kinds), window=1):
+            tables = self._source.records.tables(self._options.batch_size)
+            for count in ordered_map(writer, write, tables, window=1):
                 done += count
                 self._report("publishing", done, self._source.published.images)
+        new.write()
+        changed.write()
+        self._counts |= {"inserted": new.count, "replaced": changed.count}
+        self._counts["unchanged"] = done - new.count - changed.count
         self._delete(stage, known.unmet())
         return content.digest()
-
-    def _put(self, kind: str, write: Callable[[pa.Table], None], table: pa.Table, rows: list[int]) -> None:
-        self._counts[kind] += len(rows)
-        if rows and not self._options.dry_run:
-            write(table if len(rows) == len(table) else table.take(rows))
-
-    def _tables(self, schema: Schema, kinds: Kinds) -> Iterator[pa.Table]:
-        for records in self._source.records.records(self._options.batch_size):
-            yield table_of(records, self._source.records, schema, kinds)
 
     def _delete(self, stage: Stage, keys: list[str]) -> None:
         self._counts["deleted"] += len(keys)

@@ -54,7 +54,7 @@ def require_content(table: Table, expected: str, uri: str, report: Report) -> No
     total, done = int(expected.partition("-")[0]), 0
     content = Content()
     for page in table.scan([base.KEY, base.HASH]):
-        content.add(page.column(base.KEY).to_pylist(), page.column(base.HASH).to_pylist())
+        content.add(page)
         done += len(page)
         report("verifying records", done, total)
     if content.digest() != expected:

@@ -89,6 +89,16 @@ class StoredItems:
         query = f"SELECT item_id FROM {layer}.changed WHERE item_id > ?1 ORDER BY item_id LIMIT ?2"  # noqa: S608
         yield from self._files.pages(query)
 
+    def of_file(self, file: int, first: str, last: str) -> tuple[list[str], list[tuple[str, str, bytes]]]:
+        """Return what the *file* with that number has of its items from *first* to *last*, also of replaced ones.
+
+        These are the attributes of each item, by id, as JSON text; and of each image with a vector, by id and ordinal,
+        the image, its own attributes and its digest.
+        """
+        layer = self._files.layers[file]
+        items = self._files.all(_OF_FILE_ITEMS.format(layer=layer), (first, last))
+        return [text for (text,) in items], self._files.all(_OF_FILE_IMAGES.format(layer=layer), (first, last))
+
     def left_out(self) -> list[Skipped]:
         """Return what the catalog left out, in its order."""
         query = "SELECT item_id, image, reason, message, number FROM {layer}.left_out WHERE TRUE{live}"
@@ -192,6 +202,11 @@ class StoredItems:
         }
 
 
+_OF_FILE_ITEMS = "SELECT attributes FROM {layer}.items WHERE item_id BETWEEN ?1 AND ?2 ORDER BY item_id"
+_OF_FILE_IMAGES = (
+    "SELECT i.image, i.attributes, v.digest FROM {layer}.images AS i CROSS JOIN {layer}.vectors AS v"
+    " ON v.position = i.position WHERE i.item_id BETWEEN ?1 AND ?2 ORDER BY i.item_id, i.ordinal"
+)
 _ITEMS = (
     "SELECT i.item_id, i.attributes FROM json_each(?1) AS wanted"
     " CROSS JOIN {{layer}}.{} AS i ON i.item_id = wanted.value WHERE TRUE{{live}}"

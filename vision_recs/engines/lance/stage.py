@@ -36,11 +36,10 @@ class LanceStage:
         self._name = name
         self._table = connection.table(name)
 
-    def known(self) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    def known(self) -> Iterator[pa.Table]:
         """Yield the keys and the hashes of all records."""
         if self._table is not None:
-            for page in LanceTable(self._connection, self._table).scan([base.KEY, base.HASH]):
-                yield page.column(base.KEY).to_pylist(), page.column(base.HASH).to_pylist()
+            yield from LanceTable(self._connection, self._table).scan([base.KEY, base.HASH])
 
     def insert(self, records: pa.Table) -> None:
         """Append *records*: one version."""

@@ -77,13 +77,13 @@ class MilvusStage:
         self._state = collections.state(collection) if exists else State()
         self._is_open = False
 
-    def known(self) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    def known(self) -> Iterator[pa.Table]:
         """Yield the keys and the hashes of the records that the stage begins with."""
         start = self._newest if self._exists else self._published
         if start is not None:
-            size = page_size([base.KEY, base.HASH], base.VECTOR, 0)
-            for page in self._pages(start, [base.KEY, base.HASH], start.condition, size):
-                yield [row[base.KEY] for row in page], [row[base.HASH] for row in page]
+            columns = [base.KEY, base.HASH]
+            for page in self._pages(start, columns, start.condition, page_size(columns, base.VECTOR, 0)):
+                yield table_of_rows(page, columns, start.schema)
 
     def insert(self, records: pa.Table) -> None:
         """Write *records*."""

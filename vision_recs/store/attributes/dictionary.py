@@ -24,6 +24,11 @@ class Dictionary:
         """Return how many texts there are."""
         return len(self._ends)
 
+    @property
+    def arrays(self) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        """The bytes of all texts, one after the other, and where each text ends."""
+        return self._texts, self._ends
+
     def text(self, number: int) -> bytes:
         """Return the text *number*, counted from 0."""
         start = int(self._ends[number - 1]) if number else 0
