@@ -1,9 +1,8 @@
 """How relevant neighbors are, by encoder, and what transforms of the vectors without training bring.
 
-    python benchmarks/quality.py [--clothing ../shared/data/clothing/catalog.csv] [--only encoders] [--work DIR]
+    python benchmarks/quality.py [--clothing CATALOG] [--only encoders|methods|colors] [--work DIR]
 
-With `--only encoders`, encoders are compared with each other and the other rows stay. Stores in `--work` are kept, and
-used again.
+With `--only`, this part is measured, and the rows of the others stay. Stores in `--work` are kept, and used again.
 
 Every image is read from the catalog; nothing is downloaded: encoders whose weights are not at hand are left out and
 named. Writes quality.json and quality.md beside itself.
@@ -21,8 +20,10 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from color_names import ColorCost, ColorRow, color_rows, color_table
 from machine import provenance
 from numpy.typing import NDArray
+from reranking import query_expansion, reciprocal
 
 from vision_recs import encoders, images
 from vision_recs.catalog import open_catalog
@@ -48,7 +49,14 @@ from vision_recs.types import Encoder, Pixels, Vectors
 from vision_recs.vectors import normalize_or_raise, normalize_rows
 
 HERE = Path(__file__).parent
-ENCODERS = ("efficientnet-lite0", "resnet50", "clip", "siglip2", "timm:vit_small_patch14_dinov2.lvd142m")
+ENCODERS = (
+    "efficientnet-lite0",
+    "best-offline",
+    "resnet50",
+    "clip",
+    "siglip2",
+    "timm:vit_small_patch14_dinov2.lvd142m",
+)
 COMPARED = (
     "best-offline",
     "activations:efficientnet-lite0",
@@ -134,6 +142,10 @@ TRANSFORMS: dict[str, Transform] = {
     "PCA to 256, whitened": pca(256, whitening=1.0),
     "database side, 3 neighbors": database_side(3),
     "database side, 10 neighbors": database_side(10),
+    "query expansion, 3 neighbors": query_expansion(3, power=3.0),
+    "query expansion, 10 neighbors": query_expansion(10, power=3.0),
+    "k-reciprocal re-ranking, 20, 6, 0.3": reciprocal(20, 6, 0.3),
+    "k-reciprocal re-ranking, 10, 3, 0.7": reciprocal(10, 3, 0.7),
 }
 
 
@@ -188,6 +200,8 @@ def tasks(store: Store, vectors: dict[int, NDArray[np.float32]], kind: str) -> I
     if kind == "clothing":
         targets = items('split == "train"')
         yield Task("clothing: test by category", items('split == "test"'), targets, labels("category", targets))
+        every = items()
+        yield Task("clothing: each against all others", every, every, labels("category", every))
         return
     every = items()
     yield Task("samples: category", every, every, labels("category", every))
@@ -268,19 +282,20 @@ def measure(kind: str, catalog: Path, work: Path) -> Iterator[Row | str]:
             yield f"{name}, alone and concatenated with another: its weights are not at hand"
             continue
         store = stores[name] = Store.open(folder)
-        others: dict[str, Flipped | Gem] = {"flip averaging": Flipped(encoders.load_encoder(name))}
+        others: dict[str, Flipped | Gem] = {}
         if name == Gem.of:
-            others["GeM pooling, p = 3"] = Gem()
+            others = {"flip averaging": Flipped(encoders.load_encoder(name)), "GeM pooling, p = 3": Gem()}
         found_by = {label: encoded(store, encoder, catalog) for label, encoder in others.items()}
         by_method = {
             method: {task.name: task for task in tasks(store, found, kind)} for method, found in found_by.items()
         }
-        learned = _tuned(store, kind)
+        learned = _tuned(store, kind) if name == DEFAULT_ENCODER else {}
         for task in tasks(store, of_store(store), kind):
             methods = transformed(task) | {method: named[task.name] for method, named in by_method.items()}
             yield from rows(name, methods | {method: _projected(task, found) for method, found in learned.items()})
-    if len(stores) > 1:
-        (one, other), *_ = [list(stores)[:2]]
+    alone = [name for name in stores if name != "best-offline"]
+    if len(alone) > 1:
+        one, other = alone[:2]
         first = stores[one]
         pair = concatenated([first, stores[other]])
         for task, both in zip(tasks(first, of_store(first), kind), tasks(first, pair, kind), strict=True):
@@ -404,7 +419,12 @@ def _projected(task: Task, apply: Callable[[Vectors], NDArray[np.float64]]) -> T
     return Task(task.name, queries, targets, task.judgments, task.per_image)
 
 
-def table(found: Sequence[Row], compared_rows: Sequence[EncoderRow], missing: Sequence[str]) -> str:
+def table(
+    found: Sequence[Row],
+    compared_rows: Sequence[EncoderRow],
+    colors: Sequence[ColorRow | ColorCost],
+    missing: Sequence[str],
+) -> str:
     """Return the page quality.md."""
     lines = [
         "# Quality",
@@ -427,6 +447,9 @@ def table(found: Sequence[Row], compared_rows: Sequence[EncoderRow], missing: Se
         ]
         lines += [_line(row) for row in found if row.task == task]
         lines.append("")
+    lines += color_table(
+        [row for row in colors if isinstance(row, ColorRow)], [row for row in colors if isinstance(row, ColorCost)]
+    )
     lines += ["## Left out", ""]
     lines += [f"- {sentence}" for sentence in missing]
     return "\n".join(lines) + "\n"
@@ -448,42 +471,75 @@ def main() -> None:
     parser.add_argument(
         "--clothing", type=Path, default=HERE.parents[1] / "shared" / "data" / "clothing" / "catalog.csv"
     )
-    parser.add_argument("--only", choices=["encoders"])
+    parser.add_argument("--only", choices=["encoders", "methods", "colors"])
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
-    known = json.loads((HERE / "quality.json").read_text("utf-8"))
-    found: list[Row] = [Row(**row) for row in known["rows"]] if given.only else []
-    missing = dict.fromkeys(known.get("missing", [])) if given.only else {}
-    of_encoders: list[EncoderRow] = []
+    parts = {"encoders": compared, "methods": measure, "colors": _colors}
+    chosen = parts if given.only is None else {given.only: parts[given.only]}
+    results = Results.read(HERE / "quality.json", without=set(chosen))
     catalogs = {"clothing": given.clothing, "samples": HERE.parent / "sample_images" / "catalog.csv"}
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
         for kind, catalog in catalogs.items():
             if not catalog.exists():
-                missing[f"{kind}: there is no {catalog.name} beside the project"] = None
+                results.missing[f"{kind}: there is no {catalog.name} beside the project"] = None
                 continue
-            parts = (compared(kind, catalog, work), () if given.only else measure(kind, catalog, work))
-            for row in chain.from_iterable(parts):
+            for row in chain.from_iterable(part(kind, catalog, work) for part in chosen.values()):
                 print(row, flush=True)
-                if isinstance(row, EncoderRow):
-                    of_encoders.append(row)
-                elif isinstance(row, Row):
-                    found.append(row)
-                else:
-                    missing[row] = None
-                write(found, of_encoders, list(missing))  # a run takes an hour on a busy machine
+                results.add(row)
+                results.write()  # a run takes an hour on a busy machine
 
 
-def write(found: Sequence[Row], of_encoders: Sequence[EncoderRow], missing: Sequence[str]) -> None:
-    """Write quality.md and quality.json."""
-    (HERE / "quality.md").write_text(table(found, of_encoders, missing), encoding="utf-8")
-    value = {
-        "provenance": provenance("numpy", "torch", "openvino"),
-        "rows": [asdict(row) for row in found],
-        "encoders": [asdict(row) for row in of_encoders],
-        "missing": list(missing),
-    }
-    (HERE / "quality.json").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+def _colors(kind: str, catalog: Path, _: Path) -> Iterator[ColorRow | ColorCost]:
+    return color_rows(catalog) if kind == "samples" else iter(())
+
+
+@dataclass
+class Results:
+    """What was found: `quality.json`, and the page that shows it; *missing* are sentences on what was left out."""
+
+    methods: list[Row]
+    encoders: list[EncoderRow]
+    colors: list[ColorRow | ColorCost]
+    missing: dict[str, None]
+
+    @classmethod
+    def read(cls, file: Path, *, without: set[str]) -> Results:
+        """Return what *file* holds, without the parts that are measured again."""
+        known = json.loads(file.read_text("utf-8"))
+        kinds = {"rows": "methods", "encoders": "encoders", "colors": "colors"}
+        kept = {key: [] if part in without else known.get(key, []) for key, part in kinds.items()}
+        return cls(
+            [Row(**row) for row in kept["rows"]],
+            [EncoderRow(**row) for row in kept["encoders"]],
+            [ColorRow(**row) if "of" in row else ColorCost(**row) for row in kept["colors"]],
+            {} if "methods" in without else dict.fromkeys(known.get("missing", [])),
+        )
+
+    def add(self, row: Row | EncoderRow | ColorRow | ColorCost | str) -> None:
+        """Add *row* to its part."""
+        match row:
+            case Row():
+                self.methods.append(row)
+            case EncoderRow():
+                self.encoders.append(row)
+            case ColorRow() | ColorCost():
+                self.colors.append(row)
+            case _:
+                self.missing[row] = None
+
+    def write(self) -> None:
+        """Write quality.md and quality.json."""
+        page = table(self.methods, self.encoders, self.colors, list(self.missing))
+        (HERE / "quality.md").write_text(page, encoding="utf-8")
+        value = {
+            "provenance": provenance("numpy", "torch", "openvino"),
+            "rows": [asdict(row) for row in self.methods],
+            "encoders": [asdict(row) for row in self.encoders],
+            "colors": [asdict(row) for row in self.colors],
+            "missing": list(self.missing),
+        }
+        (HERE / "quality.json").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def embed(
     encoder: options.Encoder = None,
     weights: options.Weights = None,
     focus: options.FocusOption = None,
+    colors: options.Colors = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     id_column: options.IdColumn = None,
@@ -95,6 +96,7 @@ def embed(
         retry_skipped=retry_skipped,
         keep_stale=keep_stale,
         focus=None if focus is None else focus.value,
+        names_colors=colors,
         cluster=cluster,
         **options.split(partitions, partition),
     )

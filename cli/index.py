@@ -17,6 +17,7 @@ def index(
     encoder: options.Encoder = None,
     weights: options.Weights = None,
     focus: options.FocusOption = None,
+    colors: options.Colors = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     id_column: options.IdColumn = None,
@@ -85,6 +86,7 @@ def index(
         target_recall=target_recall,
         keep_stale=keep_stale,
         focus=None if focus is None else focus.value,
+        names_colors=colors,
         **options.split(partitions, partition),
     )
     run_job(job, catalog, store, encoder=encoder, options=chosen, json=json, quiet=quiet, strict=strict)

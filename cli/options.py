@@ -130,6 +130,14 @@ FocusOption: TypeAlias = Annotated[
         "[default: as before, at first none]",
     ),
 ]
+Colors: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--colors/--no-colors",
+        help="Name the colors that the images of an item show, in its attribute image_colors. A change embeds the "
+        "images again. [default: as before, at first no]",
+    ),
+]
 Device: TypeAlias = Annotated[
     str,
     typer.Option(

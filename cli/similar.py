@@ -83,6 +83,14 @@ Where = Annotated[
         help="Answer only with items that match, as in 'category == \"mug\" and price < 30 and in_stock'.",
     ),
 ]
+Color = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Answer only with items whose images show this color, as navy; needs an index made with --colors. May be "
+        "repeated: all of them.",
+    ),
+]
 OnePer = Annotated[
     str | None,
     typer.Option(
@@ -127,6 +135,7 @@ def similar(
     shopper: Shopper = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
     where: Where = None,
+    color: Color = None,
     exclude: Excluded = None,
     one_per: OnePer = None,
     min_score: MinScore = None,
@@ -148,7 +157,7 @@ def similar(
 
     _require_terms(bool(items or image or text or history or shopper), history, shopper)
     policy = policy_of(rules, exclude or [], one_per, min_score, diversity, averaging)
-    matching = filter_of(where)
+    matching = filter_of(where, color)
     deeds = None if shopper is None else _deeds(shopper, events)
     if deeds is not None:
         policy = replace(policy, exclude=policy.exclude | deeds.never)
@@ -189,7 +198,7 @@ def similar(
                 print_json(match_json(name, rank, match))
         else:
             print_query(parts, recommender)
-            print_matches(matches, filtered=where is not None or policy != Policy())
+            print_matches(matches, filtered=matching is not None or policy != Policy())
         note_unknown_values(opened, matching)
         if html is not None:
             from .html.similar_page import write_page
@@ -224,13 +233,19 @@ def note_unknown_values(items: Store | OpenedStores | EngineItems, *filters: Fil
             typer.echo(f"note: {sentence}", err=True)
 
 
-def filter_of(expression: str | None) -> Filter | None:
-    """Return the filter of *expression*, which stands on the command line; raises FilterError."""
-    if expression is None:
-        return None
-    from vision_recs.filters.filter import Filter
+def filter_of(expression: str | None, colors: list[str] | None = None) -> Filter | None:
+    """Return the filter of *expression* and *colors*, which stand on the command line; raises FilterError."""
+    found = None
+    if expression is not None:
+        from vision_recs.filters.filter import Filter
 
-    return Filter.parse(expression)
+        found = Filter.parse(expression)
+    if colors:
+        from vision_recs.recommend.colors import shows_colors
+
+        shown = shows_colors(colors)
+        found = found if shown is None else shown & found
+    return found
 
 
 def policy_of(

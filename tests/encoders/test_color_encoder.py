@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from vision_recs.encoders import load_encoder, load_text_encoder
-from vision_recs.encoders.color import lab_of, named_in, weights_of
+from vision_recs.encoders.color import named_in, weights_of
+from vision_recs.images.named_colors import lab_of
 
 RED, NAVY, GREEN, YELLOW, BLACK = (206, 30, 38), (28, 42, 79), (46, 138, 70), (240, 204, 46), (24, 24, 24)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.encoders.text import TextEncoder
+from vision_recs.images.named_colors import lab_of
 from vision_recs.types import EncoderSpec, Pixels, PreprocessConfig, Vectors
 from vision_recs.vectors import normalize_rows
 
@@ -32,11 +33,6 @@ _LEAST: Final = 0.05
 
 _SPREAD: Final = 8.0
 """How far, in CIELAB, shades reach that have the same name."""
-
-_RGB_TO_XYZ: Final = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
-_WHITE: Final = _RGB_TO_XYZ.sum(axis=1)  # D65
 
 COLORS: Final = {
     "black": "161616", "white": "f8f8f8", "grey": "808080", "gray": "808080", "silver": "c0c0c4", "charcoal": "3a3d42",
@@ -84,16 +80,6 @@ def load_text(_name: str) -> TextEncoder:
 def named_in(text: str) -> list[str]:
     """Return the colors that *text* names, in its order."""
     return [word for word in re.findall(r"[a-z]+", text.lower()) if word in COLORS]
-
-
-def lab_of(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the CIELAB colors (height, width, 3) of *image*, which is sRGB."""
-    levels = image / 255.0
-    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004 - IEC 61966
-    scaled = linear @ _RGB_TO_XYZ.T / _WHITE
-    bent = np.where(scaled > 216 / 24389, np.cbrt(scaled), (24389 / 27 * scaled + 16) / 116)
-    x, y, z = bent[..., 0], bent[..., 1], bent[..., 2]
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def weights_of(lab: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -117,6 +117,8 @@ def _unknown(name: str, schema: Mapping[str, AttributeType]) -> str:
     nearest = " or ".join(map(_written, difflib.get_close_matches(name, schema, n=2)))
     listed = ", ".join(map(_written, sorted(schema)[:_NAMED_AT_MOST]))
     more = f" and {len(schema) - _NAMED_AT_MOST} more" if len(schema) > _NAMED_AT_MOST else ""
+    if name == "image_colors":
+        return "no item has image_colors: the store names no colors; run `visrec index CATALOG --colors`"
     hint = f"the nearest is {nearest}; " if nearest else ""
     return f"no item has the attribute {short(name)!r}; {hint}items have {listed}{more}"
 

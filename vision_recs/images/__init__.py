@@ -10,6 +10,7 @@
 `preprocess`  RGB -> the pixels that a PreprocessConfig describes (`prepare`), exactly and fast
 `crop`        which part of an image a query means (`Crop`)
 `loading`     bytes -> pixels (`load`): all of the above at once, as every runtime of an encoder takes them
+`named_colors`  the colors of an object, by the names that shoppers say
 `thumbnails`  small JPEGs for pages
 `isolation`   the same in a process of its own, which may crash, hang or fill the memory (`DecoderProcess`)
 `canary`      the built-in image by whose vector two runtimes are compared

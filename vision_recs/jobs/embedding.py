@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from vision_recs import images
 from vision_recs.encoders import StoreEncoder
 from vision_recs.errors import StoreDamaged
+from vision_recs.images.named_colors import colors_in
 from vision_recs.jobs.cluster.done import Done, may_have_ledgers
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.outcomes import without_bytes
-from vision_recs.jobs.pipeline import Encoded, Pipeline, Read
+from vision_recs.jobs.pipeline import Decoded, Encoded, Pipeline, Read
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.jobs.suspects import Suspects
 from vision_recs.store import Embedded, Staging, Writer
-from vision_recs.types import ImageSource, Vectors
+from vision_recs.types import CompositePreprocess, ImageSource, Preprocess, Vectors
 
 
 class Embedding:
@@ -51,7 +52,7 @@ class Embedding:
         """Embed the staged images that no shard holds, until the options say stop."""
         started = perf_counter()
         options, space = self._options, self._encoder.spec.fingerprint
-        if may_have_ledgers(self._writer):
+        if may_have_ledgers(self._writer) and not self._staging.names_colors:  # which ledgers do not
             with Done(self._writer, self._staging, space) as done:
                 self.embedded = done.settle_known(self._source, keep_stale=options.keep_stale, progress=report)
         self._report, self._total = report, self._staging.image_count()
@@ -115,13 +116,15 @@ class Embedding:
         known = self._read - self._begun
         self._report(Progress("embedding", known + self._encoded, self._total, known=known))
 
-    def _load(self, read: Read, data: bytes) -> NDArray[np.uint8]:
+    def _load(self, read: Read, data: bytes) -> Decoded:
         """Return the pixels of an image; decoded apart, which takes longer, where it may have ended a run."""
         preprocess = self._encoder.spec.preprocess
         if read.digest in self._suspects:
-            return self._apart.load(data, preprocess)
-        with self._suspects.decoding(read.staged, read.digest):
-            return images.load(data, preprocess)
+            pixels = self._apart.load(data, preprocess)
+        else:
+            with self._suspects.decoding(read.staged, read.digest):
+                pixels = images.load(data, preprocess)
+        return Decoded(pixels, _colors_of(pixels, preprocess) if self._staging.names_colors else None)
 
     def _take(self, encoded: Encoded) -> None:
         """Add a batch to the current shard: its vectors, and what became of each image, without the pixels."""
@@ -143,3 +146,10 @@ class Embedding:
         self.embedded += len(vectors)
         self._pending.difference_update(image.digest for image in self._planned)
         self._planned, self._vectors = [], []
+
+
+def _colors_of(pixels: NDArray[np.uint8], preprocess: Preprocess) -> str:
+    """Return the names of the colors in *pixels*, of a composite encoder those in the pixels of its first part."""
+    first = preprocess.recipes[0] if isinstance(preprocess, CompositePreprocess) else preprocess
+    height, width = first.size
+    return ",".join(colors_in(pixels[:height, :width]))

@@ -100,7 +100,8 @@ def index_store(
         if partition is not None:
             catalog = CatalogPart(catalog, partition)
         chosen = choose_encoder(encoder, options, writer)
-        staging = writer.stage(chosen.spec, retry_skipped=options.retry_skipped)
+        names_colors = _names_colors(options, writer.base)
+        staging = writer.stage(chosen.spec, retry_skipped=options.retry_skipped, names_colors=names_colors)
         try:
             stage_catalog(catalog, staging, progress, workers=options.workers)
             embedding = _embedding(catalog, writer, staging, chosen, options)
@@ -113,7 +114,7 @@ def index_store(
         published = writer.base.manifest if writer.base else None
         if draft is not None:
             mark = None if partition is None else (partition.number, partition.count)
-            manifest = replace(_describe(draft, catalog, chosen, writer), partition=mark)
+            manifest = replace(_describe(draft, catalog, chosen, writer), partition=mark, names_colors=names_colors)
             published = publish(writer, manifest, config, progress)
         elif embedding.complete and writer.base is not None:
             published = repair_index(writer, writer.base)
@@ -152,6 +153,16 @@ def _embedding(
     from vision_recs.jobs.cluster.driver import ClusterEmbedding
 
     return ClusterEmbedding(catalog, writer, staging, encoder, options)
+
+
+def _names_colors(options: IndexOptions, base: Store | None) -> bool:
+    """Return whether colors are named: as *options* say, else as before; raises StoreError for workers, who cannot."""
+    named = options.names_colors
+    if named is None:
+        named = base is not None and base.manifest.names_colors
+    if named and options.cluster is not None:
+        raise StoreError("the workers of a cluster name no colors; leave out --on, or give --no-colors")
+    return named
 
 
 def choose_encoder(encoder: str | Encoder | StoreEncoder | None, options: IndexOptions, writer: Writer) -> StoreEncoder:

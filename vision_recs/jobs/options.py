@@ -54,7 +54,8 @@ class IndexOptions:
     gets at a time, by default as many as it is best given. *workers* is how many threads read files and decode. An
     image that cannot be read at the moment keeps its vector for *keep_stale* runs. With *cluster*, its
     workers embed. *focus* says where an encoder looks that has a name (see `encoders.with_focus`); None leaves that as
-    the name says.
+    the name says. With *names_colors*, items get the attribute `image_colors`, the colors that their images show;
+    None leaves that as it was, at first False. Where it changes, every image is embedded again.
 
     With *partitions*, the catalog is split into so many stores, in the folder that is named as the store: each item is
     in one of them, by its id. With *partition*, only this one of them is brought up to date, such as in one of many
@@ -77,6 +78,7 @@ class IndexOptions:
     keep_stale: int = 30
     cluster: ClusterOptions | None = None
     focus: Focus | None = None
+    names_colors: bool | None = None
     partitions: int | None = None
     partition: Partition | None = None
 

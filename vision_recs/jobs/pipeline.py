@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from time import perf_counter
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +46,21 @@ class Read:
     stopped: bool = False
 
 
+class Decoded(NamedTuple):
+    """The pixels (height, width, 3) of an image, and its *colors*, separated by commas, where they are named."""
+
+    pixels: NDArray[np.uint8]
+    colors: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image to embed: its pixels (height, width, 3), or the *error* why there are none."""
+    """An image to embed: its pixels (height, width, 3) and its *colors*, or the *error* why there are none."""
 
     staged: Staged
     digest: bytes
     pixels: NDArray[np.uint8] | None
+    colors: str | None = None
     error: ImageError | None = None
 
 
@@ -72,7 +81,7 @@ class Encoded:
             if image.error is not None:
                 yield Embedded(staged.id, staged.image, digest, None, image.error.reason, str(image.error))
             elif next(is_alive):
-                yield Embedded(staged.id, staged.image, digest, next(rows))
+                yield Embedded(staged.id, staged.image, digest, next(rows), colors=image.colors)
             else:
                 message = "the encoder gives the image no direction: it is blank"
                 yield Embedded(staged.id, staged.image, digest, None, "zero-vector", message)
@@ -85,7 +94,7 @@ class Pipeline:
         self,
         source: ImageSource,
         encoder: StoreEncoder,
-        decode: Callable[[Read, bytes], NDArray[np.uint8]],
+        decode: Callable[[Read, bytes], Decoded],
         *,
         workers: int,
         batch_size: Callable[[], int],
@@ -138,9 +147,9 @@ class Pipeline:
         assert read.data is not None
         with self.stages["decoding"]:
             try:
-                return Prepared(read.staged, read.digest, self._decode(read, read.data))
+                return Prepared(read.staged, read.digest, *self._decode(read, read.data))
             except ImageError as error:
-                return Prepared(read.staged, read.digest, None, error)
+                return Prepared(read.staged, read.digest, None, error=error)
 
     def _batches(self, images: Iterable[Prepared]) -> Iterator[list[Prepared]]:
         batch: list[Prepared] = []

@@ -3,6 +3,7 @@
 query          Query and Policy: what is searched for, and what holds for every answer
 history        a shopper's history, read from a file; interests finds the interests in it
 rules          the rules of a shop; rules_file reads them from TOML
+colors         a filter for the colors that a text names
 query_encoder  the vectors of a query's images and texts
 eligibility    which images may be candidates, and their ranks
 retrieve       the score of an image, and the search for the best candidates; by_position does it on arrays

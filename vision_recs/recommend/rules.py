@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from vision_recs.errors import FilterError, PolicyError
 from vision_recs.filters import AttributeType, Filter
-from vision_recs.filters.ast import And, Compare, In, Name, Node, Not, Or, Value
+from vision_recs.filters.ast import And, Compare, Has, In, Name, Node, Not, Or, Value, elements
 from vision_recs.types import Attribute, RuleEffect
 
 QueryItems: TypeAlias = Mapping[str, Mapping[str, Attribute]]
@@ -69,7 +69,7 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """Every item of the answer has the same value of *attribute* as one of the query items."""
+    """Every item of the answer has the same value of *attribute* as one of the query items; of sets, one element."""
 
     attribute: str
 
@@ -80,13 +80,13 @@ class Same:
 
     def filter(self, query_items: QueryItems) -> Filter | None:
         """Return what the answer has to match, or None where no query item has the attribute."""
-        values = _values(self.attribute, query_items)
-        return Filter(In(Name(self.attribute), values)) if values else None
+        shared = _shared(self.attribute, query_items)
+        return None if shared is None else Filter(shared)
 
 
 @dataclass(frozen=True, slots=True)
 class Differ:
-    """No item of the answer has the same value of *attribute* as one of the query items."""
+    """No item of the answer has the same value of *attribute* as one of the query items; of sets, no element."""
 
     attribute: str
 
@@ -97,8 +97,8 @@ class Differ:
 
     def filter(self, query_items: QueryItems) -> Filter | None:
         """Return what the answer has to match, or None where no query item has the attribute."""
-        values = _values(self.attribute, query_items)
-        return Filter(Not(In(Name(self.attribute), values))) if values else None
+        shared = _shared(self.attribute, query_items)
+        return None if shared is None else Filter(Not(shared))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +226,24 @@ def _values(attribute: str, query_items: QueryItems) -> tuple[Value, ...]:
     """Return the values of *attribute* that the query items have, each value once, without null."""
     found = [attributes.get(attribute) for attributes in query_items.values()]
     return tuple(dict.fromkeys(Value(AttributeType.of(value), value) for value in found if value is not None))
+
+
+def _shared(attribute: str, query_items: QueryItems) -> Node | None:
+    """Return what items match that share a value of *attribute* with the query items; None where these lack it.
+
+    Two sets have a value in common where they have an element in common.
+    """
+    name, plain, several = Name(attribute), list[Value](), list[Node]()
+    for value in _values(attribute, query_items):
+        found = elements(value.value)
+        if found == [value.value]:
+            plain.append(value)
+        else:
+            several += [Has(name, Value(AttributeType.of(each), each)) for each in found if each is not None]
+    nodes = tuple(dict.fromkeys(several))
+    if plain:
+        nodes = (In(name, tuple(plain)), *nodes)
+    return nodes[0] if len(nodes) == 1 else Or(nodes) if nodes else None
 
 
 def _within(name: Name, low: float, high: float) -> Node:

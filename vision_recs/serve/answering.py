@@ -117,9 +117,7 @@ class Answering:
         body = asked.body
         known = self._shoppers.known(snapshot, self._pseudonym(body))
         told = "" if known is None else f"{len(known.history.events)} {known.history.events[-1].time}"
-        found = self._decided(
-            snapshot, asked, anything(body.k, convert.to_filter(body.where)), f"for {asked.text} {told}", ()
-        )
+        found = self._decided(snapshot, asked, anything(body.k, convert.where_of(body)), f"for {asked.text} {told}", ())
         recommender, policy = snapshot.recommender, found.policy
         policy = replace(policy, exclude=policy.exclude | self._shoppers.never(found.shopper))
         if known is not None and known.interests:

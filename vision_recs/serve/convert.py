@@ -11,6 +11,7 @@ from vision_recs import types
 from vision_recs.errors import RequestError, VisionRecsError
 from vision_recs.filters import Filter
 from vision_recs.recommend import EVERY_ITEM, Event, History, Policy, Query, Weighted
+from vision_recs.recommend.colors import shows_colors
 from vision_recs.serve import schemas
 from vision_recs.serve.served import Served
 
@@ -28,7 +29,7 @@ def to_query(body: schemas.QueryBody, images: Sequence[Weighted[bytes]] = ()) ->
             negatives=tuple(_to_item(item) for item in body.negatives),
             history=History(history) if history else None,
             k=body.k,
-            where=to_filter(body.where),
+            where=where_of(body),
             explain=body.explain,
             apart=body.apart,
         )
@@ -48,6 +49,7 @@ def to_query_body(parameters: schemas.PolicyParameters) -> schemas.QueryBody:
     body = schemas.QueryBody(
         k=parameters.k,
         where=parameters.where,
+        colors=list(parameters.color),
         explain=parameters.explain,
         cover=parameters.cover,
         policy=policy,
@@ -76,6 +78,12 @@ def to_policy(body: schemas.PolicyBody, default: Policy) -> Policy:
     if body.where is not None:
         changes["where"] = default.matching(Filter.parse(body.where))
     return replace(default, **changes) if changes else default  # type: ignore[arg-type] # each of its own field's type
+
+
+def where_of(body: schemas.QueryBody) -> Filter | None:
+    """Return what the items of the answer to *body* have to match; raises FilterError."""
+    where, colors = to_filter(body.where), shows_colors(body.colors)
+    return where if colors is None else colors & where
 
 
 def to_filter(where: str | None) -> Filter | None:

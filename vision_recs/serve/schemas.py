@@ -24,6 +24,11 @@ Where: TypeAlias = Annotated[
     str, Meta(max_length=20_000, description='A filter, such as `category == "mug" and price < 30`.')
 ]
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2_000)]
+ColorText: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+Colors: TypeAlias = Annotated[
+    list[ColorText],
+    Meta(max_length=8, description="Colors that the images of an item show, such as navy; all of them."),
+]
 CropText: TypeAlias = Annotated[
     str,
     Meta(
@@ -115,6 +120,7 @@ class QueryBody(Struct, forbid_unknown_fields=True):
     history: Annotated[list[HistoryEvent], Meta(max_length=10_000)] = []
     k: K = 10
     where: Where | None = None
+    colors: Colors = []
     explain: bool = False
     apart: Annotated[bool, Meta(description="Each image is an interest of its own, and gets its share.")] = False
     cover: bool = False
@@ -140,6 +146,7 @@ class PolicyParameters(Struct, forbid_unknown_fields=True):
 
     k: K = 10
     where: Where | None = None
+    color: Colors = []
     one_per: OnePer | None = None
     exclude: Annotated[list[Id], Meta(max_length=1_000, description="Items that are never in the answer.")] = []
     min_score: Score | None = None

@@ -265,7 +265,8 @@ class Manifest:
     *index_stats* was measured when the index was built or last updated; without an index there are no stats.
     *index_generation* is the generation from which the index was made: this one or an earlier one, which differs from
     this one by *index_pending*. It is None without an index. *partition* is which part of the catalog the store has,
-    and of how many, see `partitions`; it is None for a store of the whole catalog.
+    and of how many, see `partitions`; it is None for a store of the whole catalog. Where it *names_colors*, items have
+    those of their images as the attribute `image_colors`.
     """
 
     generation: int
@@ -291,6 +292,7 @@ class Manifest:
     index_pending: IndexPending = IndexPending()
     store: str = ""
     partition: tuple[int, int] | None = None
+    names_colors: bool = False
 
     @property
     def dim(self) -> int:
@@ -319,8 +321,9 @@ class Manifest:
         for name in ("projection", "model", "partition", *index):
             if value[name] is None or getattr(self, name) == IndexPending():
                 del value[name]
-        if not self.store:
-            del value["store"]
+        for name in ("store", "names_colors"):
+            if not value[name]:
+                del value[name]
         if not self.catalog.remote:
             del value["catalog"]["remote"]
         return dump_checksummed({"format": FORMAT, **value})

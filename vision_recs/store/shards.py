@@ -2,7 +2,8 @@
 
 `vectors.npy` is a NumPy file (format 1.0) of little-endian float16, C order, one unit vector a row. `images.parquet`
 has one row for each image that was to be embedded, in that order: item_id, image, digest (32 bytes), row (of
-vectors.npy, or null), reason and message (null, unless the image could not be used). `shard.json` holds the space, the
+vectors.npy, or null), reason and message (null, unless the image could not be used), and colors (names separated by
+commas), a column that stores have that name them. `shard.json` holds the space, the
 shape and the SHA-256 of both; the first 32 hexadecimal digits of its own SHA-256 are the name of the shard.
 """
 
@@ -27,7 +28,10 @@ _NAME_DIGITS = 32
 
 
 class Embedded(NamedTuple):
-    """An image that was to be embedded: the *row* of its vector, or the *reason* and *message* why it has none."""
+    """An image that was to be embedded: the *row* of its vector, or the *reason* and *message* why it has none.
+
+    *colors* are names separated by commas, or None where the store names none.
+    """
 
     id: str
     image: str
@@ -35,6 +39,7 @@ class Embedded(NamedTuple):
     row: int | None
     reason: str | None = None
     message: str | None = None
+    colors: str | None = None
 
 
 class ShardInfo(NamedTuple):
@@ -126,7 +131,7 @@ def read_images(folder: Path, info: ShardInfo) -> list[Embedded]:
         if hashlib.sha256(data).hexdigest() != info.files[IMAGES_FILE]:
             raise StoreDamaged(f"{path} was altered")
         columns = pq.read_table(BytesIO(data)).to_pydict()
-        return list(map(Embedded._make, zip(*columns.values(), strict=True)))
+        return [Embedded(*row) for row in zip(*columns.values(), strict=True)]
     except (pa.ArrowException, OSError, TypeError, ValueError) as error:
         raise read_error(path, error) from error
 
@@ -143,6 +148,8 @@ def _write_images(path: Path, embedded: Sequence[Embedded]) -> None:
         "reason": pa.array([image.reason for image in embedded], pa.string()),
         "message": pa.array([image.message for image in embedded], pa.string()),
     }
+    if any(image.colors is not None for image in embedded):
+        columns["colors"] = pa.array([image.colors for image in embedded], pa.string())
     with path.open("wb") as file:  # a path that is not UTF-8 is none for pyarrow, whose errors do not say why either
         pq.write_table(pa.table(columns), file)
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vision_recs.store.difference import Difference, difference_from, difference_from_nothing
+from vision_recs.store.image_colors import ColorsOfItem, with_colors
 from vision_recs.store.layers import SCHEMA, ItemsDatabase
 from vision_recs.store.shards import Embedded
 from vision_recs.store.stored_items import StoredImage, StoredItem, StoredItems
@@ -29,14 +30,16 @@ CREATE TABLE staging.removed (item_id TEXT PRIMARY KEY, version INTEGER) WITHOUT
 CREATE TABLE staging.digests (
     number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT, stale INTEGER NOT NULL DEFAULT 0
 );
-CREATE TABLE staging.outcomes (digest BLOB PRIMARY KEY, position INTEGER, reason TEXT, message TEXT) WITHOUT ROWID;
+CREATE TABLE staging.outcomes (
+    digest BLOB PRIMARY KEY, position INTEGER, reason TEXT, message TEXT, colors TEXT
+) WITHOUT ROWID;
 CREATE TABLE staging.reusable (
-    digest BLOB, shard TEXT NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (digest, shard)
+    digest BLOB, shard TEXT NOT NULL, row INTEGER NOT NULL, colors TEXT, PRIMARY KEY (digest, shard)
 ) WITHOUT ROWID;
 """
 _FINISH = """
 INSERT INTO main.images
-    SELECT item_id, ordinal, image, position, signature, attributes
+    SELECT item_id, ordinal, image, position, signature, {of_image}
     FROM staging.staged_images JOIN staging.digests USING (number) JOIN staging.outcomes USING (digest)
     WHERE position IS NOT NULL ORDER BY item_id, ordinal;
 INSERT INTO main.stale
@@ -52,7 +55,7 @@ INSERT INTO main.skipped
     FROM staging.staged_images JOIN staging.digests USING (number) LEFT JOIN staging.outcomes USING (digest)
     WHERE position IS NULL ORDER BY item_id, ordinal;
 INSERT INTO main.items
-    SELECT item_id, attributes FROM staging.staged_items
+    SELECT item_id, {of_item} FROM staging.staged_items
     WHERE EXISTS (SELECT 1 FROM main.images WHERE images.item_id = staged_items.item_id) ORDER BY item_id;
 INSERT INTO main.skipped_items
     SELECT item_id, attributes FROM staging.staged_items
@@ -62,6 +65,13 @@ INSERT OR REPLACE INTO main.versions
 INSERT OR REPLACE INTO main.versions
     SELECT item_id, version FROM staging.removed WHERE version IS NOT NULL ORDER BY item_id;
 """
+_PLAIN = {"of_image": "attributes", "of_item": "attributes"}
+_COLORED = {
+    "of_image": "with_colors(attributes, colors, 'own_colors')",
+    "of_item": "with_colors(attributes, (SELECT colors_of_item(images.attributes) FROM main.images"
+    " WHERE images.item_id = staged_items.item_id), 'image_colors')",
+}
+"""The attributes of an image and of an item, as they are and where the colors of images are named."""
 _REASONS = """
 SELECT s.reason, count(*) FROM main.skipped AS s
     JOIN staging.staged_images AS i ON i.item_id = s.item_id AND i.ordinal = s.ordinal
@@ -111,6 +121,19 @@ class Counts:
     removed: int
 
 
+class Outcome(NamedTuple):
+    """The *position* of the vector of the images with *digest*, or why they have none: *reason* and *message*.
+
+    *colors* are their colors, separated by commas, where they are named.
+    """
+
+    digest: bytes
+    position: int | None
+    reason: str | None
+    message: str | None
+    colors: str | None
+
+
 class Staging:
     """Collects items and the outcome of each of their images, then writes the items file of a generation.
 
@@ -119,7 +142,7 @@ class Staging:
     file is a delta.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the last generation has, and what of it stands
         self,
         path: Path,
         base: StoredItems | None,
@@ -127,18 +150,20 @@ class Staging:
         is_whole: bool = True,
         is_trusted: Callable[[int], bool] | None = None,
         retry_skipped: bool = False,
+        names_colors: bool = False,
     ) -> None:
         """Write to *path*; *base* are the items of the last generation, where it is of the same space.
 
         Unless *is_whole*, only some items are collected, and what is known of the others stays. *is_trusted* says
         whether the vector at a position of *base* may be used; without it, all may. With *retry_skipped* every image is
-        tried again that the last generation skipped.
+        tried again that the last generation skipped. With *names_colors* items get the colors of their images.
         """
         self.path = path
         self.base = base
         self._is_whole = is_whole
         self._is_trusted = is_trusted
         self._retries = retry_skipped
+        self.names_colors = names_colors
         self._connection = sqlite3.connect(path, isolation_level=None)
         execute = self._connection.execute
         # nothing here has to survive a crash: the finished file is flushed before it is published
@@ -227,9 +252,10 @@ class Staging:
                     image.digest,
                     image.position,
                     *((image.reason, image.message) if of_digest else (None, None)),
+                    image.colors,
                 )
                 self._seen.add(image.digest)
-                execute("INSERT OR IGNORE INTO staging.outcomes VALUES (?, ?, ?, ?)", outcome)
+                execute("INSERT OR IGNORE INTO staging.outcomes VALUES (?, ?, ?, ?, ?)", outcome)
 
     def remove(self, items: Sequence[str], versions: Mapping[str, int] | None = None) -> None:
         """Note that the generation has none of *items*; *versions* are those that are kept of them."""
@@ -303,43 +329,59 @@ class Staging:
         known = self.base.outcome(digest) if self.base else None
         if known is None or not self.is_settled(known):
             return False
-        self.set_outcome(digest, position=known.position, reason=known.reason, message=known.message)
+        self.set_outcomes([Outcome(digest, known.position, known.reason, known.message, known.colors)])
         return True
 
     def set_outcome(
-        self, digest: bytes, *, position: int | None = None, reason: str | None = None, message: str | None = None
+        self,
+        digest: bytes,
+        *,
+        position: int | None = None,
+        reason: str | None = None,
+        message: str | None = None,
+        colors: str | None = None,
     ) -> None:
-        """Record the *position* of the vector of the images with *digest*, or why they have none."""
-        self.set_outcomes([(digest, position, reason, message)])
+        """Record the *position* of the vector of the images with *digest* and their *colors*, or why they have none."""
+        self.set_outcomes([Outcome(digest, position, reason, message, colors)])
 
-    def set_outcomes(self, outcomes: Sequence[tuple[bytes, int | None, str | None, str | None]]) -> None:
-        """Record many outcomes: of each digest the position, the reason and the message, as `set_outcome` does."""
+    def set_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """Record many outcomes, as `set_outcome` does."""
         for digest, *_ in outcomes:
             self._seen.add(digest)
-        self._connection.executemany("INSERT INTO staging.outcomes VALUES (?, ?, ?, ?)", outcomes)
+        self._connection.executemany("INSERT INTO staging.outcomes VALUES (?, ?, ?, ?, ?)", outcomes)
 
     def add_reusable(self, shard: str, images: Sequence[Embedded]) -> None:
-        """Offer the vectors of *shard*, which the last generation does not use, to `reusable`."""
-        rows = [(image.digest, shard, image.row) for image in images if image.row is not None]
+        """Offer the vectors of *shard*, which the last generation does not use, to `reusable`.
+
+        Where colors are named, the images must have them.
+        """
+        rows = [
+            (image.digest, shard, image.row, image.colors)
+            for image in images
+            if image.row is not None and (image.colors is not None or not self.names_colors)
+        ]
         self._offers = True
-        self._connection.executemany("INSERT OR IGNORE INTO staging.reusable VALUES (?, ?, ?)", rows)
+        self._connection.executemany("INSERT OR IGNORE INTO staging.reusable VALUES (?, ?, ?, ?)", rows)
 
     def drop_reusable(self, shard: str) -> None:
         """Withdraw what `add_reusable` offered of *shard*."""
         self._connection.execute("DELETE FROM staging.reusable WHERE shard = ?", (shard,))
 
-    def reusable(self, digest: bytes) -> tuple[str, int] | None:
-        """Return an offered shard that has a vector of *digest*, and the row of that vector; None where none has it."""
+    def reusable(self, digest: bytes) -> tuple[str, int, str | None] | None:
+        """Return an offered shard with a vector of *digest*, its row, and the colors; None where none has it."""
         if not self._offers:
             return None
-        found = self._one("SELECT shard, row FROM staging.reusable WHERE digest = ? LIMIT 1", digest)
-        return (found[0], found[1]) if found else None
+        found = self._one("SELECT shard, row, colors FROM staging.reusable WHERE digest = ? LIMIT 1", digest)
+        return (found[0], found[1], found[2]) if found else None
 
     def finish(self) -> Difference:
         """Fill the items file, and return what it changes."""
         self._write_digests()
         self._connection.execute("COMMIT")
-        self._connection.executescript(f"BEGIN; {_FINISH} COMMIT;")
+        attributes = _COLORED if self.names_colors else _PLAIN
+        self._connection.create_function("with_colors", 3, with_colors, deterministic=True)
+        self._connection.create_aggregate("colors_of_item", 1, ColorsOfItem)  # type: ignore[arg-type] # numbers only, it says
+        self._connection.executescript(f"BEGIN; {_FINISH.format(**attributes)} COMMIT;")
         self._connection.execute("BEGIN")
         reasons, stale = (dict(self._connection.execute(query)) for query in (_REASONS, _STALE_REASONS))
         made = ItemsDatabase(self.path, self._connection)

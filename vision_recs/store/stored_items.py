@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from vision_recs.store.image_colors import colors_of, without_colors
 from vision_recs.store.layers import WHOLE, ItemsDatabase, key_of_id
 
 
@@ -26,7 +27,8 @@ class StoredImage(NamedTuple):
     """All that is stored of an image: the *position* of its vector, or the *reason* and *message* why it has none.
 
     With both it is stale: it could not be read for that reason in the last *stale* runs. *attributes* are JSON text.
-    *signature* and *digest* are None where they were not known.
+    *signature* and *digest* are None where they were not known; so are *colors*, separated by commas, which the store
+    adds to *attributes* where it names them.
     """
 
     ordinal: int
@@ -38,6 +40,7 @@ class StoredImage(NamedTuple):
     reason: str | None
     message: str | None
     stale: int = 0
+    colors: str | None = None
 
 
 class StoredItem(NamedTuple):
@@ -118,11 +121,11 @@ class StoredItems:
         for query in (_ITEMS.format("items"), _ITEMS.format("skipped_items")):
             for each, ids in self._files.each(query, "i.item_id", items, key_of_id):
                 for item, attributes in self._files.all(each, (json.dumps(ids),)):
-                    found[item] = StoredItem(attributes, [])
+                    found[item] = StoredItem(without_colors(attributes), [])
         for query in (_IMAGES, _SKIPPED):
             for each, ids in self._files.each(query, "i.item_id", items, key_of_id):
                 for item, *image in self._files.all(each, (json.dumps(ids),)):
-                    found[item].images.append(StoredImage(*image))
+                    found[item].images.append(_stored_image(image))
         for stored in found.values():
             stored.images.sort()
         return found
@@ -152,16 +155,16 @@ class StoredItems:
             if self._files.all(f"SELECT 1 FROM {among.format(table)} LIMIT 1", values):  # noqa: S608
                 return None
         ((count, *columns),) = self._files.all(_COLUMNS.format(among.format("images")), values)
-        parts = [column.split(_SEPARATOR) for column in columns if column is not None]
+        parts = [without_colors(column).split(_SEPARATOR) for column in columns if column is not None]
         is_whole = len(parts) == len(columns) and all(len(part) == count for part in parts)
-        return StoredPage(found[0][2], *parts) if is_whole else None
+        return StoredPage(without_colors(found[0][2]), *parts) if is_whole else None
 
     def outcome(self, digest: bytes) -> StoredImage | None:
         """Return an image with *digest*, of any item, that has a vector or was skipped; None where there is none."""
         for query in (_OF_DIGEST, _SKIPPED_OF_DIGEST):
             found = self._files.all(f"{self._files.query(query, 'i.item_id')} LIMIT 1", (digest,))
             if found:
-                return StoredImage(*found[0])
+                return _stored_image(found[0])
         return None
 
     def versions(self, items: Sequence[str]) -> dict[str, int]:
@@ -180,16 +183,19 @@ class StoredItems:
         query = "SELECT item_id, version FROM {layer}.versions AS v WHERE TRUE{live}"
         yield from self._files.all(self._files.query(query, "v.item_id"))
 
-    def images_between(self, first: int, stop: int) -> list[tuple[int, bytes, str, str]]:
-        """Return position, digest, id and image of the vectors from *first* to before *stop*: one image of each."""
+    def images_between(self, first: int, stop: int) -> list[tuple[int, bytes, str, str, str]]:
+        """Return position, digest, id, image and attributes of the vectors from *first* to before *stop*.
+
+        They are those of one image of each. The attributes are as they are stored.
+        """
         query = (
-            "SELECT i.position AS position, v.digest AS digest, i.item_id AS item_id, i.image AS image"
-            " FROM {layer}.images AS i JOIN {layer}.vectors AS v USING (position)"
+            "SELECT i.position AS position, v.digest AS digest, i.item_id AS item_id, i.image AS image,"
+            " i.attributes AS attributes FROM {layer}.images AS i JOIN {layer}.vectors AS v USING (position)"
             " WHERE i.position >= ?1 AND i.position < ?2{live}"
         )
         union = self._files.query(query, "i.item_id")
-        of_each = f"SELECT position, digest, min(item_id), image FROM ({union}) GROUP BY position ORDER BY position"  # noqa: S608
-        return self._files.all(of_each, (first, stop))
+        of_each = f"SELECT position, digest, min(item_id), image, attributes FROM ({union}) GROUP BY position"  # noqa: S608
+        return self._files.all(f"{of_each} ORDER BY position", (first, stop))
 
     def positions_in_use(self, among: Sequence[int]) -> set[int]:
         """Return those of the positions *among* that an image of an item has."""
@@ -200,6 +206,12 @@ class StoredItems:
         return {
             position for (position,) in self._files.all(self._files.query(query, "i.item_id"), (json.dumps(among),))
         }
+
+
+def _stored_image(row: Sequence[Any]) -> StoredImage:
+    image = StoredImage(*row)
+    colors = colors_of(image.attributes)
+    return image if colors is None else image._replace(attributes=without_colors(image.attributes), colors=colors)
 
 
 _OF_FILE_ITEMS = "SELECT attributes FROM {layer}.items WHERE item_id BETWEEN ?1 AND ?2 ORDER BY item_id"

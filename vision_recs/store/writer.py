@@ -47,7 +47,7 @@ from vision_recs.store.projections import Projection
 from vision_recs.store.repair import repair_derived, write_skipped
 from vision_recs.store.shard_use import are_worth_a_base, copy_shards, groups_to_copy, shards_in_use
 from vision_recs.store.shards import Embedded, read_images, read_shard_info, shard_problems, write_shard
-from vision_recs.store.staging import Counts, Staging
+from vision_recs.store.staging import Counts, Outcome, Staging
 from vision_recs.store.store import Store
 from vision_recs.store.stored_items import Skipped
 from vision_recs.types import EncoderSpec, Vectors
@@ -101,13 +101,13 @@ class Writer:
         self._space = ""
         self._offered = False
 
-    def stage(self, spec: EncoderSpec, *, retry_skipped: bool = False) -> Staging:
+    def stage(self, spec: EncoderSpec, *, retry_skipped: bool = False, names_colors: bool = False) -> Staging:
         """Begin to collect the items of a generation of vectors of the space of *spec*.
 
-        What the last generation has is used again where it is of the same space and not damaged; so are the vectors of
-        shards that no generation uses.
+        What the last generation has is used again where it is of the same space and not damaged, and names colors if
+        this one does; so are the vectors of shards that no generation uses.
         """
-        base = self._usable_base(spec)
+        base = self._usable_base(spec, names_colors=names_colors)
         if base is not None:
             problems = dict(_problems(self.layout, base.manifest.shards))
             if problems and self.bucket is not None:
@@ -115,7 +115,7 @@ class Writer:
                 problems = dict(_problems(self.layout, base.manifest.shards))
             for shard, problem in problems.items():
                 self._distrust(shard, problem)
-        return self._begin(base, spec, is_whole=True, retry_skipped=retry_skipped)
+        return self._begin(base, spec, is_whole=True, retry_skipped=retry_skipped, names_colors=names_colors)
 
     def stage_changes(self, spec: EncoderSpec) -> Staging:
         """Begin to collect changes of the last generation, which must be of the space of *spec*.
@@ -124,9 +124,12 @@ class Writer:
         `visrec verify` finds what was altered.
         """
         assert self.base is not None
-        return self._begin(self.base, spec, is_whole=False, retry_skipped=False)
+        named = self.base.manifest.names_colors
+        return self._begin(self.base, spec, is_whole=False, retry_skipped=False, names_colors=named)
 
-    def _begin(self, base: Store | None, spec: EncoderSpec, *, is_whole: bool, retry_skipped: bool) -> Staging:
+    def _begin(
+        self, base: Store | None, spec: EncoderSpec, *, is_whole: bool, retry_skipped: bool, names_colors: bool
+    ) -> Staging:
         self._next_position = 0
         self._space, self._offered = spec.fingerprint, False
         if self.base and self.base.manifest.encoder == spec:
@@ -142,10 +145,14 @@ class Writer:
             if damaged
             else None,
             retry_skipped=retry_skipped,
+            names_colors=names_colors,
         )
 
-    def _usable_base(self, spec: EncoderSpec) -> Store | None:
-        """Return the last generation if it is of the space of *spec*, and its items files are what they were."""
+    def _usable_base(self, spec: EncoderSpec, *, names_colors: bool) -> Store | None:
+        """Return the last generation if it is of the space of *spec*, and its items files are what they were.
+
+        One that names colors where this one does not, or the other way round, is none.
+        """
         if self.base is None:
             return None
         for entry in self.base.manifest.items_files:
@@ -154,7 +161,7 @@ class Writer:
                 log.warning("%s; every image is read again", problem)
                 self._trusts_base_items = False
                 return None
-        if self.base.manifest.encoder != spec:
+        if (self.base.manifest.encoder, self.base.manifest.names_colors) != (spec, names_colors):
             return None
         with disk_errors(self.layout.root):
             repair_derived(self.layout, self.base.manifest.items_files)
@@ -189,10 +196,11 @@ class Writer:
         if not self._offered:  # which reads every one of them: only now that there is an image to embed
             self._offer_spare_shards(staging)
         while found := staging.reusable(digest):
-            shard, row = found
+            shard, row, colors = found
             problem = None if shard in self._shards else next(shard_problems(self.layout.shard(shard)), None)
             if problem is None:
-                staging.set_outcome(digest, position=self._first_position(shard, self._reusable_rows[shard]) + row)
+                position = self._first_position(shard, self._reusable_rows[shard]) + row
+                staging.set_outcome(digest, position=position, colors=colors)
                 return True
             self._distrust(shard, problem)
             staging.drop_reusable(shard)
@@ -207,7 +215,13 @@ class Writer:
                 first = self._first_position(name, len(vectors))
         staging.set_outcomes(
             [
-                (image.digest, None if image.row is None else first + image.row, image.reason, image.message)
+                Outcome(
+                    image.digest,
+                    None if image.row is None else first + image.row,
+                    image.reason,
+                    image.message,
+                    image.colors,
+                )
                 for image in embedded
             ]
         )

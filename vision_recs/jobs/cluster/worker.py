@@ -12,14 +12,13 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vision_recs import images
 from vision_recs._version import __version__
 from vision_recs.encoders import StoreEncoder
 from vision_recs.errors import StoreError, VisionRecsError, WorkerRefused
 from vision_recs.jobs.cluster.places import BlockPlace
-from vision_recs.jobs.pipeline import Pipeline, Read
+from vision_recs.jobs.pipeline import Decoded, Pipeline, Read
 from vision_recs.store import Embedded, Staged
 from vision_recs.store.ledgers import Ledger, LedgerRow
 from vision_recs.store.shards import make_shard
@@ -99,8 +98,8 @@ class _BlockEmbedding:
     def run(self, source: ImageSource, apart: images.DecoderProcess | None, workers: int) -> None:
         preprocess = self.encoder.spec.preprocess
 
-        def decode(_: Read, data: bytes) -> NDArray[np.uint8]:
-            return images.load(data, preprocess) if apart is None else apart.load(data, preprocess)
+        def decode(_: Read, data: bytes) -> Decoded:
+            return Decoded(images.load(data, preprocess) if apart is None else apart.load(data, preprocess))
 
         def batch_size() -> int:
             return self.encoder.batch_size

@@ -83,9 +83,9 @@ export const colorOf = (attributes) => attributes.color ?? attributes.colour ?? 
 
 const COLORS = { amber: "#d98e1f", anthracite: "#36393d", beige: "#e4d7bd", black: "#1d1d1d", blue: "#3564a8", brass: "#b59a4c", brown: "#6e4c35",
   burgundy: "#6d1f33", camel: "#c19a6b", charcoal: "#3a4147", copper: "#b4703f", coral: "#ea7a62", cream: "#f4ecd8", gold: "#c9a14a", gray: "#8b8f92",
-  green: "#5d8a5e", grey: "#8b8f92", mustard: "#cf9d1f", natural: "#d8c3a0", navy: "#26375e", nude: "#e0bfa5", oak: "#c49a6c", olive: "#7c7f4e",
+  green: "#5d8a5e", grey: "#8b8f92", lavender: "#b9a7dd", mint: "#b4dcc6", mustard: "#cf9d1f", natural: "#d8c3a0", navy: "#26375e", nude: "#e0bfa5", oak: "#c49a6c", olive: "#7c7f4e",
   orange: "#de7b30", pink: "#e3a0b0", purple: "#6f4a8e", red: "#b8322a", rose: "#df9aa5", "rose gold": "#c98b7e", sage: "#9caf88", sand: "#d9c6a0",
-  silver: "#c3c7ca", teal: "#2f7f7f", terracotta: "#c2613f", walnut: "#5f4330", white: "#fbfbf9", yellow: "#e5bd3b" };
+  silver: "#c3c7ca", sky: "#9cc9ea", tan: "#b88e64", teal: "#2f7f7f", terracotta: "#c2613f", turquoise: "#45b8b4", walnut: "#5f4330", white: "#fbfbf9", yellow: "#e5bd3b" };
 
 // A color of CSS that looks like a color with that name, or null.
 export function cssColor(name) {
@@ -101,8 +101,18 @@ export const count = (total, one, many = one + "s") => `${number(total)} ${total
 
 export const labelOf = (attribute) => attribute.replaceAll("_", " ");
 
+// The elements of a set, which is a list in JSON, or null for any other value.
+function elementsOf(value) {
+  if (typeof value !== "string" || !value.startsWith("[")) return null;
+  try {
+    const found = JSON.parse(value);
+    return Array.isArray(found) ? found : null;
+  } catch { return null; }
+}
+
 export function valueText(value) {
-  return typeof value === "boolean" ? (value ? "yes" : "no") : String(value);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return elementsOf(value)?.join(", ") ?? String(value);
 }
 
 export const brandOf = (attributes) => attributes.brand ?? attributes.vendor ?? attributes.manufacturer ?? "";

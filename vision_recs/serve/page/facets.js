@@ -1,10 +1,10 @@
 // The filters beside the grid, made of the facets of the API, and the chips that show what is set.
 
-import { isMoney, labelOf, money, number, valueText } from "./attributes.js";
+import { cssColor, isMoney, labelOf, money, number, valueText } from "./attributes.js";
 import { iconButton, make, redraw } from "./elements.js";
 import { withFilter, withValue } from "./state.js";
 
-const FIRST = ["category", "price", "color", "colour", "brand"];
+const FIRST = ["category", "price", "color", "colour", "image_colors", "brand"];
 const HIDDEN = new Set(["variant_group", "item_group_id", "currency", "gtin", "ean", "mpn", "sku", "id", "list_price", "compare_at_price",
   "original_price", "regular_price", "rrp"]); // nobody filters by them
 const SHOWN = 8, SEARCHABLE = 12;
@@ -48,7 +48,16 @@ function valueOption(facet, value, items, isChosen, state, onchange) {
   const text = valueText(value);
   const box = make("input", { type: "checkbox", checked: isChosen, "data-key": `${facet.name}=${JSON.stringify(value)}`,
     onchange: () => onchange(withValue(state, facet.name, value, box.checked)) });
-  return make("label", { classes: "option" }, box, make("span", { text, title: text }), make("small", { text: number(items) }));
+  const dot = /colou?r/i.test(facet.name) ? colorDot(value) : null;
+  return make("label", { classes: "option" }, box, dot, make("span", { text, title: text }), make("small", { text: number(items) }));
+}
+
+function colorDot(value) {
+  const color = cssColor(value);
+  if (!color) return null;
+  const dot = make("i", { classes: "dot", "aria-hidden": "true" });
+  dot.style.setProperty("--swatch", color);
+  return dot;
 }
 
 function facetSearch(facet, draw) {
