@@ -78,6 +78,9 @@ def get(url, **headers):
 def test_the_page_works_below_a_path(browser, proxy, root):
     visit = Visits(browser, proxy)
     page = visit(f"{root}/", ready="#login[open]")
+    page.locator("#token").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#login-error")).to_have_text("This is not the token.")
     page.locator("#token").fill(TOKEN)
     page.get_by_role("button", name="Log in").click()
     expect(page.locator("#subtitle")).to_have_text("60 items")
