@@ -1,12 +1,14 @@
 """Publishing to an engine and searching it, beside the store: 100,000 and 1,000,000 vectors of 512 numbers.
 
-python benchmarks/engines.py [--vectors 100000 1000000] [--uri lance:DIR]      (an hour for a million; a quiet machine)
+python benchmarks/engines.py [--vectors 100000 1000000] [--engine lance|milvus] [--publishing]
+                                                   (an hour for a million, a quarter with --publishing; a quiet machine)
 
 For each size: a store of vectors that were grown from clusters, so that they lie as embeddings do; what plain inserts
 of the same records take by the engine's own client; `publish`, in a process of its own whose memory is measured, then
 again with nothing to do, and with a delta; recall, latency and bytes of both as `visrec evaluate --engine` measures
 them, with filters that leave 50 %, 2 % far from the queries, 2 % and 0.05 %; and what LanceDB finds by itself, at its
-own defaults. Rates of publishing are by the clock and by seconds of the processor, which what else runs disturbs less.
+own defaults. With --publishing there are no searches, for which the store would need an index. Rates of publishing are
+by the clock and by seconds of the processor, which what else runs disturbs less.
 Prints the tables and writes engines.json beside this file.
 """
 
@@ -17,12 +19,14 @@ import json
 import resource
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import Any
 
 import numpy as np
 from machine import provenance
@@ -30,6 +34,8 @@ from nearest.shop import write_shop
 from nearest.vectors import grow
 
 from vision_recs.engines import base, connect, open_engine, publish
+from vision_recs.engines.milvus.documents import COLLECTION as DOCUMENTS
+from vision_recs.engines.milvus.rows import rows_of
 from vision_recs.engines.records import StoreRecords
 from vision_recs.engines.searching import scored
 from vision_recs.evaluate import measure_engine_quality
@@ -82,12 +88,38 @@ def plain_lance(store: Store, folder: Path) -> tuple[float, float]:
 
     records = StoreRecords(store)
     table = lancedb.connect(str(folder)).create_table("plain", schema=records.schema.arrow())
+    return timed(table.add, records.tables(BATCH))
+
+
+def plain_milvus(store: Store, folder: Path) -> tuple[float, float]:
+    """Return how many seconds, and of the processor, the client of Milvus takes to insert all rows in a file.
+
+    The collection is as `publish` makes it, and the rows are made before the clock is started: dictionaries, which the
+    client takes only.
+    """
+    from pymilvus import MilvusClient
+
+    records, file, rows = StoreRecords(store), f"{folder}.db", 4_000
+    with closing(connect(f"milvus:{file}")) as engine:
+        engine.stage(records.schema, None).insert(next(records.tables(1)))
+        client = MilvusClient(file)  # of the same server, which the process has open
+        name = next(name for name in client.list_collections() if name != DOCUMENTS)
+        tables = (table.slice(start, rows) for table in records.tables(BATCH) for start in range(0, len(table), rows))
+        made = (rows_of(table, records.schema.columns, 2, np.dtype(np.float32)) for table in tables)
+        return timed(lambda some: client.insert(name, some), made)
+
+
+def timed(insert: Callable[[Any], object], batches: Iterable[object]) -> tuple[float, float]:
+    """Return how many seconds, and of the processor, it takes to *insert* each of *batches*."""
     seconds = cpu = 0.0
-    for some in records.tables(BATCH):
+    for batch in batches:
         started = perf_counter(), process_time()
-        table.add(some)
+        insert(batch)
         seconds, cpu = seconds + perf_counter() - started[0], cpu + process_time() - started[1]
     return seconds, cpu
+
+
+PLAIN = {"lance": plain_lance, "milvus": plain_milvus}
 
 
 def alone(uri: str, store: Path, wheres: Mapping[str, Filter]) -> list[dict[str, object]]:
@@ -139,42 +171,49 @@ def apart(uri: str, store: Path) -> dict[str, object]:
         return pool.submit(published, uri, str(store)).result()
 
 
-def measured(count: int, uri: str | None, work: Path) -> dict[str, object]:
-    """Return the results for *count* vectors."""
-    uri = uri or f"lance:{work / 'engine'}"
-    every = blocks(count)
-    store = work / "store"
-    write_shop(store, every, config=IndexConfig("hnsw"), numbers=range(count)).close()
-    with Store.open(store) as opened:
-        plain = plain_lance(opened, work / "plain") if uri.startswith("lance:") else None
-    shutil.rmtree(work / "plain", ignore_errors=True)
-    first = apart(uri, store)
-    again = apart(uri, store)
-    wheres = filters(count)
-    searches = [
+def searched(uri: str, store: Path, wheres: Mapping[str, Filter]) -> list[dict[str, Any]]:
+    """Return recall, latency and bytes of the *store* and of the engine, without and with filters."""
+    found = [
         asdict(quality)
         for quality in measure_engine_quality(uri, store, queries=QUERIES, filters=list(wheres.values()))
     ]
-    for quality in searches:
+    for quality in found:
         for name, one in zip(wheres, quality["filtered"], strict=True):
             one["leaves"] = name
-    by_itself = alone(uri, store, wheres) if uri.startswith("lance:") else []
-    write_shop(store, every, config=IndexConfig("hnsw"), numbers=range(count // 100, count)).close()
+    return found
+
+
+def measured(count: int, engine: str, work: Path, *, searches: bool) -> dict[str, object]:
+    """Return the results for *count* vectors."""
+    uri = f"lance:{work / 'engine'}" if engine == "lance" else f"milvus:{work / 'engine.db'}"
+    every, store = blocks(count), work / "store"
+    config = IndexConfig("hnsw") if searches else None
+    write_shop(store, every, config=config, numbers=range(count)).close()
+    with Store.open(store) as opened:
+        plain = PLAIN[engine](opened, work / "plain")
+    for left in work.glob("plain*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    first = apart(uri, store)
+    again = apart(uri, store)
+    wheres = filters(count)
+    found = searched(uri, store, wheres) if searches else []
+    by_itself = alone(uri, store, wheres) if searches and engine == "lance" else []
+    write_shop(store, every, config=config, numbers=range(count // 100, count)).close()
     delta = apart(uri, store)
     writing = ("reading what is there", "publishing")  # which is called publishing when the first records are written
     seconds, cpu = (sum(first[clock][stage] for stage in writing) for clock in ("stages", "stages_cpu"))
     return {
         "vectors": count,
-        "plain_per_s": plain and round(count / plain[0]),
+        "plain_per_s": round(count / plain[0]),
         "published_per_s": round(count / seconds),
-        "share_of_plain": plain and round(plain[0] / seconds, 3),
-        "plain_per_cpu_s": plain and round(count / plain[1]),
+        "share_of_plain": round(plain[0] / seconds, 3),
+        "plain_per_cpu_s": round(count / plain[1]),
         "published_per_cpu_s": round(count / cpu),
-        "share_of_plain_cpu": plain and round(plain[1] / cpu, 3),
+        "share_of_plain_cpu": round(plain[1] / cpu, 3),
         "first": first,
         "again": again,
         "delta": delta,
-        "searches": searches,
+        "searches": found,
         "engine_alone": by_itself,
     }
 
@@ -205,13 +244,14 @@ def main() -> None:
     """Measure every size, print, and write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vectors", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--uri", help="an empty engine; by default LanceDB in a temporary folder")
+    parser.add_argument("--engine", choices=sorted(PLAIN), default="lance", help="in a temporary folder")
+    parser.add_argument("--publishing", action="store_true", help="measure no searches")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     chosen = parser.parse_args()
     results = []
     for count in chosen.vectors:
         with tempfile.TemporaryDirectory(prefix="visrec-engines-") as folder:
-            results.append(measured(count, chosen.uri, Path(folder)))
+            results.append(measured(count, chosen.engine, Path(folder), searches=not chosen.publishing))
         show(results[-1])
     value = {
         "provenance": provenance("lancedb", "pymilvus", "numpy"),

@@ -160,6 +160,9 @@ def serve(
     token = _secret(token_file, "VISREC_TOKEN", "--token-file")
     if candidate is not None and events is None:
         raise typer.BadParameter("needs --events, where it is compared", param_hint="--candidate")
+    if candidate is not None and engine is not None:
+        why = "could not be promoted in the place of an engine; leave out --engine, or unset VISREC_ENGINE"
+        raise typer.BadParameter(why, param_hint="--candidate")
     if share is not None and candidate is None:
         raise typer.BadParameter("needs --candidate, which it is the share of", param_hint="--share")
     events_key = _secret(events_key_file, "VISREC_EVENTS_KEY", "--events-key-file")

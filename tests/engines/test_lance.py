@@ -50,17 +50,17 @@ def test_what_is_published_again_makes_no_version_and_old_ones_of_documents_go(t
     uri = f"lance:{tmp_path / 'engine'}"
     publish(uri, tmp_path / "store")
     engine = connect(uri)
-    documents = {name: engine.read_document(name) for name in engine.documents()}
+    documents = {name: engine.documents.read([name]).get(name) for name in engine.documents.names()}
     before = engine._connection.existing("visrec_documents").list_versions()
     publish(uri, tmp_path / "store")
     assert engine._connection.existing("visrec_documents").list_versions() == before
     assert len(before) > 1
-    assert {name: engine.read_document(name) for name in engine.documents()} == documents
+    assert {name: engine.documents.read([name]).get(name) for name in engine.documents.names()} == documents
     monkeypatch.setattr(lance_versions, "_READ_FOR", timedelta(milliseconds=1))
     monkeypatch.setattr(lance_versions, "_A_MOMENT", timedelta(0))
     publish(uri, tmp_path / "store")
     assert len(engine._connection.existing("visrec_documents").list_versions()) == 1
-    assert {name: engine.read_document(name) for name in engine.documents()} == documents
+    assert {name: engine.documents.read([name]).get(name) for name in engine.documents.names()} == documents
 
 
 def test_somebody_who_writes_at_the_same_time_is_named_without_the_inside_of_lancedb(tmp_path):

@@ -238,30 +238,30 @@ def test_more_than_an_answer_holds_is_compared_here(uri, tmp_path, monkeypatch):
 
 def test_a_document_is_the_old_or_the_new_one_at_every_moment(uri, monkeypatch):
     with closing(connect(uri)) as engine:
-        assert (engine.read_document("a"), engine.documents()) == (None, [])
+        assert (engine.documents.read(["a"]).get("a"), engine.documents.names()) == (None, [])
         old, new = b"x" * 200_000, bytes(range(256)) * 1_000
-        engine.write_document("a", old)
-        engine.write_document('it\'s "b"', b"")
+        engine.documents.write("a", old)
+        engine.documents.write('it\'s "b"', b"")
         seen = []
         call = engine._connection.call
 
         def slowly(method, *args, **kwargs):
             if method == "insert":
-                seen.append(engine.read_document("a"))
+                seen.append(engine.documents.read(["a"]).get("a"))
                 call(method, args[0], args[1][:2])  # half of it: a run that was stopped
-                seen.append(engine.read_document("a"))
+                seen.append(engine.documents.read(["a"]).get("a"))
                 call(method, args[0], args[1][2:])
-                return seen.append(engine.read_document("a"))
+                return seen.append(engine.documents.read(["a"]).get("a"))
             return call(method, *args, **kwargs)
 
         monkeypatch.setattr(engine._connection, "call", slowly)
-        engine.write_document("a", new)
+        engine.documents.write("a", new)
         assert [each == old for each in seen] == [True, True, False]
-        assert engine.read_document("a") == new
-        assert engine.documents() == ["a", 'it\'s "b"']
-        engine.delete_documents(["a"])
-        assert engine.documents() == ['it\'s "b"']
-        assert engine.read_document('it\'s "b"') == b""
+        assert engine.documents.read(["a"]).get("a") == new
+        assert engine.documents.names() == ["a", 'it\'s "b"']
+        engine.documents.delete(["a"])
+        assert engine.documents.names() == ['it\'s "b"']
+        assert engine.documents.read(['it\'s "b"']).get('it\'s "b"') == b""
         assert engine._connection.count(documents.COLLECTION, "serial > 0") == 1
 
 
@@ -352,7 +352,7 @@ def test_what_somebody_has_dropped_is_published_anew_under_another_name(lost, ur
     with closing(connect(uri)) as engine:
         (name,) = engine._collections()
         if lost == "state":
-            engine.write_document(f".{name}", b"{")
+            engine.documents.write(f".{name}", b"{")
         else:
             engine._connection.call("drop_collection", name if lost == "records" else documents.COLLECTION)
     report = publish(uri, store)
@@ -361,7 +361,7 @@ def test_what_somebody_has_dropped_is_published_anew_under_another_name(lost, ur
         assert opened.items.ids() == [f"item{number:03}" for number in range(10)]
         assert opened.published.token == name.replace("0001", "0002@1")
         assert opened.engine._collections() == [name.replace("0001", "0002")]
-        assert opened.engine._stated() == opened.engine._collections()
+        assert opened.engine.documents.stated() == opened.engine._collections()
     assert publish(uri, store).unchanged == 10
 
 
@@ -369,7 +369,7 @@ def test_a_file_that_another_program_has_open_is_told_so(store, uri, caplog):
     program = f"""
         from vision_recs.engines.base import connect
         engine = connect({uri!r})
-        engine.write_document("a", b"")
+        engine.documents.write("a", b"")
         print("open", flush=True)
         input()
     """
@@ -395,14 +395,14 @@ def test_reading_makes_no_file(store, uri, tmp_path):
     with pytest.raises(NothingPublished):
         rollback(uri)
     with closing(connect(uri)) as engine:
-        assert (engine.documents(), engine.tokens()) == ([], [])
+        assert (engine.documents.names(), engine.tokens()) == ([], [])
         with pytest.raises(EngineDamaged):
             engine.open("visrec_x_float16_0001@1")
         engine.drop([])
-        engine.delete_documents(["a"])
+        engine.documents.delete(["a"])
         assert [path.name for path in tmp_path.iterdir()] == ["store"]
         publish(uri, store)  # what was connected before sees it
-        assert engine.documents()[0] == "current"
+        assert engine.documents.names()[0] == "current"
     assert publish(uri, store, options=PublishOptions(dry_run=True)).unchanged == 10
 
 

@@ -266,7 +266,7 @@ def test_as_many_generations_are_kept_as_is_said(shop, store, uri):
     *_, third, fourth = generations(shop, store, uri, 4, keep=2)
     engine = connect(uri)
     assert len(engine.tokens()) == 2
-    assert sorted(name.split("-")[0] for name in engine.documents()) == [
+    assert sorted(name.split("-")[0] for name in engine.documents.names()) == [
         *["current", "generation", "generation", "sample", "sample"]
     ]
     assert rollback(uri) == (5, 4)
@@ -398,14 +398,14 @@ def test_what_another_publisher_has_sealed_meanwhile_is_not_dropped(shop, store,
 
     def meanwhile(self, made):
         switch(self, made)
-        self._engine.write_document("sample-000009-other", b"another publisher is here")
+        self._engine.documents.write("sample-000009-other", b"another publisher is here")
 
     monkeypatch.setattr(Publication, "_switch", meanwhile)
     publish(uri, store)
-    assert "sample-000009-other" in connect(uri).documents()
+    assert "sample-000009-other" in connect(uri).documents.names()
     monkeypatch.setattr(Publication, "_switch", switch)
     publish(uri, store)  # which finds it at its beginning: nobody works on it
-    assert "sample-000009-other" not in connect(uri).documents()
+    assert "sample-000009-other" not in connect(uri).documents.names()
 
 
 def test_a_store_that_was_made_anew_is_refused_whatever_the_number_of_its_generation(store, uri, tmp_path):
@@ -434,7 +434,7 @@ def test_a_store_whose_old_manifests_are_gone_is_the_same_store(shop, store, uri
 @pytest.mark.parametrize("name", ["current", "generation-000002", "generation-000003"])
 def test_a_damaged_document_is_told_and_repaired(name, shop, store, uri):
     generations(shop, store, uri, 2)
-    connect(uri).write_document(name, b"{")
+    connect(uri).documents.write(name, b"{")
     report = publish(uri, store)
     assert report.notes == [f"the document {name!r} was damaged and is left out"]
     assert published(uri) == of_store(store)
@@ -444,8 +444,8 @@ def test_a_damaged_document_is_told_and_repaired(name, shop, store, uri):
 def test_a_rollback_passes_over_what_is_damaged(shop, store, uri):
     first, _, third = generations(shop, store, uri, 3, keep=3)
     engine = connect(uri)
-    engine.write_document("current", b"{")
-    engine.write_document("generation-000003", b"{")
+    engine.documents.write("current", b"{")
+    engine.documents.write("generation-000003", b"{")
     assert rollback(uri) == (4, 2)
     assert published(uri) == first
     publish(uri, store)
@@ -473,15 +473,15 @@ def test_a_rollback_goes_to_what_opens(shop, store, uri):
 
 def in_the_way(monkeypatch, uri, work):
     """Let *work* come between the check of the next switch and its write."""
-    kind = type(connect(uri))
-    swap = kind.swap_document
+    kind = type(connect(uri).documents)
+    swap = kind.swap
 
     def late(self, *arguments):
-        monkeypatch.setattr(kind, "swap_document", swap)
+        monkeypatch.setattr(kind, "swap", swap)
         work()
         return swap(self, *arguments)
 
-    monkeypatch.setattr(kind, "swap_document", late)
+    monkeypatch.setattr(kind, "swap", late)
 
 
 def test_a_switch_never_replaces_what_was_published_after_its_check(store, second, uri, monkeypatch):
@@ -507,7 +507,7 @@ def test_a_way_back_never_replaces_what_was_published_after_its_check(shop, stor
 
 def test_a_generation_whose_own_document_was_not_written_any_more_can_be_gone_back_to(shop, store, uri):
     first = generations(shop, store, uri, 1)[0]
-    connect(uri).delete_documents(["generation-000002"])
+    connect(uri).documents.delete(["generation-000002"])
     shop.put("item003", 3, price=7)
     index(shop, store)
     publish(uri, store)
@@ -518,7 +518,7 @@ def test_a_generation_whose_own_document_was_not_written_any_more_can_be_gone_ba
 def test_a_way_back_that_was_stopped_after_its_switch_counts_as_one(shop, store, uri, monkeypatch):
     first, *_ = generations(shop, store, uri, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(type(connect(uri)), "write_document", no_network)
+        patch.setattr(type(connect(uri).documents), "write", no_network)
         with pytest.raises(EngineUnavailable):
             rollback(uri)
     assert published(uri) == first
@@ -530,7 +530,7 @@ def test_a_way_back_that_was_stopped_after_its_switch_counts_as_one(shop, store,
 
 def test_of_several_who_swap_a_document_one_at_most_does_it(uri):
     engines = [connect(uri) for _ in range(4)]
-    engines[0].write_document("other", b"")
+    engines[0].documents.write("other", b"")
     before = None
     with ThreadPoolExecutor(len(engines)) as pool:
         for number in range(3):
@@ -538,17 +538,17 @@ def test_of_several_who_swap_a_document_one_at_most_does_it(uri):
 
             def swap(engine, text, before=before):
                 try:
-                    return engine.swap_document("current", text, before)
+                    return engine.documents.swap("current", text, before)
                 except EngineUnavailable:  # who lost too often
                     return False
 
             done = list(pool.map(swap, engines, texts))
-            now = connect(uri).read_document("current")
+            now = connect(uri).documents.read(["current"]).get("current")
             assert [text for text, is_done in zip(texts, done, strict=True) if is_done] == [now] * (now != before)
-            assert not engines[0].swap_document("current", b"late", b"what nobody wrote")
+            assert not engines[0].documents.swap("current", b"late", b"what nobody wrote")
             before = f"alone {number}".encode()
-            assert engines[0].swap_document("current", before, now)
-            assert connect(uri).read_documents(["cur", "oth"]) == {"current": before, "other": b""}
+            assert engines[0].documents.swap("current", before, now)
+            assert connect(uri).documents.read(prefixes=["cur", "oth"]) == {"current": before, "other": b""}
 
 
 def test_a_way_back_to_what_is_lost_is_a_sentence_and_readers_stay(shop, store, uri):

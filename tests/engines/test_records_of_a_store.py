@@ -10,7 +10,7 @@ import pytest
 from fake_shop import NO_IMAGE, FakeEncoder, Shop, image, index
 from slow_records import records_of, table_of
 
-from vision_recs.engines.known import Content, KnownRecords
+from vision_recs.engines.known import Content, KnownRecords, Pairs
 from vision_recs.engines.records import StoreRecords
 from vision_recs.jobs import retune
 from vision_recs.store import Projection, Store, writer
@@ -131,7 +131,7 @@ def test_the_digest_of_content_tells_records_apart_and_not_their_order():
     def digest(*tables):
         content = Content()
         for table in tables:
-            content.add(table)
+            content.add(Pairs.of(table))
         return content.digest()
 
     assert digest(of((ONE, A), (TWO, B))) == digest(of((TWO, B)), of((ONE, A)))
@@ -144,5 +144,5 @@ def test_the_digest_of_content_tells_records_apart_and_not_their_order():
 def test_keys_that_no_publication_makes_are_strange_and_others_beside_them_are_known(strange):
     known = KnownRecords([of((ONE, A), (strange, B)), of((TWO, B))])
     assert known.strange == [strange]
-    assert known.difference(of((ONE, A), (TWO, A))) == ([], [1])
+    assert known.difference(Pairs.of(of((ONE, A), (TWO, A)))) == ([], [1])
     assert known.unmet() == []

@@ -193,3 +193,14 @@ def test_a_candidate_in_several_stores_is_refused(tmp_path):
     options = ServeOptions(tmp_path / "store", events=tmp_path / "events", candidate=tmp_path / "several")
     with pytest.raises(StoreError, match="is in several stores, and could not be promoted"):
         require_openable(options)
+
+
+def test_a_candidate_beside_an_engine_is_refused(tmp_path):
+    events, candidate, engine = tmp_path / "events", tmp_path / "candidate", f"lance:{tmp_path / 'engine'}"
+    options = ServeOptions(tmp_path / "store", engine=engine, events=events, candidate=candidate)
+    with pytest.raises(StoreError, match="could not be promoted in the place of an engine"):
+        require_openable(options)
+    command = ["serve", "--engine", engine, "--events", str(events), "--candidate", str(candidate)]
+    done = CliRunner().invoke(program(command), command)
+    assert done.exit_code == 2
+    assert "could not be promoted in the place of an engine" in " ".join(done.output.replace("│", " ").split())

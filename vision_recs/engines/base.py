@@ -4,7 +4,8 @@ Record     one image of one item: its key and hash, item, ordinal, image, digest
 Dialect    how the engine writes a condition
 Stage      the records of the next generation, while they are being written
 Table      the records of one generation, sealed: what readers count, read and search
-Engine     makes the two, and keeps documents: small files by name, such as the one that says what is published
+Documents  small files by name, such as the one that says what is published
+Engine     makes the stage and the table, and has the documents
 
 All else is the same for every engine and stands in the other modules.
 """
@@ -202,6 +203,36 @@ class Stage(Protocol):
         ...
 
 
+class Documents(Protocol):
+    """Small files of an engine, by name."""
+
+    def read(self, names: Sequence[str] = (), prefixes: Sequence[str] = ()) -> dict[str, bytes]:
+        """Return the documents with these *names*, and those whose names begin with one of *prefixes*, by name.
+
+        They are as they are at one moment; what is not there is left out.
+        """
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keep *data*, up to some megabytes, under *name*. A reader finds the old or the new document, whole."""
+        ...
+
+    def swap(self, name: str, data: bytes, expected: bytes | None) -> bool:
+        """Keep *data* under *name* if *expected* is what is kept there, None for nothing; return whether it was.
+
+        Of two who swap the same document at the same time, one at most does it.
+        """
+        ...
+
+    def names(self) -> list[str]:
+        """Return the names of all documents."""
+        ...
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Remove the documents with these *names*."""
+        ...
+
+
 class Engine(Protocol):
     """A connection to an engine. A class that is called with a URI, and raises EngineError, returns one."""
 
@@ -215,31 +246,9 @@ class Engine(Protocol):
         """How the engine writes a condition."""
         ...
 
-    def read_document(self, name: str) -> bytes | None:
-        """Return the document *name*, or None where there is none."""
-        ...
-
-    def read_documents(self, prefixes: Sequence[str]) -> dict[str, bytes]:
-        """Return the documents whose names begin with one of *prefixes*, all as they are at one moment."""
-        ...
-
-    def write_document(self, name: str, data: bytes) -> None:
-        """Keep *data*, up to some megabytes, under *name*. A reader finds the old or the new document, whole."""
-        ...
-
-    def swap_document(self, name: str, data: bytes, expected: bytes | None) -> bool:
-        """Keep *data* under *name* if *expected* is what is kept there, None for nothing; return whether it was.
-
-        Of two who swap the same document at the same time, one at most does it.
-        """
-        ...
-
-    def documents(self) -> list[str]:
-        """Return the names of all documents."""
-        ...
-
-    def delete_documents(self, names: Sequence[str]) -> None:
-        """Remove the documents with these *names*."""
+    @property
+    def documents(self) -> Documents:
+        """The documents."""
         ...
 
     def stage(self, schema: Schema, published: str | None) -> Stage:

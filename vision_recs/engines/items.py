@@ -259,7 +259,7 @@ class EngineItems:
         )
 
     def _document(self, name: str) -> bytes:
-        data = self._engine.read_document(name)
+        data = self._engine.documents.read([name]).get(name)
         if data is None:
             raise EngineDamaged(f"{self._engine.uri} lacks the document {name}; run `visrec publish` again")
         return data

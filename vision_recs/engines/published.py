@@ -109,7 +109,7 @@ _KEPT = "generation-"
 
 def read_current(engine: Engine) -> Published | None:
     """Return the generation that readers open, or None where nothing is published; raises EngineError."""
-    data = engine.read_document(CURRENT)
+    data = engine.documents.read([CURRENT]).get(CURRENT)
     return None if data is None else Published.from_bytes(data, uri=engine.uri)
 
 
@@ -153,7 +153,7 @@ class Known:
 
 def read_known(engine: Engine) -> Known:
     """Return what *engine* knows; raises UnknownFormat for what a newer visrec wrote. What is damaged is named only."""
-    documents = engine.read_documents([CURRENT, _KEPT])
+    documents = engine.documents.read(prefixes=[CURRENT, _KEPT])
     found, unreadable = {}, []
     for name in sorted(documents, reverse=True):
         try:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from vision_recs._version import __version__
 from vision_recs.engines.base import Engine, Report, Stage, connect
-from vision_recs.engines.known import Content, KnownRecords
+from vision_recs.engines.known import Content, KnownRecords, Pairs
 from vision_recs.engines.published import CURRENT, Known, Published, read_known
 from vision_recs.engines.records import StoreRecords
 from vision_recs.engines.verifying import Proof, prove, require_content
@@ -116,7 +116,7 @@ def rollback(uri: str) -> tuple[int, int]:
     """
     with closing(connect(uri)) as engine:
         with ThreadPoolExecutor(1) as reader:  # a server of Milvus takes .2 s for each read
-            names = reader.submit(engine.documents)
+            names = reader.submit(engine.documents.names)
             known = read_known(engine)
         # the newest was published last: it is the one that a damaged document named
         current = known.current or next((each for each in known.kept if not each.withdrawn), None)
@@ -127,9 +127,9 @@ def rollback(uri: str) -> tuple[int, int]:
             for lost in older[:1]:
                 why += f": generation {lost.generation} is lost: somebody has removed its records or documents"
             raise NothingPublished(f"{why}; readers keep what they have" if older else why)
-        if not engine.swap_document(CURRENT, chosen.to_bytes(), known.document):
+        if not engine.documents.swap(CURRENT, chosen.to_bytes(), known.document):
             raise _another_publishes(engine)
-        engine.write_document(current.document, replace(current, withdrawn=True).to_bytes())
+        engine.documents.write(current.document, replace(current, withdrawn=True).to_bytes())
         return current.generation, chosen.generation
 
 
@@ -244,7 +244,7 @@ class Publication:
         known = self._require_newer()
         self._notes += [f"the document {name!r} was damaged and is left out" for name in known.unreadable]
         current = known.current
-        old = frozenset([*self._engine.tokens(), *self._engine.documents()])
+        old = frozenset([*self._engine.tokens(), *self._engine.documents.names()])
         records = self._source.records
         stage = self._engine.stage(records.schema, None if current is None else current.token)
         content = self._write(stage)
@@ -284,8 +284,9 @@ class Publication:
         changed = _Gathered(stage.replace, self._options)
 
         def write(table: pa.Table) -> int:
-            content.add(table)
-            different = known.difference(table, rewrite=self._options.rewrite)
+            pairs = Pairs.of(table)
+            content.add(pairs)
+            different = known.difference(pairs, rewrite=self._options.rewrite)
             new.add(table, different.new)
             changed.add(table, different.changed)
             return len(table)
@@ -310,9 +311,9 @@ class Publication:
     def _prove(self, published: Published) -> tuple[Published, Proof]:
         """Return *published* with what its searches need, and how well it answers; raises EngineDamaged."""
         sample = self._source.items.sample_vectors(_SAMPLE)
-        self._engine.write_document(published.sample_document, sample.astype("<f4").tobytes())
+        self._engine.documents.write(published.sample_document, sample.astype("<f4").tobytes())
         if published.projection_document is not None and self._source.projection is not None:
-            self._engine.write_document(published.projection_document, self._source.projection)
+            self._engine.documents.write(published.projection_document, self._source.projection)
         with closing(self._engine.open(published.token)) as table:
             require_content(table, published.content, self._engine.uri, self._report)
             proof = prove(
@@ -332,12 +333,12 @@ class Publication:
         if current is not None and replace(published, published=current.published) == current:
             published = current  # the same again: no document changes
         for each in [] if current is None else known.unsettled(current):
-            self._engine.write_document(each.document, each.to_bytes())
-        data, is_whole = published.to_bytes(), _opens(self._engine, published, self._engine.documents())
+            self._engine.documents.write(each.document, each.to_bytes())
+        data, is_whole = published.to_bytes(), _opens(self._engine, published, self._engine.documents.names())
         is_there = data == known.document
-        if not is_whole or not (is_there or self._engine.swap_document(CURRENT, data, known.document)):
+        if not is_whole or not (is_there or self._engine.documents.swap(CURRENT, data, known.document)):
             raise _another_publishes(self._engine)
-        self._engine.write_document(published.document, published.to_bytes())
+        self._engine.documents.write(published.document, published.to_bytes())
 
     def _forget(self, old: frozenset[str]) -> None:
         """Give up the generations that are not to be kept, and what stopped runs have left.
@@ -355,7 +356,7 @@ class Publication:
             names = {CURRENT}
             for each in stays:
                 names |= {each.document, each.sample_document, each.projection_document or CURRENT}
-            self._engine.delete_documents([each for each in self._engine.documents() if each in old - names])
+            self._engine.documents.delete([each for each in self._engine.documents.names() if each in old - names])
             self._engine.drop([each for each in self._engine.tokens() if each in old - tokens])
         except EngineError as error:
             self._notes.append(f"older generations could not be removed, and are tried again next time: {error}")

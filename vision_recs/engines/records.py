@@ -113,7 +113,7 @@ class StoreRecords:
         """Return the columns that every record has; *owners* are the numbers of the items that show the *images*."""
         import pyarrow as pa
 
-        names, own, digests = zip(*images, strict=True) if images else ((), (), ())
+        names, own = [image for image, _, _ in images], [text for _, text, _ in images]
         is_single = len(owners) == len(held.ids)
         ids, texts = held.ids.to_pylist(), held.attributes
         if not is_single:
@@ -121,7 +121,7 @@ class StoreRecords:
         vectors = np.ascontiguousarray(self._vectors(positions.astype(np.int64)))
         ordinals = np.arange(len(owners)) - np.searchsorted(owners, owners)
         keys = _keys(ids, names, repeat(0) if is_single else _repeats(ids, names))
-        digest_texts = [digest.hex() for digest in digests]
+        digest_texts = [digest.hex() for _, _, digest in images]
         hashes = _hashes(ordinals, digest_texts, texts, own, _digests_of(vectors))
         return {
             base.KEY: _hexadecimal(keys, KEY_BYTES),

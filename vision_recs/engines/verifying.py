@@ -11,7 +11,7 @@ import numpy as np
 from vision_recs.engines import base
 from vision_recs.engines.base import EXACT_UP_TO, Engine, Report, Table
 from vision_recs.engines.items import EngineItems
-from vision_recs.engines.known import Content
+from vision_recs.engines.known import Content, Pairs
 from vision_recs.engines.published import Published
 from vision_recs.engines.searching import EngineIndex
 from vision_recs.errors import EngineDamaged
@@ -54,7 +54,7 @@ def require_content(table: Table, expected: str, uri: str, report: Report) -> No
     total, done = int(expected.partition("-")[0]), 0
     content = Content()
     for page in table.scan([base.KEY, base.HASH]):
-        content.add(page)
+        content.add(Pairs.of(page))
         done += len(page)
         report("verifying records", done, total)
     if content.digest() != expected:

@@ -40,7 +40,7 @@ class EngineSource:
     def current(self, opened: Generation) -> object:
         """Return the document that names the generation which readers open; raises EngineError."""
         assert isinstance(opened, OpenEngine)
-        return opened.engine.engine.read_document(CURRENT)
+        return opened.engine.engine.documents.read([CURRENT]).get(CURRENT)
 
     def open(self, before: Generation | None = None) -> tuple[object, OpenEngine]:  # noqa: ARG002 - nothing is shared
         """Open the published generation; see `Source`. Raises EngineError."""

@@ -132,6 +132,11 @@ def require_openable(options: ServeOptions) -> None:
     else:
         from vision_recs.serve.engine_source import require_engine
 
+        if options.candidate is not None:
+            raise StoreError(
+                f"the candidate {options.candidate} could not be promoted in the place of an engine; leave out "
+                "--engine, or unset VISREC_ENGINE"
+            )
         require_engine(options.engine)
 
 

@@ -31,31 +31,7 @@ class LanceEngine:
         self.uri = uri
         self.dialect = SqlDialect()
         self._connection = Connection(uri)
-        self._documents = Documents(self._connection)
-
-    def read_document(self, name: str) -> bytes | None:
-        """Return the document *name*, or None where there is none."""
-        return self._documents.read([name]).get(name)
-
-    def read_documents(self, prefixes: Sequence[str]) -> dict[str, bytes]:
-        """Return the documents whose names begin with one of *prefixes*."""
-        return self._documents.read(prefixes=prefixes)
-
-    def write_document(self, name: str, data: bytes) -> None:
-        """Keep *data* under *name*."""
-        self._documents.write(name, data)
-
-    def swap_document(self, name: str, data: bytes, expected: bytes | None) -> bool:
-        """Keep *data* under *name* unless something else than *expected* is kept there; return whether it was done."""
-        return self._documents.swap(name, data, expected)
-
-    def documents(self) -> list[str]:
-        """Return the names of all documents."""
-        return self._documents.names()
-
-    def delete_documents(self, names: Sequence[str]) -> None:
-        """Remove the documents with these *names*."""
-        self._documents.delete(names)
+        self.documents = Documents(self._connection)
 
     def stage(self, schema: Schema, published: str | None) -> LanceStage:
         """Return the newest version of the table of the space: older ones do not change by what is written."""

@@ -12,6 +12,9 @@ from vision_recs.engines.milvus.client import Connection
 from vision_recs.engines.milvus.dialect import literal
 
 COLLECTION = "visrec_documents"
+STATE = "."
+"""With what the name of a document begins that keeps the `State` of a collection; its name follows."""
+
 _PART, _NAME, _SERIAL, _NUMBER, _COUNT, _DATA, _VECTOR = "part", "name", "serial", "number", "count", "data", "vector"
 _FIELDS = (_NAME, _SERIAL, _NUMBER, _COUNT, _DATA)
 _AT_ONCE = 48_000  # bytes, which are 64,000 in base64
@@ -88,7 +91,14 @@ class Documents:
         self._delete([row[_PART] for row in before])
 
     def names(self) -> list[str]:
-        """Return the names of all documents."""
+        """Return the names of all documents, but for the states of collections."""
+        return [name for name in self._names() if not name.startswith(STATE)]
+
+    def stated(self) -> list[str]:
+        """Return the names of the collections of which a state is kept, also of those that are not there."""
+        return [name.removeprefix(STATE) for name in self._names() if name.startswith(STATE)]
+
+    def _names(self) -> list[str]:
         if not self._exists():
             return []
         return sorted({row[_NAME] for row in self._rows(f"{_NUMBER} == 0", [_NAME])})

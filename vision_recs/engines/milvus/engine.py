@@ -18,7 +18,7 @@ from vision_recs.engines.base import Column, Kind, Schema, VectorType
 from vision_recs.engines.milvus.client import Connection
 from vision_recs.engines.milvus.dialect import MilvusDialect, kind_of
 from vision_recs.engines.milvus.documents import COLLECTION as DOCUMENTS
-from vision_recs.engines.milvus.documents import Documents
+from vision_recs.engines.milvus.documents import STATE, Documents
 from vision_recs.engines.milvus.rows import typed
 from vision_recs.engines.milvus.stage import MilvusStage
 from vision_recs.engines.milvus.state import Hold, State, in_none_of
@@ -26,7 +26,6 @@ from vision_recs.engines.milvus.table import MilvusTable, Serial
 from vision_recs.errors import EngineDamaged
 
 _PREFIX = "visrec_"
-_INTERNAL = "."
 
 
 class MilvusEngine:
@@ -37,31 +36,7 @@ class MilvusEngine:
         self._connection = Connection(uri)
         self.uri = self._connection.uri
         self.dialect = MilvusDialect()
-        self._documents = Documents(self._connection)
-
-    def read_document(self, name: str) -> bytes | None:
-        """Return the document *name*, or None where there is none."""
-        return self._documents.read([name]).get(name)
-
-    def read_documents(self, prefixes: Sequence[str]) -> dict[str, bytes]:
-        """Return the documents whose names begin with one of *prefixes*."""
-        return self._documents.read(prefixes=prefixes)
-
-    def write_document(self, name: str, data: bytes) -> None:
-        """Keep *data* under *name*."""
-        self._documents.write(name, data)
-
-    def swap_document(self, name: str, data: bytes, expected: bytes | None) -> bool:
-        """Keep *data* under *name* if *expected* is what is kept there; return whether it was."""
-        return self._documents.swap(name, data, expected)
-
-    def documents(self) -> list[str]:
-        """Return the names of all documents."""
-        return [name for name in self._documents.names() if not name.startswith(_INTERNAL)]
-
-    def delete_documents(self, names: Sequence[str]) -> None:
-        """Remove the documents with these *names*."""
-        self._documents.delete(names)
+        self.documents = Documents(self._connection)
 
     def stage(self, schema: Schema, published: str | None) -> MilvusStage:
         """Return the next serial of the newest collection that has the columns of *schema*, or of one to be made.
@@ -78,8 +53,8 @@ class MilvusEngine:
             if set(wanted.columns) <= set(found.columns) and found.dim == wanted.dim:
                 self._connection.wait("load_collection", name)
                 return MilvusStage(self._connection, self, found, name, exists=True, published=None)
-        dropped = [name for name in self._stated() if name.startswith(prefix) and name not in names]  # by somebody
-        taken = [*names, *dropped]
+        dropped_by_somebody = [name for name in self.documents.stated() if name not in names]
+        taken = [*names, *(name for name in dropped_by_somebody if name.startswith(prefix))]
         number = max((int(name.removeprefix(prefix)) for name in taken), default=0) + 1
         start = self._start(published) if published is not None and published.startswith(prefix) else None
         name = f"{prefix}{number:04d}"
@@ -114,10 +89,10 @@ class MilvusEngine:
                 self.keep_state(name, left)
             if not left.readable and (given_up or state.dropped):
                 self._connection.call("drop_collection", name)
-                self._documents.delete([_INTERNAL + name])
+                self.documents.delete([STATE + name])
             elif left.readable != state.readable:
                 self._connection.call("delete", name, filter=in_none_of(left.readable))
-        self._documents.delete([_INTERNAL + name for name in self._stated() if name not in names])
+        self.documents.delete([STATE + name for name in self.documents.stated() if name not in names])
 
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
@@ -125,12 +100,12 @@ class MilvusEngine:
 
     def state(self, collection: str) -> State:
         """Return what is kept of *collection*."""
-        name = _INTERNAL + collection
-        return State.from_bytes(self._documents.read([name]).get(name))
+        name = STATE + collection
+        return State.from_bytes(self.documents.read([name]).get(name))
 
     def keep_state(self, collection: str, state: State) -> None:
         """Keep *state* of *collection*."""
-        self._documents.write(_INTERNAL + collection, state.to_bytes())
+        self.documents.write(STATE + collection, state.to_bytes())
 
     def _serial(self, token: str) -> Serial:
         name, _, number = token.partition("@")
@@ -150,10 +125,6 @@ class MilvusEngine:
         return EngineDamaged(
             f"{self.uri} has no {token} any more; open it again, or run `visrec publish {self.uri}` again"
         )
-
-    def _stated(self) -> list[str]:
-        """Return the names of the collections of which something is kept, also of those that are not there."""
-        return [name.removeprefix(_INTERNAL) for name in self._documents.names() if name.startswith(_INTERNAL)]
 
     def _collections(self) -> list[str]:
         names: list[str] = [] if self._connection.is_empty else self._connection.call("list_collections")
