@@ -5,8 +5,9 @@ python benchmarks/serve.py --work DIR [--rows N] [--dim D] [--rounds N] [--secon
 Both servers run at the same time, one process each, on the same core. A load generator on another core sends requests
 to one of them while the other one is idle, in turn. No id is queried twice. Then each server gets half of its best
 rate, evenly and at random moments, for as many rounds; the medians of the rounds count. `--frameworks` measures what
-frameworks and servers add to a response that is always the same, `--page` how long the page waits: mixed visits, and
-the slowest requests alone. Needs `pip install fastapi uvicorn uvloop`; `--frameworks` also litestar and orjson.
+frameworks and servers add to a response that is always the same, `--page` how long the page waits: its images in a
+browser and what moves, mixed visits, and the slowest requests alone. Needs `pip install fastapi uvicorn uvloop`;
+`--frameworks` also litestar and orjson, `--page` playwright and Debian's chromium.
 """
 
 from __future__ import annotations
@@ -19,18 +20,22 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
 from machine import provenance
 from nearest.shop import write_shop
 from nearest.vectors import crops, grow, reduce
+from serving.browser import measure, shown, views_of
 from serving.page import slowest, visits
+from serving.page_shop import page_shop, write_photos
 from serving.tables import write_tables
 
 from vision_recs.indexes import IndexConfig
@@ -54,7 +59,7 @@ def main() -> None:
     if arguments.frameworks:
         known["frameworks"] = _frameworks(arguments)
     elif arguments.page:
-        known["page"] = _page(_store(arguments), arguments)
+        known["page"] = _page(arguments)
     elif not arguments.table:
         known |= {
             "rows": arguments.rows,
@@ -135,17 +140,34 @@ def _contest(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _page(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return how long the slowest requests of the page take, and how many requests of mixed visits are answered."""
-    port = _free_port()
-    with _started([str(PROGRAMS / "visrec"), "serve", "--store", str(store), "--port", str(port)], dict(os.environ)):
-        _wait_for(port)
+def _page(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return how long the page takes in a browser, and its slowest requests, and how many of mixed visits are answered.
+
+    The browser comes to a server that has just started, and has made no thumbnail; requests go to another one.
+    """
+    store = page_shop(arguments.work / f"page-{arguments.rows}-{arguments.dim}", arguments.rows, arguments.dim)
+    views = views_of(f"item{arguments.rows // 2:08d}")
+    with _serving(store) as port:
+        write_photos(store, shown(f"http://127.0.0.1:{port}", views.values()))
         found = slowest(port, arguments.rows)
         with Load(port) as load:
             paths = visits(arguments.rows, count=200)
             load.run(paths=paths, seconds=arguments.seconds)
             mixed = load.run(paths=paths, seconds=arguments.seconds)
-    return {"rows": arguments.rows, "slowest": found, "load": mixed, **provenance(*_PACKAGES)}
+    with _serving(store) as port:
+        seen = measure(f"http://127.0.0.1:{port}", views)
+    return {"rows": arguments.rows, "browser": seen, "slowest": found, "load": mixed, **provenance(*_PACKAGES)}
+
+
+@contextmanager
+def _serving(store: Path) -> Iterator[int]:
+    """Serve *store* with a cache that is empty, until words can be searched for; yield the port."""
+    port = _free_port()
+    command = [str(PROGRAMS / "visrec"), "serve", "--store", str(store), "--port", str(port)]
+    with TemporaryDirectory() as cache, _started(command, {**os.environ, "VISREC_CACHE": cache}):
+        _wait_for(port)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/items?q=mug&limit=1").close()
+        yield port
 
 
 def _batching(store: Path) -> dict[int, float]:

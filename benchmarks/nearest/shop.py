@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,31 +24,46 @@ def spec_of(dim: int) -> EncoderSpec:
     return EncoderSpec("grown", "none", dim, PreprocessConfig((224, 224), "crop", 256, "bilinear", half, half), "none")
 
 
-def write_shop(
+def plain_item(number: int) -> Item:
+    """Return an item whose attributes select shares of the catalog: `part < 100` of ten thousand is a hundredth."""
+    attributes = {
+        "category": CATEGORIES[number % len(CATEGORIES)],
+        "part": number * 7919 % 10_000,
+        "price": round(5 + number * 104_729 % 20_000 / 100, 2),
+        "in_stock": number % 10 != 0,
+    }
+    return Item(f"item{number:08d}", (f"{number}.jpg",), attributes)
+
+
+def write_shop(  # noqa: PLR0913 - what most of them say has a default
     folder: Path,
     blocks: Sequence[Vectors],
     *,
     config: IndexConfig | None,
     numbers: range,
     progress: ProgressCallback = silent,
+    item: Callable[[int], Item] = plain_item,
+    image: Callable[[int], bytes] = b"%d".__mod__,
+    images: Path = Path("/nowhere"),
 ) -> Store:
     """Publish a generation whose item n shows the vector n of *blocks*, for n in *numbers*; others are gone.
 
-    Vectors that the store holds already are not looked at.
+    Vectors that the store holds already are not looked at. *item* gives the item of a number, *image* the bytes of its
+    image, which would be in the folder *images*.
     """
     dim = blocks[0].shape[1]
     with open_writer(folder) as writer:
         staging = writer.stage(spec_of(dim))
         for number in numbers:
-            staging.add(_item(number))
+            staging.add(item(number))
         for ids in staging.base.pages() if staging.base else ():
             staging.remove([item for item in ids if int(item.removeprefix("item")) not in numbers])
-        images = staging.images()
+        listed = staging.images()
         for first, vectors in _numbered(blocks):
             embedded, rows = [], []
             for number in range(max(first, numbers.start), min(first + len(vectors), numbers.stop)):
-                staged = next(images)
-                digest = hashlib.sha256(b"%d" % number).digest()
+                staged = next(listed)
+                digest = hashlib.sha256(image(number)).digest()
                 staging.set_digest(staged, digest, None)
                 if not writer.is_known(staging, digest):
                     embedded.append(Embedded(staged.id, staged.image, digest, len(rows)))
@@ -70,7 +85,7 @@ def write_shop(
             space=spec_of(dim).fingerprint,
             encoder=spec_of(dim),
             weights_file=None,
-            catalog=CatalogEntry("/nowhere", "/nowhere"),
+            catalog=CatalogEntry(str(images), str(images)),
             items=counts.items,
             images=counts.images,
             skipped=0,
@@ -81,17 +96,6 @@ def write_shop(
             index_type="exact",
         )
         return Store(writer.layout, publish(writer, manifest, config, progress))
-
-
-def _item(number: int) -> Item:
-    """Return an item whose attributes select shares of the catalog: `part < 100` of ten thousand is a hundredth."""
-    attributes = {
-        "category": CATEGORIES[number % len(CATEGORIES)],
-        "part": number * 7919 % 10_000,
-        "price": round(5 + number * 104_729 % 20_000 / 100, 2),
-        "in_stock": number % 10 != 0,
-    }
-    return Item(f"item{number:08d}", (f"{number}.jpg",), attributes)
 
 
 def _numbered(blocks: Iterable[Vectors]) -> Iterator[tuple[int, Vectors]]:

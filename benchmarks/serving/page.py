@@ -56,6 +56,20 @@ def _seconds(port: int, path: str) -> float:
     return round(time.perf_counter() - began, 4)
 
 
+def _browser_table(views: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    yield "| in a browser, ms after the HTML | first image painted | all in the window | facets | layout shift |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for name, seen in views.items():
+        times = (_both(**seen, key=key) for key in ("first_image_ms", "all_images_ms", "facets_ms"))
+        shift = max(each["layout_shift"] for each in seen.values())
+        yield f"| {name} | {' | '.join(times)} | {shift:.3f} |"
+
+
+def _both(first: dict[str, float], then: dict[str, float], key: str) -> str:
+    return f"{first[key]:.0f}, then {then[key]:.0f}"
+
+
 def table(results: dict[str, Any]) -> Iterator[str]:
     """Yield the tables of what `slowest` and the mixed load measured."""
     if "page" not in results:
@@ -66,6 +80,8 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     yield "| --- | ---: | ---: |"
     for name, seconds in page["slowest"].items():
         yield f"| {name} | {1e3 * seconds[0]:.0f} | {1e3 * sorted(seconds[1:])[len(seconds) // 2 - 1]:.0f} |"
+    if "browser" in page:
+        yield from _browser_table(page["browser"])
     load = page["load"]
     yield ""
     yield (
