@@ -127,7 +127,7 @@ def magento(number: int) -> dict[str, str]:
         "price": f"{row['price']}0000" if place < _VARIANTS else "",
         "url_key": row["id"].lower(),
         "base_image": f"/{row['image']}",
-        "additional_attributes": f"manufacturer={row['brand']},color={row['color']},note=light, firm",
+        "additional_attributes": f"manufacturer={row['brand']},color={row['color']},note=light, firm,code={number}",
         "qty": f"{row['quantity']}.0000",
         "is_in_stock": "1" if number % 7 else "0",
         "additional_images": f"/{row['image']}",

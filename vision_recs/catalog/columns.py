@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TypeGuard
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -37,6 +38,7 @@ _HOST_FIRST = re.compile(r"//[\w-]+(?:\.[\w-]+)+/")
 _ADDRESSES = {"file", "http", "https", "s3", "gs", "az"}
 _PLAIN_ID = re.compile("[A-Za-z0-9_-]+")
 _PLAIN_IMAGE = re.compile(r"(?:https?://[A-Za-z0-9.-]+/|(?!//))[\w./?=&%~+@-]+")
+_PLAIN_IDS, _PLAIN_IMAGES = (re.compile(f"(?:(?:{plain.pattern})\n)+") for plain in (_PLAIN_ID, _PLAIN_IMAGE))
 _ROUNDED = re.compile(r"[0-9][.,][0-9]*[eE]\+?[0-9]+")
 
 
@@ -88,22 +90,31 @@ class KeyColumns:
         image = _choose(rows, options.image_column, usual=IMAGE_NAMES, what="images", flag="--image-column")
         return cls(rows.path, rows.columns[id_position], rows.columns[image], id_position, image)
 
-    def identify(self, batch: Batch, findings: Findings) -> Iterator[tuple[str, list[str] | None] | None]:
-        """Yield the id and the images of each row, or None where *findings* say why it is left out.
+    def identify(self, batch: Batch, findings: Findings) -> tuple[list[str | None], list[list[str] | None]]:
+        """Return the id and the images of each row; the id is None where *findings* say why the row is left out.
 
         The images are None where the cell holds some, but none that can be read, which *findings* say too.
         """
-        for line, of_id, cell in zip(batch.lines, batch.columns[self.id], batch.columns[self.image], strict=True):
-            if type(of_id) is str and _PLAIN_ID.fullmatch(of_id):  # as most are, at a fifth of the time
-                name = of_id
-            else:
-                try:
-                    name = id_text(of_id)
-                except CellError as error:
-                    findings.leave_out(error.reason, str(error), place=line, column=self.id_name)
-                    yield None
-                    continue
-            yield name, self._images(line, name, cell, findings)
+        ids = batch.columns[self.id]
+        cells = [cell[0] if type(cell) is list and len(cell) == 1 else cell for cell in batch.columns[self.image]]
+        if _are_plain(ids, _PLAIN_IDS) and _are_plain(cells, _PLAIN_IMAGES):  # as most are, at a fifth of the time
+            return list(ids), [[cell] for cell in cells]
+        names: list[str | None] = []
+        images: list[list[str] | None] = []
+        for line, of_id, cell in zip(batch.lines, ids, batch.columns[self.image], strict=True):
+            name = self._name(line, of_id, findings)
+            names.append(name)
+            images.append(None if name is None else self._images(line, name, cell, findings))
+        return names, images
+
+    def _name(self, line: int, cell: object, findings: Findings) -> str | None:
+        if type(cell) is str and _PLAIN_ID.fullmatch(cell):
+            return cell
+        try:
+            return id_text(cell)
+        except CellError as error:
+            findings.leave_out(error.reason, str(error), place=line, column=self.id_name)
+            return None
 
     def _images(self, line: int, name: str, cell: object, findings: Findings) -> list[str] | None:
         only = cell[0] if type(cell) is list and len(cell) == 1 else cell
@@ -121,6 +132,14 @@ class KeyColumns:
             except CellError as error:
                 findings.leave_out(error.reason, str(error), place=line, column=self.image_name, item=name)
         return usable if usable or not named else None
+
+
+def _are_plain(cells: Sequence[object], plain: re.Pattern[str]) -> TypeGuard[Sequence[str]]:
+    """Whether each of *cells* is text, and all of them, a line each, are *plain*."""
+    if set(map(type, cells)) != {str}:
+        return False
+    lines = "\n".join([*cells, ""])  # type: ignore[list-item]
+    return plain.fullmatch(lines) is not None and lines.count("\n") == len(cells)
 
 
 def column_position(rows: Rows, name: str, *, flag: str) -> int:

@@ -130,13 +130,13 @@ class TableCatalog:
 
 def _usable(keys: KeyColumns, batch: Batch, findings: Findings, *, typed: bool) -> RowBatch:
     """Return the rows of *batch* that have an id; *findings* say what is left out."""
-    found = list(keys.identify(batch, findings))
-    named = [row or ("", None) for row in found]
-    images = [of or None if not line else of for line, (_, of) in zip(batch.lines, named, strict=True)]
-    blank = [None] * len(found)
+    names, images = keys.identify(batch, findings)
+    if 0 in batch.lines:
+        images = [of or None if not line else of for line, of in zip(batch.lines, images, strict=True)]
+    blank = [None] * len(names)
     columns = [
         blank if i in {keys.id, keys.image} else plain_cells(cells) if typed else cast("Sequence[Attribute]", cells)
         for i, cells in enumerate(batch.columns)
     ]
-    lines = list(batch.lines)
-    return RowBatch(lines, [name for name, _ in named], images, columns).chosen([row is not None for row in found])
+    found = RowBatch(list(batch.lines), [name or "" for name in names], images, columns)
+    return found.chosen([name is not None for name in names])

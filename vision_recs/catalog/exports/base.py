@@ -180,12 +180,13 @@ def with_additions(part: Part, additions: Sequence[tuple[str, Mapping[str, objec
     left: Lists = {}
     for name, values in additions:
         place = places.get(name)
-        if place is not None:
-            for column, value in values.items():
-                set_at(columns, column, place, lowest([columns[column][place] if column in columns else None, value]))
+        if place is None:
+            for column, cell in ({"id": name, "image": None} | dict(values)).items():
+                left.setdefault(column, []).append(cell)
             continue
-        for column, value in ({"id": name, "image": None} | dict(values)).items():
-            left.setdefault(column, []).append(value)
+        for column, value in values.items():
+            before = columns[column][place] if column in columns else None
+            set_at(columns, column, place, value if before is None else lowest([before, value]))
     yield Part(part.lines, columns) if additions else part
     if left:
         yield Part([0] * len(left["id"]), left)

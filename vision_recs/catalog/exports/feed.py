@@ -22,7 +22,7 @@ class FeedReader:
         self._parser = expat.ParserCreate(namespace_separator="}")
         self._parser.buffer_text = True
         self._parser.SkippedEntityHandler = _refuse_entity
-        self._names: dict[str, str] = {}
+        self._names = _Names()
         self._items: list[dict[str, object]] = []
         self._item: dict[str, object] = {}
         self._texts: list[str] = []
@@ -43,36 +43,39 @@ class FeedReader:
         self._parser.EndElementHandler = self._parser.CharacterDataHandler = None
 
     def _start(self, tag: str, _: dict[str, str]) -> None:
-        if self._name(tag) in _ITEMS:
+        if self._names[tag] in _ITEMS:
             self._item, self._depth = {}, 0
             self._parser.StartElementHandler = self._start_inside
             self._parser.EndElementHandler = self._end_inside
             self._parser.CharacterDataHandler = self._texts.append
 
     def _start_inside(self, _: str, attributes: dict[str, str]) -> None:
-        self._depth += 1
-        if self._depth == 1:
+        depth = self._depth = self._depth + 1
+        if depth == 1:
             self._texts.clear()
             self._link = attributes.get("href")
             self._is_compound = False
 
     def _end_inside(self, tag: str) -> None:
-        self._depth -= 1
-        if self._depth > 0:
+        depth = self._depth = self._depth - 1
+        if depth > 0:
             self._is_compound = True
-        elif self._depth < 0:
+        elif depth < 0:
             self._items.append(self._item)
             self._wait()
-        elif not self._is_compound:
-            text = ("".join(self._texts) or self._link or "").strip()
-            if text:
-                name = self._names.get(tag) or self._name(tag)
-                item = self._item
-                item[name] = f"{item[name]}{SEVERAL}{text}" if name in item else text
+        elif not self._is_compound and (text := ("".join(self._texts) or self._link or "").strip()):
+            name = self._names[tag]
+            before = self._item.setdefault(name, text)
+            if before is not text:
+                self._item[name] = f"{before}{SEVERAL}{text}"
 
-    def _name(self, tag: str) -> str:
-        """Return *tag* without its namespace; an element of a feed has one of few names."""
-        return self._names.setdefault(tag, tag.rpartition("}")[2])
+
+class _Names(dict[str, str]):
+    """The name of each tag without its namespace: a feed has few of them."""
+
+    def __missing__(self, tag: str) -> str:
+        name = self[tag] = tag.rpartition("}")[2]
+        return name
 
 
 def _refuse_entity(name: str, _: bool) -> NoReturn:  # noqa: FBT001 - as expat calls it

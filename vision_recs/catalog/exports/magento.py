@@ -23,6 +23,7 @@ from vision_recs.catalog.exports.base import (
     own_lists,
     price_of,
     set_at,
+    set_in,
     with_additions,
 )
 from vision_recs.catalog.findings import Findings
@@ -30,6 +31,7 @@ from vision_recs.types import Attribute
 
 _PRICES_KEPT = 10_000  # of simple products, for the configurable one that comes shortly after them
 _PAIR = re.compile(r",(?=[a-z][a-z0-9_]*=)")  # a value may hold commas
+_SKU = re.compile(r"(?:(?:^|\|)\s*|,)sku=([^|]*?)(?=,[a-z][a-z0-9_]*=|\||\Z)")
 _NO_IMAGE = "no_selection"
 _HIDDEN = "Not Visible Individually"
 _KEYS = frozenset({"id", "image"})
@@ -60,7 +62,8 @@ def _translate(parts: Iterator[Part], titles: Mapping[str, str], findings: Findi
                     prices.popitem(last=False)
             if skus:
                 set_at(columns, "variant_group", row, name)
-                additions += [(sku, {"variant_group": name}) for sku in skus]
+                group = {"variant_group": name}
+                additions += [(sku, group) for sku in skus]
                 if price is None:
                     lowest = min((prices[sku] for sku in skus if sku in prices), default=None)
                     set_at(columns, "price", row, lowest)
@@ -90,12 +93,21 @@ def _columns(part: Part) -> dict[str, Cells]:
 
 def _set_attributes(part: Part, columns: Lists) -> None:
     """Set the columns that `additional_attributes` names, where they have no value."""
-    own = frozenset(columns)
+    known: dict[str, tuple[str, Attribute]] = {}  # what pairs of names and values mean
     for row, text in enumerate(part.texts("additionalattributes")):
-        for name, value in _pairs(text).items():
-            column = "brand" if name == "manufacturer" else name
-            if column not in own or (column not in _KEYS and columns[column][row] is None):
-                set_at(columns, column, row, as_set(value.split("|")))
+        for pair in _PAIR.split(text) if text else ():
+            name, value = known.get(pair) or known.setdefault(pair, _attribute(pair))
+            if name not in columns:
+                set_at(columns, name, row, value)
+            elif columns[name][row] is None and name not in _KEYS:
+                columns[name][row] = value
+
+
+def _attribute(pair: str) -> tuple[str, Attribute]:
+    """Return the attribute that *pair* gives, and its value; that of one without a sign is `id`, which it cannot be."""
+    name, sign, value = pair.partition("=")
+    name = name.strip() if sign else "id"
+    return "brand" if name == "manufacturer" else name, set_in(value, "|")
 
 
 def _is_online(text: str | None) -> bool | None:
@@ -107,21 +119,20 @@ def _categories(text: str | None) -> Attribute:
 
 
 def _variants(text: str | None) -> list[str]:
-    return [sku for pairs in listed(text, "|") if (sku := _pairs(pairs).get("sku"))]
+    """Return the ids of the variants that *text* describes: `sku=a,color=red|sku=b,color=blue`."""
+    return [sku for found in _SKU.findall(text) if (sku := found.strip())] if text else []
 
 
 def _images(part: Part) -> list[list[str]]:
     firsts = part.texts("baseimage", "smallimage", "thumbnailimage")
     others = mapped(listed, part.texts("additionalimages"))
-    return [
-        [image for image in dict.fromkeys([first, *more]) if image is not None and image != _NO_IMAGE]
-        for first, more in zip(firsts, others, strict=True)
-    ]
+    return [_distinct(first, more) for first, more in zip(firsts, others, strict=True)]
 
 
-def _pairs(text: str | None) -> dict[str, str]:
-    parts = [part.partition("=") for part in _PAIR.split(text)] if text else []
-    return {name.strip(): value.strip() for name, sign, value in parts if sign}
+def _distinct(first: str | None, more: list[str]) -> list[str]:
+    if more == [first] and first != _NO_IMAGE:  # as most are
+        return more
+    return [image for image in dict.fromkeys([first, *more]) if image is not None and image != _NO_IMAGE]
 
 
 EXPORT = Export("magento", "catalog products of Magento 2", _recognizes, _translate, {"variant_group": "min"})
