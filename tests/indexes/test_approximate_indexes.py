@@ -220,11 +220,22 @@ def test_a_memory_that_fits_no_good_index_gets_the_smallest_one_and_hears_what_i
     assert 0.2 < stats.recall_at_10 < 0.9999
 
 
-def test_the_fastest_that_reaches_the_recall_is_chosen(monkeypatch, source, tmp_path):
+def test_a_graph_is_built_where_it_fits_and_no_lists_are_tried(monkeypatch, source, tmp_path):
     monkeypatch.setattr("vision_recs.indexes.autoselect._FLAT_NUMBERS", 1000)
+    monkeypatch.setattr("vision_recs.indexes.ivf_pq.IvfPqIndexType.build", None)
     name, stats = build_or_update(IndexConfig(), source, tmp_path)
-    assert name in {"ivf-pq", "hnsw"}
+    assert name == "hnsw"
     assert stats.target_recall_met
+
+
+def test_of_two_kinds_of_lists_the_clearly_faster_one_is_built(monkeypatch, tmp_path):
+    monkeypatch.setattr("vision_recs.indexes.autoselect._FLAT_NUMBERS", 1000)
+    monkeypatch.setattr("vision_recs.indexes.autoselect._MOST_IN_GRAPH", 1000)
+    monkeypatch.setattr("vision_recs.indexes.autoselect._MANY_COLUMNS", 8)
+    monkeypatch.setattr("vision_recs.indexes.autoselect._CLEARLY", 0.0)  # the last one, then
+    vectors = Vectors(np.random.default_rng(0).standard_normal((1_100, 260)) * np.exp(-np.arange(260) / 8))
+    name, stats = build_or_update(IndexConfig(), vectors, tmp_path)
+    assert (name, stats.index_factory[:7]) == ("ivf-pq", "PCAR260")
 
 
 @pytest.mark.parametrize(

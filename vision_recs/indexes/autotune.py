@@ -21,7 +21,7 @@ from vision_recs.indexes.config import (
     SearchProfile,
     write_profile,
 )
-from vision_recs.indexes.holdout import DEPTHS, NO_SCORE, HoldoutQueries, sample_queries
+from vision_recs.indexes.holdout import DEPTHS, NO_SCORE, HoldoutQueries, answered, fresh_queries, sample_queries
 from vision_recs.indexes.rescoring import LARGEST_FACTOR, SCAN, ApproximateSearch, CandidateSource
 from vision_recs.types import VectorReader, Vectors
 
@@ -202,10 +202,11 @@ class _FilteredQueries:
     def __init__(self, source: VectorReader, candidates: CandidateSource, seed: int) -> None:
         self._source, self._candidates = source, candidates
         self._subsets: list[tuple[float, _RandomSubset, HoldoutQueries]] = []
+        queries = fresh_queries(source, _FILTERED_QUERIES, seed=seed)
         for share in _SHARES:
             subset = _RandomSubset(source, share, seed)
             if subset.count() >= DEPTHS[-1]:
-                holdout = sample_queries(source, _FILTERED_QUERIES, seed=seed, within=subset.positions(), depth=10)
+                holdout = answered(source, queries, within=subset.positions(), depth=10)
                 self._subsets.append((share, subset, holdout))
 
     def factor(self) -> int | None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreError, read_error
+from vision_recs.indexes._faiss import faiss
 
 _STREAM_BYTES = 1 << 20
 

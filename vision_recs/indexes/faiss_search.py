@@ -7,12 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, cast
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array
+from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.base import is_marked
 from vision_recs.indexes.faiss_files import read_faiss, threads, view_codes
 from vision_recs.indexes.hnsw_mmap import load_graph

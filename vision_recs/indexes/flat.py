@@ -14,12 +14,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, read_error
 from vision_recs.file_formats import mmap_array, save_npy
+from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.base import (
     NOTHING,
     Scored,

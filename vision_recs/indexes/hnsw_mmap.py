@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array, save_npy
+from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.faiss_files import NO_OWNER, view_codes
 
 _CODES, _LINKS, _OFFSETS, _LEVELS, _ENTRY = (

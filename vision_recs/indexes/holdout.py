@@ -9,11 +9,11 @@ from io import BytesIO
 from pathlib import Path
 from zipfile import BadZipFile
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import read_error
+from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.base import Scored, blocks
 from vision_recs.indexes.exact import recall_at
 from vision_recs.indexes.inverted_lists import is_in_sorted
@@ -104,14 +104,9 @@ class HoldoutQueries:
         return found, [exact[exact > NO_SCORE] for exact in self.scores]
 
 
-def sample_queries(
-    source: VectorReader, count: int, *, seed: int, within: NDArray[np.int64] | None = None, depth: int = _DEPTH
-) -> HoldoutQueries:
-    """Return about *count* holdout queries, see `fresh_queries`, and their *depth* exact answers.
-
-    These are among all positions of *source*, or among the positions *within*.
-    """
-    return answered(source, fresh_queries(source, count, seed=seed), within=within, depth=depth)
+def sample_queries(source: VectorReader, count: int, *, seed: int) -> HoldoutQueries:
+    """Return about *count* holdout queries, see `fresh_queries`, and their exact answers among all of *source*."""
+    return answered(source, fresh_queries(source, count, seed=seed))
 
 
 def fresh_queries(source: VectorReader, count: int, *, seed: int) -> Vectors:

@@ -15,12 +15,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array, save_npy
+from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.base import is_marked
 
 _DELETED = "deleted.npy"

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.autotune import TuningInput, autotune
 from vision_recs.indexes.base import blocks, require_unaltered
 from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile

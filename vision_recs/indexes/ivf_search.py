@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
+from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.faiss_files import read_faiss, threads
 from vision_recs.indexes.faiss_search import Rotation
 from vision_recs.indexes.inverted_lists import InvertedLists, Segment, read_deleted

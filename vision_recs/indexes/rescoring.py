@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.base import NOTHING, Scored, search_by_position, top_k_with_ties
 from vision_recs.indexes.config import SearchParams, SearchProfile
 from vision_recs.types import Match, PositionSubset, SearchRequest, VectorReader, Vectors, VectorSource
