@@ -14,8 +14,6 @@ from .output import print_json, print_table
 from .similar import filter_of
 
 if TYPE_CHECKING:
-    from vision_recs.catalog.judgments import Pair
-    from vision_recs.store import Store
     from vision_recs.tune import Tuned
 
 
@@ -42,6 +40,10 @@ def tune(
             "--pairs, or else variants or the images of each item, say whether it does harm.",
         ),
     ] = False,
+    words: Annotated[
+        bool,
+        typer.Option("--words", help="Learn only how much the words of items count beside their images."),
+    ] = False,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="Learn only from items that match.")] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Go back to the vectors of the encoder.")] = False,
     dry_run: Annotated[
@@ -56,9 +58,11 @@ def tune(
     """
     from vision_recs.jobs import retune
     from vision_recs.store import Store
+    from vision_recs.tune import TuneOptions
+    from vision_recs.tune import tune as run
 
     if undo:
-        if labels or pairs or events or per_image or unsupervised or where or dry_run:
+        if labels or pairs or events or per_image or unsupervised or words or where or dry_run:
             raise typer.BadParameter("cannot be combined with other options", param_hint="--undo")
         undone = retune(store, None)
         _print_undone(undone.generation, undone.space, json=json)
@@ -70,9 +74,12 @@ def tune(
         raise typer.BadParameter(
             "cannot be combined with --pairs or --events, which are pairs of items", param_hint="--per-image"
         )
+    if words and (per_image or unsupervised):
+        raise typer.BadParameter("cannot be combined with --per-image or --unsupervised", param_hint="--words")
     judgments = judged_pairs(pairs, events)
     with Store.open(store) as opened:
-        tuned = _tune(opened, labels, judgments, where, per_image=per_image, unsupervised=unsupervised)
+        how = TuneOptions(labels, judgments, per_image, filter_of(where), unsupervised, words)
+        tuned = run(opened, how)
     generation = None
     if tuned.is_better and not dry_run:
         generation = retune(store, tuned.projection, encoder=opened.encoder.fingerprint).generation
@@ -80,21 +87,6 @@ def tune(
         print_json(_json(tuned, generation))
     else:
         _print(tuned, generation)
-
-
-def _tune(
-    opened: Store,
-    labels: str | None,
-    judgments: list[Pair] | None,
-    where: str | None,
-    *,
-    per_image: bool,
-    unsupervised: bool,
-) -> Tuned:
-    from vision_recs.tune import TuneOptions
-    from vision_recs.tune import tune as run
-
-    return run(opened, TuneOptions(labels, judgments, per_image, filter_of(where), unsupervised))
 
 
 def _json(tuned: Tuned, generation: int | None) -> dict[str, object]:

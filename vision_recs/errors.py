@@ -121,8 +121,8 @@ class ImageError(VisionRecsError):
     """An image that cannot be used."""
 
     def __init__(self, reason: str, message: str) -> None:
-        """Keep the code *reason* (a key of REASONS) beside the sentence *message*."""
-        assert reason in REASONS, reason
+        """Keep the code *reason* (a key of REASONS, or "no-image") beside the sentence *message*."""
+        assert reason in REASONS or reason == "no-image", reason
         super().__init__(message)
         self.reason = reason
 

@@ -139,8 +139,8 @@ class PreprocessConfig:
 class CompositePreprocess:
     """How an image becomes the pixels of several encoders: it is decoded once, and each of *parts* prepares it.
 
-    What the parts prepare lies side by side, in their order; parts that prepare the same pixels share them. Below a
-    part of less height the pixels are black.
+    What the parts prepare lies side by side, in their order; parts that prepare the same pixels share them, and a part
+    that reads words has none. Below a part of less height the pixels are black.
     """
 
     parts: tuple[PreprocessConfig, ...]
@@ -148,7 +148,7 @@ class CompositePreprocess:
     @property
     def recipes(self) -> tuple[PreprocessConfig, ...]:
         """What the parts prepare, each once."""
-        return tuple(dict.fromkeys(map(_recipe, self.parts)))
+        return tuple(dict.fromkeys(_recipe(part) for part in self.parts if part.size != (0, 0)))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -163,7 +163,7 @@ class CompositePreprocess:
         for recipe in self.recipes:
             places[recipe] = slice(left, left + recipe.size[1])
             left += recipe.size[1]
-        return [places[_recipe(part)] for part in self.parts]
+        return [places.get(_recipe(part), slice(0)) for part in self.parts]
 
 
 def _recipe(config: PreprocessConfig) -> PreprocessConfig:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.store.projections import Projection, read_projection
+from vision_recs.store.projections import Part, Projection, read_projection
 
 MEAN = np.array([0.5, -1.0, 2.0], np.float32)
 MATRIX = np.array([[1.0, 2.0], [0.0, 1.0], [3.0, -1.0]], np.float32)
@@ -62,3 +62,23 @@ def test_a_projection_of_other_vectors_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(data[:-1] + b"\1")
     with pytest.raises(StoreDamaged, match="was altered; run `visrec tune --undo`"):
         read_projection(tmp_path / "file", digest=hashlib.sha256(data).hexdigest(), dim=3)
+
+
+def test_a_diagonal_multiplies_each_number():
+    projection = Projection(MEAN, np.arange(1, len(MEAN) + 1, dtype=np.float32))
+    vectors = np.random.default_rng(2).normal(size=(3, len(MEAN))).astype(np.float32)
+    assert projection.apply(vectors) == pytest.approx((vectors - MEAN) * np.arange(1, len(MEAN) + 1))
+    assert projection.dim == len(MEAN)
+
+
+def test_the_mean_stands_for_a_part_that_a_vector_lacks(tmp_path):
+    mean = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    projection = Projection(mean, np.eye(4, dtype=np.float32), parts=(Part(1, 0.6), Part(3, 0.8)))
+    vectors = np.array([[0.6, 0, 0.8, 0], [1, 0, 0, 0], [0, 0, 0, -1], [np.nan, 0.8, 0, 0]], np.float32)
+    wanted = [[0.6, 0, 0.8, 0], [0.6, 0.2, 0.3, 0.4], [0.1, 0, 0, -0.8], [0.1, 0.8, 0, 0]]
+    assert projection.completed(vectors) == pytest.approx(np.array(wanted))
+    data = projection.to_bytes()
+    path = tmp_path / "p"
+    path.write_bytes(data)
+    read = read_projection(path, digest=hashlib.sha256(data).hexdigest(), dim=4)
+    assert read.parts == projection.parts

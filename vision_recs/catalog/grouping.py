@@ -124,11 +124,17 @@ def _disagreements(
 
 
 def items_of(
-    batch: RowBatch, repeated: Mapping[int, ItemRows | None], columns: Columns, findings: Findings
+    batch: RowBatch,
+    repeated: Mapping[int, ItemRows | None],
+    columns: Columns,
+    findings: Findings,
+    *,
+    keeps_imageless: bool = False,
 ) -> Iterator[Item]:
     """Yield the items that begin in *batch*; *repeated* has those that may have several rows, by their places.
 
-    Of an item without an image, *findings* have the reason, as they have its contradictions.
+    An item without an image is yielded if *keeps_imageless*; else *findings* have the reason, as they have its
+    contradictions.
     """
     none_is_alone = len(repeated) == len(batch.ids)
     values = columns.attributes(batch) if not none_is_alone else repeat(({}, {}), len(batch.ids))
@@ -137,9 +143,9 @@ def items_of(
         item: Item | None = None
         if place in repeated:
             found = repeated[place]
-            item = item_of(*found, columns, findings) if found else None
+            item = item_of(*found, columns, findings, keeps_imageless=keeps_imageless) if found else None
         elif not images:
-            item = item_of(name, [batch.row(place)], columns, findings)
+            item = item_of(name, [batch.row(place)], columns, findings, keeps_imageless=keeps_imageless)
         else:
             distinct = tuple(images) if len(images) == 1 else tuple(dict.fromkeys(images))
             item = Item(name, distinct, attributes, (of_image,) * len(distinct) if columns.of_images else ())
@@ -147,10 +153,13 @@ def items_of(
             yield item
 
 
-def item_of(name: str, rows: list[TableRow], columns: Columns, findings: Findings) -> Item | None:
+def item_of(
+    name: str, rows: list[TableRow], columns: Columns, findings: Findings, *, keeps_imageless: bool = False
+) -> Item | None:
     """Return the item that *rows* describe; each attribute has its first value that is not None.
 
-    Returns None for an item without an image, which *findings* then have, as they have its contradictions.
+    Returns None for an item without an image, unless *keeps_imageless*; *findings* then have it, as they have its
+    contradictions.
     """
     images: dict[str, dict[str, Attribute]] = {}
     table = columns.cells(rows)
@@ -158,9 +167,10 @@ def item_of(name: str, rows: list[TableRow], columns: Columns, findings: Finding
         own = {columns.names[i]: columns.converters[i](table[i][number]) for i in columns.of_images}
         for image in row.images or ():
             images.setdefault(image, own)
-    if not images:
-        told = [row for row in rows if row.line]  # without those that only add to them
-        if told and all(row.images is not None for row in told):
+    told = [row for row in rows if row.line]  # without those that only add to them
+    is_imageless = not images and bool(told) and all(row.images is not None for row in told)
+    if not images and not (is_imageless and keeps_imageless):
+        if is_imageless:
             why = f"the item {name!r} names no image; give it one"
             findings.leave_out("no-image", why, place=told[0].line, item=name)
         return None

@@ -52,6 +52,7 @@ class TableCatalog:
         self.notes: tuple[str, ...] = ()
         """What there is to say of the table; known once an item was yielded."""
         self._options = options
+        self._keeps_imageless = False
         self.images = ImageFiles(
             self.root, below=options.images_below, remote=remote, own_bucket=options.images_below is not None
         )
@@ -59,6 +60,10 @@ class TableCatalog:
         keys = KeyColumns.choose(rows, options)
         if not rows.open_ended:
             self._named_image_attributes(rows, keys)
+
+    def keep_imageless(self) -> None:
+        """Yield items without an image, too, from now on."""
+        self._keeps_imageless = True
 
     def __iter__(self) -> Iterator[Item]:
         """Yield each item; raises CatalogError before the first one where the table cannot be read to its end."""
@@ -75,7 +80,7 @@ class TableCatalog:
                 self.contradictory_columns = tuple(columns.names[position] for position in columns.contradictory)
                 self.notes = tuple(findings.notes)
                 for batch, repeated in row_store.batches():
-                    yield from items_of(batch, repeated, columns, findings)
+                    yield from items_of(batch, repeated, columns, findings, keeps_imageless=self._keeps_imageless)
         except ObjectError as error:
             raise unreadable(error, self.location) from error
         except sqlite3.Error as error:

@@ -9,6 +9,7 @@
 `gem`                an encoder with another pooling
 `focus`              an encoder that looks closer at what it responds to
 `color`              a histogram of colors as an encoder, which reads their names
+`words`              the words of items as a part beside their images
 `weights`            checkpoint files: found, fetched, read without running code
 `torch_runtime`      runs a backbone with PyTorch, also on several devices; the reference
 `openvino_runtime`   runs a converted backbone on the CPU, many times as fast

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from vision_recs.errors import UnknownEncoder
 
 AND: Final = "+"
 TIMES: Final = "@"
+
+FullName: TypeAlias = Callable[[str], str]
+"""A function that returns the full name of an encoder."""
 
 
 class Part(NamedTuple):
@@ -36,7 +39,7 @@ def joined(parts: Sequence[Part]) -> str:
     return AND.join(name if weight == "1" else f"{name}{TIMES}{weight}" for name, weight in shares)
 
 
-def flatten(parts: Sequence[Part], full_name: Callable[[str], str]) -> list[Part]:
+def flatten(parts: Sequence[Part], full_name: FullName) -> list[Part]:
     """Return *parts* by their full names; in the place of a composite one stand its parts, which share its weight.
 
     Raises UnknownEncoder, also where an encoder is named twice.

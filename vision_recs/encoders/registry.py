@@ -25,6 +25,8 @@ Focus: TypeAlias = Literal["none", "activations"]
 
 _FOCUSED: Final = "activations:"
 
+_WORDS: Final = "words:"
+
 _HUB_CHECKPOINTS: Final = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.bin",
@@ -139,6 +141,13 @@ def _pooled_name(rest: str) -> str:
 def _focused_name(rest: str) -> str:
     """Return the full name of `activations:NAME`, which is no composite one: each part of such a one has its own."""
     return f"{_FOCUSED}{_network(rest).removeprefix(_FOCUSED)}"
+
+
+def _words_name(rest: str) -> str:
+    """Return the full name of `words:ATTRIBUTES` or `words:ATTRIBUTES:ENCODER`, which has a text tower."""
+    from vision_recs.encoders.words import full_name
+
+    return full_name(rest, canonical_name)
 
 
 def _network(name: str) -> str:
@@ -324,6 +333,14 @@ _FAMILIES: Final = {
                 ),
             ),
         ),
+        EncoderFamily(
+            name="words",
+            adapter="vision_recs.encoders.words:load",
+            text_adapter="vision_recs.encoders.words:load_text",
+            library="numpy",
+            has_network=False,
+            resolve=_words_name,
+        ),
     )
 }
 
@@ -374,7 +391,8 @@ def canonical_name(name: str) -> str:
     UnknownEncoder, which names the encoders that are most like *name*.
     """
     if names.is_composite(name):
-        return names.joined(names.flatten(names.split(name), canonical_name))
+        parts = names.flatten(names.split(name), canonical_name)
+        return names.joined(_words_last(name, parts))
     short = _short_names()
     if name in short.values():
         return name
@@ -385,6 +403,14 @@ def canonical_name(name: str) -> str:
     if family is None or family.resolve is None or not rest:
         raise unknown_encoder(name, _short_names())
     return family.resolve(rest)
+
+
+def _words_last(name: str, parts: list[names.Part]) -> list[names.Part]:
+    """Return *parts* with the one that reads words at the end; raises UnknownEncoder where there are two."""
+    parts = sorted(parts, key=lambda part: part.name.startswith(_WORDS))
+    if len(parts) > 1 and parts[-2].name.startswith(_WORDS):
+        raise UnknownEncoder(f"the encoder {name} reads words twice; list all attributes in one {_WORDS}NAME,NAME")
+    return parts
 
 
 def parts_of(name: str) -> list[names.Part]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from vision_recs.encoders.canary import check_canary, embed_canary
 from vision_recs.encoders.loading import Precision, load_encoder
-from vision_recs.encoders.registry import DEFAULT_ENCODER, Focus, with_focus
+from vision_recs.encoders.registry import DEFAULT_ENCODER, Focus, canonical_name, with_focus
 from vision_recs.encoders.text import TextEncoder, load_text_encoder
+from vision_recs.encoders.words import refuse_alone
 from vision_recs.errors import EncoderError, SpaceMismatch
 from vision_recs.store import Manifest
 from vision_recs.types import Encoder, EncoderSpec, Vectors
@@ -160,6 +161,7 @@ def choose_store_encoder(encoder: str | Encoder | None, options: LoadOptions, ba
     if encoder is None and options.weights is None and base is not None:
         file = Path(base.weights_file) if base.weights_file else None
         return StoreEncoder(base.encoder, replace(options, weights=file))
+    refuse_alone(canonical_name(encoder) if encoder else "")
     loaded = options.load(encoder or (base.encoder.name if base else DEFAULT_ENCODER))
     return StoreEncoder(loaded.spec, options, loaded)
 

@@ -4,6 +4,7 @@ search_quality an engine beside the store: recall, latency and bytes of both
 index_quality  how much of the exact neighbors an index finds, and how fast
 relevance      whether the neighbors are relevant, and whether one store is better than another
 task           which items are queries and targets, and what is relevant
+words          the vectors of queries that are single images, without the words of their items
 provenance     what measurements depend on, kept beside them
 """
 

@@ -16,6 +16,7 @@ from vision_recs.engines import OpenedEngine
 from vision_recs.errors import EvaluationError
 from vision_recs.evaluate.provenance import Measured, Provenance
 from vision_recs.evaluate.task import EvaluationTask, ResolvedTask, resolve
+from vision_recs.evaluate.words import load_queries
 from vision_recs.metrics import (
     MEASURES,
     Difference,
@@ -124,7 +125,7 @@ def _measure(
     store: WholeItems, provenance: Provenance, task: EvaluationTask, resolved: ResolvedTask, group_by: str | None
 ) -> Relevance:
     targets = load_item_vectors(store, resolved.targets)
-    queries = load_item_vectors(store, resolved.queries)
+    queries = load_queries(store, resolved.queries, per_image=task.per_image)
     result = evaluate_rankings(queries, targets, resolved.judgments, per_image=task.per_image)
     if not result.queries:
         raise EvaluationError(

@@ -126,8 +126,9 @@ class _Comparison:
         found = source.signatures(same.images)
         if found == list(same.signatures):
             return []
-        each = zip(same.owners, found, same.signatures, strict=True)
-        changed = {owner for owner, now, before in each if now != before}
+        each = zip(same.owners, same.images, found, same.signatures, strict=True)
+        # an item that is found by its words alone has no image, which is ""
+        changed = {owner for owner, image, now, before in each if image and now != before}
         return [item for item in same.items if item.id in changed]
 
     def remove_the_rest(self) -> None:
@@ -169,7 +170,7 @@ class _Comparison:
 def _image_count(chunk: Sequence[Item]) -> int:
     """Return how many images the items of *chunk* have; one that is listed twice counts once."""
     counts = [len(item.images) for item in chunk]
-    return sum(counts) if max(counts) == 1 else sum(len(set(item.images)) for item in chunk)
+    return len(counts) if max(counts) <= 1 else sum(len(set(item.images)) or 1 for item in chunk)
 
 
 def _images_in(chunk: Sequence[Item]) -> tuple[list[str], list[str], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
@@ -11,16 +12,22 @@ from numpy.typing import NDArray
 
 from vision_recs import images
 from vision_recs.encoders import StoreEncoder
+from vision_recs.encoders.words import Words, digest_with, words_of
 from vision_recs.errors import StoreDamaged
 from vision_recs.images.named_colors import colors_in
 from vision_recs.jobs.cluster.done import Done, may_have_ledgers
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.outcomes import without_bytes
-from vision_recs.jobs.pipeline import Decoded, Encoded, Pipeline, Read
+from vision_recs.jobs.pipeline import Decoded, Encoded, Pipeline, Prepared, Read
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.jobs.suspects import Suspects
 from vision_recs.store import Embedded, Staging, Writer
 from vision_recs.types import CompositePreprocess, ImageSource, Preprocess, Vectors
+
+_REWORDED_AT_ONCE = 256
+_NOWHERE = -1
+"""The position of an image that is not there."""
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 class Embedding:
@@ -35,12 +42,14 @@ class Embedding:
         self._staging = staging
         self._encoder = encoder
         self._options = options
+        self._words = words_of(encoder.spec.name)
         self._pipeline = Pipeline(source, encoder, self._load, workers=options.workers, batch_size=self._batch_size)
         self._suspects = Suspects(writer.layout.suspects, writer.crashed())
         self._apart = images.DecoderProcess()
         self._planned: list[Embedded] = []
         self._vectors: list[Vectors] = []
         self._pending: set[bytes] = set()
+        self._reworded: list[tuple[Prepared, int]] = []
         self._read = self._begun = self._encoded = self._total = 0
         self._report: ProgressCallback = silent
         self.embedded = 0
@@ -58,7 +67,7 @@ class Embedding:
         self._report, self._total = report, self._staging.image_count()
         self._tell()  # the clock of whoever shows it starts now
         batches = self._pipeline.run(
-            self._staging.images(),
+            self._staging.images(attributes=self._words is not None),
             lambda read: self._unknown(self._counted(read)),
             has_addresses=self._staging.has_addresses(),
             should_stop=options.should_stop,
@@ -66,6 +75,7 @@ class Embedding:
         with closing(self._apart), self._suspects.watched(), closing(batches):
             for encoded in batches:
                 self._take(encoded)
+        self._write_reworded()
         self._write()
         self.seconds = perf_counter() - started
 
@@ -91,19 +101,55 @@ class Embedding:
                     keep_stale=self._options.keep_stale,
                 )
                 continue
+            if self._words is not None:
+                image = _with_words(image, self._words)  # noqa: PLW2901 - the same image
             self._staging.set_digest(image.staged, image.digest, image.signature)
             if image.digest in self._pending or self._writer.is_known(self._staging, image.digest):
                 continue
-            if image.data is None:  # the signature was known, so the store must hold the vector
-                raise StoreDamaged(
-                    f"the store holds no vector of {image.staged.image}, though an item shows it; run `visrec verify`"
-                )
             if self._begun == self._options.limit or self._options.should_stop():
                 self.complete = False
                 return
+            if image.data is None:
+                self._reword(image)
+                continue
             self._begun += 1
             self._pending.add(image.digest)
             yield image
+
+    def _reword(self, image: Read) -> None:
+        """Give *image*, whose bytes are as they were, a vector with the words that its item has now."""
+        position, digest, colors = _NOWHERE, image.staged.digest, ""
+        if image.staged.image or self._words is None:
+            known = self._staging.base.outcome(digest) if self._staging.base and digest else None
+            if self._words is None or known is None:  # the signature was known, so the store must hold the vector
+                raise StoreDamaged(
+                    f"the store holds no vector of {image.staged.image}, though an item shows it; run `visrec verify`"
+                )
+            if known.position is None:
+                self._staging.set_outcome(image.digest, reason=known.reason, message=known.message)
+                return
+            position, colors = known.position, known.colors or ""
+        self._begun += 1
+        self._pending.add(image.digest)
+        named = colors if self._staging.names_colors else None
+        self._reworded.append((Prepared(image.staged, image.digest, _NO_PIXELS, named, words=image.words), position))
+        if len(self._reworded) == min(_REWORDED_AT_ONCE, self._options.shard_size):
+            self._write_reworded()
+
+    def _write_reworded(self) -> None:
+        """Add the images to the current shard of which only the words are others; none is decoded."""
+        if not self._reworded or self._words is None:
+            return
+        batch, places = zip(*self._reworded, strict=True)
+        positions = np.array(places, np.int64)
+        is_known = positions != _NOWHERE
+        vectors = np.zeros((len(batch), self._encoder.spec.dim), np.float32)
+        if self._writer.base is not None and is_known.any():
+            vectors[is_known] = self._writer.base.encoder_vectors(positions[is_known])
+        with self.stages["encoding"]:
+            joined = self._words.joined(vectors, [image.words for image in batch])
+        self._reworded = []
+        self._take(Encoded(list(batch), joined, np.any(joined, axis=1)))
 
     def _counted(self, images: Iterable[Read]) -> Iterator[Read]:
         for image in images:
@@ -153,3 +199,9 @@ def _colors_of(pixels: NDArray[np.uint8], preprocess: Preprocess) -> str:
     first = preprocess.recipes[0] if isinstance(preprocess, CompositePreprocess) else preprocess
     height, width = first.size
     return ",".join(colors_in(pixels[:height, :width]))
+
+
+def _with_words(image: Read, words: Words) -> Read:
+    """Return *image* with the words of its item, and with the digest of both."""
+    text = words.text_of(image.staged.attributes)
+    return replace(image, digest=digest_with(image.digest, text), words=text)

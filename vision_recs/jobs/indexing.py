@@ -14,7 +14,8 @@ from vision_recs._version import __version__
 from vision_recs.catalog import open_catalog
 from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.encoders import LoadOptions, StoreEncoder, choose_store_encoder
-from vision_recs.errors import EmptyCatalog, StoreError
+from vision_recs.encoders.words import words_of
+from vision_recs.errors import EmptyCatalog, EncoderError, StoreError
 from vision_recs.jobs.catalog_part import CatalogPart, partition_count, partition_of
 from vision_recs.jobs.cluster.places import forget_ledgers
 from vision_recs.jobs.comparing import stage_catalog
@@ -100,6 +101,8 @@ def index_store(
         if partition is not None:
             catalog = CatalogPart(catalog, partition)
         chosen = choose_encoder(encoder, options, writer)
+        if words_of(chosen.spec.name) is not None:
+            _admit_words(catalog, options)
         names_colors = _names_colors(options, writer.base)
         staging = writer.stage(chosen.spec, retry_skipped=options.retry_skipped, names_colors=names_colors)
         try:
@@ -143,6 +146,15 @@ def embed(
     """Do what `index` does without building an index: until there is one, every query compares all vectors."""
     options = replace(options or IndexOptions(), index_type=NO_INDEX)
     return index(catalog, store, encoder=encoder, options=options, progress=progress)
+
+
+def _admit_words(catalog: Catalog, options: IndexOptions) -> None:
+    """Have a *catalog* of visrec yield items without an image, too; raises EncoderError for a cluster."""
+    if options.cluster is not None:
+        raise EncoderError("the words of items are read on this machine, not on a cluster; leave out --on")
+    keep = getattr(catalog, "keep_imageless", None)
+    if keep is not None:
+        keep()
 
 
 def _embedding(

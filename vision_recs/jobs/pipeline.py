@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.encoders import StoreEncoder
+from vision_recs.encoders.words import words_of
 from vision_recs.errors import EncoderError, ImageError
 from vision_recs.jobs.progress import ShouldStop, never_stop
 from vision_recs.jobs.reading import reading_pool
@@ -24,6 +25,9 @@ from vision_recs.remote.images import Stopped
 from vision_recs.store import Embedded, Staged
 from vision_recs.types import ImageSource, Unchanged, Vectors
 from vision_recs.vectors import normalize_rows
+
+NO_IMAGE = "words"
+"""The signature in the place of that of an image, of an item that has none."""
 
 _BATCHES_AHEAD = 1
 """Batches that are ready while one is encoded and the next is collected."""
@@ -35,7 +39,7 @@ _WINDOWS_AHEAD = 2
 class Read:
     """An image that was read: *data* is None where its signature is that of the last run, or where *error* says why.
 
-    It was *stopped* where nobody waited for it any more.
+    It was *stopped* where nobody waited for it any more. *words* are those of its item that its vector gets.
     """
 
     staged: Staged
@@ -44,6 +48,7 @@ class Read:
     data: bytes | None = None
     error: ImageError | None = None
     stopped: bool = False
+    words: str = ""
 
 
 class Decoded(NamedTuple):
@@ -55,13 +60,17 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image to embed: its pixels (height, width, 3) and its *colors*, or the *error* why there are none."""
+    """An image to embed: its pixels (height, width, 3) and its *colors*, or the *error* why there are none.
+
+    *words* are those of its item.
+    """
 
     staged: Staged
     digest: bytes
     pixels: NDArray[np.uint8] | None
     colors: str | None = None
     error: ImageError | None = None
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +92,10 @@ class Encoded:
             elif next(is_alive):
                 yield Embedded(staged.id, staged.image, digest, next(rows), colors=image.colors)
             else:
-                message = "the encoder gives the image no direction: it is blank"
-                yield Embedded(staged.id, staged.image, digest, None, "zero-vector", message)
+                reason, message = "zero-vector", "the encoder gives the image no direction: it is blank"
+                if not staged.image:
+                    reason, message = "no-image", "the item names no image, and has no words; give it one"
+                yield Embedded(staged.id, staged.image, digest, None, reason, message)
 
 
 class Pipeline:
@@ -100,6 +111,7 @@ class Pipeline:
         batch_size: Callable[[], int],
     ) -> None:
         """Read from *source* and decode by *decode* with *workers* threads; give *encoder* batches of that size."""
+        self._words = words_of(encoder.spec.name)
         self._source = source
         self._encoder = encoder
         self._decode = decode
@@ -131,6 +143,11 @@ class Pipeline:
 
     def _read(self, staged: Staged) -> Read:
         with self.stages["reading"]:
+            if not staged.image:
+                none = ImageError("no-image", "the item names no image; give it one")
+                return Read(staged, error=none) if self._words is None else Read(staged, signature=NO_IMAGE)
+            if staged.is_kept and staged.digest is not None and not staged.stale:
+                return Read(staged, staged.digest, staged.signature)
             known = None if staged.digest is None else staged.signature
             try:
                 image = self._source.read(staged.image, known=known)
@@ -147,7 +164,7 @@ class Pipeline:
         assert read.data is not None
         with self.stages["decoding"]:
             try:
-                return Prepared(read.staged, read.digest, *self._decode(read, read.data))
+                return Prepared(read.staged, read.digest, *self._decode(read, read.data), words=read.words)
             except ImageError as error:
                 return Prepared(read.staged, read.digest, None, error=error)
 
@@ -174,6 +191,8 @@ class Pipeline:
                 f"the encoder {self._encoder.spec.name} gave {len(pixels)} images vectors of the shape "
                 f"{vectors.shape}; it must give {(len(pixels), dim)}, as its spec says"
             )
+        if self._words is not None:
+            vectors = self._words.joined(vectors, [image.words for image in batch if image.pixels is not None])
         return Encoded(batch, *normalize_rows(vectors))
 
 

@@ -27,8 +27,9 @@ class StoredItems:
         """Yield each item that has an image, by id."""
         for item, attributes in self._store.items.all_attributes():
             images = self._store.items.images(item)
-            names = tuple(image.image for image in images)
-            yield Item(item, names, attributes, tuple(image.attributes for image in images))
+            shown = [image for image in images if image.image]
+            names = tuple(image.image for image in shown)
+            yield Item(item, names, attributes, tuple(image.attributes for image in shown))
 
 
 def store_of_encoder(store: Store, encoder: str, *, progress: ProgressCallback = silent) -> Store:

@@ -32,6 +32,7 @@ from vision_recs.types import Attribute, Encoder, ImageSource, Item
 
 if TYPE_CHECKING:  # a change of attributes needs no encoder
     from vision_recs.encoders import StoreEncoder
+    from vision_recs.encoders.words import Words
     from vision_recs.jobs.embedding import Embedding
 
 _AT_ONCE = 2_000
@@ -243,11 +244,14 @@ class _State:
     images: tuple[str, ...] | None
     version: int | None
 
-    def make(self, change: Change) -> _Fate:
-        """Make *change*, unless it is stale or of an item that is not known."""
+    def make(self, change: Change, *, needs_image: bool) -> _Fate:
+        """Make *change*, unless it is stale or of an item that is not known.
+
+        One without an image adds no item that *needs_image*.
+        """
         if change.version is not None and self.version is not None and change.version <= self.version:
             return _Fate.STALE
-        is_unknown = self.attributes is None and (change.deleted or change.images is None)
+        is_unknown = self.attributes is None and (change.deleted or (needs_image and change.images is None))
         if is_unknown and not change.deleted:
             return _Fate.UNKNOWN
         if change.deleted:
@@ -267,6 +271,7 @@ def _stage(queue: _Queue, staging: Staging, base: Store, reports: Sequence[Updat
     """
     fates: Counter[tuple[int, _Fate]] = Counter()
     named = 0
+    words = _words_of(base)
     items = queue.items()
     while some := list(islice(items, _AT_ONCE)):
         ids = [item for item, _ in some]
@@ -276,9 +281,9 @@ def _stage(queue: _Queue, staging: Staging, base: Store, reports: Sequence[Updat
             attributes = None if before is None else json.loads(before.attributes)
             state = _State(attributes, None, versions.get(item))
             for part, change in changes:
-                fates[part, state.make(change)] += 1
+                fates[part, state.make(change, needs_image=words is None)] += 1
             named += before is not None
-            _stage_item(staging, item, before, state, versions.get(item))
+            _stage_item(staging, item, before, _After(state, versions.get(item), words))
     return [
         replace(
             report,
@@ -290,8 +295,26 @@ def _stage(queue: _Queue, staging: Staging, base: Store, reports: Sequence[Updat
     ]
 
 
-def _stage_item(staging: Staging, item: str, before: StoredItem | None, state: _State, version: int | None) -> None:
-    """Stage *item*, which was *before* with *version*, as *state* says, if that is anything else."""
+class _After(NamedTuple):
+    """The *state* of an item that had *version*, in a store whose vectors have the *words* of items, if any."""
+
+    state: _State
+    version: int | None
+    words: Words | None
+
+
+def _words_of(base: Store) -> Words | None:
+    """Return what puts the words of items into the vectors of *base*; encoders are not imported for others."""
+    if "+words:" not in base.encoder.name:
+        return None
+    from vision_recs.encoders.words import words_of
+
+    return words_of(base.encoder.name)
+
+
+def _stage_item(staging: Staging, item: str, before: StoredItem | None, after: _After) -> None:
+    """Stage *item*, which was *before*, as it is *after* its changes, if that is anything else."""
+    state, version, words = after
     if state.attributes is None:
         if before is not None or state.version != version:
             staging.remove([item], {item: state.version} if state.version is not None else {})
@@ -299,7 +322,9 @@ def _stage_item(staging: Staging, item: str, before: StoredItem | None, state: _
     text = attributes_text(state.attributes)
     if before is not None and state.images is None:
         if text != before.attributes or state.version != version:
-            staging.add_stored(item, StoredItem(text, before.images), version=state.version)
+            has_other_words = words is not None and words.text_of(text) != words.text_of(before.attributes)
+            stored = StoredItem(text, before.images)
+            staging.add_stored(item, stored, version=state.version, has_other_words=has_other_words)
         return
     images = state.images or ()
     own = {each.image: json.loads(each.attributes) for each in before.images} if before else {}

@@ -74,16 +74,21 @@ class QueryEncoder:
         vectors = self.loaded().image_encoder().encode(np.stack(pixels))
         if not np.any(vectors, axis=1).all():
             raise ImageError("zero-vector", "the encoder gives the image no direction: it is blank; use another one")
+        if self._is_projected:
+            vectors = _as_known(vectors, self._items.encoder.name)
         return self._items.project(vectors)
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Return a unit vector for each of *texts* (n, dim); raises EncoderError, as NoTextTower, and SpaceMismatch."""
         reader = self.loaded().text_encoder()
-        is_projected = self._items.fingerprint != self._items.encoder.fingerprint
-        vectors = reader.encode_known(list(texts)) if is_projected else reader.encode_text(list(texts))
+        vectors = reader.encode_known(list(texts)) if self._is_projected else reader.encode_text(list(texts))
         if not np.any(np.nan_to_num(vectors), axis=1).all():
             raise ZeroVector("the encoder gives the text no direction; write it in other words")
         return self._items.project(vectors)
+
+    @property
+    def _is_projected(self) -> bool:
+        return self._items.fingerprint != self._items.encoder.fingerprint
 
     def loaded(self) -> StoreEncoder:
         """Return the encoder of the items, which loads itself when it is first used."""
@@ -112,6 +117,14 @@ def apart(terms: Sequence[QueryTerm], negatives: tuple[QueryTerm, ...]) -> list[
         return [SubQuery(others, negatives)]
     whole = sum(image.weight for image in images)
     return [SubQuery((*others, image), negatives, image.weight / whole) for image in images]
+
+
+def _as_known(vectors: Vectors, encoder: str) -> NDArray[np.float32]:
+    """Return *vectors* of images as a projection takes them: an image does not tell the words of an item."""
+    from vision_recs.encoders.words import words_of
+
+    words = words_of(encoder)
+    return vectors if words is None else words.not_known(vectors)
 
 
 def _part(crop: Crop | None) -> str:

@@ -117,7 +117,7 @@ class Thumbnails:
 def _reference(items: ServedItems, digest: str) -> str:
     """Return the reference of the image with *digest* in the catalog."""
     reference = items.image_with(digest)
-    if reference is None:
+    if not reference:  # also that of an item without an image
         raise RequestError(f"no image of the store has the digest {digest}", status=404)
     return reference
 
@@ -136,7 +136,10 @@ def _for_client() -> Iterator[None]:
 
 
 def _with_digest(data: bytes, digest: str) -> bytes:
-    """Return the bytes of an image, if they still have *digest*; raises ImageError."""
-    if hashlib.sha256(data).hexdigest() != digest:
+    """Return the bytes of an image, if they still have *digest*; raises ImageError.
+
+    Beside the words of an item, only the first half of a digest is that of the bytes.
+    """
+    if not digest.startswith(hashlib.sha256(data).hexdigest()[:32]):
         raise ImageError("changed", "the image has changed since it was indexed; run `visrec index`")
     return data

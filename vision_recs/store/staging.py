@@ -100,7 +100,8 @@ _SEEN_BITS = 29
 class Staged:
     """An image to read; *signature* and *digest* are from the last generation, where its outcome is known.
 
-    *stale* is in how many runs, up to the last one, it could not be read.
+    *stale* is in how many runs, up to the last one, it could not be read. One that *is_kept* is not read again: only
+    its item has changed. *attributes* are those of its item as JSON text, where they were asked for.
     """
 
     number: int
@@ -109,6 +110,8 @@ class Staged:
     signature: str | None
     digest: bytes | None
     stale: int = 0
+    is_kept: bool = False
+    attributes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,21 +228,26 @@ class Staging:
             "INSERT INTO staging.staged_images (item_id, ordinal, image, attributes) VALUES (?, ?, ?, ?)", rows
         )
 
-    def add_stored(self, item: str, stored: StoredItem, *, version: int | None = None) -> None:
+    def add_stored(
+        self, item: str, stored: StoredItem, *, version: int | None = None, has_other_words: bool = False
+    ) -> None:
         """Add *item* with the attributes and images of *stored*, whose outcomes stand: no image is read.
 
-        Images at positions that are not trusted are read again. Raises ValueError for an id that was added before.
+        Where the vectors hold words of the item that are others now, `images` yields the images that have one. Images
+        at positions that are not trusted are read again. Raises ValueError for an id that was added before.
         """
         self._add_items([(item, stored.attributes, version)])
         execute = self._connection.execute
         for image in stored.images:
-            values = (item, image.ordinal, image.image, image.attributes)
+            is_open = has_other_words and image.digest is not None
+            known = (image.signature, image.digest, image.stale) if is_open else (None, None, 0)
+            values = (item, image.ordinal, image.image, image.attributes, *known)
             number = execute(
-                "INSERT INTO staging.staged_images (item_id, ordinal, image, attributes, is_kept)"
-                " VALUES (?, ?, ?, ?, 1)",
+                "INSERT INTO staging.staged_images (item_id, ordinal, image, attributes, known_signature, known_digest,"
+                " known_stale, is_kept) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
                 values,
             ).lastrowid
-            if image.position is not None and not self.is_settled(image):
+            if is_open or (image.position is not None and not self.is_settled(image)):
                 continue
             of_digest = image.digest is not None and not image.stale
             why = (None, None) if of_digest else (image.reason, image.message)
@@ -284,11 +292,12 @@ class Staging:
         """Whether one of the images is at an address."""
         return self._count("SELECT EXISTS (SELECT 1 FROM staging.staged_images WHERE instr(image, '://'))") > 0
 
-    def images(self) -> Iterator[Staged]:
-        """Yield every image that has to be read, in the order in which the items were added."""
+    def images(self, *, attributes: bool = False) -> Iterator[Staged]:
+        """Yield every image that has to be read, in the order in which the items were added; with *attributes*."""
+        own = "(SELECT i.attributes FROM staging.staged_items AS i WHERE i.item_id = s.item_id)" if attributes else "''"
         query = (
-            "SELECT number, item_id, image, known_signature, known_digest, known_stale"
-            " FROM staging.staged_images LEFT JOIN staging.digests AS d USING (number)"
+            f"SELECT number, item_id, image, known_signature, known_digest, known_stale, is_kept, {own}"  # noqa: S608
+            " FROM staging.staged_images AS s LEFT JOIN staging.digests AS d USING (number)"
             " WHERE d.number IS NULL AND number > ? ORDER BY number LIMIT ?"
         )
         self._write_digests()
@@ -440,7 +449,12 @@ class _Seen:
 
 
 def images_of(item: Item) -> list[tuple[str, str]]:
-    """Return each image of *item* once, in order, with its own attributes as JSON text."""
+    """Return each image of *item* once, in order, with its own attributes as JSON text.
+
+    An item without an image has one with an empty name: where vectors have words, it has a vector, too.
+    """
+    if not item.images:
+        return [("", "{}")]
     if not item.image_attributes:
         return [(image, "{}") for image in dict.fromkeys(item.images)]
     images: dict[str, Mapping[str, Attribute]] = {}

@@ -187,7 +187,11 @@ class Store:
         Raises StoreDamaged for a position that is in no shard, and for a vector without a direction.
         """
         vectors = self.encoder_vectors(positions)
-        return vectors if self.projection is None else self._projected(self.projection, vectors)
+        if self.projection is None:
+            return vectors
+        return self._projected(
+            self.projection, self.projection.completed(vectors) if self.projection.parts else vectors
+        )
 
     def project(self, vectors: Vectors) -> Vectors:
         """Return *vectors* (n, dim of the encoder) in the space of the store, of unit length; NaN is not known.

@@ -3,6 +3,7 @@
 tuning         `tune`: from options to a projection, and whether it is better
 positives      which items are similar: by labels, by pairs, or by the images of each item
 learning       InfoNCE, and what it works with: principal axes, batches, hard negatives
+words          how much the words of items count beside their images
 unsupervised   the projection that needs no label
 cross_fitting  whether a projection is better on items that it has not seen
 """

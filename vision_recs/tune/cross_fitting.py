@@ -10,13 +10,17 @@ as well; large groups, such as categories, are spread over the folds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.metrics import ItemVectors, Judgments, RankingResult, evaluate_rankings
+from vision_recs.store import Projection
+from vision_recs.store.projections import Part
 from vision_recs.tune.learning import Fit, Hyperparameters, Learner, Matrix, PrincipalAxes, TrainingSet
 from vision_recs.tune.positives import Positives
+from vision_recs.types import Vectors
 from vision_recs.vectors import normalize_rows
 
 MEASURE = "ndcg_at_10"
@@ -37,12 +41,28 @@ _STEPS = 300
 
 @dataclass(frozen=True)
 class TuningTask:
-    """What is learned and how it is evaluated: items with their images, the positives, and the judgments."""
+    """What is learned and how it is evaluated: items with their images, the positives, and the judgments.
+
+    Some of the vectors may lack one of their *parts*.
+    """
 
     items: ItemVectors
     positives: Positives
     judgments: Judgments
     per_image: bool
+    parts: tuple[Part, ...] = ()
+
+    @cached_property
+    def inputs(self) -> Vectors:
+        """The vectors as a projection takes them: the mean of the others stands for a part that is zero."""
+        vectors = self.items.vectors
+        if not self.parts:
+            return vectors
+        columns = np.cumsum([part.columns for part in self.parts])[:-1]
+        blocks = np.split(vectors, columns, axis=1)
+        has_all = np.all([np.any(block, axis=1) for block in blocks], axis=0)
+        mean = vectors[has_all if has_all.any() else slice(None)].mean(axis=0)
+        return Projection(mean, mean, parts=self.parts).completed(vectors).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -62,8 +82,8 @@ class Trainer:
         """Find the principal axes of the vectors of *task*."""
         self._task = task
         self._owners = task.items.owners()
-        self.axes = PrincipalAxes.of(task.items.vectors)
-        self._coordinates = self.axes.coordinates(task.items.vectors)
+        self.axes = PrincipalAxes.of(task.inputs)
+        self._coordinates = self.axes.coordinates(task.inputs)
 
     def learner(self, items: NDArray[np.bool_], hyperparameters: Hyperparameters) -> Learner:
         """Return a learner for the *items* of this mask."""

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from vision_recs._version import __version__
 from vision_recs.catalog.judgments import Pair
+from vision_recs.encoders.words import words_of
 from vision_recs.errors import EvaluationError
 from vision_recs.metrics import (
     MEASURES,
@@ -33,6 +34,7 @@ from vision_recs.store import Projection, Store, attributes_where, load_encoder_
 from vision_recs.tune.cross_fitting import EVERY, MEASURE, CrossFit, Trainer, TuningTask, assign_folds, cross_fit
 from vision_recs.tune.positives import LabelPositives, PairPositives
 from vision_recs.tune.unsupervised import MAY_LOSE, held_out, principal_projection
+from vision_recs.tune.words import projection_to, weigh_words
 from vision_recs.types import Attribute
 
 if TYPE_CHECKING:  # without a filter, its language is not needed
@@ -51,7 +53,7 @@ class TuneOptions:
     without labels or pairs this is always so. Items that do not match *where* have no part in it.
 
     *unsupervised* learns from nothing but the vectors. Labels or pairs, or else variants or the images of each item,
-    then say whether it does harm.
+    then say whether it does harm. *words* learns one number: how much the words of items count beside their images.
     """
 
     labels: str | None = None
@@ -59,9 +61,12 @@ class TuneOptions:
     per_image: bool = False
     where: Filter | None = None
     unsupervised: bool = False
+    words: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse both labels and pairs, and single images with pairs, with a ValueError."""
+        """Refuse both labels and pairs, single images with pairs, and two ways to learn, with a ValueError."""
+        if self.words and (self.unsupervised or self.per_image):
+            raise ValueError("how much words count is learned from items that are similar, by labels or pairs alone")
         if self.labels is not None and self.pairs is not None:
             raise ValueError("labels and pairs are two kinds of positives; learn from one at a time")
         if self.per_image and self.pairs is not None:
@@ -75,6 +80,11 @@ class TuneOptions:
         if self.labels is not None:
             return f"equal {self.labels}" + (", per image" if self.per_image else "")
         return "the images of each item" if self.pairs is None else f"{len(self.pairs):,} pairs"
+
+    @property
+    def is_by_item(self) -> bool:
+        """Whether items are similar to other items, so that an image need not find its own item."""
+        return not self.per_image and (self.labels is not None or self.pairs is not None)
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,8 @@ def tune(store: Store, options: TuneOptions) -> Tuned:
 
 def _tune(store: Store, options: TuneOptions) -> Tuned:
     started = perf_counter()
+    if options.words:
+        return _words(store, options)
     if options.unsupervised:
         return _unsupervised(store, options)
     task = _task(store, options)
@@ -123,17 +135,47 @@ def _tune(store: Store, options: TuneOptions) -> Tuned:
         raise EvaluationError(_nothing_similar(options))
     learner = trainer.learner(np.ones(len(folds), np.bool_), trial.hyperparameters)
     projection = trainer.axes.projection(learner.fit(trial.steps, every=EVERY).map)
-    clusters = np.unique(trial.before.queries, return_inverse=True)[1].astype(np.int64)
-    differences = {name: compare(trial.before.of(name), trial.after.of(name), clusters) for name in MEASURES}
+    learned = replace(projection, provenance=_provenance(store, options, _settings(trial)), parts=task.parts)
+    return _tuned(learned, (trial.before, trial.after), task, options, started)
+
+
+def _words(store: Store, options: TuneOptions) -> Tuned:
+    started = perf_counter()
+    words = words_of(store.manifest.encoder.name)
+    if words is None:
+        raise EvaluationError(
+            f"{store.manifest.encoder.name} reads no words of items; index with an encoder that has such a part, as "
+            "efficientnet-lite0+words:title@0.4"
+        )
+    task = _judged_by(store, options)
+    found = weigh_words(task, words, assign_folds(task.positives, len(task.items.ids)))
+    if not found.before.queries:
+        raise EvaluationError(_nothing_similar(options))
+    scales = projection_to(words, store.manifest.encoder.dim, found.share)
+    learned = replace(scales, provenance=_provenance(store, options, {"words": f"{found.share:g}"}))
+    return _tuned(learned, (found.before, found.after), task, options, started)
+
+
+def _tuned(
+    projection: Projection,
+    measured: tuple[RankingResult, RankingResult],
+    task: TuningTask,
+    options: TuneOptions,
+    started: float,
+) -> Tuned:
+    """Return what was learned, and whether the second of the rankings *measured* is better than the first."""
+    before, after = measured
+    clusters = np.unique(before.queries, return_inverse=True)[1].astype(np.int64)
+    differences = {name: compare(before.of(name), after.of(name), clusters) for name in MEASURES}
     return Tuned(
-        projection=Projection(projection.mean, projection.matrix, _provenance(store, options, _settings(trial))),
-        before=_by_name(trial.before, clusters),
-        after=_by_name(trial.after, clusters),
+        projection=projection,
+        before=_by_name(before, clusters),
+        after=_by_name(after, clusters),
         differences=differences,
         decided_by=MEASURE,
         is_better=differences[MEASURE].low > 0,
         items=len(task.items.ids),
-        queries=len(trial.before.queries),
+        queries=len(before.queries),
         learned_from=options.learned_from,
         seconds=round(perf_counter() - started, 3),
     )
@@ -143,14 +185,14 @@ def _unsupervised(store: Store, options: TuneOptions) -> Tuned:
     started = perf_counter()
     task = _judged_by(store, options)
     folds = assign_folds(task.positives, len(task.items.ids))
-    before, after = held_out(task.items, task.judgments, folds, per_image=task.per_image)
-    projection = principal_projection(task.items)
+    before, after = held_out(task, folds)
+    projection = principal_projection(task.inputs)
     provenance = _provenance(store, options, {"dim": str(projection.dim)})
     clusters = np.unique(before.queries, return_inverse=True)[1].astype(np.int64)
     is_measured = len(before.queries) > 0
     differences = {name: compare(before.of(name), after.of(name), clusters) for name in MEASURES if is_measured}
     return Tuned(
-        projection=Projection(projection.mean, projection.matrix, provenance),
+        projection=replace(projection, provenance=provenance, parts=task.parts),
         before=_by_name(before, clusters) if is_measured else {},
         after=_by_name(after, clusters) if is_measured else {},
         differences=differences,
@@ -175,6 +217,17 @@ def _judged_by(store: Store, options: TuneOptions) -> TuningTask:
 
 
 def _task(store: Store, options: TuneOptions) -> TuningTask:
+    words = words_of(store.manifest.encoder.name)
+    task = _task_of(store, options)
+    return task if words is None else replace(task, parts=words.parts(store.manifest.encoder.dim))
+
+
+def _task_of(store: Store, options: TuneOptions) -> TuningTask:
+    if not options.is_by_item and words_of(store.manifest.encoder.name) is not None:
+        raise EvaluationError(
+            "the vectors of all images of an item have its words, so that they find each other by these alone; name "
+            "--labels or --pairs, and leave out --per-image"
+        )
     attributes = attributes_where(store, options.where)
     items = load_encoder_vectors(store, _chosen(attributes, options))
     if len(items.ids) < _FEWEST_ITEMS:

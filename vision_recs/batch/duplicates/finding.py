@@ -12,10 +12,12 @@ import numpy as np
 from vision_recs.batch.duplicates.pairs import ImageUsage, ItemPairs, alike_items
 from vision_recs.batch.duplicates.report import DuplicateOptions, Duplicates, Group, Progress
 from vision_recs.batch.duplicates.threshold import background_scores, estimate_threshold
+from vision_recs.batch.duplicates.without_words import images_alone
 from vision_recs.batch.item_arrays import ItemArrays, masks_and_groups
 from vision_recs.recommend.query import VARIANTS
 from vision_recs.recommend.rules import require_attribute
 from vision_recs.store import Store
+from vision_recs.types import VectorReader
 from vision_recs.vectors import exact_cosine
 
 _Links: TypeAlias = dict[int, float]
@@ -38,14 +40,15 @@ def find_duplicates(
     options = options or DuplicateOptions()
     if options.one_per not in {None, VARIANTS}:
         require_attribute(str(options.one_per), store.attribute_types(), key="one per")
-    arrays = ItemArrays.of(store)
-    _, groups = masks_and_groups(store, arrays, [], options.one_per)
+    every = ItemArrays.of(store)
+    _, groups = masks_and_groups(store, every, [], options.one_per)
+    images, arrays = images_alone(store, every)
     usage = ImageUsage.of(arrays, groups, placeholder=options.placeholder)
     threshold = options.threshold
     if threshold is None:
-        threshold = estimate_threshold(background_scores(store, usage, device=options.device))
-    pairs = alike_items(store, usage, threshold, device=options.device, progress=progress)
-    found = [_group(store, usage, pairs, members) for members in complete_linkage(pairs.triples())]
+        threshold = estimate_threshold(background_scores(images, usage, device=options.device))
+    pairs = alike_items(images, usage, threshold, device=options.device, progress=progress)
+    found = [_group(images, usage, pairs, members) for members in complete_linkage(pairs.triples())]
     found.sort(key=lambda group: (group.kind != "exact", -group.score, group.items))
     return Duplicates(
         groups=tuple(found),
@@ -107,7 +110,7 @@ def _join(links: dict[int, _Links], one: int, other: int) -> _Links:
     return both
 
 
-def _group(store: Store, usage: ImageUsage, pairs: ItemPairs, members: list[int]) -> Group:
+def _group(images: VectorReader, usage: ImageUsage, pairs: ItemPairs, members: list[int]) -> Group:
     arrays = usage.arrays
     places = pairs.among(members)
     shown = [set(arrays.positions[arrays.starts[item] : arrays.starts[item + 1]].tolist()) for item in members]
@@ -117,14 +120,14 @@ def _group(store: Store, usage: ImageUsage, pairs: ItemPairs, members: list[int]
         kind="exact" if set.intersection(*shown) & usage.compared else "near",
         score=min(float(pairs.scores[place]) for place in places),
         items=tuple(arrays.ids[item] for item in members),
-        images=tuple(arrays.images[row] for row in _alike_rows(store, arrays, members, pairs.one_row[best])),
+        images=tuple(arrays.images[row] for row in _alike_rows(images, arrays, members, pairs.one_row[best])),
     )
 
 
-def _alike_rows(store: Store, arrays: ItemArrays, members: list[int], shown: int) -> Iterator[int]:
+def _alike_rows(images: VectorReader, arrays: ItemArrays, members: list[int], shown: int) -> Iterator[int]:
     """Yield the row *shown* of the first of *members*, and for each other member the row with the nearest vector."""
-    vector = store.vectors(arrays.positions[[shown]])[0]
+    vector = images.vectors(arrays.positions[[shown]])[0]
     yield int(shown)
     for item in members[1:]:
         rows = np.arange(arrays.starts[item], arrays.starts[item + 1])
-        yield int(rows[np.argmax(exact_cosine(store.vectors(arrays.positions[rows]), vector))])
+        yield int(rows[np.argmax(exact_cosine(images.vectors(arrays.positions[rows]), vector))])

@@ -15,7 +15,7 @@ from vision_recs.batch.duplicates.report import Placeholder, Progress
 from vision_recs.batch.item_arrays import ItemArrays, ranges
 from vision_recs.errors import TooManyPairs
 from vision_recs.knn_join import Pairs, pairs_above
-from vision_recs.store import Store
+from vision_recs.types import VectorReader
 
 _MOST = 20_000_000
 """Pairs of items in memory, of 36 bytes each."""
@@ -100,7 +100,7 @@ class ItemPairs(NamedTuple):
 
 
 def alike_items(
-    store: Store, usage: ImageUsage, threshold: float, *, device: str = "auto", progress: Progress
+    images: VectorReader, usage: ImageUsage, threshold: float, *, device: str = "auto", progress: Progress
 ) -> ItemPairs:
     """Return the pairs of items with a score of at least *threshold*, and those that show the same bytes.
 
@@ -108,7 +108,7 @@ def alike_items(
     """
     found = [_same_bytes(usage)]
     count = len(found[0].one)
-    for pairs in pairs_above(store, usage.positions, threshold, device=device):
+    for pairs in pairs_above(images, usage.positions, threshold, device=device):
         found.append(_alike_images(usage, pairs))
         count += len(found[-1].one)
         if count > _MOST:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vision_recs.batch.duplicates.pairs import ImageUsage
 from vision_recs.knn_join import KnnJoin
-from vision_recs.store import Store
+from vision_recs.types import VectorReader
 
 LOWEST, HIGHEST = 0.9, 0.985
 """The bounds of an estimate: a lower one would pair items by chance, a higher one would miss JPEGs saved anew."""
@@ -33,7 +33,7 @@ _DEPTH = 8
 """How many times as many images as an item has are looked at, so that variants do not hide the other items."""
 
 
-def background_scores(store: Store, usage: ImageUsage, *, device: str = "auto") -> NDArray[np.float32]:
+def background_scores(images: VectorReader, usage: ImageUsage, *, device: str = "auto") -> NDArray[np.float32]:
     """Return the score of each of some items, spread over all, with its nearest item of another group.
 
     Most items have no duplicate, so these scores say how alike two different products usually are.
@@ -42,11 +42,11 @@ def background_scores(store: Store, usage: ImageUsage, *, device: str = "auto") 
     items = np.unique(arrays.item_of[usage.rows])
     items = items[np.linspace(0, len(items) - 1, min(_SAMPLED, len(items))).astype(np.int64)]
     is_query = np.isin(arrays.item_of[usage.rows], items)
-    images = np.repeat(np.arange(len(usage.positions)), np.diff(usage.starts))[is_query]
+    shown = np.repeat(np.arange(len(usage.positions)), np.diff(usage.starts))[is_query]
     owners = arrays.item_of[usage.rows[is_query]]
-    queries, places = np.unique(images, return_inverse=True)
+    queries, places = np.unique(shown, return_inverse=True)
     count = _DEPTH * (1 + len(usage.rows) // max(1, len(arrays.ids)))
-    pairs = KnnJoin(store, usage.positions[queries], usage.positions, device=device)
+    pairs = KnnJoin(images, usage.positions[queries], usage.positions, device=device)
     nearest = list(pairs.nearest(count))
     columns, scores = (np.concatenate([each[part] for each in nearest])[places] for part in (1, 2))
     group_of = usage.groups[arrays.item_of[usage.rows[usage.starts[columns]]]]
