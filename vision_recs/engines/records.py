@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import compress, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -199,8 +199,9 @@ def _of_owners(values: pa.Array, owners: NDArray[np.int64]) -> pa.Array:
 
 def _keys(ids: Sequence[str], images: Sequence[str], repeats: Iterator[int]) -> list[bytes]:
     """Return the key of each image; *repeats* say how often its item shows the same image before."""
-    texts = (f"{len(item)} {item}{image} {times}" for item, image, times in zip(ids, images, repeats, strict=False))
-    return [hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest() for text in texts]
+    digest = partial(hashlib.blake2b, digest_size=KEY_BYTES)
+    each = zip(ids, images, repeats, strict=False)
+    return [digest(f"{len(item)} {item}{image} {times}".encode()).digest() for item, image, times in each]
 
 
 def _repeats(ids: Sequence[str], images: Sequence[str]) -> Iterator[int]:
@@ -218,12 +219,13 @@ def _hashes(
     vectors: NDArray[np.uint64],
 ) -> list[bytes]:
     """Return the hash of each record: of the format, the ordinal, digests of image and vector, and attributes."""
-    columns = zip(ordinals.tolist(), digests, vectors.tolist(), attributes, own, strict=True)
-    texts = (
-        f"{_FORMAT} {ordinal} {digest} {vector} {len(text)} {text}{image_text}"
-        for ordinal, digest, vector, text, image_text in columns
-    )
-    return [hashlib.blake2b(text.encode(), digest_size=HASH_BYTES).digest() for text in texts]
+    digest_of = partial(hashlib.blake2b, digest_size=HASH_BYTES)
+    return [
+        digest_of(f"{_FORMAT} {ordinal} {digest} {vector} {len(text)} {text}{image_text}".encode()).digest()
+        for ordinal, digest, vector, text, image_text in zip(
+            ordinals.tolist(), digests, vectors.tolist(), attributes, own, strict=True
+        )
+    ]
 
 
 def _digests_of(vectors: NDArray[np.floating]) -> NDArray[np.uint64]:
