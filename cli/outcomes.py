@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -17,12 +17,29 @@ from .terminal import one_line
 if TYPE_CHECKING:
     from vision_recs.feedback import Outcomes
     from vision_recs.feedback.changes import Changed, GroupOutcome
-    from vision_recs.feedback.drift import Health
+    from vision_recs.feedback.drift import Drift, Health
     from vision_recs.metrics import Difference
 
 
-_MOST_GROUPS = 30
+MOST_GROUPS = 30
+"""How many groups are shown; JSON has all."""
+
 _SAMPLE = 1_000
+
+
+class Report(NamedTuple):
+    """What is shown: the outcomes *found*, the clicks for an impression at each place, and what the store adds.
+
+    *groups* are those by the attribute *group_by*; *changed* and *health* say what differs from before, and how well
+    the vectors tell images apart. None stands for what was not asked for.
+    """
+
+    found: Outcomes
+    places: list[float]
+    group_by: str
+    groups: list[GroupOutcome] | None = None
+    changed: Changed | None = None
+    health: Health | None = None
 
 
 def outcomes(
@@ -60,15 +77,16 @@ def outcomes(
     found = run(events, since=day)
     places = clicks_by_place(read_counts(events, since=day)).tolist()
     groups, changed, health = _of_store(events, store, group_by, changed_since, day)
+    report = Report(found, places, group_by, groups, changed, health)
     if html is not None:
         from .html.outcomes_page import write_page
 
-        write_page(html, found, places)
+        write_page(html, report)
     if json:
-        print_json({**_json(found, places), **_more_json(groups, changed, health)})
+        print_json({**_json(found, places), **_more_json(report)})
         return
     _print(found, places)
-    _print_more(groups, changed, health, group_by)
+    _print_more(report)
     if html is not None:
         typer.echo(one_line(f"wrote {html}"))
 
@@ -131,7 +149,8 @@ def _of_store(
     return groups, changed, health_of(sample) if len(sample) > 1 else None
 
 
-def _more_json(groups: list[GroupOutcome] | None, changed: Changed | None, health: Health | None) -> dict[str, object]:
+def _more_json(report: Report) -> dict[str, object]:
+    groups, changed, health = report.groups, report.changed, report.health
     more: dict[str, object] = {"health": None if health is None else asdict(health)}
     if groups is not None:
         more["groups"] = [{**asdict(group), "rate": round(group.rate, 6)} for group in groups]
@@ -151,54 +170,65 @@ def _more_json(groups: list[GroupOutcome] | None, changed: Changed | None, healt
     return more
 
 
-def _print_more(
-    groups: list[GroupOutcome] | None, changed: Changed | None, health: Health | None, group_by: str
-) -> None:
-    if health is not None:
-        typer.echo(
-            f"vectors: two images have a mean cosine of {health.mean_cosine:.2f}, and they spread in "
-            f"{health.dimensions:.0f} of {health.dim} directions"
-        )
-    if groups is not None:
-        rows = [
-            (
-                str(each.value),
-                each.arm,
-                f"{each.impressions:,}",
-                f"{each.clicks:,}",
-                f"{each.rate:.4f}",
-                f"{each.buys:,}",
-            )
-            for each in groups[:_MOST_GROUPS]
-        ]
+def _print_more(report: Report) -> None:
+    if report.health is not None:
+        typer.echo(f"vectors: {health_text(report.health)}")
+    if report.groups is not None:
+        rows = [group_cells(each) for each in report.groups[:MOST_GROUPS]]
         typer.echo()
-        print_table((one_line(group_by), "arm", "impressions", "clicks", "clicks an impression", "buys"), rows)
-        if len(groups) > _MOST_GROUPS:
-            typer.echo(f"and {len(groups) - _MOST_GROUPS:,} more; --json has all")
-    if changed is not None:
-        _print_changed(changed)
+        print_table((one_line(report.group_by), *GROUP_COLUMNS), rows)
+        if len(report.groups) > MOST_GROUPS:
+            typer.echo(f"and {len(report.groups) - MOST_GROUPS:,} more; --json has all")
+    if report.changed is not None:
+        _print_changed(report.changed)
+
+
+def health_text(health: Health) -> str:
+    """Return how well vectors tell images apart, as text."""
+    return (
+        f"two images have a mean cosine of {health.mean_cosine:.2f}, and they spread in {health.dimensions:.0f} of "
+        f"{health.dim} directions"
+    )
+
+
+GROUP_COLUMNS = ("arm", "impressions", "clicks", "clicks an impression", "buys")
+"""What `group_cells` has of a group beside its value."""
+
+
+def group_cells(group: GroupOutcome) -> tuple[str, ...]:
+    """Return *group* as a row of a table."""
+    counts = f"{group.impressions:,}", f"{group.clicks:,}", f"{group.rate:.4f}", f"{group.buys:,}"
+    return str(group.value), group.arm, *counts
+
+
+CHANGE_COLUMNS = ("before", "since", "difference", "bounds that hold at any time")
+"""What `change_rows` has of a measure."""
+
+
+def change_rows(changed: Changed, arm: str) -> list[tuple[str, ...]]:
+    """Return what changed for *arm* as rows of a table: each measure, and its CHANGE_COLUMNS."""
+    before, after = changed.before[arm].means, changed.after[arm].means
+    return [
+        (name, f"{before[name]:.4f}", f"{after[name]:.4f}", *difference_text(each))
+        for name, each in changed.differences[arm].items()
+    ]
+
+
+def drift_text(drift: Drift | None) -> str:
+    """Return whether vectors differ from those of before, as text."""
+    if drift is None:
+        return "too few to tell whether they drift"
+    verdict = "they differ from those before" if drift.is_drift else "no drift that a classifier sees"
+    return f"a classifier has an AUC of {drift.auc:.2f} ({drift.low:.2f} to {drift.high:.2f}): {verdict}"
 
 
 def _print_changed(changed: Changed) -> None:
-    for arm, differences in changed.differences.items():
-        rows = [
-            (
-                name,
-                f"{changed.before[arm].means[name]:.4f}",
-                f"{changed.after[arm].means[name]:.4f}",
-                *difference_text(each),
-            )
-            for name, each in differences.items()
-        ]
+    for arm in changed.differences:
         typer.echo()
-        print_table((f"{arm}, an answer", "before", "since", "difference", "bounds that hold at any time"), rows)
+        print_table((f"{arm}, an answer", *CHANGE_COLUMNS), change_rows(changed, arm))
     typer.echo()
     for name, each in changed.drifts.items():
-        if each is None:
-            typer.echo(f"{name}: too few to tell whether they drift")
-            continue
-        verdict = "they differ from those before" if each.is_drift else "no drift that a classifier sees"
-        typer.echo(f"{name}: a classifier has an AUC of {each.auc:.2f} ({each.low:.2f} to {each.high:.2f}): {verdict}")
+        typer.echo(f"{name}: {drift_text(each)}")
 
 
 def difference_text(difference: Difference) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The page of `visrec outcomes`: what each arm brought, and how often items are clicked at each place."""
+"""The page of `visrec outcomes`: what each arm brought, clicks by place and by group, and what changed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING
 
 from vision_recs.feedback.arms import MEASURES
 
-from ..outcomes import difference_text
+from ..outcomes import (
+    CHANGE_COLUMNS,
+    GROUP_COLUMNS,
+    MOST_GROUPS,
+    change_rows,
+    difference_text,
+    drift_text,
+    group_cells,
+    health_text,
+)
 from .charts import WIDTH
 from .page import render
 
 if TYPE_CHECKING:
-    from vision_recs.feedback import Outcomes
+    from ..outcomes import Report
 
 _HEIGHT = 160
 
@@ -31,20 +40,30 @@ class Column:
     height: float
 
 
-def write_page(path: Path, found: Outcomes, places: Sequence[float]) -> None:
-    """Write to *path* the page of the outcomes *found*; *places* are the clicks for an impression at each place."""
+def write_page(path: Path, report: Report) -> None:
+    """Write to *path* the page of *report*."""
+    found, changed = report.found, report.changed
     differences = [
         (arm, name, *difference_text(each), each.is_significant)
         for arm, by_measure in found.differences.items()
         for name, each in by_measure.items()
     ]
+    groups = None if report.groups is None else report.groups[:MOST_GROUPS]
     render(
         path,
         "outcomes.html",
         found=found,
         measures=MEASURES,
         differences=differences,
-        columns=_columns(places),
+        columns=_columns(report.places),
+        group_by=report.group_by,
+        group_columns=list(GROUP_COLUMNS),
+        groups=None if groups is None else list(map(group_cells, groups)),
+        more_groups=max(0, len(report.groups or ()) - MOST_GROUPS),
+        change_columns=list(CHANGE_COLUMNS),
+        changes={} if changed is None else {arm: change_rows(changed, arm) for arm in changed.differences},
+        drifts={} if changed is None else {name: drift_text(each) for name, each in changed.drifts.items()},
+        health=None if report.health is None else health_text(report.health),
         width=WIDTH,
         height=_HEIGHT,
     )

@@ -126,7 +126,7 @@ def run(*arguments):
     return CliRunner().invoke(program(arguments), [str(argument) for argument in arguments])
 
 
-def test_outcomes_by_a_group_and_since_a_date_tell_of_drift_and_of_the_encoder(own_shop):
+def test_outcomes_by_a_group_and_since_a_date_tell_of_drift_and_of_the_encoder(own_shop, tmp_path):
     store, events = own_shop
     done = run("outcomes", "--group-by", "kind", "--changed-since", "2026-05-29", "--json", *folders(store, events))
     assert isinstance(done.exception, EventsError)  # nothing was before
@@ -145,10 +145,17 @@ def test_outcomes_by_a_group_and_since_a_date_tell_of_drift_and_of_the_encoder(o
     assert changed["differences"]["plain"]["clicks"]["low"] < 0 < changed["differences"]["plain"]["clicks"]["high"]
     assert changed["drift"]["queries"]["is_drift"] is False
     assert changed["drift"]["catalog"] is None
-    text = run("outcomes", *since, "--group-by", "kind", *folders(store, events)).stdout
+    page = tmp_path / "page.html"
+    text = run("outcomes", *since, "--group-by", "kind", "--html", page, *folders(store, events)).stdout
     assert "queries: a classifier has an AUC of" in text
     assert "catalog: too few to tell whether they drift" in text
     assert "vectors: two images have a mean cosine of" in text
+    shown = page.read_text("utf-8")
+    assert "<td>kind3</td><td>learned</td>" in shown
+    assert "<th>plain</th><th>before</th><th>since</th>" in shown
+    assert "Of the store: two images have a mean cosine of" in shown
+    for told in ("a classifier has an AUC of", "too few to tell whether they drift"):
+        assert shown.count(told) == text.count(told) > 0
 
 
 def test_the_clicks_judge_other_stores_and_teach_a_projection(own_shop, tmp_path):
