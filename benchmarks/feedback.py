@@ -14,6 +14,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -77,7 +78,7 @@ class Run:
 
     runs: int = 100
     days: int = 21
-    seeds: int = 2
+    seeds: int = 3
     days_of_new_items: int = 25
     counts: int = 10**7
     queries: int = 2_000
@@ -208,8 +209,9 @@ def gate(goods: sim.Goods, run: Run) -> object:
     found: dict[str, object] = {"runs": run.runs, "answers": 70_000}
     for name, nothing in (("nothing to learn", True), ("the shop", False)):
         better, gains = 0, []
+        shops = [sim.SimulatedShop(goods, seed=seed, nothing_to_learn=nothing) for seed in range(run.seeds)]
         for number in range(run.runs):
-            shop = sim.SimulatedShop(goods, seed=number % 3, nothing_to_learn=nothing)
+            shop = shops[number % run.seeds]
             shop.random = np.random.default_rng(5_000 + number)
             log = sim.serve(shop, shop.plain_order(), 70_000)
             report = learn(sim.counts_of(shop, log), sim.answers_of(shop, log), goods)
@@ -371,7 +373,11 @@ def size(_: sim.Goods, run: Run) -> object:
 
 
 def serving(_: sim.Goods, run: Run) -> object:
-    """Return what learning, exploring and keeping cost a query by id over HTTP, and how many events a worker takes."""
+    """Return what learning, exploring and keeping cost a query by id over HTTP, and how many events a worker takes.
+
+    Items are asked for as in shops, the one of rank r in proportion to r ** -0.9, and then each alike, where most
+    answers are chosen anew. Processor times are those of the servers; the machine may be busy with other work.
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         ids = _made_store(root / "store", 5_000)
@@ -380,26 +386,41 @@ def serving(_: sim.Goods, run: Run) -> object:
         common = ("--store", root / "store", "--port", "0")
         kept = ("--events", root / "events", "--rules", root / "learn.toml")
         with _served(*common, "--rules", root / "plain.toml") as plain, _served(*common, *kept) as learning:
-            random = np.random.default_rng(0)
-            seconds: dict[str, list[float]] = {"plain": [], "learning and keeping": []}
-            for number in range(run.queries):
-                item = ids[int(random.integers(len(ids)))]
-                for name, port, more in (
-                    ("plain", plain, ""),
-                    ("learning and keeping", learning, f"&shopper=s{number}"),
-                ):
-                    begun = perf_counter()
-                    _get(port, f"/v1/similar?id={item}{more}")
-                    seconds[name].append(perf_counter() - begun)
-            a_second = _events_a_second(learning, ids)
-    at = {name: np.percentile(values[run.queries // 10 :], [50, 99]) * 1e3 for name, values in seconds.items()}
+            servers = {"plain": plain, "learning and keeping": learning}
+            popular = 1.0 / np.arange(1, len(ids) + 1) ** 0.9
+            found: dict[str, object] = {"items": len(ids), "queries": run.queries}
+            for name, chances in (("popular items more often", popular / popular.sum()), ("each item alike", None)):
+                found[name] = _asked(servers, ids, chances, run.queries)
+            used = learning.processor_seconds()
+            events, seconds = _events(learning.port, ids)
+            used = learning.processor_seconds() - used
+    found |= {"events a second": round(events / seconds), "events a second of processor time": round(events / used)}
+    return found
+
+
+def _asked(servers: dict[str, Server], ids: list[str], chances: np.ndarray | None, queries: int) -> dict[str, object]:
+    """Ask both *servers* in turn for items, each by its *chances*; a third of the queries is not counted."""
+    random = np.random.default_rng(0)
+    picks = random.permutation(len(ids))[random.choice(len(ids), queries, p=chances)]
+    seconds: dict[str, list[float]] = {name: [] for name in servers}
+    used = dict.fromkeys(servers, 0.0)
+    for number, pick in enumerate(picks.tolist()):
+        if number == queries // 3:
+            used = {name: -server.processor_seconds() for name, server in servers.items()}
+        for name, server in servers.items():
+            shopper = "" if name == "plain" else f"&shopper=s{number}"
+            begun = perf_counter()
+            _get(server.port, f"/v1/similar?id={ids[pick]}{shopper}")
+            seconds[name].append(perf_counter() - begun)
+    counted = queries - queries // 3
+    each = {name: 1e3 * (used[name] + server.processor_seconds()) / counted for name, server in servers.items()}
+    at = {name: np.percentile(values[queries // 3 :], [50, 99]) * 1e3 for name, values in seconds.items()}
     ratios = at["learning and keeping"] / at["plain"]
     return {
-        "items": len(ids),
-        "queries": run.queries,
         **{f"{name}, ms": {"median": round(own[0], 3), "p99": round(own[1], 3)} for name, own in at.items()},
         "times as long": {"median": round(float(ratios[0]), 3), "p99": round(float(ratios[1]), 3)},
-        "events a second and worker": round(a_second),
+        **{f"{name}, ms of processor time": round(own, 3) for name, own in each.items()},
+        "times as much processor time": round(each["learning and keeping"] / each["plain"], 3),
     }
 
 
@@ -421,13 +442,38 @@ def _made_store(store: Path, count: int) -> list[str]:
     return ids
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server with a *port*, whose first process is *pid*."""
+
+    port: int
+    pid: int
+
+    def processor_seconds(self) -> float:
+        """Return the processor time of all its processes so far."""
+        return sum(_ticks(pid) for pid in _family(self.pid)) / os.sysconf("SC_CLK_TCK")
+
+
+def _family(pid: int) -> list[int]:
+    """Return *pid* and all processes below it."""
+    children = [
+        child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    return [pid, *(each for child in children for each in _family(int(child)))]
+
+
+def _ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
 @contextmanager
-def _served(*arguments: object) -> Iterator[int]:
-    """Run `visrec serve`, and yield its port."""
+def _served(*arguments: object) -> Iterator[Server]:
+    """Run `visrec serve`, and yield it."""
     command = [str(Path(sys.executable).parent / "visrec"), "serve", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         said = "" if process.stdout is None else process.stdout.readline()
-        yield int(said.split()[2].rsplit(":", 1)[1])
+        yield Server(int(said.split()[2].rsplit(":", 1)[1]), process.pid)
         process.terminate()
 
 
@@ -443,8 +489,8 @@ def _get(port: int, path: str) -> None:
         raise SystemExit(f"{path}: {response.status}")
 
 
-def _events_a_second(port: int, ids: list[str], *, seconds: float = 5.0, clients: int = 8) -> float:
-    """Return how many events are acknowledged in a second, which *clients* send fifty at a time."""
+def _events(port: int, ids: list[str], *, seconds: float = 5.0, clients: int = 8) -> tuple[int, float]:
+    """Return how many events are acknowledged, which *clients* send fifty at a time, and in how many seconds."""
 
     def send(client: int) -> int:
         connection, done, until = HTTPConnection("127.0.0.1", port), 0, perf_counter() + seconds
@@ -457,8 +503,9 @@ def _events_a_second(port: int, ids: list[str], *, seconds: float = 5.0, clients
             done += json.loads(connection.getresponse().read())["recorded"]
         return done
 
+    begun = perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        return sum(pool.map(send, range(clients))) / seconds
+        return sum(pool.map(send, range(clients))), perf_counter() - begun
 
 
 PARTS: dict[str, Callable[..., object]] = {

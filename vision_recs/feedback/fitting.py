@@ -122,7 +122,9 @@ def standards(raw: Matrix) -> tuple[Matrix, Matrix]:
 
 def standardized(raw: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
     """Return *raw* with a mean of 0 and a deviation of 1; what is not known is average."""
-    return np.nan_to_num((raw - mean) / scale, nan=0.0)
+    inputs = (raw - mean) / scale
+    inputs[np.isnan(inputs)] = 0.0
+    return np.asarray(inputs)
 
 
 class _State:

@@ -27,6 +27,7 @@ from vision_recs.types import Attribute
 
 _FEWEST_CLICKS = 100
 _AT_ONCE = 10_000
+_ANSWERS_AT_ONCE = 500  # their pairs with features stay in the cache of a processor
 
 
 class KnowsAttributes(Protocol):
@@ -122,19 +123,21 @@ class Catalog:
     def expected(self, model: Learned, answers: LoggedAnswers) -> Matrix:
         """Return the clicks (n, m) that *model* expects of each item of the pools of *answers* at the first place."""
         found = np.full(answers.pool.shape, np.nan)
-        row, column = np.nonzero(answers.pool >= 0)
         rows = np.searchsorted(np.array(self.ids), np.array(answers.items))
-        asked, pool = answers.asked[row], answers.pool[row, column]
-        best = np.nanmax(answers.scores, axis=1) if answers.scores.size else np.zeros(0)
-        inputs = self.features.matrix(
-            self.columns.take(np.where(asked < 0, -1, rows[asked])),
-            self.columns.take(rows[pool]),
-            answers.scores[row, column],
-            best[row],
-        )
         codes = model.codes(answers.items)
-        known = np.where(codes[asked] < 0, UNKNOWN, codes[asked])
-        found[row, column] = model.clicks(np.where(asked < 0, OTHER_QUERY, known), codes[pool], inputs)
+        for start in range(0, len(answers), _ANSWERS_AT_ONCE):
+            part = slice(start, start + _ANSWERS_AT_ONCE)
+            pool, scores = answers.pool[part], answers.scores[part]
+            row, column = np.nonzero(pool >= 0)
+            asked, shown = answers.asked[part][row], pool[row, column]
+            inputs = self.features.matrix(
+                self.columns.take(np.where(asked < 0, -1, rows[asked])),
+                self.columns.take(rows[shown]),
+                scores[row, column],
+                np.nanmax(scores, axis=1)[row] if scores.size else np.zeros(0),
+            )
+            known = np.where(codes[asked] < 0, UNKNOWN, codes[asked])
+            found[part][row, column] = model.clicks(np.where(asked < 0, OTHER_QUERY, known), codes[shown], inputs)
         return found
 
 
