@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from plain_events import RandomShop
 
@@ -40,6 +41,11 @@ def test_lines_hold_what_was_put_in(secret):
     )
     records = [full, *(shop.answer() for _ in range(50)), *(shop.event() for _ in range(50))]
     assert [of_line(to_line(record)[:-1]) for record in records] == records
+
+
+def test_numbers_of_numpy_are_numbers():
+    answer = Answer("a1", 7.5, Slate(("a", "b")), scores=(np.float64(0.9), np.float32(0.5)))
+    assert of_line(to_line(answer)[:-1]).scores == (0.9, 0.5)
 
 
 def test_no_changed_byte_goes_unnoticed():

@@ -87,8 +87,9 @@ class Learned:
         NaN in both stands for places of a shorter pool.
         """
         logs = np.log(np.maximum(clicks, 1e-12)) / self.fitted.slope
-        wanted = logs - np.nanmean(logs, axis=-1, keepdims=True)
-        return np.asarray(np.clip(wanted - (scores - np.nanmean(scores, axis=-1, keepdims=True)), -most, most))
+        mean = np.nanmean if np.isnan(scores).any() else np.mean  # the first one takes many times as long
+        wanted = logs - mean(logs, axis=-1, keepdims=True)
+        return np.asarray(np.clip(wanted - (scores - mean(scores, axis=-1, keepdims=True)), -most, most))
 
     def trying_weights(self, items: Sequence[str]) -> Matrix:
         """Return how likely each of *items* (n,) is tried where an answer explores: the less is known, the likelier."""

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+import msgspec
+
 from vision_recs.feedback.answers import pseudonym
 from vision_recs.feedback.exploration import Explored, Slate
 from vision_recs.types import normal_form
@@ -25,6 +27,7 @@ ARMS = ("plain", "learned")
 
 _CANDIDATE = "candidate "
 
+_encode = msgspec.json.Encoder(enc_hook=float).encode  # scores may be numbers of NumPy
 _ANSWER = "answer"
 _CRC = 9  # characters before the JSON
 _KEYS = {"id", "type", "item", "time", "answer", "shopper", "place", "quantity", "value"}
@@ -113,8 +116,7 @@ Record: TypeAlias = Answer | Event
 
 def to_line(record: Record) -> bytes:
     """Return the line of the log that holds *record*."""
-    text = json.dumps(_answer_values(record) if isinstance(record, Answer) else asdict(record), separators=(",", ":"))
-    data = text.encode()
+    data = _encode(_answer_values(record) if isinstance(record, Answer) else record)
     return b"%08x %b\n" % (zlib.crc32(data), data)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
+from itertools import pairwise
 from operator import and_
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
@@ -155,7 +156,8 @@ class PositionNeighborhood:
         start, step = 0, count + 1
         while start < len(order):
             waiting += self._read(order[start : start + step], eligibility)
-            waiting.sort(key=place)
+            if not _falls(waiting):
+                waiting.sort(key=place)
             start, step = start + step, 2 * step
             after = ranks[order[start]] if start < len(order) else -np.inf
             # equal ones come by id, together with those after them
@@ -201,20 +203,32 @@ class PositionNeighborhood:
             total[self._holds(boost.where)] += boost.score_delta
         return total
 
-    def _read(self, chosen: NDArray[np.int64], eligibility: Eligibility) -> Iterator[Candidate]:
-        """Yield the candidates that the *chosen* rows are."""
+    def _read(self, chosen: NDArray[np.int64], eligibility: Eligibility) -> list[Candidate]:
+        """Return the candidates that the *chosen* rows are."""
         places = self._shown.places[chosen]
         ids = self._source.lookup.ids(self._shown.rows[chosen])
         known = self._source.items.known(ids)
-        pairs = zip(ids, self._positions[places].tolist(), self._scores[places].tolist(), strict=True)
-        for item, position, score in pairs:
-            found = known.get(item)
-            images = [] if found is None else [each for each in found.images if each.position == position]
-            if found is None or not images:
+        read: list[Candidate] = []
+        for item, position, score in zip(
+            ids, self._positions[places].tolist(), self._scores[places].tolist(), strict=True
+        ):
+            found, before = known.get(item), len(read)
+            if found is not None:
+                eligibility.attributes_of.add(item, found.attributes)
+                matches = (
+                    Match(item, score, image.image, image.digest)
+                    for image in found.images
+                    if image.position == position
+                )
+                read.extend(map(eligibility.moved, matches))
+            if len(read) == before:
                 raise StoreDamaged(
                     f"the attribute columns say that the item {item!r} shows the vector {position}, but it does not; "
                     "write them again with `visrec index`"
                 )
-            eligibility.attributes_of.add(item, found.attributes)
-            for image in images:
-                yield eligibility.moved(Match(item, score, image.image, image.digest))
+        return read
+
+
+def _falls(candidates: Sequence[Candidate]) -> bool:
+    """Whether each of *candidates* ranks below the one before."""
+    return all(one.rank > other.rank for one, other in pairwise(candidates))

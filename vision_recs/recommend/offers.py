@@ -1,17 +1,18 @@
 """Offers: an answer together with what it was chosen from, so that it may explore, and be learned from.
 
-An answer for one sub-query explores as `Learn.exploration` says: at one open place it shows one other item of its pool.
+A `Choice` is the same for everybody who asks for the same; each offer is drawn from it with random numbers. An answer
+for one sub-query explores as `Learn.exploration` says: at one open place it shows one other item of its pool.
 An answer for several, as that for a history, shows the best of each in turn, and only that is kept of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from vision_recs.feedback.exploration import NOT_EXPLORING, Explored, Option, Slate, slate_of
 from vision_recs.recommend.learned import LEARNED, LearnedOrder, asked_of
-from vision_recs.recommend.personal import PersonalOrder, Shopping
+from vision_recs.recommend.personal import PersonalOrder
 from vision_recs.recommend.query import Learn
 from vision_recs.recommend.rerank import RankedMatch, Reranker
 from vision_recs.recommend.retrieve import SubQuery
@@ -44,27 +45,53 @@ class Orders(NamedTuple):
     liked: PersonalOrder | None
 
 
+class Choice(NamedTuple):
+    """What the answers to a query are made from: see `Offer`, and the *found* matches of the slate, by id.
+
+    *matches* returns ranked matches as those of an answer.
+    """
+
+    slate: Slate
+    found: Mapping[str, RankedMatch]
+    matches: Callable[[Sequence[RankedMatch]], list[Match]]
+    scores: tuple[float, ...] = ()
+    deltas: tuple[float, ...] = ()
+    asked: str = ""
+
+    def offer(self, numbers: tuple[float, float, float] | None) -> Offer:
+        """Return an answer, which tries what the random *numbers* say, or nothing without any."""
+        explored = None if numbers is None else self.slate.explored(numbers)
+        matches = self.matches(_shown(self.slate, explored, self.found))
+        return Offer(matches, self.slate, explored, self.scores, self.deltas, self.asked)
+
+
 def choose(
-    reranker: Reranker, subqueries: Sequence[SubQuery], learn: Learn | None, shopping: Shopping, orders: Orders
-) -> tuple[list[RankedMatch], Offer]:
-    """Return the matches of an answer by place, and the offer, which lacks only these."""
+    reranker: Reranker,
+    subqueries: Sequence[SubQuery],
+    learn: Learn | None,
+    orders: Orders,
+    matches: Callable[[Sequence[RankedMatch]], list[Match]],
+) -> Choice:
+    """Return what the answers to *subqueries* are made from; see `Choice` for *matches*."""
     learned = orders.learned
     if len(subqueries) > 1:
         ranked = reranker.rerank(() if learned is None else (learned,))
         pins, free = _parted(reranker, ranked)
-        return ranked, Offer([], Slate(tuple(each.match.id for each in free), pins=pins))
+        return Choice(Slate(tuple(each.match.id for each in free), pins=pins), _by_id(ranked), matches)
     ranked = reranker.rerank([order for order in orders if order is not None], keeps_pools=True)
     pins, free = _parted(reranker, ranked)
     others = reranker.others()
     exploration = NOT_EXPLORING if learn is None or learn.exploration is None else learn.exploration
     slate = slate_of(_options(free, others, learned), len(free), exploration, pins)
-    explored = None if shopping.numbers is None else slate.explored(shopping.numbers)
-    by_id = {each.match.id: each for each in (*ranked, *others)}
-    pool = [by_id[item] for item in (*slate.ranked, *slate.outside)]
+    found = _by_id((*ranked, *others))
+    pool = [found[item] for item in (*slate.ranked, *slate.outside)]
     deltas = tuple(map(_delta, pool))
     scores = tuple(each.match.score for each in pool)
-    offer = Offer([], slate, explored, scores, deltas if any(deltas) else (), asked_of(subqueries[0]))
-    return _shown(slate, explored, by_id), offer
+    return Choice(slate, found, matches, scores, deltas if any(deltas) else (), asked_of(subqueries[0]))
+
+
+def _by_id(ranked: Iterable[RankedMatch]) -> dict[str, RankedMatch]:
+    return {each.match.id: each for each in ranked}
 
 
 def _parted(reranker: Reranker, ranked: Sequence[RankedMatch]) -> tuple[dict[int, str], list[RankedMatch]]:

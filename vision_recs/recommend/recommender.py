@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a query without a filter imports no filters, and most queri
     from vision_recs.recommend.history import History
     from vision_recs.recommend.interests import Interest
     from vision_recs.recommend.learned import LearnedOrder
-    from vision_recs.recommend.offers import Offer
+    from vision_recs.recommend.offers import Choice, Offer
     from vision_recs.recommend.personal import Shopping
     from vision_recs.recommend.query_encoder import LoadImage, QueryEncoder
     from vision_recs.recommend.stores import OpenedStores
@@ -193,19 +193,25 @@ class Recommender:
 
         The answer is that of `query`, but for what it explores, and for what the shopper looks at.
         """
+        choices = self.choices([(query, policy, shopping.interests) for query, policy, shopping in asked])
+        return [
+            choice if isinstance(choice, VisionRecsError) else _outcome(choice.offer, shopping.numbers)
+            for choice, (_, _, shopping) in zip(choices, asked, strict=True)
+        ]
+
+    def choices(self, asked: Sequence[tuple[Query, Policy, Sequence[Interest]]]) -> list[Choice | VisionRecsError]:
+        """Return, for each query, policy and interests of a shopper, what answers are made from, or its error."""
         prepared, retriever = self._prepared([(query, policy) for query, policy, _ in asked], offers=True)
         return [
-            _outcome(self._offer, query, policy, shopping, own, retriever) if isinstance(own, list) else own
-            for (query, policy, shopping), own in zip(asked, prepared, strict=True)
+            _outcome(self._choice, query, policy, interests, own, retriever) if isinstance(own, list) else own
+            for (query, policy, interests), own in zip(asked, prepared, strict=True)
         ]
 
     def offer(self, query: Query, policy: Policy, subqueries: Sequence[SubQuery], search: Search) -> Offer:
         """Return an answer of what *search* finds for *subqueries*, for *k* and the filter of *query*."""
         if policy.names_attributes:
             policy.check(self.items.attribute_types())
-        from vision_recs.recommend.personal import NOBODY
-
-        return self._offer(query, policy, NOBODY, list(subqueries), Retriever(self.items, search))
+        return self._choice(query, policy, (), list(subqueries), Retriever(self.items, search)).offer(None)
 
     def _prepared(
         self, queries: Sequence[tuple[Query, Policy]], *, offers: bool = False
@@ -248,23 +254,28 @@ class Recommender:
         learned = self._learned(policy)
         reranker = Reranker(retriever, AttributesOf(self.items), query, policy, subqueries)
         ranked = reranker.rerank(() if learned is None else (learned,))
-        return self._matches(query, policy, reranker, ranked)
+        return self._matches(reranker if query.explain else None, policy, ranked)
 
-    def _offer(
-        self, query: Query, policy: Policy, shopping: Shopping, subqueries: list[SubQuery], retriever: Retriever
-    ) -> Offer:
+    def _choice(
+        self,
+        query: Query,
+        policy: Policy,
+        interests: Sequence[Interest],
+        subqueries: list[SubQuery],
+        retriever: Retriever,
+    ) -> Choice:
         from vision_recs.recommend.offers import Orders, choose
         from vision_recs.recommend.personal import personal_order
 
         reranker = Reranker(retriever, AttributesOf(self.items), query, policy, subqueries)
-        orders = Orders(self._learned(policy), personal_order(shopping.interests, policy.learn, self.items))
-        ranked, offer = choose(reranker, subqueries, policy.learn, shopping, orders)
-        return offer._replace(matches=self._matches(query, policy, reranker, ranked))
+        orders = Orders(self._learned(policy), personal_order(interests, policy.learn, self.items))
+        matches = partial(self._matches, reranker if query.explain else None, policy)
+        return choose(reranker, subqueries, policy.learn, orders, matches)
 
-    def _matches(self, query: Query, policy: Policy, reranker: Reranker, ranked: Sequence[RankedMatch]) -> list[Match]:
+    def _matches(self, explaining: Reranker | None, policy: Policy, ranked: Sequence[RankedMatch]) -> list[Match]:
         explanations: Sequence[Explanation | None] = [None] * len(ranked)
-        if query.explain:
-            explanations = reranker.explain(ranked)
+        if explaining is not None:
+            explanations = explaining.explain(ranked)
         elif policy.rules is not None or any(each.effects for each in ranked):
             explanations = [Explanation(effects=each.effects, relaxed=each.relaxed) for each in ranked]
         return list(self._with_attributes(ranked, explanations))

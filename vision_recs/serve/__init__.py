@@ -15,6 +15,7 @@ errors        problem details (RFC 9457) and the HTTP status of each error
 handlers/     similar (queries), events (of shoppers), for_you, items (items, changes, facets, thumbnails), admin (info,
               health, metrics, login)
 answering     answers that are kept: ids, arms, exploration; "for you"
+choices       what the answers of late were chosen from, kept for whoever asks for the same next
 candidate     another store, for a share of the shoppers
 recording     the folder of events, as long as it can be written to
 shoppers      histories and what is liked, from the log, read in the background

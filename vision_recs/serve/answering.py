@@ -22,7 +22,6 @@ from vision_recs.serve.recording import Recorder
 from vision_recs.serve.schemas import QueryBody, SimilarItems
 from vision_recs.serve.served import Served
 from vision_recs.serve.shoppers import Shoppers
-from vision_recs.types import LearnedSource
 
 _encode = msgspec.json.Encoder().encode
 _PLAIN, _LEARNED = ARMS
@@ -50,7 +49,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What is asked, and what decides the answer; nothing is *drawn* where there never was a folder of events."""
+    """What is asked, and what decides the answer; nothing is *drawn* where there never was a folder of events.
+
+    *key* names what the answer is chosen from, None where that is made for this answer alone.
+    """
 
     asked: Asked
     query: Query
@@ -59,6 +61,7 @@ class _Prepared:
     shopper: str = ""
     arm: str = _PLAIN
     drawn: Draw | None = None
+    key: tuple[str, bool] | None = None
 
 
 class Answering:
@@ -86,9 +89,7 @@ class Answering:
                 prepared[number] = self._prepare(snapshot, each)
             except VisionRecsError as error:
                 answers[number] = error
-        offers = snapshot.recommender.offer_batch(
-            [(each.query, each.policy, each.shopping) for each in prepared.values()]
-        )
+        offers = _offers(snapshot, list(prepared.values()))
         records: dict[int, Answer] = {}
         for (number, ready), offer in zip(prepared.items(), offers, strict=True):
             try:
@@ -135,7 +136,10 @@ class Answering:
         query = convert.to_query(asked.body, asked.images)
         shopper = self._pseudonym(asked.body)
         known = self._shoppers.known(snapshot, shopper) if shopper and query.history is None else None
-        return self._decided(snapshot, asked, query, asked.text, () if known is None else known.interests)
+        text = asked.text
+        found = self._decided(snapshot, asked, query, text, () if known is None else known.interests)
+        is_common = not found.shopping.interests and not query.explain
+        return replace(found, key=(text, found.policy.learn is not None) if is_common else None)
 
     def _pseudonym(self, body: QueryBody) -> str:
         """Return the pseudonym of the shopper that *body* names, or an empty text."""
@@ -164,8 +168,6 @@ class Answering:
         )
 
     def _record(self, snapshot: Served, prepared: _Prepared, offer: Offer, drawn: Draw) -> Answer:
-        items = snapshot.items
-        model = items.model_file if isinstance(items, LearnedSource) and prepared.policy.learn is not None else None
         return Answer(
             drawn.id,
             prepared.asked.time,
@@ -178,9 +180,30 @@ class Answering:
             offer.deltas,
             snapshot.facts.generation,
             self._settings,
-            "" if model is None else model[1],
+            "" if prepared.policy.learn is None else snapshot.model,
             prepared.asked.body.reports_shown,
         )
+
+
+def _offers(snapshot: Served, prepared: Sequence[_Prepared]) -> list[Offer | VisionRecsError]:
+    """Return the offer of each of *prepared*, or its error; what others asked for, too, is chosen from once."""
+    choices = snapshot.choices
+    found = [None if each.key is None else choices.get(each.key) for each in prepared]
+    missing = [each for each, choice in zip(prepared, found, strict=True) if choice is None]
+    made = iter(snapshot.recommender.choices([(each.query, each.policy, each.shopping.interests) for each in missing]))
+    offers: list[Offer | VisionRecsError] = []
+    for each, known in zip(prepared, found, strict=True):
+        choice = next(made) if known is None else known
+        if isinstance(choice, VisionRecsError):
+            offers.append(choice)
+            continue
+        if known is None and each.key is not None:
+            choices.keep(each.key, choice)
+        try:
+            offers.append(choice.offer(each.shopping.numbers))
+        except VisionRecsError as error:
+            offers.append(error)
+    return offers
 
 
 def _answer(snapshot: Served, prepared: _Prepared, offer: Offer | VisionRecsError) -> SimilarItems:

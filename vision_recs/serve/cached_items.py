@@ -11,6 +11,7 @@ import numpy as np
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.store import Store
+from vision_recs.store.recent_items import KnownItem
 from vision_recs.types import Attribute, FilteredSource, ItemImage, Row, Vectors
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class CachedItems:
         self._attributes: dict[str, Mapping[str, Attribute]] = {}
         self._match_attributes: dict[tuple[str, str], Mapping[str, Attribute]] = {}
         self._images: dict[str, Sequence[ItemImage]] = {}
+        self._known: dict[str, KnownItem] = {}
         self._rows: defaultdict[int, dict[int, list[Row]]] = defaultdict(dict)  # by limit, then by position
         self._positions: dict[str, int] = {}
         self.generation, self.fingerprint, self.dim = store.generation, store.fingerprint, store.dim
@@ -50,18 +52,20 @@ class CachedItems:
         self.ids, self.attribute_types = store.ids, store.attribute_types
         self.positions, self.vectors = store.positions, store.vectors
         self.sample_vectors, self.project = store.sample_vectors, store.project
-        self.lookup, self.known = store.lookup, store.known
+        self.lookup = store.lookup
 
     def inherit(self, other: CachedItems, changed: Sequence[str]) -> None:
         """Keep what *other*, of another generation with the same base, has kept, but for the items that *changed*."""
         self._attributes, self._match_attributes = other._attributes.copy(), other._match_attributes.copy()
         self._images, self._positions = other._images.copy(), other._positions.copy()
+        self._known = other._known.copy()
         self._rows.update({limit: rows.copy() for limit, rows in list(other._rows.items())})
         for store in (other._store, self._store):
             stored = store.items.stored.items(changed)
             for item in changed:
                 self._attributes.pop(item, None)
                 self._images.pop(item, None)
+                self._known.pop(item, None)
                 for image in stored[item].images if item in stored else ():
                     self._match_attributes.pop((item, image.image), None)
                     self._positions.pop(image.digest.hex() if image.digest else "", None)
@@ -71,6 +75,10 @@ class CachedItems:
     def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
         """Return what `Store.attributes_of` returns."""
         return self._get_all(self._attributes, items, self._store.attributes_of)
+
+    def known(self, items: Sequence[str]) -> dict[str, KnownItem]:
+        """Return what `Store.known` returns."""
+        return self._get_all(self._known, items, self._store.known)
 
     def images(self, item: str) -> Sequence[ItemImage]:
         """Return what `Store.images` returns; raises UnknownItem."""
@@ -128,14 +136,16 @@ class CachedItems:
 
     def _merged_attributes(self, item: str, image: str) -> Mapping[str, Attribute] | None:
         """Return the attributes of *item* and of its *image*, and keep them; None where either is unknown."""
-        attributes = self.attributes_of([item]).get(item)
-        if attributes is None:
+        known = self.known([item]).get(item)
+        own = None if known is None else next((each.attributes for each in known.images if each.image == image), None)
+        if known is None or own is None:
             return None
-        own = next((each.attributes for each in self.images(item) if each.image == image), None)
-        if own is None:
-            return None
-        merged = {**attributes, **own} if own else attributes  # most images have none of their own: no copy is kept
-        self._keep(self._match_attributes, {(item, image): merged})
+        if own == "{}":  # as most images have it: no copy is kept
+            merged: Mapping[str, Attribute] | None = known.attributes
+        else:
+            (merged,) = self._store.match_attributes([(item, image)])
+        if merged is not None:
+            self._keep(self._match_attributes, {(item, image): merged})
         return merged
 
     def _get_all(

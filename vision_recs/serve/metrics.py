@@ -62,12 +62,12 @@ class Metrics:
             buckets=_BUCKETS_S,
             registry=self._registry,
         )
-        self._answers = Counter(
+        answers = Counter(
             "visrec_answers_total", "Answers that were to be kept for learning.", ["result"], registry=self._registry
         )
         self._events = Counter("visrec_events_total", "Events of shoppers.", ["result"], registry=self._registry)
+        self._answers_by = {True: answers.labels("kept"), False: answers.labels("lost")}
         for result in ("kept", "lost"):
-            self._answers.labels(result)
             self._events.labels(result)
         self._events.labels("refused")
         self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
@@ -109,7 +109,7 @@ class Metrics:
 
     def count_answers(self, count: int, *, is_kept: bool) -> None:
         """Count answers that were to be kept for learning."""
-        self._answers.labels("kept" if is_kept else "lost").inc(count)
+        self._answers_by[is_kept].inc(count)
 
     def count_events(self, count: int, result: str) -> None:
         """Count events by what became of them: kept, lost, refused."""

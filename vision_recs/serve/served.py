@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from vision_recs.errors import EngineError, StoreError, StoreUnavailable
 from vision_recs.recommend import Recommender
+from vision_recs.serve.choices import Choices
 from vision_recs.serve.facets import ItemFacets
 from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.options import ServeOptions
@@ -17,7 +18,7 @@ from vision_recs.serve.references import References
 from vision_recs.serve.search_builder import SearchBuilder
 from vision_recs.serve.search_files import open_item_table
 from vision_recs.serve.weak_matches import weak_below
-from vision_recs.types import ImageSource, ItemSource, VectorIndex
+from vision_recs.types import ImageSource, ItemSource, LearnedSource, VectorIndex
 
 if TYPE_CHECKING:
     from vision_recs.filters import Filter
@@ -114,9 +115,10 @@ class Generation(Protocol):
 class Served:
     """A generation that is open to answer requests: its *recommender* answers queries.
 
-    *current* is what said that it is published. *item_search* may be None, or that of another generation,
-    *search_generation*, as long as its own is not ready; *item_search_error* says why it does not become so. *facets*
-    may be None as long. Matches with a score below *weak_below* are weak, if that is known.
+    *current* is what said that it is published. *model* is the digest of the learned model, or empty, and *choices*
+    keeps what answers were chosen from. *item_search* may be None, or that of another generation, *search_generation*,
+    as long as its own is not ready; *item_search_error* says why it does not become so. *facets* may be None as long.
+    Matches with a score below *weak_below* are weak, if that is known.
 
     It counts references, beginning with that of its owner, and closes with the last one.
     """
@@ -131,6 +133,9 @@ class Served:
         self.recommender = Recommender(
             opened.items, opened.index, weights=options.weights, device=options.device, load_image=load_image
         )
+        self.choices = Choices()
+        file = opened.items.model_file if isinstance(opened.items, LearnedSource) else None
+        self.model = "" if file is None else file[1]
         self.facets = None if opened.table is None else ItemFacets(opened.table)
         self.weak_below: float | None = None
         self.item_search: ItemSearch | None = None
