@@ -40,6 +40,8 @@ DEFAULT_RECALL = 0.95
 
 _SAMPLE = 1_024  # vectors, of which a history needs 256
 _DELETED_AT_ONCE = 1_000
+_MADE_AT_ONCE = 10_000  # records: more would not stay in the caches of the processor
+_WINDOW = 3  # times so many are made while others are written
 
 
 def _silent(stage: str, done: int, total: int | None) -> None:
@@ -51,13 +53,14 @@ class PublishOptions:
     """How a generation is published.
 
     With *dry_run*, nothing is written. With *rewrite*, every record is written again, also those that look right. The
-    newest *keep* generations are kept to go back to. *batch_size* records are written at once, and are in memory.
+    newest *keep* generations are kept to go back to. *batch_size* records are written at once, and up to three times as
+    many are in memory.
     """
 
     dry_run: bool = False
     rewrite: bool = False
     keep: int = 2
-    batch_size: int = 10_000
+    batch_size: int = 30_000
 
     def __post_init__(self) -> None:
         """Raise ValueError for a value that is out of range."""
@@ -292,8 +295,8 @@ class Publication:
             return len(table)
 
         with ThreadPoolExecutor(1) as writer:  # the engine writes some records while the next ones are made
-            tables = self._source.records.tables(self._options.batch_size)
-            for count in ordered_map(writer, write, tables, window=1):
+            tables = self._source.records.tables(min(_MADE_AT_ONCE, self._options.batch_size))
+            for count in ordered_map(writer, write, tables, window=_WINDOW):
                 done += count
                 self._report("publishing", done, self._source.published.images)
         new.write()
