@@ -35,6 +35,7 @@ from vision_recs.store.attributes.format import UNREADABLE, AttributeColumns
 from vision_recs.store.attributes.table import ItemTable, Part
 from vision_recs.store.attributes.values import values_of
 from vision_recs.store.attributes.write import write_attribute_columns
+from vision_recs.store.stored_items import FileImages
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,7 +90,7 @@ class StoreRecords:
 
         ids = some.ids
         attributes, images = self._store.items.stored.of_file(file, ids[0].as_py(), ids[-1].as_py())
-        if len(attributes) != len(ids) or len(images) != len(some.positions):
+        if len(attributes) != len(ids) or not all(len(each) == len(some.positions) for each in images):
             raise some.part.columns.damage("it has other items than the store")
         alive = self._items.alive[some.part.first + some.first : some.part.first + some.stop]
         owners, positions = some.owners, some.positions
@@ -97,7 +98,7 @@ class StoreRecords:
             shown = alive[owners]
             ids, attributes = ids.filter(pa.array(alive)), list(compress(attributes, alive))
             owners, positions = (np.cumsum(alive) - 1)[owners[shown]], positions[shown]
-            images = list(compress(images, shown))
+            images = FileImages(*(list(compress(each, shown)) for each in images))
         held = Held(ids, attributes)
         columns = self._of_images(held, owners, images, positions)
         for name, kinds in self.kinds.items():
@@ -108,12 +109,12 @@ class StoreRecords:
         return pa.table([columns[name] for name in arrow.names], schema=arrow)
 
     def _of_images(
-        self, held: Held, owners: NDArray[np.int64], images: Sequence[tuple[str, str, bytes]], positions: NDArray[Any]
+        self, held: Held, owners: NDArray[np.int64], images: FileImages, positions: NDArray[Any]
     ) -> dict[str, pa.Array]:
         """Return the columns that every record has; *owners* are the numbers of the items that show the *images*."""
         import pyarrow as pa
 
-        names, own = [image for image, _, _ in images], [text for _, text, _ in images]
+        names, own, digests = images
         is_single = len(owners) == len(held.ids)
         ids, texts = held.ids.to_pylist(), held.attributes
         if not is_single:
@@ -121,15 +122,14 @@ class StoreRecords:
         vectors = np.ascontiguousarray(self._vectors(positions.astype(np.int64)))
         ordinals = np.arange(len(owners)) - np.searchsorted(owners, owners)
         keys = _keys(ids, names, repeat(0) if is_single else _repeats(ids, names))
-        digest_texts = [digest.hex() for _, _, digest in images]
-        hashes = _hashes(ordinals, digest_texts, texts, own, _digests_of(vectors))
+        hashes = _hashes(ordinals, digests, texts, own, _digests_of(vectors))
         return {
             base.KEY: _hexadecimal(keys, KEY_BYTES),
             base.HASH: _hexadecimal(hashes, HASH_BYTES),
             base.ITEM: _of_owners(held.ids, owners),
             base.IMAGE: pa.array(names, pa.string()),
             base.ORDINAL: pa.array(ordinals.astype(np.int32)),
-            base.DIGEST: pa.array(digest_texts, pa.string()),
+            base.DIGEST: pa.array(digests, pa.string()),
             base.ATTRIBUTES: _of_owners(pa.array(held.attributes, pa.string()), owners),
             base.IMAGE_ATTRIBUTES: pa.array(own, pa.string()),
             base.VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),

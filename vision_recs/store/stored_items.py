@@ -64,6 +64,14 @@ class StoredPage(NamedTuple):
     signatures: list[str]
 
 
+class FileImages(NamedTuple):
+    """The *images* of some items, by id and ordinal, their own *attributes* as JSON text, and *digests* as text."""
+
+    images: list[str]
+    attributes: list[str]
+    digests: list[str]
+
+
 class StoredItems:
     """What is stored of the items of a generation; read through the same files as `Items`."""
 
@@ -92,15 +100,21 @@ class StoredItems:
         query = f"SELECT item_id FROM {layer}.changed WHERE item_id > ?1 ORDER BY item_id LIMIT ?2"  # noqa: S608
         yield from self._files.pages(query)
 
-    def of_file(self, file: int, first: str, last: str) -> tuple[list[str], list[tuple[str, str, bytes]]]:
+    def of_file(self, file: int, first: str, last: str) -> tuple[list[str], FileImages]:
         """Return what the *file* with that number has of its items from *first* to *last*, also of replaced ones.
 
-        These are the attributes of each item, by id, as JSON text; and of each image with a vector, by id and ordinal,
-        the image, its own attributes and its digest.
+        These are the attributes of each item, by id, as JSON text, and its images that have vectors.
         """
         layer = self._files.layers[file]
-        items = self._files.all(_OF_FILE_ITEMS.format(layer=layer), (first, last))
-        return [text for (text,) in items], self._files.all(_OF_FILE_IMAGES.format(layer=layer), (first, last))
+        ((texts,),) = self._files.all(_OF_FILE_ITEMS.format(layer=layer), (first, last))
+        ((images, own, digests),) = self._files.all(_OF_FILE_IMAGES.format(layer=layer), (first, last))
+        joined: str = (digests or "").lower()
+        found = FileImages(
+            json.loads(images),
+            (own or "").split(_SEPARATOR),
+            [joined[start : start + _DIGEST_DIGITS] for start in range(0, len(joined), _DIGEST_DIGITS)],
+        )
+        return (texts or "").split(_SEPARATOR), found
 
     def left_out(self) -> list[Skipped]:
         """Return what the catalog left out, in its order."""
@@ -214,10 +228,16 @@ def _stored_image(row: Sequence[Any]) -> StoredImage:
     return image if colors is None else image._replace(attributes=without_colors(image.attributes), colors=colors)
 
 
-_OF_FILE_ITEMS = "SELECT attributes FROM {layer}.items WHERE item_id BETWEEN ?1 AND ?2 ORDER BY item_id"
+_DIGEST_DIGITS = 64
+# a row would be a tuple, and so many of them let Python look through all objects of the program; JSON has no "\0"
+_OF_FILE_ITEMS = (
+    "SELECT group_concat(attributes, char(0)) FROM"
+    " (SELECT attributes FROM {layer}.items WHERE item_id BETWEEN ?1 AND ?2 ORDER BY item_id)"
+)
 _OF_FILE_IMAGES = (
-    "SELECT i.image, i.attributes, v.digest FROM {layer}.images AS i CROSS JOIN {layer}.vectors AS v"
-    " ON v.position = i.position WHERE i.item_id BETWEEN ?1 AND ?2 ORDER BY i.item_id, i.ordinal"
+    "SELECT json_group_array(image), group_concat(attributes, char(0)), group_concat(hex(digest), '') FROM"
+    " (SELECT i.image, i.attributes, v.digest FROM {layer}.images AS i CROSS JOIN {layer}.vectors AS v"
+    " ON v.position = i.position WHERE i.item_id BETWEEN ?1 AND ?2 ORDER BY i.item_id, i.ordinal)"
 )
 _ITEMS = (
     "SELECT i.item_id, i.attributes FROM json_each(?1) AS wanted"
