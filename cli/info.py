@@ -26,7 +26,7 @@ MEASURED = (
 
 _SUMS = (
     *("items", "images", "vectors", "skipped", "generation", "items_in_deltas", "deltas", "unused_vectors"),
-    *("waiting_for_index", "dead_in_index", "build_seconds", "bytes"),
+    *("waiting_for_index", "in_index_delta", "dead_in_index", "build_seconds", "bytes"),
 )
 _OF_EACH = ("items", "images", "generation", "index_type", "recall_at_10")
 
@@ -77,6 +77,7 @@ def _joined(name: str, values: Sequence[Any]) -> object:
 
 def _values(opened: Store, size: int) -> dict[str, object]:
     manifest = opened.manifest
+    stats = manifest.index_stats or {}
     return {
         "items": manifest.items,
         "images": manifest.images,
@@ -96,8 +97,9 @@ def _values(opened: Store, size: int) -> dict[str, object]:
         "index_type": manifest.index_type,
         "index_generation": manifest.index_generation,
         "waiting_for_index": manifest.index_pending.added_count,
-        "dead_in_index": manifest.index_pending.removed_count,
-        **_measured(manifest.index_stats or {}, manifest.recall_at_10),
+        "in_index_delta": stats.get("in_delta", 0),
+        "dead_in_index": manifest.index_pending.removed_count + stats.get("dead", 0),
+        **_measured(stats, manifest.recall_at_10),
         "catalog": manifest.catalog.location,
         "bytes": size,
         "visrec": manifest.visrec,

@@ -74,6 +74,17 @@ def test_info_says_how_many_vectors_wait_for_the_index_and_how_many_in_it_are_de
     assert ["dead in index", "1"] in lines
 
 
+def test_info_says_how_many_vectors_lie_beside_the_graph_and_how_many_of_it_are_dead(visrec, tmp_path):
+    shop = shop_of(60)
+    index(shop, tmp_path, shard_size=100, index_type="hnsw")
+    del shop.items["item007"]
+    shop.put("new", 300, 301)
+    index(shop, tmp_path, shard_size=100)
+    info = json.loads(visrec("info", "--store", tmp_path, "--json").stdout)
+    counted = [info[name] for name in ("index_generation", "waiting_for_index", "in_index_delta", "dead_in_index")]
+    assert counted == [2, 0, 2, 1]
+
+
 def test_verify_finds_a_flipped_byte_and_says_where(visrec, own_sample_store):
     sound = visrec("verify", "--store", own_sample_store)
     assert (sound.returncode, sound.stdout) == (0, f"{own_sample_store} is sound\n")

@@ -26,6 +26,7 @@ from vision_recs.indexes import (
     IndexStats,
     build_or_update,
     find_index_type,
+    hnsw,
     open_index,
     register_index_type,
     verify,
@@ -579,6 +580,33 @@ def test_every_index_keeps_that_lags_behind(promise, name, source_of, tmp_path):
         before, pending = earlier(source)
         built, _ = build_or_update(IndexConfig(name), before, directory)
         return Searched(open_index(built, source, directory, made_from=before.generation, pending=pending))
+
+    promise(build_and_open, source_of)
+
+
+# Indexes of an earlier source that were updated, so that what was added lies beside the rest
+
+
+@pytest.mark.parametrize(
+    ("promise", "name"),
+    [
+        pytest.param(promise, name, marks=[pytest.mark.nightly] if promise in SLOW else [])
+        for promise in PROMISES
+        for name in ("hnsw", "ivf-pq")
+    ],
+)
+def test_every_index_keeps_that_was_updated(promise, name, source_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(hnsw, "_LARGEST_DELTA", 9.0)
+    monkeypatch.setattr(hnsw, "_MOST_DELETED", 1.0)
+    numbers = count()
+
+    def build_and_open(source):
+        folders = [tmp_path / str(next(numbers)) for _ in range(2)]
+        for folder in folders:
+            folder.mkdir()
+        build_or_update(IndexConfig(name), earlier(source)[0], folders[0])
+        built, _ = build_or_update(IndexConfig(name), source, folders[1], previous=folders[0])
+        return Searched(open_index(built, source, folders[1]))
 
     promise(build_and_open, source_of)
 

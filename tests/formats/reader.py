@@ -188,7 +188,8 @@ class Store:
             segments = [name for name in data if name.endswith(".positions.npy")]
             positions = {position for name in segments for position in npy(data[name]).tolist()} - {*deleted}
         else:
-            known = npy(data["positions.npy"]).tolist()
+            names = [name for name in ("positions.npy", "delta.positions.npy") if name in data]
+            known = [position for name in names for position in npy(data[name]).tolist()]
             positions = [position for ordinal, position in enumerate(known) if ordinal not in deleted]
         pending = self.manifest.get("index_pending", {"added": [], "removed": []})
         added, removed = ({*each} for each in map(positions_in, (pending["added"], pending["removed"])))

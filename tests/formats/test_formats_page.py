@@ -190,7 +190,7 @@ def test_the_page_names_every_file_and_every_key_of_the_fixture():
     code = re.findall(r"`([^`\n]+)`", PAGE)
     words = {word for text in code for word in re.findall(r"\w+", text)}
     found = contents(FIXTURE)
-    assert len(found) == 30
+    assert len(found) == 36
     assert [name for name in found if name not in code and f"{name}" not in " ".join(code)] == []
     missing = {name: sorted(keys - words) for name, keys in found.items() if keys - words}
     assert missing == {}

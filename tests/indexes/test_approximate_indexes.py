@@ -4,6 +4,7 @@ from vector_sources import Vectors, clustered, nearest
 
 from vision_recs.errors import IndexBuildError, UnknownIndexType
 from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index
+from vision_recs.indexes.base import read_manifest
 from vision_recs.indexes.config import read_profile
 from vision_recs.indexes.hnsw import usual_components
 from vision_recs.types import SearchRequest
@@ -145,13 +146,57 @@ def test_a_filter_works_where_the_last_vectors_are_gone(source, tmp_path, name):
         assert recall(now, index, near(now), where=where, chosen=[p for p in chosen if p < COUNT - 50]) >= 0.99
 
 
+def are_shared(first, second, names):
+    before, after = read_manifest(first).files, read_manifest(second).files
+    return all((first / name).samefile(second / name) and before[name] == after[name] for name in names)
+
+
 def test_generations_share_what_did_not_change(source, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     build_or_update(IndexConfig("ivf-pq"), source, first)
-    update(source.only(range(5, COUNT)), first, second, IndexConfig("ivf-pq"))
-    assert (first / "0.codes.npy").stat().st_ino == (second / "0.codes.npy").stat().st_ino
+    _, stats = update(source.only(range(5, COUNT)), first, second, IndexConfig("ivf-pq"))
+    assert are_shared(first, second, ["trained.faiss", "0.codes.npy", "0.positions.npy", "0.offsets.npy"])
     assert np.load(second / "deleted.npy").tolist() == [0, 1, 2, 3, 4]
+    assert (stats.in_delta, stats.dead) == (0, 5)
+
+
+OF_GRAPH = [f"graph.{part}.npy" for part in ("codes", "links", "offsets", "levels", "entry")]
+
+
+def test_what_is_added_to_a_graph_lies_beside_it_until_it_is_much(tmp_path):
+    source = Vectors(clustered(1_500, 16))
+    new = near(source, 180, seed=3)
+    every = Vectors(np.concatenate([source.every, new]))
+    folder, sizes, shared = tmp_path / "0", [], []
+    folder.mkdir()
+    build_or_update(IndexConfig("hnsw"), source, folder)
+    for step, (first, count) in enumerate([(0, 15), (10, 30), (20, 30), (40, 150), (40, 180)], 1):
+        target, now = tmp_path / str(step), every.only(range(first, 1_500 + count))
+        _, stats = update(now, folder, target, IndexConfig("hnsw"))
+        sizes.append((stats.in_delta, stats.dead))
+        shared.append(are_shared(folder, target, ["index.faiss", "positions.npy", *OF_GRAPH]))
+        assert (target / "delta.codes.npy").exists() == (stats.in_delta > 0)
+        index = open_index("hnsw", now, target)
+        assert recall(now, index, near(now)) >= 0.94
+        assert recall(now, index, near(Vectors(new[:count]))) >= 0.94
+        chosen = np.arange(first, 1_500 + count, 2)
+        assert recall(now, index, near(now), where=now.choose(chosen), chosen=chosen) >= 0.98
+        folder = target
+    assert sizes == [(15, 0), (30, 10), (30, 20), (150, 40), (0, 40)]
+    assert shared == [True, True, True, True, False]
+
+
+def test_many_new_vectors_that_are_alike_are_found_beside_a_graph(tmp_path):
+    source = Vectors(clustered(1_500, 16))
+    folder, target = tmp_path / "0", tmp_path / "1"
+    folder.mkdir()
+    build_or_update(IndexConfig("hnsw"), source, folder)
+    collection = source.every[7] + 0.2 * np.random.default_rng(2).standard_normal((150, 16))
+    now = Vectors(np.concatenate([source.every, normalize_or_raise(collection)]))
+    _, stats = update(now, folder, target, IndexConfig("hnsw"))
+    assert stats.in_delta == 150
+    assert recall(now, open_index("hnsw", now, target), now.every[-100:]) >= 0.95
 
 
 def test_many_small_changes_are_merged(source, tmp_path):

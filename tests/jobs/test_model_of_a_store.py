@@ -30,6 +30,7 @@ from property_examples import examples_of
 import vision_recs
 from vision_recs.errors import EmptyCatalog, FilterError
 from vision_recs.filters import Filter
+from vision_recs.indexes import hnsw
 from vision_recs.jobs import IndexOptions, comparing, update, verify
 from vision_recs.store import Store, garbage_collect, writer
 from vision_recs.types import Item
@@ -113,6 +114,7 @@ class ShopAndStore(RuleBasedStateMachine):
     """The shop changes; each run brings the store to what the shop is, and touches nothing that was published."""
 
     readers = Bundle("readers")
+    index_type = None
 
     def __init__(self):
         super().__init__()
@@ -193,7 +195,7 @@ class ShopAndStore(RuleBasedStateMachine):
             with pytest.raises(EmptyCatalog):
                 index(self.shop, self.store, encoder, shard_size=shard_size)
             return None
-        report = index(self.shop, self.store, encoder, shard_size=shard_size)
+        report = index(self.shop, self.store, encoder, shard_size=shard_size, index_type=self.index_type)
         spoilt = {(item, name): self.shop.files.get(name) for item, name in new.skipped}
         assert report.embedded <= len(new.digests - (self.held.digests if self.space == self.turn else set()))
         assert (report.items, report.skipped) == (len(new.items), len(new.skipped))
@@ -305,7 +307,9 @@ class ShopAndStore(RuleBasedStateMachine):
 
 
 class ShopAndDeltas(ShopAndStore):
-    """The same where every change becomes a delta, as in a store of many items."""
+    """The same where every change becomes a delta, of items and of a graph, as in a store of many items."""
+
+    index_type = "hnsw"
 
     def __init__(self):
         super().__init__()
@@ -314,6 +318,8 @@ class ShopAndDeltas(ShopAndStore):
         self.patch.setattr(writer, "_MOST_CHANGED", 3)
         self.patch.setattr(comparing, "_AT_ONCE", 3)
         self.patch.setattr(comparing, "_FEWEST", 1)
+        self.patch.setattr(hnsw, "_LARGEST_DELTA", 2)
+        self.patch.setattr(hnsw, "_MOST_DELETED", 0.5)
         self.shop = BulkShop()
 
     def teardown(self):

@@ -10,10 +10,13 @@ import pytest
 from fake_shop import FakeEncoder, Shop, content, index, shop_of, wanted
 
 from vision_recs.errors import EmptyCatalog
-from vision_recs.jobs import verify
+from vision_recs.indexes import ExactIndex, hnsw, open_published
+from vision_recs.jobs import IndexOptions, verify
+from vision_recs.jobs import index as run_index
 from vision_recs.store import Store, garbage_collect
+from vision_recs.types import SearchRequest
 
-STEPS = ("fsync", "replace", "rename", "mkdir", "unlink", "rmdir")
+STEPS = ("fsync", "replace", "rename", "mkdir", "unlink", "rmdir", "link")
 
 
 class Crash(BaseException):
@@ -85,6 +88,23 @@ def test_a_store_opens_whole_wherever_a_run_died_and_the_next_run_ends_it(tmp_pa
     assert found[0] == before
     assert found[-1] == after
     assert found.count(before) > 20
+
+
+@pytest.mark.nightly
+def test_an_index_that_shares_files_with_the_one_before_is_whole_wherever_a_run_died(tmp_path, old, new, monkeypatch):
+    base, store = tmp_path / "base", tmp_path / "index"
+    monkeypatch.setattr(hnsw, "_LARGEST_DELTA", 9.0)
+    monkeypatch.setattr(hnsw, "_MOST_DELETED", 1.0)
+    run_index(old, base, encoder=FakeEncoder(), options=IndexOptions(index_type="hnsw", workers=2))
+    for _ in crashes(base, store, lambda: index(new, store), monkeypatch):
+        assert list(verify(store)) == []
+        index(new, store)
+        assert content(store) == wanted(new)
+        assert list(verify(store)) == []
+        with Store.open(store) as opened:
+            assert opened.manifest.index_stats["in_delta"] == 3
+            request = SearchRequest(opened.vectors(opened.positions()), 5)
+            assert open_published(opened).search(request) == ExactIndex(opened).search(request)
 
 
 def test_what_a_dead_run_left_does_not_contradict_the_next_that_dies_too(tmp_path, old, new, monkeypatch):

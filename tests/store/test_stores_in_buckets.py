@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_shop import BulkShop, Unused, content, index
+from fake_shop import BulkShop, Unused, content, index, shop_of, wanted
 
 pytest.importorskip("obstore")
 
 import vision_recs
+from vision_recs import indexes
 from vision_recs.errors import StoreDamaged, StoreError, StoreLocked, StoreNotFound, StoreUnavailable
+from vision_recs.indexes.hnsw_mmap import graph_files
 from vision_recs.jobs import IndexOptions, update, verify
 from vision_recs.remote import remote_folder
 from vision_recs.remote.object_store import ObjectError
@@ -244,6 +246,24 @@ def test_garbage_goes_and_what_workers_left_since_stays(shop, other):
     assert list(verify(ADDRESS)) == []
     assert pull(other).generation == 3
     assert content(other) == content(folder_of(ADDRESS))
+
+
+@pytest.mark.usefixtures("s3")
+def test_of_an_index_that_was_updated_only_what_is_new_is_fetched(other):
+    shop = shop_of(40, kind=BulkShop)
+    index(shop, ADDRESS, index_type="hnsw")
+    pull(other)
+    shop.put("new", 99)
+    index(shop, ADDRESS)
+    shared = {"index.faiss", "positions.npy", *graph_files()}
+    (before,) = (other / "indexes").iterdir()
+    links = before / "graph.links.npy"
+    links.write_bytes(bytes(links.stat().st_size))  # damage that the copy must not take over
+    pull(other)
+    (after,) = {*(other / "indexes").iterdir()} - {before}
+    assert {name for name in shared if (before / name).samefile(after / name)} == shared - {links.name}
+    assert indexes.verify(after) == []
+    assert content(other) == wanted(shop)
 
 
 @pytest.mark.usefixtures("published")

@@ -114,9 +114,9 @@ class BulkShop(Shop):
         return [self.signature(reference) for reference in references]
 
 
-def index(shop, store, encoder=None, *, shard_size=4):
+def index(shop, store, encoder=None, *, shard_size=4, index_type=None):
     """Index *shop* with shards of *shard_size* images."""
-    options = IndexOptions(shard_size=shard_size, batch_size=shard_size, workers=2)
+    options = IndexOptions(shard_size=shard_size, batch_size=shard_size, workers=2, index_type=index_type)
     return run_index(shop, store, encoder=encoder or FakeEncoder(), options=options)
 
 

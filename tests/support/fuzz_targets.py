@@ -131,11 +131,13 @@ def digest_of(footer):
         return None
 
 
+GRAPH = ("codes", "links", "offsets", "levels", "entry")
 PARTS = {
     "flat": ("flat.faiss", "positions.npy"),
     "hnsw": (
-        *(f"graph.{part}.npy" for part in ("codes", "links", "offsets", "levels", "entry")),
+        *(f"{graph}.{part}.npy" for graph in ("graph", "delta") for part in GRAPH),
         "positions.npy",
+        "delta.positions.npy",
         "deleted.npy",
     ),
     "ivf-pq": ("0.codes.npy", "0.positions.npy", "0.offsets.npy", "1.offsets.npy", "deleted.npy"),

@@ -87,8 +87,9 @@ class IndexType(Protocol):
         """Write into *directory* what the index in *previous* becomes for *source*, and return what was measured.
 
         *previous* was made with an equal *config* from an earlier generation in the same space, and must stay as it
-        is. Returns None where the index has to be built anew; the files written so far are then removed. Raises
-        StoreDamaged where *previous* cannot be read, which leads to a new index, too.
+        is; its files may be linked into *directory*. They may be altered: a file that could end the process if a byte
+        of it has changed is checked here. Returns None where the index has to be built anew; the files written so far
+        are then removed. Raises StoreDamaged where *previous* cannot be read, which leads to a new index, too.
         """
         ...
 

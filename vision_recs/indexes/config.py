@@ -39,6 +39,8 @@ class IndexStats:
     *index_factory* describes the index as a factory string of FAISS does. The recalls are measured with the holdout
     queries of `holdout.sample_queries`. *queries_per_second* is the rate of single queries with k = 10 on one core.
     *bytes_per_vector* counts what has to be in memory. *target_recall_met* says whether recall@10 reaches the target.
+    Of the vectors in the index, *in_delta* were added since it was built and lie beside the others, and *dead* ones
+    were removed and are still there.
     """
 
     index_factory: str
@@ -49,6 +51,8 @@ class IndexStats:
     bytes_per_vector: float
     build_seconds: float
     target_recall_met: bool
+    in_delta: int = 0
+    dead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

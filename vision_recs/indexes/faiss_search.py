@@ -15,47 +15,58 @@ from vision_recs.file_formats import mmap_array
 from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.base import is_marked
 from vision_recs.indexes.faiss_files import read_faiss, threads, view_codes
-from vision_recs.indexes.hnsw_mmap import load_graph
+from vision_recs.indexes.hnsw_mmap import GRAPH, load_graph
 from vision_recs.indexes.inverted_lists import read_deleted
 from vision_recs.indexes.rescoring import SCAN, FilterCache
 from vision_recs.types import PositionSubset, Vectors
 
 INDEX = "index.faiss"
 POSITIONS = "positions.npy"
+DELTA = "delta"
+"""With which the names of the files begin of what was added to a graph."""
+
+DELTA_POSITIONS = f"{DELTA}.{POSITIONS}"
+
 _LARGEST_EF = 4_096
 _SEQUENTIAL_SPEED = 4  # times as many bytes are read in a row as here and there, in the same time
 _NEIGHBORHOOD = 128  # vectors around a query, of which the share that a filter leaves is looked at
 _EXPECTED_IN_IT = 8  # vectors that the filter must leave of them on average, for that share to say something
+_FEWEST = 8  # candidates that a delta is asked for
 _LARGEST = 127  # the largest whole number of a byte with a sign
 
 
 class FaissCandidates:
-    """A `CandidateSource` of one index of FAISS. The search effort is efSearch or nprobe, where it has one of them."""
+    """A `CandidateSource` of one index of FAISS. The search effort is efSearch or nprobe, where it has one of them.
+
+    A graph may have a second one beside it, the delta, which holds what was added since: both are searched, and as they
+    have the same codes, their distances say together which candidates are the nearest. The delta is first searched for
+    half as many and with little effort, and anew where each of these is one of the nearest.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Map the files in *directory*; raises StoreDamaged."""
         self._whole = read_faiss(directory / INDEX, mapped=True)
         self._rotation, self._index = split_rotation(self._whole)
-        self._codes = None
-        if has_graph(self._index):
-            self._codes = _Codes(faiss.downcast_index(self._index.storage))
-            load_graph(self._index, directory)
-        self._positions: NDArray[np.int64] = mmap_array(directory / POSITIONS, np.int64)
-        if len(self._positions) != self._index.ntotal:
+        self._codes = _Codes(faiss.downcast_index(self._index.storage)) if has_graph(self._index) else None
+        indexes = [self._index]
+        if self._codes is not None:
+            indexes += [faiss.clone_index(self._index)] * has_delta(directory)
+            for index, name in zip(indexes, (GRAPH, DELTA), strict=False):
+                load_graph(index, directory, name)
+        positions, deleted = read_positions(directory), read_deleted(directory)
+        if [len(own) for own in positions] != [index.ntotal for index in indexes]:
             raise StoreDamaged(f"the files of {directory} do not fit together; rebuild it with `visrec index`")
-        self._deleted = read_deleted(directory)
-        if len(self._deleted) and not 0 <= self._deleted.min() <= self._deleted.max() < len(self._positions):
+        self._count = sum(map(len, positions))
+        if len(deleted) and not 0 <= deleted.min() <= deleted.max() < self._count:
             raise StoreDamaged(f"{directory} marks vectors as deleted that it lacks; rebuild it with `visrec index`")
-        self._largest_effort, self._parameters = _search_parameters(self._index)
-        self._parameters = cache(self._parameters)
-        self._alive_bits: NDArray[np.uint8] | None = None
-        self._filter_bits: FilterCache[NDArray[np.uint8]] = FilterCache()
-        self._filtered_codes: FilterCache[tuple[faiss.Index, NDArray[np.int64]]] = FilterCache()
-
-    @property
-    def size(self) -> int:
+        self.size = self._count - len(deleted)
         """How many vectors it has that are not deleted."""
-        return len(self._positions) - len(self._deleted)
+        self._parts = []
+        for index, own in zip(indexes, positions, strict=True):
+            is_own = deleted < len(own)
+            self._parts.append(_Part(index, own, deleted[is_own], self._codes))
+            deleted = deleted[~is_own] - len(own)
+        self._largest_effort, _ = _search_parameters(self._index)
 
     @property
     def largest_effort(self) -> int:
@@ -65,7 +76,7 @@ class FaissCandidates:
     @property
     def most_scanned_if_far(self) -> int:
         """All vectors: a graph is walked from the query outwards, and gives up before it is there."""
-        return len(self._positions)
+        return self._count
 
     def cost(self, search_effort: int, num_candidates: int) -> float:
         """Return about how many bytes a query reads."""
@@ -85,7 +96,7 @@ class FaissCandidates:
         mask, count = within.mask(), within.count()
         if count >= self.size:
             return False
-        share = count / len(self._positions)
+        share = count / self._count
         if share * _NEIGHBORHOOD < _EXPECTED_IN_IT:
             return True
         near = self.candidates(queries, _NEIGHBORHOOD, _NEIGHBORHOOD)
@@ -95,10 +106,73 @@ class FaissCandidates:
         self, queries: Vectors, count: int, search_effort: int, within: PositionSubset | None = None
     ) -> NDArray[np.int64]:
         """Return the positions (n, *count*) of candidates for unit *queries* (n, dim), -1 where there are no more."""
-        if count >= len(self._positions):  # a graph does not reach every one of many equal vectors
+        if count >= self.size:  # a graph does not reach every one of many equal vectors
             return np.tile(self._every(within), (len(queries), 1))
         if self._rotation is not None:
             queries = self._rotation.apply(queries)
+        base, *deltas = (part.search for part in self._parts)
+        found = base(queries, count, search_effort, within)
+        if not deltas:
+            return found.positions
+        if within is None:  # few of the nearest are in the delta, as a rule
+            few = max(_FEWEST, count // 2)
+            some = deltas[0](queries, few, few, None)
+            if (some.distances[:, -1] >= found.distances[:, -1]).all():  # not each of them is one of the nearest
+                return _nearest_of(found, some)
+        return _nearest_of(found, deltas[0](queries, count, search_effort, within))
+
+    def _every(self, within: PositionSubset | None) -> NDArray[np.int64]:
+        """Return all positions that may be candidates, ascending."""
+        if within is not None:
+            return within.positions()
+        return np.sort(np.concatenate([part.alive() for part in self._parts]))
+
+
+class _Found(NamedTuple):
+    """Distances (n, count), ascending, and positions (n, count), -1 where there are no more."""
+
+    distances: NDArray[np.float32]
+    positions: NDArray[np.int64]
+
+
+def _nearest_of(found: _Found, others: _Found) -> NDArray[np.int64]:
+    """Return the positions (n, count) of the nearest of *found* (n, count) and of *others*, in any order."""
+    distances = np.concatenate([found.distances, others.distances], axis=1)
+    positions = np.concatenate([found.positions, others.positions], axis=1)
+    count = found.positions.shape[1]
+    nearest = distances.argpartition(count - 1, axis=1)[:, :count]
+    return positions[np.arange(len(positions))[:, None], nearest]
+
+
+class _Part:
+    """An index of FAISS, and where its vectors are in the store."""
+
+    def __init__(
+        self,
+        index: faiss.Index,
+        positions: NDArray[np.int64],
+        deleted: NDArray[np.int64],
+        codes: _Codes | None,
+    ) -> None:
+        """Search *index*, whose ordinals have *positions* (n,), except for the ordinals *deleted*.
+
+        *codes* are those of *index*, if it is a graph.
+        """
+        self._index = index
+        self._positions = positions
+        self._deleted = deleted
+        self._codes = codes
+        self._parameters = cache(_search_parameters(index)[1])
+        self._alive_bits: NDArray[np.uint8] | None = None
+        self._filter_bits: FilterCache[NDArray[np.uint8]] = FilterCache()
+        self._filtered_codes: FilterCache[tuple[faiss.Index, NDArray[np.int64]]] = FilterCache()
+
+    def alive(self) -> NDArray[np.int64]:
+        """Return the positions of all vectors that are not deleted."""
+        return np.delete(self._positions, self._deleted)
+
+    def search(self, queries: Vectors, count: int, search_effort: int, within: PositionSubset | None) -> _Found:
+        """Return *count* candidates for each of the *queries*, which are in the space of the index."""
         if within is not None and search_effort == SCAN:
             index, positions = self._filtered_codes.get(within.mask(), self._codes_of)
             return _search(index, queries, count, positions)
@@ -113,10 +187,6 @@ class FaissCandidates:
         """Return an index of the codes at the positions that *mask* marks, and these positions."""
         ordinals = np.flatnonzero(is_marked(mask, self._positions))
         return cast("_Codes", self._codes).of(self._index, ordinals), self._positions[ordinals]
-
-    def _every(self, within: PositionSubset | None) -> NDArray[np.int64]:
-        """Return all positions that may be candidates, ascending."""
-        return within.positions() if within is not None else np.sort(np.delete(self._positions, self._deleted))
 
     def _bits(self, within: PositionSubset | None) -> NDArray[np.uint8] | None:
         """Return a bit for each ordinal that may be a candidate, or None for all of them."""
@@ -189,6 +259,17 @@ def stretch(transform: faiss.LinearTransform, vectors: Vectors) -> None:
         faiss.copy_array_to_vector(faiss.vector_to_array(numbers) * np.float32(scale), numbers)
 
 
+def has_delta(directory: Path) -> bool:
+    """Return whether the index in *directory* has vectors that were added since its graph was made."""
+    return (directory / DELTA_POSITIONS).exists()
+
+
+def read_positions(directory: Path) -> list[NDArray[np.int64]]:
+    """Return the positions in the store of the ordinals of the index in *directory*, and those of its delta, if any."""
+    names = [POSITIONS, DELTA_POSITIONS] if has_delta(directory) else [POSITIONS]
+    return [mmap_array(directory / name, np.int64) for name in names]
+
+
 def inner_index(index: faiss.Index) -> faiss.Index:
     """Return the index behind the transforms of *index*, or *index* itself."""
     return faiss.downcast_index(index.index if isinstance(index, faiss.IndexPreTransform) else index)
@@ -226,16 +307,18 @@ def _search(
     count: int,
     positions: NDArray[np.int64],
     parameters: faiss.SearchParameters | None = None,
-) -> NDArray[np.int64]:
-    """Return (n, *count*) of *positions*, which are those of the vectors in *index*; -1 where there are no more."""
+) -> _Found:
+    """Return what *index* finds, whose vectors have *positions*."""
     ordinals = np.empty((len(queries), count), np.int64)
     distances = np.empty((len(queries), count), np.float32)
     arrays = (faiss.swig_ptr(each) for each in (distances, ordinals))
     with threads(len(queries)):
         index.search_c(len(queries), faiss.swig_ptr(queries), count, *arrays, parameters)
     if ordinals.min(initial=0) >= 0:
-        return positions[ordinals]
-    return np.where(ordinals >= 0, positions[ordinals], -1)
+        return _Found(distances, positions[ordinals])
+    if not len(positions):
+        return _Found(distances, ordinals)
+    return _Found(distances, np.where(ordinals >= 0, positions[ordinals], -1))
 
 
 _Parameters = Callable[..., faiss.SearchParameters]

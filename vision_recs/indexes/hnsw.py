@@ -7,33 +7,38 @@ and `holdout.npz`. FAISS compares by L2, which orders unit vectors as their cosi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import IndexBuildError, UnknownIndexType
-from vision_recs.file_formats import mmap_array, save_npy
+from vision_recs.file_formats import save_npy
 from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.autotune import TuningInput, autotune
 from vision_recs.indexes.base import FAISS_PREFIX, blocks, require_unaltered
 from vision_recs.indexes.config import BuildRecord, IndexConfig, IndexStats, read_profile
 from vision_recs.indexes.faiss_files import build_threads, read_faiss, train_alone, write_faiss
 from vision_recs.indexes.faiss_search import (
+    DELTA,
+    DELTA_POSITIONS,
     INDEX,
     POSITIONS,
     FaissCandidates,
     has_graph,
     inner_index,
+    read_positions,
     split_rotation,
     stretch,
 )
-from vision_recs.indexes.hnsw_mmap import load_graph, reorder_by_proximity, save_graph
+from vision_recs.indexes.hnsw_mmap import graph_files, load_graph, reorder_by_proximity, save_graph
 from vision_recs.indexes.holdout import HoldoutQueries
-from vision_recs.indexes.inverted_lists import is_in_sorted, not_in_sorted, save_deleted
+from vision_recs.indexes.inverted_lists import is_in_sorted, link_file, not_in_sorted, save_deleted
 from vision_recs.indexes.rescoring import ApproximateIndex, ApproximateSearch
 from vision_recs.types import VectorReader, Vectors, VectorSource
 from vision_recs.vectors import principal_axes
@@ -44,6 +49,7 @@ _SAMPLE = 10_000  # vectors whose variance is measured
 _BLOCK = 16_384
 _TRAINING = 100_000  # vectors at most
 _EF_CONSTRUCTION = 100
+_LARGEST_DELTA = 0.1  # times the vectors of the graph, from which on what was added is put into it
 _MOST_DELETED = 0.2  # share of the vectors from which on the index is built anew
 _MOST_GROWTH = 2.0  # times as many vectors as it was trained for, from which on it is built anew
 _LINK_BYTES = 2 * 16 * 4 + 16 + 8  # a vector: neighbors on the lowest level, a little above, and the position
@@ -53,22 +59,23 @@ class _OneFile:
     """What index types have in common that keep one index of FAISS in a file."""
 
     def update(self, source: VectorReader, previous: Path, directory: Path, config: IndexConfig) -> IndexStats | None:
-        """Write the index in *previous* with the new vectors added and the old ones marked as deleted."""
+        """Write the index in *previous* with the new vectors added and the old ones marked as deleted.
+
+        What is added to a graph goes into a small graph beside it, the delta; the files of the large one are linked.
+        """
         record, profile = read_profile(previous)
-        alive = source.positions()
-        known: NDArray[np.int64] = mmap_array(previous / POSITIONS, np.int64)
-        ordered = np.sort(known)
-        added, deleted = not_in_sorted(alive, ordered), not_in_sorted(ordered, alive)
-        if len(deleted) > _MOST_DELETED * len(known) or len(alive) > _MOST_GROWTH * record.trained_for:
+        change = _Change.of(read_positions(previous), source.positions())
+        if change.are_many_deleted or len(source.positions()) > _MOST_GROWTH * record.trained_for:
             return None
-        index = read_faiss(previous / INDEX, mapped=False)
-        if has_graph(inner_index(index)):
-            load_graph(inner_index(index), previous, is_writable=True)
         with build_threads():
-            _add(index, source, added)
-        _write(directory, index, np.concatenate([known, added]), np.flatnonzero(is_in_sorted(known, deleted)))
-        holdout = HoldoutQueries.load(previous).updated(source, added, deleted)
-        return autotune(source, directory, FaissCandidates(directory), TuningInput(config, record, profile, holdout))
+            known = _write_change(change, source, previous, directory)
+        dead = np.flatnonzero(is_in_sorted(known, change.deleted))
+        save_deleted(directory, dead)
+        holdout = HoldoutQueries.load(previous).updated(source, change.added, change.deleted)
+        given = TuningInput(config, record, profile, holdout)
+        stats = autotune(source, directory, FaissCandidates(directory), given)
+        in_delta = sum(map(len, read_positions(directory)[1:]))
+        return replace(stats, in_delta=in_delta, dead=len(dead))
 
     def open(self, source: VectorSource, directory: Path) -> ApproximateIndex:
         """Map the files of *directory*; FAISS's own file, in which a graph has no vectors, is checked first."""
@@ -147,6 +154,58 @@ def usual_components(source: VectorReader, positions: NDArray[np.int64], *, seed
     return next((each for each in choices if held[each - 1] >= _LEAST_VARIANCE * held[-1]), choices[-1])
 
 
+class _Change(NamedTuple):
+    """What becomes of an index: the positions of its ordinals, and of those in its delta; what is added and deleted."""
+
+    base: NDArray[np.int64]
+    delta: NDArray[np.int64]
+    added: NDArray[np.int64]
+    deleted: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, known: Sequence[NDArray[np.int64]], alive: NDArray[np.int64]) -> _Change:
+        """Return what makes the positions *alive* of those that are *known*, in the index and in its delta, if any."""
+        base, *deltas = known
+        ordered = np.sort(np.concatenate(known))
+        delta = np.concatenate([base[:0], *deltas])
+        return cls(base, delta, not_in_sorted(alive, ordered), not_in_sorted(ordered, alive))
+
+    @property
+    def are_many_deleted(self) -> bool:
+        """Whether the index is better built anew."""
+        return len(self.deleted) > _MOST_DELETED * (len(self.base) + len(self.delta))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all that was ever added to the index may stay beside it."""
+        return len(self.delta) + len(self.added) <= _LARGEST_DELTA * len(self.base)
+
+
+def _write_change(change: _Change, source: VectorReader, previous: Path, directory: Path) -> NDArray[np.int64]:
+    """Write what *change* makes of the index in *previous*; return the positions of its ordinals."""
+    require_unaltered(previous, INDEX)
+    index = read_faiss(previous / INDEX, mapped=False)
+    inner = inner_index(index)
+    if has_graph(inner) and change.is_small:
+        for name in (INDEX, POSITIONS, *graph_files()):
+            link_file(previous, directory, name)
+        grown = np.concatenate([change.delta, change.added])
+        if len(grown):
+            if len(change.delta):
+                load_graph(inner, previous, DELTA, is_writable=True)
+            _add(index, source, change.added)
+            save_graph(inner, directory, DELTA)
+            save_npy(directory / DELTA_POSITIONS, grown)
+        return np.concatenate([change.base, grown])
+    added = np.concatenate([not_in_sorted(change.delta, change.deleted), change.added])
+    if has_graph(inner):
+        load_graph(inner, previous, is_writable=True)
+    _add(index, source, added)
+    known = np.concatenate([change.base, added])
+    _write(directory, index, known)
+    return known
+
+
 def _build(source: VectorReader, directory: Path, config: IndexConfig, factory: str) -> IndexStats:
     started = perf_counter()
     positions = source.positions()
@@ -160,7 +219,8 @@ def _build(source: VectorReader, directory: Path, config: IndexConfig, factory: 
         ) from error
     if has_graph(inner_index(index)):
         positions = positions[reorder_by_proximity(inner_index(index))]
-    _write(directory, index, positions, positions[:0])
+    _write(directory, index, positions)
+    save_deleted(directory, positions[:0])
     record = BuildRecord(factory, len(positions), _bytes_per_vector(directory), perf_counter() - started)
     return autotune(source, directory, FaissCandidates(directory), TuningInput(config, record))
 
@@ -197,17 +257,16 @@ def _add(index: faiss.Index, source: VectorReader, positions: NDArray[np.int64])
     index.ntotal = inner.ntotal
 
 
-def _write(directory: Path, index: faiss.Index, positions: NDArray[np.int64], deleted: NDArray[np.int64]) -> None:
+def _write(directory: Path, index: faiss.Index, positions: NDArray[np.int64]) -> None:
     inner = inner_index(index)
     if has_graph(inner):
         save_graph(inner, directory)
         index.reset()
     write_faiss(index, directory / INDEX)
     save_npy(directory / POSITIONS, positions)
-    save_deleted(directory, deleted)
 
 
 def _bytes_per_vector(directory: Path) -> float:
     """Return how many bytes the files of the index have for each of its vectors."""
-    count = len(mmap_array(directory / POSITIONS, np.int64))
+    count = sum(map(len, read_positions(directory)))
     return sum(file.stat().st_size for file in directory.iterdir()) / max(1, count)

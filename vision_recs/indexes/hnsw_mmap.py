@@ -17,10 +17,10 @@ from vision_recs.file_formats import mmap_array, save_npy
 from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.faiss_files import NO_OWNER, view_codes
 
-_CODES, _LINKS, _OFFSETS, _LEVELS, _ENTRY = (
-    f"graph.{part}.npy" for part in ("codes", "links", "offsets", "levels", "entry")
-)
+GRAPH = "graph"
+"""With which the names of the files of a graph begin, unless it is another graph in the same directory."""
 
+_PARTS = ("codes", "links", "offsets", "levels", "entry")
 _LINKS_AT_ONCE = 1 << 16
 
 
@@ -50,25 +50,34 @@ def reorder_by_proximity(index: faiss.IndexHNSW) -> NDArray[np.int64]:
     return walked
 
 
-def save_graph(index: faiss.IndexHNSW, directory: Path) -> None:
-    """Write the codes and links of *index* into *directory*, and remove them from *index*."""
-    storage = faiss.downcast_index(index.storage)
-    save_npy(directory / _CODES, _array(storage.codes, np.uint8))
-    save_npy(directory / _LINKS, _array(index.hnsw.neighbors, np.int32))
-    save_npy(directory / _OFFSETS, faiss.vector_to_array(index.hnsw.offsets).astype(np.int64))
-    save_npy(directory / _LEVELS, faiss.vector_to_array(index.hnsw.levels))
-    save_npy(directory / _ENTRY, np.array([index.hnsw.entry_point, index.hnsw.max_level]))
+def graph_files(name: str = GRAPH) -> list[str]:
+    """Return the names of the files of the graph *name*: codes, links, offsets, levels and entry."""
+    return [f"{name}.{part}.npy" for part in _PARTS]
+
+
+def save_graph(index: faiss.IndexHNSW, directory: Path, name: str = GRAPH) -> None:
+    """Write the codes and links of *index* into *directory* as the graph *name*, and remove them from *index*."""
+    arrays = (
+        _array(faiss.downcast_index(index.storage).codes, np.uint8),
+        _array(index.hnsw.neighbors, np.int32),
+        faiss.vector_to_array(index.hnsw.offsets).astype(np.int64),
+        faiss.vector_to_array(index.hnsw.levels),
+        np.array([index.hnsw.entry_point, index.hnsw.max_level]),
+    )
+    for file, array in zip(graph_files(name), arrays, strict=True):
+        save_npy(directory / file, array)
     index.reset()
 
 
-def load_graph(index: faiss.IndexHNSW, directory: Path, *, is_writable: bool = False) -> None:
+def load_graph(index: faiss.IndexHNSW, directory: Path, name: str = GRAPH, *, is_writable: bool = False) -> None:
     """Put what `save_graph` wrote into the empty *index*: mapped, or where it *is_writable*, in memory.
 
     Raises StoreDamaged where the files do not fit together, or a walk would leave them.
     """
-    codes, links = mmap_array(directory / _CODES, np.uint8), mmap_array(directory / _LINKS, np.int32)
-    offsets, levels = mmap_array(directory / _OFFSETS, np.int64), mmap_array(directory / _LEVELS, np.int32)
-    entry = mmap_array(directory / _ENTRY, np.int64)
+    files = [directory / file for file in graph_files(name)]
+    codes, links = mmap_array(files[0], np.uint8), mmap_array(files[1], np.int32)
+    offsets, levels = mmap_array(files[2], np.int64), mmap_array(files[3], np.int32)
+    entry = mmap_array(files[4], np.int64)
     storage = faiss.downcast_index(index.storage)
     count = len(levels)
     fits = len(offsets) == count + 1 and offsets[-1] == len(links) and len(codes) == count * storage.sa_code_size()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array, save_npy
 from vision_recs.indexes._faiss import faiss
-from vision_recs.indexes.base import is_marked
+from vision_recs.indexes.base import is_marked, require_unaltered
 
 _DELETED = "deleted.npy"
 _PARTS = ("codes", "positions", "offsets")
@@ -69,13 +69,21 @@ class Segment(NamedTuple):
 
 
 def link_segment(previous: Path, directory: Path, name: str) -> None:
-    """Add the segment *name* of *previous* to *directory*: as hard links, or as copies where there are no links."""
+    """Add the segment *name* of *previous* to *directory*."""
     for part in _PARTS:
-        file = f"{name}.{part}.npy"
-        try:
-            os.link(previous / file, directory / file)
-        except OSError:
-            shutil.copyfile(previous / file, directory / file)
+        link_file(previous, directory, f"{name}.{part}.npy")
+
+
+def link_file(previous: Path, directory: Path, name: str) -> None:
+    """Add the file *name* of the index in *previous* to *directory*: as a hard link, or where there are none as a copy.
+
+    Raises StoreDamaged for a file that was altered where it would be copied: the copy gets a digest of its own.
+    """
+    try:
+        os.link(previous / name, directory / name)
+    except OSError:
+        require_unaltered(previous, name)
+        shutil.copyfile(previous / name, directory / name)
 
 
 def merged(segments: Sequence[Segment], deleted: NDArray[np.int64]) -> Segment:

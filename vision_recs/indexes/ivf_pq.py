@@ -8,8 +8,7 @@ vectors of the store.
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -24,10 +23,12 @@ from vision_recs.indexes.faiss_files import build_threads, read_faiss, train_alo
 from vision_recs.indexes.holdout import HoldoutQueries
 from vision_recs.indexes.inverted_lists import (
     Segment,
+    link_file,
     link_segment,
     merged,
     not_in_sorted,
     positions_of,
+    read_deleted,
     save_deleted,
 )
 from vision_recs.indexes.ivf_search import NEIGHBORS, TRAINED, IvfCandidates, segment_names
@@ -114,7 +115,10 @@ class IvfPqIndexType:
             return None
         added, deleted = _write_segments(source, alive, previous, directory)
         holdout = HoldoutQueries.load(previous).updated(source, added, deleted)
-        return autotune(source, directory, IvfCandidates(directory), TuningInput(config, record, profile, holdout))
+        given = TuningInput(config, record, profile, holdout)
+        stats = autotune(source, directory, IvfCandidates(directory), given)
+        _, *deltas = (Segment.map(directory, name).positions for name in segment_names(directory))
+        return replace(stats, in_delta=sum(map(len, deltas)), dead=len(read_deleted(directory)))
 
     def open(self, source: VectorSource, directory: Path) -> ApproximateIndex:
         """Map the files of *directory*; a list is read when a search first needs it. FAISS's own file is checked."""
@@ -137,7 +141,8 @@ def _write_segments(
     known = positions_of(segments)
     added, gone = not_in_sorted(alive, known), not_in_sorted(known, alive)
     deleted = gone
-    shutil.copyfile(previous / TRAINED, directory / TRAINED)
+    require_unaltered(previous, TRAINED)
+    link_file(previous, directory, TRAINED)
     whole = read_faiss(previous / TRAINED, mapped=False)
     rotation, inverted = faiss.downcast_VectorTransform(whole.chain.at(0)), faiss.downcast_index(whole.index)
     if len(added):

@@ -105,10 +105,16 @@ class LaggingIndex:
             count *= 4
             found = index.nearest(queries, count, within)
             left = [self._without_pending(scored) for scored in found]
-        return [
-            top_k_with_ties(_joined(own, Scored(positions, exact_cosine(vectors, query))), k)
-            for own, query in zip(left, queries, strict=True)
-        ]
+        return [self._with_nearest(own, positions, vectors, query, k) for own, query in zip(left, queries, strict=True)]
+
+    def _with_nearest(
+        self, found: Scored, positions: NDArray[np.int64], vectors: Vectors, query: Vectors, k: int
+    ) -> Scored:
+        """Return the *k* best of *found* and of *positions*, which have *vectors*; what cannot be one is not scored."""
+        if len(found.scores) >= k:
+            may_enter = vectors @ query >= np.partition(found.scores, -k)[-k] - self._tolerance
+            positions, vectors = positions[may_enter], vectors[may_enter]
+        return top_k_with_ties(_joined(found, Scored(positions, exact_cosine(vectors, query))), k)
 
     def _without_pending(self, scored: Scored) -> Scored:
         """Return *scored* without what was removed or added; a filter lets some indexes find what was added."""

@@ -63,8 +63,8 @@ def publish(
 
     Where few vectors changed, the index of the generation before stays in use, and what it lacks is written into the
     manifest; else it is updated or built. Without a *config* no index is built; the configuration of the generation
-    before is kept for the next one. With *trust_index*, the sizes of the files of an index that stays are compared, and
-    not every byte of them.
+    before is kept for the next one. With *trust_index*, the sizes of the files of an index that stays or is updated are
+    compared, and not every byte of them.
     """
     if config is None:
         without = replace(manifest, index_generation=None, index_pending=IndexPending())
@@ -74,7 +74,8 @@ def publish(
         return writer.publish(lagging, None)
     progress(Progress("building the index", 0, manifest.images))
     with disk_errors(writer.layout.root), Store(writer.layout, manifest) as source:
-        index_type, stats, folder = _make(writer, source, config, previous=_folder_of(writer.base))
+        previous = _folder_of(writer.base)
+        index_type, stats, folder = _make(writer, source, config, previous=previous, trust=trust_index)
     progress(Progress("building the index", manifest.images, manifest.images))
     manifest = replace(
         manifest,
@@ -169,13 +170,13 @@ def _config_again(base: Store) -> IndexConfig:
 
 
 def _make(
-    writer: Writer, source: Store, config: IndexConfig, *, previous: Path | None
+    writer: Writer, source: Store, config: IndexConfig, *, previous: Path | None, trust: bool = False
 ) -> tuple[str, dict[str, Any], Path]:
     from vision_recs.indexes import build_or_update
 
     folder = writer.layout.tmp / "index"
     folder.mkdir()
-    index_type, stats = build_or_update(config, source, folder, previous=previous)
+    index_type, stats = build_or_update(config, source, folder, previous=previous, trust=trust)
     return index_type, asdict(stats), folder
 
 

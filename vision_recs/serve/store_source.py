@@ -297,7 +297,7 @@ def _problems(new: Store, old: Store) -> Iterator[str]:
             yield f"{path} cannot be read ({error.strerror})"
     directory = layout.index_of(manifest)
     if directory is not None and directory.is_dir() and not _shares_index(new, old):
-        yield from indexes.verify(directory)
+        yield from indexes.verify(directory, verified=old.layout.index_of(old.manifest))
 
 
 def _shares_index(new: Store, old: Store) -> bool:

@@ -92,6 +92,6 @@ def _remove(paths: Iterable[Path], layout: Layout) -> int:
     size = 0
     for path in paths:
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        size += sum(file.stat().st_size for file in files)
+        size += sum(each.st_size for each in map(Path.stat, files) if each.st_nlink == 1)  # else another one has it
         atomic_remove(path, layout.tmp)
     return size

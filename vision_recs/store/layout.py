@@ -160,8 +160,9 @@ class Layout(NamedTuple):
 
 
 def store_size(layout: Layout) -> int:
-    """Return how many bytes the files of the store take, all generations together."""
-    return sum(path.stat().st_size for path in layout.root.rglob("*") if path.is_file())
+    """Return how many bytes the files of the store take, all generations together; a linked file counts once."""
+    files = (path.stat() for path in layout.root.rglob("*") if path.is_file())
+    return sum({(file.st_dev, file.st_ino): file.st_size for file in files}.values())
 
 
 @dataclass(frozen=True, slots=True)

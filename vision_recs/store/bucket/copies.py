@@ -19,6 +19,7 @@ from vision_recs.remote.object_store import ObjectError, is_bucket_address
 from vision_recs.remote.remote_folder import RemoteFolder
 from vision_recs.store.atomic_files import (
     FileLock,
+    atomic_move_file,
     atomic_move_files,
     atomic_write,
     disk_errors,
@@ -143,6 +144,7 @@ class _Pull:
         listing = Listing.from_bytes(found[0], where=f"{self._remote.address}/{key}")
         missing = {path: content for path, content in listing.files.items() if not self._has(path, content)}
         with _scratch(self._layout.root) as tmp:
+            missing = {path: content for path, content in missing.items() if not self._linked(path, content, tmp)}
             self._fetch(missing, tmp)
             manifest = self._layout.manifest(listing.generation).read_bytes()
             current = current_bytes(listing.generation, manifest)
@@ -161,6 +163,24 @@ class _Pull:
         if not self._thorough and (path.startswith("shards/") or self._known.get(path) == content):
             return True
         return sha256_file(file) == content.digest
+
+    def _linked(self, path: str, content: Content, tmp: Path) -> bool:
+        """Return whether the copy has a file of another index with *content*, which now is *path*, too."""
+        if not path.startswith("indexes/"):
+            return False
+        others = (each for each, known in self._known.items() if known == content and each.startswith("indexes/"))
+        for other in others:
+            made, target = tmp / content.digest, self._layout.root / path
+            try:
+                os.link(self._layout.root / other, made)
+            except OSError:
+                continue
+            if sha256_file(made) == content.digest:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                atomic_move_file(made, target)
+                return True
+            made.unlink()
+        return False
 
     def _fetch(self, missing: Mapping[str, Content], tmp: Path) -> None:
         made = {tmp / str(number): path for number, path in enumerate(missing)}
