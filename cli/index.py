@@ -17,6 +17,8 @@ def index(
     encoder: options.Encoder = None,
     weights: options.Weights = None,
     focus: options.FocusOption = None,
+    detector: options.Detector = None,
+    focus_attribute: options.FocusAttribute = None,
     colors: options.Colors = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
@@ -86,6 +88,8 @@ def index(
         target_recall=target_recall,
         keep_stale=keep_stale,
         focus=None if focus is None else focus.value,
+        detector=detector,
+        focus_attributes=tuple(focus_attribute or ()),
         names_colors=colors,
         **options.split(partitions, partition),
     )

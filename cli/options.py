@@ -31,6 +31,7 @@ class Focus(StrEnum):
 
     NONE = "none"
     ACTIVATIONS = "activations"
+    GROUNDING = "grounding"
 
 
 def _folder(store: str | Path) -> Path:
@@ -126,8 +127,27 @@ FocusOption: TypeAlias = Annotated[
     Focus | None,
     typer.Option(
         "--focus",
-        help="Where the encoder looks: at the whole image (none), or also closer at the part that it responds to. "
+        help="Where the encoder looks: at the whole image (none), also closer at the part that it responds to "
+        "(activations), or at the product that a detector finds in each image of the catalog (grounding). "
         "[default: as before, at first none]",
+    ),
+]
+Detector: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        metavar="PLACE",
+        help="For --focus grounding: a folder with a Grounding DINO, or its repository on huggingface.co. "
+        "[default: as before]",
+    ),
+]
+FocusAttribute: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--focus-attribute",
+        metavar="NAME",
+        help="For --focus grounding: the attribute whose words name the product. May be repeated: the first one that "
+        "an item has. [default: category, product_type, title, name]",
     ),
 ]
 Colors: TypeAlias = Annotated[

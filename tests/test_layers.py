@@ -30,6 +30,7 @@ LAYERS = [
 LIBRARIES = {
     "torch": {"encoders", "knn_join"},
     "torchvision": {"encoders"},
+    "transformers": {"encoders"},
     "open_clip": {"encoders"},
     "timm": {"encoders"},
     "openvino": {"encoders"},

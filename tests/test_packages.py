@@ -61,7 +61,7 @@ def test_every_dependency_has_a_reason_and_a_tested_version():
         (line,) = [line for line in lines if f'"{requirement}"' in line]
         assert "# " in line
         (name,) = re.findall(r"^[\w.-]+", requirement)
-        assert name in {each.replace("_", "-") for each in pins} | {"transformers"}  # that is too large for the tests
+        assert name in {each.replace("_", "-") for each in pins}
 
 
 def test_the_lowest_versions_are_those_that_are_allowed():

@@ -180,8 +180,9 @@ class EncoderSpec:
     """All that decides the vectors of an encoder: two equal specs give one space.
 
     *weights* is the SHA-256 of the tensors of the image backbone, in hexadecimal; of a composite encoder it is that of
-    the fingerprints of its parts and of their weights. What changes only speed (device, runtime, precision) is not
-    here.
+    the fingerprints of its parts and of their weights. *focus* says which detector finds in each catalog image the part
+    that the encoder sees, and by which attributes; it is empty without one. What changes only speed (device, runtime,
+    precision) is not here.
     """
 
     name: str
@@ -189,11 +190,15 @@ class EncoderSpec:
     dim: int
     preprocess: Preprocess
     pooling: str
+    focus: str = ""
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that name the space."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        value = asdict(self)
+        if not self.focus:
+            del value["focus"]
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

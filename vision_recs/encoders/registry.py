@@ -20,8 +20,8 @@ from vision_recs.errors import EncoderError, UnknownEncoder
 
 DEFAULT_ENCODER: Final = "efficientnet-lite0"
 
-Focus: TypeAlias = Literal["none", "activations"]
-"""Where an encoder looks: at the whole image, or also closer at what it responds to."""
+Focus: TypeAlias = Literal["none", "activations", "grounding"]
+"""Where an encoder looks: at the whole image, also closer at what it responds to, or at what a detector finds in it."""
 
 _FOCUSED: Final = "activations:"
 

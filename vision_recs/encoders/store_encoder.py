@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vision_recs.encoders.canary import check_canary, embed_canary
 from vision_recs.encoders.loading import Precision, load_encoder
@@ -15,16 +17,25 @@ from vision_recs.errors import EncoderError, SpaceMismatch
 from vision_recs.store import Manifest
 from vision_recs.types import Encoder, EncoderSpec, Vectors
 
+if TYPE_CHECKING:  # which imports transformers
+    from vision_recs.encoders.grounding import Detector, ProductFinder
+
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How an encoder is loaded, as for `load_encoder`; *focus* says where it looks, in place of its name."""
+    """How an encoder is loaded, as for `load_encoder`; *focus* says where it looks, in place of its name.
+
+    For "grounding", *detector* is where the detector is, see `load_detector`, and *attributes* are those whose words it
+    is asked for: the first of them that an item has.
+    """
 
     weights: Path | None = None
     device: str = "auto"
     precision: Precision = "auto"
     threads: int | None = None
     focus: Focus | None = None
+    detector: str | None = None
+    attributes: tuple[str, ...] = ()
 
     def load(self, name: str) -> Encoder:
         """Return the encoder called *name*."""
@@ -48,6 +59,7 @@ class StoreEncoder:
         self._options = options
         self._encoder = encoder
         self._text_encoder: TextEncoder | None = None
+        self._detector: Detector | None = None
         self._expected: Vectors | None = None
         self._is_checked = False
         self._is_loaded_here = False
@@ -73,6 +85,36 @@ class StoreEncoder:
     def batch_size(self) -> int:
         """How many images the encoder is best given at a time, as far as that is known before it is loaded."""
         return getattr(self._encoder, "batch_size", 32)
+
+    @property
+    def detector(self) -> str | None:
+        """Where the detector is that finds the products in the images of the catalog, if one does."""
+        return self._options.detector if self.spec.focus else None
+
+    def product_finder(self) -> ProductFinder | None:
+        """Return what finds the products in the images of the catalog; None where the encoder sees whole images.
+
+        Raises EncoderError, and SpaceMismatch where the detector is another one than that of the store.
+        """
+        if not self.spec.focus:
+            return None
+        from vision_recs.encoders.grounding import ProductFinder, load_detector
+
+        if self._detector is None:
+            if self._options.detector is None:
+                raise EncoderError("the store does not say where its detector is; name it with --detector")
+            self._detector = load_detector(self._options.detector, device=_device_of_detector(self._options.device))
+        finder = ProductFinder(self._detector, attributes_in(self.spec.focus))
+        if finder.description != self.spec.focus:
+            raise SpaceMismatch(
+                f"{self._options.detector} is another detector than that of the store; name the right one with "
+                "--detector, or run `visrec index CATALOG --focus grounding`"
+            )
+        return finder
+
+    def use_detector(self, detector: Detector) -> None:
+        """Use *detector*, which is loaded already."""
+        self._detector = detector
 
     def expect_canary(self, vector: Vectors) -> None:
         """Have the encoder, once it is loaded, compared with *vector*, the canary of the store."""
@@ -111,7 +153,7 @@ class StoreEncoder:
         self._notice_fork()
         if self._encoder is None:
             loaded = self._options.load(self.spec.name)
-            if loaded.spec != self.spec:
+            if loaded.spec != replace(self.spec, focus=""):
                 raise _mismatch(self.spec, loaded.spec)
             self._encoder, self._is_loaded_here = loaded, True
         if not self._is_checked:
@@ -144,7 +186,7 @@ class StoreEncoder:
         self._notice_fork()
         if self._text_encoder is None:
             loaded = load_text_encoder(self.spec.name, weights=self._options.weights)
-            if loaded.spec != self.spec:
+            if loaded.spec != replace(self.spec, focus=""):
                 raise _mismatch(self.spec, loaded.spec)
             self._text_encoder = loaded
         return self._text_encoder
@@ -156,14 +198,50 @@ def choose_store_encoder(encoder: str | Encoder | None, options: LoadOptions, ba
         if encoder is not None and not isinstance(encoder, str):
             raise EncoderError(f"an encoder of your own looks where it does; leave out focus={options.focus!r}")
         encoder = with_focus(encoder or (base.encoder.name if base else DEFAULT_ENCODER), options.focus)
+        if options.focus == "grounding":
+            return _grounded(encoder, options, base)
     if encoder is not None and not isinstance(encoder, str):
         return StoreEncoder(encoder.spec, replace(options, weights=None), encoder, is_own=True)
     if encoder is None and options.weights is None and base is not None:
         file = Path(base.weights_file) if base.weights_file else None
-        return StoreEncoder(base.encoder, replace(options, weights=file))
+        return StoreEncoder(base.encoder, replace(options, weights=file, detector=options.detector or base.detector))
     refuse_alone(canonical_name(encoder) if encoder else "")
     loaded = options.load(encoder or (base.encoder.name if base else DEFAULT_ENCODER))
     return StoreEncoder(loaded.spec, options, loaded)
+
+
+def _grounded(name: str, options: LoadOptions, base: Manifest | None) -> StoreEncoder:
+    """Return the encoder *name*, which sees the part of an image that a detector finds."""
+    from vision_recs.encoders.grounding import ATTRIBUTES, ProductFinder, load_detector
+
+    place = options.detector or (base.detector if base else None)
+    if place is None:
+        raise EncoderError(
+            "--focus grounding needs a detector; name its folder or repository with --detector, as "
+            "IDEA-Research/grounding-dino-tiny"
+        )
+    known = attributes_in(base.encoder.focus) if base is not None and base.encoder.focus else ATTRIBUTES
+    detector = load_detector(place, device=_device_of_detector(options.device))
+    finder = ProductFinder(detector, options.attributes or known)
+    loaded = options.load(name)
+    chosen = StoreEncoder(replace(loaded.spec, focus=finder.description), replace(options, detector=place), loaded)
+    chosen.use_detector(detector)
+    return chosen
+
+
+def attributes_in(focus: str) -> tuple[str, ...]:
+    """Return the attributes whose words a detector is asked for, by the *focus* of a spec."""
+    return tuple(json.loads(focus)["attributes"])
+
+
+def _device_of_detector(device: str) -> str:
+    """Return the one device on which the detector computes: the first of *device*, or the CPU."""
+    first = device.split(",", maxsplit=1)[0]
+    if first != "auto":
+        return first
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _mismatch(wanted: EncoderSpec, found: EncoderSpec) -> SpaceMismatch:

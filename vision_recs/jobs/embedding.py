@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from time import perf_counter
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs import images
 from vision_recs.encoders import StoreEncoder
+from vision_recs.encoders.grounding import BATCH
 from vision_recs.encoders.words import Words, digest_with, words_of
-from vision_recs.errors import StoreDamaged
+from vision_recs.errors import ImageError, StoreDamaged
 from vision_recs.images.named_colors import colors_in
 from vision_recs.jobs.cluster.done import Done, may_have_ledgers
 from vision_recs.jobs.options import IndexOptions
@@ -24,10 +28,15 @@ from vision_recs.jobs.suspects import Suspects
 from vision_recs.store import Embedded, Staging, Writer
 from vision_recs.types import CompositePreprocess, ImageSource, Preprocess, Vectors
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 _REWORDED_AT_ONCE = 256
 _NOWHERE = -1
 """The position of an image that is not there."""
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+_DETECTED: Final = 1333
+"""The longer side, in pixels, of an image that a detector sees, at most: it would scale a larger one itself."""
 
 
 class Embedding:
@@ -67,8 +76,8 @@ class Embedding:
         self._report, self._total = report, self._staging.image_count()
         self._tell()  # the clock of whoever shows it starts now
         batches = self._pipeline.run(
-            self._staging.images(attributes=self._words is not None),
-            lambda read: self._unknown(self._counted(read)),
+            self._staging.images(attributes=self._words is not None or bool(self._encoder.spec.focus)),
+            lambda read: self._with_products(self._unknown(self._counted(read))),
             has_addresses=self._staging.has_addresses(),
             should_stop=options.should_stop,
         )
@@ -151,6 +160,34 @@ class Embedding:
         self._reworded = []
         self._take(Encoded(list(batch), joined, np.any(joined, axis=1)))
 
+    def _with_products(self, images: Iterator[Read]) -> Iterator[Read]:
+        """Yield *images*, each with the part that shows its item, if a detector finds these; some at a time."""
+        finder = self._encoder.product_finder()
+        if finder is None:
+            yield from images
+            return
+        while some := list(islice(images, BATCH)):
+            shown = [self._shown(read) for read in some]
+            seen = [(read, image) for read, image in zip(some, shown, strict=True) if image is not None]
+            items = [json.loads(read.staged.attributes) for read, _ in seen]
+            crops = iter(finder.find([image for _, image in seen], items))
+            yield from (
+                read if image is None else replace(read, crop=next(crops))
+                for read, image in zip(some, shown, strict=True)
+            )
+
+    def _shown(self, read: Read) -> Image.Image | None:
+        """Return the image that a detector is to see; None for one that cannot be decoded, or not in this process."""
+        if read.digest in self._suspects or read.data is None:
+            return None
+        try:
+            with self._suspects.decoding(read.staged, read.digest):
+                image = images.decode(read.data)
+        except ImageError:
+            return None  # which is said when it is prepared
+        image.thumbnail((_DETECTED, _DETECTED))
+        return image
+
     def _counted(self, images: Iterable[Read]) -> Iterator[Read]:
         for image in images:
             self._read += 1
@@ -166,10 +203,10 @@ class Embedding:
         """Return the pixels of an image; decoded apart, which takes longer, where it may have ended a run."""
         preprocess = self._encoder.spec.preprocess
         if read.digest in self._suspects:
-            pixels = self._apart.load(data, preprocess)
+            pixels = self._apart.load(data, preprocess, crop=read.crop)
         else:
             with self._suspects.decoding(read.staged, read.digest):
-                pixels = images.load(data, preprocess)
+                pixels = images.load(data, preprocess, crop=read.crop)
         return Decoded(pixels, _colors_of(pixels, preprocess) if self._staging.names_colors else None)
 
     def _take(self, encoded: Encoded) -> None:

@@ -160,6 +160,8 @@ def _admit_words(catalog: Catalog, options: IndexOptions) -> None:
 def _embedding(
     catalog: Catalog, writer: Writer, staging: Staging, encoder: StoreEncoder, options: IndexOptions
 ) -> Embedding | ClusterEmbedding:
+    if encoder.spec.focus and options.cluster is not None:
+        raise StoreError("the workers of a cluster have no detector; leave out --on, or give --focus none")
     if options.cluster is None:
         return Embedding(catalog.images, writer, staging, encoder, options)
     from vision_recs.jobs.cluster.driver import ClusterEmbedding
@@ -188,7 +190,14 @@ def choose_encoder(encoder: str | Encoder | StoreEncoder | None, options: IndexO
 
 def named_encoder(encoder: str | Encoder | None, options: IndexOptions, base: Manifest | None) -> StoreEncoder:
     """Return the encoder that the caller names, else that of the generation *base*, else the default one."""
-    load = LoadOptions(options.weights, options.device, options.precision, focus=options.focus)
+    load = LoadOptions(
+        options.weights,
+        options.device,
+        options.precision,
+        focus=options.focus,
+        detector=options.detector,
+        attributes=options.focus_attributes,
+    )
     return choose_store_encoder(encoder, load, base)
 
 
@@ -248,6 +257,7 @@ def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Wri
         space=space_of(encoder.spec, projection),
         encoder=encoder.spec,
         weights_file=_weights_file(encoder),
+        detector=encoder.detector,
         catalog=_catalog_entry(writer, catalog),
         items=draft.counts.items,
         images=draft.counts.images,

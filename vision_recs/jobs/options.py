@@ -53,8 +53,12 @@ class IndexOptions:
     *target_recall* are those of `IndexConfig`; None leaves each as it was. *batch_size* is how many images the encoder
     gets at a time, by default as many as it is best given. *workers* is how many threads read files and decode. An
     image that cannot be read at the moment keeps its vector for *keep_stale* runs. With *cluster*, its
-    workers embed. *focus* says where an encoder looks that has a name (see `encoders.with_focus`); None leaves that as
-    the name says. With *names_colors*, items get the attribute `image_colors`, the colors that their images show;
+    workers embed.
+
+    *focus* says where an encoder looks that has a name (see `encoders.with_focus`); None leaves that as the name says.
+    For "grounding", *detector* is the folder of a detector or its repository on huggingface.co, and *focus_attributes*
+    are those whose words it is asked for, by default the category, else the title. With *names_colors*, items get the
+    attribute `image_colors`, the colors that their images show;
     None leaves that as it was, at first False. Where it changes, every image is embedded again.
 
     With *partitions*, the catalog is split into so many stores, in the folder that is named as the store: each item is
@@ -78,6 +82,8 @@ class IndexOptions:
     keep_stale: int = 30
     cluster: ClusterOptions | None = None
     focus: Focus | None = None
+    detector: str | None = None
+    focus_attributes: tuple[str, ...] = ()
     names_colors: bool | None = None
     partitions: int | None = None
     partition: Partition | None = None

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vision_recs.encoders import StoreEncoder
 from vision_recs.encoders.words import words_of
 from vision_recs.errors import EncoderError, ImageError
+from vision_recs.images.crop import WHOLE, Crop
 from vision_recs.jobs.progress import ShouldStop, never_stop
 from vision_recs.jobs.reading import reading_pool
 from vision_recs.ordered_map import ordered_map
@@ -39,7 +40,8 @@ _WINDOWS_AHEAD = 2
 class Read:
     """An image that was read: *data* is None where its signature is that of the last run, or where *error* says why.
 
-    It was *stopped* where nobody waited for it any more. *words* are those of its item that its vector gets.
+    It was *stopped* where nobody waited for it any more. *words* are those of its item that its vector gets, and *crop*
+    is the part of the image that is embedded.
     """
 
     staged: Staged
@@ -49,6 +51,7 @@ class Read:
     error: ImageError | None = None
     stopped: bool = False
     words: str = ""
+    crop: Crop = WHOLE
 
 
 class Decoded(NamedTuple):

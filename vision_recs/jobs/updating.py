@@ -336,7 +336,9 @@ def _encoder_of(base: Manifest, encoder: Encoder | None, options: IndexOptions) 
     """Return the encoder of the generation *base*; raises SpaceMismatch for another one."""
     from vision_recs.encoders import LoadOptions, choose_store_encoder
 
-    load = LoadOptions(options.weights, options.device, options.precision, focus=options.focus)
+    load = LoadOptions(
+        options.weights, options.device, options.precision, focus=options.focus, detector=options.detector
+    )
     chosen = choose_store_encoder(encoder, load, base)
     if chosen.spec != base.encoder:
         raise SpaceMismatch(

@@ -267,7 +267,8 @@ class Manifest:
     *index_generation* is the generation from which the index was made: this one or an earlier one, which differs from
     this one by *index_pending*. It is None without an index. *partition* is which part of the catalog the store has,
     and of how many, see `partitions`; it is None for a store of the whole catalog. Where it *names_colors*, items have
-    those of their images as the attribute `image_colors`.
+    those of their images as the attribute `image_colors`. *detector* is the folder or the name of the detector that
+    finds the products in the images, if one does.
     """
 
     generation: int
@@ -294,6 +295,7 @@ class Manifest:
     store: str = ""
     partition: tuple[int, int] | None = None
     names_colors: bool = False
+    detector: str | None = None
 
     @property
     def dim(self) -> int:
@@ -319,7 +321,7 @@ class Manifest:
             for each in self.shards
         ]
         index = ("index_config", "index_stats", "index_generation", "index_pending")
-        for name in ("projection", "model", "partition", *index):
+        for name in ("projection", "model", "partition", "detector", *index):
             if value[name] is None or getattr(self, name) == IndexPending():
                 del value[name]
         for name in ("store", "names_colors"):
@@ -327,6 +329,8 @@ class Manifest:
                 del value[name]
         if not self.catalog.remote:
             del value["catalog"]["remote"]
+        if not self.encoder.focus:
+            del value["encoder"]["focus"]
         return dump_checksummed({"format": FORMAT, **value})
 
     @classmethod
