@@ -18,14 +18,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from vision_recs.errors import StoreDamaged, read_error
 
-SCHEMA = """
+TABLES = """
 CREATE TABLE items (item_id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE vectors (position INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
+CREATE TABLE vectors (position INTEGER PRIMARY KEY, digest BLOB NOT NULL);
 CREATE TABLE images (
     item_id TEXT NOT NULL, ordinal INTEGER NOT NULL, image TEXT NOT NULL, position INTEGER NOT NULL,
     signature TEXT, attributes TEXT NOT NULL, PRIMARY KEY (item_id, ordinal)
 ) WITHOUT ROWID;
-CREATE INDEX images_by_position ON images (position, item_id, image);
 CREATE TABLE skipped (
     item_id TEXT NOT NULL, ordinal INTEGER NOT NULL, image TEXT NOT NULL, digest BLOB, signature TEXT,
     reason TEXT NOT NULL, message TEXT NOT NULL, attributes TEXT NOT NULL, PRIMARY KEY (item_id, ordinal)
@@ -34,7 +33,6 @@ CREATE TABLE stale (
     item_id TEXT NOT NULL, ordinal INTEGER NOT NULL, runs INTEGER NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL,
     PRIMARY KEY (item_id, ordinal)
 ) WITHOUT ROWID;
-CREATE INDEX skipped_by_digest ON skipped (digest);
 CREATE TABLE skipped_items (item_id TEXT PRIMARY KEY, attributes TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE left_out (
     number INTEGER PRIMARY KEY, item_id TEXT NOT NULL, image TEXT NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL
@@ -51,6 +49,15 @@ that could not be read, for so many runs, but keep the vector that they have in 
 newest version of each item for which `visrec update` was given one, also of items that are gone. `changed` and
 `touched` are empty in a base.
 """
+
+INDEXES = """
+CREATE UNIQUE INDEX vectors_by_digest ON vectors (digest);
+CREATE INDEX images_by_position ON images (position, item_id, image);
+CREATE INDEX skipped_by_digest ON skipped (digest);
+"""
+"""Of the tables; a large one is filled in a half of the time before it has any."""
+
+SCHEMA = TABLES + INDEXES
 
 MOST_DELTAS = 4
 """How many deltas a generation has at most; SQLite opens ten files together."""
