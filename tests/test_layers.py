@@ -42,7 +42,7 @@ LIBRARIES = {
     "milvus_lite": {"engines"},
     "granian": {"serve"},
     "starlette": {"serve"},
-    "msgspec": {"serve", "store"},
+    "msgspec": {"feedback", "serve", "store"},
     "protego": {"remote"},
     "prometheus_client": {"serve"},
     "jinja2": {"cli"},

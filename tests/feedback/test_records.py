@@ -1,5 +1,6 @@
 """Lines hold what was put in, a damaged one is nothing, and an event that is wrong says so."""
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,17 @@ from plain_events import RandomShop
 
 from vision_recs.feedback.answers import pseudonym
 from vision_recs.feedback.exploration import Explored, Slate
-from vision_recs.feedback.records import Answer, Event, event_of, of_line, to_line, under_pseudonym, with_id
+from vision_recs.feedback.records import (
+    Answer,
+    AnsweredTo,
+    Event,
+    event_of,
+    of_line,
+    of_line_in_brief,
+    to_line,
+    under_pseudonym,
+    with_id,
+)
 
 NOW = 1_800_000_000.0
 GOOD = {"id": "e1", "type": "click", "answer": "a" * 22, "item": "mug-01", "place": 3, "time": NOW - 5}
@@ -41,6 +52,9 @@ def test_lines_hold_what_was_put_in(secret):
     )
     records = [full, *(shop.answer() for _ in range(50)), *(shop.event() for _ in range(50))]
     assert [of_line(to_line(record)[:-1]) for record in records] == records
+    for record in records:
+        brief = of_line_in_brief(to_line(record)[:-1])
+        assert brief == (AnsweredTo("answer", record.id, record.shopper) if isinstance(record, Answer) else record)
 
 
 def test_numbers_of_numpy_are_numbers():
@@ -53,8 +67,11 @@ def test_no_changed_byte_goes_unnoticed():
     for at in range(len(line)):
         for bit in range(8):
             changed = line[:at] + bytes([line[at] ^ 1 << bit]) + line[at + 1 :]
-            assert of_line(changed) is None
-    assert all(of_line(line[:end]) is None for end in range(len(line)))
+            assert of_line(changed) is of_line_in_brief(changed) is None
+    assert all(of_line(line[:end]) is of_line_in_brief(line[:end]) is None for end in range(len(line)))
+    for other in (b"[]", b'{"type": "click"}', b'{"type": 7}', b"{", b'"\xff"'):
+        sound = b"%08x %b" % (zlib.crc32(other), other)
+        assert of_line(sound) is of_line_in_brief(sound) is None
 
 
 def test_an_event_is_read_from_json():

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from vision_recs.feedback import day_files
 from vision_recs.feedback.answers import ID_LENGTH, pseudonym
 from vision_recs.feedback.current import ANSWERS, EVENTS, Current, FileEntry, again_if_compacted, read_current
-from vision_recs.feedback.event_log import EventFolder, read_log
-from vision_recs.feedback.records import Answer, Event
+from vision_recs.feedback.event_log import EventFolder, LogLine, read_lines
+from vision_recs.feedback.records import AnsweredTo, Event, of_line_in_brief
 
 DAYS = 90
 """For how many days it counts what a shopper looked at; what was bought counts as long as it is in the folder."""
@@ -135,11 +135,13 @@ class Histories:
 
     def _read(self, known: _Known, path: Path) -> None:
         events = []
-        for line in read_log(path, known.upto.get(path.name, 0)):
+        lines: Iterator[LogLine[Event | AnsweredTo]]
+        lines = read_lines(path, known.upto.get(path.name, 0), of_line_in_brief)
+        for line in lines:
             if not line.is_whole:
                 break
             known.upto[path.name] = line.end
-            if isinstance(line.record, Answer):
+            if isinstance(line.record, AnsweredTo):
                 if line.record.shopper:
                     known.shopper_of[line.record.id] = line.record.shopper
             elif line.record is not None and line.record.type != _SEEN:

