@@ -51,6 +51,14 @@ def test_the_order_is_that_of_averaged_vectors_and_the_score_is_the_cosine(folde
                 assert match.score + effect.score_delta == pytest.approx(rank, abs=2e-6)
 
 
+def test_the_candidates_are_so_many_that_the_whole_shop_is_averaged(tmp_path):
+    index(shop_of(70), tmp_path, shard_size=70)
+    with Recommender.open(tmp_path) as recommender:
+        for item in ("item000", "item007", "item031"):
+            found = recommender.query(Query(items=(item,), k=6), Policy(averaging=3))
+            assert [match.id for match in found] == by_hand(recommender, item, 6, 3)[0]
+
+
 def test_none_is_the_plain_answer(folder):
     with Recommender.open(folder) as recommender:
         query = Query(items=("item003",), k=5)

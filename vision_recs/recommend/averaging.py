@@ -2,7 +2,8 @@
 
 A candidate that only looks like the query by chance has neighbors that do not; one of the same kind has neighbors that
 do. This is database-side averaging (Arandjelovic and Zisserman, CVPR 2012; weights of Gordo et al., 2017),
-among the candidates of the answer alone: nothing is stored, so that it is current after every update.
+among the candidates of the answer alone: nothing is stored, so that it is current after every update. There are so many
+candidates (`Policy.pool`) that it brings what averaging all vectors of a store does.
 """
 
 from __future__ import annotations

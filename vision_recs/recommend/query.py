@@ -34,6 +34,8 @@ DEFAULT_DIVERSITY = 0.3
 """A diversity to begin with."""
 
 _POOL, _POOL_FOR_EACH = 40, 2
+_POOL_FOR_EACH_NEIGHBOR = 40
+"""Candidates for each neighbor of averaging: then it brings what averaging the whole database does."""
 
 
 class Weighted(NamedTuple, Generic[T]):
@@ -164,7 +166,7 @@ class Policy:
         (1 - diversity) * rank - diversity * (its highest cosine with a match that is already in the answer)
 
     where rank is the score plus what the rules add (maximal marginal relevance, Carbonell and Goldstein, 1998). The
-    candidates are the best 40 or, for a k above 20, the best 2 * k.
+    candidates are the best 40 or, for a k above 20, the best 2 * k; with *averaging*, 40 for each neighbor at least.
 
     With *averaging*, candidates are ranked by the score of their vector averaged with those of so many candidates that
     are most like it (see `averaging`): it helps where many items are of one kind, and harms where few are.
@@ -201,7 +203,7 @@ class Policy:
 
     def pool(self, k: int) -> int:
         """Return how many candidates *k* matches are chosen from, where the best *k* are not simply taken."""
-        return max(_POOL, _POOL_FOR_EACH * k)
+        return max(_POOL, _POOL_FOR_EACH * k, _POOL_FOR_EACH_NEIGHBOR * self.averaging)
 
     @property
     def is_by_query(self) -> bool:
