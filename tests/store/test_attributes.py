@@ -16,6 +16,7 @@ from vision_recs.filters import AttributeType, Filter
 from vision_recs.jobs import verify
 from vision_recs.store import FilteredStore, Store, garbage_collect
 from vision_recs.store.attributes.bitmaps import FilterBitmaps
+from vision_recs.store.attributes.dictionary import Dictionary
 from vision_recs.types import Item
 
 CHEAP = Filter.parse("price < 3")
@@ -350,3 +351,15 @@ def test_the_file_is_as_it_is_documented(store):
     assert (color["items"].tolist(), color["kinds"].tolist(), color["codes"].tolist()) == ([10], [1], [1])
     sale = {name: array(extent).tolist() for name, extent in group["attributes"]["sale"].items()}
     assert sale == {"items": [11], "kinds": [4]}
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 60])
+@pytest.mark.parametrize("sought", [0, 1, 5, 60])
+def test_the_numbers_of_texts_are_found_wherever_they_lie(count, sought):
+    draw = random.Random(count + sought)
+    texts = sorted({f"{draw.randrange(90):02}".encode() for _ in range(count)})
+    joined = np.frombuffer(b"".join(texts), np.uint8)
+    dictionary = Dictionary(joined, np.cumsum([len(text) for text in texts]))
+    for first in (0, 45, 80):  # spread, or all at one end
+        asked = sorted({f"{draw.randrange(first, 95):02}".encode() for _ in range(sought)})
+        assert dictionary.those_of(asked) == [texts.index(text) for text in asked if text in texts]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.store.layers import ItemsDatabase
-from vision_recs.store.stored_items import StoredItem, StoredItems
+from vision_recs.store.stored_items import StoredImage, StoredItem, StoredItems
 
 _TABLES = ("items", "images", "skipped", "stale", "skipped_items", "versions", "changed")
 _NO_ITEM = StoredItem("", [])
@@ -74,7 +74,7 @@ class _Comparison:
             self._take_out(same)
             for item in set(some).difference(same):
                 old, new = was.get(item, _NO_ITEM), now.get(item, _NO_ITEM)
-                if item not in versions and _without_signatures(old) == _without_signatures(new):
+                if item not in versions and _is_same(old, new, _without_signature):
                     only_signed.append(item)
                 _compare(old, new, counts)
                 before.update(image.position for image in old.images if image.position is not None)
@@ -131,22 +131,25 @@ def _compare(old: StoredItem, new: StoredItem, counts: Counter[str]) -> None:
     counts["items"] += bool(new_count) - bool(old_count)
     counts["added"] += bool(new_count) and not old_count
     counts["removed"] += bool(old_count) and not new_count
-    counts["altered"] += bool(old_count and new_count) and _as_shown(old) != _as_shown(new)
+    counts["altered"] += bool(old_count and new_count) and not _is_same(old, new, _as_shown)
     counts["images"] += new_count - old_count
     counts["skipped"] += (len(new.images) - new_count) - (len(old.images) - old_count)
 
 
-def _without_signatures(stored: StoredItem) -> StoredItem:
-    return StoredItem(stored.attributes, [image._replace(signature=None) for image in stored.images])
+def _is_same(old: StoredItem, new: StoredItem, view: Callable[[StoredImage], StoredImage]) -> bool:
+    """Return whether *old* and *new* have the same attributes, and the same in the *view* of each image."""
+    return old.attributes == new.attributes and list(map(view, old.images)) == list(map(view, new.images))
 
 
-def _as_shown(stored: StoredItem) -> StoredItem:
-    """Return *stored* without what only runs need: signatures, and whether an image with a vector is stale."""
-    images = [
-        image if image.position is None else image._replace(reason=None, message=None, stale=0)
-        for image in stored.images
-    ]
-    return _without_signatures(StoredItem(stored.attributes, images))
+def _without_signature(image: StoredImage) -> StoredImage:
+    return image._replace(signature=None)
+
+
+def _as_shown(image: StoredImage) -> StoredImage:
+    """Return *image* without what only runs need: its signature, and whether it is stale where it has a vector."""
+    if image.position is None:
+        return image._replace(signature=None)
+    return image._replace(signature=None, reason=None, message=None, stale=0)
 
 
 def _vectors_of(stored: StoredItem) -> int:

@@ -50,9 +50,13 @@ class Dictionary:
     def those_of(self, ascending: Sequence[bytes]) -> list[int]:
         """Return the numbers of the texts that are among *ascending*, which are ordered by byte."""
         found: list[int] = []
-        place = 0
+        place, usual = 0, len(self) // max(1, len(ascending)) + 1  # how far apart they are, if evenly
         for sought in ascending:
-            place = bisect_left(range(len(self)), sought, lo=place, key=self.text)
+            width = usual
+            while place + width < len(self) and self.text(place + width) < sought:
+                place, width = place + width + 1, 2 * width
+            end = min(place + width, len(self))
+            place = bisect_left(range(len(self)), sought, lo=place, hi=end, key=self.text)
             if place < len(self) and self.text(place) == sought:
                 found.append(place)
         return found
