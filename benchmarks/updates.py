@@ -167,6 +167,8 @@ def measure(count: int, work: Path) -> dict[str, Any]:
             f"update of {some:,} new and {some:,} gone",
             lambda: update([*new, *gone], store, encoder=Stub(), images=Images()),
         )
+    for name, ratio in in_turns(store, made, count).items():  # most of them are in both
+        found[f"{name}, {some:,} new and gone / none"] = ratio
     timed("1,000 updates of one price", lambda: one_by_one(store, count))
     found |= compare_queries(store, work / "compact", count)
     found["peak_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
@@ -336,15 +338,26 @@ def _used_by(process: int) -> float:
 
 
 def compare_queries(store: Path, compact: Path, count: int) -> dict[str, Any]:
-    """Return the times of queries of *store* in parts of those of the same store with a new base, in turns."""
+    """Return the times of queries of *store* in parts of those of the same store with a new base."""
     shutil.rmtree(compact, ignore_errors=True)
     shutil.copytree(store, compact)
     with mock.patch.object(writer, "_MOST_CHANGED", 0.0):  # have the next change make a new base
         update([{"id": "item00000003", "price": 9}], compact)
+    ratios: dict[str, Any] = {
+        f"{name}, after 1,000 updates / new base": ratio for name, ratio in in_turns(store, compact, count).items()
+    }
+    with Store.open(store) as opened:
+        ratios["deltas"] = [entry.changed for entry in opened.manifest.items_files[1:]]
+    shutil.rmtree(compact)
+    return ratios
+
+
+def in_turns(store: Path, other: Path, count: int) -> dict[str, float]:
+    """Return the times of queries of *store* in parts of those of *other*, which has the same items, asked in turns."""
     ids = [f"item{number:08d}" for number in np.random.default_rng(1).integers(0, count, 3_000)]
     policies = {"query by id": Policy(), "query with a filter": Policy(where=Filter.parse("price < 40 and in_stock"))}
-    ratios: dict[str, Any] = {}
-    with vision_recs.open(store) as many, vision_recs.open(compact) as one:
+    ratios = {}
+    with vision_recs.open(store) as many, vision_recs.open(other) as one:
         known = [*many.items.attributes_of(ids).keys() & one.items.attributes_of(ids).keys()]
         for name, policy in policies.items():
             seconds = {many: [0.0], one: [0.0]}
@@ -354,10 +367,7 @@ def compare_queries(store: Path, compact: Path, count: int) -> dict[str, Any]:
                     shop.similar(item, k=10, policy=policy)
                     seconds[shop].append(process_time() - started)
             warm = {shop: sum(times[QUERIES // 10 :]) for shop, times in seconds.items()}
-            ratios[f"{name}, after 1,000 updates / new base"] = round(warm[many] / warm[one], 3)
-    with Store.open(store) as opened:
-        ratios["deltas"] = [entry.changed for entry in opened.manifest.items_files[1:]]
-    shutil.rmtree(compact)
+            ratios[name] = round(warm[many] / warm[one], 3)
     return ratios
 
 

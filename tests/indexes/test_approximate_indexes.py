@@ -3,7 +3,7 @@ import pytest
 from vector_sources import Vectors, clustered, nearest
 
 from vision_recs.errors import IndexBuildError, UnknownIndexType
-from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index
+from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index, verify
 from vision_recs.indexes.base import read_manifest
 from vision_recs.indexes.config import read_profile
 from vision_recs.indexes.hnsw import usual_components
@@ -197,6 +197,23 @@ def test_many_new_vectors_that_are_alike_are_found_beside_a_graph(tmp_path):
     _, stats = update(now, folder, target, IndexConfig("hnsw"))
     assert stats.in_delta == 150
     assert recall(now, open_index("hnsw", now, target), now.every[-100:]) >= 0.95
+
+
+def test_what_was_verified_in_another_index_is_not_read_again(source, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    build_or_update(IndexConfig("ivf-pq"), source, first)
+    update(source.only(range(5, COUNT)), first, second, IndexConfig("ivf-pq"))
+    for name, is_read in {"0.codes.npy": False, "deleted.npy": True}.items():
+        data = (second / name).read_bytes()
+        (second / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))  # of a linked file in both
+        assert [str(second / name) in problem for problem in verify(second)] == [True]
+        assert bool(verify(second, verified=first)) == is_read
+        (second / name).write_bytes(data)
+    (second / "0.codes.npy").unlink()
+    (second / "0.codes.npy").write_bytes(bytes((first / "0.codes.npy").stat().st_size))
+    assert verify(second, verified=first) == verify(second) != []
+    assert verify(second, verified=tmp_path / "gone") == verify(second)
 
 
 def test_many_small_changes_are_merged(source, tmp_path):
