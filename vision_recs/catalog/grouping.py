@@ -55,7 +55,9 @@ class Columns:
                 [self.names[i] for i in self.of_images],
                 [self._values(batch, i, self.converters[i]) for i in self.of_images],
                 len(batch.ids),
-            ),
+            )
+            if self.of_images
+            else repeat({}, len(batch.ids)),
             strict=True,
         )
 
