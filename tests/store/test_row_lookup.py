@@ -96,3 +96,13 @@ def test_what_was_kept_of_items_is_bounded_and_right(store, monkeypatch):
         assert [image.image for image in known.images] == [each.image for each in store.images(item)]
         assert store.positions_of([known.images[-1].digest]) == {known.images[-1].digest: known.images[-1].position}
         assert len(store.items._recent._recent) <= 3
+
+
+@pytest.mark.parametrize("name", ["price", "color", "in_stock", "rare", "title", "nothing"])
+def test_the_values_of_rows_are_those_of_their_items(store, name):
+    lookup = store.lookup()
+    _, rows = lookup.rows_at(store.positions()[::-1])
+    wanted = [store.attributes(item).get(name) for item in lookup.ids(rows)]
+    found = lookup.values(name, rows)
+    assert found == wanted
+    assert [type(each) is bool for each in found] == [type(each) is bool for each in wanted]

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from itertools import pairwise
-from operator import and_
+from itertools import compress, pairwise
+from operator import and_, attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.indexes.base import PositionIndex, unit_queries
+from vision_recs.indexes.base import Group, PositionIndex, unit_queries
 from vision_recs.recommend.eligibility import Candidate, Eligibility, place
 from vision_recs.recommend.retrieve import Neighborhood, SubQuery
 from vision_recs.store.attributes.lookup import RowLookup, Shown
-from vision_recs.store.recent_items import KnownItem
-from vision_recs.types import FilteredSource, Match, Vectors
+from vision_recs.store.recent_items import KnownImage, KnownItem, parsed
+from vision_recs.types import FilteredSource, Match, RuleEffect, Vectors
 
 if TYPE_CHECKING:
     from vision_recs.filters import Filter
@@ -57,6 +57,10 @@ class RowSource(Protocol):
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
         """Return the unit vectors (n, dim) at *positions*."""
+        ...
+
+    def vectors_of(self, digests: Sequence[str]) -> Vectors:
+        """Return the unit vectors (n, dim) of the images with *digests*."""
         ...
 
 
@@ -143,15 +147,7 @@ class PositionNeighborhood:
 
         They are read from the items as they are needed, *count* at first.
         """
-        scores = self._scores[self._shown.places]
-        kept = np.ones(len(scores), np.bool_)
-        for each in eligibility.filters if self._where is None else (self._where, *eligibility.filters):
-            kept &= self._holds(each)
-        if eligibility.min_score is not None:
-            kept &= scores >= eligibility.min_score
-        ranks = scores + self._boosts(eligibility)
-        chosen = np.flatnonzero(kept)
-        order = chosen[np.argsort(-ranks[chosen])]
+        order, ranks = self._ordered(eligibility)
         waiting: list[Candidate] = []
         start, step = 0, count + 1
         while start < len(order):
@@ -159,11 +155,90 @@ class PositionNeighborhood:
             if not _falls(waiting):
                 waiting.sort(key=place)
             start, step = start + step, 2 * step
-            after = ranks[order[start]] if start < len(order) else -np.inf
+            after = ranks[start] if start < len(order) else -np.inf
             # equal ones come by id, together with those after them
             ready = sum(candidate.rank > after + _ROUNDING for candidate in waiting)
             yield from waiting[:ready]
             del waiting[:ready]
+
+    def candidates(self, eligibility: Eligibility, count: int) -> list[Candidate]:
+        """Return what `Eligibility.candidates` finds here, where nothing but ids and groups is needed to choose them.
+
+        The images of items are read to tell equal ones apart, and to show each image once.
+        """
+        if eligibility.seen.images_once and self.repeats_images:
+            return eligibility.candidates(self, count)
+        order, ranks = self._ordered(eligibility)
+        items, groups = eligibility.seen.items.copy(), eligibility.seen.groups.copy()
+        found: list[Candidate] = []
+        start, step = 0, count + len(items)
+        while start < len(order) and len(found) < count:
+            some = order[start : start + step]
+            near = np.flatnonzero(np.diff(ranks[start : start + step + 1]) >= -_ROUNDING)
+            if len(near):
+                return eligibility.candidates(self, count)
+            for candidate in self._candidates(some, eligibility):
+                item, group = candidate.match.id, candidate.group
+                if item in items or (group in groups and not eligibility.with_variants):
+                    continue
+                items.add(item)
+                if group is not None:
+                    groups.add(group)
+                found.append(candidate)
+                if len(found) == count:
+                    break
+            start, step = start + step, 2 * step
+        return found
+
+    def read(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return *candidates* with all that is known of their matches."""
+        known = self._source.items.known([each.match.id for each in candidates])
+        found = []
+        for each in candidates:
+            if each.position is None:
+                found.append(each)
+                continue
+            image = min(_images_at(each.position, each.match.id, known), key=attrgetter("image"))
+            own = image.attributes
+            attributes = known[each.match.id].attributes
+            attributes = attributes.copy() if own == "{}" else {**attributes, **parsed(own)}
+            match = Match(each.match.id, each.match.score, image.image, image.digest, attributes)
+            found.append(Candidate(match, each.rank, each.group, each.effects))
+        return found
+
+    def vectors(self, candidates: Sequence[Candidate]) -> Vectors:
+        """Return the vectors of the images of *candidates* (n, dim)."""
+        positions = [each.position for each in candidates]
+        if None in positions:
+            return self._source.items.vectors_of([each.match.digest for each in candidates])
+        return self._source.items.vectors(np.array(positions, np.int64))
+
+    def _ordered(self, eligibility: Eligibility) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the numbers of the rows that match the filters, the best rank first, and their ranks."""
+        scores = ranks = self._scores[self._shown.places]
+        if eligibility.rules is not None and eligibility.rules.boosts:
+            ranks = scores + self._boosts(eligibility)
+        kept = [self._holds(each) for each in eligibility.filters]
+        if self._where is not None and self.repeats_images:  # of items that show one image, some may not match
+            kept.append(self._holds(self._where))
+        kept += [] if eligibility.min_score is None else [scores >= eligibility.min_score]
+        if not kept:
+            order = np.argsort(-ranks)
+        else:
+            chosen = np.flatnonzero(reduce(np.logical_and, kept))
+            order = chosen[np.argsort(-ranks[chosen])]
+        return order, ranks[order]
+
+    def _candidates(self, chosen: NDArray[np.int64], eligibility: Eligibility) -> Iterator[Candidate]:
+        """Yield the candidates that the *chosen* rows are, of which nothing was read from the items."""
+        places, rows = self._shown.places[chosen], self._shown.rows[chosen]
+        ids = self._source.lookup.ids(rows)
+        groups = [None] * len(ids) if eligibility.one_per is None else self._groups(eligibility.one_per, rows)
+        effects = self._effects(chosen, eligibility)
+        columns = self._positions[places].tolist(), self._scores[places].tolist()
+        for item, group, effect, position, score in zip(ids, groups, effects, *columns, strict=True):
+            rank = score + sum(each.score_delta or 0.0 for each in effect) if effect else score
+            yield Candidate(Match(item, score, ""), rank, group, effect, position)
 
     def further(
         self, eligibility: Eligibility, candidates: Sequence[Candidate], count: int, *, most: int
@@ -203,32 +278,46 @@ class PositionNeighborhood:
             total[self._holds(boost.where)] += boost.score_delta
         return total
 
+    def _effects(self, chosen: NDArray[np.int64], eligibility: Eligibility) -> list[tuple[RuleEffect, ...]]:
+        """Return what `ActiveRules.effects` returns for each of the *chosen* rows."""
+        boosts = () if eligibility.rules is None else eligibility.rules.boosts
+        if not boosts:
+            return [()] * len(chosen)
+        effects = [RuleEffect(boost.name, score_delta=boost.score_delta) for boost in boosts]
+        held = zip(*(self._holds(boost.where)[chosen].tolist() for boost in boosts), strict=True)
+        return [tuple(compress(effects, each)) for each in held]
+
+    def _groups(self, name: str, rows: NDArray[np.int64]) -> list[Group | None]:
+        """Return the group of the item of each of *rows*, see `group_of`, by the attribute *name*."""
+        values = self._source.lookup.values(name, rows)
+        return [None if value is None else (isinstance(value, bool), value) for value in values]
+
     def _read(self, chosen: NDArray[np.int64], eligibility: Eligibility) -> list[Candidate]:
         """Return the candidates that the *chosen* rows are."""
         places = self._shown.places[chosen]
         ids = self._source.lookup.ids(self._shown.rows[chosen])
         known = self._source.items.known(ids)
         read: list[Candidate] = []
-        for item, position, score in zip(
-            ids, self._positions[places].tolist(), self._scores[places].tolist(), strict=True
-        ):
-            found, before = known.get(item), len(read)
-            if found is not None:
-                eligibility.attributes_of.add(item, found.attributes)
-                matches = (
-                    Match(item, score, image.image, image.digest)
-                    for image in found.images
-                    if image.position == position
-                )
-                read.extend(map(eligibility.moved, matches))
-            if len(read) == before:
-                raise StoreDamaged(
-                    f"the attribute columns say that the item {item!r} shows the vector {position}, but it does not; "
-                    "write them again with `visrec index`"
-                )
+        pairs = zip(ids, self._positions[places].tolist(), self._scores[places].tolist(), strict=True)
+        for item, position, score in pairs:
+            images = _images_at(position, item, known)
+            eligibility.attributes_of.add(item, known[item].attributes)
+            read.extend(eligibility.moved(Match(item, score, image.image, image.digest)) for image in images)
         return read
 
 
 def _falls(candidates: Sequence[Candidate]) -> bool:
     """Whether each of *candidates* ranks below the one before."""
     return all(one.rank > other.rank for one, other in pairwise(candidates))
+
+
+def _images_at(position: int, item: str, known: Mapping[str, KnownItem]) -> list[KnownImage]:
+    """Return the images of *item* with the vector at *position*, one at least."""
+    found = known.get(item)
+    images = [] if found is None else [each for each in found.images if each.position == position]
+    if not images:
+        raise StoreDamaged(
+            f"the attribute columns say that the item {item!r} shows the vector {position}, but it does not; "
+            "write them again with `visrec index`"
+        )
+    return images

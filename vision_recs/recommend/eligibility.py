@@ -54,12 +54,16 @@ class AttributesOf:
 
 
 class Candidate(NamedTuple):
-    """An image that may become a match: *rank* is its score plus what rules add, *group* that of its item."""
+    """An image that may become a match: *rank* is its score plus what rules add, *group* that of its item.
+
+    With a *position*, that of its vector, only the id and the score of *match* are known yet: see `Neighborhood.read`.
+    """
 
     match: Match
     rank: float
     group: Group | None = None
     effects: tuple[RuleEffect, ...] = ()
+    position: int | None = None
 
 
 @dataclass(slots=True)
@@ -83,7 +87,7 @@ class Seen:
         self.items.add(candidate.match.id)
         if candidate.group is not None:
             self.groups.add(candidate.group)
-        if self.images_once:
+        if self.images_once and candidate.position is None:
             self.digests.add(candidate.match.digest)
 
     def shows(self, match: Match) -> bool:
@@ -150,7 +154,7 @@ class Eligibility(NamedTuple):
             if is_shown or not all(each.matches(attributes, match.id) for each in filters):
                 refused.add(match.id)
                 continue
-            yield candidate if group is None else Candidate(match, candidate.rank, group, candidate.effects)
+            yield candidate if group is None else candidate._replace(group=group)
 
     def _in_stock_first(self, eligible: Iterable[Candidate]) -> Iterator[Candidate]:
         for _, run in groupby(eligible, key=lambda candidate: candidate.rank):

@@ -298,14 +298,19 @@ class Recommender:
         self, ranked: Sequence[RankedMatch], explanations: Sequence[Explanation | None]
     ) -> Iterator[Match]:
         """Yield the match of each of *ranked* with the attributes of its item and image, and its explanation."""
-        images = [(each.match.id, each.match.image) for each in ranked]
-        attributes = self.items.match_attributes(images)
-        for (match, *_), found, explanation in zip(ranked, attributes, explanations, strict=True):
-            if found is None:
-                raise StoreDamaged(
-                    f"the item {match.id!r} has no image {match.image}, by which it was found; run `visrec verify`"
-                )
-            yield Match(match.id, match.score, match.image, match.digest, found, explanation)
+        found = [match.attributes for match, *_ in ranked]
+        missing = [number for number, attributes in enumerate(found) if not attributes]
+        if missing:
+            images = [(ranked[number].match.id, ranked[number].match.image) for number in missing]
+            for number, attributes in zip(missing, self.items.match_attributes(images), strict=True):
+                if attributes is None:
+                    match = ranked[number].match
+                    raise StoreDamaged(
+                        f"the item {match.id!r} has no image {match.image}, by which it was found; run `visrec verify`"
+                    )
+                found[number] = attributes
+        for (match, *_), attributes, explanation in zip(ranked, found, explanations, strict=True):
+            yield Match(match.id, match.score, match.image, match.digest, attributes, explanation)
 
     @property
     def _retriever(self) -> Retriever:

@@ -142,13 +142,15 @@ class Reranker:
         Return whether another round may find more: an item whose best image another sub-query showed has others.
         """
         if self._is_simple:
-            for candidate in self._candidates(0, relaxed, self._places - len(self._ranked)):
+            candidates = self._candidates(0, relaxed, self._places - len(self._ranked))
+            for candidate in self._around[0].read(candidates):
                 self._add(candidate, 0, relaxed)
             return False
         before = len(self._ranked)
         pools = [self._pool(number, relaxed) for number in range(len(self._subqueries))]
         if not relaxed:
             self._pools = pools
+        chosen: list[Candidate] = []
         turns = set(range(len(pools)))
         while turns and len(self._ranked) < self._places:
             turn = max(turns, key=lambda number: (self._due(number), -number))
@@ -157,18 +159,28 @@ class Reranker:
                 turns.remove(turn)
                 continue
             candidate, vector = taken
+            chosen.append(candidate)
             self._add(candidate, turn, relaxed)
             if vector is not None:
                 self._shown.append(vector)
                 for pool in pools:
                     pool.move_away_from(vector)
+        if self._reads_late and chosen:
+            for place, candidate in enumerate(self._around[0].read(chosen), before):
+                self._ranked[place] = self._ranked[place]._replace(match=candidate.match)
+                self._seen.add(candidate)
         return len(self._subqueries) > 1 and len(self._ranked) > before
 
     @property
     def _is_simple(self) -> bool:
         """Whether the best candidates of one sub-query are the answer."""
-        is_best_first = not self._policy.diversity and not self._policy.averaging and not self._orders
-        return len(self._subqueries) == 1 and is_best_first and not self._keeps_pools
+        return self._reads_late and not self._policy.diversity
+
+    @property
+    def _reads_late(self) -> bool:
+        """Whether no more is asked of a candidate, before it is in the answer, than its item, group and vector."""
+        is_ordered = self._policy.averaging or self._orders
+        return len(self._subqueries) == 1 and not is_ordered and not self._keeps_pools
 
     def _add(self, candidate: Candidate, turn: int, relaxed: Sequence[str]) -> None:
         broken = tuple([name for name in relaxed if self._breaks(name, candidate, turn)])
@@ -202,12 +214,14 @@ class Reranker:
 
         diversity = self._policy.diversity
         candidates = self._candidates(number, relaxed, self._policy.pool(self._places - len(self._ranked)))
+        around = self._around[number]
+        if not self._reads_late:
+            candidates = around.read(candidates)
         for order in (*self._averaging(), *self._orders):
             candidates = order.order(candidates, self._subqueries[number], self._attributes_of)
         if not diversity or not candidates:
             return Pool(candidates)
-        vectors = self._retriever.vectors([candidate.match for candidate in candidates])
-        pool = DiversePool(candidates, diversity=diversity, vectors=vectors)
+        pool = DiversePool(candidates, diversity=diversity, vectors=around.vectors(candidates))
         for shown in self._shown:
             pool.move_away_from(shown)
         return pool

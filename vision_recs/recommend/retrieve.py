@@ -151,6 +151,18 @@ class Neighborhood(Protocol):
         """Yield the images with the ranks that *eligibility* gives them, the best first; about *count* are needed."""
         ...
 
+    def candidates(self, eligibility: Eligibility, count: int) -> list[Candidate]:
+        """Return what `Eligibility.candidates` finds here; what is not needed to choose them may not be read yet."""
+        ...
+
+    def read(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return *candidates* with all that is known of their matches."""
+        ...
+
+    def vectors(self, candidates: Sequence[Candidate]) -> Vectors:
+        """Return the vectors of the images of *candidates* (n, dim)."""
+        ...
+
     def further(
         self, eligibility: Eligibility, candidates: Sequence[Candidate], count: int, *, most: int
     ) -> Neighborhood:
@@ -197,6 +209,18 @@ class MatchNeighborhood:
     def by_rank(self, eligibility: Eligibility, count: int) -> Iterator[Candidate]:
         """Yield the images with the ranks that *eligibility* gives them, the best first; about *count* are needed."""
         return eligibility.by_rank(self._ranked, count)
+
+    def candidates(self, eligibility: Eligibility, count: int) -> list[Candidate]:
+        """Return what `Eligibility.candidates` finds here."""
+        return eligibility.candidates(self, count)
+
+    def read(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return *candidates*, of which all is known but the attributes."""
+        return list(candidates)
+
+    def vectors(self, candidates: Sequence[Candidate]) -> Vectors:
+        """Return the vectors of the images of *candidates* (n, dim)."""
+        return self._items.vectors_of([each.match.digest for each in candidates])
 
     def further(
         self,
@@ -250,11 +274,14 @@ class Retriever(NamedTuple):
         return positions.around(subquery, where, is_sifted=is_sifted)
 
     def candidates(self, around: Neighborhood, eligibility: Eligibility, count: int) -> list[Candidate]:
-        """Return the best *count* candidates of *around*, which is searched as far as it takes, the best first."""
+        """Return the best *count* candidates of *around*, which is searched as far as it takes, the best first.
+
+        Not all may be known of them yet: see `Neighborhood.read`.
+        """
         count = min(count, self.items.item_count)  # of any size: the index counts in 64 bits
         around.reach(self.first_fetch(around.subquery, count))
         while True:
-            candidates = eligibility.candidates(around, count)
+            candidates = around.candidates(eligibility, count)
             if around.is_all or _is_settled(candidates, count, around, eligibility):
                 return candidates
             around = around.further(eligibility, candidates, count, most=_NARROW)

@@ -19,12 +19,14 @@ from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.ast import And, Compare, Node, Not, Or, Predicate
 from vision_recs.filters.filter import ID
 from vision_recs.store.attributes.dictionary import Dictionary
-from vision_recs.store.attributes.format import UNREADABLE
+from vision_recs.store.attributes.format import FALSE, NUMBER, TRUE, UNREADABLE
 from vision_recs.store.attributes.predicates import Mask, passes
 from vision_recs.store.attributes.table import ItemTable, Part
+from vision_recs.types import Attribute
 
 _CACHED_BYTES = 64 << 20
 _CACHED_COLUMNS = 8
+_CONSTANTS: dict[int, Attribute] = {TRUE: True, FALSE: False}  # what a kind says by itself
 
 
 class Shown(NamedTuple):
@@ -51,6 +53,14 @@ class _Numbers(NamedTuple):
         return arrays
 
 
+class _Values(NamedTuple):
+    """The kind of each row's value, the code of its text, counted from 1 and else 0, and the texts of each part."""
+
+    kinds: NDArray[np.uint8]
+    codes: NDArray[np.uint32]
+    texts: list[Dictionary]
+
+
 class RowLookup:
     """The rows of an `ItemTable` by the positions of the vectors that they show; safe to use from several threads."""
 
@@ -61,6 +71,7 @@ class RowLookup:
         self._most_masks = max(8, limit // max(1, len(table.alive)))
         self._masks: OrderedDict[Predicate, Mask] = OrderedDict()
         self._numbers: OrderedDict[str, _Numbers] = OrderedDict()
+        self._values: OrderedDict[str, _Values] = OrderedDict()
         self._lock = threading.Lock()
 
     def rows_at(self, positions: NDArray[np.int64]) -> Shown:
@@ -89,6 +100,27 @@ class RowLookup:
             self._ids[number].text(row - self.table.parts[number].first).decode()
             for number, row in zip(numbers, rows.tolist(), strict=True)
         ]
+
+    def values(self, name: str, rows: NDArray[np.int64]) -> list[Attribute]:
+        """Return what each of *rows* has under the attribute *name*; None where it has nothing."""
+        if name not in self.table.attribute_types:
+            return [None] * len(rows)
+        column = self._values_of(name)
+        kinds, codes = column.kinds[rows], column.codes[rows]
+        found: list[Attribute] = [_CONSTANTS.get(kind) for kind in kinds.tolist()]
+        places = np.flatnonzero(codes)
+        parts = np.searchsorted(self._stops, rows[places], side="right").tolist()
+        for place, part, code in zip(places.tolist(), parts, codes[places].tolist(), strict=True):
+            found[place] = column.texts[part].text(code - 1).decode()
+        places = np.flatnonzero(kinds == NUMBER)
+        if len(places):
+            arrays = self._numbers_of(name).of(rows[places])
+            numbers: list[float] = arrays["numbers"].tolist()
+            for place, number in zip(arrays.get("int64_places", ()), arrays.get("int64_values", ()), strict=True):
+                numbers[place] = int(number)
+            for place, number in zip(places.tolist(), numbers, strict=True):
+                found[place] = number
+        return found
 
     def holds(self, where: Filter, rows: NDArray[np.int64]) -> Mask:
         """Return which of *rows* match *where*, which has to fit the attributes, as a new array."""
@@ -130,6 +162,35 @@ class RowLookup:
                 while len(self._numbers) > _CACHED_COLUMNS:
                     self._numbers.popitem(last=False)
         return known
+
+    def _values_of(self, name: str) -> _Values:
+        with self._lock:
+            known = self._values.get(name)
+        if known is None:
+            known = self._read_values(name)
+            with self._lock:
+                self._values[name] = known
+                while len(self._values) > _CACHED_COLUMNS:
+                    self._values.popitem(last=False)
+        return known
+
+    def _read_values(self, name: str) -> _Values:
+        found = _Values(np.zeros(len(self.table.alive), np.uint8), np.zeros(len(self.table.alive), np.uint32), [])
+        nothing = np.empty(0, np.uint8)
+        for part in self.table.parts:
+            extents = part.group.attributes.get(name, {})
+            try:
+                arrays = {key: part.columns.array(each) for key, each in extents.items() if key != "numbers"}
+                places = arrays.get("items", np.arange(part.group.items)) + np.int64(part.first)
+                if "kinds" in arrays:
+                    found.kinds[places] = arrays["kinds"]
+                if "codes" in arrays:
+                    found.codes[places] = arrays["codes"]
+            except UNREADABLE as error:
+                raise part.columns.damage(error) from error
+            texts = Dictionary(arrays.get("dictionary", nothing), arrays.get("dictionary_ends", nothing))
+            found.texts.append(texts)
+        return found
 
     def _read_numbers(self, name: str) -> _Numbers:
         floats = np.full(len(self.table.alive), np.nan)
