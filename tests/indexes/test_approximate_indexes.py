@@ -5,7 +5,7 @@ from vector_sources import Vectors, clustered, nearest
 from vision_recs.errors import IndexBuildError, UnknownIndexType
 from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index, verify
 from vision_recs.indexes.base import read_manifest
-from vision_recs.indexes.config import read_profile
+from vision_recs.indexes.config import SearchParams, SearchProfile, read_profile
 from vision_recs.indexes.hnsw import usual_components
 from vision_recs.types import SearchRequest
 from vision_recs.vectors import normalize_or_raise
@@ -337,3 +337,9 @@ def test_faiss_without_a_factory_string_is_refused(source, tmp_path, name):
 def test_a_type_that_does_not_exist_is_refused(source, tmp_path, name):
     with pytest.raises(UnknownIndexType, match=f"there is no index type '{name}'; use auto, flat, hnsw, ivf-pq"):
         build_or_update(IndexConfig(name), source, tmp_path)
+
+
+def test_the_effort_under_a_filter_is_between_those_of_the_shares_around_it():
+    profile = SearchProfile((SearchParams(10, 32, 12),), filtered=((0.01, 1600), (0.1, 400), (1.0, 100)))
+    shares = (0.009, 0.01, 0.0316227766, 0.1, 0.316227766, 1.0)
+    assert [profile.filtered_effort(share) for share in shares] == [None, 1600, 800, 400, 200, 100]

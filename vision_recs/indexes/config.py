@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from math import ceil
+from math import ceil, exp, log
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +125,18 @@ class SearchProfile:
     def filtered_effort(self, share: float) -> int | None:
         """Return the search effort for a filter that leaves *share* of the vectors.
 
-        Between two measured shares, the effort of the smaller one is returned; below the smallest one None, which says
-        that only a scan finds all answers.
+        Between two measured shares it is between their efforts, on a line of logarithms; below the smallest one None,
+        which says that only a scan finds all answers.
         """
-        efforts = [effort for measured, effort in self.filtered if measured <= share]
-        return efforts[-1] if efforts else None
+        before: tuple[float, int] | None = None
+        for measured, effort in self.filtered:
+            if share <= measured:
+                if before is None:
+                    return effort if share == measured else None
+                along = log(share / before[0]) / log(measured / before[0])
+                return round(before[1] * exp(along * log(effort / before[1])))
+            before = measured, effort
+        return None if before is None else before[1]
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> SearchProfile:

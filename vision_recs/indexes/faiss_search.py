@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -29,8 +30,8 @@ DELTA_POSITIONS = f"{DELTA}.{POSITIONS}"
 
 _LARGEST_EF = 4_096
 _SEQUENTIAL_SPEED = 4  # times as many bytes are read in a row as here and there, in the same time
-_NEIGHBORHOOD = 128  # vectors around a query, of which the share that a filter leaves is looked at
-_EXPECTED_IN_IT = 8  # vectors that the filter must leave of them on average, for that share to say something
+_NEIGHBORHOOD = 128  # vectors around a query at most, of which the share that a filter leaves is looked at
+_EXPECTED_IN_IT = 12  # vectors that the filter leaves of them on average, or of the largest neighborhood two thirds
 _FEWEST = 8  # candidates that a delta is asked for
 _LARGEST = 127  # the largest whole number of a byte with a sign
 
@@ -67,6 +68,8 @@ class FaissCandidates:
             self._parts.append(_Part(index, own, deleted[is_own], self._codes))
             deleted = deleted[~is_own] - len(own)
         self._largest_effort, _ = _search_parameters(self._index)
+        self._bytes_per_step = _bytes_per_step(self._index)
+        self._last_rotated: tuple[Vectors, Vectors] | None = None
 
     @property
     def largest_effort(self) -> int:
@@ -81,7 +84,7 @@ class FaissCandidates:
     def cost(self, search_effort: int, num_candidates: int) -> float:
         """Return about how many bytes a query reads."""
         steps = max(search_effort, num_candidates) if isinstance(self._index, faiss.IndexHNSW) else search_effort
-        return float(steps * _bytes_per_step(self._index) + 8 * num_candidates * self._whole.d)
+        return float(steps * self._bytes_per_step + 8 * num_candidates * self._whole.d)
 
     def prefers_scan(self, count: int, search_effort: int | None) -> bool:
         """Return whether the codes of *count* vectors are scanned sooner than a graph is walked."""
@@ -89,7 +92,7 @@ class FaissCandidates:
             return False
         if search_effort is None:
             return True
-        return bool(count * self._codes.size <= _SEQUENTIAL_SPEED * search_effort * _bytes_per_step(self._index))
+        return bool(count * self._codes.size <= _SEQUENTIAL_SPEED * search_effort * self._bytes_per_step)
 
     def is_far(self, queries: Vectors, within: PositionSubset) -> bool:
         """Return whether *within* has less than half of its expected share in the neighborhood of one of *queries*."""
@@ -97,9 +100,10 @@ class FaissCandidates:
         if count >= self.size:
             return False
         share = count / self._count
-        if share * _NEIGHBORHOOD < _EXPECTED_IN_IT:
+        size = min(ceil(_EXPECTED_IN_IT / share), _NEIGHBORHOOD)
+        if share * size < 2 / 3 * _EXPECTED_IN_IT:
             return True
-        near = self.candidates(queries, _NEIGHBORHOOD, _NEIGHBORHOOD)
+        near = self.candidates(queries, size, size)
         return bool(((is_marked(mask, np.maximum(near, 0)) & (near >= 0)).mean(axis=1) < share / 2).any())
 
     def candidates(
@@ -108,8 +112,7 @@ class FaissCandidates:
         """Return the positions (n, *count*) of candidates for unit *queries* (n, dim), -1 where there are no more."""
         if count >= self.size:  # a graph does not reach every one of many equal vectors
             return np.tile(self._every(within), (len(queries), 1))
-        if self._rotation is not None:
-            queries = self._rotation.apply(queries)
+        queries = self._rotated(queries)
         base, *deltas = (part.search for part in self._parts)
         found = base(queries, count, search_effort, within)
         if not deltas:
@@ -120,6 +123,15 @@ class FaissCandidates:
             if (some.distances[:, -1] >= found.distances[:, -1]).all():  # not each of them is one of the nearest
                 return _nearest_of(found, some)
         return _nearest_of(found, deltas[0](queries, count, search_effort, within))
+
+    def _rotated(self, queries: Vectors) -> Vectors:
+        """Return *queries* in the space of the index; the same array may come again, to be searched for otherwise."""
+        if self._rotation is None:
+            return queries
+        last = self._last_rotated
+        if last is None or last[0] is not queries:
+            last = self._last_rotated = queries, self._rotation.apply(queries)
+        return last[1]
 
     def _every(self, within: PositionSubset | None) -> NDArray[np.int64]:
         """Return all positions that may be candidates, ascending."""

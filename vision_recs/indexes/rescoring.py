@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -25,7 +26,7 @@ _FAR = 4  # times as many candidates are rescored where all that a filter leaves
 _MOST_SCORED = 30_000  # vectors are all scored where codes do not say which of them are the nearest
 _READS = 4  # vectors are read in a row in the time of one that is read from somewhere
 _FILTER_MARGIN = 2  # times the effort that was measured with random filters: real ones may leave what is far away
-_LEAST_FILTERED = 5  # times the effort without a filter at least: under a filter, 99 of 100 answers are to be found
+_FILTERED_K = 10  # matches for which the effort under a filter was measured
 _READ_AT_ONCE = 1 << 24  # numbers of vectors in memory during a scan
 _FEW = 64  # vectors: of fewer, finding out which can be among the best takes as long as scoring them
 _CACHED_FILTERS = 8
@@ -110,8 +111,9 @@ class ApproximateSearch:
             count = max(count, least)
             if needed == SCAN:
                 effort = SCAN
-            else:
-                effort = min(max(_LEAST_FILTERED * effort, needed), self.candidates.largest_effort)
+            else:  # more matches need as many times as much as they do without a filter
+                times = max(1.0, effort / self._profile.params_for(_FILTERED_K).search_effort)
+                effort = min(ceil(times * needed), self.candidates.largest_effort)
         return self._search(queries, SearchParams(k, effort, count), within)
 
     def _search(self, queries: Vectors, params: SearchParams, within: PositionSubset | None) -> list[Scored]:
@@ -119,7 +121,7 @@ class ApproximateSearch:
         step = max(1, min(_QUERIES_AT_ONCE, _NUMBERS_AT_ONCE // (params.num_candidates * self._source.dim)))
 
         def search(start: int) -> list[Scored]:
-            some = queries[start : start + step]
+            some = queries[start : start + step] if start or len(queries) > step else queries
             found = self.candidates.candidates(some, params.num_candidates, params.search_effort, within)
             return rescore(self._source, some, found, params.k)
 
