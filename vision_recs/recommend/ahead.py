@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vision_recs.indexes.base import Scored
 from vision_recs.recommend.query import Policy, Query
 from vision_recs.recommend.retrieve import Retriever, SubQuery
 from vision_recs.types import Match, SearchRequest, Vectors
+
+if TYPE_CHECKING:
+    from vision_recs.recommend.by_position import NearestPositions
 
 
 def search_ahead(
@@ -25,10 +30,15 @@ def search_ahead(
         if is_plain and len(subqueries) == 1 and subqueries[0].is_single:
             count = policy.pool(query.k) if policy.diversity or offers else query.k
             wanted.setdefault(retriever.first_fetch(subqueries[0], count), []).append(subqueries[0].vectors)
+    wanted = {fetch: vectors for fetch, vectors in wanted.items() if len(vectors) > 1}
+    positions = retriever.by_position() if retriever.is_warm and wanted else None
+    return _by_match(retriever, wanted) if positions is None else _by_position(retriever, positions, wanted)
+
+
+def _by_match(retriever: Retriever, wanted: dict[int, list[Vectors]]) -> Retriever:
     known = {
         (fetch, vector.tobytes()): answer
         for fetch, vectors in wanted.items()
-        if len(vectors) > 1
         for vector, answer in zip(vectors, retriever.search(SearchRequest(np.concatenate(vectors), fetch)), strict=True)
     }
 
@@ -38,3 +48,12 @@ def search_ahead(
         return retriever.search(request) if answer is None else [answer]
 
     return retriever._replace(search=search)
+
+
+def _by_position(retriever: Retriever, positions: NearestPositions, wanted: dict[int, list[Vectors]]) -> Retriever:
+    known: dict[tuple[int, bytes], Scored] = {}
+    for fetch, vectors in wanted.items():
+        found = positions.nearest(np.concatenate(vectors), fetch)
+        known |= {(fetch, vector.tobytes()): scored for vector, scored in zip(vectors, found, strict=True)}
+    ahead = positions._replace(ahead=known)
+    return retriever._replace(by_position=lambda: ahead)

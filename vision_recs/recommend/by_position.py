@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import compress, pairwise
 from operator import and_, attrgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.indexes.base import Group, PositionIndex, unit_queries
+from vision_recs.indexes.base import Group, PositionIndex, Scored, unit_queries
 from vision_recs.recommend.eligibility import Candidate, Eligibility, place
 from vision_recs.recommend.retrieve import Neighborhood, SubQuery
 from vision_recs.store.attributes.lookup import RowLookup, Shown
@@ -65,11 +66,15 @@ class RowSource(Protocol):
 
 
 class NearestPositions(NamedTuple):
-    """*items* and an opened index that know positions, and the rows of the items at these."""
+    """*items* and an opened index that know positions, and the rows of the items at these.
+
+    *ahead* has what the index found already, by the number of matches and the bytes of the vector.
+    """
 
     items: RowSource
     opened: PositionIndex
     lookup: RowLookup
+    ahead: Mapping[tuple[int, bytes], Scored] = MappingProxyType({})
 
     @classmethod
     def of(cls, items: object, index: object) -> NearestPositions | None:
@@ -78,6 +83,13 @@ class NearestPositions(NamedTuple):
             return None
         lookup = items.lookup()
         return None if lookup is None else cls(items, index, lookup)
+
+    def nearest(self, vectors: Vectors, k: int, within: FilteredSource | None = None) -> list[Scored]:
+        """Return the *k* nearest positions to each of *vectors* (n, dim), and all whose score equals the k-th."""
+        found = self.ahead.get((k, vectors.tobytes())) if self.ahead and within is None else None
+        if found is not None:
+            return [found]
+        return self.opened.nearest(unit_queries(vectors, 1, dim=vectors.shape[1]), k, within)
 
     def around(self, subquery: SubQuery, where: Filter | None, *, is_sifted: bool) -> Neighborhood:
         """Return the images of items that match *where* around *subquery*.
@@ -110,7 +122,7 @@ class PositionNeighborhood:
         self.bound = np.inf
         self._source, self._where, self._is_narrow = source, where, is_narrow
         self._within = None if where is None else source.items.filtered(where)
-        self._queries = unit_queries(subquery.vectors, 1, dim=subquery.vectors.shape[1])
+        self._vectors = subquery.vectors
         self._fetch, self._ahead = 0, ahead
         self._positions: NDArray[np.int64] = np.empty(0, np.int64)
         self._scores: NDArray[np.float64] = np.empty(0)
@@ -127,7 +139,7 @@ class PositionNeighborhood:
         if self.is_all or fetch <= self._fetch:
             return
         self._fetch = fetch = fetch if self._fetch else self._ahead * fetch
-        found = self._source.opened.nearest(self._queries, fetch, self._within)
+        found = self._source.nearest(self._vectors, fetch, self._within)
         self.is_all = any(len(scored.positions) < fetch for scored in found)
         if not self.is_all:
             self.bound = self.subquery.upper_bound([float(scored.scores.min()) for scored in found])
@@ -250,7 +262,7 @@ class PositionNeighborhood:
             return self
         where = reduce(and_, eligibility.filters) & self._where
         narrow = PositionNeighborhood(self._source, self.subquery, where, is_narrow=True)
-        narrow.reach(_AHEAD * (count + len(self._queries)))
+        narrow.reach(_AHEAD * (count + len(self._vectors)))
         return narrow
 
     def _next_fetch(self, eligibility: Eligibility, candidates: Sequence[Candidate], count: int) -> int:

@@ -217,6 +217,7 @@ class Recommender:
         self, queries: Sequence[tuple[Query, Policy]], *, offers: bool = False
     ) -> tuple[list[list[SubQuery] | VisionRecsError], Retriever]:
         """Return the sub-queries of each of *queries*, and what has searched for all plain ones at once."""
+        self._asked += len(queries)
         prepared = [_outcome(self._subqueries, query, policy) for query, policy in queries]
         known = [(*pair, own) for pair, own in zip(queries, prepared, strict=True) if isinstance(own, list)]
         searched = _outcome(search_ahead, self._retriever, known, offers=offers)

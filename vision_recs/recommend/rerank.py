@@ -183,7 +183,7 @@ class Reranker:
         return len(self._subqueries) == 1 and not is_ordered and not self._keeps_pools
 
     def _add(self, candidate: Candidate, turn: int, relaxed: Sequence[str]) -> None:
-        broken = tuple([name for name in relaxed if self._breaks(name, candidate, turn)])
+        broken = tuple([name for name in relaxed if self._breaks(name, candidate, turn)]) if relaxed else ()
         self._ranked.append(RankedMatch(candidate.match, turn, candidate.effects, broken))
         self._given[turn] += 1
         self._seen.add(candidate)

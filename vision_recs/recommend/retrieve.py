@@ -83,7 +83,7 @@ class SubQuery(NamedTuple):
     @property
     def vectors(self) -> Vectors:
         """The vectors to search with (n, dim): those of all terms, in their order."""
-        return np.concatenate([term.vectors for term in self.terms])
+        return self.terms[0].vectors if len(self.terms) == 1 else np.concatenate([term.vectors for term in self.terms])
 
     @property
     def items(self) -> tuple[str, ...]:

@@ -38,9 +38,6 @@ class CachedItems:
         self._store = store
         self._max_entries = max_entries
         self._lock = threading.Lock()
-        self._attributes: dict[str, Mapping[str, Attribute]] = {}
-        self._match_attributes: dict[tuple[str, str], Mapping[str, Attribute]] = {}
-        self._images: dict[str, Sequence[ItemImage]] = {}
         self._known: dict[str, KnownItem] = {}
         self._rows: defaultdict[int, dict[int, list[Row]]] = defaultdict(dict)  # by limit, then by position
         self._positions: dict[str, int] = {}
@@ -56,41 +53,38 @@ class CachedItems:
 
     def inherit(self, other: CachedItems, changed: Sequence[str]) -> None:
         """Keep what *other*, of another generation with the same base, has kept, but for the items that *changed*."""
-        self._attributes, self._match_attributes = other._attributes.copy(), other._match_attributes.copy()
-        self._images, self._positions = other._images.copy(), other._positions.copy()
-        self._known = other._known.copy()
+        self._known, self._positions = other._known.copy(), other._positions.copy()
         self._rows.update({limit: rows.copy() for limit, rows in list(other._rows.items())})
         for store in (other._store, self._store):
             stored = store.items.stored.items(changed)
             for item in changed:
-                self._attributes.pop(item, None)
-                self._images.pop(item, None)
                 self._known.pop(item, None)
                 for image in stored[item].images if item in stored else ():
-                    self._match_attributes.pop((item, image.image), None)
                     self._positions.pop(image.digest.hex() if image.digest else "", None)
                     for rows in self._rows.values():
                         rows.pop(-1 if image.position is None else image.position, None)
 
+    def known(self, items: Sequence[str]) -> Mapping[str, KnownItem]:
+        """Return what `Store.known` returns."""
+        return self._get_all(self._known, items, self._read)
+
     def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
         """Return what `Store.attributes_of` returns."""
-        return self._get_all(self._attributes, items, self._store.attributes_of)
-
-    def known(self, items: Sequence[str]) -> dict[str, KnownItem]:
-        """Return what `Store.known` returns."""
-        return self._get_all(self._known, items, self._store.known)
+        return {item: known.attributes for item, known in self.known(items).items()}
 
     def images(self, item: str) -> Sequence[ItemImage]:
         """Return what `Store.images` returns; raises UnknownItem."""
-        found = self._images.get(item)
-        if found is None:
-            found = self._store.images(item)
-            self._keep(self._images, {item: found})
-        return found
+        found = self.known([item]).get(item)
+        return self._store.images(item) if found is None else found.item_images()
 
     def match_attributes(self, images: Sequence[tuple[str, str]]) -> list[Mapping[str, Attribute] | None]:
         """Return what `Store.match_attributes` returns."""
-        return [self._match_attributes.get(each) or self._merged_attributes(*each) for each in images]
+        known = self.known([item for item, _ in images])
+        return [known[item].attributes_with(image) if item in known else None for item, image in images]
+
+    def _read(self, items: Sequence[str]) -> dict[str, KnownItem]:
+        parts = (items[start : start + _BLOCK] for start in range(0, len(items), _BLOCK))
+        return {item: known for part in parts for item, known in self._store.known(part).items()}
 
     def rows(self, positions: Iterable[int], *, limit: int) -> dict[int, list[Row]]:
         """Return what `Store.rows` returns."""
@@ -133,20 +127,6 @@ class CachedItems:
         except StoreDamaged:
             return None
         return next((row.image for row in self.rows([position], limit=1)[position]), None)
-
-    def _merged_attributes(self, item: str, image: str) -> Mapping[str, Attribute] | None:
-        """Return the attributes of *item* and of its *image*, and keep them; None where either is unknown."""
-        known = self.known([item]).get(item)
-        own = None if known is None else next((each.attributes for each in known.images if each.image == image), None)
-        if known is None or own is None:
-            return None
-        if own == "{}":  # as most images have it: no copy is kept
-            merged: Mapping[str, Attribute] | None = known.attributes
-        else:
-            (merged,) = self._store.match_attributes([(item, image)])
-        if merged is not None:
-            self._keep(self._match_attributes, {(item, image): merged})
-        return merged
 
     def _get_all(
         self, cache: dict[K, V], keys: Iterable[K], read: Callable[[Sequence[K]], Mapping[K, V]]

@@ -114,10 +114,7 @@ class Items:
         """Return the images of *item* in the order of the catalog; the list is empty where the id is unknown."""
         known = self.known([item]).get(item)
         with self._files.reading:
-            return [
-                ItemImage(each.image, each.digest, parsed(each.attributes))
-                for each in (known.images if known is not None else ())
-            ]
+            return [] if known is None else known.item_images()
 
     def match_attributes(self, images: Sequence[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
         """Return, for each id and image, the attributes of the item and of that image; None where either is unknown."""
@@ -127,9 +124,7 @@ class Items:
             known = self.known([item for item, _ in some])
             with self._files.reading:
                 for item, image in some:
-                    of_item = known.get(item)
-                    own = [each for each in of_item.images if each.image == image] if of_item is not None else ()
-                    found.append({**of_item.attributes, **parsed(own[-1].attributes)} if of_item and own else None)
+                    found.append(known[item].attributes_with(image) if item in known else None)
         return found
 
     def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from vision_recs.store.layers import ItemsDatabase, blob, key_of_id
-from vision_recs.types import Attribute
+from vision_recs.types import Attribute, ItemImage
 
 FEW = 64
 """Items or positions that a query asks for at once: what is read of so few is kept, since it is asked for again."""
@@ -35,6 +35,20 @@ class KnownItem(NamedTuple):
 
     attributes: dict[str, Attribute]
     images: list[KnownImage]
+
+    def attributes_with(self, image: str) -> dict[str, Attribute] | None:
+        """Return the attributes of the item and of its *image*, as a new dictionary; None where it has no such image.
+
+        Raises ValueError and TypeError where those of the image are damaged.
+        """
+        own = [each.attributes for each in self.images if each.image == image]
+        if not own:
+            return None
+        return self.attributes.copy() if own[-1] == "{}" else {**self.attributes, **parsed(own[-1])}
+
+    def item_images(self) -> list[ItemImage]:
+        """Return the images as those who ask for them get them; raises as `attributes_with`."""
+        return [ItemImage(each.image, each.digest, parsed(each.attributes)) for each in self.images]
 
 
 class RecentItems:
