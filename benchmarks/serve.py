@@ -6,8 +6,9 @@ Both servers run at the same time, one process each, on the same core. A load ge
 to one of them while the other one is idle, in turn. No id is queried twice. Then each server gets half of its best
 rate, evenly and at random moments, for as many rounds; the medians of the rounds count. `--frameworks` measures what
 frameworks and servers add to a response that is always the same, `--page` how long the page waits: its images in a
-browser and what moves, mixed visits, and the slowest requests alone. Needs `pip install fastapi uvicorn uvloop`;
-`--frameworks` also litestar and orjson, `--page` playwright and Debian's chromium.
+browser and what moves, mixed visits, and the slowest requests alone, and `--mixed` what two workers answer of ids,
+filters and images, with rules and without. Needs `pip install fastapi uvicorn uvloop`; `--frameworks` also litestar
+and orjson, `--page` playwright and Debian's chromium.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -33,11 +34,13 @@ import numpy as np
 from machine import provenance
 from nearest.shop import write_shop
 from nearest.vectors import crops, grow, reduce
+from serving import mixed
 from serving.browser import measure, shown, views_of
 from serving.page import slowest, visits
 from serving.page_shop import page_shop, write_photos
 from serving.tables import write_tables
 
+import vision_recs
 from vision_recs.indexes import IndexConfig
 from vision_recs.types import SearchRequest
 
@@ -58,6 +61,8 @@ def main() -> None:
     known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     if arguments.frameworks:
         known["frameworks"] = _frameworks(arguments)
+    elif arguments.mixed:
+        known["mixed"] = _mixed(arguments)
     elif arguments.page:
         known["page"] = _page(arguments)
     elif not arguments.table:
@@ -83,6 +88,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--frameworks", action="store_true", help="measure frameworks and servers alone")
     parser.add_argument("--page", action="store_true", help="measure what the page asks for")
+    parser.add_argument("--mixed", action="store_true", help="ids, filters, rules and images, two workers")
     parser.add_argument("--table", action="store_true", help="only write the table anew")
     return parser.parse_args()
 
@@ -170,11 +176,25 @@ def _serving(store: Path) -> Iterator[int]:
         yield port
 
 
+def _mixed(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return how two workers answer ids, filters and images of the samples, without rules and with them."""
+    store = mixed.prepare(arguments.work, SAMPLES, PROGRAMS / "visrec")
+    with vision_recs.open(store) as recommender:
+        order = mixed.requests(SAMPLES, recommender.items.ids(), count=2_000)
+    found: dict[str, Any] = {"workers": 2, "connections": CONNECTIONS}
+    for name, options in {"without rules": [], "with rules": ["--rules", str(SAMPLES / "rules.toml")]}.items():
+        port = _free_port()
+        command = [str(PROGRAMS / "visrec"), "serve", "--store", str(store), "--port", str(port), "--workers", "2"]
+        with _started([*command, "--preload", *options], dict(os.environ), cores=None), Load(port) as load:
+            _wait_for(port)
+            load.run(**order, seconds=arguments.seconds)
+            found[name] = load.run(**order, seconds=arguments.seconds)
+    return {**found, **provenance(*_PACKAGES)}
+
+
 def _batching(store: Path) -> dict[int, float]:
     """Return the microseconds of a query, by the size of the batch: what batching may save."""
     import faiss
-
-    import vision_recs
 
     faiss.omp_set_num_threads(1)
     recommender = vision_recs.open(store)
@@ -260,8 +280,8 @@ class Load:
 
 
 @contextmanager
-def _started(command: Sequence[str], environment: dict[str, str]) -> Iterator[None]:
-    with _on_core(_SERVERS):
+def _started(command: Sequence[str], environment: dict[str, str], *, cores: int | None = _SERVERS) -> Iterator[None]:
+    with nullcontext() if cores is None else _on_core(cores):
         process = subprocess.Popen(
             command, cwd=HERE / "serving", env=environment, stdout=subprocess.DEVNULL, stderr=sys.stderr
         )

@@ -13,6 +13,7 @@ import json
 import random
 import sys
 from collections import deque
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -77,10 +78,12 @@ class Connection(asyncio.Protocol):
 class Load:
     """Connections to one server, and the results of their requests."""
 
-    def __init__(self, host: str, port: int, requests: list[bytes]) -> None:
-        """Send *requests*, one after another, and again from the start."""
+    def __init__(self, host: str, port: int, requests: list[bytes], kinds: list[str]) -> None:
+        """Send *requests*, one after another, and again from the start; each is of the kind at its place in *kinds*."""
         self._address = host, port
         self._requests = requests
+        self._kinds = kinds
+        self.latencies_of: dict[str, list[float]] = {kind: [] for kind in kinds}
         self._next = 0
         self._free: deque[Connection] = deque()
         self.latencies: list[float] = []
@@ -141,7 +144,8 @@ class Load:
             await self._send(connection, now)
 
     async def _send(self, connection: Connection, since: float) -> None:
-        request = self._requests[self._next % len(self._requests)]
+        number = self._next % len(self._requests)
+        request = self._requests[number]
         self._next += 1
         try:
             status = await connection.request(request)
@@ -149,6 +153,8 @@ class Load:
             self.failures.append(repr(error))
             return
         self.latencies.append(perf_counter() - since)
+        if self._kinds:
+            self.latencies_of[self._kinds[number]].append(self.latencies[-1])
         if status != 200:  # noqa: PLR2004
             self.failures.append(str(status))
 
@@ -158,9 +164,18 @@ def get(path: str, host: str = "127.0.0.1") -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n".encode()
 
 
+def post(path: str, file: str, host: str = "127.0.0.1") -> bytes:
+    """Return the bytes of a POST request with the image in *file*."""
+    body = Path(file).read_bytes()
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 async def run_load(host: str, port: int, order: dict[str, Any]) -> dict[str, Any]:
     """Run the load that *order* describes, and return the results."""
-    load = Load(host, port, [get(path) for path in order["paths"]])
+    files = order.get("files", [None] * len(order["paths"]))
+    requests = [post(path, file) if file else get(path) for path, file in zip(order["paths"], files, strict=True)]
+    load = Load(host, port, requests, order.get("kinds", []))
     await load.open(order["connections"])
     began = perf_counter()
     if "rate" in order:
@@ -170,6 +185,7 @@ async def run_load(host: str, port: int, order: dict[str, Any]) -> dict[str, Any
     seconds = perf_counter() - began
     load.close()
     times = sorted(load.latencies)
+    kinds = {kind: sorted(each) for kind, each in load.latencies_of.items()}
     return {
         "answers": len(times),
         "per_second": round(len(times) / seconds, 1),
@@ -177,6 +193,7 @@ async def run_load(host: str, port: int, order: dict[str, Any]) -> dict[str, Any
         "p99_ms": _percentile(times, 0.99),
         "failures": len(load.failures),
         "first_failures": load.failures[:3],
+        **{kind: {"p50_ms": _percentile(each, 0.5), "p99_ms": _percentile(each, 0.99)} for kind, each in kinds.items()},
     }
 
 

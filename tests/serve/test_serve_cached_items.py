@@ -38,9 +38,7 @@ def test_what_is_cached_is_what_the_store_has(store, max_entries):
             assert cached.filtered(where).rows(some, limit=2) == store.filtered(where).rows(some, limit=2)
             assert cached.positions_of(names) == store.positions_of(names)
             assert (cached.vectors_of(names) == store.vectors_of(names)).all()
-    assert (
-        max(len(entries) for entries in (cached._attributes, *cached._rows.values(), cached._positions)) <= max_entries
-    )
+    assert max(len(entries) for entries in (cached._known, *cached._rows.values(), cached._positions)) <= max_entries
     assert (cached.generation, cached.item_count, cached.image_count) == (1, 54, store.image_count)
 
 
@@ -66,4 +64,4 @@ def test_unknown_items_are_not_kept(store):
         assert cached.attributes_of(["nobody"]) == {}
         with pytest.raises(UnknownItem, match="nobody"):
             cached.images("nobody")
-    assert "nobody" not in cached._attributes
+    assert "nobody" not in cached._known

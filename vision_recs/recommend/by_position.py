@@ -21,7 +21,7 @@ from vision_recs.indexes.base import Group, PositionIndex, Scored, unit_queries
 from vision_recs.recommend.eligibility import Candidate, Eligibility, place
 from vision_recs.recommend.retrieve import Neighborhood, SubQuery
 from vision_recs.store.attributes.lookup import RowLookup, Shown
-from vision_recs.store.recent_items import KnownImage, KnownItem, parsed
+from vision_recs.store.recent_items import KnownImage, KnownItem
 from vision_recs.types import FilteredSource, Match, RuleEffect, Vectors
 
 if TYPE_CHECKING:
@@ -211,9 +211,7 @@ class PositionNeighborhood:
                 found.append(each)
                 continue
             image = min(_images_at(each.position, each.match.id, known), key=attrgetter("image"))
-            own = image.attributes
-            attributes = known[each.match.id].attributes
-            attributes = attributes.copy() if own == "{}" else {**attributes, **parsed(own)}
+            attributes = {**known[each.match.id].attributes, **image.attributes}
             match = Match(each.match.id, each.match.score, image.image, image.digest, attributes)
             found.append(Candidate(match, each.rank, each.group, each.effects))
         return found

@@ -17,7 +17,7 @@ from vision_recs.serve.handlers import similar as similar_items
 from vision_recs.serve.middleware import RequestMiddleware
 from vision_recs.serve.openapi import openapi_document
 from vision_recs.serve.options import ServeOptions
-from vision_recs.serve.routing import Context, Route, endpoints
+from vision_recs.serve.routing import Context, Route, router
 from vision_recs.serve.schemas import NoParameters
 from vision_recs.serve.state import AppState
 
@@ -83,8 +83,8 @@ def create_app(options: ServeOptions) -> ASGIApp:
     logging.
     """
     state = AppState(options)
-    router = Router(endpoints(state, ROUTES), default=_not_found, redirect_slashes=False)
-    app: ASGIApp = RequestMiddleware(router, state, public=frozenset(route.path for route in ROUTES if route.public))
+    routes = router(state, ROUTES, default=_not_found)
+    app: ASGIApp = RequestMiddleware(routes, state, public=frozenset(route.path for route in ROUTES if route.public))
     if options.cors_origins:
         app = CORSMiddleware(  # outermost: a preflight request has no token, and a browser reads errors too
             app,
@@ -106,10 +106,10 @@ def _with_lifespan(app: ASGIApp, state: AppState) -> ASGIApp:
         finally:
             await state.stop()
 
-    router = Router(lifespan=lifespan)
+    lives = Router(lifespan=lifespan)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        await (router if scope["type"] == "lifespan" else app)(scope, receive, send)
+        await (lives if scope["type"] == "lifespan" else app)(scope, receive, send)
 
     return serve
 

@@ -18,7 +18,8 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vision_recs.errors import RequestError
 from vision_recs.serve.served import Served
@@ -132,11 +133,11 @@ class Endpoint:
         headers = {"etag": etag, "cache-control": self._state.cache_control}
         if _matches(context.request.headers.get("if-none-match"), headers["etag"]):
             return Response(None, 304, headers)
-        response = await self._handle(route, context, parameters)
-        response.headers.update(headers)
-        return response
+        return await self._handle(route, context, parameters, headers)
 
-    async def _handle(self, route: Route, context: Context, parameters: msgspec.Struct) -> Response:
+    async def _handle(
+        self, route: Route, context: Context, parameters: msgspec.Struct, headers: Mapping[str, str] | None = None
+    ) -> Response:
         if route.body is None:
             answer = await route.handler(context, parameters)
         else:
@@ -147,8 +148,9 @@ class Endpoint:
                 raise RequestError(f"the body is not valid: {_message(error)}; see /openapi.json") from None
             answer = await route.handler(context, parameters, body)
         if isinstance(answer, Response):
+            answer.headers.update(headers or {})
             return answer
-        return Response(_encode(answer), route.status, media_type="application/json")
+        return Response(_encode(answer), route.status, headers, media_type="application/json")
 
     def _parameters(self, route: Route, request: Request) -> msgspec.Struct:
         values: dict[str, Any] = dict(request.path_params)
@@ -176,12 +178,24 @@ class _Anything(Convertor[str]):
 register_url_convertor("any", _Anything())
 
 
-def endpoints(state: AppState, routes: Sequence[Route]) -> list[StarletteRoute]:
-    """Return *routes* as routes of Starlette, one for each path, in the same order."""
+def router(state: AppState, routes: Sequence[Route], *, default: ASGIApp) -> ASGIApp:
+    """Return an application that finds the endpoint of a path: at once, or by its parameters in the order of *routes*.
+
+    *default* answers for other paths.
+    """
     by_path: dict[str, list[Route]] = {}
     for route in routes:
         by_path.setdefault(route.path, []).append(route)
-    return [StarletteRoute(path, Endpoint(state, same)) for path, same in by_path.items()]
+    found = {path: Endpoint(state, same) for path, same in by_path.items()}
+    of_starlette = [StarletteRoute(path, endpoint) for path, endpoint in found.items()]
+    others = Router(of_starlette, default=default, redirect_slashes=False)
+    at_once = {path: endpoint for path, endpoint in found.items() if "{" not in path}
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = at_once.get(scope["path"]) if scope["type"] == "http" else None
+        await (endpoint or others)(scope, receive, send)
+
+    return dispatch
 
 
 def _fields(parameters: type[msgspec.Struct]) -> dict[str, bool]:
@@ -201,7 +215,7 @@ def _add_query(values: dict[str, Any], query: bytes, fields: Mapping[str, bool])
     Raises RequestError for one that there is not, or that is repeated wrongly.
     """
     try:
-        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
+        pairs = _pairs(query.decode("latin-1"))
     except (ValueError, UnicodeDecodeError) as error:
         raise RequestError(f"the query string is not valid ({error}); encode it as UTF-8") from None
     for name, value in pairs:
@@ -213,6 +227,13 @@ def _add_query(values: dict[str, Any], query: bytes, fields: Mapping[str, bool])
             raise RequestError(f"the parameter {name!r} is given twice; give it once")
         else:
             values[name] = value
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    """Return the names and values in a *query* string; raises ValueError. Most have nothing to be decoded."""
+    if "%" in query or "+" in query or query.count("&") >= _MAX_FIELDS:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
+    return [(name, value) for name, _, value in (part.partition("=") for part in query.split("&") if part)]
 
 
 def _unknown(name: str, fields: Mapping[str, bool]) -> str:

@@ -113,8 +113,7 @@ class Items:
     def images(self, item: str) -> list[ItemImage]:
         """Return the images of *item* in the order of the catalog; the list is empty where the id is unknown."""
         known = self.known([item]).get(item)
-        with self._files.reading:
-            return [] if known is None else known.item_images()
+        return [] if known is None else known.item_images()
 
     def match_attributes(self, images: Sequence[tuple[str, str]]) -> list[dict[str, Attribute] | None]:
         """Return, for each id and image, the attributes of the item and of that image; None where either is unknown."""
@@ -122,9 +121,7 @@ class Items:
         for start in range(0, len(images), FEW):
             some = images[start : start + FEW]
             known = self.known([item for item, _ in some])
-            with self._files.reading:
-                for item, image in some:
-                    found.append(known[item].attributes_with(image) if item in known else None)
+            found += [known[item].attributes_with(image) if item in known else None for item, image in some]
         return found
 
     def rows(self, positions: Iterable[int], limit: int) -> dict[int, list[Row]]:

@@ -21,12 +21,12 @@ _T = TypeVar("_T")
 
 
 class KnownImage(NamedTuple):
-    """An image of an item: its own *attributes* are JSON text, *position* is that of its vector."""
+    """An image of an item with its own *attributes*; *position* is that of its vector."""
 
     ordinal: int
     image: str
     digest: str
-    attributes: str
+    attributes: dict[str, Attribute]
     position: int
 
 
@@ -37,18 +37,13 @@ class KnownItem(NamedTuple):
     images: list[KnownImage]
 
     def attributes_with(self, image: str) -> dict[str, Attribute] | None:
-        """Return the attributes of the item and of its *image*, as a new dictionary; None where it has no such image.
-
-        Raises ValueError and TypeError where those of the image are damaged.
-        """
+        """Return the attributes of the item and of its *image*, as a new dictionary; None without such an image."""
         own = [each.attributes for each in self.images if each.image == image]
-        if not own:
-            return None
-        return self.attributes.copy() if own[-1] == "{}" else {**self.attributes, **parsed(own[-1])}
+        return {**self.attributes, **own[-1]} if own else None
 
     def item_images(self) -> list[ItemImage]:
-        """Return the images as those who ask for them get them; raises as `attributes_with`."""
-        return [ItemImage(each.image, each.digest, parsed(each.attributes)) for each in self.images]
+        """Return the images as those who ask for them get them."""
+        return [ItemImage(each.image, each.digest, each.attributes) for each in self.images]
 
 
 class RecentItems:
@@ -81,7 +76,8 @@ class RecentItems:
                 for item, text, number, image, digest, own, position in rows:
                     if item not in read:
                         read[text_of(item)] = KnownItem(parsed(text), [])
-                    read[item].images.append(KnownImage(number, text_of(image), blob(digest).hex(), own, int(position)))
+                    shown = KnownImage(number, text_of(image), blob(digest).hex(), parsed(own), int(position))
+                    read[item].images.append(shown)
         for known in read.values():
             known.images.sort()
         _keep(recent, read)
