@@ -1,13 +1,18 @@
 """What answers are chosen from is kept for whoever asks for the same next, and changes no answer."""
 
+from io import BytesIO
+
+import numpy as np
 import pytest
-from fake_shop import Shop, index
+from fake_shop import FakeEncoder, Shop, image, index, png
+from PIL import Image
 from starlette.testclient import TestClient
 
-from vision_recs.feedback.exploration import Exploration
+from vision_recs.feedback.exploration import Exploration, Slate
 from vision_recs.recommend import Learn, Policy
+from vision_recs.recommend.offers import Choice
 from vision_recs.serve import ServeOptions, create_app, served
-from vision_recs.serve.choices import Choices
+from vision_recs.serve.choices import Choices, Key
 
 EXPLORING = Policy(one_per=None, learn=Learn(exploration=Exploration(0.5), share=0.7))
 
@@ -21,15 +26,50 @@ def store(tmp_path):
     return shop, tmp_path / "store"
 
 
+def key(name, *, is_learned=True):
+    return Key(name.encode(), is_learned)
+
+
+def choice_of(count):
+    return Choice(Slate(()), dict.fromkeys(map(str, range(count))), list)
+
+
 def test_the_choice_that_was_asked_for_longest_ago_goes():
-    choices = Choices(most=2)
-    one, other, third = (object() for _ in range(3))
-    choices.keep(("one", True), one)
-    choices.keep(("other", True), other)
-    assert choices.get(("one", True)) is one
-    choices.keep(("third", True), third)
-    assert [choices.get((name, True)) for name in ("one", "other", "third")] == [one, None, third]
-    assert choices.get(("one", False)) is None
+    choices = Choices(most=20)
+    one, other, third = (choice_of(9) for _ in range(3))
+    choices.keep(key("one"), one)
+    choices.keep(key("other"), other)
+    choices.keep(key("other"), other)
+    assert choices.get(key("one")) is one
+    choices.keep(key("third"), third)
+    assert [choices.get(key(name)) for name in ("one", "other", "third")] == [one, None, third]
+    assert choices.get(key("one", is_learned=False)) is None
+
+
+def test_choices_of_large_answers_are_fewer():
+    choices = Choices(most=1_000)
+    for number in range(50):
+        choices.keep(key(f"{number}"), choice_of(99))
+    assert [number for number in range(50) if choices.get(key(f"{number}"))] == list(range(40, 50))
+    choices.keep(key("too large"), choice_of(1_000))
+    choices.keep(key("small"), choice_of(999))
+    assert choices.get(key("too large")) is None
+    assert choices.get(key("small"))
+
+
+def test_the_parts_of_an_image_are_asked_for_each_alone(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
+    both = np.hstack([Image.open(BytesIO(image(number))) for number in (3, 7)])
+    options = ServeOptions(store[1], events=tmp_path / "events", policy=Policy(one_per=None))
+    with TestClient(create_app(options)) as client:
+
+        def nearest(crop):
+            path = f"/v1/similar/image?k=1&crop={crop}"
+            return client.post(path, content=png(both), headers={"content-type": "image/png"}).json()
+
+        found = [nearest(crop) for crop in ("0,0,0.5,1", "0.5,0,0.5,1")]
+    assert [each["matches"][0]["id"] for each in found] == ["item03", "item07"]
+    assert found[0].get("answer") != found[1]["answer"]
 
 
 def test_answers_are_those_that_are_chosen_anew(store, tmp_path, monkeypatch):

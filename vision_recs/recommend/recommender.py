@@ -255,7 +255,7 @@ class Recommender:
         learned = self._learned(policy)
         reranker = Reranker(retriever, AttributesOf(self.items), query, policy, subqueries)
         ranked = reranker.rerank(() if learned is None else (learned,))
-        return self._matches(reranker if query.explain else None, policy, ranked)
+        return self._matches(reranker if query.explain else None, policy.rules is not None, ranked)
 
     def _choice(
         self,
@@ -270,14 +270,14 @@ class Recommender:
 
         reranker = Reranker(retriever, AttributesOf(self.items), query, policy, subqueries)
         orders = Orders(self._learned(policy), personal_order(interests, policy.learn, self.items))
-        matches = partial(self._matches, reranker if query.explain else None, policy)
+        matches = partial(self._matches, reranker if query.explain else None, policy.rules is not None)
         return choose(reranker, subqueries, policy.learn, orders, matches)
 
-    def _matches(self, explaining: Reranker | None, policy: Policy, ranked: Sequence[RankedMatch]) -> list[Match]:
+    def _matches(self, explaining: Reranker | None, has_rules: bool, ranked: Sequence[RankedMatch]) -> list[Match]:  # noqa: FBT001
         explanations: Sequence[Explanation | None] = [None] * len(ranked)
         if explaining is not None:
             explanations = explaining.explain(ranked)
-        elif policy.rules is not None or any(each.effects for each in ranked):
+        elif has_rules or any(each.effects for each in ranked):
             explanations = [Explanation(effects=each.effects, relaxed=each.relaxed) for each in ranked]
         return list(self._with_attributes(ranked, explanations))
 

@@ -18,6 +18,7 @@ from vision_recs.recommend import Interest, Offer, Policy, Query, Shopping, Weig
 from vision_recs.recommend.personal import NOBODY
 from vision_recs.recommend.segments import anything, offer_segments
 from vision_recs.serve import convert
+from vision_recs.serve.choices import Key
 from vision_recs.serve.recording import Recorder
 from vision_recs.serve.schemas import QueryBody, SimilarItems
 from vision_recs.serve.served import Served
@@ -43,7 +44,7 @@ class Asked:
     def text(self) -> str:
         """What names the query; another shopper, or an explanation, does not make it another one."""
         body = msgspec.structs.replace(self.body, shopper=None, explain=False)
-        images = [(hashlib.sha256(image.value).hexdigest(), image.weight) for image in self.images]
+        images = [(hashlib.sha256(image.value).hexdigest(), image.weight, image.crop) for image in self.images]
         return _encode((body, images)).decode()
 
 
@@ -61,7 +62,7 @@ class _Prepared:
     shopper: str = ""
     arm: str = _PLAIN
     drawn: Draw | None = None
-    key: tuple[str, bool] | None = None
+    key: Key | None = None
 
 
 class Answering:
@@ -139,7 +140,8 @@ class Answering:
         text = asked.text
         found = self._decided(snapshot, asked, query, text, () if known is None else known.interests)
         is_common = not found.shopping.interests and not query.explain
-        return replace(found, key=(text, found.policy.learn is not None) if is_common else None)
+        is_learned = found.policy.learn is not None
+        return replace(found, key=Key(hashlib.sha256(text.encode()).digest(), is_learned) if is_common else None)
 
     def _pseudonym(self, body: QueryBody) -> str:
         """Return the pseudonym of the shopper that *body* names, or an empty text."""

@@ -8,22 +8,30 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from threading import Lock
+from typing import NamedTuple
 
 from vision_recs.recommend.offers import Choice
 
-_MOST = 2_000  # of a pool of 40 candidates each: some 40 MB
+_MOST = 80_000  # candidates, some 40 MB: those of 2,000 answers of ten items
+
+
+class Key(NamedTuple):
+    """What names a choice: the *digest* of the query with its policy, and whether the answer is a learned one."""
+
+    digest: bytes
+    is_learned: bool
 
 
 class Choices:
-    """The choices of a generation, by what names the query and its policy; several threads may use it at once."""
+    """The choices of a generation; several threads may use it at once."""
 
     def __init__(self, *, most: int = _MOST) -> None:
-        """Begin with none; keep *most* of them, those that were asked for last."""
-        self._most = most
-        self._kept: OrderedDict[tuple[str, bool], Choice] = OrderedDict()
+        """Begin with none; keep those that were asked for last, *most* candidates together."""
+        self._left = most
+        self._kept: OrderedDict[Key, Choice] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: tuple[str, bool]) -> Choice | None:
+    def get(self, key: Key) -> Choice | None:
         """Return the choice that is kept under *key*, or None."""
         with self._lock:
             found = self._kept.get(key)
@@ -31,9 +39,16 @@ class Choices:
                 self._kept.move_to_end(key)
             return found
 
-    def keep(self, key: tuple[str, bool], choice: Choice) -> None:
+    def keep(self, key: Key, choice: Choice) -> None:
         """Keep *choice* under *key*."""
         with self._lock:
+            before = self._kept.pop(key, None)
             self._kept[key] = choice
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            self._left -= _size(choice) - (0 if before is None else _size(before))
+            while self._left < 0:
+                self._left += _size(self._kept.popitem(last=False)[1])
+
+
+def _size(choice: Choice) -> int:
+    """Return how many candidates *choice* is as large as; one without any takes room, too."""
+    return 1 + len(choice.found)
