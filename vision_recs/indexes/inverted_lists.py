@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array, save_npy
 from vision_recs.indexes._faiss import faiss
-from vision_recs.indexes.base import is_marked, require_unaltered
+from vision_recs.indexes.base import is_marked
 
 _DELETED = "deleted.npy"
 _PARTS = ("codes", "positions", "offsets")
@@ -75,14 +75,10 @@ def link_segment(previous: Path, directory: Path, name: str) -> None:
 
 
 def link_file(previous: Path, directory: Path, name: str) -> None:
-    """Add the file *name* of the index in *previous* to *directory*: as a hard link, or where there are none as a copy.
-
-    Raises StoreDamaged for a file that was altered where it would be copied: the copy gets a digest of its own.
-    """
+    """Add the file *name* of *previous* to *directory*: as a hard link, or where there is none as a copy."""
     try:
         os.link(previous / name, directory / name)
     except OSError:
-        require_unaltered(previous, name)
         shutil.copyfile(previous / name, directory / name)
 
 
