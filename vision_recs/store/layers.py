@@ -55,7 +55,7 @@ CREATE UNIQUE INDEX vectors_by_digest ON vectors (digest);
 CREATE INDEX images_by_position ON images (position, item_id, image);
 CREATE INDEX skipped_by_digest ON skipped (digest);
 """
-"""Of the tables; a large one is filled in a half of the time before it has any."""
+"""Of the tables; a large one is filled in three fifths of the time before it has any."""
 
 SCHEMA = TABLES + INDEXES
 
