@@ -154,8 +154,8 @@ Colors: TypeAlias = Annotated[
     bool | None,
     typer.Option(
         "--colors/--no-colors",
-        help="Name the colors that the images of an item show, in its attribute image_colors. A change embeds the "
-        "images again. [default: as before, at first no]",
+        help="Name the colors that the images of an item show, in its attribute image_colors. Switching it on embeds "
+        "the images again. [default: as before, at first no]",
     ),
 ]
 Device: TypeAlias = Annotated[

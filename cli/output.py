@@ -18,7 +18,7 @@ from .terminal import json_line, one_line
 
 if TYPE_CHECKING:
     from vision_recs.recommend import Query, Recommender
-    from vision_recs.types import Explanation, Match, RuleEffect, TermScore
+    from vision_recs.types import Attribute, Explanation, Match, RuleEffect, TermScore
 
 READ_FIRST = ("title", "name", "category", "color", "colour", "brand", "price")
 """The attributes that say most to a person, in their order."""
@@ -102,11 +102,25 @@ def print_matches(matches: Sequence[Match], *, filtered: bool = False) -> None:
     print_table(("", "id", "score", ""), rows, notes=[_notes(match) for match in matches])
 
 
-def describe(attributes: Mapping[str, object]) -> str:
-    """Return the values of *attributes* on one line; the values of READ_FIRST come first."""
+def describe(attributes: Mapping[str, Attribute]) -> str:
+    """Return the values of *attributes* on one line; the values of READ_FIRST come first.
+
+    The colors of the image are not repeated beside those of its item.
+    """
     first = [name for name in READ_FIRST if name in attributes]
     rest = [name for name in attributes if name not in first]
-    return "  ".join(str(attributes[name]) for name in first + rest if attributes[name] is not None)
+    if "image_colors" in rest and "own_colors" in rest:
+        rest.remove("own_colors")
+    return "  ".join(_text(attributes[name]) for name in first + rest if attributes[name] is not None)
+
+
+def _text(value: Attribute) -> str:
+    """Return *value* as it is read: a set as its elements."""
+    if not (isinstance(value, str) and value.startswith("[")):
+        return str(value)
+    from vision_recs.filters.ast import elements
+
+    return ", ".join(map(str, elements(value)))
 
 
 def effect_texts(explanation: Explanation | None) -> list[str]:
@@ -123,7 +137,7 @@ def explanation_lines(match: Match) -> list[str]:
         return []
     lines = [_term(term, match.image) for term in explanation.terms]
     if explanation.shared:
-        lines.append("shared: " + ", ".join(f"{name} {value}" for name, value in explanation.shared.items()))
+        lines.append("shared: " + ", ".join(f"{name} {_text(value)}" for name, value in explanation.shared.items()))
     return lines
 
 

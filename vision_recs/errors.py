@@ -239,8 +239,8 @@ class FilterError(VisionRecsError):
     """A filter that cannot be used."""
 
     def __init__(self, message: str, *, expression: str, position: int) -> None:
-        """Prefix *message* with the column *position* of *expression*, counted from 1."""
-        super().__init__(f"filter, column {position}: {message}")
+        """Prefix *message* with the column *position* of *expression*, counted from 1; 0 where nobody wrote it."""
+        super().__init__(f"filter, column {position}: {message}" if position else f"filter: {message}")
         self.expression = expression
         self.position = position
 

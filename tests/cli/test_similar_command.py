@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cli.output import describe
+
 MATCH_KEYS = ["query", "rank", "id", "score", "image", "attributes"]
 
 
@@ -188,3 +190,14 @@ def rename(folder: Path, sample_images: Path, title: str) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def test_sets_are_read_as_their_elements_and_colors_are_said_once():
+    attributes = {
+        "tags": '["new", "sale"]',
+        "own_colors": '["navy"]',
+        "image_colors": '["navy", "cream"]',
+        "title": "[sic",
+    }
+    assert describe(attributes) == "[sic  new, sale  navy, cream"
+    assert describe({"own_colors": '["navy"]'}) == "navy"

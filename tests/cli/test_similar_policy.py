@@ -214,7 +214,7 @@ def test_explain_names_the_two_images_of_a_score(similar):
         (["--text", " "], 2, "the text is empty"),
         (["--negative", "mug-01"], 2, "name an item id, or an image with --image"),
         (["mug-01", "--min-score", "7"], 1, "a minimum score of 7.0 is not from -1 to 1; try 0.5"),
-        (["mug-01", "--one-per", "colour"], 1, "one_per: no item has the attribute 'colour'; items have color"),
+        (["mug-01", "--one-per", "colour"], 1, "one_per: no item has the attribute 'colour'; the nearest is color"),
         (
             ["mug-01", "--rules", "none.toml"],
             1,

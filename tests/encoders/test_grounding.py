@@ -13,7 +13,7 @@ from vision_recs.encoders import grounding, load_encoder
 from vision_recs.encoders.grounding import ATTRIBUTES, load_detector, words_of
 from vision_recs.errors import EncoderError, MissingExtra, SpaceMismatch, WeightsNotFound
 from vision_recs.images import decode, load
-from vision_recs.images.crop import WHOLE
+from vision_recs.images.crop import WHOLE, Crop
 from vision_recs.jobs import IndexOptions, index, update
 from vision_recs.recommend import Query, Recommender
 from vision_recs.store import Store, load_item_vectors
@@ -204,3 +204,38 @@ def test_a_detector_has_to_be_named_and_to_stay_the_same(shop, folder, tmp_path)
     shop.put("more", "4.png", category="mug")
     with pytest.raises(SpaceMismatch, match="is another detector than that of the store"):
         index(shop, tmp_path / "store", options=IndexOptions(detector=str(other)))
+
+
+class FirstQuarter:
+    """A detector that finds every product in one corner of the image."""
+
+    digest = "of the corner"
+
+    def find(self, images, texts):
+        return [Crop(0.0, 0.0, 0.5, 0.5) if text else WHOLE for _, text in zip(images, texts, strict=True)]
+
+
+@pytest.fixture
+def corners(monkeypatch):
+    monkeypatch.setattr(grounding, "load_detector", lambda *_, **__: FirstQuarter())
+    return IndexOptions(workers=1, focus="grounding", detector="corners")
+
+
+def test_a_store_keeps_its_detector_also_where_the_encoder_is_named(shop, corners, tmp_path):
+    first = index(shop, tmp_path / "store", encoder="color", options=corners)
+    again = index(shop, tmp_path / "store", encoder="color", options=IndexOptions(workers=1))
+    assert (again.embedded, again.fingerprint) == (0, first.fingerprint)
+
+
+def test_other_attributes_of_a_store_with_a_detector_are_asked_for(shop, corners, tmp_path):
+    first = index(shop, tmp_path / "store", encoder="color", options=corners)
+    other = index(shop, tmp_path / "store", options=IndexOptions(workers=1, focus_attributes=("color",)))
+    assert (other.embedded, other.fingerprint != first.fingerprint) == (3, True)
+
+
+@pytest.mark.parametrize("options", [{"detector": "corners"}, {"focus_attributes": ("color",)}])
+def test_options_of_a_detector_are_refused_where_none_is_asked(shop, tmp_path, options):
+    with pytest.raises(EncoderError, match=r"is for --focus grounding; add that, or leave out"):
+        index(shop, tmp_path / "store", encoder="color", options=IndexOptions(workers=1, **options))
+    with pytest.raises(EncoderError, match=r"is for --focus grounding; add that, or leave out"):
+        index(shop, tmp_path / "store", encoder="color", options=IndexOptions(workers=1, focus="none", **options))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from fake_shop import BLACK, FakeEncoder, Shop, Unused, png
 
-from vision_recs.errors import FilterError, StoreError
+from vision_recs.errors import FilterError, PolicyError, StoreError
+from vision_recs.filters import Filter
 from vision_recs.jobs import ClusterOptions, IndexOptions, index, update, verify
 from vision_recs.recommend import Policy, Query, Recommender
 from vision_recs.recommend.colors import shows_colors
@@ -153,11 +154,24 @@ def test_queries_name_colors(folder):
 
 
 def test_a_text_without_a_color_and_a_store_without_colors_are_refused(shop, tmp_path):
-    with pytest.raises(FilterError, match="'striped' names no color; the colors are beige, black"):
+    with pytest.raises(FilterError, match=r"^filter: 'striped' names no color; the colors are beige, black"):
         shows_colors(["striped"])
     run(shop, tmp_path / "store")
-    with pytest.raises(FilterError, match="index CATALOG --colors"):
+    with pytest.raises(FilterError, match=r"^filter: no item has image_colors.*index CATALOG --colors"):
         answer(tmp_path / "store", Query(items=("mug",), where=shows_colors(["navy"])))
+    rules = Rules(attribute_rules=(Same("image_colors"),))
+    with pytest.raises(PolicyError, match="index CATALOG --colors"):
+        answer(tmp_path / "store", Query(items=("mug",)), Policy(rules=rules))
+
+
+def test_a_wide_color_need_not_be_all_it_means_but_a_written_one_is_known(folder):
+    with Store.open(folder) as store:
+        blue = shows_colors(["blue"])
+        assert blue is not None
+        assert store.unknown_values(blue) == []
+        assert store.unknown_values(Filter.parse('"navi" in image_colors')) == [
+            "no item has 'navi' as image_colors; the nearest is 'navy'"
+        ]
 
 
 def test_rules_compare_sets_by_their_elements(folder):

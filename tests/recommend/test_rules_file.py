@@ -164,8 +164,8 @@ def test_a_file_that_is_not_there_or_not_text_is_one_sentence(tmp_path):
     ("text", "key", "message"),
     [
         ('one_per = "color"', "key 'one_per'", "no item has the attribute 'color'; items have "),
-        ('same = ["categorie"]', "key 'same'", "no item has the attribute 'categorie'; items have category"),
-        ('differ = ["brands"]', "key 'differ'", "no item has the attribute 'brands'; items have brand"),
+        ('same = ["categorie"]', "key 'same'", "no item has the attribute 'categorie'; the nearest is category"),
+        ('differ = ["brands"]', "key 'differ'", "no item has the attribute 'brands'; the nearest is brand"),
         ("[bounds]\nbrand = [1, 2]", "[bounds], key 'brand'", "brand holds no numbers; name an attribute that does"),
         ("[[exclude]]\nwhere = 'not instock'", "[[exclude]] 1, key 'where'", "filter, column 5: no item has"),
         ("[[pin]]\nitem='a'\nat=1\nwhen='price'", "[[pin]] 1, key 'when'", "filter, column 1: price holds numbers"),

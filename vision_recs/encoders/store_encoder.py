@@ -194,11 +194,12 @@ class StoreEncoder:
 
 def choose_store_encoder(encoder: str | Encoder | None, options: LoadOptions, base: Manifest | None) -> StoreEncoder:
     """Return the encoder that the caller names; without a name that of *base*, without *base* the default."""
-    if options.focus is not None:
+    focus = _focus(encoder, options, base)
+    if focus is not None:
         if encoder is not None and not isinstance(encoder, str):
-            raise EncoderError(f"an encoder of your own looks where it does; leave out focus={options.focus!r}")
-        encoder = with_focus(encoder or (base.encoder.name if base else DEFAULT_ENCODER), options.focus)
-        if options.focus == "grounding":
+            raise EncoderError(f"an encoder of your own looks where it does; leave out focus={focus!r}")
+        encoder = with_focus(encoder or (base.encoder.name if base else DEFAULT_ENCODER), focus)
+        if focus == "grounding":
             return _grounded(encoder, options, base)
     if encoder is not None and not isinstance(encoder, str):
         return StoreEncoder(encoder.spec, replace(options, weights=None), encoder, is_own=True)
@@ -208,6 +209,22 @@ def choose_store_encoder(encoder: str | Encoder | None, options: LoadOptions, ba
     refuse_alone(canonical_name(encoder) if encoder else "")
     loaded = options.load(encoder or (base.encoder.name if base else DEFAULT_ENCODER))
     return StoreEncoder(loaded.spec, options, loaded)
+
+
+def _focus(encoder: str | Encoder | None, options: LoadOptions, base: Manifest | None) -> Focus | None:
+    """Return where the encoder looks: as *options* say, else at what the detector of *base* finds, if it has one.
+
+    None means as the name of the encoder says. Raises EncoderError for options of a detector where there is none.
+    """
+    is_grounded = base is not None and base.encoder.focus != ""
+    focus = options.focus
+    names_none = isinstance(encoder, str) and "activations:" not in encoder
+    if focus is None and is_grounded and (names_none or options.weights or options.attributes):
+        focus = "grounding"
+    if (options.detector or options.attributes) and not (focus == "grounding" or (focus is None and is_grounded)):
+        name = "--detector" if options.detector else "--focus-attribute"
+        raise EncoderError(f"{name} is for --focus grounding; add that, or leave out {name}")
+    return focus
 
 
 def _grounded(name: str, options: LoadOptions, base: Manifest | None) -> StoreEncoder:

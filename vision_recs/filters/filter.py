@@ -84,7 +84,7 @@ class Filter:
         for predicate in predicates(self.tree):
             held = schema.get(predicate.name.text, AttributeType.TEXT if predicate.name.text == ID else None)
             if held is None:
-                raise self._error(_unknown(predicate.name.text, schema), predicate.name.position)
+                raise self._error(unknown_attribute(predicate.name.text, schema), predicate.name.position)
             for type_, shown, position in _needs(predicate):
                 if held and not type_ & held:
                     kinds = " or ".join(_WORDS[kind][0] for kind in held)
@@ -111,7 +111,8 @@ def _needs(predicate: Predicate) -> Iterator[tuple[AttributeType, str, int]]:
             pass
 
 
-def _unknown(name: str, schema: Mapping[str, AttributeType]) -> str:
+def unknown_attribute(name: str, schema: Mapping[str, AttributeType]) -> str:
+    """Return why no item has the attribute *name*, and what the items of *schema* have instead."""
     if not schema:
         return f"no item has the attribute {name!r} or any other; index a catalog with attributes"
     nearest = " or ".join(map(_written, difflib.get_close_matches(name, schema, n=2)))

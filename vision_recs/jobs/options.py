@@ -57,9 +57,9 @@ class IndexOptions:
 
     *focus* says where an encoder looks that has a name (see `encoders.with_focus`); None leaves that as the name says.
     For "grounding", *detector* is the folder of a detector or its repository on huggingface.co, and *focus_attributes*
-    are those whose words it is asked for, by default the category, else the title. With *names_colors*, items get the
-    attribute `image_colors`, the colors that their images show;
-    None leaves that as it was, at first False. Where it changes, every image is embedded again.
+    are those whose words it is asked for, by default the category, else the title. A store keeps its detector until
+    another *focus* is named. With *names_colors*, items get the attribute `image_colors`, the colors that their images
+    show; None leaves that as it was, at first False. Where it becomes True, every image is embedded again.
 
     With *partitions*, the catalog is split into so many stores, in the folder that is named as the store: each item is
     in one of them, by its id. With *partition*, only this one of them is brought up to date, such as in one of many

@@ -24,6 +24,6 @@ def _shows(text: str) -> Node:
     names = named_in(text)
     if not names:
         known = ", ".join(sorted(NAMES))
-        raise FilterError(f"{text!r} names no color; the colors are {known}", expression=text, position=1)
+        raise FilterError(f"{text!r} names no color; the colors are {known}", expression=text, position=0)
     nodes = tuple(Has(Name(OF_ITEM), Value(AttributeType.TEXT, name)) for name in names)
     return nodes[0] if len(nodes) == 1 else Or(nodes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -10,6 +9,7 @@ from typing import TypeAlias
 from vision_recs.errors import FilterError, PolicyError
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.ast import And, Compare, Has, In, Name, Node, Not, Or, Value, elements
+from vision_recs.filters.filter import unknown_attribute
 from vision_recs.types import Attribute, RuleEffect
 
 QueryItems: TypeAlias = Mapping[str, Mapping[str, Attribute]]
@@ -215,9 +215,7 @@ def require_attribute(
 ) -> None:
     """Raise PolicyError where no item of *schema* has *attribute*, or none has a value of *type_* for it."""
     if attribute not in schema:
-        near = difflib.get_close_matches(attribute, schema, n=2) or sorted(schema)
-        hint = f"items have {', '.join(near)}" if near else "items have none at all"
-        raise PolicyError(f"no item has the attribute {attribute!r}; {hint}", path=path, key=key)
+        raise PolicyError(unknown_attribute(attribute, schema), path=path, key=key)
     if type_ is not None and schema[attribute] and not type_ & schema[attribute]:
         raise PolicyError(f"{attribute} holds no numbers; name an attribute that does", path=path, key=key)
 

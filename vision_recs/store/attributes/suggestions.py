@@ -33,7 +33,10 @@ def unknown_value(name: Name, value: str, texts: Collection[str]) -> Iterator[st
 
 
 def sought_texts(where: Filter) -> Iterator[tuple[Name, str]]:
-    """Yield each text that *where* wants items to have, with the name of the attribute."""
+    """Yield each text that *where* wants items to have, with the name of the attribute, which a person wrote.
+
+    A color that was named has no place in an expression: "blue" means navy and sky, too, and need not be all of them.
+    """
     for predicate in predicates(where.tree):
         values: Iterable[Value] = ()
         match predicate:
@@ -41,7 +44,7 @@ def sought_texts(where: Filter) -> Iterator[tuple[Name, str]]:
                 values = (value,)
             case In(_, several):
                 values = several
-        if predicate.name.text != ID:
+        if predicate.name.position and predicate.name.text != ID:
             yield from ((predicate.name, str(value.value)) for value in values if value.type is AttributeType.TEXT)
 
 
