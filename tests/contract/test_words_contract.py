@@ -331,3 +331,9 @@ def test_the_colors_of_an_image_stay_with_other_words(tmp_path):
     with Store.open(tmp_path) as store:
         assert store.attributes("mug0")["image_colors"] == before == '["red"]'
         assert "image_colors" not in store.attributes("mug-bare")
+
+
+def test_attributes_that_no_item_has_are_named(tmp_path):
+    report = index(shop_of_words(), tmp_path, "color+words:Titel,title@0.5")
+    (note,) = [note for note in report.notes if "reads words" in note]
+    assert note.endswith("no item has the attribute 'Titel'; the nearest is title; items have kind, price, title")

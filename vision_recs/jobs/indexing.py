@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.encoders import LoadOptions, StoreEncoder, choose_store_encoder
 from vision_recs.encoders.words import words_of
 from vision_recs.errors import EmptyCatalog, EncoderError, StoreError
+from vision_recs.filters.filter import unknown_attribute
 from vision_recs.jobs.catalog_part import CatalogPart, partition_count, partition_of
 from vision_recs.jobs.cluster.places import forget_ledgers
 from vision_recs.jobs.comparing import stage_catalog
@@ -131,7 +133,7 @@ def index_store(
         seconds=round(perf_counter() - started, 3),
         image_attributes=getattr(catalog, "image_attributes", ()),
         contradictory_columns=getattr(catalog, "contradictory_columns", ()),
-        notes=(*getattr(catalog, "notes", ()), *_notes_of(catalog.images)),
+        notes=(*getattr(catalog, "notes", ()), *_notes_of(catalog.images), *_notes_of_words(chosen, published, store)),
     )
 
 
@@ -227,6 +229,18 @@ def _has_moved(writer: Writer, catalog: Catalog, encoder: StoreEncoder) -> bool:
 
 def _notes_of(images: ImageSource) -> tuple[str, ...]:
     return images.remote.notes() if isinstance(images, ImageFiles) and images.remote is not None else ()
+
+
+def _notes_of_words(encoder: StoreEncoder, published: Manifest | None, folder: Path) -> Iterator[str]:
+    """Yield a sentence for each attribute that *encoder* reads and no item of the store in *folder* has."""
+    words = words_of(encoder.spec.name)
+    if words is None or published is None or published.encoder != encoder.spec:
+        return
+    with Store.open(folder) as store:
+        known = store.attribute_types()
+    for name in words.fields:
+        if name not in known:
+            yield f"{encoder.spec.name} reads words that are not there: {unknown_attribute(name, known)}"
 
 
 def _catalog_entry(writer: Writer, catalog: Catalog) -> CatalogEntry:
