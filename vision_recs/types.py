@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # a query without a filter imports no filters
 
     from vision_recs.filters import AttributeType, Filter
 
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
 Vectors: TypeAlias = NDArray[np.float32]
 """(n, dim), C order, every row of unit length."""
 
@@ -39,6 +42,11 @@ Attribute: TypeAlias = str | int | float | bool | None
 def normal_form(text: str) -> str:
     """Return *text* in the normal form NFC of Unicode, in which ids and values are kept and compared."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether *text* is of characters alone: an escape sequence of JSON may be half a surrogate pair."""
+    return text.isascii() or _HALF_CHARACTER.search(text) is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,12 @@ def test_a_row_of_csv_that_is_not_right_is_left_out_and_told(left_out, row, reas
             "1",
             "t.jsonl:2, column 'image': the path 'a\\x00' holds a NUL",
         ),
+        (
+            '{"id": 1, "image": "[\\"\\\\ud800\\"]"}',
+            "bad-address",
+            "1",
+            "t.jsonl:2, column 'image': the path '\\ud800' holds half a surrogate pair",
+        ),
         ('{"id": 2}', "no-image", "2", "t.jsonl:2: the item '2' names no image; give it one"),
         ('{"id": 1, "image": null}', "no-image", "1", "t.jsonl:2: the item '1' names no image; give it one"),
         ('{"id": 1, "image": []}', "no-image", "1", "t.jsonl:2: the item '1' names no image; give it one"),

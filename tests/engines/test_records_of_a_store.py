@@ -16,6 +16,7 @@ from vision_recs.jobs import retune
 from vision_recs.store import Projection, Store, writer
 
 TEXTS = ["", "red", "Ä\U0001f600", "null", "-", "[", "[not a set", '["a", "b", "a"]', "[1, 1.0, true, null, 0.5]", "[]"]
+TEXTS += [r'["\ud800", "a\u00e9"]']
 NUMBERS = [0, 1, -0.0, 0.5, 2**53 + 1, -(2**63), 2**63 - 1, 2**63, 2**64 + 1, 10**400, -(10**400), 1e300, 1e18]
 VALUES = [TEXTS, NUMBERS, [True, False], [None], [["a"], {"a": 1}]]
 NAMES = ["text", "number", "mixed", "rare", "id", "Größe (cm)", "null"]

@@ -16,6 +16,7 @@ from property_examples import examples_of
 from random_filters import NAMES, attributes, trees
 
 from vision_recs.filters import AttributeType, Filter
+from vision_recs.filters.ast import elements
 from vision_recs.filters.parser import MAX_DEPTH, MAX_PREDICATES
 from vision_recs.store.attributes.bitmaps import FilterBitmaps
 from vision_recs.store.attributes.format import AttributeColumns
@@ -115,6 +116,23 @@ def test_each_value_stands_to_each_other_as_python_says(everything, form, value)
     expected = written.expected(items, where)
     assert written.by_columns(where).mask.tolist() == expected
     assert written.by_items(where).mask.tolist() == expected
+
+
+@pytest.mark.parametrize("sought", ["café", "a/b", "A", "\\"])
+def test_an_element_may_be_written_with_escape_sequences(tmp_path, sought):
+    sets = [r'["caf\u00e9", "x"]', '["café"]', r'["a\/b", "\\"]', r'["\u0041", "\ud800"]', r'["\ud800", "a/b"]', "[]"]
+    items = [{"a": each} for each in sets]
+    written = Written(tmp_path, items, [[place] for place in range(len(items))])
+    where = Filter.parse(f"{json.dumps(sought)} in a")
+    expected = [sought in elements(each) for each in sets]
+    assert 0 < sum(expected) < 3
+    assert written.expected(items, where) == expected
+    assert written.by_columns(where).mask.tolist() == expected
+    assert written.by_items(where).mask.tolist() == expected
+
+
+def test_a_text_that_is_not_unicode_is_no_element():
+    assert elements(r'["a", "\ud800", 1, "\ud83d\ude00", "\udc00b"]') == ["a", 1, "\U0001f600"]
 
 
 def test_not_a_whole_number_of_64_bits_is_taken_for_its_neighbor(tmp_path):

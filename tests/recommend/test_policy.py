@@ -242,6 +242,17 @@ def test_answers_have_what_a_query_item_has(colors):
     assert len(query(colors, rules(attribute_rules=(Same("brand"),)), "fourth")) == 5  # which has none
 
 
+@pytest.mark.parametrize("held", ['[["a"], "b"]', '[{"a": 1}, "b"]', r'["\ud800", "b", null]'])
+def test_of_a_set_only_what_can_be_named_is_compared(tmp_path, held):
+    shop = Shop()
+    for number, tags in enumerate([held, '["b"]', '["a"]', r'[["a"], "\ud800", null]']):
+        shop.put(f"item{number}", number, tags=tags)
+    index(shop, tmp_path)
+    opened = vision_recs.open(tmp_path)
+    assert ids(query(opened, rules(attribute_rules=(Same("tags"),)), "item0")) == ["item1"]
+    assert set(ids(query(opened, rules(attribute_rules=(Differ("tags"),)), "item0"))) == {"item2", "item3"}
+
+
 def test_answers_do_not_have_what_a_query_item_has(colors):
     assert ids(query(colors, rules(attribute_rules=(Differ("brand"),)))) == ["next", "third", "fourth"]
     assert ids(query(colors, rules(attribute_rules=(Differ("variant_group"),)))) == ["third", "fourth", "far"]

@@ -16,7 +16,7 @@ from vision_recs.catalog.findings import Findings
 from vision_recs.catalog.readers import Batch, Rows
 from vision_recs.errors import CatalogError
 from vision_recs.remote.options import RemoteOptions
-from vision_recs.types import normal_form
+from vision_recs.types import is_unicode, normal_form
 
 ID_NAMES = (
     *("id", "item_id", "product_id", "sku", "article_id", "asin", "variant_id", "variant_sku", "product_sku"),
@@ -218,6 +218,8 @@ def _required_address(reference: str) -> str:
         raise CellError("bad-address", f"no image can be read from {_short(reference)}; name a file or a web address")
     if "\0" in reference:
         raise CellError("bad-address", f"the path {reference!r} holds a NUL character; remove it")
+    if not is_unicode(reference):
+        raise CellError("bad-address", f"the path {reference!r} holds half a surrogate pair; write it anew")
     if _HOST_FIRST.match(reference):  # as pages write addresses
         reference = f"https:{reference}"
     if scheme or reference.startswith("https:"):

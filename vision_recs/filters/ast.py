@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Flag, auto
 from typing import Any, TypeAlias
 
-from vision_recs.types import Attribute
+from vision_recs.types import Attribute, is_unicode
 
 KEYWORDS = frozenset({"and", "or", "not", "in", "is", "like", "null", "none", "true", "false"})
 """The words of the language, in upper or lower case; an attribute with such a name is written in backticks."""
@@ -160,14 +160,17 @@ class Has:
 
 
 def elements(value: Attribute) -> list[Attribute]:
-    """Return the elements of *value*: those of a set, which is a list in JSON, or else *value* alone."""
+    """Return the elements of *value*: those of a set, which is a list in JSON, or else *value* alone.
+
+    A text that is not Unicode is left out: nothing can name it, and no engine takes it.
+    """
     if isinstance(value, str) and value.startswith("["):
         try:
             found = json.loads(value)
         except (ValueError, RecursionError):
             return [value]
         if isinstance(found, list):
-            return found
+            return [each for each in found if not isinstance(each, str) or is_unicode(each)]
     return [value]
 
 

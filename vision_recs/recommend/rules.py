@@ -237,7 +237,9 @@ def _shared(attribute: str, query_items: QueryItems) -> Node | None:
         if found == [value.value]:
             plain.append(value)
         else:
-            several += [Has(name, Value(AttributeType.of(each), each)) for each in found if each is not None]
+            several += [
+                Has(name, Value(AttributeType.of(each), each)) for each in found if isinstance(each, str | int | float)
+            ]
     nodes = tuple(dict.fromkeys(several))
     if plain:
         nodes = (In(name, tuple(plain)), *nodes)

@@ -97,8 +97,9 @@ def _with_element(test: Has, arrays: Arrays) -> Mask:
     dictionary = _dictionary(arrays)
     found = np.zeros(len(dictionary) + 1, dtype=np.bool_)
     value = test.value.value
-    # 5 may be written 5.0
-    has_part = dictionary.containing(json.dumps(value, ensure_ascii=False)) if isinstance(value, str) else None
+    has_part = None  # 5 may be written 5.0
+    if isinstance(value, str):  # and any character as an escape sequence
+        has_part = dictionary.containing(json.dumps(value, ensure_ascii=False)) | dictionary.containing("\\")
     for number in dictionary.beginning("["):
         if has_part is None or has_part[number]:
             found[number + 1] = test.evaluate({test.name.text: dictionary.text(number).decode()})
