@@ -67,7 +67,7 @@ class Part:
         if all(wanted):
             return self
         columns = {name: list(compress(cells, wanted)) for name, cells in self.columns.items()}
-        return Part(list(compress(self.lines, wanted)), columns)
+        return Part(list(compress(self.lines, wanted)), columns, self.joint)
 
 
 def is_text(cells: Cells) -> TypeGuard[Texts]:

@@ -52,21 +52,7 @@ def _translate(parts: Iterator[Part], titles: Mapping[str, str], findings: Findi
         images = _images(part)
         columns = own_lists({"id": part.cells("sku"), "image": images, **_columns(part)})
         _set_attributes(part, columns)
-        additions = []
-        variants = mapped(_variants, part.texts("configurablevariations"))
-        of_rows = zip(part.texts("sku"), columns["price"], variants, strict=True)
-        for row, (name, price, skus) in enumerate(of_rows):
-            if isinstance(price, float) and name is not None:
-                prices[name] = price
-                if len(prices) > _PRICES_KEPT:
-                    prices.popitem(last=False)
-            if skus:
-                set_at(columns, "variant_group", row, name)
-                group = {"variant_group": name}
-                additions += [(sku, group) for sku in skus]
-                if price is None:
-                    lowest = min((prices[sku] for sku in skus if sku in prices), default=None)
-                    set_at(columns, "price", row, lowest)
+        additions = _set_groups(part, columns, prices)
         wanted = [
             bool(shown) or visibility != _HIDDEN
             for shown, visibility in zip(images, columns["visibility"], strict=True)
@@ -74,6 +60,26 @@ def _translate(parts: Iterator[Part], titles: Mapping[str, str], findings: Findi
         if not all(wanted):
             findings.note("products that are not visible individually and have no image are no items")
         yield from with_additions(Part(part.lines, columns).chosen(wanted), additions)
+
+
+def _set_groups(part: Part, columns: Lists, prices: OrderedDict[str, float]) -> list[tuple[str, Mapping[str, object]]]:
+    """Set the group, and where it has none the price, of configurable products; return the group of each variant.
+
+    *prices* are those of the products before *part*; its own are added.
+    """
+    groups: list[tuple[str, Mapping[str, object]]] = []
+    variants = mapped(_variants, part.texts("configurablevariations"))
+    for row, (name, price, skus) in enumerate(zip(part.texts("sku"), columns["price"], variants, strict=True)):
+        if isinstance(price, float) and name is not None:
+            prices[name] = price
+            if len(prices) > _PRICES_KEPT:
+                prices.popitem(last=False)
+        if skus:
+            set_at(columns, "variant_group", row, name)
+            groups += [(sku, {"variant_group": name}) for sku in skus]
+            if price is None:
+                set_at(columns, "price", row, min((prices[sku] for sku in skus if sku in prices), default=None))
+    return groups
 
 
 def _columns(part: Part) -> dict[str, Cells]:
