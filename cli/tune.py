@@ -101,6 +101,7 @@ def _json(tuned: Tuned, generation: int | None) -> dict[str, object]:
         "items": tuned.items,
         "queries": tuned.queries,
         "dim": tuned.projection.dim,
+        **({"words": float(share)} if (share := _share_of_words(tuned)) else {}),
         "seconds": tuned.seconds,
     }
 
@@ -110,6 +111,8 @@ def _print(tuned: Tuned, generation: int | None) -> None:
         f"learned from {tuned.items:,} items by {tuned.learned_from} in {tuned.seconds:,.1f} s; "
         f"evaluated with {tuned.queries:,} held-out queries"
     )
+    if share := _share_of_words(tuned):
+        typer.echo(f"words do best with a share of {share} of the score")
     if not tuned.queries:
         typer.echo(_verdict(tuned, generation))
         return
@@ -124,6 +127,11 @@ def _print(tuned: Tuned, generation: int | None) -> None:
     ]
     print_table(("", "before", "after", "difference", "95 %", "p"), rows)
     typer.echo(_verdict(tuned, generation))
+
+
+def _share_of_words(tuned: Tuned) -> str | None:
+    """Return what words count in a score by what was learned, where only that was."""
+    return tuned.projection.provenance.get("words")
 
 
 def _verdict(tuned: Tuned, generation: int | None) -> str:

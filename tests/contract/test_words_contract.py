@@ -337,3 +337,12 @@ def test_attributes_that_no_item_has_are_named(tmp_path):
     report = index(shop_of_words(), tmp_path, "color+words:Titel,title@0.5")
     (note,) = [note for note in report.notes if "reads words" in note]
     assert note.endswith("no item has the attribute 'Titel'; the nearest is title; items have kind, price, title")
+
+
+def test_how_much_words_count_is_not_learned_from_variants_that_nobody_named(tmp_path):
+    shop = shop_of_words()
+    for item in shop.items.values():
+        item.attributes["variant_group"] = item.attributes["kind"]
+    index(shop, tmp_path, NAME)
+    with Store.open(tmp_path) as store, pytest.raises(EvaluationError, match="name --labels or --pairs"):
+        tune(store, TuneOptions(words=True))

@@ -53,7 +53,7 @@ class TuneOptions:
     without labels or pairs this is always so. Items that do not match *where* have no part in it.
 
     *unsupervised* learns from nothing but the vectors. Labels or pairs, or else variants or the images of each item,
-    then say whether it does harm. *words* learns one number: how much the words of items count beside their images.
+    then say whether it does harm. *words* learns one number from labels or pairs: how much the words of items count.
     """
 
     labels: str | None = None
@@ -147,7 +147,7 @@ def _words(store: Store, options: TuneOptions) -> Tuned:
             f"{store.manifest.encoder.name} reads no words of items; index with an encoder that has such a part, as "
             "efficientnet-lite0+words:title@0.4"
         )
-    task = _judged_by(store, options)
+    task = _task(store, options)
     found = weigh_words(task, words, assign_folds(task.positives, len(task.items.ids)))
     if not found.before.queries:
         raise EvaluationError(_nothing_similar(options))
@@ -166,18 +166,21 @@ def _tuned(
     """Return what was learned, and whether the second of the rankings *measured* is better than the first."""
     before, after = measured
     clusters = np.unique(before.queries, return_inverse=True)[1].astype(np.int64)
-    differences = {name: compare(before.of(name), after.of(name), clusters) for name in MEASURES}
+    is_measured = len(before.queries) > 0
+    differences = {name: compare(before.of(name), after.of(name), clusters) for name in MEASURES if is_measured}
+    may_lose = MAY_LOSE if options.unsupervised else 0.0
     return Tuned(
         projection=projection,
-        before=_by_name(before, clusters),
-        after=_by_name(after, clusters),
+        before=_by_name(before, clusters) if is_measured else {},
+        after=_by_name(after, clusters) if is_measured else {},
         differences=differences,
         decided_by=MEASURE,
-        is_better=differences[MEASURE].low > 0,
+        is_better=not is_measured or differences[MEASURE].low > -may_lose,
         items=len(task.items.ids),
         queries=len(before.queries),
         learned_from=options.learned_from,
         seconds=round(perf_counter() - started, 3),
+        may_lose=may_lose,
     )
 
 
@@ -185,25 +188,10 @@ def _unsupervised(store: Store, options: TuneOptions) -> Tuned:
     started = perf_counter()
     task = _judged_by(store, options)
     folds = assign_folds(task.positives, len(task.items.ids))
-    before, after = held_out(task, folds)
+    measured = held_out(task, folds)
     projection = principal_projection(task.inputs)
     provenance = _provenance(store, options, {"dim": str(projection.dim)})
-    clusters = np.unique(before.queries, return_inverse=True)[1].astype(np.int64)
-    is_measured = len(before.queries) > 0
-    differences = {name: compare(before.of(name), after.of(name), clusters) for name in MEASURES if is_measured}
-    return Tuned(
-        projection=replace(projection, provenance=provenance, parts=task.parts),
-        before=_by_name(before, clusters) if is_measured else {},
-        after=_by_name(after, clusters) if is_measured else {},
-        differences=differences,
-        decided_by=MEASURE,
-        is_better=not is_measured or differences[MEASURE].low > -MAY_LOSE,
-        items=len(task.items.ids),
-        queries=len(before.queries),
-        learned_from=options.learned_from,
-        seconds=round(perf_counter() - started, 3),
-        may_lose=MAY_LOSE,
-    )
+    return _tuned(replace(projection, provenance=provenance, parts=task.parts), measured, task, options, started)
 
 
 def _judged_by(store: Store, options: TuneOptions) -> TuningTask:
