@@ -127,6 +127,29 @@ def test_one_cell_that_makes_a_column_of_numbers_text_is_said(tmp_path):
     assert catalog.notes == ("the column 'width' is text because of 'broad'; to compare it, write numbers",)
 
 
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [
+        (r'["caf\u00e9", "x"]', '["café", "x"]'),
+        (r'["cafe\u0301"]', '["café"]'),
+        (r'["a\/b", 1.50, null]', '["a/b", 1.5, null]'),
+        (r'["\ud83d\ude00"]', '["\U0001f600"]'),
+        (r'["\ud800", "\u00e9"]', None),
+        (r'["a\\b", "\""]', None),
+        (r'["a\/b", 1e999]', None),
+        (r"[C:\u00e9]", None),
+        (r"caf\u00e9", None),
+        ('["a","b"]', None),
+    ],
+)
+def test_the_characters_of_a_list_are_kept_and_not_their_escape_sequences(tmp_path, cell, kept):
+    quoted = cell.replace('"', '""')
+    (tmp_path / "t.csv").write_text(f'id,image,tags\na,a.jpg,"{quoted}"\nb,b.jpg,other', encoding="utf-8")
+    (tmp_path / "t.jsonl").write_text(json.dumps({"id": "a", "image": "a.jpg", "tags": cell}), encoding="utf-8")
+    for name in ("t.csv", "t.jsonl"):
+        assert next(iter(open_catalog(tmp_path / name))).attributes["tags"] == (kept or cell)
+
+
 def test_text_is_kept_in_one_normal_form_and_paths_as_they_are(tmp_path):
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     (tmp_path / "t.csv").write_text(f"id,image,t\n{decomposed},{decomposed}.jpg,{decomposed}\n", encoding="utf-8")

@@ -7,12 +7,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from vision_recs.catalog.amounts import amount_of, has_decimal_comma, number_of
-from vision_recs.types import Attribute, normal_form
+from vision_recs.types import Attribute, is_unicode, normal_form
 
 Converter: TypeAlias = Callable[[Attribute], Attribute]
 
@@ -213,7 +214,7 @@ def _converter(parse: Callable[[str], Attribute]) -> Converter:
 def text_of(cell: Attribute) -> Attribute:
     """Return *cell* in the normal form NFC of Unicode, or None where it is blank text."""
     if isinstance(cell, str):
-        return normal_form(cell) if cell and not cell.isspace() else None
+        return _kept(cell) if cell and not cell.isspace() else None
     return cell
 
 
@@ -221,21 +222,31 @@ def converted(convert: Converter, cells: Sequence[Attribute]) -> Sequence[Attrib
     """Return the value of each of *cells*, those of a column: equal texts are converted once."""
     if not _TEXTS.issuperset(map(type, cells)):  # 1 and True are equal, and have each a value
         return list(map(convert, cells))
-    if convert is text_of and _is_ascii(cells):
+    if convert is text_of and _are_kept(cells):
         return [cell if cell and not cell.isspace() else None for cell in cells]  # type: ignore[union-attr]
     values = {cell: convert(cell) for cell in set(cells)}
     return [values[cell] for cell in cells]
 
 
-def _is_ascii(cells: Sequence[object]) -> bool:
-    """Whether *cells*, texts or None, are all in the normal form that every ASCII text has."""
-    return "".join(filter(None, cells)).isascii()  # type: ignore[arg-type]
+def _are_kept(cells: Sequence[object]) -> bool:
+    """Whether *cells*, texts or None, are all kept as they are: ASCII without an escape sequence."""
+    text = "".join(filter(None, cells))  # type: ignore[arg-type]
+    return text.isascii() and "\\" not in text
+
+
+def _kept(text: str) -> str:
+    """Return *text* in its normal form; in a list as JSON, characters stand in place of escape sequences."""
+    if "\\" in text and text.startswith("["):
+        with suppress(ValueError, RecursionError):
+            written = json.dumps(json.loads(text), ensure_ascii=False, allow_nan=False)
+            text = written if is_unicode(written) else text
+    return normal_form(text)
 
 
 def plain_cells(cells: Sequence[object]) -> Sequence[Attribute]:
     """Return `plain` of each of *cells*, those of a column."""
     types = set(map(type, cells))
-    is_plain = types == {bool} or (types <= _TEXTS and _is_ascii(cells))
+    is_plain = types == {bool} or (types <= _TEXTS and _are_kept(cells))
     if types == {int}:
         is_plain = min(cells) in _INT64 and max(cells) in _INT64  # type: ignore[type-var, operator]
     elif types == {float}:
@@ -253,7 +264,7 @@ def plain(value: object) -> Attribute:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return normal_form(value)
+        return _kept(value)
     if isinstance(value, int):
         return value if value in _INT64 else str(value)
     if isinstance(value, float | Decimal):
