@@ -129,7 +129,7 @@ FocusOption: TypeAlias = Annotated[
         "--focus",
         help="Where the encoder looks: at the whole image (none), also closer at the part that it responds to "
         "(activations), or at the product that a detector finds in each image of the catalog (grounding). "
-        "[default: as before, at first none]",
+        "[default: as before, or as the name in --encoder says; at first none]",
     ),
 ]
 Detector: TypeAlias = Annotated[

@@ -181,10 +181,11 @@ def _effect(effect: RuleEffect) -> str:
 
 def _term(term: TermScore, image: str) -> str:
     weight = "" if term.weight == 1 else f" (weight {term.weight:g})"
+    image = image or "its text"  # of an item without an image
     if term.image is None:
         return f"{term.score:.3f}  {image} is compared with the {term.kind} {term.query!r}{weight}"
     whose = term.query if term.kind == "item" else f"the {term.kind} {term.query}"
-    return f"{term.score:.3f}  {image} is nearest to {term.image} of {whose}{weight}"
+    return f"{term.score:.3f}  {image} is nearest to {term.image or 'the text'} of {whose}{weight}"
 
 
 def _width(text: str) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cli.output import describe
+from cli.output import describe, explanation_lines
+from vision_recs.types import Explanation, Match, TermScore
 
 MATCH_KEYS = ["query", "rank", "id", "score", "image", "attributes"]
 
@@ -201,3 +202,12 @@ def test_sets_are_read_as_their_elements_and_colors_are_said_once():
     }
     assert describe(attributes) == "[sic  new, sale  navy, cream"
     assert describe({"own_colors": '["navy"]'}) == "navy"
+
+
+def test_an_item_without_an_image_is_explained_by_its_text():
+    terms = (TermScore("item", "mug", 1.0, 0.5, "mug.jpg"), TermScore("item", "bare", 1.0, 0.25, ""))
+    match = Match("cup", 0.4, "", "", {}, Explanation(terms))
+    assert explanation_lines(match) == [
+        "0.500  its text is nearest to mug.jpg of mug",
+        "0.250  its text is nearest to the text of bare",
+    ]
