@@ -334,9 +334,12 @@ def test_the_colors_of_an_image_stay_with_other_words(tmp_path):
 
 
 def test_attributes_that_no_item_has_are_named(tmp_path):
-    report = index(shop_of_words(), tmp_path, "color+words:Titel,title@0.5")
+    shop = shop_of_words()
+    shop.items["mug1"].attributes["rare"] = "in one partition"
+    options = IndexOptions(workers=1, partitions=2)
+    report = run_index(shop, tmp_path, encoder="color+words:Titel,title,rare@0.5", options=options)
     (note,) = [note for note in report.notes if "reads words" in note]
-    assert note.endswith("no item has the attribute 'Titel'; the nearest is title; items have kind, price, title")
+    assert note.endswith("no item has the attribute 'Titel'; the nearest is title; items have kind, price, rare, title")
 
 
 def test_how_much_words_count_is_not_learned_from_variants_that_nobody_named(tmp_path):

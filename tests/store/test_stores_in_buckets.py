@@ -8,8 +8,9 @@ from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
-from fake_shop import BulkShop, Unused, content, index, shop_of, wanted
+from fake_shop import BulkShop, Unused, content, index, png, shop_of, wanted
 
 pytest.importorskip("obstore")
 
@@ -382,3 +383,10 @@ def test_a_full_disk_is_not_taken_for_a_bucket_that_is_away(other):
     with pytest.raises(OSError, match="No such file or directory") as error:
         RemoteFolder(ADDRESS).fetch("CURRENT", Path(other) / "nowhere" / "file")
     assert not isinstance(error.value, ObjectError)
+
+
+def test_attributes_of_words_that_no_item_has_are_named(shop):
+    for item, pixels in zip(shop.items.values(), range(0, 240, 40), strict=True):
+        shop.files[item.images[0]] = png(np.full((8, 8, 3), pixels, np.uint8))
+    (note,) = index(shop, ADDRESS, "color+words:titel,price@0.5").notes
+    assert "no item has the attribute 'titel'" in note

@@ -17,6 +17,7 @@ from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.encoders import LoadOptions, StoreEncoder, choose_store_encoder
 from vision_recs.encoders.words import words_of
 from vision_recs.errors import EmptyCatalog, EncoderError, StoreError
+from vision_recs.filters import AttributeType
 from vision_recs.filters.filter import unknown_attribute
 from vision_recs.jobs.catalog_part import CatalogPart, partition_count, partition_of
 from vision_recs.jobs.cluster.places import forget_ledgers
@@ -39,6 +40,7 @@ from vision_recs.store import (
     space_of,
 )
 from vision_recs.store.bucket.copies import address_of, folder_of
+from vision_recs.store.partitions import store_folders
 from vision_recs.types import Catalog, Encoder, EncoderSpec, ImageSource
 
 if TYPE_CHECKING:
@@ -80,8 +82,12 @@ def index(
         from vision_recs.jobs.partitioned import index_partitions
 
         options = replace(options, partitions=count)
-        return index_partitions(catalog, folder, encoder=encoder, options=options, progress=progress)
-    return index_store(catalog, folder, encoder=encoder, options=options, progress=progress)
+        report = index_partitions(catalog, folder, encoder=encoder, options=options, progress=progress)
+    else:
+        report = index_store(catalog, folder, encoder=encoder, options=options, progress=progress)
+    if options.partition is not None or not report.complete:  # then there may be more items
+        return report
+    return replace(report, notes=(*report.notes, *_notes_of_words(report.encoder, folder)))
 
 
 def index_store(
@@ -133,7 +139,7 @@ def index_store(
         seconds=round(perf_counter() - started, 3),
         image_attributes=getattr(catalog, "image_attributes", ()),
         contradictory_columns=getattr(catalog, "contradictory_columns", ()),
-        notes=(*getattr(catalog, "notes", ()), *_notes_of(catalog.images), *_notes_of_words(chosen, published, store)),
+        notes=(*getattr(catalog, "notes", ()), *_notes_of(catalog.images)),
     )
 
 
@@ -231,16 +237,18 @@ def _notes_of(images: ImageSource) -> tuple[str, ...]:
     return images.remote.notes() if isinstance(images, ImageFiles) and images.remote is not None else ()
 
 
-def _notes_of_words(encoder: StoreEncoder, published: Manifest | None, folder: Path) -> Iterator[str]:
-    """Yield a sentence for each attribute that *encoder* reads and no item of the store in *folder* has."""
-    words = words_of(encoder.spec.name)
-    if words is None or published is None or published.encoder != encoder.spec:
+def _notes_of_words(encoder: str, folder: Path) -> Iterator[str]:
+    """Yield a sentence for each attribute that *encoder* reads and no item of the stores in *folder* has."""
+    words = words_of(encoder)
+    if words is None:
         return
-    with Store.open(folder) as store:
-        known = store.attribute_types()
+    known: dict[str, AttributeType] = {}
+    for each in store_folders(folder):
+        with Store.open(each) as store:
+            known |= store.attribute_types()
     for name in words.fields:
         if name not in known:
-            yield f"{encoder.spec.name} reads words that are not there: {unknown_attribute(name, known)}"
+            yield f"{encoder} reads words that are not there: {unknown_attribute(name, known)}"
 
 
 def _catalog_entry(writer: Writer, catalog: Catalog) -> CatalogEntry:
