@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vision_recs.encoders.canary import check_canary, embed_canary
 from vision_recs.encoders.loading import Precision, load_encoder
-from vision_recs.encoders.registry import DEFAULT_ENCODER, Focus, canonical_name, with_focus
+from vision_recs.encoders.registry import DEFAULT_ENCODER, Focus, with_focus
 from vision_recs.encoders.text import TextEncoder, load_text_encoder
 from vision_recs.encoders.words import refuse_alone
 from vision_recs.errors import EncoderError, SpaceMismatch
@@ -206,8 +206,8 @@ def choose_store_encoder(encoder: str | Encoder | None, options: LoadOptions, ba
     if encoder is None and options.weights is None and base is not None:
         file = Path(base.weights_file) if base.weights_file else None
         return StoreEncoder(base.encoder, replace(options, weights=file, detector=options.detector or base.detector))
-    refuse_alone(canonical_name(encoder) if encoder else "")
     loaded = options.load(encoder or (base.encoder.name if base else DEFAULT_ENCODER))
+    refuse_alone(loaded.spec.name)
     return StoreEncoder(loaded.spec, options, loaded)
 
 
@@ -241,6 +241,7 @@ def _grounded(name: str, options: LoadOptions, base: Manifest | None) -> StoreEn
     detector = load_detector(place, device=_device_of_detector(options.device))
     finder = ProductFinder(detector, options.attributes or known)
     loaded = options.load(name)
+    refuse_alone(loaded.spec.name)
     chosen = StoreEncoder(replace(loaded.spec, focus=finder.description), replace(options, detector=place), loaded)
     chosen.use_detector(detector)
     return chosen
