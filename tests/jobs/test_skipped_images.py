@@ -59,7 +59,7 @@ class Guarded(Shop):
 @pytest.fixture
 def _small_limit(monkeypatch):
     real = images.load
-    monkeypatch.setattr(images, "load", lambda data, config: real(data, config, max_pixels=5000))
+    monkeypatch.setattr(images, "load", lambda data, config, **how: real(data, config, max_pixels=5000, **how))
 
 
 @pytest.fixture
@@ -249,8 +249,8 @@ def test_a_run_keeps_the_pixels_of_a_few_batches_and_not_of_a_shard(tmp_path, mo
     made, alive = [], []
     real = images.load
 
-    def load(data, config):
-        pixels = real(data, config)
+    def load(data, config, **how):
+        pixels = real(data, config, **how)
         made.append(weakref.ref(pixels))
         alive.append(sum(known() is not None for known in made))
         return pixels
