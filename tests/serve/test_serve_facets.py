@@ -137,13 +137,14 @@ def test_a_list_by_price_is_in_the_order_of_what_is_paid():
         "b": {"price": 50, "sale_price": 20},
         "c": {"price": 10, "sale_price": 40},
         "d": {"sale_price": 25},
+        "z": {"price": 35, "sale_price": 0},
         "e": {"price": "on request"},
         "f": {},
     }
     table = open_item_table(Listed(prices), name="sales")
-    assert list_items(table, None, Page(0, 9, "price")).ids == ["c", "b", "d", "a", "e", "f"]
-    assert list_items(table, None, Page(0, 9, "-price")).ids == ["a", "d", "b", "c", "e", "f"]
-    assert list_items(table, None, Page(0, 9, "sale_price")).ids == ["b", "d", "c", "a", "e", "f"]
+    assert list_items(table, None, Page(0, 9, "price")).ids == ["c", "b", "d", "a", "z", "e", "f"]
+    assert list_items(table, None, Page(0, 9, "-price")).ids == ["z", "a", "d", "b", "c", "e", "f"]
+    assert list_items(table, None, Page(0, 9, "sale_price")).ids == ["z", "b", "d", "c", "a", "e", "f"]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -151,14 +152,15 @@ def test_prices_are_counted_and_filtered_by_what_is_paid(seed):
     chance = random.Random(seed)
     items = {
         f"item{number:03}": {
-            name: chance.randint(1, 60) / 2
-            for name, share in (("price", 0.9), ("sale_price", 0.4))
+            name: chance.randint(least, 60) / 2
+            for name, share, least in (("price", 0.9, 1), ("sale_price", 0.4, -9))
             if chance.random() < share
         }
         | {"color": chance.choice(["red", "blue"])}
         for number in range(120)
     }
-    paid = {item: min(each.get("price", 99), each.get("sale_price", 99)) for item, each in items.items()}
+    sales = {item: each.get("sale_price", 0) for item, each in items.items()}
+    paid = {item: min(each.get("price", 99), sales[item] if sales[item] > 0 else 99) for item, each in items.items()}
     paid = {item: price for item, price in paid.items() if price < 99}
     counted = facets_of(items, name=f"sales {seed}")
     every = {facet.name: facet for facet in counted.every}
@@ -168,7 +170,8 @@ def test_prices_are_counted_and_filtered_by_what_is_paid(seed):
     assert (every["price"].items, sum(every["price"].histogram)) == (len(paid), len(paid))
     low, high = sorted(chance.sample(range(1, 30), 2))
     where = Filter.parse(
-        f'(price <= {high} or sale_price <= {high}) and not price < {low} and not sale_price < {low} and color == "red"'
+        f"(price <= {high} or 0 < sale_price <= {high}) and not price < {low} and not 0 < sale_price < {low}"
+        ' and color == "red"'
     )
     inside = {item for item, price in paid.items() if low <= price <= high and items[item]["color"] == "red"}
     assert set(list_items(counted.table, where, Page(0, 200)).ids) == inside
@@ -190,13 +193,13 @@ def test_without_sale_prices_nothing_is_lower():
 
 
 def test_items_of_several_stores_are_one_table():
-    one, other = ({f"{letter}{number}": {"price": number} for number in range(3)} for letter in "ab")
+    one, other = ({f"{letter}{number}": {"price": number + 1} for number in range(3)} for letter in "ab")
     tables = [open_item_table(Listed(items), name=name) for name, items in (("1", one), ("2", other))]
     both = ItemTable(*(store for table in tables for store in table._stores))
     assert both.ids(both.by_id) == ["a0", "a1", "a2", "b0", "b1", "b2"]
     assert both.ids(both.ordered(both.by_id, "price", descending=True)) == ["a2", "b2", "a1", "b1", "a0", "b0"]
     assert both.ids(both.ordered(both.by_id, "nothing", lower="price")) == ["a0", "b0", "a1", "b1", "a2", "b2"]
-    assert both.ids(both.by_id[both.matching(Filter.parse("price >= 1"))[both.by_id]]) == ["a1", "a2", "b1", "b2"]
+    assert both.ids(both.by_id[both.matching(Filter.parse("price >= 2"))[both.by_id]]) == ["a1", "a2", "b1", "b2"]
 
 
 def test_without_a_cache_the_table_is_made_all_the_same(tmp_path, monkeypatch):

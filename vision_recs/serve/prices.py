@@ -1,7 +1,8 @@
 """What shoppers pay: the price of an item, or its sale price where that is lower.
 
 Lists are sorted, and facets count, by what is paid; pages show it. Filters are about the attributes as they are: what
-is paid is at most 20 where `price <= 20 or sale_price <= 20`, and at least 5 where neither is below 5.
+is paid is at most 20 where `price <= 20 or 0 < sale_price <= 20`, and at least 5 where neither is below 5. A sale price
+of 0 is none: so some shops write it.
 """
 
 from __future__ import annotations

@@ -391,7 +391,8 @@ class Facet(Struct):
     For the kind "number", *min* and *max* are the range over all items, and *histogram* has the number of items that
     count in each of equal steps from *min* to *max*. Where there is a *lower*, which is another attribute, the lower
     number of both counts, or the only one: for `price` and `sale_price` that is what is paid, which is at most 20 where
-    `price <= 20 or sale_price <= 20`, and at least 5 where `not price < 5 and not sale_price < 5`.
+    `price <= 20 or 0 < sale_price <= 20`, and at least 5 where `not price < 5 and not 0 < sale_price < 5`. A
+    `sale_price` of 0 is none.
     """
 
     name: str

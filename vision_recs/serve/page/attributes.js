@@ -32,7 +32,8 @@ const EARLIER_PRICES = ["list_price", "compare_at_price", "original_price", "reg
 
 // What an item costs, which is what lists are sorted by, and what it cost before, if that was more: numbers, or null.
 export function pricesOf(attributes) {
-  const numbers = (names) => names.map((name) => attributes[name]).filter((value) => typeof value === "number");
+  const isGiven = (name) => typeof attributes[name] === "number" && (name === "price" || attributes[name] > 0); // shops write 0 for no other price
+  const numbers = (names) => names.filter(isGiven).map((name) => attributes[name]);
   const prices = numbers(PRICES), now = prices.length ? Math.min(...prices) : null;
   const before = numbers(EARLIER_PRICES)[0] ?? null;
   return { now, before: now !== null && before > now ? before : null };

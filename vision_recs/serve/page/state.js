@@ -92,7 +92,8 @@ export function filterExpression(state, facets) {
 // The lower one of two attributes lies in a range, or the only one: it is at most `high` if either is, and at least `low` if none is below.
 function rangeExpression(attribute, lower, [low, high]) {
   if (!lower) return `${low} <= ${attribute} <= ${high}`;
-  return `(${attribute} <= ${high} or ${quoted(lower)} <= ${high}) and not ${attribute} < ${low} and not ${quoted(lower)} < ${low}`;
+  const other = quoted(lower); // at 0 there is none
+  return `(${attribute} <= ${high} or 0 < ${other} <= ${high}) and not ${attribute} < ${low} and not 0 < ${other} < ${low}`;
 }
 
 // The filter that the items with one of some values of an attribute match.

@@ -177,7 +177,7 @@ class ItemTable:
     ) -> NDArray[np.int64]:
         """Return *rows* by their values of *name*: numbers, then texts, then none; equal ones stay in order.
 
-        The number of the attribute *lower* counts where it is the lower one, or the only one.
+        The number of the attribute *lower* counts where it is the lower one above 0, or the only one.
         """
         marked = np.zeros(len(self.alive), dtype=np.bool_)
         marked[rows] = True
@@ -197,7 +197,9 @@ class ItemTable:
         """Return each row's number of *name*, or nan, and the rank of its text from 1 on, or 0, for rows *marked*."""
         if lower is not None:
             numbers, ranks = self._values(name, marked)
-            numbers = np.fmin(numbers, self._values(lower, marked)[0])  # of a number and nan, fmin takes the number
+            lowers = self._values(lower, marked)[0]
+            lowers[lowers <= 0] = np.nan  # so shops write that there is none
+            numbers = np.fmin(numbers, lowers)  # of a number and nan, fmin takes the number
             return numbers, np.where(np.isnan(numbers), ranks, 0)
         numbers, ranks = np.full(len(marked), np.nan), np.zeros(len(marked))
         texts: dict[str, list[int]] = {}
