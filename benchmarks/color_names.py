@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from vision_recs import images
 from vision_recs.encoders import load_encoder
 from vision_recs.encoders.registry import DEFAULT_ENCODER
 from vision_recs.images.named_colors import colors_in, named_in
-from vision_recs.store.image_colors import OF_IMAGE, colors_of_item, with_colors
+from vision_recs.store.added import OF_ITEM, added_text, colors_of_item, with_added
 
 MATERIALS = {
     "natural": {"tan", "beige", "brown"},
@@ -71,10 +72,9 @@ def color_rows(catalog: Path) -> Iterator[ColorRow | ColorCost]:
         yield _row(what, chosen, wanted)
     of_items: dict[str, list[str]] = {}
     for row, found in zip(rows, named, strict=True):
-        of_items.setdefault(row["id"], []).append(with_colors("{}", ",".join(found), OF_IMAGE))
-    yield _row(
-        "items", [(item, tuple((colors_of_item(each) or "").split(","))) for item, each in of_items.items()], wanted
-    )
+        of_items.setdefault(row["id"], []).append(with_added("{}", added_text(colors=found)))
+    added = {item: json.loads(colors_of_item(each) or "{}") for item, each in of_items.items()}
+    yield _row("items", [(item, tuple(json.loads(each[OF_ITEM]))) for item, each in added.items()], wanted)
     batch = np.stack(pixels[:64])
     embedding = _cpu(lambda: [encoder.encode(batch), [images.load(each, recipe) for each in data[:64]]]) / 64
     yield ColorCost(DEFAULT_ENCODER, embedding, _cpu(lambda: [colors_in(each) for each in batch]) / 64)

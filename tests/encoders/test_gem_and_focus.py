@@ -6,8 +6,11 @@ import torch
 from torch import nn
 
 from vision_recs.encoders import canonical_name, load_encoder, with_focus
+from vision_recs.encoders.composite import CompositeEncoder
 from vision_recs.encoders.focus import Focused, cut, region
 from vision_recs.encoders.gem import Gem
+from vision_recs.encoders.loading import load_backbone
+from vision_recs.encoders.looking import look
 from vision_recs.encoders.store_encoder import LoadOptions, choose_store_encoder
 from vision_recs.errors import EncoderError
 
@@ -97,6 +100,31 @@ def test_each_is_a_space_of_its_own(test_resnet_file, pixels_of):
     assert focused.spec.preprocess.size == tuple(2 * side for side in plain.spec.preprocess.size)
     for encoder in encoders:
         assert np.linalg.norm(encoder.encode(pixels_of(encoder)), axis=1) == pytest.approx(np.ones(5), abs=1e-5)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_the_region_comes_with_the_vectors(test_resnet_file, pixels_of, runtime):
+    name = "activations:timm:test_resnet"
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
+    encoder = load_encoder(name, weights=test_resnet_file, device="cpu", precision="f32", runtime=runtime)
+    plain = load_encoder("gem:timm:test_resnet", weights=test_resnet_file, device="cpu", runtime="torch")
+    pixels = pixels_of(encoder)
+    vectors, regions = look(encoder, pixels)
+    np.testing.assert_array_equal(vectors, encoder.encode(pixels))
+    backbone = load_backbone(name, test_resnet_file)
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (backbone.preprocess.mean, backbone.preprocess.std))
+    images = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
+    with torch.inference_mode():
+        maps = backbone.module.module.forward_features(nn.functional.avg_pool2d(images, 2))
+        wanted = torch.cat(region(maps), dim=1)
+    assert regions.shape == (5, 1, 3)
+    np.testing.assert_allclose(regions[:, 0], wanted.numpy(), atol=1e-4)
+    assert look(plain, pixels_of(plain))[1].shape == (5, 0, 3)
+    both = CompositeEncoder("both", [plain, encoder], [1, 1])
+    joined = np.zeros((5, *both.spec.preprocess.size, 3), np.uint8)
+    joined[:, :, -pixels.shape[2] :] = pixels
+    np.testing.assert_allclose(look(both, joined)[1], regions, atol=1e-6)
 
 
 @pytest.mark.parametrize("prefix", ["gem:", "activations:"])

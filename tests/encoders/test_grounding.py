@@ -1,5 +1,6 @@
 """`--focus grounding`: a detector finds the product in each catalog image; here a small one with random weights."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -176,10 +177,14 @@ def test_the_found_part_of_each_image_is_embedded_in_a_space_of_its_own(shop, fo
     first = index(shop, store, encoder="color", options=options)
     assert first.fingerprint != encoder.spec.fingerprint
     found = vectors(store)
+    with Store.open(store) as opened:
+        images = {item: opened.items.images(item)[0] for item in found}
+    kept = {item: json.loads(image.attributes.get("own_focus", "[]")) for item, image in images.items()}
     for item in shop.items.values():
         (name,) = item.images
         (crop,) = detector.find([decode(shop.files[name])], [words_of(item.attributes)])
         assert (crop == WHOLE) == (item.id == "item2")
+        assert kept[item.id] == ([] if crop == WHOLE else [pytest.approx(crop, abs=1e-4)])
         pixels = load(shop.files[name], encoder.spec.preprocess, crop=crop)
         assert float(found[item.id] @ encoder.encode(pixels[None])[0]) == pytest.approx(1, abs=1e-3)
     again = index(shop, store, options=IndexOptions(workers=1))  # the store knows its detector

@@ -245,7 +245,7 @@ def test_a_new_store_compares_a_cached_model_with_what_torch_computed(sample_ima
         (tmp_path / "shop").mkdir(exist_ok=True)
         shutil.copy(file, tmp_path / "shop")
     jobs.embed(tmp_path / "shop", tmp_path / "sound", encoder="toy")
-    monkeypatch.setattr("vision_recs.encoders.openvino_runtime.normalize_rows", lambda rows: (rows[:, ::-1], None))
+    monkeypatch.setattr("vision_recs.encoders.openvino_runtime.split", lambda rows, _dim: (rows[:, ::-1], None))
     with pytest.raises(SpaceMismatch, match=r"toy:4 on this machine does not reproduce the canary of PyTorch"):
         jobs.embed(tmp_path / "shop", tmp_path / "wrong", encoder="toy")
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageFile, WebPImagePlugin
 from PIL import __version__ as pillow_version
 
 from vision_recs.errors import ImageError
-from vision_recs.images import MAX_PIXELS, canary_image, decode
+from vision_recs.images import MAX_PIXELS, canary_image, decode, size_of
 
 PILLOW = int(pillow_version.split(".")[0])
 
@@ -57,6 +57,15 @@ def test_a_lossy_image_comes_back_nearly(encode, quadrants, form, options):
     image = decode(encode(quadrants, form, **options))
     assert image.size == quadrants.size
     assert np.abs(colors(image) - colors(quadrants))[SAFE].max() <= 12
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_size_is_known_before_a_pixel_is_decoded(encode, quadrants, orientation):
+    for kind in ("JPEG", "PNG"):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = encode(quadrants.resize((40, 20)), kind, exif=exif)
+        assert size_of(data) == decode(data).size == ((20, 40) if orientation == 6 else (40, 20))
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

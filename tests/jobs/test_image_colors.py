@@ -1,8 +1,11 @@
 """`image_colors`: what the pixels of an item show, kept right by every kind of run."""
 
+import hashlib
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_shop import BLACK, FakeEncoder, Shop, Unused, png
 
@@ -13,6 +16,8 @@ from vision_recs.recommend import Policy, Query, Recommender
 from vision_recs.recommend.colors import shows_colors
 from vision_recs.recommend.rules import Differ, Rules, Same
 from vision_recs.store import Store
+from vision_recs.store.added import added_text
+from vision_recs.store.shards import ShardInfo, read_images
 
 NAVY, RED, CREAM = (28, 42, 79), (208, 28, 36), (242, 232, 204)
 
@@ -180,3 +185,12 @@ def test_rules_compare_sets_by_their_elements(folder):
     )
     assert answer(folder, Query(items=("set",)), same) == ["bowl"]
     assert set(answer(folder, Query(items=("set",)), differ)) == {"mug", "cup"}
+
+
+def test_shards_of_an_early_version_have_colors_in_a_column_of_their_own(tmp_path):
+    columns = {"item_id": ["a", "b"], "image": ["a.png", "b.png"], "digest": [b"1", b"2"], "row": [0, 1]}
+    table = pa.table({**columns, "reason": [None] * 2, "message": [None] * 2, "colors": ["navy,red", None]})
+    pq.write_table(table, tmp_path / "images.parquet")
+    digest = hashlib.sha256((tmp_path / "images.parquet").read_bytes()).hexdigest()
+    images = read_images(tmp_path, ShardInfo("", 2, 4, {"images.parquet": digest}))
+    assert [image.added for image in images] == [added_text(colors=["navy", "red"]), None]

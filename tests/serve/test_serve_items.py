@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_shop import FakeEncoder, Shop, image, index, png
+from focused_shop import BOXES, index_shop, make_shop
 from PIL import Image
 
 from vision_recs.catalog import open_catalog
@@ -30,6 +31,15 @@ def listed(client, **parameters):
         found += [item["id"] for item in page["items"]]
         offset = page["next_offset"]
     return found
+
+
+def test_an_image_has_the_parts_that_were_compared(connect, tmp_path):
+    index_shop(make_shop(tmp_path / "shop"), tmp_path / "store")
+    with connect(tmp_path / "store") as client:
+        for item, focus in BOXES.items():
+            (found,) = client.get(f"/v1/items/{item}").json()["images"]
+            assert (found["focus"], found["attributes"]) == (focus, {})
+        assert "focus" not in client.get("/v1/items/plain").json()["images"][0]
 
 
 def test_pages_hold_every_item_once(client, ids):

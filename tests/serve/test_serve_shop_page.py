@@ -1,9 +1,13 @@
 """The page as shoppers expect it: what an item is and costs, filters that follow each other, weak matches, a phone."""
 
+import io
 import re
 
+import numpy as np
 import pytest
-from browsing import PHONE, cards, violations
+from browsing import PHONE, Visits, cards, violations
+from focused_shop import index_shop, make_shop
+from PIL import Image
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
@@ -32,6 +36,43 @@ def test_an_item_shows_its_images_price_variants_and_shop(visit_demo):
     expect(dialog.locator(".price s")).to_have_text("€23.12")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+
+
+def bright_part(page):
+    """Return x, y, width and height of what is bright in the large image, as the browser paints it without a frame."""
+    page.evaluate("document.querySelector('.stage .focus').style.visibility = 'hidden'")
+    stage = page.locator(".stage")
+    pixels = np.asarray(Image.open(io.BytesIO(stage.screenshot())).convert("RGB")).astype(int)
+    page.evaluate("document.querySelector('.stage .focus').style.visibility = ''")
+    box, scale = stage.bounding_box(), pixels.shape[1] / stage.bounding_box()["width"]
+    down, across = np.nonzero((pixels[..., 0] > 137) & (pixels[..., 2] < 110))  # halfway between it and the dark
+    left, top = across.min() / scale, down.min() / scale
+    return [box["x"] + left, box["y"] + top, (across.max() + 1) / scale - left, (down.max() + 1) / scale - top]
+
+
+def test_a_frame_shows_what_was_compared_at_any_shape_and_zoom(browser, serve, tmp_path):
+    index_shop(make_shop(tmp_path / "shop"), tmp_path / "store")
+    with serve(tmp_path / "store", tmp_path / "log") as server:
+        visit = Visits(browser, server.url)
+        for item, options in (("wide", {}), ("turned", PHONE)):
+            page = visit("/?like=plain", **options)
+            page.locator(f".card[data-id='{item}'] .score").click()
+            expect(page.locator("#details .gallery p")).to_have_text("framed: what was compared")
+            frame = page.locator(".stage .focus rect")
+            expect(frame).to_have_count(1)
+            small = frame.bounding_box()
+            assert list(small.values()) == pytest.approx(bright_part(page), abs=2)
+            page.mouse.click(small["x"] + small["width"] / 2, small["y"] + small["height"] / 2)
+            expect(page.locator(".stage.zoomed")).to_have_count(1)
+            page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished)).then(() => null)")
+            assert frame.bounding_box()["width"] > 2 * small["width"]
+            corner = list(frame.bounding_box().values())[:2]  # the other one is beyond the edge of the stage
+            assert corner == pytest.approx(bright_part(page)[:2], abs=5)
+            page.keyboard.press("Escape")
+            page.locator(".card[data-id='tall'] .score").click()
+            expect(frame).to_have_count(1)
+        visit.close()
+        assert visit.wrong == []
 
 
 def test_cards_show_packshots_badges_and_swatches(visit_demo):

@@ -8,6 +8,7 @@
 `open_clip`, `timm`, `torchvision`   the adapters: they build the networks of these libraries
 `gem`                an encoder with another pooling
 `focus`              an encoder that looks closer at what it responds to
+`looking`            vectors, and the parts of the images that an encoder looked at
 `grounding`          a detector that finds the product of an item in its images by words
 `color`              a histogram of colors as an encoder, which reads their names
 `words`              the words of items as a part beside their images

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vision_recs.encoders.looking import REGION_COLUMNS
 from vision_recs.errors import EncoderError
 from vision_recs.types import EncoderSpec, PreprocessConfig
 
@@ -18,12 +19,14 @@ class ImageBackbone:
     """A network in float32, on the CPU, in evaluation mode, that maps images to features.
 
     *module* takes float32 (n, 3, height, width), normalized with the mean and std of *preprocess*, and returns
-    (n, dim). *pooling* is a word for how the features of an image become one row.
+    (n, dim). *pooling* is a word for how the features of an image become one row. With *regions*, three more columns
+    for each of them say where in the pixels the network looked closer, see `looking`.
     """
 
     module: nn.Module
     preprocess: PreprocessConfig
     pooling: str
+    regions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +78,4 @@ def _dim(name: str, backbone: ImageBackbone) -> int:
         features = backbone.module(torch.zeros(1, 3, *backbone.preprocess.size))
     if not isinstance(features, Tensor) or features.ndim != 2:  # noqa: PLR2004 - one row an image
         raise EncoderError(f"{name} does not give one vector an image; choose a model that pools its features")
-    return features.shape[1]
+    return features.shape[1] - REGION_COLUMNS * backbone.regions

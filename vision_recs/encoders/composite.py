@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.encoders.canary import embed_canary
+from vision_recs.encoders.looking import Regions, look
 from vision_recs.errors import EncoderError
 from vision_recs.types import CompositePreprocess, Encoder, EncoderSpec, Pixels, PreprocessConfig, Vectors
 from vision_recs.vectors import normalize_rows
@@ -71,7 +72,11 @@ class CompositeEncoder:
         return joined
 
     def encode(self, pixels: Pixels) -> Vectors:
-        """Return one unit vector an image, or a row of zeros for an image to which no part gives a direction.
+        """Return the vectors that `look` returns."""
+        return self.look(pixels)[0]
+
+    def look(self, pixels: Pixels) -> tuple[Vectors, Regions]:
+        """Return one unit vector an image, or zeros where no part gives it a direction, and the regions of all parts.
 
         *pixels* are (n, height, width, 3), as `vision_recs.images.prepare` makes them. Raises ValueError for another
         size or type.
@@ -82,7 +87,10 @@ class CompositeEncoder:
         if pixels.dtype != np.uint8 or pixels.shape[1:] != size:
             raise ValueError(f"pixels are uint8 (n, {', '.join(map(str, size))}), not {pixels.dtype} {pixels.shape}")
         places = zip(self._parts, preprocess.parts, preprocess.columns(), strict=True)
-        return self._joined([part.encode(pixels[:, : own.size[0], columns]) for part, own, columns in places])
+        looks = [look(part, pixels[:, : own.size[0], columns]) for part, own, columns in places]
+        return self._joined([vectors for vectors, _ in looks]), np.concatenate(
+            [regions for _, regions in looks], axis=1
+        )
 
     def _joined(self, vectors: Sequence[Vectors]) -> Vectors:
         return normalize_rows(join(vectors, self._scales))[0]

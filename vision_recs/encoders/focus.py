@@ -43,13 +43,14 @@ class Focused(nn.Module):
         self.module = module
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the features (n, dim) of *images* (n, 3, 2 * height, 2 * width)."""
+        """Return the features of *images* (n, 3, 2 * height, 2 * width), then the place of the part: (n, dim + 3)."""
         whole = functional.avg_pool2d(images, _TIMES)
         maps: Tensor = self.module.forward_features(whole)  # type: ignore[operator] # a method that timm gives
         middle, reach = region(maps)
         part = cut(images, middle, reach, (whole.shape[-2], whole.shape[-1]))
         features: Tensor = self.module.forward_head(maps, pre_logits=True)  # type: ignore[operator]
-        return functional.normalize(features, dim=1) + functional.normalize(self.module(part), dim=1)
+        both = functional.normalize(features, dim=1) + functional.normalize(self.module(part), dim=1)
+        return torch.cat([both, middle, reach], dim=1)
 
 
 def region(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,4 +102,5 @@ def load(name: str, file: Path | None) -> ImageBackbone:
         resize=_TIMES * height,
         background=(round(255 * red), round(255 * green), round(255 * blue)),
     )
-    return ImageBackbone(Focused(inner.module).eval(), preprocess, pooling=f"{inner.pooling}, whole and activated part")
+    pooling = f"{inner.pooling}, whole and activated part"
+    return ImageBackbone(Focused(inner.module).eval(), preprocess, pooling, regions=1)

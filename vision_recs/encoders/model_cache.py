@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 
 _FILES: Final = ("model.xml", "model.bin")
 
+_FORMAT: Final = "2"
+"""What the models give: since 2, also the regions of an image that an encoder looked at."""
+
 
 class ModelDamaged(Exception):
     """A file of a cached model is missing or was altered; the model can be made again."""
@@ -144,7 +147,7 @@ def _model_folder(fingerprint: str) -> Path:
 def _name_file(canonical: str, weights: Path | None) -> Path:
     """Return the file that says what *canonical* stands for, given its library and the weights file as they are now."""
     library = family_of(canonical).library
-    parts = [canonical, library, version(library)]
+    parts = [_FORMAT, canonical, library, version(library)]
     if weights is not None:
         status = weights.stat()
         parts += [str(weights.absolute()), *map(str, (status.st_size, status.st_mtime_ns, status.st_ctime_ns))]

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.encoders.loading import Precision
+from vision_recs.encoders.looking import Regions, split
 from vision_recs.encoders.model_cache import CachedModel
 from vision_recs.errors import DeviceUnavailable
 from vision_recs.types import EncoderSpec, Pixels, Vectors
-from vision_recs.vectors import normalize_rows
 
 # OpenVINO sends statistics to its maker's servers when it is imported and when it converts. A shop did not agree to
 # that: without this package it has nothing to send them with, and everything else works.
@@ -90,7 +90,11 @@ class OpenVinoEncoder:
         return 8 * self._batch * self._threads
 
     def encode(self, pixels: Pixels) -> Vectors:
-        """Return one unit vector an image, or a row of zeros for an image whose vector is zero.
+        """Return the vectors that `look` returns."""
+        return self.look(pixels)[0]
+
+    def look(self, pixels: Pixels) -> tuple[Vectors, Regions]:
+        """Return one unit vector an image, or a row of zeros for an image whose vector is zero, and its regions.
 
         *pixels* are (n, height, width, 3), as `vision_recs.images.prepare` makes them. Raises ValueError for another
         size or type.
@@ -98,17 +102,18 @@ class OpenVinoEncoder:
         size = (*self._spec.preprocess.size, 3)
         if pixels.dtype != np.uint8 or pixels.shape[1:] != size:
             raise ValueError(f"pixels are uint8 (n, {', '.join(map(str, size))}), not {pixels.dtype} {pixels.shape}")
-        features = np.empty((len(pixels), self._spec.dim), np.float32)
         step = 1 if _ALONE * len(pixels) <= self._batch else self._batch
         with self._lock:
             queue = self._queue(step)
+            columns = queue[0].model_outputs[0].shape[1]
+            features = np.empty((len(pixels), columns), np.float32)
             for start in range(0, len(pixels), step):
                 batch = pixels[start : start + step]
                 queue.start_async({0: _full(batch, step)}, features[start : start + len(batch)])
             queue.wait_all()
             if len(pixels) > 2 * self._batch:  # a catalog is embedded, and its memory is better used for that
                 self._queues.pop(1, None)
-        return normalize_rows(features)[0]
+        return split(features, self._spec.dim)
 
     def _queue(self, batch: int) -> ov.AsyncInferQueue:
         """Return what computes *batch* images on each thread at a time."""

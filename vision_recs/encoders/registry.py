@@ -23,7 +23,7 @@ DEFAULT_ENCODER: Final = "efficientnet-lite0"
 Focus: TypeAlias = Literal["none", "activations", "grounding"]
 """Where an encoder looks: at the whole image, also closer at what it responds to, or at what a detector finds in it."""
 
-_FOCUSED: Final = "activations:"
+FOCUSED: Final = "activations:"
 
 _WORDS: Final = "words:"
 
@@ -140,7 +140,7 @@ def _pooled_name(rest: str) -> str:
 
 def _focused_name(rest: str) -> str:
     """Return the full name of `activations:NAME`, which is no composite one: each part of such a one has its own."""
-    return f"{_FOCUSED}{_network(rest).removeprefix(_FOCUSED)}"
+    return f"{FOCUSED}{_network(rest).removeprefix(FOCUSED)}"
 
 
 def _words_name(rest: str) -> str:
@@ -350,12 +350,12 @@ def with_focus(name: str, focus: Focus) -> str:
 
     Raises EncoderError where none of them is.
     """
-    parts = [names.Part(part.name.removeprefix(_FOCUSED), part.weight) for part in parts_of(name)]
+    parts = [names.Part(part.name.removeprefix(FOCUSED), part.weight) for part in parts_of(name)]
     if focus == "activations":
         if not any(family_of(part.name).has_network for part in parts):
             raise EncoderError(f"{name} is no network, so that it responds to no part; leave out --focus")
         parts = [
-            names.Part(f"{_FOCUSED}{part.name}", part.weight) if family_of(part.name).has_network else part
+            names.Part(f"{FOCUSED}{part.name}", part.weight) if family_of(part.name).has_network else part
             for part in parts
         ]
     return names.joined(parts)

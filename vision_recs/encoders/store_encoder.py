@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vision_recs.encoders.canary import check_canary, embed_canary
 from vision_recs.encoders.loading import Precision, load_encoder
-from vision_recs.encoders.registry import DEFAULT_ENCODER, Focus, with_focus
+from vision_recs.encoders.registry import DEFAULT_ENCODER, FOCUSED, Focus, with_focus
 from vision_recs.encoders.text import TextEncoder, load_text_encoder
 from vision_recs.encoders.words import refuse_alone
 from vision_recs.errors import EncoderError, SpaceMismatch
@@ -90,6 +90,11 @@ class StoreEncoder:
     def detector(self) -> str | None:
         """Where the detector is that finds the products in the images of the catalog, if one does."""
         return self._options.detector if self.spec.focus else None
+
+    @property
+    def looks_closer(self) -> bool:
+        """Whether the encoder chooses itself parts of the pixels at which it looks closer."""
+        return FOCUSED in self.spec.name
 
     def product_finder(self) -> ProductFinder | None:
         """Return what finds the products in the images of the catalog; None where the encoder sees whole images.

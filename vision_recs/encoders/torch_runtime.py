@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from vision_recs.encoders.backbone import ImageBackbone
 from vision_recs.encoders.loading import Precision
+from vision_recs.encoders.looking import Regions, split
 from vision_recs.errors import DeviceUnavailable
 from vision_recs.types import EncoderSpec, Pixels, Vectors
-from vision_recs.vectors import normalize_rows
 
 _DTYPES: Final = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
@@ -72,7 +72,11 @@ class TorchEncoder:
         return 256 if self._device.type == "cuda" else 32
 
     def encode(self, pixels: Pixels) -> Vectors:
-        """Return one unit vector an image, or a row of zeros for an image whose vector is zero.
+        """Return the vectors that `look` returns."""
+        return self.look(pixels)[0]
+
+    def look(self, pixels: Pixels) -> tuple[Vectors, Regions]:
+        """Return one unit vector an image, or a row of zeros for an image whose vector is zero, and its regions.
 
         *pixels* are (n, height, width, 3), as `vision_recs.images.prepare` makes them. All n are computed at once, so
         that memory grows with n. Raises ValueError for another size or another type.
@@ -81,11 +85,11 @@ class TorchEncoder:
         if pixels.dtype != np.uint8 or pixels.shape[1:] != size:
             raise ValueError(f"pixels are uint8 (n, {', '.join(map(str, size))}), not {pixels.dtype} {pixels.shape}")
         if not len(pixels):
-            return np.zeros((0, self._spec.dim), np.float32)
+            return split(np.zeros((0, self._spec.dim), np.float32), self._spec.dim)
         half = self._dtype is not torch.float32
         with torch.inference_mode(), torch.autocast(self._device.type, self._dtype, enabled=half):
             features = [self._module(self._normalized(part)) for part in self._on_device(pixels)]
-            return normalize_rows(torch.cat(features).float().cpu().numpy())[0]
+            return split(torch.cat(features).float().cpu().numpy(), self._spec.dim)
 
     def _on_device(self, pixels: Pixels) -> Iterator[Tensor]:
         """Yield *pixels* on the device: whole, or on CUDA in halves, so that one is copied while one is computed.
@@ -141,10 +145,15 @@ class ParallelEncoder:
         return sum(encoder.batch_size for encoder in self._encoders)
 
     def encode(self, pixels: Pixels) -> Vectors:
-        """Return one unit vector an image, in order, or a row of zeros for an image whose vector is zero."""
+        """Return the vectors that `look` returns."""
+        return self.look(pixels)[0]
+
+    def look(self, pixels: Pixels) -> tuple[Vectors, Regions]:
+        """Return one unit vector an image, in order, or zeros for an image whose vector is zero, and its regions."""
         parts = np.array_split(pixels, len(self._encoders))
-        running = [self._pool.submit(each.encode, part) for each, part in zip(self._encoders, parts, strict=True)]
-        return np.concatenate([each.result() for each in running])
+        running = [self._pool.submit(each.look, part) for each, part in zip(self._encoders, parts, strict=True)]
+        vectors, regions = zip(*(each.result() for each in running), strict=True)
+        return np.concatenate(vectors), np.concatenate(regions)
 
 
 def _layout(module: nn.Module, device: torch.device) -> torch.memory_format:

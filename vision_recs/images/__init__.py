@@ -26,7 +26,7 @@ from vision_recs._lazy import lazy_names
 
 if TYPE_CHECKING:
     from vision_recs.images.canary import canary_image
-    from vision_recs.images.decoding import MAX_DECODED_BYTES, MAX_PIXELS, decode
+    from vision_recs.images.decoding import MAX_DECODED_BYTES, MAX_PIXELS, decode, size_of
     from vision_recs.images.isolation import DecoderProcess
     from vision_recs.images.loading import load
     from vision_recs.images.preprocess import prepare
@@ -40,6 +40,7 @@ __all__ = [
     "decode",
     "load",
     "prepare",
+    "size_of",
     "thumbnail",
 ]
 
@@ -51,6 +52,7 @@ _HOMES = {
     "decode": "decoding",
     "load": "loading",
     "prepare": "preprocess",
+    "size_of": "decoding",
     "thumbnail": "thumbnails",
 }
 

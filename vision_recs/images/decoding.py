@@ -21,7 +21,7 @@ from PIL.ImageFile import ImageFile
 
 from vision_recs.errors import ImageError
 from vision_recs.images.color import to_rgb
-from vision_recs.images.geometry import orientation_of
+from vision_recs.images.geometry import Size, orientation_of, turn_of
 from vision_recs.images.jpeg import MAX_SCANS, has_more_scans, has_one_scan
 from vision_recs.images.jxl import jxl_size
 from vision_recs.images.mending import read_mended
@@ -161,12 +161,29 @@ def finished(image: ImageFile, data: bytes) -> Image.Image:
     """Return *image*, which `opened` gave for *data*, as `decode` promises it; *image* cannot be used afterwards."""
     image.load()
     _correct_transparency(image, data)
-    # the decoder of JPEG XL turns the image itself, unless it is a JPEG that was packed
-    orientation = 1 if getattr(image, "jpeg", None) is False else orientation_of(image)
+    orientation = _orientation_left(image)
     rgb = to_rgb(image)
     if rgb is not image:
         image.close()  # frees its memory before the image is turned, which copies it
     return _upright(rgb, orientation)
+
+
+def size_of(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Size:
+    """Return the width and the height that `decode` gives the image in *data*; no pixel is decoded.
+
+    Raises ImageError for what has no header that can be read.
+    """
+
+    def read(data: bytes) -> Size:
+        with opened(data, max_pixels) as image:
+            return turn_of(_orientation_left(image)).size(image.size)
+
+    return read_mended(read, data)
+
+
+def _orientation_left(image: ImageFile) -> int:
+    """Return how *image* has to be turned; the decoder of JPEG XL does it itself, unless it is a packed JPEG."""
+    return 1 if getattr(image, "jpeg", None) is False else orientation_of(image)
 
 
 def identify(data: bytes) -> ImageFormat:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vision_recs import images
 from vision_recs.encoders import StoreEncoder
 from vision_recs.encoders.grounding import BATCH
+from vision_recs.encoders.looking import no_regions
 from vision_recs.encoders.words import Words, digest_with, words_of
 from vision_recs.errors import ImageError, StoreDamaged
 from vision_recs.images.named_colors import colors_in
@@ -127,7 +128,7 @@ class Embedding:
 
     def _reword(self, image: Read) -> None:
         """Give *image*, whose bytes are as they were, a vector with the words that its item has now."""
-        position, digest, colors = _NOWHERE, image.staged.digest, ""
+        position, digest, added = _NOWHERE, image.staged.digest, None
         if image.staged.image or self._words is None:
             known = self._staging.base.outcome(digest) if self._staging.base and digest else None
             if self._words is None or known is None:  # the signature was known, so the store must hold the vector
@@ -137,11 +138,11 @@ class Embedding:
             if known.position is None:
                 self._staging.set_outcome(image.digest, reason=known.reason, message=known.message)
                 return
-            position, colors = known.position, known.colors or ""
+            position, added = known.position, known.added
         self._begun += 1
         self._pending.add(image.digest)
-        named = colors if self._staging.names_colors else None
-        self._reworded.append((Prepared(image.staged, image.digest, _NO_PIXELS, named, words=image.words), position))
+        reworded = Prepared(image.staged, image.digest, Decoded(_NO_PIXELS), words=image.words, added=added)
+        self._reworded.append((reworded, position))
         if len(self._reworded) == min(_REWORDED_AT_ONCE, self._options.shard_size):
             self._write_reworded()
 
@@ -158,7 +159,7 @@ class Embedding:
         with self.stages["encoding"]:
             joined = self._words.joined(vectors, [image.words for image in batch])
         self._reworded = []
-        self._take(Encoded(list(batch), joined, np.any(joined, axis=1)))
+        self._take(Encoded(list(batch), joined, np.any(joined, axis=1), no_regions(len(batch))))
 
     def _with_products(self, images: Iterator[Read]) -> Iterator[Read]:
         """Yield *images*, each with the part that shows its item, if a detector finds these; some at a time."""
@@ -207,7 +208,9 @@ class Embedding:
         else:
             with self._suspects.decoding(read.staged, read.digest):
                 pixels = images.load(data, preprocess, crop=read.crop)
-        return Decoded(pixels, _colors_of(pixels, preprocess) if self._staging.names_colors else None)
+        colors = _colors_of(pixels, preprocess) if self._staging.names_colors else ()
+        needs_size = self._encoder.looks_closer and read.digest not in self._suspects
+        return Decoded(pixels, colors, read.crop, images.size_of(data) if needs_size else None)
 
     def _take(self, encoded: Encoded) -> None:
         """Add a batch to the current shard: its vectors, and what became of each image, without the pixels."""
@@ -231,11 +234,11 @@ class Embedding:
         self._planned, self._vectors = [], []
 
 
-def _colors_of(pixels: NDArray[np.uint8], preprocess: Preprocess) -> str:
+def _colors_of(pixels: NDArray[np.uint8], preprocess: Preprocess) -> Sequence[str]:
     """Return the names of the colors in *pixels*, of a composite encoder those in the pixels of its first part."""
     first = preprocess.recipes[0] if isinstance(preprocess, CompositePreprocess) else preprocess
     height, width = first.size
-    return ",".join(colors_in(pixels[:height, :width]))
+    return colors_in(pixels[:height, :width])
 
 
 def _with_words(image: Read, words: Words) -> Read:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.encoders import StoreEncoder
+from vision_recs.encoders.looking import Regions, boxes_of, look, no_regions
 from vision_recs.encoders.words import words_of
 from vision_recs.errors import EncoderError, ImageError
 from vision_recs.images.crop import WHOLE, Crop
@@ -24,6 +25,7 @@ from vision_recs.jobs.reading import reading_pool
 from vision_recs.ordered_map import ordered_map
 from vision_recs.remote.images import Stopped
 from vision_recs.store import Embedded, Staged
+from vision_recs.store.added import added_text
 from vision_recs.types import ImageSource, Unchanged, Vectors
 from vision_recs.vectors import normalize_rows
 
@@ -55,45 +57,63 @@ class Read:
 
 
 class Decoded(NamedTuple):
-    """The pixels (height, width, 3) of an image, and its *colors*, separated by commas, where they are named."""
+    """The pixels (height, width, 3) of an image, and what is known of it beside them.
+
+    *colors* are named by the store, *focus* is the part that is embedded where that is not all, and *size* is that of
+    the image (width, height) where the encoder says itself at what it looks closer.
+    """
 
     pixels: NDArray[np.uint8]
-    colors: str | None = None
+    colors: Sequence[str] = ()
+    focus: Crop = WHOLE
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image to embed: its pixels (height, width, 3) and its *colors*, or the *error* why there are none.
+    """An image to embed: *decoded*, or the *error* why it is not.
 
-    *words* are those of its item.
+    *words* are those of its item. *added* is what the store adds to the image, where that is known already.
     """
 
     staged: Staged
     digest: bytes
-    pixels: NDArray[np.uint8] | None
-    colors: str | None = None
+    decoded: Decoded | None
     error: ImageError | None = None
     words: str = ""
+    added: str | None = None
+
+    def what_to_add(self, regions: Regions) -> str | None:
+        """Return what the store adds to the image, at whose *regions* (r, 3) the encoder looked; None for nothing."""
+        if self.decoded is None or self.added is not None:
+            return self.added
+        _, colors, focus, size = self.decoded
+        boxes = boxes_of(regions, size) if size else [focus]
+        seen = [box for box in boxes if box != WHOLE]
+        return added_text(colors=colors, focus=seen) if colors or seen else None
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A batch, a unit vector for each image that has pixels, and which of the vectors are not zero."""
+    """A batch, a unit vector for each image that has pixels, which of the vectors are not zero, and the regions."""
 
     batch: list[Prepared]
     vectors: Vectors
     alive: NDArray[np.bool_]
+    regions: Regions
 
     def outcomes(self, *, first: int) -> Iterator[Embedded]:
         """Yield what became of each image; the first vector that is not zero has the row *first* of its shard."""
-        is_alive = iter(self.alive.tolist())
+        found = iter(zip(self.alive.tolist(), self.regions, strict=True))
         rows = count(first)
         for image in self.batch:
             staged, digest = image.staged, image.digest
             if image.error is not None:
                 yield Embedded(staged.id, staged.image, digest, None, image.error.reason, str(image.error))
-            elif next(is_alive):
-                yield Embedded(staged.id, staged.image, digest, next(rows), colors=image.colors)
+                continue
+            is_alive, regions = next(found)
+            if is_alive:
+                yield Embedded(staged.id, staged.image, digest, next(rows), added=image.what_to_add(regions))
             else:
                 reason, message = "zero-vector", "the encoder gives the image no direction: it is blank"
                 if not staged.image:
@@ -167,7 +187,7 @@ class Pipeline:
         assert read.data is not None
         with self.stages["decoding"]:
             try:
-                return Prepared(read.staged, read.digest, *self._decode(read, read.data), words=read.words)
+                return Prepared(read.staged, read.digest, self._decode(read, read.data), words=read.words)
             except ImageError as error:
                 return Prepared(read.staged, read.digest, None, error=error)
 
@@ -182,21 +202,21 @@ class Pipeline:
             yield batch
 
     def _encode(self, batch: list[Prepared]) -> Encoded:
-        pixels = [image.pixels for image in batch if image.pixels is not None]
+        pixels = [image.decoded.pixels for image in batch if image.decoded is not None]
         dim = self._encoder.spec.dim
         if not pixels:
-            return Encoded(batch, np.empty((0, dim), np.float32), np.empty(0, np.bool_))
+            return Encoded(batch, np.empty((0, dim), np.float32), np.empty(0, np.bool_), no_regions(0))
         encoder = self._encoder.image_encoder()
         with self.stages["encoding"]:
-            vectors = encoder.encode(np.stack(pixels))
+            vectors, regions = look(encoder, np.stack(pixels))
         if vectors.shape != (len(pixels), dim):
             raise EncoderError(
                 f"the encoder {self._encoder.spec.name} gave {len(pixels)} images vectors of the shape "
                 f"{vectors.shape}; it must give {(len(pixels), dim)}, as its spec says"
             )
         if self._words is not None:
-            vectors = self._words.joined(vectors, [image.words for image in batch if image.pixels is not None])
-        return Encoded(batch, *normalize_rows(vectors))
+            vectors = self._words.joined(vectors, [image.words for image in batch if image.decoded is not None])
+        return Encoded(batch, *normalize_rows(vectors), regions)
 
 
 class Stopwatch:

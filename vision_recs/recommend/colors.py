@@ -8,7 +8,7 @@ from vision_recs.errors import FilterError
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.ast import And, Has, Name, Node, Or, Value
 from vision_recs.images.named_colors import NAMES, named_in
-from vision_recs.store.image_colors import OF_ITEM
+from vision_recs.store.added import OF_ITEM
 
 
 def shows_colors(texts: Iterable[str]) -> Filter | None:

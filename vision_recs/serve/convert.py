@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
+import msgspec
 from msgspec import UNSET
 
 from vision_recs import types
@@ -14,6 +16,7 @@ from vision_recs.recommend import EVERY_ITEM, Event, History, Policy, Query, Wei
 from vision_recs.recommend.colors import shows_colors
 from vision_recs.serve import schemas
 from vision_recs.serve.served import Served
+from vision_recs.store.added import FOCUS
 
 _PACKSHOT = "packshot"
 
@@ -132,6 +135,16 @@ def to_similar_items(
 def thumbnail_url(digest: str) -> str:
     """Return the address of the thumbnail of an image, relative to that of the server: a proxy may add a prefix."""
     return f"v1/thumbnails/{digest}"
+
+
+def to_image(image: types.ItemImage) -> schemas.Image:
+    """Return *image* with its focus apart from its attributes."""
+    attributes = to_attributes(image.attributes)
+    focus: list[schemas.Box] = []
+    with suppress(msgspec.DecodeError, TypeError):  # a catalog may have an attribute of that name
+        focus = msgspec.json.decode(attributes.get(FOCUS), type=list[schemas.Box])  # type: ignore[arg-type]
+        attributes = {name: value for name, value in attributes.items() if name != FOCUS}
+    return schemas.Image(image.image, image.digest, thumbnail_url(image.digest), attributes, focus)
 
 
 def cover_of(images: Sequence[types.ItemImage]) -> types.ItemImage:

@@ -36,6 +36,7 @@ CropText: TypeAlias = Annotated[
         description="The part of the image that is meant: x,y,width,height as shares of its width and height.",
     ),
 ]
+Box: TypeAlias = tuple[float, float, float, float]
 Weight: TypeAlias = Annotated[float, Meta(gt=0, le=1e9, description="The weight beside the other terms of the query.")]
 Score: TypeAlias = Annotated[float, Meta(ge=-1, le=1)]
 Diversity: TypeAlias = Annotated[
@@ -340,13 +341,18 @@ class SimilarItems(Struct, omit_defaults=True):
     answer: str | None = None
 
 
-class Image(Struct):
-    """An image of an item; its thumbnail is an address relative to that of the server."""
+class Image(Struct, omit_defaults=True):
+    """An image of an item; its thumbnail is an address relative to that of the server.
+
+    *focus* are the parts of it that are compared (or compared beside the whole), where an encoder with a focus chose
+    some: x, y, width and height of each, as shares of the image's width and height.
+    """
 
     image: str
     digest: str
     thumbnail: str
     attributes: dict[str, Value]
+    focus: list[Box] = []
 
 
 class ItemDetails(Struct):

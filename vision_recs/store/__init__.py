@@ -4,7 +4,7 @@ layout          where the files lie, and the manifest of a generation
 store           reading a generation
 items, vectors, projections   the parts of a generation as they are read; items lie in layers: a base and deltas
 stored_items    items as the next run needs them; recent_items as a query does
-image_colors    the attributes that a store adds: the colors that images show
+added           the attributes that a store adds: the colors that images show, and where the encoder looked
 attributes/     the attributes by column, and the part of a generation that a filter selects
 partitions      several stores that have a catalog together: which item is in which, and the list of them
 item_vectors    items with the vectors of all their images, in memory; `whole_items` is what they are read from

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.store.image_colors import colors_of
+from vision_recs.store.added import added_to
 from vision_recs.store.items import Items
 from vision_recs.store.layout import Layout, ShardEntry
 from vision_recs.store.shards import Embedded, shard_problems, write_shard
@@ -81,7 +81,7 @@ def copy_shards(layout: Layout, group: Sequence[ShardEntry], items: Items, spec:
     """Write a shard of the vectors of *group* that *items* use; return its name, and their positions, row by row."""
     rows = [row for shard in group for row in items.stored.images_between(shard.first_position, shard.stop_position)]
     embedded = [
-        Embedded(item, image, digest, row, colors=colors_of(attributes))
+        Embedded(item, image, digest, row, added=added_to(attributes))
         for row, (_, digest, item, image, attributes) in enumerate(rows)
     ]
     positions = np.array([position for position, *_ in rows], dtype=np.int64)

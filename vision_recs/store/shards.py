@@ -2,8 +2,8 @@
 
 `vectors.npy` is a NumPy file (format 1.0) of little-endian float16, C order, one unit vector a row. `images.parquet`
 has one row for each image that was to be embedded, in that order: item_id, image, digest (32 bytes), row (of
-vectors.npy, or null), reason and message (null, unless the image could not be used), and colors (names separated by
-commas), a column that stores have that name them. `shard.json` holds the space, the
+vectors.npy, or null), reason and message (null, unless the image could not be used), and added, a column that is
+there where the store adds attributes to images: see the module `added`. `shard.json` holds the space, the
 shape and the SHA-256 of both; the first 32 hexadecimal digits of its own SHA-256 are the name of the shard.
 """
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, read_error
 from vision_recs.file_formats import dump_checksummed, load_checksummed, save_npy
+from vision_recs.store.added import added_text
 from vision_recs.store.atomic_files import atomic_move_folder, atomic_remove, digest_problem, sha256_file
 from vision_recs.store.layout import FORMAT, IMAGES_FILE, SHARD_FILE, VECTORS_FILE, Layout
 
@@ -30,7 +31,7 @@ _NAME_DIGITS = 32
 class Embedded(NamedTuple):
     """An image that was to be embedded: the *row* of its vector, or the *reason* and *message* why it has none.
 
-    *colors* are names separated by commas, or None where the store names none.
+    *added* is what the store adds to the attributes of the image, or None.
     """
 
     id: str
@@ -39,7 +40,7 @@ class Embedded(NamedTuple):
     row: int | None
     reason: str | None = None
     message: str | None = None
-    colors: str | None = None
+    added: str | None = None
 
 
 class ShardInfo(NamedTuple):
@@ -131,6 +132,8 @@ def read_images(folder: Path, info: ShardInfo) -> list[Embedded]:
         if hashlib.sha256(data).hexdigest() != info.files[IMAGES_FILE]:
             raise StoreDamaged(f"{path} was altered")
         columns = pq.read_table(BytesIO(data)).to_pydict()
+        if "colors" in columns:  # of an early version: names separated by commas
+            columns["colors"] = [each and added_text(colors=each.split(",")) for each in columns["colors"]]
         return [Embedded(*row) for row in zip(*columns.values(), strict=True)]
     except (pa.ArrowException, OSError, TypeError, ValueError) as error:
         raise read_error(path, error) from error
@@ -148,8 +151,8 @@ def _write_images(path: Path, embedded: Sequence[Embedded]) -> None:
         "reason": pa.array([image.reason for image in embedded], pa.string()),
         "message": pa.array([image.message for image in embedded], pa.string()),
     }
-    if any(image.colors is not None for image in embedded):
-        columns["colors"] = pa.array([image.colors for image in embedded], pa.string())
+    if any(image.added is not None for image in embedded):
+        columns["added"] = pa.array([image.added for image in embedded], pa.string())
     with path.open("wb") as file:  # a path that is not UTF-8 is none for pyarrow, whose errors do not say why either
         pq.write_table(pa.table(columns), file)
 

@@ -11,8 +11,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vision_recs.store.added import ColorsOfItem, names_colors, with_added, without_colors
 from vision_recs.store.difference import Difference, difference_from, difference_from_nothing
-from vision_recs.store.image_colors import ColorsOfItem, with_colors
 from vision_recs.store.layers import INDEXES, TABLES, ItemsDatabase
 from vision_recs.store.shards import Embedded
 from vision_recs.store.stored_items import StoredImage, StoredItem, StoredItems
@@ -32,15 +32,15 @@ CREATE TABLE staging.digests (
     number INTEGER PRIMARY KEY, digest BLOB, signature TEXT, reason TEXT, message TEXT, stale INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE staging.outcomes (
-    digest BLOB PRIMARY KEY, position INTEGER, reason TEXT, message TEXT, colors TEXT
+    digest BLOB PRIMARY KEY, position INTEGER, reason TEXT, message TEXT, added TEXT
 ) WITHOUT ROWID;
 CREATE TABLE staging.reusable (
-    digest BLOB, shard TEXT NOT NULL, row INTEGER NOT NULL, colors TEXT, PRIMARY KEY (digest, shard)
+    digest BLOB, shard TEXT NOT NULL, row INTEGER NOT NULL, added TEXT, PRIMARY KEY (digest, shard)
 ) WITHOUT ROWID;
 """
 _FINISH = """
 INSERT INTO main.images
-    SELECT item_id, ordinal, image, position, signature, {of_image}
+    SELECT item_id, ordinal, image, position, signature, iif(added IS NULL, attributes, with_added(attributes, added))
     FROM staging.staged_images JOIN staging.digests USING (number) JOIN staging.outcomes USING (digest)
     WHERE position IS NOT NULL ORDER BY item_id, ordinal;
 INSERT INTO main.stale
@@ -68,13 +68,11 @@ INSERT OR REPLACE INTO main.versions
 INSERT OR REPLACE INTO main.versions
     SELECT item_id, version FROM staging.removed WHERE version IS NOT NULL ORDER BY item_id;
 """
-_PLAIN = {"of_image": "attributes", "of_item": "attributes"}
-_COLORED = {
-    "of_image": "with_colors(attributes, colors, 'own_colors')",
-    "of_item": "with_colors(attributes, (SELECT colors_of_item(images.attributes) FROM main.images"
-    " WHERE images.item_id = staged_items.item_id), 'image_colors')",
-}
-"""The attributes of an image and of an item, as they are and where the colors of images are named."""
+_COLORED_ITEM = (
+    "with_added(attributes, (SELECT colors_of_item(images.attributes) FROM main.images"
+    " WHERE images.item_id = staged_items.item_id))"
+)
+"""The attributes of an item where the colors of images are named."""
 _REASONS = """
 SELECT s.reason, count(*) FROM main.skipped AS s
     JOIN staging.staged_images AS i ON i.item_id = s.item_id AND i.ordinal = s.ordinal
@@ -130,14 +128,14 @@ class Counts:
 class Outcome(NamedTuple):
     """The *position* of the vector of the images with *digest*, or why they have none: *reason* and *message*.
 
-    *colors* are their colors, separated by commas, where they are named.
+    *added* is what the store adds to the attributes of these images, or None.
     """
 
     digest: bytes
     position: int | None
     reason: str | None
     message: str | None
-    colors: str | None
+    added: str | None
 
 
 class Staging:
@@ -263,7 +261,7 @@ class Staging:
                     image.digest,
                     image.position,
                     *((image.reason, image.message) if of_digest else (None, None)),
-                    image.colors,
+                    image.added,
                 )
                 self._seen.add(image.digest)
                 execute("INSERT OR IGNORE INTO staging.outcomes VALUES (?, ?, ?, ?, ?)", outcome)
@@ -341,7 +339,7 @@ class Staging:
         known = self.base.outcome(digest) if self.base else None
         if known is None or not self.is_settled(known):
             return False
-        self.set_outcomes([Outcome(digest, known.position, known.reason, known.message, known.colors)])
+        self.set_outcomes([Outcome(digest, known.position, known.reason, known.message, known.added)])
         return True
 
     def set_outcome(
@@ -351,10 +349,10 @@ class Staging:
         position: int | None = None,
         reason: str | None = None,
         message: str | None = None,
-        colors: str | None = None,
+        added: str | None = None,
     ) -> None:
-        """Record the *position* of the vector of the images with *digest* and their *colors*, or why they have none."""
-        self.set_outcomes([Outcome(digest, position, reason, message, colors)])
+        """Record the *position* of the vector of *digest* and what is *added* to its images, or why it has none."""
+        self.set_outcomes([Outcome(digest, position, reason, message, added)])
 
     def set_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         """Record many outcomes, as `set_outcome` does."""
@@ -366,12 +364,12 @@ class Staging:
     def add_reusable(self, shard: str, images: Sequence[Embedded]) -> None:
         """Offer the vectors of *shard*, which the last generation does not use, to `reusable`.
 
-        Where colors are named, the images must have them.
+        Where colors are named, the images must have them, and elsewhere they lose them.
         """
         rows = [
-            (image.digest, shard, image.row, image.colors)
+            (image.digest, shard, image.row, image.added if self.names_colors else without_colors(image.added))
             for image in images
-            if image.row is not None and (image.colors is not None or not self.names_colors)
+            if image.row is not None and (not self.names_colors or names_colors(image.added) or not image.image)
         ]
         self._offers = True
         self._connection.executemany("INSERT OR IGNORE INTO staging.reusable VALUES (?, ?, ?, ?)", rows)
@@ -381,20 +379,20 @@ class Staging:
         self._connection.execute("DELETE FROM staging.reusable WHERE shard = ?", (shard,))
 
     def reusable(self, digest: bytes) -> tuple[str, int, str | None] | None:
-        """Return an offered shard with a vector of *digest*, its row, and the colors; None where none has it."""
+        """Return an offered shard with a vector of *digest*, its row, and what is added; None where none has it."""
         if not self._offers:
             return None
-        found = self._one("SELECT shard, row, colors FROM staging.reusable WHERE digest = ? LIMIT 1", digest)
+        found = self._one("SELECT shard, row, added FROM staging.reusable WHERE digest = ? LIMIT 1", digest)
         return (found[0], found[1], found[2]) if found else None
 
     def finish(self) -> Difference:
         """Fill the items file, and return what it changes."""
         self._write_digests()
         self._connection.execute("COMMIT")
-        attributes = _COLORED if self.names_colors else _PLAIN
-        self._connection.create_function("with_colors", 3, with_colors, deterministic=True)
+        of_item = _COLORED_ITEM if self.names_colors else "attributes"
+        self._connection.create_function("with_added", 2, with_added, deterministic=True)
         self._connection.create_aggregate("colors_of_item", 1, ColorsOfItem)  # type: ignore[arg-type] # numbers only, it says
-        self._connection.executescript(f"BEGIN; {_FINISH.format(**attributes)}{INDEXES} COMMIT;")
+        self._connection.executescript(f"BEGIN; {_FINISH.format(of_item=of_item)}{INDEXES} COMMIT;")
         self._connection.execute("BEGIN")
         reasons, stale = (dict(self._connection.execute(query)) for query in (_REASONS, _STALE_REASONS))
         made = ItemsDatabase(self.path, self._connection)

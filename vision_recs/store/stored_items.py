@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from vision_recs.store.image_colors import colors_of, without_colors
+from vision_recs.store.added import added_to, without_added
 from vision_recs.store.layers import WHOLE, ItemsDatabase, key_of_id
 
 
@@ -27,8 +27,8 @@ class StoredImage(NamedTuple):
     """All that is stored of an image: the *position* of its vector, or the *reason* and *message* why it has none.
 
     With both it is stale: it could not be read for that reason in the last *stale* runs. *attributes* are JSON text.
-    *signature* and *digest* are None where they were not known; so are *colors*, separated by commas, which the store
-    adds to *attributes* where it names them.
+    *signature* and *digest* are None where they were not known. *added* is what the store adds to *attributes*, see the
+    module `added`, or None.
     """
 
     ordinal: int
@@ -40,7 +40,7 @@ class StoredImage(NamedTuple):
     reason: str | None
     message: str | None
     stale: int = 0
-    colors: str | None = None
+    added: str | None = None
 
 
 class StoredItem(NamedTuple):
@@ -135,7 +135,7 @@ class StoredItems:
         for query in (_ITEMS.format("items"), _ITEMS.format("skipped_items")):
             for each, ids in self._files.each(query, "i.item_id", items, key_of_id):
                 for item, attributes in self._files.all(each, (json.dumps(ids),)):
-                    found[item] = StoredItem(without_colors(attributes), [])
+                    found[item] = StoredItem(without_added(attributes), [])
         for query in (_IMAGES, _SKIPPED):
             for each, ids in self._files.each(query, "i.item_id", items, key_of_id):
                 for item, *image in self._files.all(each, (json.dumps(ids),)):
@@ -169,9 +169,9 @@ class StoredItems:
             if self._files.all(f"SELECT 1 FROM {among.format(table)} LIMIT 1", values):  # noqa: S608
                 return None
         ((count, *columns),) = self._files.all(_COLUMNS.format(among.format("images")), values)
-        parts = [without_colors(column).split(_SEPARATOR) for column in columns if column is not None]
+        parts = [without_added(column).split(_SEPARATOR) for column in columns if column is not None]
         is_whole = len(parts) == len(columns) and all(len(part) == count for part in parts)
-        return StoredPage(without_colors(found[0][2]), *parts) if is_whole else None
+        return StoredPage(without_added(found[0][2]), *parts) if is_whole else None
 
     def outcome(self, digest: bytes) -> StoredImage | None:
         """Return an image with *digest*, of any item, that has a vector or was skipped; None where there is none."""
@@ -224,8 +224,8 @@ class StoredItems:
 
 def _stored_image(row: Sequence[Any]) -> StoredImage:
     image = StoredImage(*row)
-    colors = colors_of(image.attributes)
-    return image if colors is None else image._replace(attributes=without_colors(image.attributes), colors=colors)
+    added = added_to(image.attributes)
+    return image if added is None else image._replace(attributes=without_added(image.attributes), added=added)
 
 
 _DIGEST_DIGITS = 64

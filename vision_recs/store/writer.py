@@ -196,11 +196,11 @@ class Writer:
         if not self._offered:  # which reads every one of them: only now that there is an image to embed
             self._offer_spare_shards(staging)
         while found := staging.reusable(digest):
-            shard, row, colors = found
+            shard, row, added = found
             problem = None if shard in self._shards else next(shard_problems(self.layout.shard(shard)), None)
             if problem is None:
                 position = self._first_position(shard, self._reusable_rows[shard]) + row
-                staging.set_outcome(digest, position=position, colors=colors)
+                staging.set_outcome(digest, position=position, added=added)
                 return True
             self._distrust(shard, problem)
             staging.drop_reusable(shard)
@@ -220,7 +220,7 @@ class Writer:
                     None if image.row is None else first + image.row,
                     image.reason,
                     image.message,
-                    image.colors,
+                    image.added,
                 )
                 for image in embedded
             ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from vision_recs.errors import RequestError
-from vision_recs.serve.convert import cover_of, thumbnail_url, to_attributes, to_filter
+from vision_recs.serve.convert import cover_of, thumbnail_url, to_attributes, to_filter, to_image
 from vision_recs.serve.facets import ItemFacets
 from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.listing import Page, list_items
@@ -15,7 +15,6 @@ from vision_recs.serve.routing import Context
 from vision_recs.serve.schemas import (
     Facets,
     FacetsParameters,
-    Image,
     ItemDetails,
     ItemPage,
     ItemPath,
@@ -95,10 +94,7 @@ async def thumbnail(context: Context, parameters: ThumbnailParameters) -> Respon
 
 def _item(snapshot: Served, item: str) -> ItemDetails:
     items = snapshot.items
-    images = [
-        Image(image.image, image.digest, thumbnail_url(image.digest), to_attributes(image.attributes))
-        for image in items.images(item)
-    ]
+    images = [to_image(image) for image in items.images(item)]
     return ItemDetails(items.generation, item, to_attributes(items.attributes_of([item])[item]), images)
 
 

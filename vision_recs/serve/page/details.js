@@ -62,11 +62,16 @@ function gallery(images, title, met) {
     at = (place + images.length) % images.length;
     const shown = images[at];
     const view = shown.attributes.view ? `, ${shown.attributes.view}` : "";
-    stage.replaceChildren(picture(shown.thumbnail, `${title}${view}`, { lazy: false, side: LARGE }));
+    const large = picture(shown.thumbnail, `${title}${view}`, { lazy: false, side: LARGE });
+    stage.replaceChildren(large, ...(shown.focus ? [framed(large, shown.focus)] : []));
     stage.classList.remove("zoomed");
     zoom.setAttribute("aria-pressed", "false");
     thumbs.forEach((thumb, number) => thumb.setAttribute("aria-current", String(number === at)));
-    caption.textContent = images.length > 1 ? `${at + 1} of ${images.length}${view}${shown.thumbnail === met ? " · the image that met your query" : ""}` : "";
+    caption.textContent = [
+      images.length > 1 ? `${at + 1} of ${images.length}${view}` : "",
+      images.length > 1 && shown.thumbnail === met ? "the image that met your query" : "",
+      shown.focus ? "framed: what was compared" : "",
+    ].filter(Boolean).join(" · ");
   }
   function toggle(event) {
     const isZoomed = stage.classList.toggle("zoomed");
@@ -87,6 +92,25 @@ function gallery(images, title, met) {
   });
   show(at);
   return root;
+}
+
+// Frames around `boxes` of an image, in shares of its sides; they lie where `object-fit: contain` puts the image.
+function framed(img, boxes) {
+  const draw = (name, attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  };
+  const frames = draw("svg", { class: "focus", "aria-hidden": "true" }); // the caption says it
+  const fit = () => {
+    const { naturalWidth: across, naturalHeight: down } = img;
+    frames.setAttribute("viewBox", `0 0 ${across} ${down}`);
+    frames.replaceChildren(...boxes.map(([x, y, width, height]) =>
+      draw("rect", { x: x * across, y: y * down, width: width * across, height: height * down })));
+  };
+  if (img.complete && img.naturalWidth) fit();
+  else img.addEventListener("load", fit, { once: true });
+  return frames;
 }
 
 async function explanationSection(match, queryImages) {
