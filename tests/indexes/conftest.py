@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from quick_tuning import quick_tuning  # noqa: F401 - a fixture of every module here
 from vector_sources import Vectors
 
 from vision_recs.indexes import IndexConfig, build_or_update
