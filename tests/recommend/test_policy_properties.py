@@ -184,20 +184,22 @@ def alone(recommender, query, policy):
         return error
 
 
-def test_plain_queries_are_searched_for_together(monkeypatch):
+@pytest.mark.parametrize(("cold", "way"), [(1_000, "search"), (0, "nearest")])
+def test_plain_queries_are_searched_for_together(monkeypatch, cold, way):
+    monkeypatch.setattr("vision_recs.recommend.recommender._COLD", cold)
     shop = Shop()
     for number in range(8):
         shop.files[f"{number}.png"] = cells((100 + number, 1, 2, 3))
         shop.put(f"item{number:02}", f"{number}.png", in_stock=True)  # so that none has to give way to another
     with opened(shop) as recommender:
         searches = []
-        search = recommender.index.search
+        search = getattr(recommender.index, way)
 
-        def counted(request):
-            searches.append(len(request.vectors))
-            return search(request)
+        def counted(asked, *more):
+            searches.append(len(asked.vectors if way == "search" else asked))
+            return search(asked, *more)
 
-        monkeypatch.setattr(recommender.index, "search", counted)
+        monkeypatch.setattr(recommender.index, way, counted)
         recommender.query_batch([(Query(items=(item,), k=3), Policy()) for item in shop.items])
         assert searches == [8]
 

@@ -97,7 +97,7 @@ def test_a_damaged_generation_is_not_served_and_the_old_one_goes_on(reloader, st
 
 def test_the_index_that_two_generations_share_is_verified_once(reloader, store, monkeypatch):
     verified = []
-    monkeypatch.setattr(indexes, "verify", lambda folder: verified.append(folder.name) or [])
+    monkeypatch.setattr(indexes, "verify", lambda folder, **_: verified.append(folder.name) or [])
     shop = shop_of(12)
     shop.items["item003"] = dataclasses.replace(shop.items["item003"], attributes={"price": 99})
     index(shop, store)

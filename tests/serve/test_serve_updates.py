@@ -315,7 +315,7 @@ def test_a_reload_reads_what_changed_and_nothing_else(store, shop, monkeypatch):
         new = server.snapshot
         assert read == [store_of(new).layout.items(store_of(new).generation)]
         assert new.recommender.index.approximate.candidates is old
-        assert new.items._attributes["item002"] is kept
+        assert new.items.attributes_of(["item002"])["item002"] is kept
         assert (new.search_generation, new.recommender.index.source[1]) == (store_of(new).generation,) * 2
         (match,) = new.recommender.similar("item000", k=3, where="price > 90")
         assert match.id == "item001"
