@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from visrec_cli.output import describe, explanation_lines
 
-from cli.output import describe, explanation_lines
 from vision_recs.types import Explanation, Match, TermScore
 
 MATCH_KEYS = ["query", "rank", "id", "score", "image", "attributes"]
