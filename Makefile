@@ -71,5 +71,5 @@ $(VENV)/milvus-2.3.5: | $(VENV)/.requirements
 	@$(PIP) install --no-deps --target $@ milvus==2.3.5
 
 $(VENV)/.dev: $(VENV)/.requirements
-	@$(PIP) install --constraint constraints.txt '.[dev,docs,formats,lance,milvus,cloud,ray,best-offline]'
+	@$(PIP) install --constraint constraints.txt '.[dev,docs,formats,lance,milvus,cloud,ray,best-offline,grounding]'
 	@touch $@
