@@ -9,7 +9,7 @@ from fake_shop import Shop, index, png
 
 from vision_recs.batch.duplicates import DuplicateOptions, find_duplicates
 from vision_recs.batch.neighbors import NeighborsOptions, write_neighbors
-from vision_recs.encoders import load_encoder, register_family, registry
+from vision_recs.encoders import load_encoder
 from vision_recs.engines import publish
 from vision_recs.errors import SpaceMismatch
 from vision_recs.filters import Filter
@@ -43,10 +43,8 @@ def shop_of_colors():
 
 @pytest.fixture(scope="module", autouse=True)
 def _encoders():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
+    with pytest.MonkeyPatch.context() as patch, toy_encoder.registered():
         patch.setattr("vision_recs.encoders.loading._is_for_openvino", lambda _device: False)
-        register_family(toy_encoder.FAMILY)
         yield
 
 

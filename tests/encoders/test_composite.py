@@ -7,7 +7,7 @@ import pytest
 import toy_encoder
 from PIL import Image
 
-from vision_recs.encoders import canonical_name, load_encoder, load_text_encoder, register_family, registry
+from vision_recs.encoders import canonical_name, load_encoder, load_text_encoder, registry
 from vision_recs.encoders.composite import CompositeEncoder
 from vision_recs.encoders.registry import parts_of, supports_text
 from vision_recs.errors import EncoderError, NoTextTower, UnknownEncoder
@@ -21,9 +21,9 @@ BEST = "gem:efficientnet-lite0@0.5+gem:efficientnet-lite1+gem:efficientnet-lite2
 
 
 @pytest.fixture(autouse=True)
-def toy_family(monkeypatch):
-    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
-    register_family(toy_encoder.FAMILY)
+def toy_family():
+    with toy_encoder.registered():
+        yield
 
 
 @pytest.mark.parametrize(

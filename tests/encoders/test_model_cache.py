@@ -15,7 +15,7 @@ from parts import complaints_about, part_of, seed
 
 from vision_recs import jobs
 from vision_recs.cache_dir import cache_dir
-from vision_recs.encoders import load_encoder, model_cache, register_family, registry
+from vision_recs.encoders import load_encoder, model_cache
 from vision_recs.errors import SpaceMismatch
 from vision_recs.images import canary_image, prepare
 from vision_recs.store import Store
@@ -24,18 +24,16 @@ DAMAGES_IN_CI, DAMAGES_AT_NIGHT = 25, 500
 
 
 @pytest.fixture(autouse=True)
-def toy_family(monkeypatch):
-    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
-    register_family(toy_encoder.FAMILY)
+def toy_family():
+    with toy_encoder.registered():
+        yield
 
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
     """A cache in which the toy encoder is converted and compiled; nobody changes it."""
     folder = tmp_path_factory.mktemp("converted") / "cache"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
-        register_family(toy_encoder.FAMILY)
+    with pytest.MonkeyPatch.context() as patch, toy_encoder.registered():
         patch.setenv("VISREC_CACHE", str(folder))
         load_encoder("toy", runtime="openvino")
         load_encoder("toy", runtime="openvino", precision="f32")

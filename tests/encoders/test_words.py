@@ -10,7 +10,7 @@ import pytest
 import toy_encoder
 from safetensors.torch import save_file
 
-from vision_recs.encoders import canonical_name, load_encoder, load_text_encoder, register_family, registry
+from vision_recs.encoders import canonical_name, load_encoder, load_text_encoder, registry
 from vision_recs.encoders.store_encoder import LoadOptions, choose_store_encoder
 from vision_recs.encoders.words import digest_with, image_of, words_of
 from vision_recs.errors import EncoderError, NoTextTower, UnknownEncoder
@@ -19,9 +19,9 @@ NAME = "toy:2+words:title,brand@0.5"
 
 
 @pytest.fixture(autouse=True)
-def toy_family(monkeypatch):
-    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
-    register_family(toy_encoder.FAMILY)
+def toy_family():
+    with toy_encoder.registered():
+        yield
 
 
 @pytest.mark.parametrize(

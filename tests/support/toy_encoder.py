@@ -1,9 +1,12 @@
 """A family of encoders from outside the package: this file and one row, which `register_family` adds."""
 
+from contextlib import contextmanager
+from unittest import mock
+
 import torch
 from torch import nn
 
-from vision_recs.encoders import EncoderFamily, NamedEncoder
+from vision_recs.encoders import EncoderFamily, NamedEncoder, register_family, registry
 from vision_recs.encoders.backbone import ImageBackbone, TextTower
 from vision_recs.types import PreprocessConfig
 
@@ -62,3 +65,11 @@ FAMILY = EncoderFamily(
         ),
     ),
 )
+
+
+@contextmanager
+def registered():
+    """The family is in the table, and no longer than that."""
+    with mock.patch.dict(registry._FAMILIES):
+        register_family(FAMILY)
+        yield

@@ -18,8 +18,7 @@ from torch.nn import functional
 
 from vision_recs.encoders.backbone import ImageBackbone
 from vision_recs.encoders.gem import with_maps
-
-PREFIX: Final = "activations:"
+from vision_recs.encoders.registry import FOCUSED
 
 _TIMES: Final = 2
 """How many times larger the pixels are than those of one look."""
@@ -92,7 +91,7 @@ def cut(images: Tensor, middle: Tensor, reach: Tensor, size: tuple[int, int]) ->
 
 def load(name: str, file: Path | None) -> ImageBackbone:
     """Return the backbone of `activations:NAME`; raises EncoderError where NAME is no network of convolutions."""
-    inner = with_maps(name.removeprefix(PREFIX), file)
+    inner = with_maps(name.removeprefix(FOCUSED), file)
     height, width = inner.preprocess.size
     red, green, blue = inner.preprocess.mean
     preprocess = replace(

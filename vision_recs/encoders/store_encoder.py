@@ -223,7 +223,7 @@ def _focus(encoder: str | Encoder | None, options: LoadOptions, base: Manifest |
     """
     is_grounded = base is not None and base.encoder.focus != ""
     focus = options.focus
-    names_none = isinstance(encoder, str) and "activations:" not in encoder
+    names_none = isinstance(encoder, str) and FOCUSED not in encoder
     if focus is None and is_grounded and (names_none or options.weights or options.attributes):
         focus = "grounding"
     if (options.detector or options.attributes) and not (focus == "grounding" or (focus is None and is_grounded)):

@@ -334,12 +334,9 @@ def _stage_item(staging: Staging, item: str, before: StoredItem | None, after: _
 
 def _encoder_of(base: Manifest, encoder: Encoder | None, options: IndexOptions) -> StoreEncoder:
     """Return the encoder of the generation *base*; raises SpaceMismatch for another one."""
-    from vision_recs.encoders import LoadOptions, choose_store_encoder
+    from vision_recs.jobs.indexing import named_encoder
 
-    load = LoadOptions(
-        options.weights, options.device, options.precision, focus=options.focus, detector=options.detector
-    )
-    chosen = choose_store_encoder(encoder, load, base)
+    chosen = named_encoder(encoder, options, base)
     if chosen.spec != base.encoder:
         raise SpaceMismatch(
             f"the store holds vectors of {base.encoder.name} [{base.encoder.fingerprint}], these would be of "

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from functools import cached_property, reduce
 from operator import and_, or_
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ from vision_recs.types import Attribute
 _CACHED_BYTES = 64 << 20
 _CACHED_COLUMNS = 8
 _CONSTANTS: dict[int, Attribute] = {TRUE: True, FALSE: False}  # what a kind says by itself
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Known = TypeVar("_Known")
 
 
 class Shown(NamedTuple):
@@ -140,39 +144,34 @@ class RowLookup:
                 return self._mask(node)[rows]
 
     def _mask(self, test: Predicate) -> Mask:
-        with self._lock:
-            known = self._masks.get(test)
-            if known is not None:
-                self._masks.move_to_end(test)
-                return known
-        mask = self.table.holding(test)
-        with self._lock:
-            self._masks[test] = mask
-            while len(self._masks) > self._most_masks:
-                self._masks.popitem(last=False)
-        return mask
+        return self._kept(self._masks, test, self.table.holding, most=self._most_masks)
 
     def _numbers_of(self, name: str) -> _Numbers:
-        with self._lock:
-            known = self._numbers.get(name)
-        if known is None:
-            known = self._read_numbers(name)
-            with self._lock:
-                self._numbers[name] = known
-                while len(self._numbers) > _CACHED_COLUMNS:
-                    self._numbers.popitem(last=False)
-        return known
+        return self._kept(self._numbers, name, self._read_numbers)
 
     def _values_of(self, name: str) -> _Values:
+        return self._kept(self._values, name, self._read_values)
+
+    def _kept(
+        self,
+        cache: OrderedDict[_Key, _Known],
+        key: _Key,
+        read: Callable[[_Key], _Known],
+        *,
+        most: int = _CACHED_COLUMNS,
+    ) -> _Known:
+        """Return what *read* gives for *key*; *cache* keeps the *most* that were asked for last."""
         with self._lock:
-            known = self._values.get(name)
-        if known is None:
-            known = self._read_values(name)
-            with self._lock:
-                self._values[name] = known
-                while len(self._values) > _CACHED_COLUMNS:
-                    self._values.popitem(last=False)
-        return known
+            known = cache.get(key)
+            if known is not None:
+                cache.move_to_end(key)
+                return known
+        found = read(key)
+        with self._lock:
+            cache[key] = found
+            while len(cache) > most:
+                cache.popitem(last=False)
+        return found
 
     def _read_values(self, name: str) -> _Values:
         found = _Values(np.zeros(len(self.table.alive), np.uint8), np.zeros(len(self.table.alive), np.uint32), [])
