@@ -47,6 +47,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_secret() -> Iterator[None]:
+    """Folders of events that tests make have equal secrets: what an answer explores, and in which arm, is no chance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vision_recs.feedback.event_log.token_bytes", lambda size: bytes(range(size)))
+        yield
+
+
+@pytest.fixture
+def other_secret(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function after which new folders of events have another secret."""
+    return lambda: monkeypatch.setattr("vision_recs.feedback.event_log.token_bytes", lambda size: b"o" * size)
+
+
 @pytest.fixture
 def open_connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """The connections to SQLite files that nobody has closed, and not because nobody has them any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 
 import pyarrow.parquet as pq
 import pytest
@@ -206,11 +207,12 @@ def test_similar_answers_a_shopper_of_the_log(own_shop):
 
 
 def test_importing_counting_exporting_and_forgetting(visrec, tmp_path):
+    recent = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()
     rows = [
-        {"type": "shown", "answer": "r1", "item": "a", "asked": "q", "time": "2026-11-20T10:00:00Z", "shopper": "ann"},
-        {"type": "shown", "answer": "r1", "item": "b", "asked": "q", "time": "2026-11-20T10:00:00Z", "shopper": "ann"},
-        {"type": "click", "answer": "r1", "item": "b", "time": "2026-11-20T10:00:20Z"},
-        {"type": "wish", "answer": "r1", "item": "b", "time": "2026-11-20T10:00:20Z"},
+        {"type": "shown", "answer": "r1", "item": "a", "asked": "q", "time": f"{recent}T10:00:00Z", "shopper": "ann"},
+        {"type": "shown", "answer": "r1", "item": "b", "asked": "q", "time": f"{recent}T10:00:00Z", "shopper": "ann"},
+        {"type": "click", "answer": "r1", "item": "b", "time": f"{recent}T10:00:20Z"},
+        {"type": "wish", "answer": "r1", "item": "b", "time": f"{recent}T10:00:20Z"},
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = ("events", "log.jsonl", "--export", "counts")
@@ -226,12 +228,12 @@ def test_importing_counting_exporting_and_forgetting(visrec, tmp_path):
     assert not set(pq.read_table(counts).column_names) & {"shopper", "id", "answer"}
     again = json_of(visrec(*arguments[:2], "--json", cwd=tmp_path))
     assert (again["answers"], again["events"], again["duplicates"]) == (0, 0, 4)
-    assert [(day["date"], day["clicks"]) for day in again["days"]] == [("2026-11-20", 1)]
+    assert [(day["date"], day["clicks"]) for day in again["days"]] == [(recent, 1)]
     (tmp_path / "old.jsonl").write_text(json.dumps({**rows[0], "answer": "r0", "time": "2020-01-01T10:00:00Z"}))
     kept = json_of(visrec("events", "old.jsonl", "--json", cwd=tmp_path))
-    assert [day["date"] for day in kept["days"]] == ["2020-01-01", "2026-11-20"]
-    left = json_of(visrec("events", "--retention", "1000", "--json", cwd=tmp_path))
-    assert (left["expired"], [day["date"] for day in left["days"]]) == (1, ["2026-11-20"])
+    assert [day["date"] for day in kept["days"]] == ["2020-01-01", recent]
+    left = json_of(visrec("events", "--retention", "30", "--json", cwd=tmp_path))
+    assert (left["expired"], [day["date"] for day in left["days"]]) == (1, [recent])
     forgotten = json_of(visrec("events", "--forget", "ann", "--json", cwd=tmp_path))
     assert forgotten["forgotten"] == {"answers": 1, "events": 3}
     assert forgotten["days"] == []

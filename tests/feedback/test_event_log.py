@@ -161,13 +161,14 @@ def test_an_empty_log_that_was_taken_is_not_written_to(tmp_path, monkeypatch):
     assert ids(tmp_path) == ["e1"]
 
 
-def test_a_folder_that_is_moved_away_takes_no_more_lines(tmp_path):
+def test_a_folder_that_is_moved_away_takes_no_more_lines(tmp_path, other_secret):
     with EventLog(tmp_path / "events") as log:
         log.append([event(1)])
         (tmp_path / "events").rename(tmp_path / "moved")
         with pytest.raises(StoreUnavailable):
             log.append([event(2)])
-        EventLog(tmp_path / "events").close()  # another secret: what is written there would count for nobody
+        other_secret()  # what is written there would count for nobody
+        EventLog(tmp_path / "events").close()
         with pytest.raises(StoreUnavailable, match="is not the folder of events that it was"):
             log.append([event(2)])
         shutil.rmtree(tmp_path / "events")

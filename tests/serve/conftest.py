@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,17 @@ from starlette.testclient import TestClient
 from tether import TETHER
 
 from vision_recs.serve import ServeOptions, create_app
+
+NOON = 1_780_056_000.0  # 2026-05-29 12:00:00 UTC
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slow_clock():
+    """The clock of servers in this process: no test is so long that an hour or a day of it ends."""
+    began = time.monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vision_recs.serve.state.time", lambda: NOON + (time.monotonic() - began) / 1_000)
+        yield
 
 
 @contextlib.contextmanager

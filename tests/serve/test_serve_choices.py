@@ -75,7 +75,6 @@ def test_the_parts_of_an_image_are_asked_for_each_alone(store, tmp_path, monkeyp
 def test_answers_are_those_that_are_chosen_anew(store, tmp_path, monkeypatch):
     asked = [f"?id=item{number % 5:02}&k={3 + number % 2}&shopper=s{number}" for number in range(60)]
     asked += [f"?id=item01&shopper=s{number}&explain={number % 2 == 0}" for number in range(20)]
-    monkeypatch.setattr("vision_recs.serve.handlers.similar.time", lambda: 1_800_000_000.0)
 
     def answers():
         options = ServeOptions(store[1], events=tmp_path / "events", policy=EXPLORING)

@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-import time
 from dataclasses import replace
 
 import pytest
@@ -23,6 +22,7 @@ from vision_recs.serve import ServeOptions, create_app, recording
 from vision_recs.serve.server import require_openable
 
 ITEMS = [f"item{number:02}" for number in range(60)]
+FIRST_HOUR = 494_444  # since 1970
 EXPLORING = Policy(one_per=None, learn=Learn(exploration=Exploration(0.5), share=0.8))
 
 
@@ -60,8 +60,7 @@ def at(monkeypatch):
     """Return a function that sets the clock of the server."""
 
     def set_clock(hour):
-        for module in ("handlers.similar", "state", "handlers.for_you", "handlers.events"):
-            monkeypatch.setattr(f"vision_recs.serve.{module}.time", lambda: 3600.0 * (494_444 + hour))
+        monkeypatch.setattr("vision_recs.serve.state.time", lambda: 3600.0 * (FIRST_HOUR + hour))
 
     return set_clock
 
@@ -194,7 +193,8 @@ def test_events_are_on_the_disk_and_each_counts_once(serving, tmp_path):
     }
 
 
-def test_what_is_wrong_is_refused_and_the_rest_is_kept(serving):
+def test_what_is_wrong_is_refused_and_the_rest_is_kept(serving, at):
+    at(0.2)
     client = serving()
     answer = ask(client)["answer"]
     events = [
@@ -203,7 +203,7 @@ def test_what_is_wrong_is_refused_and_the_rest_is_kept(serving):
         {"type": "wish", "item": "item01", "answer": answer},
         7,
         {"type": "click", "item": "item01", "answer": answer, "time": 1e12},
-        {"type": "click", "item": "item01", "answer": answer, "time": time.time() - 9 * 86_400},
+        {"type": "click", "item": "item01", "answer": answer, "time": 3600.0 * (FIRST_HOUR - 9 * 24)},
     ]
     response = client.post("/v1/events", json={"events": events})
     assert response.status_code == 202

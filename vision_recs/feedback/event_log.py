@@ -12,13 +12,13 @@ tmp/  LOCK                   work in progress, and the lock of whoever compacts 
 from __future__ import annotations
 
 import os
-import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
+from secrets import token_bytes, token_hex
 from threading import Lock
 from typing import Generic, NamedTuple, Self, TypeVar
 
@@ -110,10 +110,10 @@ class EventFolder(NamedTuple):
         return secret
 
     def _make_secret(self) -> None:
-        made = self.tmp / f"SECRET-{secrets.token_hex(8)}"
+        made = self.tmp / f"SECRET-{token_hex(8)}"
         descriptor = os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(_secret_text(secrets.token_bytes(_SECRET_BYTES)))
+            file.write(_secret_text(token_bytes(_SECRET_BYTES)))
         fsync_path(made)
         with suppress(FileExistsError):  # another process was quicker, and its secret counts
             os.link(made, self.secret)

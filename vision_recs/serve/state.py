@@ -124,12 +124,17 @@ class AppState:
         """All executors that have a queue."""
         return self.queries, self.lists, self.images, self.thumbnailing, self.fetches, self.downloads, self.recording
 
+    @staticmethod
+    def now() -> float:
+        """Return the time by the server's clock, in seconds since 1970: all its answers and events are of its hours."""
+        return time()
+
     def etag(self, snapshot: Served, *, hourly: bool = False) -> str:
         """Return the ETag of every cacheable answer from *snapshot*; an *hourly* one, if it is kept, ends in an hour.
 
         So whoever keeps answers asks again in the next hour, and each answer is counted once in its hour.
         """
-        hour = f"-{hour_of(time())}" if hourly and self.answering is not None else ""
+        hour = f"-{hour_of(self.now())}" if hourly and self.answering is not None else ""
         other = None if self.candidate is None or not hourly else self.candidate.snapshot
         return f'"{snapshot.version}-{self._settings_digest}{hour}{"" if other is None else "-" + other.version}"'
 

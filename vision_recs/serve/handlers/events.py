@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from time import time
 
 import msgspec
 
@@ -41,7 +40,7 @@ async def record(context: Context, parameters: EventsParameters) -> Recorded:
     secret = recorder.secret
     if secret is None:
         raise RequestError("the events cannot be kept now; send them again", status=503, retry_after_s=RETRY_S)
-    kept, refused = _sorted(values, secret)
+    kept, refused = _sorted(values, secret, state.now())
     state.metrics.count_events(len(refused), "refused")
     recorded = await state.event_batches.run(context.snapshot, kept) if kept else 0
     return Recorded(recorded, refused)
@@ -65,9 +64,8 @@ def _is_equal(one: str, other: str) -> bool:
     return hmac.compare_digest(hashlib.sha256(one.encode()).digest(), hashlib.sha256(other.encode()).digest())
 
 
-def _sorted(values: list[object], secret: bytes) -> tuple[list[Event], list[RefusedEvent]]:
-    """Return the events that *values* describe, and those that are refused."""
-    now = time()
+def _sorted(values: list[object], secret: bytes, now: float) -> tuple[list[Event], list[RefusedEvent]]:
+    """Return the events that *values* describe at the time *now*, and those that are refused."""
     kept: list[Event] = []
     refused: list[RefusedEvent] = []
     for index, value in enumerate(values):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import time
-
 from vision_recs.errors import RequestError
 from vision_recs.serve import convert
 from vision_recs.serve.answering import Asked
@@ -20,5 +18,5 @@ async def for_you(context: Context, parameters: ForParameters) -> SimilarItems:
     state, snapshot = context.state, context.snapshot
     if state.answering is None:
         raise RequestError("this server knows no shoppers; start it with --events", status=403)
-    assigned, asked = state.assign(snapshot, Asked(convert.to_query_body(parameters), time()))
+    assigned, asked = state.assign(snapshot, Asked(convert.to_query_body(parameters), state.now()))
     return await state.queries.run(assigned, state.answering.for_you, assigned, asked)

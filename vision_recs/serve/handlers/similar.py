@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import time
 
 import msgspec
 
@@ -66,7 +65,7 @@ async def similar_to_image(context: Context, parameters: ImageParameters) -> Sim
 async def _answer(context: Context, body: QueryBody, images: Sequence[Weighted[bytes]] = ()) -> SimilarItems:
     state, snapshot, options = context.state, context.snapshot, context.state.options
     if state.answering is not None:
-        assigned, asked = state.assign(snapshot, Asked(body, time(), images))
+        assigned, asked = state.assign(snapshot, Asked(body, state.now(), images))
         try:
             if not images and not body.texts:
                 return await state.answer_batches.run(assigned, asked)
