@@ -4,8 +4,11 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 import time
-from contextlib import closing
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 
 import numpy as np
 import pyarrow as pa
@@ -265,6 +268,65 @@ def test_a_document_is_the_old_or_the_new_one_at_every_moment(uri, monkeypatch):
         assert engine._connection.count(documents.COLLECTION, "serial > 0") == 1
 
 
+def meeting(monkeypatch, owner, name, met, threads=2):
+    """Let *threads* that call the function *name* of *owner* at once meet in it; *met* counts calls by an argument."""
+    before, barrier = getattr(owner, name), threading.Barrier(threads)
+
+    def slowly(*args, **kwargs):
+        met[str(args[0])] += 1
+        with suppress(threading.BrokenBarrierError):
+            barrier.wait(1)
+        barrier.reset()
+        return before(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, slowly)
+
+
+def test_threads_that_ask_at_once_open_a_collection_once(store, uri, monkeypatch):
+    """Milvus Lite would open it for each: what one has loaded is not loaded for the next question."""
+    publish(uri, store)
+    opens = Counter()
+    meeting(monkeypatch, pytest.importorskip("milvus_lite.db"), "load_schema", opens)
+    with closing(connect(uri)) as engine, ThreadPoolExecutor(2) as threads:
+        token, _ = threads.map(lambda work: work(), [engine.tokens, engine.documents.names])
+        counts = threads.map(lambda each: engine.open(each).count(None), token * 2)
+        assert list(counts) == [10, 10]
+    assert sorted(opens.values()) == [1, 1]
+
+
+def test_threads_that_write_first_at_once_make_one_file_and_one_collection(uri, monkeypatch):
+    served, made = Counter(), Counter()
+    meeting(monkeypatch, Address, "serve", served)
+    meeting(monkeypatch, pytest.importorskip("milvus_lite.db"), "save_schema", made)
+    with closing(connect(uri)) as engine, ThreadPoolExecutor(2) as threads:
+        list(threads.map(engine.documents.write, "ab", [b"1", b"2"]))
+        assert engine.documents.read("ab") == {"a": b"1", "b": b"2"}
+    assert (list(served.values()), list(made.values())) == ([1], [1])
+
+
+def test_a_collection_that_somebody_has_released_is_loaded_again(store, uri):
+    publish(uri, store)
+    query = np.ones(12, np.float32)
+    with open_engine(uri) as opened, closing(connect(uri)) as somebody:
+        read, documents_ = opened.table, opened.engine.documents
+        for ask in (
+            lambda: read.count(None),
+            lambda: len(read.read(["item"])),
+            lambda: sum(map(len, read.scan(["item"]))),
+            lambda: len(read.nearest(query, 10, ["item"], None, effort=8)),
+            documents_.names,
+            lambda: documents_.write("a", b""),
+            lambda: documents_.delete(["a"]),
+            lambda: opened.engine.drop([]),
+        ):
+            before = ask()
+            for name in (documents.COLLECTION, *opened.engine._collections()):
+                somebody._connection.call("release_collection", name)
+            assert ask() == before
+        report = publish(uri, store, options=PublishOptions(rewrite=True))
+        assert (report.replaced, read.count(None)) == (10, 10)
+
+
 def test_what_died_in_generations_that_nobody_keeps_is_removed_an_hour_later(uri, tmp_path, monkeypatch):
     shop, now = shop_of(5), time.time()
     monkeypatch.setattr(state, "time", lambda: now)
@@ -283,7 +345,6 @@ def held(uri):
     """Return the state of the only collection, and how many rows it has."""
     with closing(connect(uri)) as engine:
         (name,) = engine._collections()
-        engine._connection.wait("load_collection", name)
         return engine.state(name), engine._connection.count(name, "born > 0")
 
 

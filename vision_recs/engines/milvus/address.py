@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,7 +15,10 @@ from vision_recs.errors import EngineUnavailable, UnknownEngine
 _PORT = 19530
 
 _uses = Counter[str]()
-_lock = threading.Lock()
+_opened: set[tuple[str, str]] = set()
+"""The files that are served, each with the names of the collections in it that are open."""
+
+_lock = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,24 @@ class Address:
             _uses[self.file] -= 1
             if not _uses[self.file]:
                 servers.release_server(self.file)
+                _opened.difference_update([each for each in _opened if each[0] == self.file])
+
+    @contextmanager
+    def using(self, collection: str, *, is_open: bool) -> Iterator[None]:
+        """Let one thread at a time make or open *collection*; when it is open, all use it at once.
+
+        Milvus Lite opens a collection where it is first asked for. Two threads that ask at once open it twice, and what
+        the first has loaded and written is not there for those that ask later. *is_open* says that it is, afterwards.
+        """
+        place = (self.file or "", collection)
+        if self.file is None or (place in _opened and is_open):
+            yield
+            return
+        with _lock:
+            _opened.discard(place)
+            yield
+            if is_open:
+                _opened.add(place)
 
 
 def not_installed(uri: str, what: str) -> EngineUnavailable:

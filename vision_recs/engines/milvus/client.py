@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,11 @@ _LOGGERS = ("pymilvus", "milvus_lite", "grpc._server")
 _VERSION = re.compile(r"\D*(\d+)\.(\d+)")
 _FLOAT16_FROM = (2, 4)
 _LONGEST_REASON = 300
+_NOT_LOADED = (101, 103)
+"""The codes of the errors that a collection is not loaded, or is being loaded."""
+
+_OPEN_NOTHING = frozenset({"has_collection", "list_collections", "drop_collection"})
+"""The calls after which no collection is known to be there."""
 
 
 class Connection:
@@ -52,6 +59,7 @@ class Connection:
         self._errors = (MilvusException, RpcError, OSError, ValueError, TypeError)
         self._opened = monotonic()
         self._client: MilvusClient | None = None
+        self._lock = threading.Lock()
         self.has_float16 = False
         if not self.is_empty:
             self._connect(self._address)
@@ -64,11 +72,12 @@ class Connection:
     @property
     def client(self) -> MilvusClient:
         """The client; raises EngineUnavailable."""
-        if self._client is None:
+        with self._lock:
+            if self._client is not None:
+                return self._client
             if self._address is None:
                 raise EngineUnavailable(f"the connection to {self.uri} is closed")
             return self._connect(self._address)
-        return self._client
 
     def _connect(self, address: Address) -> MilvusClient:
         from pymilvus import MilvusClient
@@ -88,12 +97,25 @@ class Connection:
         return client
 
     def call(self, method: str, *args: Any, timeout: float = _TIMEOUT_S, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Return what *method* of the client returns; raises EngineUnavailable in the place of its errors."""
-        client = self.client
+        """Return what *method* of the client returns; raises EngineUnavailable in the place of its errors.
+
+        The first of *args* is a collection, where there are any. One that is not loaded, or no more, is loaded first.
+        """
         try:
-            return getattr(client, method)(*args, timeout=timeout, **kwargs)
+            return self._do(method, *args, timeout=timeout, **kwargs)
+        except self._errors as error:
+            if getattr(error, "code", None) not in _NOT_LOADED or method == "load_collection":
+                raise self._error(error) from error
+        self.wait("load_collection", args[0])
+        try:
+            return self._do(method, *args, timeout=timeout, **kwargs)
         except self._errors as error:
             raise self._error(error) from error
+
+    def _do(self, method: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        work, address = getattr(self.client, method), self._address
+        with nullcontext() if address is None else address.using(str(args[:1]), is_open=method not in _OPEN_NOTHING):
+            return work(*args, **kwargs)
 
     def wait(self, method: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Return what *method*, which may take hours, returns."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
+from threading import Lock
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -25,6 +26,8 @@ _CLAIM = -1
 _CLAIMED_FOR_S = 660.0
 """How long such a row counts whose writer was stopped: the clocks of machines agree to ten minutes."""
 
+_making = Lock()
+
 
 class Documents:
     """Documents by name. Each write has a higher serial number, and the highest that is whole is what is read.
@@ -35,7 +38,7 @@ class Documents:
     def __init__(self, connection: Connection) -> None:
         """Keep documents in a collection, which is made when the first is written."""
         self._connection = connection
-        self._is_loaded = False
+        self._is_there = False
 
     def read(self, names: Sequence[str] = (), prefixes: Sequence[str] = ()) -> dict[str, bytes]:
         """Return the documents with these *names*, and those whose names begin with one of *prefixes*."""
@@ -124,16 +127,16 @@ class Documents:
         return list(found)
 
     def _exists(self) -> bool:
-        if self._connection.is_empty:
-            return False
-        if not self._is_loaded and self._connection.call("has_collection", COLLECTION):
-            self._connection.wait("load_collection", COLLECTION)
-            self._is_loaded = True
-        return self._is_loaded
+        if not self._is_there and not self._connection.is_empty:
+            self._is_there = self._connection.call("has_collection", COLLECTION)
+        return self._is_there
 
     def _make(self) -> None:
-        if self._exists():
-            return
+        with _making:
+            if not self._exists():
+                self._create()
+
+    def _create(self) -> None:
         from pymilvus import DataType
 
         client = self._connection.client

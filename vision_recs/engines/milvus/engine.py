@@ -51,7 +51,6 @@ class MilvusEngine:
         for name in sorted(known, reverse=True):
             found = self._schema(name)
             if set(wanted.columns) <= set(found.columns) and found.dim == wanted.dim:
-                self._connection.wait("load_collection", name)
                 return MilvusStage(self._connection, self, found, name, exists=True, published=None)
         dropped_by_somebody = [name for name in self.documents.stated() if name not in names]
         taken = [*names, *(name for name in dropped_by_somebody if name.startswith(prefix))]
