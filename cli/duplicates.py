@@ -26,7 +26,8 @@ def duplicates(
         typer.Option(
             metavar="NUMBER",
             help="The least score of the best pair of images of two duplicates. [default: measured on the data, 3.5 "
-            "standard deviations above the usual score of the nearest item of another product; 0.9 to 0.985]",
+            "standard deviations above the usual score of the nearest item of another product; 0.9 to 0.985; and below "
+            "it, copies in another size, quality or margin, by their pixels]",
         ),
     ] = None,
     one_per: Annotated[
@@ -69,7 +70,7 @@ def duplicates(
         opened.pin()
         with show_progress(quiet=quiet) as progress:
             found = find_duplicates(
-                opened, chosen, progress=lambda done, total: progress(Progress("comparing", done, total))
+                opened, chosen, progress=lambda stage, done, total: progress(Progress(stage, done, total))
             )
         if json:
             _print_json(found)
@@ -94,6 +95,10 @@ def _print_json(found: Duplicates) -> None:
 
 def _print_groups(found: Duplicates) -> None:
     how = ", measured on the data" if found.is_estimated else ""
+    if found.looked_at:
+        how += f"; {_counted(found.looked_at, 'image')} compared by pixels"
+    if found.unread:
+        how += f"; {_counted(found.unread, 'image')} of other machines, lost or changed, by vectors alone"
     typer.echo(
         f"{_counted(len(found.groups), 'group')} of duplicates and {_counted(len(found.placeholders), 'placeholder')} "
         f"among {_counted(found.items, 'item')}; threshold {found.threshold:.3f}{how}"

@@ -11,7 +11,7 @@ from PIL import Image
 
 @pytest.fixture(scope="module")
 def shop(visrec, sample_images, tmp_path_factory) -> Path:
-    """The sample shop with a chair twice, a lamp again from another image of it, and an image that says nothing."""
+    """The sample shop with a chair twice, a lamp and a small mug saved anew, and an image that says nothing."""
     folder = tmp_path_factory.mktemp("shop")
     with (sample_images / "catalog.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -20,9 +20,12 @@ def shop(visrec, sample_images, tmp_path_factory) -> Path:
     shutil.copy(sample_images / "chair-03-1.jpg", folder / "seat.jpg")
     with Image.open(sample_images / "lamp-02-2.jpg") as image:
         image.resize((400, 400)).save(folder / "lamp.jpg", quality=70)
+    with Image.open(sample_images / "mug-04-1.jpg") as image:
+        image.resize((240, 240)).save(folder / "cup.jpg", quality=40)  # nearer to other mugs than to this one
     Image.new("RGB", (64, 64), (230, 230, 230)).save(folder / "none.jpg")
     rows.append({**rows[0], "id": "seat", "image": "seat.jpg", "title": "<b>Seat</b>", "variant_group": "x"})
     rows.append({**rows[0], "id": "light", "image": "lamp.jpg", "title": "Light", "variant_group": "y"})
+    rows.append({**rows[0], "id": "cup", "image": "cup.jpg", "title": "Cup", "variant_group": "z"})
     rows += [
         {**rows[0], "id": f"new-{number}", "image": "none.jpg", "variant_group": f"n{number}"} for number in range(4)
     ]
@@ -39,18 +42,20 @@ def test_copies_are_found_and_variants_are_not(visrec, shop):
     done = visrec("duplicates", "--placeholder", "4", "--store", shop / "index")
     assert done.returncode == 0, done.stderr
     said, _, *rows = done.stdout.splitlines()
-    assert said.startswith("2 groups of duplicates and 1 placeholder among 66 items; threshold 0.9")
-    assert said.endswith(", measured on the data")
+    assert said.startswith("3 groups of duplicates and 1 placeholder among 67 items; threshold 0.9")
+    assert ", measured on the data; " in said
+    assert said.endswith(" images compared by pixels")
     assert [row.split() for row in rows[:1]] == [["exact", "1.000", "2", "chair-03", "seat"]]
     assert rows[1].split()[0] == "near"
     assert rows[1].split()[-2:] == ["lamp-02", "light"]
-    assert rows[2].split() == ["placeholder", "4", "none.jpg:", "new-0", "new-1", "new-2", "..."]
+    assert [rows[2].split()[0], *rows[2].split()[-2:]] == ["near", "cup", "mug-04"]
+    assert rows[3].split() == ["placeholder", "4", "none.jpg:", "new-0", "new-1", "new-2", "..."]
 
 
 def test_json_is_a_line_a_group(visrec, shop):
     done = visrec("duplicates", "--placeholder", "4", "--store", shop / "index", "--json", "-q")
     assert done.stderr == ""
-    exact, near, placeholder = map(json.loads, done.stdout.splitlines())
+    exact, near, copy, placeholder = map(json.loads, done.stdout.splitlines())
     assert exact == {
         "kind": "exact",
         "score": 1.0,
@@ -64,6 +69,8 @@ def test_json_is_a_line_a_group(visrec, shop):
         ["lamp-02-2.jpg", "lamp.jpg"],
     )
     assert near["threshold"] <= near["score"] < 1
+    assert copy["items"] == ["cup", "mug-04"]
+    assert copy["score"] < copy["threshold"]
     assert placeholder == {
         "kind": "placeholder",
         "image": "none.jpg",
@@ -92,7 +99,9 @@ def test_csv_has_a_row_an_item(visrec, shop, tmp_path):
         ("1", "exact", "seat"),
         ("2", "near", "lamp-02"),
         ("2", "near", "light"),
-        *[("3", "placeholder", f"new-{number}") for number in range(4)],
+        ("3", "near", "cup"),
+        ("3", "near", "mug-04"),
+        *[("4", "placeholder", f"new-{number}") for number in range(4)],
     ]
 
 
@@ -101,9 +110,9 @@ def test_the_page_shows_every_item_and_needs_no_other_file(visrec, shop, tmp_pat
     done = visrec("duplicates", "--placeholder", "4", "--html", page, "--store", shop / "index", "-q")
     assert done.returncode == 0, done.stderr
     text = page.read_text("utf-8")
-    assert text.count("data:image/jpeg;base64,") == 2 + 2 + 1
+    assert text.count("data:image/jpeg;base64,") == 2 + 2 + 2 + 1
     assert "http" not in text.replace("data:", "")
-    assert "2 groups of duplicates" in text
+    assert "3 groups of duplicates" in text
     assert "&lt;b&gt;Seat&lt;/b&gt;" in text
     assert "<b>Seat" not in text
     assert "4 items show none.jpg" in text

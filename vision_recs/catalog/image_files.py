@@ -93,6 +93,10 @@ class ImageFiles:
         remote = self.remote and RemoteImages(self.remote.options.hurried())
         return ImageFiles(self._address or str(self._root or ""), below=self._below, remote=remote)
 
+    def without_network(self) -> ImageFiles:
+        """Return the same source, but for what has to be fetched, which is missing."""
+        return ImageFiles(self._address or str(self._root or ""), below=self._below)
+
     @property
     def is_remote(self) -> bool:
         """Whether the folder of the images is an address itself."""

@@ -2,6 +2,7 @@
 
 finding    `find_duplicates`, and complete linkage: from pairs of items to groups
 pairs      which items show which image, and the pairs of items that are alike
+copies     images that show the same picture in another size, quality or margin
 without_words  where vectors have words, too, images are compared without them
 threshold  the score from which on two items are alike, estimated from the catalog
 report     `DuplicateOptions` and `Duplicates`

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
+from vision_recs.batch.duplicates.copies import find_copies
 from vision_recs.batch.duplicates.pairs import ImageUsage, ItemPairs, alike_items
 from vision_recs.batch.duplicates.report import DuplicateOptions, Duplicates, Group, Progress
 from vision_recs.batch.duplicates.threshold import background_scores, estimate_threshold
 from vision_recs.batch.duplicates.without_words import images_alone
 from vision_recs.batch.item_arrays import ItemArrays, masks_and_groups
+from vision_recs.knn_join import pairs_above
 from vision_recs.recommend.query import VARIANTS
 from vision_recs.recommend.rules import require_attribute
 from vision_recs.store import Store
@@ -44,10 +48,12 @@ def find_duplicates(
     _, groups = masks_and_groups(store, every, [], options.one_per)
     images, arrays = images_alone(store, every)
     usage = ImageUsage.of(arrays, groups, placeholder=options.placeholder)
-    threshold = options.threshold
+    threshold, copies, device = options.threshold, None, options.device
     if threshold is None:
-        threshold = estimate_threshold(background_scores(images, usage, device=options.device))
-    pairs = alike_items(images, usage, threshold, device=options.device, progress=progress)
+        threshold = estimate_threshold(background_scores(images, usage, device=device))
+        copies = find_copies(store, images, usage, device=device, progress=partial(progress, "looking"))
+    alike = chain(pairs_above(images, usage.positions, threshold, device=device), [copies.pairs] if copies else [])
+    pairs = alike_items(usage, alike, partial(progress, "comparing"))
     found = [_group(images, usage, pairs, members) for members in complete_linkage(pairs.triples())]
     found.sort(key=lambda group: (group.kind != "exact", -group.score, group.items))
     return Duplicates(
@@ -55,6 +61,8 @@ def find_duplicates(
         placeholders=usage.named_placeholders(),
         threshold=threshold,
         is_estimated=options.threshold is None,
+        looked_at=copies.looked_at if copies else 0,
+        unread=copies.unread if copies else 0,
         items=len(arrays.ids),
         images=len(arrays.positions),
         generation=store.generation,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -11,11 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.batch.duplicates.report import Placeholder, Progress
+from vision_recs.batch.duplicates.report import Looked, Placeholder
 from vision_recs.batch.item_arrays import ItemArrays, ranges
 from vision_recs.errors import TooManyPairs
-from vision_recs.knn_join import Pairs, pairs_above
-from vision_recs.types import VectorReader
+from vision_recs.knn_join import Pairs
 
 _MOST = 20_000_000
 """Pairs of items in memory, of 36 bytes each."""
@@ -99,20 +98,18 @@ class ItemPairs(NamedTuple):
         return places
 
 
-def alike_items(
-    images: VectorReader, usage: ImageUsage, threshold: float, *, device: str = "auto", progress: Progress
-) -> ItemPairs:
-    """Return the pairs of items with a score of at least *threshold*, and those that show the same bytes.
+def alike_items(usage: ImageUsage, alike: Iterable[Pairs], progress: Looked) -> ItemPairs:
+    """Return the pairs of items that show *alike* images, and those that show the same bytes.
 
     Two items of one group are a pair by the same bytes only. Raises TooManyPairs for more than 20,000,000 pairs.
     """
     found = [_same_bytes(usage)]
     count = len(found[0].one)
-    for pairs in pairs_above(images, usage.positions, threshold, device=device):
+    for pairs in alike:
         found.append(_alike_images(usage, pairs))
         count += len(found[-1].one)
         if count > _MOST:
-            raise TooManyPairs(f"more than {_MOST:,} pairs of items are alike at a threshold of {threshold}; raise it")
+            raise TooManyPairs(f"more than {_MOST:,} pairs of items are alike; raise the threshold")
         progress(pairs.done, len(usage.positions))
     return _best(ItemPairs(*(np.concatenate(part) for part in zip(*found, strict=True))))
 

@@ -10,18 +10,22 @@ from vision_recs.recommend.query import VARIANTS
 
 Kind: TypeAlias = Literal["exact", "near"]
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the number of images that are compared and with the number of all, on the calling thread."""
+Looked: TypeAlias = Callable[[int, int], None]
+"""Called with the number of images that were looked at and with the number of all, on the calling thread."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called in the same way, with what is done first: "looking" or "comparing"."""
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicateOptions:
     """Which items are duplicates, and which images are placeholders.
 
-    Two items are alike where their best pair of images has a score of at least *threshold*; None estimates it from the
-    catalog (see `estimate_threshold`). Items with an equal value of the attribute *one_per* are variants of one
-    product: they are duplicates only where they show the same bytes; with None, they count as any other items. An image
-    that *placeholder* or more products show is a placeholder.
+    Two items are alike where their best pair of images has a score of at least *threshold*. None estimates it from the
+    catalog (see `estimate_threshold`); then items are alike, too, where one shows a copy of an image of the other, in
+    another size, quality or margin (see `find_copies`). Items with an equal value of the attribute *one_per* are
+    variants of one product: they are duplicates only where they show the same bytes; with None, they count as any other
+    items. An image that *placeholder* or more products show is a placeholder.
     """
 
     threshold: float | None = None
@@ -64,13 +68,16 @@ class Duplicates:
     """What was found among *items* items with *images* images of *generation*.
 
     Exact groups come first, then groups by falling score. Placeholders are sorted by the number of items that show
-    them, most first. *is_estimated* says that *threshold* was estimated from the catalog.
+    them, most first. *is_estimated* says that *threshold* was estimated from the catalog. Then *looked_at* images were
+    compared by their pixels, and *unread* more could not be read on this machine, or have changed since.
     """
 
     groups: tuple[Group, ...]
     placeholders: tuple[Placeholder, ...]
     threshold: float
     is_estimated: bool
+    looked_at: int
+    unread: int
     items: int
     images: int
     generation: int
