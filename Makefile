@@ -13,6 +13,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PROCESSES ?= 2
+SIDE_BY_SIDE := --numprocesses $(PROCESSES) --dist worksteal # neighbors share what they are prepared with, in one process
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.c' -o -name '*.html' -o -name 'py.typed' -o -path '*/page/*')
 
@@ -24,7 +25,7 @@ demo: $(VENV)/.package
 	@echo 'open demo/similar.html to see the images, or start $(VENV)/bin/visrec serve --store demo/index'
 
 test: $(VENV)/.package $(VENV)/.dev
-	$(VENV)/bin/pytest --numprocesses $(PROCESSES) -p no:randomly
+	$(VENV)/bin/pytest $(SIDE_BY_SIDE) -p no:randomly
 
 test-lowest test-newest: test-%: $(VENV)/.dev
 	VENV=$(VENV) PROCESSES=$(PROCESSES) .ci/try-versions $*
@@ -34,8 +35,8 @@ mutants: $(VENV)/.package $(VENV)/.dev
 
 nightly: $(VENV)/.package $(VENV)/.dev
 	-$(MAKE) $(VENV)/milvus-2.3.5
-	VISREC_EXAMPLES=4 $(VENV)/bin/pytest --numprocesses $(PROCESSES)
-	VISREC_PART=$(PART) VISREC_SEED=$(SEED) $(VENV)/bin/pytest --numprocesses $(PROCESSES) --timeout 0 -m nightly
+	VISREC_EXAMPLES=4 $(VENV)/bin/pytest $(SIDE_BY_SIDE)
+	VISREC_PART=$(PART) VISREC_SEED=$(SEED) $(VENV)/bin/pytest $(SIDE_BY_SIDE) --timeout 0 -m nightly
 	$(MAKE) test-lowest test-newest
 
 lint: $(VENV)/.package $(VENV)/.dev

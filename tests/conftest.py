@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 OFFLINE = ROOT / "tests" / "support" / "offline"
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
 
 
 def pytest_configure() -> None:
@@ -40,10 +41,31 @@ def no_network_is_tried(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def own_cache(shared_by_processes: Path) -> Iterator[None]:
     """Converted models of the tests are made by the tests, not found on the machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VISREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("VISREC_CACHE", str(shared_by_processes / "cache"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_by_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run that all its processes share, where several run tests."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_power_cut() -> Iterator[None]:
+    """Leave out what only a power cut would show, which is most of the time of a small store.
+
+    Tests of the order on a disk look at the calls; in tests/faults processes of their own lose power.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        patch.setattr(os, "fdatasync", lambda _: None)
         yield
 
 
@@ -89,25 +111,21 @@ def open_connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection
 
 
 @pytest.fixture(scope="session")
-def visrec() -> Run:
+def visrec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Run the program as a person does: `visrec("similar", "mug-01", cwd=...)`."""
-    program = Path(sys.executable).parent / "visrec"
+    from program import Program
 
-    def run(*arguments: str | Path, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            name: value for name, value in os.environ.items() if name not in ("VISREC_STORE", "VISREC_ENCODER")
-        }
-        return subprocess.run(
-            [program, *map(str, arguments)],
-            cwd=cwd,
-            env={**environment, "COLUMNS": "100", **variables},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+    with Program(tmp_path_factory.mktemp("program")) as program:
 
-    return run
+        def run(
+            *arguments: str | bytes | Path, cwd: Path | None = None, **variables: str
+        ) -> subprocess.CompletedProcess[str]:
+            environment = {
+                name: value for name, value in os.environ.items() if name not in ("VISREC_STORE", "VISREC_ENCODER")
+            }
+            return program.run(list(map(os.fsdecode, arguments)), cwd, {**environment, "COLUMNS": "100", **variables})
+
+        yield run
 
 
 @pytest.fixture(scope="session")
@@ -116,10 +134,14 @@ def sample_images() -> Path:
 
 
 @pytest.fixture(scope="session")
-def indexed_samples(tmp_path_factory: pytest.TempPathFactory, sample_images: Path, visrec: Run) -> tuple[Path, str]:
+def indexed_samples(
+    tmp_path_factory: pytest.TempPathFactory, shared_by_processes: Path, sample_images: Path, visrec: Run
+) -> tuple[Path, str]:
     """The store that `visrec index sample_images/catalog.csv` makes, and what it printed; not to be changed."""
     store = tmp_path_factory.mktemp("samples") / "index"
-    done = visrec("index", sample_images / "catalog.csv", "--store", store)
+    with (shared_by_processes / "encoder").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first process converts the encoder, which takes long; others find it
+        done = visrec("index", sample_images / "catalog.csv", "--store", store)
     assert done.returncode == 0, done.stderr
     return store, done.stdout
 

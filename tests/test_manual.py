@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from manual import PAGES, ROOT, RUN_BY_CI, blocks, commands, prepare, run_page
+from manual import PAGES, ROOT, RUN_BY_CI, blocks, commands, prepare, run, run_page
 
 SHOWN_KINDS = {"text", "json", "toml", "csv", "html", "yaml", "mermaid"}
 """What a page only shows."""
@@ -35,9 +35,15 @@ def has_examples(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if has_examples(path)], ids=page_id)
-def test_the_examples_of_a_page_print_what_it_shows(path, tmp_path):
+def test_the_examples_of_a_page_print_what_it_shows(path, tmp_path, visrec):
+    """Those of the README are run as they stand; of other pages, the program is run by forks, see `program`."""
+
+    def run_quickly(command, folder):
+        return visrec(*command[1:], cwd=folder) if command[0] == "visrec" else run(command, folder)
+
     prepare(tmp_path)
-    for _, example, shown, printed in run_page(path.read_text("utf-8"), tmp_path):
+    runner = run if path.name == "README.md" else run_quickly
+    for _, example, shown, printed in run_page(path.read_text("utf-8"), tmp_path, runner):
         if shown:
             assert without_numbers(printed) == without_numbers(shown), example
 

@@ -1,14 +1,11 @@
 """Numbers beyond all bounds and bytes that are not text are a sentence, or mean what they say."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from fake_shop import index, shop_of
 
-PROGRAM = Path(sys.executable).parent / "visrec"
 HUGE = "9" * 20
 LONG = "9" * 400  # a whole number in Python, and beyond every float
 ENDLESS = "9" * 5000  # beyond what Python reads
@@ -32,26 +29,20 @@ def place(tmp_path_factory):
     return place
 
 
-def run(place, *arguments):
-    return subprocess.run(
-        [PROGRAM, *arguments],
-        cwd=place,
-        env={**os.environ, "VISREC_STORE": "store", "COLUMNS": "100"},
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+@pytest.fixture
+def run(visrec, place):
+    return lambda *arguments: visrec(*arguments, cwd=place, VISREC_STORE="store")
 
 
 @pytest.mark.parametrize("number", [HUGE, LONG])
-def test_more_items_than_there_are_is_all_of_them(place, number):
-    done = run(place, "similar", "item000", "-k", number, "--json")
+def test_more_items_than_there_are_is_all_of_them(run, number):
+    done = run("similar", "item000", "-k", number, "--json")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 11
 
 
-def test_more_neighbors_than_there_are_is_all_of_them(place):
-    done = run(place, "neighbors", "all.csv", "-k", HUGE, "--quiet")
+def test_more_neighbors_than_there_are_is_all_of_them(run, place):
+    done = run("neighbors", "all.csv", "-k", HUGE, "--quiet")
     assert done.returncode == 0, done.stderr
     assert len((place / "all.csv").read_text().splitlines()) == 1 + 12 * 11
 
@@ -88,8 +79,8 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("name", SENTENCES)
-def test_a_number_beyond_all_bounds_is_one_short_sentence(place, name):
-    assert_sentence(run(place, *SENTENCES[name]))
+def test_a_number_beyond_all_bounds_is_one_short_sentence(run, name):
+    assert_sentence(run(*SENTENCES[name]))
 
 
 BYTES = {
@@ -111,12 +102,12 @@ BYTES = {
 
 
 @pytest.mark.parametrize("name", BYTES)
-def test_bytes_that_are_not_text_are_one_sentence_that_shows_them(place, name):
-    assert_sentence(run(place, *BYTES[name]))
+def test_bytes_that_are_not_text_are_one_sentence_that_shows_them(run, name):
+    assert_sentence(run(*BYTES[name]))
 
 
 def assert_sentence(done):
-    said = done.stderr.decode()
+    said = done.stderr
     assert done.returncode in {1, 2}, (done.stdout, said)
     assert "Traceback" not in said
     assert "set_int_max_str_digits" not in said
@@ -129,22 +120,22 @@ def assert_sentence(done):
         assert sentence.startswith("visrec: ")
 
 
-def test_a_name_that_is_not_text_is_a_name(place):
+def test_a_name_that_is_not_text_is_a_name(run, place):
     """A file may have any name."""
     out = os.fsencode(place) + b"/caf\xe9.csv"
-    done = run(place, b"neighbors", out, b"--quiet")
+    done = run(b"neighbors", out, b"--quiet")
     assert done.returncode == 0, done.stderr
     assert Path(os.fsdecode(out)).stat().st_size > 100
     page = os.fsencode(place) + b"/caf\xe9.html"
-    assert run(place, b"similar", b"item000", b"--html", page).returncode == 0
+    assert run(b"similar", b"item000", b"--html", page).returncode == 0
     assert Path(os.fsdecode(page)).stat().st_size > 100
 
 
-def test_a_store_in_a_folder_whose_name_is_not_text_answers(place):
-    right = run(place, b"similar", b"item000", b"--json", b"--store", os.fsencode(place / "store"))
+def test_a_store_in_a_folder_whose_name_is_not_text_answers(run, place):
+    right = run(b"similar", b"item000", b"--json", b"--store", os.fsencode(place / "store"))
     store = (place / "store").rename(place / os.fsdecode(b"caf\xe9"))
     try:
-        done = run(place, b"similar", b"item000", b"--json", b"--store", os.fsencode(store))
+        done = run(b"similar", b"item000", b"--json", b"--store", os.fsencode(store))
     finally:
         store.rename(place / "store")
     assert (done.returncode, done.stdout) == (0, right.stdout)

@@ -1,16 +1,9 @@
-import os
 from pathlib import Path
 
 import pytest
 from engine_uris import KINDS, empty_engines
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch):
-    """Leave out what only a power cut would show, which is most of the time of a small store."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 DAILY = {

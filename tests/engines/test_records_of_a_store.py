@@ -1,7 +1,6 @@
 """The records of a store, which are made by column, equal those that are made one at a time in the obvious way."""
 
 import hashlib
-import os
 import random
 
 import numpy as np
@@ -41,7 +40,6 @@ def folder(tmp_path_factory):
     """A store of a base and two deltas, which replace, remove and add items."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "_FEW_ITEMS", 0)  # so few would go into one file again
-        patch.setattr(os, "fsync", lambda _: None)
         yield written(tmp_path_factory.mktemp("records") / "store")
 
 

@@ -17,12 +17,6 @@ from vision_recs.feedback.learning import Catalog, cross_fitted
 from vision_recs.feedback.records import Event, with_id
 
 
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr("os.fdatasync", lambda _: None)
-
-
 @pytest.mark.parametrize("seed", range(2))
 def test_sums_by_arm_are_those_of_a_plain_count(tmp_path, seed):
     plain = scenario(tmp_path, seed)

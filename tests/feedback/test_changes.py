@@ -30,12 +30,6 @@ class Items:
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr("os.fdatasync", lambda _: None)
-
-
 def write(root, day, rows, *, arm="plain"):
     """Append answers of *day*: rows of (asked, shown, what is clicked), each for a shopper of its own."""
     with EventLog(root) as log:

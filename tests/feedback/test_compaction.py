@@ -25,13 +25,6 @@ from vision_recs.feedback.verification import verify
 from vision_recs.store import atomic_files
 
 
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch):
-    """Leave out what only a power cut would show, which is most of the time of a small run."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr("os.fdatasync", lambda _: None)
-
-
 @pytest.mark.parametrize(
     "seed", [pytest.param(seed, marks=() if seed < 6 else pytest.mark.nightly) for seed in range(300)]
 )

@@ -11,12 +11,6 @@ from vision_recs.feedback.event_log import EventLog
 from vision_recs.feedback.logged import read_answers
 
 
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr("os.fdatasync", lambda _: None)
-
-
 def by_key(counts):
     ids = (*counts.items, "")
     return {

@@ -11,12 +11,6 @@ from vision_recs.feedback.forgetting import Forgotten, forget
 from vision_recs.feedback.verification import verify
 
 
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr("os.fdatasync", lambda _: None)
-
-
 def everything(folder):
     """Return the bytes of all files, and all values of Parquet files, as text."""
     for path in folder.rglob("*"):

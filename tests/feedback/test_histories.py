@@ -12,12 +12,6 @@ START = 1_780_000_000.0
 DAY = 86_400.0
 
 
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr("os.fdatasync", lambda _: None)
-
-
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "events"

@@ -22,11 +22,6 @@ from vision_recs.store import Projection, Store, garbage_collect
 ITEMS = [f"item{number:03}" for number in range(60)]
 
 
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda _: None)
-
-
 @pytest.fixture
 def shop():
     shop = Shop()

@@ -14,7 +14,7 @@ from vision_recs.errors import StoreDamaged, StoreNotFound
 from vision_recs.jobs import verify
 from vision_recs.store import Store, garbage_collect
 
-KILLS, STATES = 40, 12
+KILLS, STATES = 24, 12
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +59,10 @@ def test_a_killed_run_leaves_the_old_generation_or_the_new_one_and_the_next_goes
     draw = random.Random(1)
     store = tmp_path / "index"
     duration = max(fork_server.run(store, state)[1] for state in (0, 1, 2))
-    old, killed, went_on = shops[2][2], 0, 0
-    for turn in range(4 * KILLS):
-        if turn >= KILLS and killed >= 25:  # on a busy machine more runs end before they are killed
-            break
-        state = (turn + 3) % STATES
+    old, turn, killed, went_on = shops[2][2], 0, 0, 0
+    while killed < KILLS or not went_on:  # on a busy machine many runs end before they are killed
+        turn += 1
+        state = (turn + 2) % STATES
         shop, weights, new = shops[state]
         status, _ = fork_server.run(store, state, kill_after_s=draw.uniform(0, duration))
         killed += status == -signal.SIGKILL
@@ -74,8 +73,6 @@ def test_a_killed_run_leaves_the_old_generation_or_the_new_one_and_the_next_goes
         went_on += not published and bool(there - old.digests)
         old = new
         garbage_collect(store)
-    assert killed >= 25
-    assert went_on
 
 
 def test_a_killed_first_run_leaves_no_store_or_the_whole_one(tmp_path, fork_server, shops):

@@ -165,7 +165,6 @@ class ShopAndOutages(RuleBasedStateMachine):
         self.shop = Flaky()
         self.held = {}
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr("os.fsync", lambda _: None)
         self.patch.setattr(writer, "_FEW_ITEMS", 0)  # every change becomes a delta
         self.patch.setattr(writer, "_MOST_CHANGED", 3)
         self.patch.setattr(comparing, "_FEWEST", 1)

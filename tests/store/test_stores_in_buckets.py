@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import closing, suppress
 from functools import partial
@@ -31,11 +30,6 @@ from vision_recs.store.bucket.pushing import BucketWriter
 from vision_recs.store.partitions import Partition
 
 ADDRESS = "s3://shop/store"
-
-
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture(autouse=True)

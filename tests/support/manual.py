@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,11 +62,31 @@ def prepare(folder: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
 
 
-def run_page(page: str, folder: Path) -> Iterator[tuple[Block, str, str, str]]:
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run *command* in *folder*."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VISREC_STORE")}
+    environment.pop("VISREC_ENCODER", None)
+    programs = Path(sys.executable).parent
+    environment |= {"PATH": f"{programs}:{environment['PATH']}", "COLUMNS": "100"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+Runner = Callable[[list[str], Path], subprocess.CompletedProcess[str]]
+
+
+def run_page(page: str, folder: Path, run: Runner = run) -> Iterator[tuple[Block, str, str, str]]:
     """Run the examples of *page* in *folder*, and yield for each: its block, itself, what it shows, what it printed.
 
-    Raises AssertionError for one that fails.
+    *run* runs a command in a folder. Raises AssertionError for one that fails.
     """
+
+    def printed_by(command: list[str]) -> str:
+        done = run(command, folder)
+        assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr}"
+        return done.stdout
+
     found = blocks(page)
     for block, after in zip(found, [*found[1:], None], strict=True):
         if block.reason is not None:
@@ -76,23 +96,10 @@ def run_page(page: str, folder: Path) -> Iterator[tuple[Block, str, str, str]]:
         elif block.kind == "console":
             for command, output in commands(block):
                 if command not in RUN_BY_CI:
-                    yield block, command, output, run(shlex.split(command), folder)
+                    yield block, command, output, printed_by(shlex.split(command))
         elif block.kind == "python":
             shown = after.text if after is not None and after.kind == "text" and not after.note else ""
-            yield block, block.text, shown, run([sys.executable, "-c", block.text], folder)
-
-
-def run(command: list[str], folder: Path) -> str:
-    """Return what *command* prints in *folder*."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("VISREC_STORE")}
-    environment.pop("VISREC_ENCODER", None)
-    programs = Path(sys.executable).parent
-    environment |= {"PATH": f"{programs}:{environment['PATH']}", "COLUMNS": "100"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr}"
-    return done.stdout
+            yield block, block.text, shown, printed_by([sys.executable, "-c", block.text])
 
 
 def record(path: Path) -> None:

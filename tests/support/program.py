@@ -1,0 +1,86 @@
+"""The program `visrec`, run by forks of a process that has imported what commands import: that is most of their time.
+
+It is the program but for its start: in a process of its own, with the folder, the environment and the streams of a
+command. What is read while Python and its libraries are loaded is as it was when the process began: see `as_begun`.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from faulty_process import end_as_python_does, import_everything
+from forks import Forks, carry_out_orders
+
+PROGRAM = Path(sys.executable).parent / "visrec"
+TIMEOUT_S = 300
+READ_AT_START = ("PYTHON", "OMP_", "OPENBLAS_", "MKL_", "KMP_", "LD_", "LC_", "LANG", "MALLOC_")
+"""How the names of variables begin that Python and its libraries read while they are loaded."""
+
+
+class Program:
+    """The process, as a test sees it; *folder* takes what commands print."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._begun = as_begun(os.environ)
+        self._forks = Forks(__file__)
+        self._one_at_a_time = threading.Lock()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._forks.__exit__(*error)
+
+    def run(self, arguments, cwd, environment):
+        """Run `visrec *arguments*`, and return what subprocess.run would."""
+        command = [str(PROGRAM), *arguments]
+        if as_begun(environment) != self._begun or "serve" in arguments:
+            return in_a_process(command, cwd, environment)
+        with self._one_at_a_time:
+            order = [command, str(cwd or Path.cwd()), environment, str(self._folder)]
+            ended = self._forks.run(order, kill_after_s=TIMEOUT_S)
+            said = [(self._folder / name).read_text() for name in ("out", "err")]
+        if ended.was_killed:
+            raise subprocess.TimeoutExpired(command, TIMEOUT_S, *said)
+        return subprocess.CompletedProcess(command, ended.status, *said)
+
+
+def as_begun(environment):
+    """Return what of *environment* is read once, as a process begins."""
+    return {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
+
+
+def in_a_process(command, cwd, environment):
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+
+
+def carry_out(order):
+    """Become the program that *order* wants."""
+    sys.argv, folder, environment, said = order
+    create = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    opened = [os.open("/dev/null", os.O_RDONLY), *(os.open(f"{said}/{name}", create, 0o666) for name in ("out", "err"))]
+    for descriptor, file in enumerate(opened):
+        os.dup2(file, descriptor)
+        os.close(file)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    import visrec_cli.main as program
+
+    program.main()
+
+
+def main():
+    import_everything()
+    importlib.import_module("openvino")
+    carry_out_orders(lambda order: end_as_python_does(lambda: carry_out(order)))
+
+
+if __name__ == "__main__":
+    main()
