@@ -16,12 +16,15 @@ import argparse
 import gc
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from time import process_time, sleep
 from typing import Any
@@ -29,14 +32,22 @@ from typing import Any
 import numpy as np
 from machine import provenance
 
+from vision_recs.jobs.cluster.done import Done
+from vision_recs.jobs.cluster.driver import Planning
+from vision_recs.jobs.cluster.places import BlockPlace, begin_run, end_runs, forget_ledgers
+from vision_recs.jobs.cluster.worker import Block
 from vision_recs.jobs.comparing import stage_catalog
+from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import silent
 from vision_recs.jobs.publish import NO_INDEX
 from vision_recs.store import CatalogEntry, Embedded, Manifest, Staging, Store, Writer, canary_text, open_writer
+from vision_recs.store.ledgers import Ledger, LedgerRow
+from vision_recs.store.shards import make_shard
 from vision_recs.types import EncoderSpec, ImageData, Item, PreprocessConfig, Unchanged
 
 DIM, SHARD = 8, 4_096
 _WATCH_S = 0.02
+_OPTIONS = IndexOptions(shard_size=SHARD)
 SPEC = EncoderSpec("stub", "0" * 64, DIM, PreprocessConfig((2, 2), "crop", 2, "bilinear", (0, 0, 0), (1, 1, 1)), "none")
 
 
@@ -76,53 +87,65 @@ class Shop:
 
 def measure(rows: int, folder: Path) -> dict[str, Any]:
     """Return what each step takes for a catalog of *rows* items."""
-    steps = Steps()
-    with open_writer(folder, reads_catalog=True) as writer:
-        staging = writer.stage(SPEC)
-        stage_catalog(Shop(rows), staging, silent, workers=1)
-        steps.note("staging")
-        embed(writer, staging)
-        steps.note("outcomes")
-        settled = writer.settle(staging)
-        steps.note("settling")
-        publish(writer, settled)
-        steps.note("publishing")
-    some = max(1, rows // 100)
-    for name, shop in (("compared, unchanged", Shop(rows)), ("compared, 1 % changed", Shop(rows, range(some)))):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as worker:
+        worker.submit(os.getpid).result()
+        steps = Steps()
         with open_writer(folder, reads_catalog=True) as writer:
             staging = writer.stage(SPEC)
-            stage_catalog(shop, staging, silent, workers=1)
-            embed(writer, staging)
-            publish(writer, writer.settle(staging))
-        steps.note(name)
+            stage_catalog(Shop(rows), staging, silent, workers=1)
+            steps.note("staging")
+            embed(writer, staging, worker, steps)
+            steps.note("ledgers")
+            settled = writer.settle(staging)
+            steps.note("settling")
+            publish(writer, settled)
+            forget_ledgers(writer)
+            steps.note("publishing")
+        some = max(1, rows // 100)
+        for name, shop in (("compared, unchanged", Shop(rows)), ("compared, 1 % changed", Shop(rows, range(some)))):
+            with open_writer(folder, reads_catalog=True) as writer:
+                staging = writer.stage(SPEC)
+                stage_catalog(shop, staging, silent, workers=1)
+                embed(writer, staging, worker)
+                publish(writer, writer.settle(staging))
+            steps.note(name)
     with Store.open(folder) as opened:
         if opened.item_count != rows:
             raise ValueError(f"the store has {opened.item_count} items, not {rows}")
-    size = sum(path.stat().st_size for path in (folder / "items").iterdir())
-    return {**steps.found, "items_file_bytes_a_row": round(size / rows)}
+    sizes = sorted(path.stat().st_size for path in (folder / "items").iterdir())
+    return {**steps.found, "items_file_bytes_a_row": round(sizes[-1] / rows), "delta_bytes": sizes[0]}
 
 
-def embed(writer: Writer, staging: Staging) -> None:
-    """Give every staged image an outcome."""
-    planned: list[Embedded] = []
-    for image in staging.images():
-        digest = hashlib.sha256(image.image.encode()).digest()
-        staging.set_digest(image, digest, f"signature of {image.image}")
-        if not writer.is_known(staging, digest):
-            planned.append(Embedded(image.id, image.image, digest, len(planned)))
-        if len(planned) == SHARD:
-            write(writer, staging, planned)
-            planned = []
-    write(writer, staging, planned)
+def embed(writer: Writer, staging: Staging, worker: ProcessPoolExecutor, steps: Steps | None = None) -> None:
+    """Give every staged image an outcome, as the driver of a cluster does: the blocks go to another process."""
+    with Done(writer, staging, SPEC) as done:
+        place = begin_run(writer)
+        for block in Planning(Shop.images, writer, staging, SPEC, _OPTIONS).blocks(done):
+            name = worker.submit(work, place, block).result()
+            done.add(name, (image.number for image in block.images))
+        end_runs(writer)
+        if steps is not None:
+            steps.note("blocks")
+        done.settle(keep_stale=0, progress=silent)
 
 
-def write(writer: Writer, staging: Staging, planned: Sequence[Embedded]) -> None:
-    """Write a shard of vectors that are made from digests."""
-    if planned:
-        bits = np.frombuffer(b"".join(each.digest[:DIM] for each in planned), np.uint8).reshape(-1, DIM)
-        vectors = bits.astype(np.float32) + 1
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        writer.add_shard(staging, SPEC.fingerprint, planned, vectors)
+def work(place: BlockPlace, block: Block) -> str:
+    """Embed *block* as a worker would, with vectors that are made from digests; return its name."""
+    asked = zip(block.images, block.asked, strict=True)
+    images = [(each, hashlib.sha256(each.image.encode()).digest(), signature) for each, signature in asked]
+    bits = np.frombuffer(b"".join(digest[:DIM] for _, digest, _ in images), np.uint8).reshape(-1, DIM)
+    vectors = bits.astype(np.float32) + 1
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    embedded = [Embedded(each.id, each.image, digest, row) for row, (each, digest, _) in enumerate(images)]
+    with place.work() as folder:
+        shard = folder / "shard"
+        name = make_shard(shard, SPEC.fingerprint, embedded, vectors)
+        rows = [
+            LedgerRow(each.id, each.image, digest, signature, row, asked=signature)
+            for row, (each, digest, signature) in enumerate(images)
+        ]
+        place.put(Ledger(block.name, SPEC.fingerprint, name, len(rows), rows), shard)
+    return block.name
 
 
 def publish(writer: Writer, settled: Any) -> None:  # noqa: ANN401 - what `settle` returns
@@ -157,32 +180,35 @@ class Steps:
     def __init__(self) -> None:
         """Begin the first step."""
         self.found: dict[str, Any] = {}
-        self._before = _own_memory()
+        self._before = _memory()
         self._begin()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def note(self, name: str) -> None:
         """End a step, and begin the next one."""
         seconds = process_time() - self._started
-        self.found[name] = {"cpu_s": round(seconds, 2), "peak_mb": round((self._peak - self._before) / 1e3)}
+        own, whole = (round((peak - before) / 1e3) for peak, before in zip(self._peaks, self._before, strict=True))
+        self.found[name] = {"cpu_s": round(seconds, 2), "peak_mb": own, "with_mapped_mb": whole}
         print(f"{name:24} {self.found[name]}", file=sys.stderr, flush=True)
         self._begin()
 
     def _begin(self) -> None:
         gc.collect()
-        self._peak = _own_memory()
+        self._peaks = _memory()
         self._started = process_time()
 
     def _watch(self) -> None:
         while True:
-            self._peak = max(self._peak, _own_memory())
+            own, whole = _memory()
+            self._peaks = max(self._peaks[0], own), max(self._peaks[1], whole)
             sleep(_WATCH_S)
 
 
-def _own_memory() -> int:
-    """Return how many kilobytes of memory this process has, without the files that are mapped."""
-    found = re.findall(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text("utf-8"))
-    return int(found[0])
+def _memory() -> tuple[int, int]:
+    """Return how many kilobytes of memory this process has: without the files that are mapped, and with them."""
+    text = Path("/proc/self/status").read_text("utf-8")
+    own, whole = (int(re.findall(rf"{name}:\s*(\d+) kB", text)[0]) for name in ("RssAnon", "VmRSS"))
+    return own, whole
 
 
 def main() -> None:
