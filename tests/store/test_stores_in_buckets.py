@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_shop import BulkShop, Unused, content, index, png, shop_of, wanted
+from fake_shop import BulkShop, FakeEncoder, Unused, content, index, png, shop_of, wanted
 
 pytest.importorskip("obstore")
 
@@ -17,7 +17,7 @@ import vision_recs
 from vision_recs import indexes
 from vision_recs.errors import StoreDamaged, StoreError, StoreLocked, StoreNotFound, StoreUnavailable
 from vision_recs.indexes.hnsw_mmap import graph_files
-from vision_recs.jobs import IndexOptions, update, verify
+from vision_recs.jobs import IndexOptions, embed, update, verify
 from vision_recs.remote import remote_folder
 from vision_recs.remote.object_store import ObjectError
 from vision_recs.remote.options import RemoteOptions
@@ -241,6 +241,26 @@ def test_garbage_goes_and_what_workers_left_since_stays(shop, other):
     assert list(verify(ADDRESS)) == []
     assert pull(other).generation == 3
     assert content(other) == content(folder_of(ADDRESS))
+
+
+@pytest.mark.usefixtures("s3")
+def test_of_a_change_of_a_hundredth_a_few_hundredths_are_put_and_fetched(other):
+    shop = shop_of(5, kind=BulkShop)
+    for number in range(6_000):
+        shop.put(f"more-{number}", number % 5, price=number, title=f"Thing number {number} of the shop")
+    embed(shop, ADDRESS, encoder=FakeEncoder(), options=IndexOptions(workers=2))
+    first = pull(other)
+    before = keys()
+    for number in range(0, 6_000, 100):
+        shop.put(f"more-{number}", number % 5, price=-1, title=f"Thing number {number} of the shop")
+    embed(shop, ADDRESS, encoder=Unused(), options=IndexOptions(workers=2))
+    second = pull(other)
+    put = sum(file.size for file in RemoteFolder(ADDRESS).files("files") if file.path not in before)
+    assert second.bytes == put
+    assert second.bytes < 0.06 * first.bytes
+    with Store.open(other) as opened:
+        assert opened.attributes("more-500")["price"] == -1
+        assert opened.attributes("more-501")["price"] == 501
 
 
 @pytest.mark.usefixtures("s3")
