@@ -12,9 +12,9 @@ from vision_recs.batch.neighbors import NeighborsOptions, write_neighbors
 from vision_recs.encoders.composite import composite_spec
 from vision_recs.encoders.words import load, words_of
 from vision_recs.engines import publish
-from vision_recs.errors import EncoderError, EvaluationError, ImageError
+from vision_recs.errors import EvaluationError, ImageError
 from vision_recs.evaluate import EvaluationTask, compare_stores, measure_relevance
-from vision_recs.jobs import ClusterOptions, IndexOptions, embed, retune, update
+from vision_recs.jobs import IndexOptions, embed, retune, update
 from vision_recs.jobs import index as run_index
 from vision_recs.recommend import Event, History, Policy, Query, Recommender
 from vision_recs.store import Store
@@ -304,12 +304,6 @@ def test_a_table_keeps_rows_without_an_image(tmp_path):
     plain = run_index(tmp_path / "catalog.csv", tmp_path / "plain", encoder="color")
     assert (plain.items, dict(plain.skipped_reasons)) == (1, {"no-image": 2})
     assert run_index(tmp_path / "catalog.csv", tmp_path / "words").embedded == 0
-
-
-def test_a_cluster_reads_no_words(tmp_path):
-    pytest.importorskip("ray")
-    with pytest.raises(EncoderError, match="on this machine, not on a cluster; leave out --on"):
-        run_index(shop_of_words(), tmp_path, encoder=NAME, options=IndexOptions(cluster=ClusterOptions("ray")))
 
 
 def test_a_shop_without_words_skips_what_has_no_image(tmp_path):

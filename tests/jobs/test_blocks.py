@@ -6,19 +6,17 @@ import os
 import pickle
 import shutil
 import sys
-import time
-from collections import deque
 
 import numpy as np
 import pytest
-from cluster_shop import WatchedEncoder, noted, shop_of
+from cluster_shop import LocalPool, WatchedEncoder, noted, shop_of
 from fake_shop import NO_IMAGE, TRUNCATED, FakeEncoder, Unused, content, image, index
 
 from vision_recs.encoders import LoadOptions, StoreEncoder
 from vision_recs.errors import ClusterError, MissingExtra, WorkerRefused
 from vision_recs.jobs import ClusterOptions, IndexOptions, embed, update, verify
 from vision_recs.jobs.cluster import BlockReport, Work, driver, embed_block, plan_blocks
-from vision_recs.jobs.cluster.driver import Finished, Lost, Refused
+from vision_recs.jobs.cluster.driver import Lost, Refused
 from vision_recs.jobs.cluster.on_ray import require_cluster
 from vision_recs.jobs.cluster.places import BucketPlace, FolderPlace
 from vision_recs.remote.remote_folder import RemoteFolder
@@ -27,64 +25,6 @@ from vision_recs.store.bucket.copies import folder_of
 from vision_recs.store.ledgers import Ledger, read_ledger
 
 SIZE = 4
-
-
-class LocalPool:
-    """A pool in this process: *fates* say what becomes of the next tasks in place of being done."""
-
-    slots = 2
-
-    def __init__(self, work, fates):
-        self.work, self.fates = work, deque(fates)
-        self.tasks, self.hung, self.submitted, self.cancelled = {}, set(), [], []
-
-    def room(self):
-        return self.slots - len(self.tasks)
-
-    def idle(self):
-        return len(self.tasks) < self.slots
-
-    def submit(self, block, *, apart, avoid):
-        number = len(self.submitted)
-        self.submitted.append((block.name, apart, tuple(avoid)))
-        self.tasks[number] = block, apart
-        return number
-
-    def wait(self, _seconds):
-        number = next((each for each in self.tasks if each not in self.hung), None)
-        if number is None:
-            time.sleep(0.005)
-            return []
-        fate = self.fates.popleft() if self.fates else None
-        if fate == "hangs":
-            self.hung.add(number)
-            return []
-        block, apart = self.tasks.pop(number)
-        outcome = self.work.embed(pickle.loads(pickle.dumps(block)), apart=apart) if fate is None else fate
-        return [Finished(number, outcome, "here")]
-
-    def cancel(self, task):
-        self.cancelled.append(task)
-        self.tasks.pop(task, None)
-
-    def usable(self, avoid):
-        return len(avoid) < 2
-
-    def close(self):
-        self.tasks.clear()
-
-
-@pytest.fixture
-def pools(monkeypatch):
-    """Every run of this test works with a LocalPool; append what becomes of its first tasks."""
-    opened, fates = [], []
-
-    def open_pool(work, _options):
-        opened.append(LocalPool(pickle.loads(pickle.dumps(work)), fates))
-        return opened[-1]
-
-    monkeypatch.setattr(driver, "_ray", open_pool)
-    return opened, fates
 
 
 def on_cluster(shop, store, encoder=None, **options):

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from fake_shop import BLACK, FakeEncoder, Shop, Unused, png
 
-from vision_recs.errors import FilterError, PolicyError, StoreError
+from vision_recs.errors import FilterError, PolicyError
 from vision_recs.filters import Filter
-from vision_recs.jobs import ClusterOptions, IndexOptions, index, update, verify
+from vision_recs.jobs import IndexOptions, index, update, verify
 from vision_recs.recommend import Policy, Query, Recommender
 from vision_recs.recommend.colors import shows_colors
 from vision_recs.recommend.rules import Differ, Rules, Same
@@ -137,12 +137,6 @@ def test_an_item_without_attributes_and_a_skipped_image(shop, tmp_path):
     run(shop, tmp_path / "store", colors=True)
     assert colors(tmp_path / "store")["plain"] == ["navy"]
     assert run(shop, tmp_path / "store", encoder=Unused()).generation == 1
-
-
-def test_workers_of_a_cluster_are_refused(shop, folder):
-    options = IndexOptions(cluster=ClusterOptions())
-    with pytest.raises(StoreError, match="name no colors"):
-        index(shop, folder, encoder=FakeEncoder(), options=options)
 
 
 def answer(folder, query, policy=None):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from fake_shop import BulkShop, FakeEncoder
+
+from vision_recs.jobs.cluster.driver import Finished
 
 
 def note(file: Path, text: str) -> None:
@@ -70,3 +74,48 @@ def shop_of(folder, count):
     for number in range(count):
         shop.put(f"item-{number:03d}", number)
     return shop
+
+
+class LocalPool:
+    """A pool in this process: *fates* say what becomes of the next tasks in place of being done."""
+
+    slots = 2
+
+    def __init__(self, work, fates):
+        self.work, self.fates = work, deque(fates)
+        self.tasks, self.hung, self.submitted, self.cancelled = {}, set(), [], []
+
+    def room(self):
+        return self.slots - len(self.tasks)
+
+    def idle(self):
+        return len(self.tasks) < self.slots
+
+    def submit(self, block, *, apart, avoid):
+        number = len(self.submitted)
+        self.submitted.append((block.name, apart, tuple(avoid)))
+        self.tasks[number] = block, apart
+        return number
+
+    def wait(self, _seconds):
+        number = next((each for each in self.tasks if each not in self.hung), None)
+        if number is None:
+            time.sleep(0.005)
+            return []
+        fate = self.fates.popleft() if self.fates else None
+        if fate == "hangs":
+            self.hung.add(number)
+            return []
+        block, apart = self.tasks.pop(number)
+        outcome = self.work.embed(pickle.loads(pickle.dumps(block)), apart=apart) if fate is None else fate
+        return [Finished(number, outcome, "here")]
+
+    def cancel(self, task):
+        self.cancelled.append(task)
+        self.tasks.pop(task, None)
+
+    def usable(self, avoid):
+        return len(avoid) < 2
+
+    def close(self):
+        self.tasks.clear()

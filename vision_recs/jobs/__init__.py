@@ -4,7 +4,7 @@ indexing       `index` and `embed`: brings a store up to date with a catalog; `c
 updating       `update`: changes some items
 partitioned    both over a catalog that is split into several stores; `catalog_part` is what one of them gets
 embedding      the images that are new to the store, which are written as shards; `outcomes` of what cannot be read
-pipeline       images are read (`reading`), prepared and encoded at the same time
+pipeline       images are read (`reading`), prepared (`preparing`) and encoded at the same time
 cluster/       the same by the workers of a cluster
 publish        builds the index of a generation and publishes both; `retune` does it with another projection,
                `publish_model` with another model

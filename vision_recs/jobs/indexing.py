@@ -16,7 +16,7 @@ from vision_recs.catalog import open_catalog
 from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.encoders import LoadOptions, StoreEncoder, choose_store_encoder
 from vision_recs.encoders.words import words_of
-from vision_recs.errors import EmptyCatalog, EncoderError, StoreError
+from vision_recs.errors import EmptyCatalog, StoreError
 from vision_recs.filters import AttributeType
 from vision_recs.filters.filter import unknown_attribute
 from vision_recs.jobs.catalog_part import CatalogPart, partition_count, partition_of
@@ -109,10 +109,9 @@ def index_store(
         if partition is not None:
             catalog = CatalogPart(catalog, partition)
         chosen = choose_encoder(encoder, options, writer)
-        if words_of(chosen.spec.name) is not None:
-            _admit_words(catalog, options)
-        names_colors = _names_colors(options, writer.base)
-        staging = writer.stage(chosen.spec, retry_skipped=options.retry_skipped, names_colors=names_colors)
+        admit_words(catalog, chosen.spec)
+        named = names_colors(options, writer.base)
+        staging = writer.stage(chosen.spec, retry_skipped=options.retry_skipped, names_colors=named)
         try:
             stage_catalog(catalog, staging, progress, workers=options.workers)
             embedding = _embedding(catalog, writer, staging, chosen, options)
@@ -125,7 +124,7 @@ def index_store(
         published = writer.base.manifest if writer.base else None
         if draft is not None:
             mark = None if partition is None else (partition.number, partition.count)
-            manifest = replace(_describe(draft, catalog, chosen, writer), partition=mark, names_colors=names_colors)
+            manifest = replace(_describe(draft, catalog, chosen, writer), partition=mark, names_colors=named)
             published = publish(writer, manifest, config, progress)
         elif embedding.complete and writer.base is not None:
             published = repair_index(writer, writer.base)
@@ -156,10 +155,10 @@ def embed(
     return index(catalog, store, encoder=encoder, options=options, progress=progress)
 
 
-def _admit_words(catalog: Catalog, options: IndexOptions) -> None:
-    """Have a *catalog* of visrec yield items without an image, too; raises EncoderError for a cluster."""
-    if options.cluster is not None:
-        raise EncoderError("the words of items are read on this machine, not on a cluster; leave out --on")
+def admit_words(catalog: Catalog, spec: EncoderSpec) -> None:
+    """Have a *catalog* of visrec yield items without an image, too, where the encoder of *spec* reads words."""
+    if words_of(spec.name) is None:
+        return
     keep = getattr(catalog, "keep_imageless", None)
     if keep is not None:
         keep()
@@ -168,8 +167,6 @@ def _admit_words(catalog: Catalog, options: IndexOptions) -> None:
 def _embedding(
     catalog: Catalog, writer: Writer, staging: Staging, encoder: StoreEncoder, options: IndexOptions
 ) -> Embedding | ClusterEmbedding:
-    if encoder.spec.focus and options.cluster is not None:
-        raise StoreError("the workers of a cluster have no detector; leave out --on, or give --focus none")
     if options.cluster is None:
         return Embedding(catalog.images, writer, staging, encoder, options)
     from vision_recs.jobs.cluster.driver import ClusterEmbedding
@@ -177,14 +174,11 @@ def _embedding(
     return ClusterEmbedding(catalog, writer, staging, encoder, options)
 
 
-def _names_colors(options: IndexOptions, base: Store | None) -> bool:
-    """Return whether colors are named: as *options* say, else as before; raises StoreError for workers, who cannot."""
-    named = options.names_colors
-    if named is None:
-        named = base is not None and base.manifest.names_colors
-    if named and options.cluster is not None:
-        raise StoreError("the workers of a cluster name no colors; leave out --on, or give --no-colors")
-    return named
+def names_colors(options: IndexOptions, base: Store | None) -> bool:
+    """Return whether colors are named: as *options* say, else as in *base*, the last generation."""
+    if options.names_colors is None:
+        return base is not None and base.manifest.names_colors
+    return options.names_colors
 
 
 def choose_encoder(encoder: str | Encoder | StoreEncoder | None, options: IndexOptions, writer: Writer) -> StoreEncoder:

@@ -1,11 +1,13 @@
 """Ledgers: what became of each image of a block, so that nobody has to read the block again.
 
-A *block* is some images that one worker embeds as a whole. Its name is that of what is asked: the space, and the id,
-the name and the signature of each image. A ledger is a Parquet file with one row for each image of the block, in its
-order: item_id, image, digest (32 bytes), signature, row (of the vectors of the shard), reason, message, and asked: the
-signature that the image had when the block was made. An image without a digest could not be read; one with neither a
-row nor a reason has bytes that the store knew before. The metadata of the file name the block, the space and the shard,
-which is empty where the block has no vector.
+A *block* is some images that one worker embeds as a whole. Its name is that of what is asked: the space, whether colors
+are named, and the id, the name and the signature of each image. A ledger is a Parquet file with one row for each image
+of the block, in its order: item_id, image, digest (32 bytes), signature, row (of the vectors of the shard), reason,
+message, asked, and added. In asked is the signature that the image had when the block was made; where the encoder reads
+attributes of items, a space and a digest of what it reads follow. In added is what the store adds to the attributes of
+the image: see the module `added`. An image without a digest could not be read; one with neither a row nor a reason has
+bytes that the store knew before. The metadata of the file name the block, the space, the shard, which is empty where
+the block has no vector, how many vectors that has, and whether colors are named.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from vision_recs.store.atomic_files import fsync_path
 
 _NAME_DIGITS = 32
 _KEY = b"visrec"
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class LedgerRow(NamedTuple):
@@ -37,6 +40,7 @@ class LedgerRow(NamedTuple):
     reason: str | None = None
     message: str | None = None
     asked: str | None = None
+    added: str | None = None
 
 
 class Ledger(NamedTuple):
@@ -47,6 +51,7 @@ class Ledger(NamedTuple):
     shard: str
     vectors: int
     rows: list[LedgerRow]
+    names_colors: bool = False
 
     def to_bytes(self) -> bytes:
         """Return the Parquet file."""
@@ -61,7 +66,8 @@ class Ledger(NamedTuple):
                 for name, column in zip(LedgerRow._fields, columns, strict=True)
             }
         )
-        named = {"block": self.block, "space": self.space, "shard": self.shard, "vectors": self.vectors}
+        names = ("block", "space", "shard", "vectors", "names_colors")
+        named = {name: getattr(self, name) for name in names}
         file = BytesIO()
         pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(named).encode()}), file)
         return file.getvalue()
@@ -76,17 +82,17 @@ class Ledger(NamedTuple):
             table = pq.read_table(BytesIO(data))
             named = json.loads(table.schema.metadata[_KEY])
             columns = table.to_pydict().values()
-            rows = list(map(LedgerRow._make, zip(*columns, strict=True)))
-            return cls(named["block"], named["space"], named["shard"], named["vectors"], rows)
+            rows = [LedgerRow(*row) for row in zip(*columns, strict=True)]
+            return cls(**named, rows=rows)
         except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
             raise StoreDamaged(f"{where} is no ledger, or was altered; its block is embedded again") from error
 
 
-def block_name(space: str, images: Iterable[tuple[str, str, str | None]]) -> str:
-    """Return the name of the block of *images*: of each the id of its item, its name and its signature."""
-    digest = hashlib.sha256(space.encode())
+def block_name(space: str, images: Iterable[tuple[str, str, str | None]], *, names_colors: bool = False) -> str:
+    """Return the name of the block of *images*: of each the id of its item, its name and what is asked."""
+    digest = hashlib.sha256(f"{space} colors".encode() if names_colors else space.encode())
     for image in images:
-        digest.update(json.dumps(image, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        digest.update(_to_json(image).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:_NAME_DIGITS]
 
 

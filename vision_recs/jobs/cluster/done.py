@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -10,13 +11,16 @@ from typing import Self
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.jobs.outcomes import without_bytes
+from vision_recs.jobs.preparing import reads_attributes, text_read
 from vision_recs.jobs.progress import Progress, ProgressCallback
 from vision_recs.store import Staged, Staging, Writer
 from vision_recs.store.ledgers import Ledger, LedgerRow, ledger_names, read_ledger
 from vision_recs.store.shards import shard_problems
-from vision_recs.types import BulkImageSource, ImageSource
+from vision_recs.store.staging import Outcome
+from vision_recs.types import BulkImageSource, EncoderSpec, ImageSource
 
 _AT_ONCE = 2_000
+_DIGITS = 32
 _OPEN_AT_MOST = 8  # ledgers: the images of a block mostly stand together
 
 _TABLES = """
@@ -30,12 +34,17 @@ CREATE TABLE done (number INTEGER PRIMARY KEY, ledger INTEGER, row INTEGER);
 class Done:
     """The outcomes of staged images that lie in ledgers of the space, in bounded memory; see `settle`."""
 
-    def __init__(self, writer: Writer, staging: Staging, space: str) -> None:
-        """Look at the ledgers in the store of *writer*; one that is damaged, or whose shard is, is removed."""
+    def __init__(self, writer: Writer, staging: Staging, spec: EncoderSpec) -> None:
+        """Look at the ledgers in the store of *writer*; one that is damaged, or whose shard is, is removed.
+
+        Only those of the space of *spec* count, with colors if *staging* names them.
+        """
+        self._spec = spec
         self._writer = writer
         self._staging = staging
         self._layout = writer.layout
         self._blocks: list[str] = []
+        self._offers = False
         self._connection = sqlite3.connect("", isolation_level=None)
         self._connection.execute("PRAGMA journal_mode = OFF")
         self._connection.executescript(_TABLES)
@@ -45,7 +54,9 @@ class Done:
             writer.bucket.fetch_work()
         for name in ledger_names(self._layout.ledgers):
             ledger = self._sound(name)
-            if ledger is not None and ledger.space == space:
+            if ledger is None or ledger.space != spec.fingerprint:
+                continue
+            if ledger.names_colors == staging.names_colors:
                 self._offer(ledger)
 
     def __enter__(self) -> Self:
@@ -56,12 +67,14 @@ class Done:
         """Close the database."""
         self._connection.close()
 
-    def mark(self, staged: Sequence[Staged], signatures: Sequence[str | None]) -> list[bool]:
-        """Return of each of *staged*, with the *signatures* that they have now, whether a ledger knows its outcome."""
+    def mark(self, staged: Sequence[Staged], asked: Sequence[str | None]) -> list[bool]:
+        """Return of each of *staged*, of which `asked_of` says what is *asked*, whether a ledger knows its outcome."""
+        if not self._offers:
+            return [False] * len(staged)
         found = []
-        for image, signature in zip(staged, signatures, strict=True):
+        for image, each in zip(staged, asked, strict=True):
             query = "SELECT ledger, row FROM asked WHERE item_id = ? AND image = ? AND asked IS ?"
-            place = self._connection.execute(query, (image.id, image.image, signature)).fetchone()
+            place = self._connection.execute(query, (image.id, image.image, each)).fetchone()
             found.append(place is not None)
             if place is not None:
                 self._connection.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (image.number, *place))
@@ -78,8 +91,8 @@ class Done:
         """Settle the images that ledgers know by the signatures that *source* tells; see `settle`."""
         if not self._blocks:
             return 0
-        for page in pages(self._staging.images()):
-            self.mark(page, signatures_of(source, page))
+        for page in pages(self._staging.images(attributes=reads_attributes(self._spec))):
+            self.mark(page, asked_of(self._spec, page, signatures_of(source, page)))
         return self.settle(keep_stale=keep_stale, progress=progress)
 
     def settle(self, *, keep_stale: int, progress: ProgressCallback) -> int:
@@ -90,42 +103,20 @@ class Done:
         if self._writer.bucket is not None:
             self._writer.bucket.fetch_work()
         (total,) = self._connection.execute("SELECT count(*) FROM done").fetchone()
-        embedded = 0
-        for number, image in enumerate(self._staged(), 1):
-            embedded += self._settle(*image, keep_stale)
-            if number % _AT_ONCE == 0 or number == total:
-                progress(Progress("reading the ledgers", number, total))
-        return embedded
-
-    def _staged(self) -> Iterator[tuple[Staged, Ledger, LedgerRow]]:
-        for image in self._staging.images():
-            place = self._connection.execute(
-                "SELECT ledger, row FROM done WHERE number = ?", (image.number,)
-            ).fetchone()
-            if place is not None:
-                ledger = self._ledger(self._blocks[place[0]])
-                yield image, ledger, ledger.rows[place[1]]
-
-    def _settle(self, image: Staged, ledger: Ledger, row: LedgerRow, keep_stale: int) -> bool:
-        """Note what became of *image*, and return whether it got a new vector."""
-        writer, staging = self._writer, self._staging
-        if row.digest is None:
-            assert row.reason is not None
-            without_bytes(writer, staging, image, (row.reason, row.message or ""), keep_stale=keep_stale)
-            return False
-        staging.set_digest(image, row.digest, row.signature)
-        if row.row is None and row.reason is None:
-            if not writer.is_known(staging, row.digest):
-                raise StoreDamaged(
-                    f"the store holds no vector of {image.image}, though an item shows it; run `visrec verify`"
-                )
-            return False
-        if staging.has_outcome(row.digest):
-            return False
-        first = writer.adopt_shard(ledger.shard, ledger.vectors) if row.row is not None else 0
-        position = None if row.row is None else first + row.row
-        staging.set_outcome(row.digest, position=position, reason=row.reason, message=row.message)
-        return position is not None
+        settling = _Settling(self._writer, self._staging, keep_stale)
+        settled = 0
+        for page in pages(self._staging.images()):
+            query = "SELECT number, ledger, row FROM done WHERE number BETWEEN ? AND ?"
+            found = self._connection.execute(query, (page[0].number, page[-1].number))
+            places = {number: place for number, *place in found}
+            for image in page:
+                if image.number in places:
+                    ledger, row = places[image.number]
+                    settling.settle(image, self._ledger(self._blocks[ledger]), row)
+            settling.write()
+            settled += len(places)
+            progress(Progress("reading the ledgers", settled, total))
+        return settling.embedded
 
     def _sound(self, block: str) -> Ledger | None:
         """Return the ledger of *block*; where it or its shard is damaged, remove it and return None.
@@ -160,8 +151,55 @@ class Done:
     def _offer(self, ledger: Ledger) -> None:
         number = len(self._blocks)
         self._blocks.append(ledger.block)
+        self._offers = True
         rows = ((each.id, each.image, each.asked, number, row) for row, each in enumerate(ledger.rows))
         self._connection.executemany("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?)", rows)
+
+
+class _Settling:
+    """Notes in a staging what became of images, many outcomes at a time; *embedded* of them got a new vector."""
+
+    def __init__(self, writer: Writer, staging: Staging, keep_stale: int) -> None:
+        """Note it in *staging*, of *writer*; an image that cannot be read keeps its vector for *keep_stale* runs."""
+        self._writer = writer
+        self._staging = staging
+        self._keep_stale = keep_stale
+        self._outcomes: dict[bytes, Outcome] = {}
+        self.embedded = 0
+
+    def settle(self, image: Staged, ledger: Ledger, number: int) -> None:
+        """Note what the row with that *number* of *ledger* says of *image*."""
+        row = ledger.rows[number]
+        if row.digest is None or (row.row is None and row.reason is None):
+            self.write()
+            self._settle_old(image, row)
+            return
+        self._staging.set_digest(image, row.digest, row.signature)
+        if row.digest in self._outcomes or self._staging.has_outcome(row.digest):
+            return
+        position = None
+        if row.row is not None:
+            position = self._writer.adopt_shard(ledger.shard, ledger.vectors) + row.row
+            self.embedded += 1
+        self._outcomes[row.digest] = Outcome(row.digest, position, row.reason, row.message, row.added)
+
+    def write(self) -> None:
+        """Write what was noted."""
+        self._staging.set_outcomes(list(self._outcomes.values()))
+        self._outcomes = {}
+
+    def _settle_old(self, image: Staged, row: LedgerRow) -> None:
+        """Note what became of *image*, which could not be read, or whose bytes the store knew before."""
+        writer, staging = self._writer, self._staging
+        if row.digest is None:
+            assert row.reason is not None
+            without_bytes(writer, staging, image, (row.reason, row.message or ""), keep_stale=self._keep_stale)
+            return
+        staging.set_digest(image, row.digest, row.signature)
+        if not writer.is_known(staging, row.digest):
+            raise StoreDamaged(
+                f"the store holds no vector of {image.image}, though an item shows it; run `visrec verify`"
+            )
 
 
 def may_have_ledgers(writer: Writer) -> bool:
@@ -174,6 +212,15 @@ def signatures_of(source: ImageSource, images: Sequence[Staged]) -> list[str | N
     if not isinstance(source, BulkImageSource):
         return [None] * len(images)
     return source.signatures([image.image for image in images])
+
+
+def asked_of(spec: EncoderSpec, images: Sequence[Staged], signatures: Sequence[str | None]) -> list[str | None]:
+    """Return what a worker is asked for each of *images*, which have *signatures*: see the module `ledgers`."""
+    if not reads_attributes(spec):
+        return list(signatures)
+    texts = [text_read(spec, image.attributes) for image in images]
+    read = [hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_DIGITS] for text in texts]
+    return [f"{signature or ''} {digest}" for signature, digest in zip(signatures, read, strict=True)]
 
 
 def pages(images: Iterator[Staged]) -> Iterator[list[Staged]]:

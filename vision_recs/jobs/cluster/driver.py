@@ -9,23 +9,26 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from time import monotonic, perf_counter
 from typing import NamedTuple, Protocol
 
 from vision_recs.encoders import StoreEncoder
+from vision_recs.encoders.words import digest_with, words_of
 from vision_recs.errors import ClusterError
-from vision_recs.jobs.cluster.done import Done, pages, signatures_of
+from vision_recs.jobs.cluster.done import Done, asked_of, pages, signatures_of
 from vision_recs.jobs.cluster.places import begin_run, end_runs
 from vision_recs.jobs.cluster.worker import Block, BlockReport, Work
+from vision_recs.jobs.embedding import Embedding
 from vision_recs.jobs.options import ClusterOptions, IndexOptions
 from vision_recs.jobs.pipeline import Stopwatch
+from vision_recs.jobs.preparing import reads_attributes
 from vision_recs.jobs.progress import Progress, ProgressCallback
 from vision_recs.remote.addresses import is_address
 from vision_recs.store import Staged, Staging, Writer
 from vision_recs.store.ledgers import block_name
-from vision_recs.types import Catalog, ImageSource
+from vision_recs.types import Catalog, EncoderSpec, ImageSource
 
 _POLL_S = 0.5
 _APART_FROM = 2  # attempts at a block: two lost workers may be by chance, or by an image that ends its decoder
@@ -119,7 +122,7 @@ class ClusterEmbedding:
         self._encoder = encoder
         self._options = options
         self._cluster = options.cluster
-        self._planning = Planning(catalog.images, writer, staging, encoder.spec.fingerprint, options)
+        self._planning = Planning(catalog.images, writer, staging, encoder.spec, options)
         self._at_work: dict[str, _Attempt] = {}
         self._of_task: dict[int, str] = {}
         self._again: deque[_Attempt] = deque()
@@ -133,7 +136,7 @@ class ClusterEmbedding:
     def run(self, report: ProgressCallback) -> None:
         """Have the staged images embedded that nobody has embedded, until the options say stop."""
         started = perf_counter()
-        with Done(self._writer, self._staging, self._encoder.spec.fingerprint) as done:
+        with Done(self._writer, self._staging, self._encoder.spec) as done:
             try:
                 self._have_embedded(done, report)
             finally:  # before anything is settled: a worker that was forgotten is too late from now on
@@ -141,7 +144,17 @@ class ClusterEmbedding:
             if self.complete:
                 with self.stages["settling"]:
                     self.embedded = done.settle(keep_stale=self._options.keep_stale, progress=report)
+        if self.complete and self._planning.is_left:
+            with self.stages["settling"]:
+                self._embed_words(report)
         self.seconds = perf_counter() - started
+
+    def _embed_words(self, report: ProgressCallback) -> None:
+        """Do here what needs no image: vectors of items without one, and of those of which only words are others."""
+        rest = Embedding(self._catalog.images, self._writer, self._staging, self._encoder, self._options)
+        rest.embed(report)
+        self.embedded += rest.embedded
+        self.complete = rest.complete
 
     def _have_embedded(self, done: Done, report: ProgressCallback) -> None:
         blocks = self._timed(self._planning.blocks(done))
@@ -268,17 +281,19 @@ class Planning:
     """Makes blocks of the staged images that no ledger knows, and that have to be read."""
 
     def __init__(
-        self, source: ImageSource, writer: Writer, staging: Staging, space: str, options: IndexOptions
+        self, source: ImageSource, writer: Writer, staging: Staging, spec: EncoderSpec, options: IndexOptions
     ) -> None:
-        """Make blocks of the images in *staging*, whose signatures *source* tells, for vectors of *space*."""
+        """Make blocks of the images in *staging*, whose signatures *source* tells, for vectors of *spec*."""
         self._source = source
         self._writer = writer
         self._staging = staging
-        self._space = space
+        self._spec = spec
+        self._words = words_of(spec.name)
         self._options = options
         self.total = staging.image_count()
         self.passed = 0
         self.is_cut = False
+        self.is_left = False  # something that needs no image, and no worker
 
     def blocks(self, done: Done) -> Iterator[Block]:
         """Yield the blocks, one when it is asked for: all of them would fill the memory."""
@@ -286,15 +301,18 @@ class Planning:
         images: list[tuple[Staged, str | None]] = []
 
         def block() -> Block:
-            asked = [(image.id, image.image, signature) for image, signature in images]
-            staged, signatures = zip(*images, strict=True)
-            return Block(block_name(self._space, asked), staged, signatures, has_addresses)
+            named = self._staging.names_colors
+            name = block_name(
+                self._spec.fingerprint, ((image.id, image.image, asked) for image, asked in images), names_colors=named
+            )
+            staged, asked = zip(*images, strict=True)
+            return Block(name, staged, asked, has_addresses, named)
 
-        for begun, (image, signature) in enumerate(self._unknown(done)):
+        for begun, (image, asked) in enumerate(self._unknown(done)):
             if begun == self._options.limit:
                 self.is_cut = True
                 break
-            images.append((image, signature))
+            images.append((image, asked))
             if len(images) == self._options.shard_size:
                 yield block()
                 images = []
@@ -302,22 +320,43 @@ class Planning:
             yield block()
 
     def _unknown(self, done: Done) -> Iterator[tuple[Staged, str | None]]:
-        for page in pages(self._staging.images()):
+        for page in pages(self._staging.images(attributes=reads_attributes(self._spec))):
             signatures = signatures_of(self._source, page)
-            for image, signature, is_done in zip(page, signatures, done.mark(page, signatures), strict=True):
-                if is_done or self._is_unchanged(image, signature):
+            asked = asked_of(self._spec, page, signatures)
+            each = zip(page, signatures, asked, done.mark(page, asked), strict=True)
+            for image, signature, of_image, is_done in each:
+                if is_done or self._needs_no_worker(image, signature):
                     self.passed += 1
                 else:
-                    yield image, signature
+                    yield self._told(image), of_image
 
-    def _is_unchanged(self, image: Staged, signature: str | None) -> bool:
-        """Settle *image* where its bytes are those of the last generation; return whether they are."""
+    def _needs_no_worker(self, image: Staged, signature: str | None) -> bool:
+        """Settle *image* where its bytes are those of the last generation; return whether they are.
+
+        Where the encoder reads words, so it is with an image of which only these are others, and with none: they are
+        left.
+        """
+        if self._words is not None and not image.image:
+            self.is_left = True
+            return True
         if image.digest is None or signature is None or image.signature != signature:
             return False
-        if not self._writer.is_known(self._staging, image.digest):
-            return False
-        self._staging.set_digest(image, image.digest, signature)
-        return True
+        digest = self._digest(image, image.digest)
+        if self._writer.is_known(self._staging, digest):
+            self._staging.set_digest(image, digest, signature)
+            return True
+        self.is_left = self.is_left or self._words is not None
+        return self._words is not None
+
+    def _told(self, image: Staged) -> Staged:
+        """Return *image* as a worker is told of it: one with other words has to be read, whatever its bytes."""
+        if image.digest is None or self._digest(image, image.digest) == image.digest:
+            return image
+        return replace(image, signature=None, digest=None)
+
+    def _digest(self, image: Staged, known: bytes) -> bytes:
+        """Return the digest that *image* has with the words of its item now, where *known* is that of before."""
+        return known if self._words is None else digest_with(known, self._words.text_of(image.attributes))
 
 
 class Rates:

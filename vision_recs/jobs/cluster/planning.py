@@ -12,7 +12,7 @@ from vision_recs.jobs.cluster.done import Done
 from vision_recs.jobs.cluster.driver import Planning, work_of
 from vision_recs.jobs.cluster.worker import Block, Work
 from vision_recs.jobs.comparing import stage_catalog
-from vision_recs.jobs.indexing import choose_encoder
+from vision_recs.jobs.indexing import admit_words, choose_encoder, names_colors
 from vision_recs.jobs.options import IndexOptions
 from vision_recs.jobs.progress import ProgressCallback, silent
 from vision_recs.store import open_writer
@@ -46,11 +46,12 @@ def plan_blocks(
         catalog = open_catalog(catalog, options.catalog)
     with open_writer(store, reads_catalog=True) as writer:
         chosen = choose_encoder(encoder, options, writer)
-        space = chosen.spec.fingerprint
+        admit_words(catalog, chosen.spec)
+        named = names_colors(options, writer.base)
         with (
-            closing(writer.stage(chosen.spec, retry_skipped=options.retry_skipped)) as staging,
-            Done(writer, staging, space) as done,
+            closing(writer.stage(chosen.spec, retry_skipped=options.retry_skipped, names_colors=named)) as staging,
+            Done(writer, staging, chosen.spec) as done,
         ):
             stage_catalog(catalog, staging, progress, workers=options.workers)
-            planning = Planning(catalog.images, writer, staging, space, options)
+            planning = Planning(catalog.images, writer, staging, chosen.spec, options)
             yield Plan(work_of(catalog, writer, chosen), planning.blocks(done))

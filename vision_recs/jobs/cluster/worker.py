@@ -6,7 +6,7 @@ Nothing here knows Ray: a task of Ray, a partition of Spark and a job of an arra
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -18,7 +18,8 @@ from vision_recs._version import __version__
 from vision_recs.encoders import StoreEncoder
 from vision_recs.errors import StoreError, VisionRecsError, WorkerRefused
 from vision_recs.jobs.cluster.places import BlockPlace
-from vision_recs.jobs.pipeline import Decoded, Pipeline, Read
+from vision_recs.jobs.pipeline import Pipeline, Read
+from vision_recs.jobs.preparing import Preparing
 from vision_recs.store import Embedded, Staged
 from vision_recs.store.ledgers import Ledger, LedgerRow
 from vision_recs.store.shards import make_shard
@@ -27,12 +28,17 @@ from vision_recs.types import ImageSource, Vectors
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some images that one worker embeds as a whole; *name* is that of its ledger."""
+    """Some images that one worker embeds as a whole; *name* is that of its ledger.
+
+    The images have the attributes of their items where the encoder reads some. With *names_colors* their colors are
+    named.
+    """
 
     name: str
     images: tuple[Staged, ...]
     asked: tuple[str | None, ...]
     has_addresses: bool = False
+    names_colors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +78,10 @@ def embed_block(  # noqa: PLR0913 - what a worker has, and how it works
     if done is not None:
         return _report(done, perf_counter() - started, was_done=True)
     encoder.image_encoder()
-    embedding = _BlockEmbedding(block, encoder)
     with place.work() as folder, closing(images.DecoderProcess()) as decoder:
-        embedding.run(source, decoder if apart else None, workers)
+        preparing = Preparing(encoder, _Apart(apart), decoder, names_colors=block.names_colors)
+        embedding = _BlockEmbedding(block, encoder, preparing)
+        embedding.run(source, workers)
         shard = folder / "shard" if embedding.vectors else None
         ledger = embedding.ledger(shard)
         kept = place.put(ledger, shard)
@@ -86,26 +93,38 @@ def _report(ledger: Ledger, seconds: float, *, was_done: bool) -> BlockReport:
     return BlockReport(ledger.block, ledger.shard, len(ledger.rows), ledger.vectors, skipped, seconds, was_done)
 
 
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """A `Guard`: *everything* is decoded apart, or nothing is. What ends a worker, the driver notices."""
+
+    everything: bool
+
+    def __contains__(self, digest: object) -> bool:
+        return self.everything
+
+    def decoding(self, _image: Staged, _digest: bytes) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
 @dataclass
 class _BlockEmbedding:
     block: Block
     encoder: StoreEncoder
+    preparing: Preparing
     reads: list[LedgerRow] = field(default_factory=list)
     embedded: list[Embedded] = field(default_factory=list)
     vectors: list[Vectors] = field(default_factory=list)
     _begun: set[bytes] = field(default_factory=set)
 
-    def run(self, source: ImageSource, apart: images.DecoderProcess | None, workers: int) -> None:
-        preprocess = self.encoder.spec.preprocess
-
-        def decode(_: Read, data: bytes) -> Decoded:
-            return Decoded(images.load(data, preprocess) if apart is None else apart.load(data, preprocess))
-
+    def run(self, source: ImageSource, workers: int) -> None:
         def batch_size() -> int:
             return self.encoder.batch_size
 
-        pipeline = Pipeline(source, self.encoder, decode, workers=workers, batch_size=batch_size)
-        batches = pipeline.run(self.block.images, self._unknown, has_addresses=self.block.has_addresses)
+        def chosen(read: Iterable[Read]) -> Iterator[Read]:
+            return self.preparing.with_products(self._unknown(read))
+
+        pipeline = Pipeline(source, self.encoder, self.preparing.decode, workers=workers, batch_size=batch_size)
+        batches = pipeline.run(self.block.images, chosen, has_addresses=self.block.has_addresses)
         with closing(batches):
             for encoded in batches:
                 self.embedded += encoded.outcomes(first=sum(map(len, self.vectors)))
@@ -119,6 +138,7 @@ class _BlockEmbedding:
             if error is not None:
                 self.reads.append(LedgerRow(staged.id, staged.image, None, None, None, error.reason, str(error)))
                 continue
+            image = self.preparing.with_words(image)  # noqa: PLW2901 - the same image
             self.reads.append(LedgerRow(staged.id, staged.image, image.digest, image.signature, None))
             if image.data is not None and image.digest != staged.digest and image.digest not in self._begun:
                 self._begun.add(image.digest)
@@ -129,13 +149,14 @@ class _BlockEmbedding:
         space, rows = self.encoder.spec.fingerprint, sum(map(len, self.vectors))
         name = make_shard(shard, space, self.embedded, np.concatenate(self.vectors)) if shard else ""
         found = {image.digest: image for image in self.embedded}
-        return Ledger(self.block.name, space, name, rows, list(self._rows(found)))
+        return Ledger(self.block.name, space, name, rows, list(self._rows(found)), self.block.names_colors)
 
     def _rows(self, found: dict[bytes, Embedded]) -> Iterator[LedgerRow]:
         for read, asked in zip(self.reads, self.block.asked, strict=True):
             outcome = found.get(read.digest) if read.digest is not None else None
             if outcome is not None:
-                read = read._replace(row=outcome.row, reason=outcome.reason, message=outcome.message)  # noqa: PLW2901
+                of_image = {name: getattr(outcome, name) for name in ("row", "reason", "message", "added")}
+                read = read._replace(**of_image)  # noqa: PLW2901 - the same row
             yield read._replace(asked=asked)
 
 
@@ -176,6 +197,7 @@ class Work:
                 _encoders[key] = self.encoder.with_resources(device=device, threads=workers)
             encoder = _encoders[key]
             encoder.image_encoder()
+            encoder.product_finder()
         except VisionRecsError as error:
             raise WorkerRefused(str(error)) from error
         return encoder
