@@ -49,6 +49,15 @@ def reload(reloader):
     return asyncio.run(reloader.reload())
 
 
+def test_a_generation_has_its_arrays_before_the_first_query(reloader, store):
+    asyncio.run(reloader.start())
+    assert "_by_position" in vars(reloader.snapshot.items.lookup())
+    index(shop_of(13), store)
+    assert reload(reloader) is True
+    assert "_by_position" in vars(reloader.snapshot.items.lookup())
+    assert "by_id" in vars(reloader.snapshot.opened.table)
+
+
 def test_a_new_generation_takes_over_and_the_old_one_stays_open_for_requests_that_have_begun(reloader, store):
     old = reloader.snapshot
     old.acquire()  # as a request does

@@ -11,7 +11,7 @@ from vision_recs.errors import StoreDamaged, StoreNotFound, VisionRecsError
 from vision_recs.indexes.base import open_published
 from vision_recs.recommend.ahead import search_ahead
 from vision_recs.recommend.eligibility import AttributesOf
-from vision_recs.recommend.query import NEGATIVE_WEIGHT, Policy, Query, Weighted, weighted
+from vision_recs.recommend.query import NEGATIVE_WEIGHT, VARIANTS, Policy, Query, Weighted, weighted
 from vision_recs.recommend.rerank import RankedMatch, Reranker
 from vision_recs.recommend.retrieve import QueryTerm, Retriever, Search, SubQuery
 from vision_recs.store import Store
@@ -322,6 +322,15 @@ class Recommender:
         from vision_recs.recommend.by_position import NearestPositions
 
         return NearestPositions.of(self.items, self.index)
+
+    def warm(self) -> None:
+        """Make the arrays now that answers are read from: else the first queries make them, and wait for it.
+
+        Raises StoreDamaged.
+        """
+        self._asked += _COLD
+        if self._positions is not None:
+            self._positions.lookup.warm(VARIANTS)
 
     def image_encoder(self) -> Encoder:
         """Return the encoder of the items, loaded if it is not yet; raises EncoderError and SpaceMismatch."""

@@ -12,6 +12,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vision_recs.errors import RequestError
+from vision_recs.serve.fused import FusedQueries
 from vision_recs.serve.handlers import admin, events, for_you, items
 from vision_recs.serve.handlers import similar as similar_items
 from vision_recs.serve.middleware import RequestMiddleware
@@ -84,7 +85,8 @@ def create_app(options: ServeOptions) -> ASGIApp:
     """
     state = AppState(options)
     routes = router(state, ROUTES, default=_not_found)
-    app: ASGIApp = RequestMiddleware(routes, state, public=frozenset(route.path for route in ROUTES if route.public))
+    general = RequestMiddleware(routes, state, public=frozenset(route.path for route in ROUTES if route.public))
+    app: ASGIApp = FusedQueries(general, state)
     if options.cors_origins:
         app = CORSMiddleware(  # outermost: a preflight request has no token, and a browser reads errors too
             app,

@@ -79,18 +79,25 @@ class AllowedHosts:
         self._exact = frozenset(name for name in names if not name.startswith("*."))
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
 
-    def require(self, header: bytes) -> None:
-        """Raise RequestError 421 if the Host *header* names a host that is not allowed; its port does not matter."""
+    def allows(self, header: bytes) -> bool:
+        """Return whether the Host *header* names a host that is allowed; its port does not matter."""
         if self._any or header in self._accepted:
-            return
+            return True
         host = header.decode("latin-1").lower()
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if name not in self._exact and not (self._suffixes and name.endswith(self._suffixes)):
+            return False
+        if len(self._accepted) < _MAX_ACCEPTED:
+            self._accepted.add(header)
+        return True
+
+    def require(self, header: bytes) -> None:
+        """Raise RequestError 421 if the Host *header* names a host that is not allowed."""
+        if not self.allows(header):
+            host = header.decode("latin-1").lower()
             raise RequestError(
                 f"this server does not answer for the host {host[:100]!r}; allow it with --allowed-hosts", status=421
             )
-        if len(self._accepted) < _MAX_ACCEPTED:
-            self._accepted.add(header)
 
 
 def _equal(candidate: str, secret: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import UNSET
@@ -15,8 +16,10 @@ from vision_recs.filters import Filter
 from vision_recs.recommend import EVERY_ITEM, Event, History, Policy, Query, Weighted
 from vision_recs.recommend.colors import shows_colors
 from vision_recs.serve import schemas
-from vision_recs.serve.served import Served
 from vision_recs.store.added import FOCUS
+
+if TYPE_CHECKING:  # which makes answers by this module
+    from vision_recs.serve.served import Served, ServedItems
 
 _PACKSHOT = "packshot"
 
@@ -126,7 +129,7 @@ def to_similar_items(
     filters = [] if matches else [where for where in (query.where, policy.where) if where is not None]
     return schemas.SimilarItems(
         snapshot.items.generation,
-        [_to_match(rank, match, snapshot if cover else None) for rank, match in enumerate(matches, 1)],
+        [to_match(rank, match, snapshot.items if cover else None) for rank, match in enumerate(matches, 1)],
         [schemas.Interest(each.medoid, list(each.items), round(each.share, 6)) for each in interests],
         [sentence for where in filters for sentence in snapshot.items.unknown_values(where)],
     )
@@ -163,7 +166,8 @@ def _to_item(item: str | schemas.WeightedItem) -> str | Weighted[str]:
     return item.id if item.weight is None else Weighted(item.id, item.weight)
 
 
-def _to_match(rank: int, match: types.Match, covers: Served | None) -> schemas.Match:
+def to_match(rank: int, match: types.Match, covers: ServedItems | None) -> schemas.Match:
+    """Return *match* at its *rank*; with *covers*, the items that it is one of, it has a cover."""
     return schemas.Match(
         rank,
         match.id,
@@ -172,7 +176,7 @@ def _to_match(rank: int, match: types.Match, covers: Served | None) -> schemas.M
         thumbnail_url(match.digest),
         to_attributes(match.attributes),
         None if match.explanation is None else _to_explanation(match.explanation),
-        None if covers is None else thumbnail_url(cover_of(covers.items.images(match.id)).digest),
+        None if covers is None else thumbnail_url(cover_of(covers.images(match.id)).digest),
     )
 
 

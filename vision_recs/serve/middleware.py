@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vision_recs.errors import RequestError, VisionRecsError
 from vision_recs.serve.auth import COOKIE, AllowedHosts
 from vision_recs.serve.errors import problem_response
+from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.proxies import ROOT, TrustedProxies, below_root, root_path
 from vision_recs.serve.state import AppState
 
@@ -55,8 +56,7 @@ class RequestMiddleware:
         self._hosts = AllowedHosts(state.options.allowed_hosts)
         self._proxies = TrustedProxies(state.options.trusted_proxies)
         self._root = root_path(state.options.root_path)
-        is_shared = bool(state.options.cors_origins)
-        self._headers = [h for h in _SECURITY_HEADERS if not (is_shared and h[0] == b"cross-origin-resource-policy")]
+        self._headers = security_headers(state.options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; raises nothing."""
@@ -65,7 +65,7 @@ class RequestMiddleware:
             return
         start = perf_counter()
         headers = {name: value for name, value in scope["headers"] if name in _USED_HEADERS}
-        request_id = _request_id(headers.get(b"x-request-id"))
+        request_id = request_id_of(headers.get(b"x-request-id"))
         scope["visrec.request_id"] = request_id
         scope[ROOT] = self._root
         self._proxies.resolve(scope)
@@ -96,7 +96,8 @@ class RequestMiddleware:
             elif not isinstance(error, VisionRecsError):
                 log.exception("a response was interrupted", extra={"event": "failed", "request_id": request_id})
         finally:
-            self._record(scope, status, perf_counter() - start, request_id)
+            named = f"{scope['method']} {_loggable(scope['path'])}"
+            record(self._state, scope.get("visrec.route", "none"), named, status, perf_counter() - start, request_id)
 
     async def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raise RequestError 421 for a host that is not allowed, and 401 if the token is missing or wrong."""
@@ -112,28 +113,6 @@ class RequestMiddleware:
         if authorization or COOKIE.encode() + b"=" in cookie:
             await auth.reject(scope)
         raise RequestError("a token is needed; send `Authorization: Bearer TOKEN`", status=401)
-
-    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        """Count a request, and log it if it failed, was slow, or if all requests are logged."""
-        route = scope.get("visrec.route", "none")
-        self._state.metrics.observe_request(route, status, seconds)
-        is_notable = status >= _SERVER_ERROR or seconds > _SLOW_S
-        if is_notable or self._state.options.log_requests:
-            log.log(
-                logging.WARNING if is_notable else logging.INFO,
-                "%s %s: %d in %.1f ms",
-                scope["method"],
-                _loggable(scope["path"]),
-                status,
-                1e3 * seconds,
-                extra={
-                    "event": "request",
-                    "request_id": request_id,
-                    "route": route,
-                    "status": status,
-                    "ms": round(1e3 * seconds, 2),
-                },
-            )
 
 
 class _Body:
@@ -162,6 +141,35 @@ class _Body:
                     size += len((await self.receive()).get("body", b""))
 
 
+def security_headers(options: ServeOptions) -> list[tuple[bytes, bytes]]:
+    """Return the headers that every response has."""
+    is_shared = bool(options.cors_origins)
+    return [h for h in _SECURITY_HEADERS if not (is_shared and h[0] == b"cross-origin-resource-policy")]
+
+
+def record(  # noqa: PLR0913, PLR0917 - what there is to say of a request
+    state: AppState, route: str, named: str, status: int, seconds: float, request_id: str
+) -> None:
+    """Count a request, whose method and path are *named*; log it if it failed, was slow, or if all are logged."""
+    state.metrics.observe_request(route, status, seconds)
+    is_notable = status >= _SERVER_ERROR or seconds > _SLOW_S
+    if is_notable or state.options.log_requests:
+        log.log(
+            logging.WARNING if is_notable else logging.INFO,
+            "%s: %d in %.1f ms",
+            named,
+            status,
+            1e3 * seconds,
+            extra={
+                "event": "request",
+                "request_id": request_id,
+                "route": route,
+                "status": status,
+                "ms": round(1e3 * seconds, 2),
+            },
+        )
+
+
 def _loggable(path: str) -> str:
     """Return *path* without the name of a shopper: that is in no log."""
     return f"{_SHOPPER}*" if path.startswith(_SHOPPER) else path
@@ -175,7 +183,7 @@ def _has_body(scope: Scope) -> bool:
     )
 
 
-def _request_id(proposed: bytes | None) -> str:
+def request_id_of(proposed: bytes | None) -> str:
     """Return the id that a proxy has given the request, or a new id."""
     if proposed is not None and _REQUEST_ID.fullmatch(proposed):
         return proposed.decode()

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from vision_recs.errors import StoreError
 from vision_recs.recommend import Recommender
 from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.search_builder import SearchBuilder
@@ -74,9 +76,12 @@ class Reloader:
         self.needs_encoder = options.preload
 
     async def start(self) -> None:
-        """Load the encoder if it is to be preloaded, and begin to load what the first answers do not need."""
+        """Load what the first answers need, and begin to load what they do not."""
+        loop = asyncio.get_running_loop()
+        with suppress(StoreError):  # which tells the queries that need it
+            await loop.run_in_executor(self._background, self.snapshot.warm)
         if self._options.preload:
-            await asyncio.get_running_loop().run_in_executor(self._background, load_encoder, self.snapshot.recommender)
+            await loop.run_in_executor(self._background, load_encoder, self.snapshot.recommender)
         self._load_item_search(self.snapshot)
 
     async def reload(self) -> bool | None:
@@ -151,6 +156,7 @@ class Reloader:
         try:
             _try(snapshot, before)
             is_searchable = snapshot.inherit(before)
+            snapshot.warm()
             if self.needs_encoder:
                 load_encoder(snapshot.recommender)
         except BaseException:

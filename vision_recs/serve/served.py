@@ -12,6 +12,7 @@ from vision_recs.errors import EngineError, StoreError, StoreUnavailable
 from vision_recs.recommend import Recommender
 from vision_recs.serve.choices import Choices
 from vision_recs.serve.facets import ItemFacets
+from vision_recs.serve.id_answers import IdAnswers
 from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.references import References
@@ -116,7 +117,8 @@ class Served:
     """A generation that is open to answer requests: its *recommender* answers queries.
 
     *current* is what said that it is published. *model* is the digest of the learned model, or empty, and *choices*
-    keeps what answers were chosen from. *item_search* may be None, or that of another generation, *search_generation*,
+    keeps what answers were chosen from. *ids* answers queries by id, unless answers are kept or depend on more than
+    that. *item_search* may be None, or that of another generation, *search_generation*,
     as long as its own is not ready; *item_search_error* says why it does not become so. *facets* may be None as long.
     Matches with a score below *weak_below* are weak, if that is known.
 
@@ -134,6 +136,8 @@ class Served:
             opened.items, opened.index, weights=options.weights, device=options.device, load_image=load_image
         )
         self.choices = Choices()
+        keeps_answers = options.events is not None  # each is one of its own
+        self.ids = None if keeps_answers else IdAnswers.of(opened.items, opened.index, options.policy)
         file = opened.items.model_file if isinstance(opened.items, LearnedSource) else None
         self.model = "" if file is None else file[1]
         self.facets = None if opened.table is None else ItemFacets(opened.table)
@@ -167,6 +171,15 @@ class Served:
         self.item_search, self.search_generation = changed, self.facts.generation
         self.weak_below = before.weak_below  # of as good as the same vectors
         return self.facets is not None
+
+    def warm(self) -> None:
+        """Make the arrays that answers and lists are read from, before a request waits for them.
+
+        Raises StoreDamaged.
+        """
+        self.recommender.warm()
+        if self.opened.table is not None:
+            _ = self.opened.table.by_id
 
     def load_item_search(self, builder: SearchBuilder | None = None) -> None:
         """Open the item search, which takes seconds the first time, and a minute for a million items.

@@ -13,7 +13,7 @@ from time import time
 from typing import Final, TypeVar
 
 from vision_recs._version import __version__
-from vision_recs.errors import RequestError
+from vision_recs.errors import RequestError, VisionRecsError
 from vision_recs.feedback.answers import hour_of
 from vision_recs.feedback.records import Event
 from vision_recs.images import DecoderProcess
@@ -23,6 +23,7 @@ from vision_recs.serve.auth import TokenAuth
 from vision_recs.serve.candidate import Candidate
 from vision_recs.serve.executors import BatchingExecutor, BoundedExecutor
 from vision_recs.serve.facets import ItemFacets
+from vision_recs.serve.id_answers import IdQuery
 from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.metrics import Metrics
 from vision_recs.serve.options import Limits, ServeOptions
@@ -61,6 +62,7 @@ class AppState:
         self.metrics = Metrics()
         self.queries = BoundedExecutor("queries", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s)
         self.query_batches = BatchingExecutor(self.queries, self._query_batch)
+        self.id_batches = BatchingExecutor(self.queries, _id_batch)
         self.lists = BoundedExecutor("lists", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s)
         self.images = BoundedExecutor("images", max_pending=limits.max_uploads, timeout_s=limits.answer_timeout_s)
         self.thumbnailing = BoundedExecutor(
@@ -106,7 +108,7 @@ class AppState:
         await self.updates.close()
         if self._polling is not None:
             self._polling.cancel()
-        for batches in (self.query_batches, self.answer_batches, self.event_batches):
+        for batches in (self.query_batches, self.id_batches, self.answer_batches, self.event_batches):
             batches.close()
         for executor in self.executors:
             executor.close()
@@ -225,6 +227,13 @@ class AppState:
                 await self.candidate.reload()
             if self.shoppers is not None:
                 self.shoppers.refresh()
+
+
+def _id_batch(snapshot: Served, queries: Sequence[IdQuery]) -> Sequence[bytes | Exception | None]:
+    try:
+        return [None] * len(queries) if snapshot.ids is None else snapshot.ids.batch(queries)
+    except VisionRecsError:  # the general path says which query it is
+        return [None] * len(queries)
 
 
 def _decoder(limits: Limits) -> DecoderProcess:

@@ -97,6 +97,13 @@ class RowLookup:
                 rows = np.concatenate([rows, further_rows[np.concatenate(found)]])
         return Shown(places, rows)
 
+    def warm(self, *names: str) -> None:
+        """Make the arrays that rows, ids and the attributes *names* are read from; else the first question does."""
+        rows = self.rows_at(np.empty(0, np.int64)).rows
+        self.ids(rows)
+        for name in names:
+            self.values(name, rows)
+
     def ids(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the id of each of *rows*."""
         numbers = np.searchsorted(self._stops, rows, side="right").tolist()
