@@ -1,13 +1,13 @@
 """What the driver of a large run costs by itself, without reading or encoding an image: time and memory a row.
 
-python benchmarks/driver.py [--rows 100000 1000000] [--work DIR]     (a minute for 100,000 rows, ten for a million)
+python benchmarks/driver.py [--rows 100000 1000000] [--work DIR]     (on a quiet machine, two minutes for a million)
 
-A catalog of items with one image and five attributes each is staged, every image gets an outcome in shards of 4,096
-(stub vectors of 8 columns: the driver handles none), the items are settled and published, without an index; then the
-same catalog is compared again, unchanged and with a hundredth of the items changed. Each size is measured in a process
-of its own: seconds of the processor for each step, and the memory at its peak, without mapped files, beyond that of an
-empty process. Prints the table and writes driver.json beside this file; a size that is not measured keeps what is
-there.
+A catalog of items with one image and five attributes each is staged. Blocks of 4,096 images are made and given to a
+worker in another process, a stub (vectors of 8 columns, made of digests), whose time does not count; their ledgers are
+read, the items are settled and published, without an index. Then the same catalog is compared again, unchanged and with
+a hundredth of the items changed. Each size is measured in a process of its own: seconds of the processor for each step,
+and the memory at its peak, without mapped files (RssAnon) and with them (VmRSS), beyond that of an empty process.
+Prints the table and writes driver.json beside this file; a size that is not measured keeps what is there.
 """
 
 from __future__ import annotations

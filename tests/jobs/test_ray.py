@@ -155,12 +155,14 @@ def test_a_person_embeds_on_a_cluster(machines, tmp_path, visrec, sample_images)
     folder.mkdir()
     for image in sorted(sample_images.glob("*.jpg"))[:6]:
         (folder / image.name).write_bytes(image.read_bytes())
-    options = ["--shard-size", "3", "--store", tmp_path / "store"]
+    options = ["--shard-size", "3", "--store", tmp_path / "store", "--colors"]
     done = visrec("embed", folder, "--on", machines.address, *options)
     assert done.returncode == 0, done.stderr
     assert "6 items with 6 images in generation 1" in done.stdout
     assert "embedding: 6 of 6 images" in done.stderr
     assert "/s)" in done.stderr  # of each machine
+    with Store.open(tmp_path / "store") as store:
+        assert all("image_colors" in store.attributes(item) for item in store.ids())
     again = visrec("embed", folder, *options, "--json")
     assert '"embedded": 0' in again.stdout
 
