@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from slates import Option, slate_of
 
 from vision_recs.errors import PolicyError
 from vision_recs.feedback.answers import AnswerKey, draw
-from vision_recs.feedback.exploration import Exploration, Explored, Option, Slate, slate_of, with_pins
+from vision_recs.feedback.exploration import Exploration, Explored, Slate, with_pins
 
 DRAWS = 300_000
 

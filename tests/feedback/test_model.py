@@ -1,6 +1,7 @@
 """The model: what is put into a simulated shop is found again, the file is the model, and nothing moves too far."""
 
 import hashlib
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from simulated_shop import SimulatedShop, answers_of, counts_of, random_goods, s
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.feedback.counts import Counts
-from vision_recs.feedback.features import Columns, Features
+from vision_recs.feedback.features import Columns, Features, Rows
 from vision_recs.feedback.fitting import fit, shrunk
 from vision_recs.feedback.learning import Catalog
 from vision_recs.feedback.model import UNKNOWN, Learned, read_model
@@ -72,23 +73,31 @@ def test_little_is_shrunk_and_much_is_not():
     assert np.abs(nothing - 1).mean() < 0.05
 
 
-def test_clicks_for_one_pool_are_those_of_all_pools_together(shop, log, catalog, model):
+def deltas_of_pool(model, ids, scores, goods=MappingProxyType({}), *, most=10.0):
+    rows = Rows(model.features).of(ids, lambda items: [goods.get(item, {}) for item in items])
+    return model.deltas_of_pool(ids[0], ids[1:], rows, scores, most=most)
+
+
+def test_one_pool_is_moved_as_all_pools_together_are(shop, log, catalog, model):
     answers = answers_of(shop, log).take(np.arange(5))
-    together = catalog.expected(model, answers)
+    together = model.deltas(catalog.expected(model, answers), answers.scores, most=10.0)
+    bounded = model.deltas(catalog.expected(model, answers), answers.scores, most=0.1)
     goods = shop.goods.attributes_of(shop.goods.ids)
     for row in range(5):
         asked = shop.goods.ids[answers.asked[row]]
-        pool = [(shop.goods.ids[code], goods[shop.goods.ids[code]]) for code in answers.pool[row]]
-        alone = model.clicks_of_pool((asked, goods[asked]), pool, answers.scores[row])
-        assert alone == pytest.approx(together[row])
+        pool = [shop.goods.ids[code] for code in answers.pool[row]]
+        assert deltas_of_pool(model, [asked, *pool], answers.scores[row], goods) == pytest.approx(together[row])
+        alone = deltas_of_pool(model, [asked, *pool], answers.scores[row], goods, most=0.1)
+        assert alone == pytest.approx(bounded[row])
+        assert np.abs(alone).max() == 0.1
 
 
 def test_new_items_and_other_queries_have_a_value(model):
-    pool = [("new", {"type": "type1", "price": 3.0}), ("item00003", {})]
     scores = np.array([0.9, 0.8])
-    assert (model.clicks_of_pool(("", {}), pool, scores) > 0).all()
+    goods = {"new": {"type": "type1", "price": 3.0}}
+    assert np.isfinite(deltas_of_pool(model, ["", "new", "item00003"], scores, goods)).all()
+    assert deltas_of_pool(model, ["", "new"], scores[:1], goods) == [0.0]
     assert model.codes(["new", "item00003"]).tolist() == [UNKNOWN, 3]
-    assert len(model.clicks_of_pool(("new", {}), [], np.zeros(0))) == 0
     assert model.trying_weights(["new", "item00003"])[0] == 1.0
     assert model.trying_weights(["item00003"])[0] < 1.0
 
@@ -117,12 +126,11 @@ def test_the_file_is_the_model(model, tmp_path):
     read = read_model(tmp_path / "m", digest=hashlib.sha256(data).hexdigest())
     assert model.digest == hashlib.sha256(data).hexdigest()
     assert (read.items, read.features, read.provenance) == (model.items, model.features, model.provenance)
-    goods = [(item, {}) for item in model.items[:20]]
     scores = np.linspace(0.9, 0.5, 20)
     for asked in (model.items[0], "", "new"):
-        assert read.clicks_of_pool((asked, {}), goods, scores) == pytest.approx(
-            model.clicks_of_pool((asked, {}), goods, scores), rel=0.011
-        )
+        pool = model.items[:20]
+        own, others = (deltas_of_pool(each, [asked, *pool], scores) for each in (model, read))
+        assert others == pytest.approx(own, abs=0.011 / model.fitted.slope)
     assert read.to_bytes() == data
 
 

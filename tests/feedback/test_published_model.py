@@ -1,6 +1,7 @@
 """A published model orders answers, under pins, exclusions and groups; one call undoes it, and damage is named."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,14 +9,15 @@ from fake_shop import FakeEncoder, Shop, index
 
 from vision_recs.engines import open_engine, publish
 from vision_recs.errors import PolicyError, SpaceMismatch, StoreDamaged, StoreError
-from vision_recs.feedback.features import Features
+from vision_recs.feedback.exploration import Exploration
+from vision_recs.feedback.features import Columns, Features
 from vision_recs.feedback.fitting import Fitted
 from vision_recs.feedback.model import Learned
 from vision_recs.filters import Filter
 from vision_recs.indexes.base import open_published
 from vision_recs.jobs import publish_model, retune, verify
-from vision_recs.recommend import Learn, Policy, Query, Recommender, Rules, read_policy
-from vision_recs.recommend.rules import Exclude, Pin
+from vision_recs.recommend import Learn, Policy, Query, Recommender, Rules, Shopping, read_policy
+from vision_recs.recommend.rules import Boost, Exclude, Pin
 from vision_recs.serve.cached_items import CachedItems
 from vision_recs.store import Projection, Store, garbage_collect
 
@@ -256,3 +258,91 @@ def test_a_recommender_that_is_open_keeps_its_model_from_the_garbage_collector(s
         garbage_collect(store)
         assert ids(recommender.query(Query(items=(ITEMS[0],), k=12), LEARN)) == expected
         assert expected[0] == liked
+
+
+def random_model(seed):
+    """Return a model with features, factors of some items and some pairs, and exposure that differs."""
+    random = np.random.default_rng(seed)
+    features = Features(("variant_group", "tier"), ("price",))
+    count = 2 + 2 + 2
+    known = ITEMS[: random.integers(20, 60)]
+    pairs = sorted({tuple(pair) for pair in random.integers(0, len(known), (80, 2)).tolist()})
+    asked, shown = np.array(pairs).T
+    fitted = Fitted(
+        random.normal(0, 0.3, count),
+        random.uniform(0.5, 2.0, count),
+        random.normal(0, 0.4, count),
+        -3.0,
+        np.ones(10),
+        float(random.uniform(3, 12)),
+        np.exp(random.normal(0, 0.5, len(known))),
+        random.exponential(5.0, len(known)),
+        asked,
+        shown,
+        np.exp(random.normal(0, 0.5, len(asked))),
+    )
+    return Learned(features, fitted, tuple(known))
+
+
+def plainly_learned(pool, effects, model, attributes, policy):
+    """Return what the log has to hold of a *pool* of matches, the best first, as sentences say it: a slow one."""
+    scores = np.array([match.score for match in pool])
+    columns = Columns.of(model.features, [attributes[item] for item in (ITEMS[0], *(match.id for match in pool))])
+    rows = np.arange(1, len(pool) + 1)
+    best = np.full(len(pool), scores.max())
+    inputs = model.features.matrix(columns.take(np.zeros(len(pool), np.int64)), columns.take(rows), scores, best)
+    code = int(model.codes([ITEMS[0]])[0])
+    clicks = model.clicks(np.full(len(pool), code), model.codes([match.id for match in pool]), inputs)
+    moved = model.deltas(clicks, scores, most=policy.learn.most)
+    by_rules = [sum(effects.get(match.id, ())) for match in pool]
+    ranks = [round(match.score + own + delta, 6) for match, own, delta in zip(pool, by_rules, moved, strict=True)]
+    order = sorted(range(len(pool)), key=lambda row: (-ranks[row], -pool[row].score, pool[row].id))
+    return [(pool[row].id, pool[row].score, by_rules[row], round(float(moved[row]), 6)) for row in order]
+
+
+def test_offers_are_those_of_the_slow_formula(tmp_path):
+    shop = Shop()
+    for number, item in enumerate(ITEMS):
+        more = {} if number % 5 == 0 else {"tier": number % 3 if number % 2 else bool(number % 3)}
+        shop.put(item, number, price=float(number + 1), variant_group=f"group{number // 2}", **more)
+    index(shop, tmp_path / "store")
+    boosts = (Boost(Filter.parse("price > 30"), 0.15, "dear"), Boost(Filter.parse("tier == 1"), -0.1, "first"))
+    tried = 0
+    for seed in range(12):
+        model = random_model(seed)
+        publish_model(tmp_path / "store", model.to_bytes())
+        model = Learned.from_bytes(model.to_bytes())
+        exploration = Exploration(0.5, None, 0.9 if seed % 3 == 0 else None)
+        rules = Rules(boosts=boosts) if seed % 2 else None
+        learn = Learn(most=(0.05, 0.2, 2.0)[seed % 3], exploration=exploration)
+        policy = Policy(one_per=None, rules=rules, learn=learn)
+        with Recommender.open(tmp_path / "store") as recommender:
+            attributes = recommender.items.attributes_of(ITEMS)
+            pool = recommender.query(Query(items=(ITEMS[0],), k=40), replace(policy, learn=None))
+            effects = {match.id: [each.score_delta for each in match.explanation.effects] for match in pool if rules}
+            expected = plainly_learned(pool, effects, model, attributes, policy)
+            outside = [each for each in expected[10:] if each[1] >= (exploration.min_score or -1)]
+            weights = model.trying_weights([each[0] for each in expected[10:]])[: len(expected)]
+            weights = [w for w, each in zip(weights.tolist(), expected[10:], strict=True) if each in outside]
+            for numbers in itertools.product((0.1, 0.9), (0.0, 0.55, 0.99), (0.0, 0.4, 0.99)):
+                ((slate, found),) = offered(recommender, policy, numbers)
+                assert slate.ranked == tuple(each[0] for each in expected[:10])
+                assert slate.outside == tuple(each[0] for each in outside)
+                assert slate.weights == pytest.approx(weights)
+                logged = [*expected[:10], *outside]
+                assert found.scores == tuple(each[1] for each in logged)
+                assert found.deltas == (pytest.approx([each[2] for each in logged]) if rules else ())
+                assert [match.id for match in found.matches] == slate.shown(slate.explored(numbers))
+                tried += found.explored is not None
+                moved = {each[0]: each[3] for each in expected}
+                for match in found.matches:
+                    (learned,) = [each for each in match.explanation.effects if each.rule == "learned"]
+                    assert learned.score_delta == pytest.approx(moved[match.id], abs=1.1e-6)
+                    assert match.attributes == attributes[match.id]
+                    assert match.image == f"{ITEMS.index(match.id)}.png"
+    assert tried == 12 * 9
+
+
+def offered(recommender, policy, numbers):
+    found = recommender.offer_batch([(Query(items=(ITEMS[0],), k=10), policy, Shopping(numbers))])
+    return [(each.slate, each) for each in found]

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from simulated_shop import K, SimulatedShop, answers_of, random_goods, serve
+from slates import Option, slate_of
 
 from vision_recs.errors import EvaluationError
+from vision_recs.feedback.exploration import Exploration
 from vision_recs.feedback.logged import LoggedAnswers, Shape
 from vision_recs.feedback.value import difference_over_shoppers, estimate, mean_over_shoppers, two_sided
 
@@ -110,7 +112,5 @@ def test_the_answers_of_the_simulation_are_those_of_the_formula(shop):
     """The simulation, which these tests stand on, shows items as often as the formula says."""
     log = serve(shop, shop.plain_order(), 40_000)
     shown = np.stack([(log.at == place).mean(axis=0) for place in range(K)], axis=1)
-    from vision_recs.feedback.exploration import Exploration, Option, slate_of
-
     slate = slate_of([Option(str(number)) for number in range(shop.width)], K, Exploration(0.3))
     assert np.abs(shown - slate.propensities()).max() < 0.006

@@ -31,7 +31,7 @@ def key(name, *, is_learned=True):
 
 
 def choice_of(count):
-    return Choice(Slate(()), dict.fromkeys(map(str, range(count))), list)
+    return Choice(Slate(tuple(map(str, range(count)))), (), list)
 
 
 def test_the_choice_that_was_asked_for_longest_ago_goes():

@@ -2,10 +2,11 @@
 
 import numpy as np
 from fake_shop import Shop, index
+from slates import Option, slate_of
 
 from vision_recs.feedback import EventLog
 from vision_recs.feedback.answers import AnswerKey, draw, pseudonym
-from vision_recs.feedback.exploration import Exploration, Option, slate_of
+from vision_recs.feedback.exploration import Exploration
 from vision_recs.feedback.records import Answer, Event, with_id
 from vision_recs.recommend import Policy, Query, Recommender
 

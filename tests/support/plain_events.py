@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
 import pytest
+from slates import Option, slate_of
 
 from vision_recs.feedback.answers import AnswerKey, draw, half_of, pseudonym
 from vision_recs.feedback.compaction import compact
 from vision_recs.feedback.current import read_current
 from vision_recs.feedback.event_log import EventFolder, EventLog
-from vision_recs.feedback.exploration import Exploration, Option, slate_of
+from vision_recs.feedback.exploration import Exploration
 from vision_recs.feedback.records import Answer, Event, with_id
 
 START = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC

@@ -42,6 +42,10 @@ class Exploration:
         if self.min_score is not None and not -1 <= self.min_score <= 1:
             raise PolicyError(f"a minimum score of {self.min_score} is not from -1 to 1; try 0.5")
 
+    def admits(self, score: float) -> bool:
+        """Whether an item with *score* may be tried."""
+        return self.min_score is None or score >= self.min_score
+
 
 NOT_EXPLORING = Exploration()
 
@@ -54,6 +58,13 @@ class Explored(NamedTuple):
 
     slot: int
     outside: int
+
+
+class Outside(NamedTuple):
+    """The candidates that the best leave over: their *ids*, and how likely each is tried, by its *weights* if any."""
+
+    ids: tuple[str, ...]
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,20 @@ class Slate:
     pins: Mapping[int, str] = field(default_factory=dict)
     open: tuple[int, ...] = ()
     share: float = 0.0
+
+    @classmethod
+    def of(cls, ranked: Sequence[str], outside: Outside, exploration: Exploration, pins: Mapping[int, str]) -> Slate:
+        """Return the slate that shows *ranked* besides *pins*, and tries one of *outside* as *exploration* says."""
+        first, last = exploration.places or (1, len(ranked) + len(pins))
+        free = free_places(len(ranked), pins)
+        return cls(
+            tuple(ranked),
+            outside.ids,
+            outside.weights if len(set(outside.weights)) > 1 else (),
+            pins,
+            tuple(slot for slot, place in enumerate(free) if first <= place + 1 <= last),
+            exploration.share,
+        )
 
     @property
     def explores(self) -> bool:
@@ -129,37 +154,6 @@ def rank_propensities(count: int, open_: Sequence[int], share: float) -> NDArray
     return found
 
 
-class Option(NamedTuple):
-    """A candidate for an answer: its id, its score, and how likely it is tried beside others, by its *weight*."""
-
-    id: str
-    score: float = 0.0
-    weight: float = 1.0
-
-
-def slate_of(
-    options: Sequence[Option],
-    count: int,
-    exploration: Exploration = NOT_EXPLORING,
-    pins: Mapping[int, str] | None = None,
-) -> Slate:
-    """Return the slate that shows the best *count* of *options*, which are in order, besides *pins*."""
-    pins = pins or {}
-    ranked = tuple(option.id for option in options[:count])
-    least = exploration.min_score
-    outside = [option for option in options[count:] if least is None or option.score >= least]
-    first, last = exploration.places or (1, len(ranked) + len(pins))
-    free = free_places(len(ranked), pins)
-    return Slate(
-        ranked,
-        tuple(option.id for option in outside),
-        tuple(option.weight for option in outside) if len({option.weight for option in outside}) > 1 else (),
-        pins,
-        tuple(slot for slot, place in enumerate(free) if first <= place + 1 <= last),
-        exploration.share,
-    )
-
-
 def with_pins(free: Sequence[str], pins: Mapping[int, str]) -> list[str]:
     """Return *free* in order, with *pins* at their places, counted from 1, or at the end where those are beyond it."""
     arranged = list(free)
@@ -170,6 +164,8 @@ def with_pins(free: Sequence[str], pins: Mapping[int, str]) -> list[str]:
 
 def free_places(count: int, pins: Mapping[int, str]) -> list[int]:
     """Return the place, from 0, of each of *count* free items beside *pins*."""
+    if not pins:
+        return list(range(count))
     pinned = frozenset(pins.values())
     arranged = with_pins([""] * count, pins)
     return [place for place, item in enumerate(arranged) if item not in pinned]

@@ -6,8 +6,10 @@ Texts, numbers and truth values of few kinds are compared by being equal, positi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +17,13 @@ from numpy.typing import NDArray
 from vision_recs.types import Attribute
 
 Matrix = NDArray[np.float64]
+_Attributes: TypeAlias = Mapping[str, Attribute]
 
 _MOST_ATTRIBUTES = 12
 _FEWEST_KNOWN = 0.05  # of the items: what fewer have teaches little
 _MOST_VALUES = 200
 _ID_LIKE = 0.5  # as many values as that share of the items: a title or a code
+_MOST_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,60 @@ class Features:
             columns += [np.abs(difference), np.maximum(-difference, 0.0)]
         return np.stack(columns, axis=1)
 
+    def pool_matrix(self, rows: Matrix, scores: Matrix) -> Matrix:
+        """Return what `matrix` returns, of the *rows* (1 + n, m) of the item asked for and of a pool: see `Rows`.
+
+        *scores* (n,) are those of the pool.
+        """
+        texts, asked, shown = len(self.equal), rows[0], rows[1:]
+        found = np.empty((len(scores), 2 + texts + 2 * len(self.ratio)))
+        found[:, 0] = scores
+        found[:, 1] = scores.max() - scores
+        if texts:
+            same = (shown[:, :texts] == asked[:texts]).astype(np.float64)
+            found[:, 2 : 2 + texts] = np.where(np.isnan(shown[:, :texts] + asked[:texts]), np.nan, same)
+        if self.ratio:
+            difference = shown[:, texts:] - asked[texts:]
+            found[:, 2 + texts :: 2] = np.abs(difference)
+            found[:, 3 + texts :: 2] = np.maximum(-difference, 0.0)
+        return found
+
+
+class Rows:
+    """The attributes of items as numbers that *features* compare, which are made once for each item.
+
+    A row has a code for the value of each of `Features.equal`, then the logarithm of each number of `Features.ratio`;
+    NaN stands for none. Several threads may use it at once.
+    """
+
+    def __init__(self, features: Features) -> None:
+        """Begin with no item."""
+        self._features = features
+        self._codes: dict[tuple[str, bool, Attribute], int] = {}
+        self._next = count()
+        self._known: dict[str, tuple[float, ...]] = {}
+
+    def of(self, items: Sequence[str], attributes_of: Callable[[Sequence[str]], Sequence[_Attributes]]) -> Matrix:
+        """Return the row of each of *items* (n, m); *attributes_of* returns the attributes of those that are new."""
+        rows = [self._known.get(item) for item in items]
+        missing = [item for item, row in zip(items, rows, strict=True) if row is None] if None in rows else []
+        if missing:
+            made = dict(zip(missing, map(self._row, attributes_of(missing)), strict=True))
+            if len(self._known) + len(made) > _MOST_ROWS:
+                self._known.clear()
+            self._known.update(made)
+            rows = [made.get(item) if row is None else row for item, row in zip(items, rows, strict=True)]
+        return np.array(rows, np.float64)
+
+    def _row(self, attributes: _Attributes) -> tuple[float, ...]:
+        codes = [self._code(name, attributes.get(name)) for name in self._features.equal]
+        return (*codes, *(_logarithm(attributes.get(name)) for name in self._features.ratio))
+
+    def _code(self, name: str, value: Attribute) -> float:
+        if value is None:
+            return np.nan
+        return float(self._codes.setdefault((name, isinstance(value, bool), value), next(self._next)))
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -80,10 +138,7 @@ class Columns:
                 np.int64,
             )
         for name in features.ratio:
-            found = [own.get(name) for own in attributes]
-            logs[name] = np.log(
-                np.array([value if _is_positive((False, value)) else np.nan for value in found], np.float64)
-            )
+            logs[name] = np.array([_logarithm(own.get(name)) for own in attributes], np.float64)
         return cls(codes, logs)
 
     def take(self, rows: NDArray[np.int64]) -> Columns:
@@ -91,6 +146,10 @@ class Columns:
         absent = rows < 0
         codes = {name: np.where(absent, -1, column[rows]) for name, column in self.codes.items()}
         return Columns(codes, {name: np.where(absent, np.nan, column[rows]) for name, column in self.logs.items()})
+
+
+def _logarithm(value: Attribute) -> float:
+    return float(np.log(np.float64(value))) if _is_positive((isinstance(value, bool), value)) else np.nan
 
 
 def _is_positive(key: tuple[bool, Attribute]) -> bool:

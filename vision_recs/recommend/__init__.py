@@ -7,7 +7,8 @@ colors         a filter for the colors that a text names
 query_encoder  the vectors of a query's images and texts
 eligibility    which images may be candidates, and their ranks
 retrieve       the score of an image, and the search for the best candidates; by_position does it on arrays
-learned        the order of a pool by what `visrec learn` published; personal that by what a shopper looks at
+ordered        the candidates of a pool as they are moved: by learned for what `visrec learn` published, by personal
+               for what a shopper looks at
 segments       answers for shoppers of whom nothing is known
 offers         an answer with what it was chosen from, which may explore
 ahead          one search for a batch of plain queries

@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vision_recs.feedback.features import Rows
 from vision_recs.feedback.model import Learned, read_model
 from vision_recs.recommend.eligibility import AttributesOf, Candidate
 from vision_recs.recommend.retrieve import SubQuery
-from vision_recs.types import ItemSource, LearnedSource, RuleEffect
+from vision_recs.types import Attribute, ItemSource, LearnedSource
 
 LEARNED = "learned"
 """The name of the effect in an explanation."""
 
 
-_DIGITS = 6
-"""Of a rank: items that are expected to get the same clicks are equal, whatever the last bits say."""
+@dataclass(frozen=True, slots=True, eq=False)
+class LearnedOrder:
+    """Moves candidates by what *model* expects of them, each by at most *most*, as a score.
 
-
-class LearnedOrder(NamedTuple):
-    """Moves candidates by what *model* expects of them, each by at most *most*, as a score."""
+    *rows* has what the model compares of items.
+    """
 
     model: Learned
+    rows: Rows
     most: float
 
-    def order(
+    name: ClassVar = LEARNED
+    needs_images: ClassVar = False
+
+    def moves(
         self, candidates: Sequence[Candidate], subquery: SubQuery, attributes_of: AttributesOf
-    ) -> list[Candidate]:
-        """Return *candidates*, which are those of one pool for *subquery*, by their new rank; equal ones by score."""
+    ) -> NDArray[np.float64]:
+        """Return by how much each of *candidates* is moved, which are those of one pool for *subquery*."""
         asked = asked_of(subquery)
         pool = [candidate.match.id for candidate in candidates]
-        attributes_of.load([*pool, asked] if asked else pool)
         scores = np.array([candidate.match.score for candidate in candidates], np.float64)
-        known = (asked, attributes_of(asked) if asked else {})
-        clicks = self.model.clicks_of_pool(known, [(item, attributes_of(item)) for item in pool], scores)
-        deltas = self.model.deltas(clicks, scores, most=self.most) if pool else scores
-        moved = [_moved(*each) for each in zip(candidates, deltas.tolist(), strict=True)]
-        return sorted(moved, key=lambda each: (-each.rank, -each.match.score, each.match.id, each.match.image))
+        return self.model.deltas_of_pool(asked, pool, self._rows(asked, pool, attributes_of), scores, most=self.most)
+
+    def _rows(self, asked: str, pool: Sequence[str], attributes_of: AttributesOf) -> NDArray[np.float64]:
+        def attributes(items: Sequence[str]) -> list[Mapping[str, Attribute]]:
+            attributes_of.load(filter(None, items))
+            return [attributes_of(item) if item else {} for item in items]
+
+        return self.rows.of([asked, *pool], attributes)
 
 
 def asked_of(subquery: SubQuery) -> str:
@@ -50,9 +59,3 @@ def model_of(items: ItemSource) -> Learned | None:
     """Return the model that was published with *items*, or None; raises StoreDamaged where it was altered."""
     file = items.model_file if isinstance(items, LearnedSource) else None
     return None if file is None else read_model(file[0], digest=file[1])
-
-
-def _moved(candidate: Candidate, delta: float) -> Candidate:
-    effect = RuleEffect(LEARNED, score_delta=round(delta, _DIGITS))
-    rank = round(candidate.rank + delta, _DIGITS)
-    return Candidate(candidate.match, rank, candidate.group, (*candidate.effects, effect))

@@ -7,11 +7,13 @@ An answer for several, as that for a history, shows the best of each in turn, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from vision_recs.feedback.exploration import NOT_EXPLORING, Explored, Option, Slate, slate_of
+from vision_recs.feedback.exploration import NOT_EXPLORING, Exploration, Explored, Outside, Slate
 from vision_recs.recommend.learned import LEARNED, LearnedOrder, asked_of
+from vision_recs.recommend.ordered import Ordered
 from vision_recs.recommend.personal import PersonalOrder
 from vision_recs.recommend.query import Learn
 from vision_recs.recommend.rerank import RankedMatch, Reranker
@@ -46,14 +48,15 @@ class Orders(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What the answers to a query are made from: see `Offer`, and the *found* matches of the slate, by id.
+    """What the answers to a query are made from: see `Offer`, and the *best* answer, place by place.
 
-    *matches* returns ranked matches as those of an answer.
+    *matches* returns ranked matches as those of an answer, and *other* that of an item outside of the best.
     """
 
     slate: Slate
-    found: Mapping[str, RankedMatch]
+    best: Sequence[RankedMatch]
     matches: Callable[[Sequence[RankedMatch]], list[Match]]
+    other: Callable[[str], RankedMatch] | None = None
     scores: tuple[float, ...] = ()
     deltas: tuple[float, ...] = ()
     asked: str = ""
@@ -61,8 +64,19 @@ class Choice(NamedTuple):
     def offer(self, numbers: tuple[float, float, float] | None) -> Offer:
         """Return an answer, which tries what the random *numbers* say, or nothing without any."""
         explored = None if numbers is None else self.slate.explored(numbers)
-        matches = self.matches(_shown(self.slate, explored, self.found))
-        return Offer(matches, self.slate, explored, self.scores, self.deltas, self.asked)
+        shown = self.best if explored is None else self._trying(explored)
+        return Offer(self.matches(shown), self.slate, explored, self.scores, self.deltas, self.asked)
+
+    def _trying(self, explored: Explored) -> list[RankedMatch]:
+        """Return the matches of an answer that *explored*, place by place."""
+        assert self.other is not None
+        tried = self.slate.outside[explored.outside]
+        found = {each.match.id: each for each in self.best}
+        shown = self.slate.shown(explored)
+        place = shown.index(tried)
+        other = self.other(tried)
+        found[tried] = other._replace(effects=(*other.effects, RuleEffect(EXPLORED, position=place + 1)))
+        return [found[item] for item in shown]
 
 
 def choose(
@@ -77,21 +91,22 @@ def choose(
     if len(subqueries) > 1:
         ranked = reranker.rerank(() if learned is None else (learned,))
         pins, free = _parted(reranker, ranked)
-        return Choice(Slate(tuple(each.match.id for each in free), pins=pins), _by_id(ranked), matches)
-    ranked = reranker.rerank([order for order in orders if order is not None], keeps_pools=True)
+        return Choice(Slate(tuple(each.match.id for each in free), pins=pins), ranked, matches)
+    ranked = reranker.rerank([order for order in orders if order is not None], keeps_pool=True)
     pins, free = _parted(reranker, ranked)
-    others = reranker.others()
     exploration = NOT_EXPLORING if learn is None or learn.exploration is None else learn.exploration
-    slate = slate_of(_options(free, others, learned), len(free), exploration, pins)
-    found = _by_id((*ranked, *others))
-    pool = [found[item] for item in (*slate.ranked, *slate.outside)]
-    deltas = tuple(map(_delta, pool))
-    scores = tuple(each.match.score for each in pool)
-    return Choice(slate, found, matches, scores, deltas if any(deltas) else (), asked_of(subqueries[0]))
+    others, weights = _tried(reranker.others(), learned, exploration)
+    pool = [others.candidates[place].match for place in others.places]
+    outside = Outside(tuple(match.id for match in pool), weights)
+    slate = Slate.of([each.match.id for each in free], outside, exploration, pins)
+    scores = (*(each.match.score for each in free), *(match.score for match in pool))
+    deltas = _deltas(free, others)
 
+    def other(item: str) -> RankedMatch:
+        (found,) = reranker.read([others.candidate(others.places[outside.ids.index(item)])])
+        return RankedMatch(found.match, 0, found.effects)
 
-def _by_id(ranked: Iterable[RankedMatch]) -> dict[str, RankedMatch]:
-    return {each.match.id: each for each in ranked}
+    return Choice(slate, ranked, matches, other, scores, deltas, asked_of(subqueries[0]))
 
 
 def _parted(reranker: Reranker, ranked: Sequence[RankedMatch]) -> tuple[dict[int, str], list[RankedMatch]]:
@@ -101,25 +116,35 @@ def _parted(reranker: Reranker, ranked: Sequence[RankedMatch]) -> tuple[dict[int
     return pins, [each for each in ranked if each.match.id not in pinned]
 
 
-def _options(free: Sequence[RankedMatch], others: Sequence[RankedMatch], learned: LearnedOrder | None) -> list[Option]:
-    ids = [each.match.id for each in others]
+def _tried(
+    others: Ordered, learned: LearnedOrder | None, exploration: Exploration
+) -> tuple[Ordered, tuple[float, ...]]:
+    """Return those of *others* that may be tried, and how likely each is: the less is known of it, the likelier."""
+    ids = [others.candidates[place].match.id for place in others.places]
     weights = [1.0] * len(ids) if learned is None else learned.model.trying_weights(ids).tolist()
-    return [
-        *(Option(each.match.id, each.match.score) for each in free),
-        *(Option(each.match.id, each.match.score, weight) for each, weight in zip(others, weights, strict=True)),
+    if exploration.min_score is None:
+        return others, tuple(weights)
+    kept = [
+        (place, weight)
+        for place, weight in zip(others.places, weights, strict=True)
+        if exploration.admits(others.candidates[place].match.score)
     ]
+    return replace(others, places=[place for place, _ in kept]), tuple(weight for _, weight in kept)
+
+
+def _deltas(free: Sequence[RankedMatch], others: Ordered) -> tuple[float, ...]:
+    """Return what everything but the learned model added to each score, of *free*, then of *others*; () is nothing."""
+    if all(name == LEARNED for name, _ in others.moves) and not any(each.effects for each in others.candidates):
+        return ()
+    deltas = (*map(_delta, free), *_deltas_of(others))
+    return deltas if any(deltas) else ()
 
 
 def _delta(ranked: RankedMatch) -> float:
     return sum(effect.score_delta or 0.0 for effect in ranked.effects if effect.rule != LEARNED)
 
 
-def _shown(slate: Slate, explored: Explored | None, by_id: Mapping[str, RankedMatch]) -> list[RankedMatch]:
-    shown = [by_id[item] for item in slate.shown(explored)]
-    if explored is None:
-        return shown
-    tried = slate.outside[explored.outside]
-    place = next(number for number, each in enumerate(shown) if each.match.id == tried)
-    effect = RuleEffect(EXPLORED, position=place + 1)
-    shown[place] = shown[place]._replace(effects=(*shown[place].effects, effect))
-    return shown
+def _deltas_of(others: Ordered) -> list[float]:
+    moves = [moved for name, moved in others.moves if name != LEARNED]
+    by_rules = [sum(each.score_delta or 0.0 for each in others.candidates[place].effects) for place in others.places]
+    return [sum((moved[place] for moved in moves), own) for place, own in zip(others.places, by_rules, strict=True)]

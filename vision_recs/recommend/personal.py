@@ -7,9 +7,11 @@ a history in the query does, which adds that cosine to the score, but within one
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_recs.feedback.records import Event as ShopperEvent
 from vision_recs.recommend.eligibility import AttributesOf, Candidate
@@ -17,15 +19,13 @@ from vision_recs.recommend.history import Event, History
 from vision_recs.recommend.interests import Interest, mean_vector
 from vision_recs.recommend.query import Learn
 from vision_recs.recommend.retrieve import SubQuery
-from vision_recs.types import ItemSource, RuleEffect, Vectors
+from vision_recs.types import ItemSource, Vectors
 
 INTERESTS = "interests"
 """The name of the effect in an explanation."""
 
 _MOST = 8
 """Interests that count: those with the greatest shares."""
-
-_DIGITS = 6
 
 _WEIGHTS = {"click": 1.0, "cart": 2.0, "buy": 3.0}
 
@@ -58,27 +58,27 @@ def deeds_of(events: Sequence[ShopperEvent]) -> Deeds:
     return Deeds(History(found) if found else None, never)
 
 
-class PersonalOrder(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class PersonalOrder:
     """Moves candidates towards *interests*, unit vectors (n, dim), each by at most *most*, as a score."""
 
     items: ItemSource
     interests: Vectors
     most: float
 
-    def order(
+    name: ClassVar = INTERESTS
+    needs_images: ClassVar = True
+
+    def moves(
         self,
         candidates: Sequence[Candidate],
         subquery: SubQuery,  # noqa: ARG002 - an `Order`
         attributes_of: AttributesOf,  # noqa: ARG002 - an `Order`
-    ) -> list[Candidate]:
-        """Return *candidates* by their new rank; equal ones by score."""
-        if not candidates:
-            return []
+    ) -> NDArray[np.float64]:
+        """Return by how much each of *candidates* is moved."""
         vectors = self.items.vectors_of([candidate.match.digest for candidate in candidates])
         liked = (vectors.astype(np.float64) @ self.interests.astype(np.float64).T).max(axis=1)
-        deltas = np.round(np.clip(liked - liked.mean(), -self.most, self.most), _DIGITS).tolist()
-        moved = [_moved(*each) for each in zip(candidates, deltas, strict=True)]
-        return sorted(moved, key=lambda each: (-each.rank, -each.match.score, each.match.id, each.match.image))
+        return np.asarray(np.clip(liked - liked.mean(), -self.most, self.most))
 
 
 def personal_order(interests: Sequence[Interest], learn: Learn | None, items: ItemSource) -> PersonalOrder | None:
@@ -87,9 +87,3 @@ def personal_order(interests: Sequence[Interest], learn: Learn | None, items: It
         return None
     vectors = [mean_vector(items, interest.medoid) for interest in interests[:_MOST]]
     return PersonalOrder(items, np.concatenate(vectors), learn.interests)
-
-
-def _moved(candidate: Candidate, delta: float) -> Candidate:
-    effect = RuleEffect(INTERESTS, score_delta=delta)
-    rank = round(candidate.rank + delta, _DIGITS)
-    return Candidate(candidate.match, rank, candidate.group, (*candidate.effects, effect))

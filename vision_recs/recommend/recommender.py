@@ -19,6 +19,7 @@ from vision_recs.types import Encoder, Explanation, ImageSource, ItemSource, Mat
 
 if TYPE_CHECKING:  # a query without a filter imports no filters, and most queries have neither a history nor an image
     from vision_recs.engines import OpenedEngine
+    from vision_recs.feedback.features import Rows
     from vision_recs.feedback.model import Learned
     from vision_recs.filters import Filter
     from vision_recs.recommend.by_position import NearestPositions
@@ -287,13 +288,19 @@ class Recommender:
             return None
         from vision_recs.recommend.learned import LearnedOrder
 
-        return LearnedOrder(self._model, policy.learn.most)
+        return LearnedOrder(self._model, self._learned_rows, policy.learn.most)
 
     @cached_property
     def _model(self) -> Learned | None:
         from vision_recs.recommend.learned import model_of
 
         return model_of(self.items)
+
+    @cached_property
+    def _learned_rows(self) -> Rows:
+        from vision_recs.feedback.features import Features, Rows
+
+        return Rows(Features() if self._model is None else self._model.features)
 
     def _with_attributes(
         self, ranked: Sequence[RankedMatch], explanations: Sequence[Explanation | None]

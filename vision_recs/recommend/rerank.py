@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from vision_recs.indexes.base import Group, group_of
 from vision_recs.recommend.eligibility import IN_STOCK, AttributesOf, Candidate, Eligibility, Seen
+from vision_recs.recommend.ordered import Order, Ordered
 from vision_recs.recommend.query import Policy, Query
 from vision_recs.recommend.retrieve import Neighborhood, Retriever, SubQuery
 from vision_recs.types import Attribute, Explanation, Match, RuleEffect, Vectors
@@ -31,16 +32,6 @@ class RankedMatch(NamedTuple):
     relaxed: tuple[str, ...] = ()
 
 
-class Order(Protocol):
-    """Orders the candidates of a pool, beside their scores and the rules: an effect on the rank of each."""
-
-    def order(
-        self, candidates: Sequence[Candidate], subquery: SubQuery, attributes_of: AttributesOf
-    ) -> list[Candidate]:
-        """Return *candidates*, which are those of one pool for *subquery*, by their new rank."""
-        ...
-
-
 class Reranker:
     """Makes the answer to one query under one policy."""
 
@@ -58,8 +49,8 @@ class Reranker:
         self._policy = policy
         self._subqueries = subqueries
         self._orders: Sequence[Order] = ()
-        self._keeps_pools = False
-        self._pools: list[Pool] = []
+        self._keeps_pool = False
+        self._rest: Ordered | None = None
         self.pinned: dict[int, RankedMatch] = {}
         self._places = query.k
         self._where = policy.matching(query.where)
@@ -74,12 +65,12 @@ class Reranker:
         self._ranked: list[RankedMatch] = []
         self._shown: list[Vectors] = []  # the vectors of all matches so far, where diversity needs them
 
-    def rerank(self, orders: Sequence[Order] = (), *, keeps_pools: bool = False) -> list[RankedMatch]:
-        """Return at most k matches in the order of their places; each of *orders* orders the candidates.
+    def rerank(self, orders: Sequence[Order] = (), *, keeps_pool: bool = False) -> list[RankedMatch]:
+        """Return at most k matches in the order of their places; each of *orders* moves the candidates.
 
-        *pinned* has those of them that are pinned, by place. With *keeps_pools*, `others` can be asked afterwards.
+        *pinned* has those of them that are pinned, by place. With *keeps_pool*, `others` can be asked afterwards.
         """
-        self._orders, self._keeps_pools = orders, keeps_pools
+        self._orders, self._keeps_pool = (*self._averaging(), *orders), keeps_pool
         self.pinned = self._find_pinned()
         self._places -= len(self.pinned)
         fallbacks = self._fallbacks()
@@ -89,13 +80,16 @@ class Reranker:
                 may_find_more = self._fill(fallbacks[:count])
         return _arranged(self.pinned, self._ranked)
 
-    def others(self) -> list[RankedMatch]:
-        """Return what is left of the candidates of a single sub-query, in order; no rule forbids any of them."""
-        found = []
-        for pool in self._pools[:1]:
-            while (taken := pool.take(lambda candidate: self._is_open(candidate, ()))) is not None:
-                found.append(RankedMatch(taken[0].match, 0, taken[0].effects))
-        return found
+    def others(self) -> Ordered:
+        """Return what is left of the candidates of a single sub-query, in order; no rule forbids any of them.
+
+        Not all may be known of them yet: see `read`.
+        """
+        return Ordered((), (), ()) if self._rest is None else self._rest
+
+    def read(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return *candidates* of a single sub-query with all that is known of their matches."""
+        return self._around[0].read(candidates)
 
     def explain(self, ranked: Sequence[RankedMatch]) -> list[Explanation]:
         """Return why each of *ranked* is in the answer."""
@@ -142,14 +136,13 @@ class Reranker:
         Return whether another round may find more: an item whose best image another sub-query showed has others.
         """
         if self._is_simple:
-            candidates = self._candidates(0, relaxed, self._places - len(self._ranked))
-            for candidate in self._around[0].read(candidates):
+            ordered, places = self._ordered(0, relaxed), self._places - len(self._ranked)
+            for candidate in self.read(ordered.best(places)):
                 self._add(candidate, 0, relaxed)
+            self._rest = ordered.after(places) if self._rest is None else self._rest
             return False
         before = len(self._ranked)
         pools = [self._pool(number, relaxed) for number in range(len(self._subqueries))]
-        if not relaxed:
-            self._pools = pools
         chosen: list[Candidate] = []
         turns = set(range(len(pools)))
         while turns and len(self._ranked) < self._places:
@@ -165,6 +158,8 @@ class Reranker:
                 self._shown.append(vector)
                 for pool in pools:
                     pool.move_away_from(vector)
+        if self._keeps_pool and self._rest is None:
+            self._rest = self._left_in(pools[0], relaxed)
         if self._reads_late and chosen:
             for place, candidate in enumerate(self._around[0].read(chosen), before):
                 self._ranked[place] = self._ranked[place]._replace(match=candidate.match)
@@ -174,13 +169,19 @@ class Reranker:
     @property
     def _is_simple(self) -> bool:
         """Whether the best candidates of one sub-query are the answer."""
-        return self._reads_late and not self._policy.diversity
+        return len(self._subqueries) == 1 and not self._policy.diversity
 
     @property
     def _reads_late(self) -> bool:
         """Whether no more is asked of a candidate, before it is in the answer, than its item, group and vector."""
-        is_ordered = self._policy.averaging or self._orders
-        return len(self._subqueries) == 1 and not is_ordered and not self._keeps_pools
+        return len(self._subqueries) == 1 and not any(order.needs_images for order in self._orders)
+
+    def _left_in(self, pool: Pool, relaxed: Sequence[str]) -> Ordered:
+        """Return what is left in *pool*, in the order in which it would be taken."""
+        left = []
+        while (taken := pool.take(lambda candidate: self._is_open(candidate, relaxed))) is not None:
+            left.append(taken[0])
+        return Ordered.of(left, (), self._subqueries[0], self._attributes_of)
 
     def _add(self, candidate: Candidate, turn: int, relaxed: Sequence[str]) -> None:
         broken = tuple([name for name in relaxed if self._breaks(name, candidate, turn)]) if relaxed else ()
@@ -209,19 +210,24 @@ class Reranker:
             self._around[number] = around
         return self._retriever.candidates(around, eligibility, count)
 
+    def _ordered(self, number: int, relaxed: Sequence[str]) -> Ordered:
+        """Return the candidates for a sub-query as they are ordered, a pool of them where they are not just taken."""
+        count = self._places - len(self._ranked)
+        is_plain = self._is_simple and not self._orders and not self._keeps_pool
+        candidates = self._candidates(number, relaxed, count if is_plain else self._policy.pool(count))
+        if not self._reads_late:
+            candidates = self._around[number].read(candidates)
+        return Ordered.of(candidates, self._orders, self._subqueries[number], self._attributes_of)
+
     def _pool(self, number: int, relaxed: Sequence[str]) -> Pool:
         from vision_recs.recommend.diversity import DiversePool, Pool
 
         diversity = self._policy.diversity
-        candidates = self._candidates(number, relaxed, self._policy.pool(self._places - len(self._ranked)))
-        around = self._around[number]
-        if not self._reads_late:
-            candidates = around.read(candidates)
-        for order in (*self._averaging(), *self._orders):
-            candidates = order.order(candidates, self._subqueries[number], self._attributes_of)
+        ordered = self._ordered(number, relaxed)
+        candidates = ordered.best(len(ordered))
         if not diversity or not candidates:
             return Pool(candidates)
-        pool = DiversePool(candidates, diversity=diversity, vectors=around.vectors(candidates))
+        pool = DiversePool(candidates, diversity=diversity, vectors=self._around[number].vectors(candidates))
         for shown in self._shown:
             pool.move_away_from(shown)
         return pool

@@ -48,7 +48,7 @@ class Asked:
         return _encode((body, images)).decode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Prepared:
     """What is asked, and what decides the answer; nothing is *drawn* where there never was a folder of events.
 
@@ -117,9 +117,11 @@ class Answering:
     def for_you(self, snapshot: Served, asked: Asked) -> SimilarItems:
         """Return items for the shopper of *asked*, who is all that it names; raises FilterError and PolicyError."""
         body = asked.body
-        known = self._shoppers.known(snapshot, self._pseudonym(body))
+        shopper = self._pseudonym(body)
+        known = self._shoppers.known(snapshot, shopper)
         told = "" if known is None else f"{len(known.history.events)} {known.history.events[-1].time}"
-        found = self._decided(snapshot, asked, anything(body.k, convert.where_of(body)), f"for {asked.text} {told}", ())
+        prepared = _Prepared(asked, anything(body.k, convert.where_of(body)), self._policy, shopper=shopper)
+        found = self._decided(snapshot, prepared, f"for {asked.text} {told}", ())
         recommender, policy = snapshot.recommender, found.policy
         policy = replace(policy, exclude=policy.exclude | self._shoppers.never(found.shopper))
         if known is not None and known.interests:
@@ -138,10 +140,12 @@ class Answering:
         shopper = self._pseudonym(asked.body)
         known = self._shoppers.known(snapshot, shopper) if shopper and query.history is None else None
         text = asked.text
-        found = self._decided(snapshot, asked, query, text, () if known is None else known.interests)
-        is_common = not found.shopping.interests and not query.explain
-        is_learned = found.policy.learn is not None
-        return replace(found, key=Key(hashlib.sha256(text.encode()).digest(), is_learned) if is_common else None)
+        prepared = _Prepared(asked, query, self._policy, shopper=shopper)
+        found = self._decided(snapshot, prepared, text, () if known is None else known.interests)
+        if found.shopping.interests or query.explain:
+            return found
+        found.key = Key(hashlib.sha256(text.encode()).digest(), found.policy.learn is not None)
+        return found
 
     def _pseudonym(self, body: QueryBody) -> str:
         """Return the pseudonym of the shopper that *body* names, or an empty text."""
@@ -149,25 +153,30 @@ class Answering:
         return pseudonym(secret, body.shopper) if secret is not None and body.shopper else ""
 
     def _decided(
-        self, snapshot: Served, asked: Asked, query: Query, named: str, interests: tuple[Interest, ...]
+        self,
+        snapshot: Served,
+        prepared: _Prepared,
+        named: str,
+        interests: tuple[Interest, ...],
     ) -> _Prepared:
-        """Return what decides the answer to *query*, whose name is *named*, for a shopper with *interests*."""
-        policy = convert.to_policy(asked.body.policy, self._policy)
+        """Return *prepared* with what decides the answer to it, whose name is *named*, for one with *interests*."""
+        asked, shopper = prepared.asked, prepared.shopper
+        prepared.policy = policy = convert.to_policy(asked.body.policy, self._policy)
         secret = self._recorder.secret
         if secret is None:
-            return _Prepared(asked, query, policy)
-        shopper, hour, facts = self._pseudonym(asked.body), hour_of(asked.time), snapshot.facts
+            return prepared
+        hour, facts = hour_of(asked.time), snapshot.facts
         is_learned = policy.learn is not None and sees_learned(secret, shopper or f"{named} {hour}", policy.learn.share)
         if not is_learned or policy.learn is None or not policy.learn.interests:
             interests = ()
         named = f"{named} {[interest.medoid for interest in interests]}"
         drawn = draw(secret, AnswerKey(named, shopper, f"{self._settings} {facts.created}", facts.generation, hour))
-        shopping = Shopping(drawn.numbers if self._recorder.is_writing else None, interests)
+        prepared.drawn = drawn
+        prepared.shopping = Shopping(drawn.numbers if self._recorder.is_writing else None, interests)
         arm = _LEARNED if is_learned else _PLAIN
-        arm = candidate_arm(arm) if asked.for_candidate else arm
-        return _Prepared(
-            asked, query, policy if is_learned else replace(policy, learn=None), shopping, shopper, arm, drawn
-        )
+        prepared.arm = candidate_arm(arm) if asked.for_candidate else arm
+        prepared.policy = policy if is_learned or policy.learn is None else replace(policy, learn=None)
+        return prepared
 
     def _record(self, snapshot: Served, prepared: _Prepared, offer: Offer, drawn: Draw) -> Answer:
         return Answer(

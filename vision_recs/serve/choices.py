@@ -51,4 +51,4 @@ class Choices:
 
 def _size(choice: Choice) -> int:
     """Return how many candidates *choice* is as large as; one without any takes room, too."""
-    return 1 + len(choice.found)
+    return 1 + len(choice.slate.ranked) + len(choice.slate.outside)

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import cached_property, reduce
 from operator import and_, or_
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from vision_recs.types import Attribute
 
 _CACHED_BYTES = 64 << 20
 _CACHED_COLUMNS = 8
+_CACHED_IDS = 100_000
 _CONSTANTS: dict[int, Attribute] = {TRUE: True, FALSE: False}  # what a kind says by itself
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -76,6 +77,7 @@ class RowLookup:
         self._masks: OrderedDict[Predicate, Mask] = OrderedDict()
         self._numbers: OrderedDict[str, _Numbers] = OrderedDict()
         self._values: OrderedDict[str, _Values] = OrderedDict()
+        self._known_ids: dict[int, str] = {}
         self._lock = threading.Lock()
 
     def rows_at(self, positions: NDArray[np.int64]) -> Shown:
@@ -106,11 +108,19 @@ class RowLookup:
 
     def ids(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the id of each of *rows*."""
+        wanted, known = rows.tolist(), self._known_ids
+        found = [known.get(row) for row in wanted]
+        if None not in found:
+            return cast("list[str]", found)
         numbers = np.searchsorted(self._stops, rows, side="right").tolist()
-        return [
+        read = [
             self._ids[number].text(row - self.table.parts[number].first).decode()
-            for number, row in zip(numbers, rows.tolist(), strict=True)
+            for number, row in zip(numbers, wanted, strict=True)
         ]
+        if len(known) > _CACHED_IDS:
+            known.clear()
+        known.update(zip(wanted, read, strict=True))
+        return read
 
     def values(self, name: str, rows: NDArray[np.int64]) -> list[Attribute]:
         """Return what each of *rows* has under the attribute *name*; None where it has nothing."""

@@ -1,0 +1,111 @@
+"""The candidates of a pool in the order of their ranks, after what was learned, or averaged, has moved them.
+
+A pool has forty candidates, of which an answer shows ten. So they are moved as arrays, and only what is shown becomes a
+`Candidate` that says what moved it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_recs.recommend.eligibility import AttributesOf, Candidate
+from vision_recs.recommend.retrieve import SubQuery
+from vision_recs.types import RuleEffect
+
+_DIGITS = 6
+"""Of a rank, and of an effect: what differs by less is equal, whatever the last bits say."""
+
+
+class Order(Protocol):
+    """Moves the candidates of a pool, beside their scores and the rules: an effect on the rank of each."""
+
+    @property
+    def name(self) -> str:
+        """The name of the effect in an explanation."""
+        ...
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether it asks more of a candidate than its item and its score; then it has to be read before."""
+        ...
+
+    def moves(
+        self, candidates: Sequence[Candidate], subquery: SubQuery, attributes_of: AttributesOf
+    ) -> NDArray[np.float64]:
+        """Return what is added to the rank of each of *candidates* (n,), one at least, of one pool for *subquery*."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """*candidates* in the order of their *ranks*: *places* has their numbers, the best one first.
+
+    *moves* has, for each order that moved them, its name, and by how much it moved each candidate.
+    """
+
+    candidates: Sequence[Candidate]
+    ranks: Sequence[float]
+    places: Sequence[int]
+    moves: tuple[tuple[str, Sequence[float]], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        candidates: Sequence[Candidate],
+        orders: Sequence[Order],
+        subquery: SubQuery,
+        attributes_of: AttributesOf,
+    ) -> Ordered:
+        """Return *candidates*, which are those of one pool for *subquery*, as *orders* move them; equal ones by score.
+
+        Without any order they are in order.
+        """
+        ranks = [candidate.rank for candidate in candidates]
+        if not orders or not candidates:
+            return cls(candidates, ranks, range(len(candidates)))
+        moves, total = [], np.array(ranks, np.float64)
+        for order in orders:
+            moved = order.moves(candidates, subquery, attributes_of)
+            total = (total + moved).round(_DIGITS)
+            moves.append((order.name, moved.round(_DIGITS).tolist()))
+        places = (-total).argsort()
+        falling = total[places]
+        if (falling[1:] == falling[:-1]).any():
+            return cls(candidates, total.tolist(), _in_order(total.tolist(), candidates), tuple(moves))
+        return cls(candidates, total.tolist(), places.tolist(), tuple(moves))
+
+    def __len__(self) -> int:
+        """Return how many candidates there are."""
+        return len(self.places)
+
+    def after(self, count: int) -> Ordered:
+        """Return all but the best *count* of them."""
+        return replace(self, places=self.places[count:])
+
+    def best(self, count: int) -> list[Candidate]:
+        """Return the best *count* of them, with their effects."""
+        return [self.candidate(number) for number in self.places[:count]]
+
+    def candidate(self, number: int) -> Candidate:
+        """Return the candidate with *number*, with its rank and effects."""
+        candidate = self.candidates[number]
+        if not self.moves:
+            return candidate
+        effects = (RuleEffect(name, score_delta=moved[number]) for name, moved in self.moves)
+        match, _, group, before, position = candidate
+        return Candidate(match, self.ranks[number], group, (*before, *effects), position)
+
+
+def _in_order(ranks: Sequence[float], candidates: Sequence[Candidate]) -> list[int]:
+    """Return the numbers of *candidates* by their *ranks*, the best one first; equal ones by score, then by id."""
+
+    def key(number: int) -> tuple[float, float, str, str]:
+        match = candidates[number].match
+        return -ranks[number], -match.score, match.id, match.image
+
+    return sorted(range(len(candidates)), key=key)
