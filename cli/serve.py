@@ -198,7 +198,7 @@ def serve(
         if wait:
             from vision_recs.serve.waiting import wait_for_store
 
-            wait_for_store(served, address, waiting=_print_waiting)
+            address = wait_for_store(served, address, waiting=_print_waiting)
         run(served, address, workers=workers, configure=configure_logging, started=_print_url)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ import pytest
 from tether import TETHER
 
 TOKEN = "open sesame"
+PATIENCE_S = 120  # a busy machine is slow
 
 
 @contextmanager
@@ -40,12 +42,12 @@ def started(store, log, *arguments, **variables):
         yield process, line.split()[2]
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(PATIENCE_S)
         process.stdout.close()
 
 
 def get(url, **headers):
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=PATIENCE_S) as answer:
         return answer.status, answer.read()
 
 
@@ -55,7 +57,7 @@ def test_it_prints_its_url_and_stops_at_a_signal(sample_store, tmp_path):
             assert url.startswith("http://127.0.0.1:")
             assert json.loads(get(f"{url}/v1/similar?id=mug-01&k=1")[1])["matches"][0]["id"] == "mug-04"
             process.send_signal(number)
-            assert process.wait(30) == 0
+            assert process.wait(PATIENCE_S) == 0
             assert process.stdout.read() == ""
         assert (tmp_path / "log").read_text() == ""
 
@@ -92,11 +94,11 @@ def test_process_1_stops_while_it_starts(sample_store, tmp_path):
         writer = open_when_read(rules)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
         os.close(writer)
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 @pytest.mark.skipif(not can_unshare(), reason="a process 1 needs user namespaces")
@@ -111,11 +113,11 @@ def test_process_1_stops_before_it_has_imported_anything(tmp_path):
         writer = open_when_read(fifo)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGTERM)
-        assert process.wait(30) == 128 + signal.SIGTERM
+        assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
         os.close(writer)
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def test_workers_share_the_port_and_their_metrics(sample_store, tmp_path):
@@ -125,14 +127,12 @@ def test_workers_share_the_port_and_their_metrics(sample_store, tmp_path):
         for _ in range(20):
             assert get(f"{url}/v1/similar?id=mug-01")[0] == 200
         counted = 'visrec_http_requests_total{route="similar",status="200"} 20.0'
-        for _ in range(100):  # a worker counts a request when it has been answered
-            text = get(f"{url}/metrics")[1].decode()
-            if counted in text:
-                break
-        assert counted in text
+        end = time.monotonic() + PATIENCE_S
+        while counted not in (text := get(f"{url}/metrics")[1].decode()):  # counted when it has been answered
+            assert time.monotonic() < end, text
         assert "visrec_items 60.0" in text
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_workers_end_with_the_process_that_started_them(sample_store, tmp_path):
@@ -140,10 +140,10 @@ def test_workers_end_with_the_process_that_started_them(sample_store, tmp_path):
         (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         worker = os.pidfd_open(int(child))
         process.kill()
-        process.wait(30)
+        process.wait(PATIENCE_S)
         import select
 
-        assert select.select([worker], [], [], 30)[0] == [worker]
+        assert select.select([worker], [], [], PATIENCE_S)[0] == [worker]
         os.close(worker)
         with pytest.raises(urllib.error.URLError):
             get(f"{url}/healthz")
@@ -182,7 +182,7 @@ def test_every_request_is_logged_if_requested(sample_store, tmp_path):
     with started(sample_store, tmp_path / "log", "--log-requests") as (process, url):
         get(f"{url}/v1/items/mug-01")
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(PATIENCE_S)
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert [line["route"] for line in lines] == ["readyz", "item"]
 
@@ -233,38 +233,29 @@ def test_wrong_usage_is_reported_at_once(visrec, sample_store, arguments, variab
 
 def test_it_waits_for_a_store_alive_and_not_ready(sample_store, tmp_path):
     program = Path(sys.executable).parent / "visrec"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [*TETHER, program, "serve", "--wait", "--store", tmp_path / "store", "--port", str(port)]
-    url = f"http://127.0.0.1:{port}"
+    command = [*TETHER, program, "serve", "--wait", "--store", tmp_path / "store", "--port", "0"]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
-        until_answered(f"{url}/healthz?x=1")
+        waiting_at = re.compile(r"visrec: waiting at (\S+): there is no store in")
+        end = time.monotonic() + PATIENCE_S
+        while not (said := waiting_at.match((tmp_path / "log").read_text())):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        url = said[1]
         assert get(f"{url}/healthz") == (200, b'{"status": "ok"}')
         with pytest.raises(urllib.error.HTTPError) as waiting:
             get(f"{url}/readyz")
         problem = json.loads(waiting.value.read())
         assert (waiting.value.status, waiting.value.headers["retry-after"]) == (503, "5")
         assert "there is no store in" in problem["detail"]
-        assert (tmp_path / "log").read_text().startswith(f"visrec: waiting at {url}: there is no store in")
         shutil.copytree(sample_store, tmp_path / "copy").rename(tmp_path / "store")
         assert process.stdout.readline() == f"visrec serves {url} (Ctrl-C stops it)\n"
         assert get(f"{url}/readyz")[0] == 200
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(PATIENCE_S)
         process.stdout.close()
-
-
-def until_answered(url):
-    for _ in range(600):
-        try:
-            return get(url)
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} does not answer")
 
 
 def test_a_root_that_is_no_path_is_refused(visrec, sample_store):

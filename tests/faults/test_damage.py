@@ -93,7 +93,7 @@ def run(process, place, commands):
     """Run *commands* in *place* in one process; return what each did, and what ended the process if one did."""
     results = place / "results"
     named = [[*command, "--store", "store"] for command in commands]
-    status = process.run(Order(("reading", json.dumps(named), str(results)), str(place), f"{place}.said"), timeout_s=60)
+    status = process.run(Order(("reading", json.dumps(named), str(results)), str(place), f"{place}.said"))
     done = [json.loads(line) for line in results.read_text().splitlines()]
     if len(done) < len(commands):
         command = list(commands[len(done)])

@@ -159,7 +159,7 @@ def test_few_images_are_fetched_at_the_same_time_from_one_host(site):
 
     def held(handler):
         arrived.release()
-        gate.acquire(timeout=20)
+        gate.acquire(timeout=120)
         handler.give(200, b"mug", {"content-type": "image/png"})
 
     site.answers = {f"/{number}.png": held for number in range(12)}
@@ -167,7 +167,7 @@ def test_few_images_are_fetched_at_the_same_time_from_one_host(site):
     with ThreadPoolExecutor(12) as pool:
         found = [pool.submit(source.read, f"{site.url}/{number}.png") for number in range(12)]
         for _ in range(3):
-            assert arrived.acquire(timeout=20)
+            assert arrived.acquire(timeout=120)
         for _ in range(12):
             gate.release()
         assert [each.result().data for each in found] == [b"mug"] * 12

@@ -83,7 +83,7 @@ def running(store, log, *arguments, **variables):
         yield Server(process, line.split()[2], log)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)  # a busy machine is slow
         process.stdout.close()
 
 

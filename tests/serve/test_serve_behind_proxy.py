@@ -1,5 +1,6 @@
 """The page and the API below a path of another server: through Debian's nginx, as a person uses them."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ expect = pytest.importorskip("playwright.sync_api").expect
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 TOKEN = "open sesame"
+PATIENCE_S = 120  # a busy machine is slow
 CONFIG = """
 daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1; {user}
 events {{ worker_connections 64; }}
@@ -42,31 +44,41 @@ def proxy(serve, sample_store, tmp_path_factory):
     if NGINX is None and not os.environ.get("CI"):
         pytest.skip("there is no nginx on this machine: apt-get install nginx-light")
     folder = tmp_path_factory.mktemp("nginx")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     behind = ("--root-path", "/kept", "--trusted-proxies", "127.0.0.1")
     with serve(sample_store, folder / "log", *behind, VISREC_TOKEN=TOKEN) as server:
-        user = "user root;" if os.geteuid() == 0 else ""
-        (folder / "conf").write_text(CONFIG.format(folder=folder, port=port, server=server.port, user=user))
-        process = subprocess.Popen([*TETHER, NGINX, "-p", folder, "-c", folder / "conf"], stderr=subprocess.DEVNULL)
+        process, url = start(folder, server.port)
         try:
-            url = f"http://127.0.0.1:{port}"
-            wait_for(f"{url}/kept/healthz")
             yield url
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE_S)
 
 
-def wait_for(url):
-    end = time.monotonic() + 60
+def start(folder, server):
+    """Start an nginx before the port *server*; return its process and URL."""
+    user = "user root;" if os.geteuid() == 0 else ""
     while True:
-        try:
-            return urllib.request.urlopen(url).close()
-        except OSError:
-            assert time.monotonic() < end, f"{url} does not answer"
-            time.sleep(0.05)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        (folder / "conf").write_text(CONFIG.format(folder=folder, port=port, server=server, user=user))
+        process = subprocess.Popen([*TETHER, NGINX, "-p", folder, "-c", folder / "conf"], stderr=subprocess.DEVNULL)
+        url = f"http://127.0.0.1:{port}"
+        if answers(f"{url}/kept/healthz", process):
+            return process, url
+        assert "Address already in use" in (folder / "error.log").read_text()  # since the probe: another port, then
+
+
+def answers(url, process):
+    """Wait until there is an answer at *url*; return whether there was one before *process* ended."""
+    end = time.monotonic() + PATIENCE_S
+    while process.poll() is None:
+        assert time.monotonic() < end, f"{url} does not answer"
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(url).close()
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def get(url, **headers):

@@ -23,7 +23,7 @@ from vision_recs.store.partitions import LIST
 from vision_recs.vectors import normalize_rows
 
 ITEMS = [f"item{number:02}" for number in range(30)]
-PATIENCE_S = 30
+PATIENCE_S = 120
 SHOPPERS = [f"s{number}" for number in range(60)]
 
 

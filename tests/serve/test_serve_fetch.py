@@ -84,7 +84,7 @@ def site(monkeypatch):
         def do_GET(self):
             answer = answers.get(self.path, DRIPPED.get(self.path))
             if self.path == "/never":
-                stop.wait(30)
+                stop.wait(120)
             elif self.path in DRIPPED:
                 drip(self.wfile, answer, stop)
             elif isinstance(answer, bytes):
@@ -108,7 +108,7 @@ def site(monkeypatch):
     def resolve(host, port, **_):
         resolved.append(host)
         if host == "slow.example":
-            stop.wait(1)
+            stop.wait(120)
             resolved.append("answered")
         address = {"public.example": "93.184.216.34", "private.example": "10.0.0.7", "slow.example": "93.184.216.34"}[
             host

@@ -12,7 +12,7 @@ from vision_recs.recommend import Learn, Policy
 from vision_recs.serve import ServeOptions, create_app, shoppers
 
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 60, 220)}
-PATIENCE_S = 30
+PATIENCE_S = 120
 
 
 def ids(answer):

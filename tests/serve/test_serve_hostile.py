@@ -9,9 +9,10 @@ import urllib.request
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+import broken_decoder
 import pytest
 from PIL import Image
 
@@ -181,19 +182,33 @@ def test_queries_by_id_are_answered_while_images_are_encoded(server):
 
 
 def test_a_server_that_stops_finishes_the_requests_that_have_begun(serve, sample_store, tmp_path):
-    bomb, statuses = png_bomb(6000), []
-    with serve(sample_store, tmp_path / "log", "--preload") as server:
-        request = server.port, "/v1/similar/image", "image/png", bomb
+    image, may_end, statuses = encoded("PNG"), tmp_path / "may_end", []
+    held = broken_decoder.environment(may_end, image)
+    with serve(sample_store, tmp_path / "log", "--preload", **held) as server:
+        request = server.port, "/v1/similar/image", "image/png", image
         threads = [threading.Thread(target=lambda: statuses.append(send(*request))) for _ in range(4)]
         for thread in threads:
             thread.start()
         waiting = b""
         while b'visrec_queue_depth{queue="images"} 4.0' not in waiting:
-            assert not statuses, "answered before it could be stopped"
-            with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as response:
+            with urllib.request.urlopen(f"{server.url}/metrics", timeout=60) as response:
                 waiting = response.read()
         server.process.terminate()
-        assert server.process.wait(30) == 0
+        while answers(server.port):  # until it has begun to stop
+            pass
+        assert statuses == []
+        may_end.touch()
+        assert server.process.wait(120) == 0
         for thread in threads:
             thread.join()
     assert statuses == [200] * 4
+
+
+def answers(port):
+    """Return whether the server answers a new request, within a second."""
+    try:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=1)) as connection:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False

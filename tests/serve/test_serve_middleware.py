@@ -202,14 +202,14 @@ def test_a_server_with_too_much_to_do_says_so(connect, sample_store, monkeypatch
 
     def wait(*_):
         begun.set()
-        stop.wait(30)
+        stop.wait(120)
         raise RequestError("enough")
 
     monkeypatch.setattr(convert, "query_batch", wait)
     with connect(sample_store, limits=Limits(max_pending=1)) as client:
         first = threading.Thread(target=client.get, args=("/v1/similar?id=mug-01",))
         first.start()
-        assert begun.wait(30)
+        assert begun.wait(120)
         response = client.get("/v1/similar?id=mug-02")
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
         assert client.get("/healthz").status_code == 200

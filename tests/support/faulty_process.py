@@ -80,7 +80,7 @@ class FaultyProcess:
     def __exit__(self, *error):
         self._forks.__exit__(*error)
 
-    def run(self, order, *, timeout_s=60):
+    def run(self, order, *, timeout_s=300):
         """Carry out *order* and return its exit status; one that hangs is killed, which is "hangs"."""
         ended = self._forks.run(dataclasses.asdict(order), kill_after_s=timeout_s)
         return "hangs" if ended.was_killed else ended.status

@@ -18,15 +18,15 @@ from vision_recs.serve.server import Address, require_openable, reserve_port
 _POLL_S: Final = 1.0
 
 
-def wait_for_store(options: ServeOptions, address: Address, *, waiting: Callable[[str, Exception], None]) -> None:
-    """Return when what *options* serve can be opened.
+def wait_for_store(options: ServeOptions, address: Address, *, waiting: Callable[[str, Exception], None]) -> Address:
+    """Return when what *options* serve can be opened: the address, with the port at which it was waited.
 
     Until then `/healthz` of *address* has the status 200, and every other path 503 with what is missing. *waiting* is
     called with its URL and the error once, and again whenever it becomes another one. Raises AddressUnavailable.
     """
     error = _missing(options)
     if error is None:
-        return
+        return address
     with reserve_port(address) as reserved, _Waiting(reserved) as server:
         said = ""
         while error is not None:
@@ -36,6 +36,7 @@ def wait_for_store(options: ServeOptions, address: Address, *, waiting: Callable
                 waiting(server.url, error)
             sleep(_POLL_S)
             error = _missing(options)
+    return reserved
 
 
 def _missing(options: ServeOptions) -> Exception | None:
