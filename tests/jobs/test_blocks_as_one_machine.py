@@ -121,6 +121,19 @@ def test_a_run_that_goes_on_takes_nothing_that_was_asked_otherwise(tmp_path):
     assert content(tmp_path / "many") == content(tmp_path / "one")
 
 
+def test_words_that_were_stopped_go_on_where_they_were(tmp_path):
+    shop = shop_of_words(tmp_path)
+    for item in [item for item in shop.items if item[-1] in "12"]:
+        del shop.items[item]
+    assert not by_workers(shop, tmp_path / "many", WORDS, limit=2).complete
+    assert not by_workers(shop, tmp_path / "many", WORDS, limit=2).complete  # two of three have words only
+    report = by_workers(shop, tmp_path / "many", WORDS)
+    assert (report.complete, report.embedded, report.items) == (True, 4, 6)
+    assert len(reads(shop)) == 3
+    by_one_machine(shop, tmp_path / "one", WORDS)
+    assert content(tmp_path / "many") == content(tmp_path / "one")
+
+
 @pytest.mark.parametrize("first", [False, True])
 def test_ledgers_without_colors_are_not_for_a_store_with_them_nor_the_other_way_round(tmp_path, first):
     shop = shop_of_words(tmp_path)
