@@ -122,7 +122,7 @@ def test_unknown_paths_and_methods(client):
 
 def test_an_unforeseen_error_is_logged_and_hidden_from_clients(client, monkeypatch, caplog):
     monkeypatch.setattr(convert, "query_batch", lambda *_: 1 / 0)
-    error = problem(client.get("/v1/similar", params={"id": "mug-01"}), 500)
+    error = problem(client.get("/v1/similar", params={"id": "mug-01", "explain": "true"}), 500)
     assert "division" not in error["detail"]
     assert error["request_id"] in error["detail"]
     assert any("ZeroDivisionError" in str(record.exc_info) for record in caplog.records)

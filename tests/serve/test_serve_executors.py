@@ -183,8 +183,10 @@ def test_a_batch_of_bodies_is_answered_as_each_would_be_alone(sample_store):
         QueryBody(items=["vase-02"], k=3),
         QueryBody(items=["mug-01"], policy=PolicyBody(where="price <")),
     ]
-    first, unknown, third, wrong = convert.query_batch(snapshot, bodies, Policy())
-    assert [first, third] == [convert.query_batch(snapshot, [body], Policy())[0] for body in (bodies[0], bodies[2])]
+    first, unknown, third, wrong = convert.query_batch(snapshot, [(body, ()) for body in bodies], Policy())
+    assert [first, third] == [
+        convert.query_batch(snapshot, [(body, ())], Policy())[0] for body in (bodies[0], bodies[2])
+    ]
     assert [match.id for match in first.matches] == [match.id for match in recommender.similar("mug-01")]
     assert (type(unknown), type(wrong)) == (UnknownItem, FilterError)
     reloader.close()

@@ -207,7 +207,7 @@ def test_a_server_with_too_much_to_do_says_so(connect, sample_store, monkeypatch
 
     monkeypatch.setattr(convert, "query_batch", wait)
     with connect(sample_store, limits=Limits(max_pending=1)) as client:
-        first = threading.Thread(target=client.get, args=("/v1/similar?id=mug-01",))
+        first = threading.Thread(target=client.get, args=("/v1/similar?id=mug-01&explain=true",))
         first.start()
         assert begun.wait(120)
         response = client.get("/v1/similar?id=mug-02")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.errors import ImageError, ZeroVector
+from vision_recs.errors import ImageError, VisionRecsError, ZeroVector
 from vision_recs.recommend.query import Query, weighted
 from vision_recs.recommend.retrieve import QueryTerm, SubQuery
 from vision_recs.types import ItemSource, Vectors
@@ -24,6 +25,12 @@ LoadImage: TypeAlias = Callable[..., NDArray[np.uint8]]
 
 For a part of an image it is called with `crop=` as well.
 """
+
+AskedImage: TypeAlias = "tuple[bytes, Crop | None]"
+"""The bytes of an image file, and the part of it that is meant."""
+
+KnownImages: TypeAlias = Mapping[AskedImage, Vectors | VisionRecsError]
+"""The vector (dim,) that the encoder gives an image, or why there is none."""
 
 
 class QueryEncoder:
@@ -42,12 +49,39 @@ class QueryEncoder:
         self._load_image = load_image
         self._store_encoder: StoreEncoder | None = None
 
-    def terms(self, query: Query) -> list[QueryTerm]:
-        """Return a term for each image of *query*, then for each text; raises as `images` and `texts` do."""
+    def ahead(self, queries: Iterable[Query]) -> KnownImages:
+        """Return the vectors of the images of all *queries*, each once, by one call of the encoder.
+
+        In the place of the vector of an image that cannot be used is its error. There is none where the encoder cannot
+        be used: `terms` then says why.
+        """
+        asked = dict.fromkeys((image.value, image.crop) for query in queries for image in weighted(query.images))
+        found: dict[AskedImage, Vectors | VisionRecsError] = {}
+        pixels: dict[AskedImage, NDArray[np.uint8]] = {}
+        for image in asked:
+            try:
+                pixels[image] = self._pixels(*image)
+            except VisionRecsError as error:
+                found[image] = error
+        try:
+            vectors = self._vectors(list(pixels.values())) if pixels else ()
+        except VisionRecsError:
+            return {}
+        return found | dict(zip(pixels, vectors, strict=True))
+
+    def terms(self, query: Query, known: KnownImages = MappingProxyType({})) -> list[QueryTerm]:
+        """Return a term for each image of *query*, then for each text; raises as `images` and `texts` do.
+
+        The vectors of some images may be *known*, from `ahead`.
+        """
         terms = []
         if query.images:
             images = list(weighted(query.images))
-            vectors = self.images([image.value for image in images], [image.crop for image in images])
+            asked = [(image.value, image.crop) for image in images]
+            if all(image in known for image in asked):
+                vectors = self._projected([_vector(known[image]) for image in asked])
+            else:
+                vectors = self.images(*zip(*asked, strict=True))
             for number, (image, vector) in enumerate(zip(images, vectors, strict=True), 1):
                 name = (image.name or f"image {number}") + _part(image.crop)
                 terms.append(QueryTerm("image", name, image.weight, vector[None], (None,)))
@@ -63,15 +97,22 @@ class QueryEncoder:
 
         Raises ImageError, and EncoderError or SpaceMismatch where the encoder of the items cannot be used.
         """
+        # before the encoder: a bad image costs no loading
+        return self._projected(self._vectors([self._pixels(*image) for image in zip_longest(images, crops)]))
+
+    def _pixels(self, image: bytes, crop: Crop | None) -> NDArray[np.uint8]:
         from vision_recs import images as decoding
 
-        load = self._load_image or decoding.load
-        preprocess = self._items.encoder.preprocess
-        pixels = [  # before the encoder: a bad image costs no loading
-            load(image, preprocess) if crop is None else load(image, preprocess, crop=crop)
-            for image, crop in zip_longest(images, crops)
-        ]
-        vectors = self.loaded().image_encoder().encode(np.stack(pixels))
+        load, preprocess = self._load_image or decoding.load, self._items.encoder.preprocess
+        return load(image, preprocess) if crop is None else load(image, preprocess, crop=crop)
+
+    def _vectors(self, pixels: Sequence[NDArray[np.uint8]]) -> Vectors:
+        """Return the vector of the encoder for each image, zeros for one without a direction (n, dim)."""
+        return self.loaded().image_encoder().encode(np.stack(pixels))
+
+    def _projected(self, vectors: Sequence[Vectors] | Vectors) -> Vectors:
+        """Return *vectors* of the encoder (n, dim) as those of the items are; raises ImageError."""
+        vectors = np.asarray(vectors)
         if not np.any(vectors, axis=1).all():
             raise ImageError("zero-vector", "the encoder gives the image no direction: it is blank; use another one")
         if self._is_projected:
@@ -125,6 +166,12 @@ def _as_known(vectors: Vectors, encoder: str) -> NDArray[np.float32]:
 
     words = words_of(encoder)
     return vectors if words is None else words.not_known(vectors)
+
+
+def _vector(known: Vectors | VisionRecsError) -> Vectors:
+    if isinstance(known, VisionRecsError):
+        raise known
+    return known
 
 
 def _part(crop: Crop | None) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # a query without a filter imports no filters, and most queri
     from vision_recs.recommend.learned import LearnedOrder
     from vision_recs.recommend.offers import Choice, Offer
     from vision_recs.recommend.personal import Shopping
-    from vision_recs.recommend.query_encoder import LoadImage, QueryEncoder
+    from vision_recs.recommend.query_encoder import KnownImages, LoadImage, QueryEncoder
     from vision_recs.recommend.stores import OpenedStores
     from vision_recs.store.partitions import Stores
 
@@ -181,7 +181,8 @@ class Recommender:
     def query_batch(self, queries: Sequence[tuple[Query, Policy]]) -> list[list[Match] | VisionRecsError]:
         """Return, for each query and policy, what `query` returns, or the error that it raises.
 
-        The index is searched for all plain queries at once, which takes a fraction of the time.
+        The index is searched for all plain queries at once, and the encoder called once for all images, which takes a
+        fraction of the time.
         """
         prepared, retriever = self._prepared(queries)
         return [
@@ -219,9 +220,11 @@ class Recommender:
     ) -> tuple[list[list[SubQuery] | VisionRecsError], Retriever]:
         """Return the sub-queries of each of *queries*, and what has searched for all plain ones at once."""
         self._asked += len(queries)
-        prepared = [_outcome(self._subqueries, query, policy) for query, policy in queries]
-        known = [(*pair, own) for pair, own in zip(queries, prepared, strict=True) if isinstance(own, list)]
-        searched = _outcome(search_ahead, self._retriever, known, offers=offers)
+        with_images = [query for query, _ in queries if query.images]
+        known = self._encoder.ahead(with_images) if len(with_images) > 1 else {}
+        prepared = [_outcome(self._subqueries, query, policy, known) for query, policy in queries]
+        valid = [(*pair, own) for pair, own in zip(queries, prepared, strict=True) if isinstance(own, list)]
+        searched = _outcome(search_ahead, self._retriever, valid, offers=offers)
         return prepared, searched if isinstance(searched, Retriever) else self._retriever
 
     def interests(self, history: History) -> list[Interest]:
@@ -230,8 +233,11 @@ class Recommender:
 
         return find_interests(self.items, history)
 
-    def _subqueries(self, query: Query, policy: Policy) -> list[SubQuery]:
-        """Return the sub-queries of *query*: one, or one for each interest of its history, the greatest share first."""
+    def _subqueries(self, query: Query, policy: Policy, known: KnownImages | None = None) -> list[SubQuery]:
+        """Return the sub-queries of *query*: one, or one for each interest of its history, the greatest share first.
+
+        The vectors of some of its images may be *known*.
+        """
         if policy.names_attributes:
             policy.check(self.items.attribute_types())
         terms = [_item_term(self.items, item, weight) for item, weight in _summed(query.items, 1.0)]
@@ -240,7 +246,7 @@ class Recommender:
             for item, weight in _summed(query.negatives, NEGATIVE_WEIGHT)
         )
         if query.images or query.texts:
-            terms += self._encoder.terms(query)
+            terms += self._encoder.terms(query, known or {})
         if query.history is None:
             if query.apart:
                 from vision_recs.recommend.query_encoder import apart

@@ -107,13 +107,6 @@ class Answering:
                 answer.answer = record.id
         return [answers[number] for number in range(len(asked))]
 
-    def answer(self, snapshot: Served, asked: Asked) -> SimilarItems:
-        """Return the answer to *asked*; raises its error."""
-        (found,) = self.batch(snapshot, [asked])
-        if isinstance(found, Exception):
-            raise found
-        return found
-
     def for_you(self, snapshot: Served, asked: Asked) -> SimilarItems:
         """Return items for the shopper of *asked*, who is all that it names; raises FilterError and PolicyError."""
         body = asked.body

@@ -98,27 +98,30 @@ def to_filter(where: str | None) -> Filter | None:
 
 
 def query_batch(
-    snapshot: Served, bodies: Sequence[schemas.QueryBody], policy: Policy
+    snapshot: Served, asked: Sequence[tuple[schemas.QueryBody, Sequence[Weighted[bytes]]]], policy: Policy
 ) -> list[schemas.SimilarItems | Exception]:
-    """Return, for each of *bodies*, its answer, or the error that it raises; *policy* is the policy of the server."""
+    """Return, for each body that is *asked*, with its images, its answer, or the error that it raises.
+
+    *policy* is the policy of the server.
+    """
     outcomes: dict[int, schemas.SimilarItems | Exception] = {}
     valid: dict[int, tuple[Query, Policy]] = {}
-    for number, body in enumerate(bodies):
+    for number, (body, images) in enumerate(asked):
         try:
-            valid[number] = to_query(body), to_policy(body.policy, policy)
+            valid[number] = to_query(body, images), to_policy(body.policy, policy)
         except VisionRecsError as error:
             outcomes[number] = error
     found = snapshot.recommender.query_batch(list(valid.values()))
     for (number, pair), matches in zip(valid.items(), found, strict=True):
         try:
             outcomes[number] = (
-                to_similar_items(snapshot, *pair, matches, cover=bodies[number].cover)
+                to_similar_items(snapshot, *pair, matches, cover=asked[number][0].cover)
                 if isinstance(matches, list)
                 else matches
             )
         except VisionRecsError as error:
             outcomes[number] = error
-    return [outcomes[number] for number in range(len(bodies))]
+    return [outcomes[number] for number in range(len(asked))]
 
 
 def to_similar_items(

@@ -7,6 +7,7 @@ the general path, whose answers are the same to the byte: see `convert.query_bat
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -38,6 +39,9 @@ _ROUNDING = 1e-9
 _SPARE = 2
 """Images that are read beside those that an answer needs: the item of the query, and one more."""
 
+_GROWTH = 3
+"""How many times as many images are searched where the first ones were not enough."""
+
 _NOWHERE = -1
 """The position of what is no image."""
 
@@ -64,6 +68,13 @@ class _Shown(NamedTuple):
     before: bytes
     after: bytes
     covered: bytes
+
+
+class _Outcome(Enum):
+    """Why no answer was chosen: more images have to be searched, or scores do not say which come first."""
+
+    INCOMPLETE = 1
+    UNORDERED = 2
 
 
 class _Asked(NamedTuple):
@@ -102,11 +113,14 @@ class IdAnswers:
         known = self._source.items.known([query.item for query in queries])
         asked = list(self._asked([query for query in queries if query.item in known], known))
         answers: dict[IdQuery, bytes | None] = {}
-        found = list(zip(asked, self._ranked(asked), strict=True))
-        near = (position for each, ranked in found for _, position in ranked[: each.query.k + _SPARE])
-        self._read(near)
-        for each, ranked in found:
-            answers[each.query] = self._answer(each, ranked)
+        depth = 1
+        while asked:
+            found = list(zip(asked, self._ranked(asked, depth), strict=True))
+            self._read(position for each, ranked in found for _, position in ranked[: each.query.k + _SPARE])
+            chosen = [(each, self._chosen(each, ranked)) for each, ranked in found]
+            asked = [each for each, outcome in chosen if outcome is _Outcome.INCOMPLETE]
+            depth *= _GROWTH
+            answers |= {each.query: self._answer(each, outcome) for each, outcome in chosen}
         return [answers.get(query) for query in queries]
 
     def _asked(self, queries: Iterable[IdQuery], known: Mapping[str, KnownItem]) -> Iterator[_Asked]:
@@ -129,11 +143,14 @@ class IdAnswers:
             group = group_of(known[query.item].attributes, self._policy.one_per)
             yield _Asked(query, SubQuery((terms[query.item],)), group)
 
-    def _ranked(self, asked: Sequence[_Asked]) -> list[_Ranked]:
-        """Return the images around each of *asked*; the index is searched once for all that ask for as many."""
+    def _ranked(self, asked: Sequence[_Asked], depth: int) -> list[_Ranked]:
+        """Return the images around each of *asked*, *depth* times as many as are enough at first.
+
+        The index is searched once for all that ask for as many.
+        """
         wanted: dict[int, list[_Asked]] = {}
         for each in asked:
-            wanted.setdefault(self._first_fetch(each.subquery, each.query.k), []).append(each)
+            wanted.setdefault(depth * self._first_fetch(each.subquery, each.query.k), []).append(each)
         found: dict[IdQuery, _Ranked] = {}
         for fetch, some in wanted.items():
             searched = iter(self._source.nearest(np.concatenate([each.subquery.vectors for each in some]), fetch))
@@ -154,8 +171,8 @@ class IdAnswers:
             ranked.append((subquery.upper_bound([float(scored.scores.min()) for scored in found]), _NOWHERE))
         return sorted(ranked, reverse=True)
 
-    def _chosen(self, asked: _Asked, ranked: _Ranked) -> list[tuple[float, _Shown]] | None:
-        """Return what an answer shows, with the scores, or None where these alone do not say what that is."""
+    def _chosen(self, asked: _Asked, ranked: _Ranked) -> list[tuple[float, _Shown]] | _Outcome:
+        """Return what an answer shows, with the scores."""
         never, items, groups = {asked.query.item, *self._policy.exclude}, set[str](), {asked.group} - {None}
         chosen: list[tuple[float, _Shown]] = []
         last = np.inf
@@ -165,12 +182,13 @@ class IdAnswers:
             shown = [each for each in self._shown[position] if each.item not in never]
             if not shown and position != _NOWHERE:
                 continue
-            if last - score <= _ROUNDING:
-                return None
+            is_tied = last - score <= _ROUNDING
+            if position == _NOWHERE and (is_tied or len(chosen) < asked.query.k):
+                return _Outcome.INCOMPLETE
+            if is_tied:
+                return _Outcome.UNORDERED
             if len(chosen) >= asked.query.k:
                 break
-            if position == _NOWHERE:
-                return None
             admitted = self._admitted(shown, items, groups)
             chosen += [(score, each) for each in admitted]
             last = score if admitted else last
@@ -227,9 +245,8 @@ class IdAnswers:
         is_in_stock = known.attributes.get(IN_STOCK) is True
         return _Shown(item, group, is_in_stock, before.partition(b",")[2] + _SCORE[:9], b"," + after, b"," + covered)
 
-    def _answer(self, asked: _Asked, ranked: _Ranked) -> bytes | None:
-        chosen = self._chosen(asked, ranked)
-        if chosen is None:
+    def _answer(self, asked: _Asked, chosen: list[tuple[float, _Shown]] | _Outcome) -> bytes | None:
+        if isinstance(chosen, _Outcome):
             return None
         if not chosen:
             return self._begin + b"]}"

@@ -17,6 +17,7 @@ from vision_recs.errors import RequestError, VisionRecsError
 from vision_recs.feedback.answers import hour_of
 from vision_recs.feedback.records import Event
 from vision_recs.images import DecoderProcess
+from vision_recs.recommend import Weighted
 from vision_recs.serve import convert
 from vision_recs.serve.answering import Answering, Asked
 from vision_recs.serve.auth import TokenAuth
@@ -65,6 +66,7 @@ class AppState:
         self.id_batches = BatchingExecutor(self.queries, _id_batch)
         self.lists = BoundedExecutor("lists", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s)
         self.images = BoundedExecutor("images", max_pending=limits.max_uploads, timeout_s=limits.answer_timeout_s)
+        self.image_batches = BatchingExecutor(self.images, self._query_batch)
         self.thumbnailing = BoundedExecutor(
             "thumbnails", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s
         )
@@ -92,8 +94,17 @@ class AppState:
             load_image = partial(self._decoder.load, max_pixels=limits.max_pixels)
             self.candidate = Candidate(options, options.candidate, options.events, load_image)
         self.answer_batches = BatchingExecutor(self.queries, self._answer_batch)
+        self.image_answer_batches = BatchingExecutor(self.images, self._answer_batch)
         self.recording = BoundedExecutor("events", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s)
         self.event_batches = BatchingExecutor(self.recording, self._event_batch)
+        self._batches = (
+            self.query_batches,
+            self.image_batches,
+            self.id_batches,
+            self.answer_batches,
+            self.image_answer_batches,
+            self.event_batches,
+        )
 
     async def start(self) -> None:
         """Load the encoder if it is to be preloaded, and poll the store for new generations from now on."""
@@ -108,7 +119,7 @@ class AppState:
         await self.updates.close()
         if self._polling is not None:
             self._polling.cancel()
-        for batches in (self.query_batches, self.id_batches, self.answer_batches, self.event_batches):
+        for batches in self._batches:
             batches.close()
         for executor in self.executors:
             executor.close()
@@ -206,8 +217,10 @@ class AppState:
             self.metrics.set_queue_depth(executor.name, executor.pending)
         self.metrics.set_queue_depth("updates", self.updates.pending)
 
-    def _query_batch(self, snapshot: Served, bodies: Sequence[QueryBody]) -> list[SimilarItems | Exception]:
-        return convert.query_batch(snapshot, bodies, self.options.policy)
+    def _query_batch(
+        self, snapshot: Served, asked: Sequence[tuple[QueryBody, Sequence[Weighted[bytes]]]]
+    ) -> list[SimilarItems | Exception]:
+        return convert.query_batch(snapshot, asked, self.options.policy)
 
     def _answer_batch(self, snapshot: Served, asked: Sequence[Asked]) -> list[SimilarItems | Exception]:
         assert self.answering is not None

@@ -8,13 +8,12 @@ import msgspec
 
 from vision_recs.errors import RequestError, UnknownItem
 from vision_recs.images.crop import Crop
-from vision_recs.recommend import Policy, Weighted
+from vision_recs.recommend import Weighted
 from vision_recs.serve import convert
 from vision_recs.serve.answering import Asked
 from vision_recs.serve.fetch import fetch_image
 from vision_recs.serve.routing import Context
 from vision_recs.serve.schemas import ImageParameters, NoParameters, QueryBody, SimilarItems, SimilarParameters
-from vision_recs.serve.served import Served
 from vision_recs.serve.uploads import read_images
 
 _decoder = msgspec.json.Decoder(QueryBody)
@@ -63,33 +62,21 @@ async def similar_to_image(context: Context, parameters: ImageParameters) -> Sim
 
 
 async def _answer(context: Context, body: QueryBody, images: Sequence[Weighted[bytes]] = ()) -> SimilarItems:
-    state, snapshot, options = context.state, context.snapshot, context.state.options
-    if state.answering is not None:
-        assigned, asked = state.assign(snapshot, Asked(body, state.now(), images))
-        try:
-            if not images and not body.texts:
-                return await state.answer_batches.run(assigned, asked)
-            state.reloader.needs_encoder |= bool(images)
-            return await state.images.run(assigned, state.answering.answer, assigned, asked)
-        except UnknownItem:
-            if assigned is snapshot:
-                raise
-            # the candidate lacks an item; the shopper stays in the arm
-            return await state.answer_batches.run(snapshot, asked)
-    if images or body.texts:
-        state.reloader.needs_encoder |= bool(images)
-        return await state.images.run(snapshot, _answer_with_images, snapshot, body, images, options.policy)
-    return await state.query_batches.run(snapshot, body)
-
-
-def _answer_with_images(
-    snapshot: Served, body: QueryBody, images: Sequence[Weighted[bytes]], policy: Policy
-) -> SimilarItems:
-    """Return the answer to a query that the encoder has to read; runs on the thread of an executor."""
-    query = convert.to_query(body, images)
-    policy = convert.to_policy(body.policy, policy)
-    found = snapshot.recommender.query(query, policy)
-    return convert.to_similar_items(snapshot, query, policy, found, cover=body.cover)
+    """Return the answer to *body* and *images*; queries that the encoder has to read wait for no others."""
+    state, snapshot = context.state, context.snapshot
+    needs_encoder = bool(images or body.texts)
+    state.reloader.needs_encoder |= bool(images)
+    if state.answering is None:
+        return await (state.image_batches if needs_encoder else state.query_batches).run(snapshot, (body, images))
+    batches = state.image_answer_batches if needs_encoder else state.answer_batches
+    assigned, asked = state.assign(snapshot, Asked(body, state.now(), images))
+    try:
+        return await batches.run(assigned, asked)
+    except UnknownItem:
+        if assigned is snapshot:
+            raise
+        # the candidate lacks an item; the shopper stays in the arm
+        return await batches.run(snapshot, asked)
 
 
 async def _download(context: Context, body: QueryBody) -> list[Weighted[bytes]]:
