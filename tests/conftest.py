@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +58,14 @@ def shared_by_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one process at a time make *path*."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -139,8 +150,7 @@ def indexed_samples(
 ) -> tuple[Path, str]:
     """The store that `visrec index sample_images/catalog.csv` makes, and what it printed; not to be changed."""
     store = tmp_path_factory.mktemp("samples") / "index"
-    with (shared_by_processes / "encoder").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the first process converts the encoder, which takes long; others find it
+    with alone(shared_by_processes / "encoder"):  # the first process converts it, which takes long; others find it
         done = visrec("index", sample_images / "catalog.csv", "--store", store)
     assert done.returncode == 0, done.stderr
     return store, done.stdout
@@ -199,3 +209,32 @@ def clothing() -> Path:
     if not path.exists():
         pytest.skip("the clothing photos are not beside the project")
     return path
+
+
+@pytest.fixture(scope="session")
+def clothing_store(visrec: Run, clothing: Path, shared_by_processes: Path) -> Path:
+    """The store of the clothing photos, with a column of shuffled categories; not to be changed.
+
+    Its catalog lies beside it. It takes a minute, so one process makes it for all.
+    """
+    folder = shared_by_processes / "clothing"
+    with alone(folder):
+        if not (folder / "index" / "CURRENT").exists():
+            folder.mkdir()
+            write_shuffled(clothing, folder)
+            done = visrec("index", folder / "catalog.csv", "--store", folder / "index", "--quiet")
+            assert done.returncode == 0, done.stderr
+    return folder / "index"
+
+
+def write_shuffled(clothing: Path, folder: Path) -> None:
+    """Write the catalog *clothing* into *folder*, with its images and a column of shuffled categories."""
+    with clothing.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    shuffled = [row["category"] for row in rows]
+    random.Random(4).shuffle(shuffled)
+    (folder / "images").symlink_to(clothing.parent / "images")
+    with (folder / "catalog.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "shuffled"])
+        writer.writeheader()
+        writer.writerows({**row, "shuffled": label} for row, label in zip(rows, shuffled, strict=True))

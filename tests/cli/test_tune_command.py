@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import random
 import shutil
 
 import pytest
@@ -16,24 +14,6 @@ def json_of(done):
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     return json.loads(line)
-
-
-@pytest.fixture(scope="session")
-def clothing_store(visrec, clothing, tmp_path_factory):
-    """The store of the clothing photos, with a column of shuffled categories; not to be changed."""
-    folder = tmp_path_factory.mktemp("clothing")
-    with clothing.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    shuffled = [row["category"] for row in rows]
-    random.Random(4).shuffle(shuffled)
-    (folder / "images").symlink_to(clothing.parent / "images")
-    with (folder / "catalog.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], "shuffled"])
-        writer.writeheader()
-        writer.writerows({**row, "shuffled": label} for row, label in zip(rows, shuffled, strict=True))
-    done = visrec("index", folder / "catalog.csv", "--store", folder / "index", "--quiet")
-    assert done.returncode == 0, done.stderr
-    return folder / "index"
 
 
 def quality(visrec, store):
