@@ -38,7 +38,7 @@ def _folder(store: str | Path) -> Path:
     """Return the folder of *store*: of one in a bucket, the copy on this machine, pulled."""
     if "://" not in str(store):
         return Path(store)
-    from vision_recs.store.bucket.copies import folder_of
+    from vision_recs.store.bucket.mark import folder_of
 
     return folder_of(store)
 

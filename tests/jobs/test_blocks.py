@@ -21,7 +21,7 @@ from vision_recs.jobs.cluster.on_ray import require_cluster
 from vision_recs.jobs.cluster.places import BucketPlace, FolderPlace
 from vision_recs.remote.remote_folder import RemoteFolder
 from vision_recs.store import Layout, Store, garbage_collect, open_writer
-from vision_recs.store.bucket.copies import folder_of
+from vision_recs.store.bucket.mark import folder_of
 from vision_recs.store.ledgers import Ledger, read_ledger
 
 SIZE = 4

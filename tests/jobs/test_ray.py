@@ -18,7 +18,7 @@ from ray_cluster import ray_cluster
 
 from vision_recs.jobs import ClusterOptions, IndexOptions, embed
 from vision_recs.store import Layout, Store
-from vision_recs.store.bucket.copies import folder_of
+from vision_recs.store.bucket.mark import folder_of
 
 SIZE, BLOCKS = 4, 12
 

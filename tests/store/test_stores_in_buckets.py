@@ -25,8 +25,9 @@ from vision_recs.remote.remote_folder import RemoteFolder, Superseded
 from vision_recs.store import Layout, Store, garbage_collect, open_writer
 from vision_recs.store.bucket import copies
 from vision_recs.store.bucket import lease as lease_module
-from vision_recs.store.bucket.copies import copy_of, folder_of, pull
+from vision_recs.store.bucket.copies import copy_of, pull
 from vision_recs.store.bucket.lease import Lease, read_head
+from vision_recs.store.bucket.mark import folder_of
 from vision_recs.store.bucket.pushing import BucketWriter
 from vision_recs.store.partitions import Partition
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import groupby
 
+from vision_recs.catalog.bucket_path import BucketPath
 from vision_recs.catalog.findings import Findings, LeaveOut, ignore
 from vision_recs.catalog.folder import EXTENSIONS, is_hidden, others_note, split_extension
 from vision_recs.catalog.image_files import ImageFiles
-from vision_recs.catalog.places import BucketPath, unreadable
+from vision_recs.catalog.places import unreadable
 from vision_recs.errors import CatalogError
 from vision_recs.remote.images import RemoteImages
 from vision_recs.remote.object_store import ObjectError

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
@@ -51,17 +51,17 @@ class Change:
 
 
 def read_changes(
-    path: str | Path, options: CatalogOptions, types: Mapping[str, AttributeType] | None = None
+    path: str | Path, options: CatalogOptions, types: Callable[[], Mapping[str, AttributeType]] = dict
 ) -> Iterator[Change]:
     """Yield the changes in the table at *path*: JSON Lines, CSV, TSV or Parquet.
 
     Its columns are those of a catalog, all but the id may be missing. An empty cell says nothing; in JSON Lines null
     sets an attribute to null, and a key that is missing says nothing. Rows of CSV or Parquet that name images of one
-    item add up, as in a catalog; of lines of JSON, which are messages, the last one counts. *types* are those of the
-    store's attributes: the text of CSV becomes what they have. Of a column that the store does not know, all cells of
-    the file decide, as in a catalog. The columns `version` and `deleted` are what `Change`
-    says; *options* may name the columns of the ids and the images. Raises CatalogError, which names the line; nothing
-    is left out.
+    item add up, as in a catalog; of lines of JSON, which are messages, the last one counts. *types* returns those of
+    the store's attributes, which the text of CSV becomes; nothing else asks for them. Of a column that the store does
+    not know, all cells of the file decide, as in a catalog. The columns `version` and `deleted` are what `Change` says;
+    *options* may name the columns of the ids and the images. Raises CatalogError, which names the line; nothing is left
+    out.
     """
     location = str(Path(path).absolute())
     extension = extension_of(location)
@@ -83,7 +83,7 @@ def read_changes(
         reserved = keys.of_table or ()
     except ValueError as error:
         raise CatalogError(str(error), path=location) from error
-    read = _TextCells(types or {}, location, decimal_comma=rows.decimal_comma).value if rows.textual else _as_it_is
+    read = _TextCells(types(), location, decimal_comma=rows.decimal_comma).value if rows.textual else _as_it_is
 
     def record(cells: Sequence[object]) -> dict[str, object]:
         said = ((name, cell) for name, cell in zip(rows.columns, cells, strict=True) if name and _says(cell))

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from vision_recs.catalog.bucket_path import BucketPath
 from vision_recs.catalog.members import MAX_IMAGE_BYTES, Members, container_of
-from vision_recs.catalog.places import BucketPath, version_of
+from vision_recs.catalog.places import version_of
 from vision_recs.errors import CatalogError, ImageError, first_line, is_shortage, machine_remedy
-from vision_recs.remote.addresses import is_address, joined
+from vision_recs.remote.addresses import is_address, is_bucket_address, joined
 from vision_recs.remote.buckets import BucketImages
 from vision_recs.remote.images import RemoteImages
-from vision_recs.remote.object_store import ObjectError, is_below, is_bucket_address
+from vision_recs.remote.object_store import ObjectError, is_below
 from vision_recs.types import ImageData, ImageSource, Unchanged
 
 IMAGE_FOLDERS: Final = ("images", "image", "img", "media", "photos", "pictures", "pub/media/catalog/product")

@@ -10,11 +10,12 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from vision_recs.catalog.bucket_path import BucketPath
 from vision_recs.catalog.columns import CatalogOptions
 from vision_recs.catalog.exports import EXPORTS, FORMATS, TABLE, export_named, export_of
 from vision_recs.catalog.exports.google import feed_rows
 from vision_recs.catalog.findings import Findings
-from vision_recs.catalog.places import BucketPath, Folder, Place, extension_of, version_of
+from vision_recs.catalog.places import Folder, Place, extension_of, version_of
 from vision_recs.catalog.readers import EXTENSIONS as TABLES
 from vision_recs.catalog.readers import Rows, open_rows, record_rows
 from vision_recs.catalog.tar_index import tar_members

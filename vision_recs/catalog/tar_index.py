@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from vision_recs.cache_dir import cache_dir
-from vision_recs.catalog.places import BucketPath, Place, open_parts
+from vision_recs.catalog.bucket_path import BucketPath
+from vision_recs.catalog.places import Place, open_parts
 from vision_recs.errors import first_line
 
 _DESCRIBING = (".json", ".txt", ".cls")

@@ -20,13 +20,25 @@ A condition on an attribute that an item does not have, or has with another type
 match exactly the items that the positive condition does not match, as in pandas: `color != "red"` matches an item
 without a color. Text is compared by code point, so upper and lower case differ; true and false are not numbers.
 
-parser  from an expression to its syntax tree
-ast     the nodes of the tree, and what each of them means
-filter  `Filter`
-folding what a filter comes to for a part of the items
+parser          from an expression to its syntax tree
+ast             the nodes of the tree, and what each of them means
+attribute_type  the types of attributes
+filter          `Filter`
+folding         what a filter comes to for a part of the items
 """
 
-from vision_recs.filters.ast import AttributeType
-from vision_recs.filters.filter import Filter
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vision_recs._lazy import lazy_names
+
+if TYPE_CHECKING:  # a change of a price knows the types of attributes, and no filters
+    from vision_recs.filters.attribute_type import AttributeType
+    from vision_recs.filters.filter import Filter
+
+_HOMES = {"AttributeType": "attribute_type", "Filter": "filter"}
 
 __all__ = ["AttributeType", "Filter"]
+
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -7,9 +7,9 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Flag, auto
 from typing import Any, TypeAlias
 
+from vision_recs.filters.attribute_type import AttributeType
 from vision_recs.types import Attribute, is_unicode
 
 KEYWORDS = frozenset({"and", "or", "not", "in", "is", "like", "null", "none", "true", "false"})
@@ -24,27 +24,6 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-
-
-class AttributeType(Flag):
-    """The types of the values that the items have for one attribute; `AttributeType(0)` where all values are null."""
-
-    TEXT = auto()
-    NUMBER = auto()
-    BOOLEAN = auto()
-
-    @classmethod
-    def of(cls, value: Attribute) -> AttributeType:
-        """Return the type of *value*: `AttributeType(0)` for null, and for a value that no attribute has, as a list."""
-        match value:
-            case bool():
-                return cls.BOOLEAN
-            case int() | float():
-                return cls.NUMBER
-            case str():
-                return cls.TEXT
-            case _:
-                return cls(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from vision_recs.errors import FilterError
 from vision_recs.filters.ast import (
     And,
-    AttributeType,
     Compare,
     Has,
     In,
@@ -22,6 +21,7 @@ from vision_recs.filters.ast import (
     predicates,
     short,
 )
+from vision_recs.filters.attribute_type import AttributeType
 from vision_recs.filters.parser import parse
 from vision_recs.types import Attribute
 

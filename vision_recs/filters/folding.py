@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 from vision_recs.filters.ast import (
     And,
-    AttributeType,
     Compare,
     Has,
     In,
@@ -19,6 +18,7 @@ from vision_recs.filters.ast import (
     Predicate,
     TextMatch,
 )
+from vision_recs.filters.attribute_type import AttributeType
 from vision_recs.filters.filter import ID, Filter
 
 Folded: TypeAlias = Node | bool

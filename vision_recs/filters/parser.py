@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 
 from vision_recs.errors import FilterError
 from vision_recs.filters import ast
-from vision_recs.filters.ast import AttributeType, Name, Node, Value, short
+from vision_recs.filters.ast import Name, Node, Value, short
+from vision_recs.filters.attribute_type import AttributeType
 from vision_recs.types import normal_form
 
 MAX_LENGTH = 100_000

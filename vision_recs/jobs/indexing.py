@@ -39,7 +39,7 @@ from vision_recs.store import (
     open_writer,
     space_of,
 )
-from vision_recs.store.bucket.copies import address_of, folder_of
+from vision_recs.store.bucket.mark import address_of, folder_of
 from vision_recs.store.partitions import store_folders
 from vision_recs.types import Catalog, Encoder, EncoderSpec, ImageSource
 

@@ -6,13 +6,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vision_recs.catalog import CatalogOptions
-from vision_recs.encoders.loading import Precision
-from vision_recs.encoders.registry import Focus
 from vision_recs.indexes import require_index_type
 from vision_recs.jobs.progress import ShouldStop, never_stop
 from vision_recs.store.partitions import Partition
+
+if TYPE_CHECKING:  # a change of attributes needs no encoder
+    from vision_recs.encoders.loading import Precision
+    from vision_recs.encoders.registry import Focus
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from vision_recs.catalog.changes import Change, changes_of, read_changes
-from vision_recs.encoders import StoreEncoder
 from vision_recs.errors import EmptyCatalog, SpaceMismatch, StoreError, StoreLocked
 from vision_recs.filters import AttributeType
-from vision_recs.jobs.indexing import index_store, named_encoder
 from vision_recs.jobs.options import EmbedReport, IndexOptions, UpdateReport
 from vision_recs.jobs.progress import Progress, ProgressCallback
 from vision_recs.jobs.updating import How, update_store
@@ -24,7 +22,13 @@ from vision_recs.store.layout import read_current, read_manifest
 from vision_recs.store.partitions import Partition, Stores, store_folders, write_list
 from vision_recs.types import Catalog, Encoder, EncoderSpec
 
+if TYPE_CHECKING:  # see `index_partitions`
+    from vision_recs.encoders import StoreEncoder
+
 T = TypeVar("T")
+
+_Types: TypeAlias = Callable[[], Mapping[str, AttributeType]]
+"""Returns the types of the attributes; where nobody asks, no store is read."""
 
 _LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = 0.01
@@ -44,6 +48,8 @@ def index_partitions(
     before the one that failed are as they were made. Raises SpaceMismatch for one partition alone that would get
     another encoder than all others have.
     """
+    from vision_recs.jobs.indexing import index_store, named_encoder  # a change of attributes needs no encoder
+
     started = perf_counter()
     every = Partition.all_of(options.partitions or 1)
     write_list(folder, len(every))
@@ -100,22 +106,19 @@ def _newest(folders: Sequence[Path]) -> Manifest | None:
 
 
 def update_partitions(
-    parts: Sequence[Callable[[Mapping[str, AttributeType]], Iterable[Change]]], stores: Stores, how: How
+    parts: Sequence[Callable[[_Types], Iterable[Change]]], stores: Stores, how: How
 ) -> list[UpdateReport]:
     """Make the changes of all *parts* in the partitions that they belong to: see `updating.update_together`.
 
-    *parts* are functions that return the changes, given the types of the attributes; they are called once for each
-    partition. Each partition publishes by itself, those without a change do not. Raises StoreError for stores that are
-    not the partitions of one catalog.
+    *parts* are functions that return the changes, given what returns the types of the attributes; they are called once
+    for each partition. Each partition publishes by itself, those without a change do not. Raises StoreError for stores
+    that are not the partitions of one catalog.
     """
     folders = store_folders(stores)
     with ExitStack() as stack:
         opened = [stack.enter_context(Store.open(folder)) for folder in folders]
         partitions = _partitions(opened)
-        types: dict[str, AttributeType] = {}
-        for store in opened:
-            for name, held in store.attribute_types().items():
-                types[name] = types.get(name, AttributeType(0)) | held
+    types = cache(partial(_attribute_types, folders))
     done: list[list[UpdateReport]] = []
     for folder, partition in zip(folders, partitions, strict=True):
         readers = [partial(_read_own, part, types, partition) for part in parts]
@@ -128,8 +131,8 @@ def update_partitions(
 
 def changes_in(
     changes: str | Path | Iterable[Mapping[str, object]], options: IndexOptions
-) -> Callable[[Mapping[str, AttributeType]], Iterable[Change]]:
-    """Return a function that reads *changes* as often as it is called; it takes the types of the attributes."""
+) -> Callable[[_Types], Iterable[Change]]:
+    """Return a function that reads *changes* as often as it is called, given what returns the types."""
     if isinstance(changes, str | Path):
         return lambda types: read_changes(changes, options.catalog, types)
     listed = list(changes_of(changes, options.catalog))
@@ -137,13 +140,20 @@ def changes_in(
 
 
 def _read_own(
-    read: Callable[[Mapping[str, AttributeType]], Iterable[Change]],
-    types: Mapping[str, AttributeType],
-    partition: Partition,
-    _: Store,
+    read: Callable[[_Types], Iterable[Change]], types: _Types, partition: Partition, _: Store
 ) -> Iterator[Change]:
     """Yield the changes that are of *partition*; the others are read, too, so that an error in one costs nothing."""
     return (change for change in read(types) if partition.has(change.id))
+
+
+def _attribute_types(folders: Sequence[Path]) -> Mapping[str, AttributeType]:
+    """Return the types that the attributes have in the stores in *folders* together."""
+    types: dict[str, AttributeType] = {}
+    for folder in folders:
+        with Store.open(folder) as store:
+            for name, held in store.attribute_types().items():
+                types[name] = types.get(name, AttributeType(0)) | held
+    return types
 
 
 def _partitions(stores: Sequence[Store]) -> list[Partition]:

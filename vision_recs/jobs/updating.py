@@ -70,7 +70,7 @@ def update(  # noqa: PLR0913 - one more than `index` takes
 
     def read(base: Store) -> Iterator[Change]:
         if isinstance(changes, str | Path):
-            return read_changes(changes, how.options.catalog, base.attribute_types())
+            return read_changes(changes, how.options.catalog, base.attribute_types)
         return changes_of(changes, how.options.catalog)
 
     return update_store([read], store_folders(store)[0], how)[0]

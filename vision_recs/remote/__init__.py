@@ -15,6 +15,17 @@ object_store  objects in buckets: read, read in part, listed; by obstore
 remote_folder  a folder in a bucket that is written to
 """
 
-from vision_recs.remote.options import RemoteOptions
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vision_recs._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from vision_recs.remote.options import RemoteOptions
+
+_HOMES = {"RemoteOptions": "options"}
 
 __all__ = ["RemoteOptions"]
+
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -19,6 +19,11 @@ def is_address(reference: str) -> bool:
     return _ADDRESS.match(reference) is not None
 
 
+def is_bucket_address(text: str) -> bool:
+    """Whether *text* is the address of a bucket or of something in it."""
+    return scheme_of(text) in {"s3", "gs", "az"}
+
+
 def joined(root: str, reference: str) -> str:
     """Return the address of *reference*, which is an address, or a path below the address *root*."""
     if is_address(reference):

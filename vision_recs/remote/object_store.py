@@ -59,11 +59,6 @@ class ObjectStatus(NamedTuple):
     signature: str
 
 
-def is_bucket_address(text: str) -> bool:
-    """Whether *text* is the address of a bucket or of something in it."""
-    return _ADDRESS.match(text) is not None
-
-
 def split_address(address: str) -> tuple[str, str]:
     """Return the bucket, as `s3://name`, and the key in *address*; raises ObjectError for one without a bucket.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision_recs.store.atomic_files import atomic_remove, disk_errors, fsync_path
-from vision_recs.store.bucket.copies import folder_of
+from vision_recs.store.bucket.mark import folder_of
 from vision_recs.store.layout import Layout, Manifest, read_current, read_manifest
 from vision_recs.store.shards import shard_problems
 from vision_recs.store.writer import open_writer

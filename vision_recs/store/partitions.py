@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vision_recs.errors import StoreError, StoreNotFound, read_error
+from vision_recs.remote.addresses import is_bucket_address
 from vision_recs.store.atomic_files import atomic_write, disk_errors, make_durable_folder
+from vision_recs.store.bucket.mark import folder_of
 
 LIST = "STORES"
 """The name of the list in the folder of a catalog that is split."""
@@ -170,12 +172,10 @@ def _list_of(path: Path) -> Path | None:
 
 
 def _folders_at(place: str | Path) -> Iterator[Path]:
-    if "://" not in str(place):
+    if is_bucket_address(str(place)):
+        yield folder_of(place)
+    else:
         yield from _folders(Path(place))
-        return
-    from vision_recs.store.bucket.copies import folder_of  # a query without a bucket does without
-
-    yield folder_of(place)
 
 
 def _folders(place: Path) -> Iterator[Path]:

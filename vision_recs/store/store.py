@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged, UnknownItem, read_error
+from vision_recs.store.bucket.mark import folder_of
 from vision_recs.store.items import Items, StoredRow
 from vision_recs.store.layout import Layout, Manifest, canary_vector, read_current, read_manifest
 from vision_recs.store.recent_items import KnownItem
@@ -62,7 +63,7 @@ class Store:
         *images* reads the images of the items, where they do not lie in files as the catalog had them. Raises
         StoreNotFound, StoreDamaged or UnknownFormat.
         """
-        layout = Layout(_folder(path))
+        layout = Layout(folder_of(path))
         current = read_current(layout)
         try:
             return cls(layout, read_manifest(layout, *current), images=images)
@@ -401,15 +402,6 @@ class Store:
             if found:
                 return found
         return []
-
-
-def _folder(path: str | Path) -> Path:
-    """Return the folder of the store; a path has no bucket to be looked at, which keeps queries quick."""
-    if isinstance(path, Path) or "://" not in path:
-        return Path(path)
-    from vision_recs.store.bucket.copies import folder_of
-
-    return folder_of(path)
 
 
 def _alive(rows: int, deleted: Sequence[tuple[int, int]]) -> NDArray[np.int64]:

@@ -7,9 +7,10 @@ import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,8 +28,7 @@ from vision_recs.store.atomic_files import (
 )
 from vision_recs.store.attributes.format import AttributeColumns
 from vision_recs.store.attributes.write import write_attribute_columns
-from vision_recs.store.bucket.copies import folder_of
-from vision_recs.store.bucket.pushing import BucketWriter, bucket_writer
+from vision_recs.store.bucket.mark import address_of, folder_of
 from vision_recs.store.difference import Difference
 from vision_recs.store.items import Items
 from vision_recs.store.layers import MOST_DELTAS, SCHEMA, add_bitmap, merge
@@ -51,6 +51,9 @@ from vision_recs.store.staging import Counts, Outcome, Staging
 from vision_recs.store.store import Store
 from vision_recs.store.stored_items import Skipped
 from vision_recs.types import EncoderSpec, Vectors
+
+if TYPE_CHECKING:  # a store in no bucket does without
+    from vision_recs.store.bucket.pushing import BucketWriter
 
 _FEW_ITEMS = 1_000  # of which a new base is written as quickly as a delta
 _MOST_CHANGED = 0.05  # of the items: more deltas would slow readers down
@@ -460,7 +463,7 @@ def open_writer(path: str | Path, *, reads_catalog: bool = False) -> Iterator[Wr
     StoreError where the folder holds something else, cannot be written or runs out of room.
     """
     layout = Layout(folder_of(path, pulled=False))
-    with locked_folder(layout), bucket_writer(layout) as bucket:
+    with locked_folder(layout), _writer_of_bucket(layout) as bucket:
         with disk_errors(layout.root):
             if bucket is None:
                 restore_current(layout)
@@ -472,6 +475,16 @@ def open_writer(path: str | Path, *, reads_catalog: bool = False) -> Iterator[Wr
         finally:
             if base is not None:
                 base.close()
+
+
+def _writer_of_bucket(layout: Layout) -> AbstractContextManager[BucketWriter | None]:
+    """Return what holds the lease of the bucket of which *layout* is a copy, and yields None for a store in none."""
+    address = address_of(layout.root)
+    if address is None:
+        return nullcontext()
+    from vision_recs.store.bucket.pushing import bucket_writer
+
+    return bucket_writer(layout, address)
 
 
 def _open_base(layout: Layout, *, needs_items: bool) -> Store:

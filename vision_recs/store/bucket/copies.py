@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision_recs.cache_dir import cache_dir
-from vision_recs.errors import StoreDamaged, StoreError, StoreNotFound, StoreUnavailable, read_error
-from vision_recs.remote.object_store import ObjectError, is_bucket_address
+from vision_recs.errors import StoreDamaged, StoreError, StoreNotFound, StoreUnavailable
+from vision_recs.remote.object_store import ObjectError
 from vision_recs.remote.remote_folder import RemoteFolder
 from vision_recs.store.atomic_files import (
     FileLock,
@@ -28,10 +28,9 @@ from vision_recs.store.atomic_files import (
 )
 from vision_recs.store.bucket.lease import read_head
 from vision_recs.store.bucket.listing import Content, Listing, key_of
+from vision_recs.store.bucket.mark import MARK, address_of
 from vision_recs.store.layout import Layout, current_bytes
 
-MARK = ".bucket"
-"""The file of a copy that says of which address it is one."""
 _PULLED = ".pulled"
 _LOCK = ".pulling"
 _THREADS = 8
@@ -47,16 +46,6 @@ class PullReport:
     generation: int
     files: int
     bytes: int
-
-
-def address_of(root: Path) -> str | None:
-    """Return the address of which the folder *root* is a copy, None where it is a store of its own."""
-    try:
-        return str(json.loads((root / MARK).read_text("utf-8"))["address"])
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise read_error(root / MARK, error, f"remove {root}, which is a copy of a bucket") from error
 
 
 def copy_of(address: str, folder: Path | None = None) -> Path:
@@ -79,16 +68,6 @@ def copy_of(address: str, folder: Path | None = None) -> Path:
                 atomic_write(text.encode(), folder / MARK, tmp)
     elif known != remote.address:
         raise StoreError(f"{folder} is a copy of {known}, not of {remote.address}; name another folder")
-    return folder
-
-
-def folder_of(store: str | Path, *, pulled: bool = True) -> Path:
-    """Return the folder of *store*: for an address in a bucket, its copy in the cache, *pulled* as far as can be."""
-    if not is_bucket_address(str(store)):
-        return Path(store)
-    folder = copy_of(str(store))
-    if pulled:
-        refresh(folder)
     return folder
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from vision_recs.errors import StoreDamaged
 from vision_recs.remote.remote_folder import RemoteFolder
 from vision_recs.store.atomic_files import disk_errors, sha256_file
-from vision_recs.store.bucket.copies import address_of, forget_older, pull, remote_errors
+from vision_recs.store.bucket.copies import forget_older, pull, remote_errors
 from vision_recs.store.bucket.lease import CURRENT, LOCK, Lease
 from vision_recs.store.bucket.listing import Listing, files_of, listing_key, published
+from vision_recs.store.bucket.mark import address_of
 from vision_recs.store.bucket.work import LEDGERS, RUNS, UnpublishedWork
 from vision_recs.store.layout import SHARD_FILE, Layout, Manifest
 
@@ -135,15 +136,11 @@ def bucket_problems(root: Path) -> Iterator[str]:
 
 
 @contextmanager
-def bucket_writer(layout: Layout) -> Iterator[BucketWriter | None]:
-    """Hold the lease of the bucket of which *layout* is a copy, which is pulled first; None for a store in no bucket.
+def bucket_writer(layout: Layout, address: str) -> Iterator[BucketWriter]:
+    """Hold the lease of the bucket at *address*, of which *layout* is a copy; the copy is pulled first.
 
     Raises StoreLocked where another writer has the lease, StoreUnavailable where the bucket is away.
     """
-    address = address_of(layout.root)
-    if address is None:
-        yield None
-        return
     with remote_errors(address):
         remote = RemoteFolder(address)
         lease = Lease(remote)
