@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from mmap import mmap
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -434,12 +435,12 @@ class _Seen:
     """Which digests may have been added: those that were, and few others; each bit stands for many digests."""
 
     def __init__(self) -> None:
-        self._bits: bytearray | None = None
+        self._bits: mmap | None = None
 
     def add(self, digest: bytes) -> None:
         """Add *digest*."""
         if self._bits is None:
-            self._bits = bytearray(1 << (_SEEN_BITS - 3))
+            self._bits = mmap(-1, 1 << (_SEEN_BITS - 3))  # of a bytearray, all would be touched
         bit = int.from_bytes(digest[:8], "little")
         self._bits[(bit >> 3) & (1 << (_SEEN_BITS - 3)) - 1] |= 1 << (bit & 7)
 
