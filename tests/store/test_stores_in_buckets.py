@@ -23,7 +23,8 @@ from vision_recs.remote.object_store import ObjectError
 from vision_recs.remote.options import RemoteOptions
 from vision_recs.remote.remote_folder import RemoteFolder, Superseded
 from vision_recs.store import Layout, Store, garbage_collect, open_writer
-from vision_recs.store.bucket import copies
+from vision_recs.store.atomic_files import sha256_file
+from vision_recs.store.bucket import copies, digests
 from vision_recs.store.bucket import lease as lease_module
 from vision_recs.store.bucket.copies import copy_of, pull
 from vision_recs.store.bucket.lease import Lease, read_head
@@ -32,6 +33,7 @@ from vision_recs.store.bucket.pushing import BucketWriter
 from vision_recs.store.partitions import Partition
 
 ADDRESS = "s3://shop/store"
+OF_A_GENERATION = (("generations", "json"), ("items", "sqlite"), ("attributes", "bin"), ("skipped", "jsonl"))
 
 
 @pytest.fixture(autouse=True)
@@ -284,6 +286,45 @@ def test_of_an_index_that_was_updated_only_what_is_new_is_fetched(other):
     assert {name for name in shared if (before / name).samefile(after / name)} == shared - {links.name}
     assert indexes.verify(after) == []
     assert content(other) == wanted(shop)
+
+
+def test_publishing_reads_the_bytes_of_new_files_alone(monkeypatch):
+    shop = shop_of(40, kind=BulkShop)
+    index(shop, ADDRESS, index_type="hnsw")
+    read = []
+    monkeypatch.setattr(digests, "sha256_file", lambda path: read.append(path) or sha256_file(path))
+    shop.put("new", 99)
+    index(shop, ADDRESS)  # the large graph of its index is that of the one before, by another name
+    folder = folder_of(ADDRESS)
+    (shard,) = {path.parent.name for path in read if path.name == "shard.json"}
+    own = {str(path.relative_to(folder)) for path in read}
+    graph = {f"delta.{part}.npy" for part in ("codes", "entry", "levels", "links", "offsets", "positions")}
+    of_index = {*graph, "deleted.npy", "holdout.npz", "index.json", "profile.json"}
+    assert own == {
+        *(f"{name}/000002.{ending}" for name, ending in OF_A_GENERATION),
+        f"shards/{shard}/shard.json",
+        *(f"indexes/hnsw-000002/{name}" for name in of_index),
+    }
+    assert list(verify(ADDRESS)) == []
+
+
+@pytest.mark.usefixtures("published")
+def test_a_file_in_the_place_of_another_of_its_size_is_read_before_it_is_published(other):
+    folder = folder_of(ADDRESS)
+    columns = folder / "attributes/000001.bin"
+    before = columns.stat()
+    made = columns.with_suffix(".made")
+    made.write_bytes(bytes(before.st_size))
+    made.rename(columns)
+    known = digests.Digests(folder)
+    assert known.content_of(columns) == (sha256_file(columns), before.st_size)
+    os.utime(columns, ns=(before.st_atime_ns, before.st_mtime_ns))  # and in an older one's name, it is another inode
+    assert known.content_of(columns) == (sha256_file(columns), before.st_size)
+    (folder / digests.DIGESTS).write_text("[[1]]")  # which only saves time
+    update([{"id": "item-1", "price": 99}], ADDRESS)
+    pull(other)
+    with Store.open(other) as opened:
+        assert opened.attributes("item-1") == {"price": 99}
 
 
 @pytest.mark.usefixtures("published")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,6 @@ from typing import NamedTuple
 from vision_recs.errors import StoreDamaged, UnknownFormat
 from vision_recs.file_formats import dump_checksummed, is_newer, load_checksummed
 from vision_recs.remote.remote_folder import RemoteFolder
-from vision_recs.store.atomic_files import sha256_file
 from vision_recs.store.bucket.lease import FORMAT, read_head
 from vision_recs.store.layout import SHARD_FILE, Layout, Manifest
 from vision_recs.store.shards import read_shard_info
@@ -88,18 +87,21 @@ def published(remote: RemoteFolder) -> Listing:
     return Listing.from_bytes(found[0], where=f"{remote.address}/{key}")
 
 
-def files_of(layout: Layout, manifest: Manifest) -> dict[str, Content]:
-    """Return the files that the generation of *manifest* needs; raises StoreDamaged for a shard that is not there."""
+def files_of(layout: Layout, manifest: Manifest, content_of: Callable[[Path], Content]) -> dict[str, Content]:
+    """Return the files that the generation of *manifest* needs; *content_of* says what one holds.
+
+    Of vectors, it is what their shard says. Raises StoreDamaged for a shard that is not there.
+    """
     found: dict[str, Content] = {}
     for shard in manifest.shards:
         folder = layout.shard(shard.name)
         digests = read_shard_info(folder).files
         for path in sorted(folder.iterdir()):
-            digest = sha256_file(path) if path.name == SHARD_FILE else digests[path.name]
-            found[_path(layout, path)] = Content(digest, path.stat().st_size)
-    for path in _other_files(layout, manifest):
-        found[_path(layout, path)] = Content(sha256_file(path), path.stat().st_size)
-    return found
+            is_said = path.name != SHARD_FILE
+            found[_path(layout, path)] = (
+                Content(digests[path.name], path.stat().st_size) if is_said else content_of(path)
+            )
+    return found | {_path(layout, path): content_of(path) for path in _other_files(layout, manifest)}
 
 
 def _other_files(layout: Layout, manifest: Manifest) -> list[Path]:

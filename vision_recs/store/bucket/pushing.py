@@ -12,6 +12,7 @@ from vision_recs.errors import StoreDamaged
 from vision_recs.remote.remote_folder import RemoteFolder
 from vision_recs.store.atomic_files import disk_errors, sha256_file
 from vision_recs.store.bucket.copies import forget_older, pull, remote_errors
+from vision_recs.store.bucket.digests import Digests
 from vision_recs.store.bucket.lease import CURRENT, LOCK, Lease
 from vision_recs.store.bucket.listing import Listing, files_of, listing_key, published
 from vision_recs.store.bucket.mark import address_of
@@ -39,7 +40,8 @@ class BucketWriter:
 
         Raises StoreUnavailable where the bucket is away, StoreLocked where another writer took over.
         """
-        files = files_of(self._layout, manifest)
+        digests = Digests(self._layout.root)
+        files = files_of(self._layout, manifest, digests.content_of)
         listing = Listing(self._lease.head.fence, manifest.generation, files)
         data = listing.to_bytes()
         digest, key = listing_key(data)
@@ -47,6 +49,7 @@ class BucketWriter:
             self._put(listing)
             self.remote.put(key, data)
             self._lease.publish(manifest.generation, digest)
+        digests.keep(self._layout.tmp)
         forget_older(self._layout, listing)
 
     def _put(self, listing: Listing) -> None:
