@@ -80,7 +80,7 @@ def _values(opened: Store, size: int) -> dict[str, object]:
     stats = manifest.index_stats or {}
     return {
         "items": manifest.items,
-        "images": manifest.images,
+        "images": manifest.shown_images,
         "vectors": len(opened.positions()),
         "dim": opened.dim,
         "skipped": manifest.skipped,
@@ -97,7 +97,7 @@ def _values(opened: Store, size: int) -> dict[str, object]:
         "index_type": manifest.index_type,
         "index_generation": manifest.index_generation,
         "waiting_for_index": manifest.index_pending.added_count,
-        "in_index_delta": stats.get("in_delta", 0),
+        "in_index_delta": manifest.in_index_delta,
         "dead_in_index": manifest.index_pending.removed_count + stats.get("dead", 0),
         **_measured(stats, manifest.recall_at_10),
         "catalog": manifest.catalog.location,

@@ -21,7 +21,7 @@ from .progress import show_progress
 from .terminal import one_line
 
 if TYPE_CHECKING:
-    from vision_recs.jobs import EmbedReport, IndexOptions
+    from vision_recs.jobs import EmbedReport, IndexOptions, UpdateReport
     from vision_recs.jobs.progress import ProgressCallback, ShouldStop
 
 
@@ -105,10 +105,17 @@ def _print_report(report: EmbedReport) -> None:
         f"encoder {report.encoder} [{report.fingerprint}], index {report.index_type}, "
         f"recall@10 {report.recall_at_10:.3f}{_shortfall(report)}"
     )
+    print_merged(report)
     if report.fallback:
         typer.echo(f"computed by {report.runtime}, which may be ten times slower: {report.fallback}")
     if report.image_attributes:
         typer.echo(one_line(f"attributes of the image, not of the item: {', '.join(report.image_attributes)}"))
+
+
+def print_merged(report: EmbedReport | UpdateReport) -> None:
+    """Print why the index took longer than after most changes, if it did."""
+    if report.merged_in_index:
+        typer.echo(f"index: the {report.merged_in_index:,} vectors that lay beside it are part of it now")
 
 
 def _shortfall(report: EmbedReport) -> str:

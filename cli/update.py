@@ -16,7 +16,7 @@ import typer
 from vision_recs.errors import CatalogError, ImagesSkipped
 
 from . import options
-from .jobs import counted, until_interrupted
+from .jobs import counted, print_merged, until_interrupted
 from .output import print_json
 from .progress import show_progress
 
@@ -101,6 +101,7 @@ def _print(report: UpdateReport, store: str | list[str]) -> None:
         typer.echo(f"unknown: {report.unknown:,} of {report.changes:,} changes; the store does not have the item")
     if report.embedded:
         typer.echo(f"embedded {report.embedded:,}")
+    print_merged(report)
     if report.skipped_reasons or report.stale_images:
         from .jobs import lists_of_skipped
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fake_shop import FakeEncoder, Shop, index, png
 from fake_shop import image as noise
+from visrec_cli.info import info
 
 from vision_recs.batch.duplicates import DuplicateOptions, find_duplicates
 from vision_recs.batch.neighbors import NeighborsOptions, write_neighbors
@@ -122,6 +123,28 @@ def test_a_change_of_words_reads_no_image(own):
     assert_same_vectors(own, own.parent / "fresh")
     with Recommender.open(own) as recommender:
         assert recommender.query(Query(texts=("acme",), k=1))[0].id == "mug0"
+
+
+def test_a_new_item_needs_an_image_or_words(own):
+    report = update([{"id": "typo", "price": 3}, {"id": "new", "title": "vase"}], own)
+    assert (report.unknown, report.added, report.skipped_reasons) == (1, 1, {})
+    with Store.open(own) as opened:
+        assert opened.items.ids("typo") == []
+        assert list(opened.items.skipped()) == []
+
+
+def test_words_are_no_images(own, capsys):
+    report = index(shop_of_words(), own, NAME)
+    assert (report.items, report.images) == (18, 15)
+    report = update([{"id": "vase-bare", "deleted": True}, {"id": "new", "title": "a vase"}], own)
+    assert (report.items, report.images) == (18, 15)
+    report = update([{"id": "bowl-bare", "deleted": True}, {"id": "mug-bare", "image": "mug0.png"}], own, images=Shop())
+    assert (report.items, report.images) == (16, 15)  # the image is not there
+    shop = shop_of_words()
+    report = update([{"id": "mug-bare", "image": "mug0.png"}], own, images=shop)
+    assert (report.items, report.images) == (17, 16)
+    info(store=[str(own)], json=True)
+    assert json.loads(capsys.readouterr().out)["images"] == 16
 
 
 def test_random_changes_leave_what_a_new_store_has(own):

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 from fake_shop import BulkShop, FakeEncoder, Unused, content, image, index, shop_of, snapshot, wanted
+from visrec_cli.jobs import print_merged
 
 import vision_recs
 from vision_recs.errors import CatalogError, EmptyCatalog, SpaceMismatch, StoreDamaged, StoreNotFound
@@ -54,6 +55,33 @@ def test_null_is_a_value_and_a_missing_key_says_nothing(store):
     update([{"id": "item003", "price": None}], store)
     with Store.open(store) as opened:
         assert opened.attributes("item003") == {"price": None}
+
+
+def test_an_item_that_gains_its_first_vector_is_added_and_not_unchanged_too(shop, store):
+    shop.files["broken.png"] = b"no image"
+    report = update([{"id": "new", "image": "broken.png"}], store, encoder=FakeEncoder(), images=shop)
+    assert (report.added, report.unchanged, report.skipped_reasons) == (0, 0, {"not-an-image": 1})
+    report = update([{"id": "new", "price": 3}, {"id": "item001"}], store)
+    assert (report.changed, report.added, report.unchanged) == (0, 0, 1)
+    shop.files["77.png"] = image(77)
+    changes = [{"id": "new", "image": "77.png"}, {"id": "item001"}]
+    report = update(changes, store, encoder=FakeEncoder(), images=shop)
+    assert (report.added, report.changed, report.unchanged, report.items) == (1, 0, 1, 10)
+
+
+def test_the_report_says_when_what_lay_beside_the_graph_became_part_of_it(tmp_path, capsys):
+    shop = shop_of(60)
+    index(shop, tmp_path, index_type="hnsw")
+    said = []
+    for first, count in ((60, 3), (63, 9)):
+        changes = [{"id": f"item{number:03}", "image": f"{number}.png"} for number in range(first, first + count)]
+        shop.files |= {f"{number}.png": image(number) for number in range(first, first + count)}
+        report = update(changes, tmp_path, encoder=FakeEncoder(), images=shop, progress=said.append)
+        print_merged(report)
+    assert report.merged_in_index == 3
+    assert capsys.readouterr().out == "index: the 3 vectors that lay beside it are part of it now\n"
+    details = [each.detail for each in said if each.stage == "building the index" and each.done]
+    assert details == ["", "the 3 vectors beside it are part of it now"]
 
 
 def test_the_last_of_several_changes_of_an_item_counts(store):

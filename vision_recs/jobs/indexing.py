@@ -277,6 +277,7 @@ def _describe(draft: Draft, catalog: Catalog, encoder: StoreEncoder, writer: Wri
         catalog=_catalog_entry(writer, catalog),
         items=draft.counts.items,
         images=draft.counts.images,
+        imageless=draft.counts.imageless,
         skipped=draft.counts.skipped,
         shards=draft.shards,
         next_position=draft.next_position,
@@ -300,7 +301,7 @@ def _report(
     stages = {stage: round(watch.seconds, 3) for stage, watch in embedding.stages.items()}
     return EmbedReport(
         items=manifest.items if manifest else 0,
-        images=manifest.images if manifest else 0,
+        images=manifest.shown_images if manifest else 0,
         embedded=embedding.embedded,
         reused=manifest.images - embedding.embedded if manifest and embedding.complete else 0,
         skipped=manifest.skipped if manifest else 0,
@@ -314,6 +315,7 @@ def _report(
         index_factory=(manifest.index_stats or {}).get("index_factory") if manifest else None,
         recall_at_10=manifest.recall_at_10 if manifest else 0.0,
         target_recall_met=(manifest.index_stats or {}).get("target_recall_met", True) if manifest else True,
+        merged_in_index=manifest.merged_since(writer.base.manifest if writer.base else None) if manifest else 0,
         seconds=0.0,
         images_per_second=round(embedding.embedded / embedding.seconds, 1) if embedding.embedded else 0.0,
         stages=stages,

@@ -123,8 +123,9 @@ class EmbedReport:
     *runtime* is what computed the vectors; *fallback* says why, where a slower runtime took the place of the one for
     this machine. *stages* are the seconds during which each stage was at work, several at the same time; *bottleneck*
     is the longest. *images_per_second* is the rate of embedding. *target_recall_met* is whether the index reaches the
-    recall that it was built for. *image_attributes* belong to images and not to items. In *contradictory_columns* rows
-    of one item contradict each other, so that the first value is used. *notes* are sentences on the catalog.
+    recall that it was built for. *merged_in_index* is how many vectors lay beside the others in the index, and lie
+    among them now, which takes longer. *image_attributes* belong to images and not to items. In *contradictory_columns*
+    rows of one item contradict each other, so that the first value is used. *notes* are sentences on the catalog.
     """
 
     items: int
@@ -142,6 +143,7 @@ class EmbedReport:
     index_factory: str | None
     recall_at_10: float
     target_recall_met: bool
+    merged_in_index: int
     seconds: float
     images_per_second: float
     stages: Mapping[str, float]
@@ -162,8 +164,9 @@ class UpdateReport:
     ones name an item that the store does not have, without an image. *changed*, *added*, *removed* and *unchanged*
     count items. *embedded* is how many images got a new vector, *skipped_reasons* says how many images of these items
     could not be used, and why, and *stale_images* how many could not be read, but keep their vectors. *items*, *images*
-    and *skipped* are how many the published generation has. An update that was stopped is not *complete*: what it
-    embedded is kept, and nothing is published.
+    and *skipped* are how many the published generation has, and *merged_in_index* is how many vectors lay beside the
+    others in the index, and lie among them now, which takes longer. An update that was stopped is not *complete*: what
+    it embedded is kept, and nothing is published.
     """
 
     changes: int = 0
@@ -177,6 +180,7 @@ class UpdateReport:
     images: int = 0
     embedded: int = 0
     skipped: int = 0
+    merged_in_index: int = 0
     skipped_reasons: Mapping[str, int] = field(default_factory=dict)
     stale_images: Mapping[str, int] = field(default_factory=dict)
     generation: int = 0

@@ -190,7 +190,7 @@ def _together(reports: Sequence[EmbedReport]) -> EmbedReport:
     stages = {stage: round(sum(each.stages[stage] for each in reports), 3) for stage in first.stages}
     embedded = sum(each.embedded for each in reports)
     spent = sum(each.embedded / each.images_per_second for each in reports if each.images_per_second)
-    fields = ("items", "images", "reused", "skipped", "removed", "generation")
+    fields = ("items", "images", "reused", "skipped", "removed", "generation", "merged_in_index")
     return replace(
         first,
         **{name: sum(getattr(each, name) for each in reports) for name in fields},
@@ -211,7 +211,7 @@ def _together(reports: Sequence[EmbedReport]) -> EmbedReport:
 
 def _updated(reports: Sequence[UpdateReport]) -> UpdateReport:
     counts = ("changes", "changed", "added", "removed", "unchanged", "stale", "unknown")
-    totals = ("items", "images", "skipped", "embedded", "generation")
+    totals = ("items", "images", "skipped", "embedded", "generation", "merged_in_index")
     return replace(
         reports[0],
         **{name: sum(getattr(each, name) for each in reports) for name in (*counts, *totals)},

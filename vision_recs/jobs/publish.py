@@ -76,7 +76,6 @@ def publish(
     with disk_errors(writer.layout.root), Store(writer.layout, manifest) as source:
         previous = _folder_of(writer.base)
         index_type, stats, folder = _make(writer, source, config, previous=previous, trust=trust_index)
-    progress(Progress("building the index", manifest.images, manifest.images))
     manifest = replace(
         manifest,
         index_type=index_type,
@@ -85,6 +84,9 @@ def publish(
         index_generation=manifest.generation,
         index_pending=IndexPending(),
     )
+    merged = manifest.merged_since(writer.base.manifest if writer.base else None)
+    detail = f"the {merged:,} vectors beside it are part of it now" if merged else ""
+    progress(Progress("building the index", manifest.images, manifest.images, detail))
     return writer.publish(manifest, folder)
 
 

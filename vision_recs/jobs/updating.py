@@ -141,8 +141,9 @@ def update_store(parts: Sequence[Callable[[Store], Iterable[Change]]], store: Pa
             report,
             **_counts(settled.difference, report) if settled else {},
             items=published.items,
-            images=published.images,
+            images=published.shown_images,
             skipped=published.skipped,
+            merged_in_index=published.merged_since(base.manifest),
             skipped_reasons=settled.difference.skipped_reasons if settled else {},
             stale_images=settled.difference.stale_reasons if settled else {},
             generation=published.generation,
@@ -244,14 +245,15 @@ class _State:
     images: tuple[str, ...] | None
     version: int | None
 
-    def make(self, change: Change, *, needs_image: bool) -> _Fate:
+    def make(self, change: Change, words: Words | None) -> _Fate:
         """Make *change*, unless it is stale or of an item that is not known.
 
-        One without an image adds no item that *needs_image*.
+        An item is added that has an image, or one of the *words* that are in the vectors of the store, if any are.
         """
         if change.version is not None and self.version is not None and change.version <= self.version:
             return _Fate.STALE
-        is_unknown = self.attributes is None and (change.deleted or (needs_image and change.images is None))
+        can_be_added = change.images is not None or (words is not None and words.text_of(change.attributes) != "")
+        is_unknown = self.attributes is None and (change.deleted or not can_be_added)
         if is_unknown and not change.deleted:
             return _Fate.UNKNOWN
         if change.deleted:
@@ -281,8 +283,8 @@ def _stage(queue: _Queue, staging: Staging, base: Store, reports: Sequence[Updat
             attributes = None if before is None else json.loads(before.attributes)
             state = _State(attributes, None, versions.get(item))
             for part, change in changes:
-                fates[part, state.make(change, needs_image=words is None)] += 1
-            named += before is not None
+                fates[part, state.make(change, words)] += 1
+            named += before is not None and any(image.position is not None for image in before.images)
             _stage_item(staging, item, before, _After(state, versions.get(item), words))
     return [
         replace(
@@ -375,6 +377,7 @@ def _publish(writer: Writer, settled: Settled, progress: ProgressCallback) -> Ma
         visrec=__version__,
         items=draft.counts.items,
         images=draft.counts.images,
+        imageless=draft.counts.imageless,
         skipped=draft.counts.skipped,
         shards=draft.shards,
         next_position=draft.next_position,

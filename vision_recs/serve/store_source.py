@@ -174,7 +174,7 @@ def facts_of(stores: Sequence[Store]) -> Facts:
         sum(each.generation for each in manifests),
         max(each.created for each in manifests),
         sum(each.items for each in manifests),
-        sum(each.images for each in manifests),
+        sum(each.shown_images for each in manifests),
         stores[0].dim,
         manifests[0].encoder.name,
         stores[0].fingerprint,

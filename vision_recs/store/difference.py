@@ -20,6 +20,7 @@ _NO_ITEM = StoredItem("", [])
 class Difference:
     """What a finished items file changes: for how many items, and by how much it changes the counts of a generation.
 
+    Of the *images*, *imageless* ones have an empty name: an item has them that has words alone.
     *removed* items are gone, *added* ones are new, and *altered* ones have other attributes or images.
     *skipped_reasons* says how many of the images that were read could not be used, and why, and *stale_reasons* how
     many could not be read now and keep their vectors. *positions_before* and *positions* are those of the vectors that
@@ -29,6 +30,7 @@ class Difference:
     changed: int
     items: int
     images: int
+    imageless: int
     skipped: int
     added: int
     removed: int
@@ -42,8 +44,9 @@ class Difference:
 def difference_from_nothing(made: ItemsDatabase) -> Difference:
     """Return what the items file *made* holds."""
     items, images, skipped, left_out = (_count(made, table) for table in ("items", "images", "skipped", "left_out"))
+    ((imageless,),) = made.all("SELECT count(*) FROM main.images WHERE image = ''")
     nothing = np.empty(0, np.int64)
-    return Difference(items, items, images, skipped + left_out, items, 0, 0, nothing, _positions(made))
+    return Difference(items, items, images, imageless, skipped + left_out, items, 0, 0, nothing, _positions(made))
 
 
 def difference_from(base: StoredItems, made: ItemsDatabase, *, removed: Collection[str] | None) -> Difference:
@@ -88,6 +91,7 @@ class _Comparison:
             changed,
             items=counts["items"],
             images=counts["images"],
+            imageless=counts["imageless"],
             skipped=counts["skipped"],
             added=counts["added"],
             removed=counts["removed"],
@@ -127,12 +131,13 @@ class _Comparison:
 
 def _compare(old: StoredItem, new: StoredItem, counts: Counter[str]) -> None:
     """Add to *counts* by how much *new* is more than *old*, and whether the item was added, removed or altered."""
-    old_count, new_count = _vectors_of(old), _vectors_of(new)
+    old_count, new_count = (sum(image.position is not None for image in each.images) for each in (old, new))
     counts["items"] += bool(new_count) - bool(old_count)
     counts["added"] += bool(new_count) and not old_count
     counts["removed"] += bool(old_count) and not new_count
     counts["altered"] += bool(old_count and new_count) and not _is_same(old, new, _as_shown)
     counts["images"] += new_count - old_count
+    counts["imageless"] += _imageless_in(new) - _imageless_in(old)
     counts["skipped"] += (len(new.images) - new_count) - (len(old.images) - old_count)
 
 
@@ -152,8 +157,8 @@ def _as_shown(image: StoredImage) -> StoredImage:
     return image._replace(signature=None, reason=None, message=None, stale=0)
 
 
-def _vectors_of(stored: StoredItem) -> int:
-    return sum(image.position is not None for image in stored.images)
+def _imageless_in(stored: StoredItem) -> int:
+    return sum(image.position is not None and not image.image for image in stored.images)
 
 
 def _positions(made: ItemsDatabase) -> NDArray[np.int64]:

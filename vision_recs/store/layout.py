@@ -268,7 +268,8 @@ class Manifest:
     this one by *index_pending*. It is None without an index. *partition* is which part of the catalog the store has,
     and of how many, see `partitions`; it is None for a store of the whole catalog. Where it *names_colors*, items have
     those of their images as the attribute `image_colors`. *detector* is the folder or the name of the detector that
-    finds the products in the images, if one does.
+    finds the products in the images, if one does. Of the *images*, *imageless* ones have no name: an item has them that
+    has words alone.
     """
 
     generation: int
@@ -295,6 +296,7 @@ class Manifest:
     store: str = ""
     partition: tuple[int, int] | None = None
     names_colors: bool = False
+    imageless: int = 0
     detector: str | None = None
 
     @property
@@ -312,6 +314,20 @@ class Manifest:
         """The recall@10 that was measured; without an index every search is exact."""
         return float((self.index_stats or {}).get("recall_at_10", 1.0))
 
+    @property
+    def shown_images(self) -> int:
+        """How many images there are, without those of items that have words alone."""
+        return self.images - self.imageless
+
+    @property
+    def in_index_delta(self) -> int:
+        """How many vectors lie beside the others in the index, since they were added after it was built."""
+        return int((self.index_stats or {}).get("in_delta", 0))
+
+    def merged_since(self, before: Manifest | None) -> int:
+        """Return how many vectors lay beside the others in the index of *before*, and lie among them now."""
+        return 0 if before is None else max(0, before.in_index_delta - self.in_index_delta)
+
     def to_bytes(self) -> bytes:
         """Return the checksummed JSON text."""
         value = asdict(replace(self, shards=()))
@@ -324,7 +340,7 @@ class Manifest:
         for name in ("projection", "model", "partition", "detector", *index):
             if value[name] is None or getattr(self, name) == IndexPending():
                 del value[name]
-        for name in ("store", "names_colors"):
+        for name in ("store", "names_colors", "imageless"):
             if not value[name]:
                 del value[name]
         if not self.catalog.remote:

@@ -118,10 +118,14 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many items and images a generation has; *removed* items were in the last generation only."""
+    """How many items and images a generation has; *removed* items were in the last generation only.
+
+    Of the *images*, *imageless* ones have an empty name: an item has them that has words alone.
+    """
 
     items: int
     images: int
+    imageless: int
     skipped: int
     removed: int
 

@@ -281,13 +281,14 @@ class Writer:
             return Counts(
                 was.items + difference.items,
                 was.images + difference.images,
+                max(0, was.imageless + difference.imageless),  # a store of an early version did not count them
                 was.skipped + difference.skipped,
                 difference.removed,
             )
         removed = 0
         if self.base is not None and self._trusts_base_items:
             removed = sum(len(ids) - len(made.attributes_of(ids)) for ids in self.base.items.pages_of_ids())
-        return Counts(difference.items, difference.images, difference.skipped, removed)
+        return Counts(difference.items, difference.images, difference.imageless, difference.skipped, removed)
 
     def _place(self, settled: Settled, spec: EncoderSpec) -> tuple[tuple[ItemsEntry, ...], tuple[ShardEntry, ...]]:
         """Put the items file of *settled* in place, merged with others where that pays."""
