@@ -7,9 +7,8 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-from fault_scenarios import leftovers, order, said, state_of
+from fault_scenarios import copied, leftovers, order, said, state_of
 from faulty_process import KINDS
 from parts import complaints_about
 from power_loss import WAYS, Journal
@@ -88,7 +87,7 @@ class Undisturbed:
 
     def power_losses(self):
         """Every call after which a power cut may leave something else, and the end of the run."""
-        kinds = ("sync", "rename", "unlink", "mkdir", "write")
+        kinds = ("sync", "rename", "unlink", "mkdir", "write", "link")
         points = [Point(kind, nth, "kill", 0, call) for kind, nth, call in self._numbered() if kind in kinds]
         return [*points, Point("sync", 1 << 40, "kill", 0, "the end")]
 
@@ -163,7 +162,7 @@ class Trials:
 
     def _fresh(self, scenario):
         shutil.rmtree(self._place, ignore_errors=True)
-        return Path(shutil.copytree(self._places / scenario.base, self._place))
+        return copied(self._places / scenario.base, self._place)
 
     def _run(self, scenario, **options):
         return self._process.run(order(scenario.arguments, self._place, **options))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ import pyarrow.parquet as pq
 from fake_shop import NO_IMAGE, content, image, png
 from faulty_process import Order
 
+from vision_recs.indexes import ExactIndex, open_published
 from vision_recs.jobs import verify
 from vision_recs.store import Store
+from vision_recs.types import SearchRequest
 
 KINDS_OF_ITEMS = ("mug", "vase", "plate")
 
@@ -49,6 +52,9 @@ SCENARIOS = [
     _scenario("merging update", "updated", "update prices.jsonl"),
     _scenario("mending", "without index", "index a.csv"),
     _scenario("hnsw", "hnsw", "index b.csv"),
+    _scenario("growing delta graph", "delta graph", "update changes.jsonl", slow=True),
+    _scenario("merging delta graph", "grown delta graph", "update more.jsonl"),
+    _scenario("gc of delta graphs", "grown delta graph", "gc", slow=True),
     _scenario("ivf-pq", "first", "index b.csv --index-type ivf-pq"),
     _scenario("export", "first", "embed b.csv --export out/vectors"),
     _scenario("tune", "to tune", "tune --labels kind --json", slow=True),
@@ -70,6 +76,8 @@ BASES = {
     "second": ["index a.csv", "index b.csv"],
     "updated": ["index a.csv", "update changes.jsonl"],
     "hnsw": ["index a.csv --index-type hnsw"],
+    "delta graph": ["index a.csv --index-type hnsw", "index b.csv"],
+    "grown delta graph": ["index a.csv --index-type hnsw", "index b.csv", "update changes.jsonl"],
     "to tune": ["index labelled.csv"],
     "tuned": ["index labelled.csv", "tune --labels kind"],
 }
@@ -116,7 +124,8 @@ def _write_catalogs(place):
     new = {"id": "item19", "image": "images/19.png", "kind": "mug", "price": 19}
     changes = [{"id": "item03", "price": 3.5, "version": 2}, {"id": "item04", "deleted": True, "version": 2}, new]
     prices = [{"id": f"item{number:02}", "price": 50 + number} for number in (1, 3, 7)]
-    for name, lines in (("changes", changes), ("prices", prices)):
+    more = [{"id": "item20", "image": "images/18.png", "kind": "mug", "price": 20}, {"id": "item00", "deleted": True}]
+    for name, lines in (("changes", changes), ("prices", prices), ("more", more)):
         (place / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     labelled = []
     for number in range(36):
@@ -163,10 +172,34 @@ def state_of(place):
     opened = Store.open(store)
     try:
         manifest = opened.manifest
-        held = content(opened)
+        held, graph_problems = content(opened), _problems_of_graph(opened)
     finally:
         opened.close()
-    return State(held, manifest.index_type, manifest.projection is not None, tuple(verify(store)), outputs)
+    problems = (*verify(store), *graph_problems)
+    return State(held, manifest.index_type, manifest.projection is not None, problems, outputs)
+
+
+def _problems_of_graph(opened):
+    """Return a sentence where the graphs of *opened*, if it has some, do not find what a comparison with all finds."""
+    if opened.manifest.index_type != "hnsw":
+        return []
+    request = SearchRequest(opened.vectors(opened.positions()), 5)
+    is_right = open_published(opened).search(request) == ExactIndex(opened).search(request)
+    return [] if is_right else ["the index does not find what is there"]
+
+
+def copied(source, target):
+    """Copy the folder *source* to *target*; files that are one by two names stay so."""
+    made = {}
+
+    def copy(one, other):
+        inode = Path(one).stat().st_ino
+        if inode in made:
+            os.link(made[inode], other)
+        else:
+            made[inode] = shutil.copy2(one, other)
+
+    return Path(shutil.copytree(source, target, copy_function=copy))
 
 
 def _output(path):

@@ -119,10 +119,12 @@ def use_fake_encoder():
 
 
 def keep_deltas():
-    """Have small stores keep deltas, as large ones do."""
+    """Have small stores keep deltas of items and of graphs, as large ones do."""
+    from vision_recs.indexes import hnsw
     from vision_recs.store import writer
 
     writer._FEW_ITEMS, writer._MOST_CHANGED = 4, 0.5
+    hnsw._LARGEST_DELTA = 0.6
 
 
 def carry_out(order, shim):

@@ -1,7 +1,8 @@
 """What a power cut may leave of a folder whose changes `shim.c` kept a journal of.
 
 A file has the bytes of its last fsync, or the newest ones, or a part of them; a folder has the names of its last fsync,
-or the newest ones, or some of both. Whatever was there at the beginning counts as flushed.
+or the newest ones, or some of both. A file with several names is one file. Whatever was there at the beginning counts
+as flushed.
 """
 
 import os
@@ -16,6 +17,7 @@ class Journal:
     def __init__(self, place, folder):
         self._folder = folder
         self._root = place.stat().st_ino
+        self._made = {}  # the file of each inode that has one already: it may have several names
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         for path in [place, *place.rglob("*")]:
@@ -30,6 +32,7 @@ class Journal:
         """Make *target* what a power cut leaves of the folder that was moved to *live*; *draw* is a `random.Random`."""
         live = {path.stat().st_ino: path for path in [live, *live.rglob("*")]}
         shutil.rmtree(target, ignore_errors=True)
+        self._made = {}
         self._make_folder(self._root, target, live, way, draw)
 
     def _make_folder(self, inode, target, live, way, draw):
@@ -44,7 +47,10 @@ class Journal:
                 inode_of_name, is_folder = found
                 if is_folder:
                     self._make_folder(inode_of_name, target / name, live, way, draw)
+                elif inode_of_name in self._made:
+                    os.link(self._made[inode_of_name], target / name)
                 else:
+                    self._made[inode_of_name] = target / name
                     (target / name).write_bytes(self._bytes(inode_of_name, live, way, draw))
 
     def _bytes(self, inode, live, way, draw):
