@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vision_recs import _native
 from vision_recs.errors import StoreDamaged
+from vision_recs.indexes.rescoring import cosines_of
 from vision_recs.store import Store
 from vision_recs.vectors import exact_cosine, normalize_rows
 
@@ -108,6 +109,38 @@ def test_the_vectors_of_a_store_come_in_the_order_of_their_positions(indexed_sam
     store.close()
 
 
+@pytest.mark.usefixtures("native")
+def test_vectors_are_compared_where_they_are_as_if_they_had_been_read(indexed_samples):
+    with Store.open(indexed_samples[0]) as store:
+        every = store.positions()
+        queries = store.vectors(every[:3])  # which opens their shards
+        store.vectors(every)
+        random = np.random.default_rng(0)
+        positions = random.choice(every, (3, 50))
+        positions[:, ::7] = -1
+        scores = store.cosines(positions, queries)
+        for query, own, found in zip(queries, positions, scores, strict=True):
+            assert found[own >= 0].tolist() == exact_cosine(store.vectors(own[own >= 0]), query).tolist()
+            assert found[own < 0].tolist() == [-2.0] * int((own < 0).sum())
+        assert store.cosines(positions[:, :0], queries).shape == (3, 0)
+        nowhere = np.array([[every[0], every.max() + 1]])
+        assert store.cosines(nowhere, queries[:1]) is None
+        with pytest.raises(StoreDamaged, match="is in no shard"):
+            cosines_of(store, queries[:1], nowhere)
+        store.close()  # vectors that are not open are read, which opens them
+        assert store.cosines(positions, queries) is None
+        assert cosines_of(store, queries, positions).tolist() == scores.tolist()
+        assert store.cosines(positions[:1], queries[:1]).tolist() == scores[:1].tolist()
+
+
+def test_a_vector_without_a_direction_is_not_compared(native):
+    half, scores = np.zeros((3, 4), np.float16), np.zeros(3, np.float32)
+    half[0] = 1
+    shard = np.array([0]), np.array([3]), np.array([half.__array_interface__["data"][0]])
+    assert native.cosines_at(np.array([0, 0, 1]), *shard, np.ones((1, 4), np.float32) / 2, scores, 4) == 2
+    assert scores[:2].tolist() == [1.0, 1.0]
+
+
 def test_arrays_that_do_not_fit_together_are_refused(native):
     half, unit, alive = np.zeros((3, 4), np.float16), np.zeros((3, 4), np.float32), np.zeros(3, bool)
     where = np.zeros(2, np.int64)
@@ -130,6 +163,16 @@ def test_arrays_that_do_not_fit_together_are_refused(native):
         with pytest.raises(ValueError, match="fit together"):
             native.gather_half(*arguments)
     assert native.gather_half(positions, where, where, where, unit, alive, 4) == 0  # the first of them is in no shard
+    scores = np.zeros(3, np.float32)
+    for arguments in (
+        (positions[:2], where, where, where, unit, scores, 4),
+        (positions, where, where[:1], where, unit, scores, 4),
+        (positions, where, where, where[:1], unit, scores, 4),
+        (positions, where, where, where, unit[:2], scores, 4),
+        (positions, where, where, where, unit[:0], scores, 4),
+    ):
+        with pytest.raises(ValueError, match="fit together"):
+            native.cosines_at(*arguments)
     for arguments in ((unit, unit[:2], np.zeros(3, np.float32), 4), (unit, unit, np.zeros(2, np.float32), 4)):
         with pytest.raises(ValueError, match="fit together"):
             native.cosines(*arguments)

@@ -1,13 +1,15 @@
-/* What is done to every vector that is read: from float16 to a unit vector in float32, and the product of two vectors.
+/* What is done to every vector that is read, from float16 to a unit vector in float32, and the product of two vectors;
+ * and the walk over a graph, which finds the vectors that are to be read.
  *
- * Where there was no compiler when visrec was installed, NumPy does the same (vectors.py), several times slower. Sums
- * are computed in the same order on every processor: hence -ffp-contract=off, and no -ffast-math.
+ * Where there was no compiler when visrec was installed, NumPy does the same (vectors.py), several times slower, and
+ * FAISS walks. Sums are computed in the same order on every processor: hence -ffp-contract=off, and no -ffast-math.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GLIBC__) && __GNUC__ >= 12 && !defined(__clang__)
@@ -204,10 +206,269 @@ static PyObject *cosines(PyObject *self, PyObject *const *arguments, Py_ssize_t 
     Py_RETURN_NONE;
 }
 
+/* Write the cosine of each of *count* queries with *each* vectors, as `scale_half` and `compare` would find it, without
+ * keeping the vectors. A position below 0 has the score -2. Return the index of the first position without a vector or a
+ * direction, or -1. */
+static Py_ssize_t compare_at(const int64_t *positions, const int64_t *firsts, const int64_t *ends, const int64_t *addresses,
+                             Py_ssize_t shards, const float *queries, float *scores, float *unit, Py_ssize_t count,
+                             Py_ssize_t each, Py_ssize_t dim) {
+    const uint16_t *ahead[AHEAD + 1];
+    const Py_ssize_t rows = count * each;
+    for (Py_ssize_t next = 0, row = -AHEAD; row < rows; next++, row++) {
+        if (next < rows) {
+            ahead[next % (AHEAD + 1)] = find_vector(positions[next], firsts, ends, addresses, shards, dim);
+            prefetch(ahead[next % (AHEAD + 1)], dim);
+        }
+        if (row < 0) continue;
+        scores[row] = -2;
+        if (positions[row] < 0) continue;
+        if (ahead[row % (AHEAD + 1)] == NULL || !scale(ahead[row % (AHEAD + 1)], unit, dim)) return row;
+        compare(unit, queries + row / each * dim, scores + row, 1, 1, dim);
+    }
+    return -1;
+}
+
+static PyObject *cosines_at(PyObject *self, PyObject *const *arguments, Py_ssize_t given) {
+    Py_buffer buffers[6];
+    const Py_ssize_t dim = get_dim(arguments, given, 7);
+    if (dim < 0 || !get_buffers(arguments, buffers, 6, 5)) return NULL;
+    const Py_ssize_t rows = buffers[0].len / 8, shards = buffers[1].len / 8, count = buffers[4].len / 4 / dim;
+    if (buffers[0].len != 8 * rows || buffers[1].len != 8 * shards || buffers[2].len != 8 * shards ||
+        buffers[3].len != 8 * shards || buffers[4].len != 4 * count * dim || buffers[5].len != 4 * rows ||
+        (count ? rows % count : rows))
+        return size_error(buffers, 6);
+    float *unit = PyMem_RawMalloc((size_t)dim * sizeof *unit);
+    if (unit == NULL) {
+        release_buffers(buffers, 6);
+        return PyErr_NoMemory();
+    }
+    PyThreadState *state = rows * dim > LONG ? PyEval_SaveThread() : NULL;
+    const Py_ssize_t missing = compare_at(buffers[0].buf, buffers[1].buf, buffers[2].buf, buffers[3].buf, shards,
+                                          buffers[4].buf, buffers[5].buf, unit, count, count ? rows / count : 0, dim);
+    if (state) PyEval_RestoreThread(state);
+    PyMem_RawFree(unit);
+    release_buffers(buffers, 6);
+    return PyLong_FromSsize_t(missing);
+}
+
+/* A walk over a graph (HNSW): the codes of its vectors are numbers of one byte, 128 more than what they stand for. */
+typedef struct {
+    const uint8_t *codes;     /* (count, size) */
+    const int32_t *links;     /* of each vector, one level after the other; -1 ends those of a level */
+    const int64_t *offsets;   /* where in links those of each vector begin (count + 1) */
+    const int32_t *firsts;    /* where among the links of a vector those of each level begin */
+    const uint8_t *marks;     /* a bit for each vector that may be found, or NULL for all of them */
+    Py_ssize_t count, size, linked;
+    int64_t entry, top;       /* where a walk begins, and its highest level */
+} Graph;
+
+/* Vectors by distance, the nearest first: 32 bits of the distance, 31 of the vector, and whether the walk was there. */
+typedef struct {
+    uint64_t *entries;
+    Py_ssize_t size, most;
+} Nearest;
+
+/* The vectors that a walk has met: a table of their numbers plus 1, at least half of it free. */
+typedef struct {
+    uint32_t *slots;
+    Py_ssize_t used;
+    int bits;
+} Met;
+
+enum { MOST_LINKS = 256, LEAST_BITS = 10, LAST_LINE = 16 };
+
+INLINE uint64_t entry_of(uint32_t distance, int64_t vector) { return (uint64_t)distance << 32 | (uint64_t)vector << 1; }
+INLINE int64_t vector_of(uint64_t entry) { return (int64_t)((entry & 0xffffffffu) >> 1); }
+
+/* Return the squared distance of a code and a *query*, whose numbers are 128 more than what they stand for, too. */
+FOR_EACH_PROCESSOR
+static void distances_of(const uint8_t *codes, const int16_t *query, Py_ssize_t size, const int32_t *vectors,
+                         Py_ssize_t count, uint32_t *distances) {
+    for (Py_ssize_t number = 0; number < count; number++) {
+        const uint8_t *code = codes + vectors[number] * size;
+        int32_t sum = 0;
+        for (Py_ssize_t column = 0; column < size; column++) {
+            const int16_t difference = (int16_t)(code[column] - query[column]);
+            sum += (int32_t)difference * difference;
+        }
+        distances[number] = (uint32_t)sum;
+    }
+}
+
+/* Put *entry* into *nearest* unless that is full of nearer ones; return its place, or -1. */
+INLINE Py_ssize_t put(Nearest *nearest, uint64_t entry) {
+    uint64_t *entries = nearest->entries;
+    if (nearest->size == nearest->most) {
+        if (entry >= entries[nearest->size - 1]) return -1;
+        nearest->size--;
+    }
+    Py_ssize_t low = 0, high = nearest->size;
+    while (low < high) {
+        const Py_ssize_t middle = (low + high) / 2;
+        if (entries[middle] < entry) low = middle + 1;
+        else high = middle;
+    }
+    memmove(entries + low + 1, entries + low, (size_t)(nearest->size++ - low) * sizeof *entries);
+    entries[low] = entry;
+    return low;
+}
+
+INLINE uint32_t *slot_of(const Met *met, uint32_t key) {
+    const uint32_t mask = ((uint32_t)1 << met->bits) - 1;
+    uint32_t slot = key * 2654435761u >> (32 - met->bits);
+    while (met->slots[slot] && met->slots[slot] != key) slot = (slot + 1) & mask;
+    return met->slots + slot;
+}
+
+/* Make the table of *met* twice as large; return 0 without memory. */
+static int grow(Met *met) {
+    const Met before = *met;
+    met->bits++;
+    met->slots = calloc((size_t)1 << met->bits, sizeof *met->slots);
+    if (met->slots == NULL) {
+        *met = before;
+        return 0;
+    }
+    for (Py_ssize_t slot = 0; slot < (Py_ssize_t)1 << before.bits; slot++)
+        if (before.slots[slot]) *slot_of(met, before.slots[slot]) = before.slots[slot];
+    free(before.slots);
+    return 1;
+}
+
+/* Return the links of *vector* on *level*, and their number in *count*: none where they would not be in memory. */
+INLINE const int32_t *links_of(const Graph *graph, int64_t vector, int64_t level, Py_ssize_t *count) {
+    const int64_t first = graph->offsets[vector] + graph->firsts[level];
+    *count = graph->firsts[level + 1] - graph->firsts[level];
+    if (first < 0 || first + *count > graph->linked || *count > MOST_LINKS) *count = 0;
+    return graph->links + first;
+}
+
+/* Return the vector nearest to *query* that is met by going to the nearest neighbor on each level but the lowest. */
+static int64_t descend(const Graph *graph, const int16_t *query) {
+    int32_t nearest = (int32_t)graph->entry, near[MOST_LINKS];
+    uint32_t least, distances[MOST_LINKS];
+    distances_of(graph->codes, query, graph->size, &nearest, 1, &least);
+    for (int64_t level = graph->top; level > 0; level--)
+        for (int is_nearer = 1; is_nearer;) {
+            Py_ssize_t linked, count = 0;
+            const int32_t *links = links_of(graph, nearest, level, &linked);
+            for (; count < linked && links[count] >= 0 && links[count] < graph->count; count++) near[count] = links[count];
+            distances_of(graph->codes, query, graph->size, near, count, distances);
+            is_nearer = 0;
+            for (Py_ssize_t number = 0; number < count; number++)
+                if (distances[number] < least) {
+                    least = distances[number];
+                    nearest = near[number];
+                    is_nearer = 1;
+                }
+        }
+    return nearest;
+}
+
+/* Find the vectors around *query*, and visit the nearest *effort* of them: *front* has the nearest of all that were met,
+ * *found* of those that are marked, where *graph* has marks. Return 0 without memory. */
+static int walk(const Graph *graph, const int16_t *query, Py_ssize_t effort, Nearest *front, Nearest *found, Met *met) {
+    int32_t near[MOST_LINKS];
+    uint32_t distances[MOST_LINKS];
+    Py_ssize_t next = 0, count = 1;
+    memset(met->slots, 0, sizeof *met->slots << met->bits);
+    met->used = 1;
+    front->size = found->size = 0;
+    near[0] = (int32_t)descend(graph, query);
+    *slot_of(met, (uint32_t)near[0] + 1) = (uint32_t)near[0] + 1;
+    while (1) {
+        distances_of(graph->codes, query, graph->size, near, count, distances);
+        for (Py_ssize_t number = 0; number < count; number++) {
+            const uint64_t entry = entry_of(distances[number], near[number]);
+            const Py_ssize_t place = put(front, entry);
+            if (place >= 0 && place < next) next = place;
+            if (place >= 0) PREFETCH(graph->offsets + near[number]);
+            if (graph->marks && graph->marks[near[number] >> 3] >> (near[number] & 7) & 1) put(found, entry);
+        }
+        while (next < front->size && front->entries[next] & 1) next++;
+        if (next >= effort || next == front->size) return 1;
+        front->entries[next] |= 1;
+        Py_ssize_t linked;
+        const int32_t *links = links_of(graph, vector_of(front->entries[next]), 0, &linked);
+        if (next + 1 < front->size) {
+            const int32_t *following = graph->links + graph->offsets[vector_of(front->entries[next + 1])];
+            PREFETCH(following);
+            PREFETCH(following + LAST_LINE);
+        }
+        count = 0;
+        for (Py_ssize_t number = 0; number < linked; number++) {
+            const int32_t vector = links[number];
+            if (vector < 0 || vector >= graph->count) break;
+            uint32_t *slot = slot_of(met, (uint32_t)vector + 1);
+            if (*slot) continue;
+            *slot = (uint32_t)vector + 1;
+            near[count++] = vector;
+            const uint8_t *code = graph->codes + vector * graph->size;
+            for (Py_ssize_t byte = 0; byte < graph->size; byte += LINE) PREFETCH(code + byte);
+        }
+        met->used += count;
+        if (2 * (met->used + MOST_LINKS) > (Py_ssize_t)1 << met->bits && !grow(met)) return 0;
+    }
+}
+
+/* Write the *each* nearest vectors of *graph* to each of *count* *queries*; return 0 without memory. */
+static int walk_to_each(const Graph *graph, const float *queries, float *distances, int64_t *ordinals, Py_ssize_t count,
+                        Py_ssize_t each, Py_ssize_t effort) {
+    const Py_ssize_t most = effort > each ? effort : each;
+    Nearest front = {malloc((size_t)(most + 1) * 8), 0, most}, found = {malloc((size_t)(each + 1) * 8), 0, each};
+    Met met = {NULL, 0, LEAST_BITS};
+    while ((Py_ssize_t)1 << met.bits < 32 * most && met.bits < 20) met.bits++;
+    met.slots = malloc(sizeof *met.slots << met.bits);
+    int16_t *query = malloc((size_t)graph->size * sizeof *query);
+    int is_done = front.entries && found.entries && met.slots && query;
+    for (Py_ssize_t number = 0; number < count && is_done; number++, queries += graph->size) {
+        for (Py_ssize_t column = 0; column < graph->size; column++) query[column] = (int16_t)(fminf(fmaxf(queries[column], -128), 127) + 128);
+        if (graph->count) is_done = walk(graph, query, effort, &front, &found, &met);
+        const Nearest *best = graph->marks ? &found : &front;
+        for (Py_ssize_t place = 0; place < each; place++, distances++, ordinals++) {
+            const int is_there = place < best->size;
+            *distances = is_there ? (float)(best->entries[place] >> 32) : INFINITY;
+            *ordinals = is_there ? vector_of(best->entries[place]) : -1;
+        }
+    }
+    free(front.entries);
+    free(found.entries);
+    free(met.slots);
+    free(query);
+    return is_done;
+}
+
+static PyObject *walk_graph(PyObject *self, PyObject *const *arguments, Py_ssize_t given) {
+    Py_buffer buffers[9];
+    if (given != 12) return PyErr_Format(PyExc_TypeError, "12 arguments are taken");
+    const Py_ssize_t number = PyLong_AsSsize_t(arguments[9]), effort = PyLong_AsSsize_t(arguments[10]);
+    const Py_ssize_t size = get_dim(arguments, given, 12);
+    if (size < 0 || PyErr_Occurred() || !get_buffers(arguments, buffers, 9, 7)) return NULL;
+    const int64_t *entry = buffers[5].buf;
+    const Py_ssize_t count = buffers[3].len / 8 - 1, queries = buffers[0].len / 4 / size, levels = buffers[4].len / 4 - 1;
+    const int fits = number > 0 && effort > 0 && count >= 0 && count <= INT32_MAX && buffers[0].len == 4 * queries * size &&
+                     buffers[1].len == count * size && buffers[5].len == 16 &&
+                     (!buffers[6].len || buffers[6].len >= (count + 7) / 8) && buffers[7].len == 4 * queries * number &&
+                     buffers[8].len == 8 * queries * number;
+    if (!fits || (count && (entry[0] < 0 || entry[0] >= count || entry[1] < 0 || entry[1] >= levels)))
+        return size_error(buffers, 9);
+    const Graph graph = {
+        buffers[1].buf, buffers[2].buf, buffers[3].buf, buffers[4].buf, buffers[6].len ? buffers[6].buf : NULL,
+        count, size, buffers[2].len / 4, entry[0], entry[1]};
+    PyThreadState *state = PyEval_SaveThread();
+    const int is_done = walk_to_each(&graph, buffers[0].buf, buffers[7].buf, buffers[8].buf, queries, number, effort);
+    PyEval_RestoreThread(state);
+    release_buffers(buffers, 9);
+    if (!is_done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"scale_half", (PyCFunction)(void (*)(void))scale_half, METH_FASTCALL, NULL},
     {"gather_half", (PyCFunction)(void (*)(void))gather_half, METH_FASTCALL, NULL},
     {"cosines", (PyCFunction)(void (*)(void))cosines, METH_FASTCALL, NULL},
+    {"cosines_at", (PyCFunction)(void (*)(void))cosines_at, METH_FASTCALL, NULL},
+    {"walk_graph", (PyCFunction)(void (*)(void))walk_graph, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,6 +1,6 @@
-"""The functions in C (`_kernels.c`) that read and compare vectors, where a compiler was there to build them.
+"""The functions in C (`_kernels.c`) that read and compare vectors and walk graphs, where there was a compiler for them.
 
-Where `kernels` is None, NumPy does the same several times slower; the last bits of its results differ.
+Where `kernels` is None, NumPy does the same several times slower, and the last bits of its results differ; FAISS walks.
 """
 
 from __future__ import annotations
@@ -51,6 +51,50 @@ class NativeKernels(Protocol):
 
         The first n / m vectors belong to the first of the m *queries* (m, dim), the next n / m to the second, and so
         on.
+        """
+        ...
+
+    def cosines_at(  # noqa: PLR0913, PLR0917 - it is called for every query, and an object for them takes its time
+        self,
+        positions: NDArray[np.int64],
+        firsts: NDArray[np.int64],
+        ends: NDArray[np.int64],
+        addresses: NDArray[np.int64],
+        queries: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        dim: int,
+        /,
+    ) -> int:
+        """Write what `cosines` gives for the vectors that `gather_half` gives to *scores* (n,), without keeping these.
+
+        A position below 0 has the score -2. Returns the index in *positions* of the first one that is in no shard in
+        memory, or whose vector has no direction, where it stopped, or -1.
+        """
+        ...
+
+    def walk_graph(  # noqa: PLR0913, PLR0917 - it is called for every query, and an object for them takes its time
+        self,
+        queries: NDArray[np.float32],
+        codes: NDArray[np.uint8],
+        links: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        firsts: NDArray[np.int32],
+        entry: NDArray[np.int64],
+        marks: NDArray[np.uint8] | bytes,
+        distances: NDArray[np.float32],
+        ordinals: NDArray[np.int64],
+        count: int,
+        effort: int,
+        size: int,
+        /,
+    ) -> None:
+        """Write the *count* vectors of a graph that are nearest to each of *queries* (n, size), the nearest first.
+
+        Their numbers come to *ordinals* (n, count), -1 where there are no more, and their squared distances to
+        *distances* (n, count). Queries are whole numbers from -127 to 127, and the numbers of *codes* are 128 more than
+        what they stand for. *links*, *offsets*, *firsts* (the first link of each level) and *entry* (a vector and its
+        highest level) are those of a graph of FAISS. With *marks*, a bit for each vector, only marked ones are found;
+        the walk goes over all of them. It ends where the *effort* nearest vectors that it met have been visited.
         """
         ...
 

@@ -21,8 +21,8 @@ from vision_recs.indexes.config import (
     SearchProfile,
     write_profile,
 )
-from vision_recs.indexes.holdout import DEPTHS, NO_SCORE, HoldoutQueries, answered, fresh_queries, sample_queries
-from vision_recs.indexes.rescoring import LARGEST_FACTOR, SCAN, ApproximateSearch, CandidateSource
+from vision_recs.indexes.holdout import DEPTHS, HoldoutQueries, answered, fresh_queries, sample_queries
+from vision_recs.indexes.rescoring import LARGEST_FACTOR, SCAN, ApproximateSearch, CandidateSource, cosines_of
 from vision_recs.types import VectorReader, Vectors
 
 _QUERIES = 256
@@ -138,19 +138,14 @@ def _cheapest(
     """Return the parameters of the lowest cost whose recall@k is surely enough, else those of the highest recall."""
     counts = [round((k + 1) * factor) for factor in _FACTORS]  # one more: the query itself may be in the index
     highest = cheapest = _Trial(SearchParams(k, 1, counts[0]), -1.0, float("inf"))
-    last_cost = 0.0
 
     def trial(effort: int, count: int) -> _Trial:
         found = _rescored(source, holdout.vectors, candidates.candidates(holdout.vectors, count, effort))
         return _Trial(SearchParams(k, effort, count), holdout.sure_recall(found, k), candidates.cost(effort, count))
 
     for effort in _efforts(candidates):
-        least_cost = candidates.cost(effort, counts[0])
-        if least_cost >= cheapest.cost:
+        if candidates.cost(effort, counts[0]) >= cheapest.cost:
             break
-        if least_cost == last_cost:  # a graph looks at as many vectors as it gives
-            continue
-        last_cost = least_cost
         best = trial(effort, counts[-1])
         highest = max(highest, best, key=lambda each: each.recall)
         if best.recall < target:
@@ -168,13 +163,9 @@ def _efforts(candidates: CandidateSource) -> list[int]:
 
 
 def _rescored(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64]) -> list[Scored]:
-    """Return *candidates* (n, m) with their scores as float32 adds them up, in the same order; -2 for nothing."""
-    results = []
-    for query, own in zip(queries, candidates, strict=True):
-        scores = np.full(len(own), NO_SCORE, np.float32)
-        scores[own >= 0] = source.vectors(own[own >= 0]) @ query
-        results.append(Scored(own, scores))
-    return results
+    """Return *candidates* (n, m) with their exact scores, in the same order; -2 for nothing."""
+    scores = cosines_of(source, queries, candidates)
+    return [Scored(*each) for each in zip(candidates, scores, strict=True)]
 
 
 class _RandomSubset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import zip_longest
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -11,12 +12,14 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs import _native
+from vision_recs._native import NativeKernels
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array
 from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.base import is_marked
 from vision_recs.indexes.faiss_files import read_faiss, threads, view_codes
-from vision_recs.indexes.hnsw_mmap import GRAPH, load_graph
+from vision_recs.indexes.hnsw_mmap import GRAPH, GraphArrays, load_graph
 from vision_recs.indexes.inverted_lists import read_deleted
 from vision_recs.indexes.rescoring import SCAN, FilterCache
 from vision_recs.types import PositionSubset, Vectors
@@ -50,10 +53,10 @@ class FaissCandidates:
         self._rotation, self._index = split_rotation(self._whole)
         self._codes = _Codes(faiss.downcast_index(self._index.storage)) if has_graph(self._index) else None
         indexes = [self._index]
+        graphs: list[GraphArrays] = []
         if self._codes is not None:
             indexes += [faiss.clone_index(self._index)] * has_delta(directory)
-            for index, name in zip(indexes, (GRAPH, DELTA), strict=False):
-                load_graph(index, directory, name)
+            graphs = [load_graph(index, directory, name) for index, name in zip(indexes, (GRAPH, DELTA), strict=False)]
         positions, deleted = read_positions(directory), read_deleted(directory)
         if [len(own) for own in positions] != [index.ntotal for index in indexes]:
             raise StoreDamaged(f"the files of {directory} do not fit together; rebuild it with `visrec index`")
@@ -62,10 +65,11 @@ class FaissCandidates:
             raise StoreDamaged(f"{directory} marks vectors as deleted that it lacks; rebuild it with `visrec index`")
         self.size = self._count - len(deleted)
         """How many vectors it has that are not deleted."""
+        is_walked = _native.kernels is not None and self._rotation is not None and self._rotation.is_rounded
         self._parts = []
-        for index, own in zip(indexes, positions, strict=True):
+        for index, own, graph in zip_longest(indexes, positions, graphs if is_walked else ()):
             is_own = deleted < len(own)
-            self._parts.append(_Part(index, own, deleted[is_own], self._codes))
+            self._parts.append(_Part(index, own, deleted[is_own], self._codes, graph))
             deleted = deleted[~is_own] - len(own)
         self._largest_effort, _ = _search_parameters(self._index)
         self._bytes_per_step = _bytes_per_step(self._index)
@@ -83,8 +87,7 @@ class FaissCandidates:
 
     def cost(self, search_effort: int, num_candidates: int) -> float:
         """Return about how many bytes a query reads."""
-        steps = max(search_effort, num_candidates) if isinstance(self._index, faiss.IndexHNSW) else search_effort
-        return float(steps * self._bytes_per_step + 8 * num_candidates * self._whole.d)
+        return float(search_effort * self._bytes_per_step + 8 * num_candidates * self._whole.d)
 
     def prefers_scan(self, count: int, search_effort: int | None) -> bool:
         """Return whether the codes of *count* vectors are scanned sooner than a graph is walked."""
@@ -165,15 +168,18 @@ class _Part:
         positions: NDArray[np.int64],
         deleted: NDArray[np.int64],
         codes: _Codes | None,
+        graph: GraphArrays | None,
     ) -> None:
         """Search *index*, whose ordinals have *positions* (n,), except for the ordinals *deleted*.
 
-        *codes* are those of *index*, if it is a graph.
+        *codes* are those of *index*, if it is a graph. *graph* is where it is in memory, if the functions in C are
+        there to walk it: that takes half the time that FAISS does.
         """
         self._index = index
         self._positions = positions
         self._deleted = deleted
         self._codes = codes
+        self._graph = graph
         self._parameters = cache(_search_parameters(index)[1])
         self._alive_bits: NDArray[np.uint8] | None = None
         self._filter_bits: FilterCache[NDArray[np.uint8]] = FilterCache()
@@ -189,6 +195,9 @@ class _Part:
             index, positions = self._filtered_codes.get(within.mask(), self._codes_of)
             return _search(index, queries, count, positions)
         bits = self._bits(within)
+        if self._graph is not None:
+            found = _walk(self._graph, queries, count, search_effort, bits)
+            return _Found(found.distances, _positions_of(found.positions, self._positions))
         if bits is None:
             parameters = self._parameters(search_effort)
         else:  # not cached: they refer to the bits
@@ -326,11 +335,28 @@ def _search(
     arrays = (faiss.swig_ptr(each) for each in (distances, ordinals))
     with threads(len(queries)):
         index.search_c(len(queries), faiss.swig_ptr(queries), count, *arrays, parameters)
+    return _Found(distances, _positions_of(ordinals, positions))
+
+
+def _walk(
+    graph: GraphArrays, queries: Vectors, count: int, search_effort: int, bits: NDArray[np.uint8] | None
+) -> _Found:
+    """Return what a walk over *graph* finds, among the vectors that *bits* mark: ordinals in the place of positions."""
+    ordinals = np.empty((len(queries), count), np.int64)
+    distances = np.empty((len(queries), count), np.float32)
+    marks = b"" if bits is None else bits
+    size = queries.shape[1]
+    cast("NativeKernels", _native.kernels).walk_graph(
+        queries, *graph, marks, distances, ordinals, count, search_effort, size
+    )
+    return _Found(distances, ordinals)
+
+
+def _positions_of(ordinals: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions of *ordinals*, -1 where one of them is -1."""
     if ordinals.min(initial=0) >= 0:
-        return _Found(distances, positions[ordinals])
-    if not len(positions):
-        return _Found(distances, ordinals)
-    return _Found(distances, np.where(ordinals >= 0, positions[ordinals], -1))
+        return positions[ordinals]
+    return np.where(ordinals >= 0, positions[ordinals], -1) if len(positions) else ordinals
 
 
 _Parameters = Callable[..., faiss.SearchParameters]

@@ -8,6 +8,7 @@ A walk goes wherever a link points, so all links are looked at when the graph is
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +70,18 @@ def save_graph(index: faiss.IndexHNSW, directory: Path, name: str = GRAPH) -> No
     index.reset()
 
 
-def load_graph(index: faiss.IndexHNSW, directory: Path, name: str = GRAPH, *, is_writable: bool = False) -> None:
-    """Put what `save_graph` wrote into the empty *index*: mapped, or where it *is_writable*, in memory.
+class GraphArrays(NamedTuple):
+    """A graph in memory: what `walk_graph` of the functions in C takes, in their order; see `NativeKernels`."""
+
+    codes: NDArray[np.uint8]
+    links: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    firsts: NDArray[np.int32]
+    entry: NDArray[np.int64]
+
+
+def load_graph(index: faiss.IndexHNSW, directory: Path, name: str = GRAPH, *, is_writable: bool = False) -> GraphArrays:
+    """Put what `save_graph` wrote into the empty *index*: mapped, or where it *is_writable*, in memory; return it.
 
     Raises StoreDamaged where the files do not fit together, or a walk would leave them.
     """
@@ -94,6 +105,8 @@ def load_graph(index: faiss.IndexHNSW, directory: Path, name: str = GRAPH, *, is
         index.hnsw.neighbors = faiss.MaybeOwnedVectorInt32.create_view(faiss.swig_ptr(links), len(links), NO_OWNER)
         index.referenced_objects = [links, codes]  # FAISS reads them where they are
     index.ntotal = storage.ntotal = count
+    firsts = faiss.vector_to_array(index.hnsw.cum_nneighbor_per_level)
+    return GraphArrays(codes, links, offsets, firsts, entry)
 
 
 def _is_entry(entry: NDArray[np.int64], levels: NDArray[np.int32]) -> bool:

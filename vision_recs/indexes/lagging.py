@@ -193,6 +193,13 @@ class _AsIndexed:
         vectors[~gone] = self._source.vectors(positions[~gone])
         return vectors
 
+    def cosines(self, positions: NDArray[np.int64], queries: Vectors) -> NDArray[np.float32] | None:
+        compare = getattr(self._source, "cosines", None)
+        if compare is None or positions.min(initial=0) < 0 or is_marked(self._is_gone, positions).any():
+            return None
+        found: NDArray[np.float32] | None = compare(positions, queries)
+        return found
+
     def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
         end = len(self._is_gone)
         gone = {position: [_GONE] for position in positions if 0 <= position < end and self._is_gone[position]}

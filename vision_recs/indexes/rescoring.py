@@ -205,17 +205,14 @@ def rescore(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64
 
     *candidates* are positions, each at most once for a query; negative numbers stand for nothing.
     """
+    scores = cosines_of(source, queries, candidates)
     if len(queries) == 1:
-        own = candidates[0]
-        own = own if own.min(initial=0) >= 0 else own[own >= 0]
-        return [_best(own, source.vectors(own), queries[0], k)]
+        found = Scored(candidates[0], scores[0])
+        if candidates.min(initial=0) < 0:
+            keep = candidates[0] >= 0
+            found = Scored(found.positions[keep], found.scores[keep])
+        return [top_k_with_ties(found, k)]
     keep = candidates >= 0
-    if not keep.any():
-        return [NOTHING for _ in queries]
-    every = np.where(keep, candidates, candidates.max())
-    vectors = source.vectors(every.ravel()).reshape(*candidates.shape, source.dim)
-    scores = exact_cosine(vectors, queries[:, None, :])
-    scores[~keep] = -2
     if candidates.shape[1] > k:
         keep &= scores >= np.partition(scores, -k, axis=1)[:, -k, None]
     ends = np.cumsum(keep.sum(axis=1))[:-1]
@@ -223,8 +220,34 @@ def rescore(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64
     return [Scored(*part) for part in parts]
 
 
+def cosines_of(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the exact scores (n, m) of *candidates* (n, m), for each query its own; -2 for what stands for nothing."""
+    found = _compared_in_place(source, queries, candidates)
+    if found is not None:
+        return found
+    keep = candidates >= 0
+    if not keep.any():
+        return np.full(candidates.shape, -2, np.float32)
+    every = np.where(keep, candidates, candidates.max())
+    vectors = source.vectors(every.ravel()).reshape(*candidates.shape, source.dim)
+    scores = exact_cosine(vectors, queries[:, None, :])
+    scores[~keep] = -2
+    return scores
+
+
+def _compared_in_place(
+    source: VectorReader, queries: Vectors, candidates: NDArray[np.int64]
+) -> NDArray[np.float32] | None:
+    """Return what `cosines_of` does where *source* compares its vectors without a copy, as `Store.cosines` does."""
+    compare: Callable[..., NDArray[np.float32] | None] | None = getattr(source, "cosines", None)
+    return None if compare is None else compare(candidates, queries)
+
+
 def scan(source: VectorReader, positions: NDArray[np.int64], queries: Vectors, k: int) -> list[Scored]:
     """Return the *k* best of *positions* for each query, and all that equal the k-th, by comparing with all of them."""
+    scores = _compared_in_place(source, queries, positions[None]) if len(queries) == 1 else None
+    if scores is not None:
+        return [top_k_with_ties(Scored(positions, scores[0]), k)]
     found = [NOTHING for _ in queries]
     step = max(1, _READ_AT_ONCE // source.dim)
     for start in range(0, len(positions), step):

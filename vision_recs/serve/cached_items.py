@@ -47,7 +47,7 @@ class CachedItems:
         self.model_file = store.model_file
         self.attribute_columns = store.attribute_columns
         self.ids, self.attribute_types = store.ids, store.attribute_types
-        self.positions, self.vectors = store.positions, store.vectors
+        self.positions, self.vectors, self.cosines = store.positions, store.vectors, store.cosines
         self.sample_vectors, self.project = store.sample_vectors, store.project
         self.lookup = store.lookup
 

@@ -194,6 +194,13 @@ class Store:
             self.projection, self.projection.completed(vectors) if self.projection.parts else vectors
         )
 
+    def cosines(self, positions: NDArray[np.int64], queries: Vectors) -> NDArray[np.float32] | None:
+        """Return the cosines (m, n) of *queries* (m, dim) with the vectors at *positions* (m, n), -2 where one is < 0.
+
+        Returns None where the vectors have to be read first, see `vectors`.
+        """
+        return None if self.projection is not None else self._vectors.cosines(positions, queries)
+
     def project(self, vectors: Vectors) -> Vectors:
         """Return *vectors* (n, dim of the encoder) in the space of the store, of unit length; NaN is not known.
 

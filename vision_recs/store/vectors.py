@@ -68,6 +68,22 @@ class ShardVectors:
             start += missing
             self._shard(self._number(int(positions[start])), mapped)
 
+    def cosines(self, positions: NDArray[np.int64], queries: Vectors) -> NDArray[np.float32] | None:
+        """Return the cosines (m, n) of *queries* (m, dim) with the vectors at *positions* (m, n), without keeping them.
+
+        A position below 0 has the score -2. Returns None where vectors have to be read by `unit`: without the functions
+        in C, from a shard that is not open yet, and where a vector is missing or has no direction.
+        """
+        if _native.kernels is None:
+            return None
+        scores = np.empty(positions.shape, np.float32)
+        mapped = self._open  # a shard that is closed meanwhile stays mapped until these vectors are read
+        positions, queries = np.ascontiguousarray(positions, np.int64), np.ascontiguousarray(queries, np.float32)
+        missing = _native.kernels.cosines_at(
+            positions, self._firsts, self._ends, mapped.addresses, queries, scores, self._dim
+        )
+        return scores if missing < 0 else None
+
     def read(self, positions: NDArray[np.int64]) -> NDArray[np.float16]:
         """Return the vectors at *positions* (n, dim), in that order; raises as `unit` does."""
         vectors = np.empty((len(positions), self._dim), dtype=np.float16)
