@@ -1,6 +1,9 @@
 """What whole queries cost beside the search of their index: by id, under filters, diverse, and with rules.
 
-python benchmarks/query.py --store STORE [STORE ...]       (stores of shop.py or updates.py; a minute each)
+python benchmarks/query.py --store STORE [STORE ...]                        (stores of ann.py; a minute each)
+
+The vectors should be like embeddings, as those of ann.py are. Of random vectors around centers, as updates.py makes
+them, all of a cluster are equally far: under a filter no walk finds the nearest of them, and all codes are compared.
 
 The items have the attributes category, price and in_stock. Each item of a sample is asked for in every way
 in turn, with what was read last forgotten, so that a busy neighbor slows all ways alike; the time is that of the thread

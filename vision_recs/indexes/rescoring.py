@@ -213,6 +213,8 @@ def rescore(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64
             found = Scored(found.positions[keep], found.scores[keep])
         return [top_k_with_ties(found, k)]
     keep = candidates >= 0
+    if not keep.any():
+        return [NOTHING for _ in queries]
     if candidates.shape[1] > k:
         keep &= scores >= np.partition(scores, -k, axis=1)[:, -k, None]
     ends = np.cumsum(keep.sum(axis=1))[:-1]
