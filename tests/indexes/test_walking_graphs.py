@@ -6,8 +6,9 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_examples import examples_of
 
 from vision_recs import _native
 from vision_recs.indexes._faiss import faiss
@@ -77,6 +78,7 @@ def obvious_walk(graph, query, count, effort, marks):
 
 
 def test_it_finds_what_an_obvious_walk_finds(walk):
+    @settings(deadline=None, max_examples=examples_of(100))
     @given(st.integers(1, 60), st.integers(1, 12), st.integers(1, 30), st.booleans(), st.integers(0, 1 << 32))
     def check(vectors, count, effort, has_marks, seed):
         random = np.random.default_rng(seed)
