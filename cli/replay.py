@@ -12,6 +12,7 @@ import typer
 from . import options
 from .evaluation_output import difference_cells
 from .output import print_json, print_table
+from .terminal import one_line
 
 if TYPE_CHECKING:
     from vision_recs.feedback import LoggedAnswers, Replayed
@@ -32,15 +33,15 @@ def replay(
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="The logged candidates by score and rules alone.")] = False,
     since: options.Since = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")] = None,
     json: options.Json = False,
 ) -> None:
     """Estimate what other answers would have brought to the shoppers of the log, in clicks an answer.
 
-    It is refused where the log says too little about them.
+    It is refused where the log says too little about them; the page says why.
     """
     from vision_recs.feedback import compact, read_answers, read_counts
-    from vision_recs.feedback import replay as run
-    from vision_recs.feedback.replaying import ASSUMPTION
+    from vision_recs.feedback.replaying import ASSUMPTION, replay_anyway
     from vision_recs.store import Store
 
     if plain == (rules is not None or baseline is not None):
@@ -49,11 +50,27 @@ def replay(
     day = None if since is None else since.date().isoformat()
     answers = read_answers(events, since=day)
     with Store.open(store) as opened:
-        found = run(read_counts(events), answers, opened, _target(baseline or store, rules, answers, plain=plain))
+        target = _target(baseline or store, rules, answers, plain=plain)
+        found = replay_anyway(read_counts(events), answers, opened, target)
+    if html is not None:
+        from .html.replay_page import write_page
+
+        write_page(html, found, of=_name(rules, baseline))
+    found.require()
     if json:
         print_json({**asdict(found), "assumption": ASSUMPTION})
-    else:
-        _print(found, ASSUMPTION)
+        return
+    _print(found, ASSUMPTION)
+    if html is not None:
+        typer.echo(one_line(f"wrote {html}"))
+
+
+def _name(rules: Path | None, baseline: Path | None) -> str:
+    """Return what was replayed, for a reader."""
+    if rules is None and baseline is None:
+        return "the logged candidates by score and rules alone"
+    store = "the store" if baseline is None else f"the store {baseline}"
+    return f"the answers of {store}" + ("" if rules is None else f" under {rules}")
 
 
 def _target(store: Path, rules: Path | None, answers: LoggedAnswers, *, plain: bool) -> Target:

@@ -1,7 +1,8 @@
-"""Make the pictures of the page in the manual: `PYTHONPATH=tests/support python docs/screenshots.py --store STORE`.
+"""Make the pictures of the pages in the manual: `PYTHONPATH=tests/support python docs/screenshots.py --store STORE`.
 
 STORE is that of `visrec index sample_images/catalog.csv`. It is copied, and the copy gets what a shop has beside it:
-brands, sales, addresses. Each picture shows the page wide and on a phone, light and dark. Needs chromium, playwright.
+brands, sales, addresses. Each picture shows a page wide and on a phone, light and dark. Needs chromium, playwright.
+The pages of reports are about shoppers who like what is cheap.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from browsing import PHONE, Visits, chromium
 from demo_shop import demo_store
+from logged_shop import make_store, write_log
 from PIL import Image
 
+from vision_recs.feedback import compact
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 IMAGES = Path(__file__).parent / "images"
 _WIDE = {"viewport": {"width": 1280, "height": 860}}
@@ -58,6 +62,10 @@ PICTURES: dict[str, tuple[str, Action]] = {
     "nothing": ("/?q=stripped+mgu", _nothing),
     "product": ("/page/product.html?item=mug-04", _widget),
 }
+REPORTS: dict[str, list[str]] = {"replay": ["replay", "--rules", "new.toml"]}
+"""The command that writes each report."""
+
+_RULES = "one_per = false\n[[boost]]\nwhere = 'price < 30'\nby = 0.001\n"
 
 
 def main() -> None:
@@ -66,15 +74,17 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--target", type=Path, default=IMAGES)
     parser.add_argument("--scale", type=float, default=0.62, help="of what a screen shows: enough to read the titles")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PICTURES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*PICTURES, *REPORTS]))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, chromium() as browser, _served(arguments.store, Path(folder)) as url:
         visit = Visits(browser, url)
-        for name in arguments.names or PICTURES:
-            shown = _picture(visit, *PICTURES[name])
+        for name in arguments.names or [*PICTURES, *REPORTS]:
+            is_report = name in REPORTS
+            shown = _report(browser, REPORTS[name], Path(folder)) if is_report else _picture(visit, *PICTURES[name])
             size = round(shown.width * arguments.scale), round(shown.height * arguments.scale)
             smaller = shown.resize(size, Image.Resampling.LANCZOS)
-            smaller.save(arguments.target / f"page-{name}.jpg", quality=82, optimize=True)
+            target = arguments.target / f"{'report' if is_report else 'page'}-{name}.jpg"
+            smaller.save(target, quality=82, optimize=True)
         visit.close()
     if visit.wrong:
         sys.exit("\n".join(visit.wrong))
@@ -94,7 +104,33 @@ def _served(samples: Path, folder: Path) -> Iterator[str]:
 
 def _picture(visit: Visits, address: str, act: Action) -> Image.Image:
     """Return the page at *address* after *act*: wide and on a phone, light above dark."""
-    shots = [[_shot(visit, address, act, scheme, size) for size in (_WIDE, PHONE)] for scheme in ("light", "dark")]
+    return _together(
+        [[_shot(visit, address, act, scheme, size) for size in (_WIDE, PHONE)] for scheme in ("light", "dark")]
+    )
+
+
+def _report(browser: Browser, command: list[str], folder: Path) -> Image.Image:
+    """Return the page that *command* writes of a log, made in *folder*: wide and on a phone, light above dark."""
+    make_store(folder / "shop")
+    write_log(folder / "shop", folder / "log", 6_000)
+    compact(folder / "log")
+    (folder / "new.toml").write_text(_RULES, encoding="utf-8")
+    program = Path(sys.executable).parent / "visrec"
+    place = ["--store", "shop", "--events", "log", "--html", "report.html"]
+    subprocess.run([program, *command, *place], cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own program
+    shots: list[list[Image.Image]] = []
+    for scheme in ("light", "dark"):
+        shots.append([])
+        for size in (_WIDE, PHONE):
+            page = browser.new_page(color_scheme=scheme, **size)
+            page.goto((folder / "report.html").as_uri())
+            shots[-1].append(_as_high(Image.open(io.BytesIO(page.screenshot()))))
+            page.close()
+    return _together(shots)
+
+
+def _together(shots: list[list[Image.Image]]) -> Image.Image:
+    """Return *shots* as one picture, row by row."""
     width = sum(shot.width for shot in shots[0]) + 3 * _GAP
     paper = Image.new("RGB", (width, sum(row[0].height for row in shots) + 3 * _GAP), _PAPER)
     for number, row in enumerate(shots):
@@ -113,6 +149,11 @@ def _shot(visit: Visits, address: str, act: Action, scheme: str, size: dict[str,
     page.wait_for_load_state("networkidle")
     shot = Image.open(io.BytesIO(page.screenshot()))
     page.context.close()
+    return _as_high(shot)
+
+
+def _as_high(shot: Image.Image) -> Image.Image:
+    """Return *shot* as high as a wide one."""
     height = _WIDE["viewport"]["height"]
     return shot.convert("RGB").resize((round(shot.width * height / shot.height), height), Image.Resampling.LANCZOS)
 

@@ -1,7 +1,7 @@
-"""The plots of the evaluation page as plain numbers, which its template draws as SVG.
+"""The plots of the pages as plain numbers, which their templates draw as SVG.
 
-Three kinds of plots are all that the page has, so geometry takes fewer lines here than a plotting library takes to
-import, and the page can follow the reader's light or dark colors.
+Four kinds of plots are all that the pages have, so geometry takes fewer lines here than a plotting library takes to
+import, and a page can follow the reader's light or dark colors.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vision_recs.evaluate import Group, IndexQuality
-    from vision_recs.metrics import RankingResult
+    from vision_recs.metrics import Difference, Interval, RankingResult
 
 WIDTH = 640
+NARROW = 440
+"""A plot that a phone shows large enough to read."""
+
 _ROW = 26
-_LABELS = 190
+_LABELS, _SHORT_LABELS = 190, 130
 _PLOT = 220
 _LEFT = 52
 
@@ -106,6 +109,40 @@ def bars(groups: Sequence[Group], measure: str) -> Bars:
     ]
     ticks = [Tick(across(step / 4), f"{step / 4:g}") for step in range(5)]
     return Bars(len(groups) * _ROW + 24, found, ticks)
+
+
+def intervals(rows: Sequence[tuple[str, Interval | Difference]], *, sign: str = "") -> Bars:
+    """Return the chart of the value of each of *rows*, with its bounds, on one axis that holds 0; it is NARROW.
+
+    *sign* is "+" where values are differences.
+    """
+    lows, highs = [0.0, *(each.low for _, each in rows)], [0.0, *(each.high for _, each in rows)]
+    left, right = min(lows), max(*highs, min(lows) + 1e-9)
+
+    def across(value: float) -> float:
+        return round(_SHORT_LABELS + (value - left) / (right - left) * (NARROW - _SHORT_LABELS - 80), 1)
+
+    found = [
+        Bar(
+            label=label,
+            note=f"{each.value:{sign}.4f}",
+            y=number * _ROW,
+            x=across(min(0.0, each.value)),
+            end=across(max(0.0, each.value)),
+            low=across(each.low),
+            high=across(each.high),
+        )
+        for number, (label, each) in enumerate(rows)
+    ]
+    step = _round_step((right - left) / 3)
+    marks = [step * number for number in range(math.ceil(left / step), math.floor(right / step) + 1)]
+    return Bars(len(rows) * _ROW + 24, found, [Tick(across(mark), f"{mark:{sign if mark else ''}g}") for mark in marks])
+
+
+def _round_step(least: float) -> float:
+    """Return the smallest of 1, 2 or 5 times a power of ten that is at least *least*."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
 
 
 def histogram(result: RankingResult) -> Histogram:

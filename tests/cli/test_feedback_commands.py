@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +20,11 @@ from vision_recs.feedback.answers import pseudonym
 from vision_recs.feedback.records import Event
 
 ANSWERS = 4_000
+
+
+def text_of(page):
+    """Return what the page in a file says."""
+    return " ".join(re.sub(r"<style>.*?</style>|<[^>]*>", " ", page.read_text("utf-8"), flags=re.DOTALL).split())
 
 
 def json_of(done):
@@ -92,12 +98,24 @@ def test_replay_tells_what_plain_answers_and_other_rules_would_have_brought(visr
     assert plain["would"]["low"] < plain["had"]["value"] < plain["would"]["high"]  # what was logged is nearly plain
     assert "not on the items around it" in plain["assumption"]
     (tmp_path / "rules.toml").write_text("one_per = false\n[[boost]]\nwhere = 'price < 30'\nby = 0.3\n")
-    cheap = visrec("replay", "--rules", tmp_path / "rules.toml", *folders(*own_shop))
+    page = tmp_path / "page.html"
+    cheap = visrec("replay", "--rules", tmp_path / "rules.toml", "--html", page, *folders(*own_shop))
     assert cheap.returncode == 1  # some cheap items are in no pool
     assert "the log could have shown only" in cheap.stderr
+    refused = text_of(page)
+    assert "The log cannot tell. The log could have shown only" in refused
+    assert f"the answers of the store under {tmp_path / 'rules.toml'}" in refused
+    assert "clicks an answer" not in refused  # nobody should believe them
     (tmp_path / "rules.toml").write_text("one_per = false\n")
-    same = visrec("replay", "--rules", tmp_path / "rules.toml", *folders(*own_shop))
+    same = visrec("replay", "--rules", tmp_path / "rules.toml", "--html", page, *folders(*own_shop))
     assert "would have had" in same.stdout
+    assert same.stdout.splitlines()[-1] == f"wrote {page}"
+    shown = text_of(page)
+    assert f"{plain['answers']:,} logged answers" in shown
+    assert "0 is within the bounds of the difference" in shown
+    assert "cannot tell" not in shown
+    assert page.read_text("utf-8").count('class="whisker"') == 3
+    assert "http" not in page.read_text("utf-8")
     neither = visrec("replay", *folders(*own_shop))
     assert neither.returncode == 2
     assert "give either --plain, or --rules FILE or --baseline DIR" in neither.stderr

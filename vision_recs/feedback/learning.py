@@ -21,7 +21,7 @@ from vision_recs.feedback.features import Columns, Features, Matrix
 from vision_recs.feedback.fitting import fit
 from vision_recs.feedback.logged import LoggedAnswers
 from vision_recs.feedback.model import MOST_MOVED, OTHER_QUERY, UNKNOWN, Learned
-from vision_recs.feedback.value import Estimate, difference_over_shoppers, estimate, mean_over_shoppers
+from vision_recs.feedback.value import Estimate, difference_over_shoppers, estimate, mean_over_shoppers, refusal
 from vision_recs.metrics import Difference, Interval
 from vision_recs.types import Attribute
 
@@ -89,13 +89,10 @@ def learn(
 def _why_not(judged: Judged | None) -> str:
     if judged is None:
         return "no logged answer has a pool, so there is nothing to judge with; serve with --events first"
-    try:
-        Estimate(judged.learned, judged.effective, judged.support, np.empty(0)).require()
-    except EvaluationError as error:
-        return str(error)
-    if judged.difference.low <= 0:
-        return "learned answers are not significantly better than plain ones"
-    return ""
+    why = refusal(judged.effective, judged.support)
+    if not why and judged.difference.low <= 0:
+        why = "learned answers are not significantly better than plain ones"
+    return why
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from vision_recs.feedback.features import Matrix
 from vision_recs.feedback.learning import Catalog, CrossFitted, KnowsAttributes, cross_fitted
 from vision_recs.feedback.logged import LoggedAnswers, seen
 from vision_recs.feedback.model import MOST_MOVED, Learned
-from vision_recs.feedback.value import Estimate, difference_over_shoppers, estimate, mean_over_shoppers
+from vision_recs.feedback.value import Estimate, difference_over_shoppers, estimate, mean_over_shoppers, refusal
 from vision_recs.metrics import Difference, Interval
 
 ASSUMPTION = (
@@ -41,6 +41,16 @@ class Replayed:
     effective: float
     support: float
 
+    @property
+    def refusal(self) -> str:
+        """Why the log says too little about the policy; empty where it says enough."""
+        return refusal(self.effective, self.support)
+
+    def require(self) -> None:
+        """Raise EvaluationError where the log says too little about the policy."""
+        if self.refusal:
+            raise EvaluationError(self.refusal)
+
 
 def replay(counts: Counts, answers: LoggedAnswers, items: KnowsAttributes, target: Target) -> Replayed:
     """Return what *target* would have brought for *answers*; models of the other half of the shoppers help.
@@ -48,6 +58,16 @@ def replay(counts: Counts, answers: LoggedAnswers, items: KnowsAttributes, targe
     *counts* should reach back to before the logged order was learned, and hold plain answers: where good items are
     always at the top, clicks alone do not tell how much is due to the place. Raises EvaluationError where the log says
     too little about the target.
+    """
+    found = replay_anyway(counts, answers, items, target)
+    found.require()
+    return found
+
+
+def replay_anyway(counts: Counts, answers: LoggedAnswers, items: KnowsAttributes, target: Target) -> Replayed:
+    """Return what `replay` returns, also where its `refusal` says that nobody should believe it.
+
+    Raises EvaluationError where nothing can be computed.
     """
     crossed = cross_fitted(counts, answers, Catalog.of(counts, answers, items))
     if crossed is None:
@@ -59,11 +79,9 @@ def replay(counts: Counts, answers: LoggedAnswers, items: KnowsAttributes, targe
     effective = sum(each.effective for each in estimates)
     weights = [len(part.answers) / len(answers) for part in crossed]
     support = sum(weight * each.support for weight, each in zip(weights, estimates, strict=True))
-    value = mean_over_shoppers(would, shopper)
-    Estimate(value, effective, support, would).require()
     return Replayed(
         mean_over_shoppers(had, shopper),
-        value,
+        mean_over_shoppers(would, shopper),
         difference_over_shoppers(had, would, shopper),
         len(answers),
         effective,

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vision_recs.errors import EvaluationError
 from vision_recs.feedback.features import Matrix
 from vision_recs.feedback.logged import LoggedAnswers, Ordinals
 from vision_recs.metrics import Difference, Interval
@@ -44,18 +43,20 @@ class Estimate:
     support: float
     by_answer: Matrix
 
-    def require(self) -> None:
-        """Raise EvaluationError where the log says too little about the policy."""
-        if self.support < LEAST_SUPPORT:
-            raise EvaluationError(
-                f"the log could have shown only {self.support:.0%} of what the policy shows, and {LEAST_SUPPORT:.0%} "
-                "are needed; let more answers explore, or show a larger part of the policy in an arm"
-            )
-        if self.effective < FEWEST_ANSWERS:
-            raise EvaluationError(
-                f"the log says as much as {self.effective:.0f} answers of the policy, and {FEWEST_ANSWERS} are needed; "
-                "wait for more answers, or let more of them explore"
-            )
+
+def refusal(effective: float, support: float) -> str:
+    """Return why an estimate says too little about a policy, by its *effective* answers and *support*; else nothing."""
+    if support < LEAST_SUPPORT:
+        return (
+            f"the log could have shown only {support:.0%} of what the policy shows, and {LEAST_SUPPORT:.0%} are "
+            "needed; let more answers explore, or show a larger part of the policy in an arm"
+        )
+    if effective < FEWEST_ANSWERS:
+        return (
+            f"the log says as much as {effective:.0f} answers of the policy, and {FEWEST_ANSWERS} are needed; wait for "
+            "more answers, or let more of them explore"
+        )
+    return ""
 
 
 def estimate(
