@@ -22,8 +22,15 @@ from vision_recs.indexes.config import (
     write_profile,
 )
 from vision_recs.indexes.holdout import DEPTHS, HoldoutQueries, answered, fresh_queries, sample_queries
-from vision_recs.indexes.rescoring import LARGEST_FACTOR, SCAN, ApproximateSearch, CandidateSource, cosines_of
-from vision_recs.types import VectorReader, Vectors
+from vision_recs.indexes.rescoring import (
+    LARGEST_FACTOR,
+    SCAN,
+    ApproximateSearch,
+    CandidateSource,
+    cosines_of,
+    on_all_cores,
+)
+from vision_recs.types import PositionSubset, VectorReader, Vectors
 
 _QUERIES = 256
 _TUNED_K = (10, 20, 40, 100)  # a shop asks for ten items, and so for some more images
@@ -34,6 +41,7 @@ _SHARES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _MOST_SCANNED = 30_000  # vectors: of more, a walk or some lists are measured, and not all of the codes
 _FACTORS = (1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0)  # times k: how many candidates are rescored
 _TIMED = 64
+_AT_ONCE = 64  # queries that a core answers together
 _ROUNDS = 3  # of which the best counts
 _SMALL = 1_000  # vectors: of so few, every search may rescore all
 
@@ -140,7 +148,7 @@ def _cheapest(
     highest = cheapest = _Trial(SearchParams(k, 1, counts[0]), -1.0, float("inf"))
 
     def trial(effort: int, count: int) -> _Trial:
-        found = _rescored(source, holdout.vectors, candidates.candidates(holdout.vectors, count, effort))
+        found = _searched(source, candidates, holdout.vectors, count, effort)
         return _Trial(SearchParams(k, effort, count), holdout.sure_recall(found, k), candidates.cost(effort, count))
 
     for effort in _efforts(candidates):
@@ -160,6 +168,23 @@ def _efforts(candidates: CandidateSource) -> list[int]:
     largest = candidates.largest_effort
     steps = {min(largest, round(2 ** (half / 2))) for half in range(2 * largest.bit_length() + 1)}
     return sorted(steps)
+
+
+def _searched(  # noqa: PLR0913, PLR0917 - what is searched, for what, and how
+    source: VectorReader,
+    candidates: CandidateSource,
+    queries: Vectors,
+    count: int,
+    effort: int,
+    within: PositionSubset | None = None,
+) -> list[Scored]:
+    """Return *count* candidates for each of *queries* with their exact scores, found by all cores."""
+
+    def search(start: int) -> list[Scored]:
+        some = queries[start : start + _AT_ONCE]
+        return _rescored(source, some, candidates.candidates(some, count, effort, within))
+
+    return on_all_cores(search, range(0, len(queries), _AT_ONCE)) if len(queries) else []
 
 
 def _rescored(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64]) -> list[Scored]:
@@ -225,8 +250,8 @@ class _FilteredQueries:
         return tuple(found)
 
     def _finds(self, subset: _RandomSubset, holdout: HoldoutQueries, effort: int, factor: int) -> bool:
-        positions = self._candidates.candidates(holdout.vectors, factor * 11, effort, subset)
-        return holdout.recall(_rescored(self._source, holdout.vectors, positions), 10) >= _FILTERED_RECALL
+        found = _searched(self._source, self._candidates, holdout.vectors, factor * 11, effort, subset)
+        return holdout.recall(found, 10) >= _FILTERED_RECALL
 
 
 def _rows_per_query(

@@ -127,7 +127,7 @@ class ApproximateSearch:
 
         if len(queries) <= step:
             return search(0)
-        return _on_all_cores(search, range(0, len(queries), step))
+        return on_all_cores(search, range(0, len(queries), step))
 
     def _filtered(self, queries: Vectors, k: int, within: PositionSubset) -> tuple[int, int] | None:
         """Return the search effort and the number of candidates for *k* matches within *within*.
@@ -283,7 +283,7 @@ def _joined(parts: Sequence[Scored]) -> Scored:
     return Scored(np.concatenate([part.positions for part in parts]), np.concatenate([part.scores for part in parts]))
 
 
-def _on_all_cores(search: Callable[[int], list[Scored]], starts: Sequence[int]) -> list[Scored]:
+def on_all_cores(search: Callable[[int], list[Scored]], starts: Sequence[int]) -> list[Scored]:
     """Return what *search* returns for all *starts*, each done by one thread, in which FAISS uses one thread too."""
     from concurrent.futures import ThreadPoolExecutor  # a single query does without these
 
