@@ -7,8 +7,8 @@ to one of them while the other one is idle, in turn. No id is queried twice. The
 rate, evenly and at random moments, for as many rounds; the medians of the rounds count. `--frameworks` measures what
 frameworks and servers add to a response that is always the same, `--page` how long the page waits: its images in a
 browser and what moves, mixed visits, and the slowest requests alone, and `--mixed` what two workers answer of ids,
-filters and images, with rules and without. Needs `pip install fastapi uvicorn uvloop`; `--frameworks` also litestar
-and orjson, `--page` playwright and Debian's chromium.
+filters and images, with rules and without. Needs `pip install fastapi "uvicorn[standard]"`, so that uvicorn has uvloop
+and httptools; `--frameworks` also litestar and orjson, `--page` playwright and Debian's chromium.
 """
 
 from __future__ import annotations
@@ -52,7 +52,18 @@ CONNECTIONS = 16
 _SERVERS, _LOAD = 0, 1  # cores
 _FRAMEWORKS = ("fastapi", "fastapi_bytes", "litestar", "starlette_msgspec", "starlette_orjson", "asgi")
 _QUIETLY = ("--no-access-log", "--log-level", "error")
-_PACKAGES = ("granian", "starlette", "msgspec", "uvicorn", "fastapi", "pydantic", "uvloop", "faiss-cpu", "numpy")
+_PACKAGES = (
+    "granian",
+    "starlette",
+    "msgspec",
+    "uvicorn",
+    "fastapi",
+    "pydantic",
+    "uvloop",
+    "httptools",
+    "faiss-cpu",
+    "numpy",
+)
 
 
 def main() -> None:
@@ -113,9 +124,9 @@ def _contest(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     }
     paths = _different_paths(arguments.rows)
     with ExitStack() as stack:
-        loads = {}
+        loads, servers = {}, {}
         for name, port in ports.items():
-            stack.enter_context(_started([*map(str, commands[name]), str(port)], environment))
+            servers[name] = stack.enter_context(_started([*map(str, commands[name]), str(port)], environment))
             _wait_for(port)
             loads[name] = stack.enter_context(Load(port))
         _warm_up(loads, paths)
@@ -123,7 +134,10 @@ def _contest(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         for _ in range(arguments.rounds):
             for name, load in loads.items():
                 some = [next(paths) for _ in range(int(3_000 * arguments.seconds))]
-                peaks[name].append(load.run(paths=some, seconds=arguments.seconds))
+                began = _processor_seconds(servers[name])
+                found = load.run(paths=some, seconds=arguments.seconds)
+                spent = _processor_seconds(servers[name]) - began
+                peaks[name].append(found | {"cpu_us": round(1e6 * spent / found["answers"], 1)})
         best = {name: max(each["per_second"] for each in rounds) for name, rounds in peaks.items()}
         half: dict[str, list[dict[str, Any]]] = {name: [] for name in loads}
         for _ in range(arguments.rounds):
@@ -135,7 +149,10 @@ def _contest(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
                         for moments in ("even", "random")
                     }
                 )
-    ratios = [mine["per_second"] / other["per_second"] for mine, other in zip(*peaks.values(), strict=True)]
+    pairs = list(zip(*peaks.values(), strict=True))
+    ratios = [mine["per_second"] / other["per_second"] for mine, other in pairs]
+    by_processor = [other["cpu_us"] / mine["cpu_us"] for mine, other in pairs]
+    print(f"visrec / FastAPI: {np.median(ratios):.2f} by rates, {np.median(by_processor):.2f} by processor time")
     return {
         "connections": CONNECTIONS,
         "batching": _batching(store),
@@ -143,6 +160,7 @@ def _contest(store: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "half_of_peak": half,
         "ratio_of_best": round(best["visrec serve"] / best["uvicorn + FastAPI"], 3),
         "median_ratio_within_rounds": round(float(np.median(ratios)), 3),
+        "median_ratio_of_processor_time": round(float(np.median(by_processor)), 3),
     }
 
 
@@ -280,16 +298,27 @@ class Load:
 
 
 @contextmanager
-def _started(command: Sequence[str], environment: dict[str, str], *, cores: int | None = _SERVERS) -> Iterator[None]:
+def _started(command: Sequence[str], environment: dict[str, str], *, cores: int | None = _SERVERS) -> Iterator[int]:
+    """Run *command* inside the block; yield its process id."""
     with nullcontext() if cores is None else _on_core(cores):
         process = subprocess.Popen(
             command, cwd=HERE / "serving", env=environment, stdout=subprocess.DEVNULL, stderr=sys.stderr
         )
     with process:
         try:
-            yield
+            yield process.pid
         finally:
             process.terminate()
+
+
+def _processor_seconds(process: int) -> float:
+    """Return the time of the processor that the process with that id, and all below it, have used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    children = [
+        each for task in Path(f"/proc/{process}/task").iterdir() for each in (task / "children").read_text().split()
+    ]
+    return own + sum(_processor_seconds(int(child)) for child in children)
 
 
 @contextmanager
