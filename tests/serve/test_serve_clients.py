@@ -65,10 +65,13 @@ def is_open(connection):
 
 @pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[0] < MANY + 300, reason="too few files may be open")
 def test_requests_that_do_not_begin_keep_nobody_waiting(server):
-    with stalled(server.port, MANY, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ") as connections:
-        assert status_of(server, "/healthz") == 200
-        assert status_of(server, "/v1/similar?id=mug-01") == 200
-        assert sum(map(is_open, connections)) > MANY - 50  # the answers did not wait for their end
+    for _ in range(5):  # on a busy machine all of it may take longer than a request has to begin
+        with stalled(server.port, MANY, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ") as connections:
+            assert status_of(server, "/healthz") == 200
+            assert status_of(server, "/v1/similar?id=mug-01") == 200
+            if sum(map(is_open, connections)) > MANY - 50:  # the answers did not wait for their end
+                return
+    pytest.fail("each time the answers came when the connections had ended")
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system does not list open files")
