@@ -35,6 +35,7 @@ _LARGEST_EF = 4_096
 _SEQUENTIAL_SPEED = 4  # times as many bytes are read in a row as here and there, in the same time
 _NEIGHBORHOOD = 128  # vectors around a query at most, of which the share that a filter leaves is looked at
 _EXPECTED_IN_IT = 12  # vectors that the filter leaves of them on average, or of the largest neighborhood two thirds
+_VISITED = 3  # vectors around a query are found for each one that is visited, nearly as well as by visiting them all
 _FEWEST = 8  # candidates that a delta is asked for
 _LARGEST = 127  # the largest whole number of a byte with a sign
 
@@ -106,7 +107,7 @@ class FaissCandidates:
         size = min(ceil(_EXPECTED_IN_IT / share), _NEIGHBORHOOD)
         if share * size < 2 / 3 * _EXPECTED_IN_IT:
             return True
-        near = self.candidates(queries, size, size)
+        near = self.candidates(queries, size, ceil(size / _VISITED))  # a share of what is around needs no more
         return bool(((is_marked(mask, np.maximum(near, 0)) & (near >= 0)).mean(axis=1) < share / 2).any())
 
     def candidates(
