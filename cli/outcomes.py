@@ -15,7 +15,8 @@ from .output import print_json, print_table
 from .terminal import one_line
 
 if TYPE_CHECKING:
-    from vision_recs.feedback import Outcomes
+    from vision_recs.feedback import Counts, Outcomes
+    from vision_recs.feedback.arms import Calibrated, Fit
     from vision_recs.feedback.changes import Changed, GroupOutcome
     from vision_recs.feedback.drift import Drift, Health
     from vision_recs.metrics import Difference
@@ -31,7 +32,8 @@ class Report(NamedTuple):
     """What is shown: the outcomes *found*, the clicks for an impression at each place, and what the store adds.
 
     *groups* are those by the attribute *group_by*; *changed* and *health* say what differs from before, and how well
-    the vectors tell images apart. None stands for what was not asked for.
+    the vectors tell images apart, *fit* whether models expect the clicks that there are. None stands for what was not
+    asked for.
     """
 
     found: Outcomes
@@ -40,6 +42,7 @@ class Report(NamedTuple):
     groups: list[GroupOutcome] | None = None
     changed: Changed | None = None
     health: Health | None = None
+    fit: Fit | None = None
 
 
 def outcomes(
@@ -60,6 +63,13 @@ def outcomes(
             help="Compare the days from this one on with those before, and tell whether queries and catalog drift.",
         ),
     ] = None,
+    calibration: Annotated[
+        bool,
+        typer.Option(
+            "--calibration",
+            help="Show how likely each place is looked at, and whether models expect the clicks that there are.",
+        ),
+    ] = False,
     store: options.Store = options.STORE,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")] = None,
     json: options.Json = False,
@@ -74,10 +84,11 @@ def outcomes(
 
     compact(events)
     day = None if since is None else since.date().isoformat()
-    found = run(events, since=day)
-    places = clicks_by_place(read_counts(events, since=day)).tolist()
+    found, counts = run(events, since=day), read_counts(events, since=day)
+    places = clicks_by_place(counts).tolist()
     groups, changed, health = _of_store(events, store, group_by, changed_since, day)
-    report = Report(found, places, group_by, groups, changed, health)
+    fit = _fit(counts, events, store, day) if calibration else None
+    report = Report(found, places, group_by, groups, changed, health, fit)
     if html is not None:
         from .html.outcomes_page import write_page
 
@@ -149,9 +160,21 @@ def _of_store(
     return groups, changed, health_of(sample) if len(sample) > 1 else None
 
 
+def _fit(counts: Counts, events: Path, store: Path, since: str | None) -> Fit:
+    """Return how models that are learned now fit the log."""
+    from vision_recs.feedback import read_answers
+    from vision_recs.feedback.arms import fit_of
+    from vision_recs.store import Store
+
+    with Store.open(store) as opened:
+        return fit_of(counts, read_answers(events, since=since), opened)
+
+
 def _more_json(report: Report) -> dict[str, object]:
     groups, changed, health = report.groups, report.changed, report.health
     more: dict[str, object] = {"health": None if health is None else asdict(health)}
+    if report.fit is not None:
+        more["fit"] = asdict(report.fit)
     if groups is not None:
         more["groups"] = [{**asdict(group), "rate": round(group.rate, 6)} for group in groups]
     if changed is not None:
@@ -173,6 +196,10 @@ def _more_json(report: Report) -> dict[str, object]:
 def _print_more(report: Report) -> None:
     if report.health is not None:
         typer.echo(f"vectors: {health_text(report.health)}")
+    if report.fit is not None:
+        typer.echo("how likely each place is looked at: " + " ".join(f"{each:.2f}" for each in report.fit.examination))
+        typer.echo()
+        print_table(CALIBRATION_COLUMNS, list(map(calibration_cells, report.fit.tenths)))
     if report.groups is not None:
         rows = [group_cells(each) for each in report.groups[:MOST_GROUPS]]
         typer.echo()
@@ -199,6 +226,15 @@ def group_cells(group: GroupOutcome) -> tuple[str, ...]:
     """Return *group* as a row of a table."""
     counts = f"{group.impressions:,}", f"{group.clicks:,}", f"{group.rate:.4f}", f"{group.buys:,}"
     return str(group.value), group.arm, *counts
+
+
+CALIBRATION_COLUMNS = ("impressions", "clicks expected", "clicks had")
+"""What `calibration_cells` has of a tenth of the impressions; clicks are those for an impression."""
+
+
+def calibration_cells(tenth: Calibrated) -> tuple[str, str, str]:
+    """Return *tenth* as a row of a table."""
+    return f"{tenth.impressions:,}", f"{tenth.expected:.4f}", f"{tenth.had:.4f}"
 
 
 CHANGE_COLUMNS = ("before", "since", "difference", "bounds that hold at any time")

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from vision_recs.feedback.arms import MEASURES
 
 from ..outcomes import (
+    CALIBRATION_COLUMNS,
     CHANGE_COLUMNS,
     GROUP_COLUMNS,
     MOST_GROUPS,
+    calibration_cells,
     change_rows,
     difference_text,
     drift_text,
@@ -63,6 +65,9 @@ def write_page(path: Path, report: Report) -> None:
         change_columns=list(CHANGE_COLUMNS),
         changes={} if changed is None else {arm: change_rows(changed, arm) for arm in changed.differences},
         drifts={} if changed is None else {name: drift_text(each) for name, each in changed.drifts.items()},
+        looked=None if report.fit is None else _columns(report.fit.examination),
+        calibration_columns=list(CALIBRATION_COLUMNS),
+        calibrated=[] if report.fit is None else list(map(calibration_cells, report.fit.tenths)),
         health=None if report.health is None else health_text(report.health),
         width=WIDTH,
         height=_HEIGHT,

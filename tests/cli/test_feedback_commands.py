@@ -141,6 +141,29 @@ def test_outcomes_show_the_arms(visrec, own_shop, tmp_path):
     assert "has no answers of people yet" in later.stderr
 
 
+def test_outcomes_tell_how_likely_places_are_looked_at_and_whether_models_are_right(own_shop, tmp_path):
+    page = tmp_path / "page.html"
+    place = ("--calibration", "--html", page, *folders(*own_shop))
+    fit = json.loads(run("outcomes", "--json", *place).stdout)["fit"]
+    looked = fit["examination"]
+    assert len(looked) == 10
+    assert looked[0] == 1.0
+    assert looked[4] == pytest.approx(5**-0.7, rel=0.25)  # as the shoppers of this log look
+    assert looked[9] == pytest.approx(10**-0.7, rel=0.35)
+    tenths = fit["tenths"]
+    assert sum(each["impressions"] for each in tenths) == 10 * ANSWERS
+    assert [each["expected"] for each in tenths] == sorted(each["expected"] for each in tenths)
+    assert tenths[-1]["had"] == pytest.approx(tenths[-1]["expected"], rel=0.15)
+    assert tenths[-1]["had"] > 3 * tenths[0]["had"]
+    text = run("outcomes", *place).stdout
+    assert f"how likely each place is looked at: 1.00 {looked[1]:.2f}" in text
+    assert f"{tenths[3]['expected']:.4f}" in text
+    shown = text_of(page)
+    assert "How likely each place is looked at" in shown
+    assert f"{tenths[3]['impressions']:,} {tenths[3]['expected']:.4f} {tenths[3]['had']:.4f}" in shown
+    assert "fit" not in json.loads(run("outcomes", "--json", *folders(*own_shop)).stdout)
+
+
 def run(*arguments):
     return CliRunner().invoke(program(arguments), [str(argument) for argument in arguments])
 

@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vision_recs.errors import EventsError
+from vision_recs.errors import EvaluationError, EventsError
 from vision_recs.feedback.anytime import difference_at_any_time
 from vision_recs.feedback.compaction import attributed_on
 from vision_recs.feedback.counts import Counts
 from vision_recs.feedback.current import ANSWERS, Days, reads_days
 from vision_recs.feedback.features import Matrix
-from vision_recs.feedback.learning import CrossFitted
+from vision_recs.feedback.learning import Catalog, CrossFitted, KnowsAttributes, cross_fitted
+from vision_recs.feedback.logged import LoggedAnswers
 from vision_recs.feedback.records import ARMS, counterpart, is_candidate
 from vision_recs.metrics import Difference, gini
 
@@ -203,6 +204,28 @@ def calibration(crossed: Sequence[CrossFitted]) -> list[Calibrated]:
         for rows in np.array_split(order, _TENTHS)
         if len(rows)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How models fit the log: how likely each place is looked at (places,), the first one always, and `calibration`."""
+
+    examination: list[float]
+    tenths: list[Calibrated]
+
+
+def fit_of(counts: Counts, answers: LoggedAnswers, items: KnowsAttributes) -> Fit:
+    """Return how the models of each half of the shoppers, learned from *counts*, fit the *answers* of the other half.
+
+    The attributes of *items* are features. Raises EvaluationError where the log has too few answers with clicks.
+    """
+    crossed = cross_fitted(counts, answers, Catalog.of(counts, answers, items))
+    if crossed is None:
+        raise EvaluationError("the log has too few answers with clicks to fit a model to; wait for more")
+    places = [part.model.fitted.examination for part in crossed]
+    shortest = min(map(len, places))
+    examination = np.mean([each[:shortest] for each in places], axis=0)
+    return Fit([round(each, 6) for each in examination.tolist()], calibration(crossed))
 
 
 def _shown_of(part: CrossFitted) -> tuple[Matrix, Matrix]:
