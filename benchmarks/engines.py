@@ -5,10 +5,11 @@ python benchmarks/engines.py [--vectors 100000 1000000] [--engine lance|milvus] 
 
 For each size: a store of vectors that were grown from clusters, so that they lie as embeddings do; what plain inserts
 of the same records take by the engine's own client; `publish`, in a process of its own whose memory is measured, then
-again with nothing to do, and with a delta; recall, latency and bytes of both as `visrec evaluate --engine` measures
-them, with filters that leave 50 %, 2 % far from the queries, 2 % and 0.05 %; and what LanceDB finds by itself, at its
-own defaults. With --publishing there are no searches, for which the store would need an index. Rates of publishing are
-by the clock and by seconds of the processor, which what else runs disturbs less.
+again with nothing to do, and with a delta, and the way back; recall, latency and bytes of both as `visrec evaluate
+--engine` measures them, with filters that leave 50 %, 2 % far from the queries, 2 % and 0.05 %; and what LanceDB finds
+by itself, at its own defaults. With --publishing there are no searches, for which the store would need an index. Rates
+of publishing are by the clock and by seconds of the processor, which what else runs disturbs less. Memory is what is
+anonymous, by stage, and what is mapped, too: that of files is given back to whoever needs it.
 Prints the tables and writes engines.json beside this file.
 """
 
@@ -19,9 +20,10 @@ import json
 import resource
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,7 +35,7 @@ from machine import provenance
 from nearest.shop import write_shop
 from nearest.vectors import grow
 
-from vision_recs.engines import base, connect, open_engine, publish
+from vision_recs.engines import base, connect, open_engine, publish, rollback
 from vision_recs.engines.milvus.documents import COLLECTION as DOCUMENTS
 from vision_recs.engines.milvus.rows import rows_of
 from vision_recs.engines.records import StoreRecords
@@ -147,22 +149,49 @@ def alone(uri: str, store: Path, wheres: Mapping[str, Filter]) -> list[dict[str,
     return found
 
 
+@contextmanager
+def watched() -> Iterator[Callable[[str], dict[str, int]]]:
+    """Yield a function to which one tells the stage that begins; it returns the most anonymous MB of each up to now."""
+    stage, peaks, is_over = [""], dict[str, int](), threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(0.02):
+            now = int(Path("/proc/self/status").read_text("ascii").partition("RssAnon:")[2].split()[0]) // 1024
+            peaks[stage[0]] = max(now, peaks.get(stage[0], 0))
+
+    def begin(name: str) -> dict[str, int]:
+        stage[0] = name
+        return peaks
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(look)
+        try:
+            yield begin
+        finally:
+            is_over.set()
+            done.result()
+
+
 def published(uri: str, store: str) -> dict[str, object]:
     """Publish, and return the report, the seconds of each stage, and the most memory that the process took."""
     connect(uri).close()  # which imports the library
     began: dict[str, tuple[float, float]] = {}
 
-    def note(stage: str, *_: object) -> None:
-        began.setdefault(stage, (perf_counter(), process_time()))
+    with watched() as begin:
 
-    report = publish(uri, store, progress=note)
+        def note(stage: str, *_: object) -> None:
+            began.setdefault(stage, (perf_counter(), process_time()))
+            begin(stage)
+
+        report = publish(uri, store, progress=note)
+        anonymous = begin("")
     times = [*began.values(), (perf_counter(), process_time())]
     stages, cpu = (
         {stage: round(times[number + 1][clock] - times[number][clock], 3) for number, stage in enumerate(began)}
         for clock in (0, 1)
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return {**asdict(report), "stages": stages, "stages_cpu": cpu, "peak_mb": peak}
+    return {**asdict(report), "stages": stages, "stages_cpu": cpu, "peak_mb": peak, "anonymous_mb": anonymous}
 
 
 def apart(uri: str, store: Path) -> dict[str, object]:
@@ -200,6 +229,9 @@ def measured(count: int, engine: str, work: Path, *, searches: bool) -> dict[str
     by_itself = alone(uri, store, wheres) if searches and engine == "lance" else []
     write_shop(store, every, config=config, numbers=range(count // 100, count)).close()
     delta = apart(uri, store)
+    started = perf_counter()
+    rollback(uri)
+    way_back = perf_counter() - started
     writing = ("reading what is there", "publishing")  # which is called publishing when the first records are written
     seconds, cpu = (sum(first[clock][stage] for stage in writing) for clock in ("stages", "stages_cpu"))
     return {
@@ -213,6 +245,7 @@ def measured(count: int, engine: str, work: Path, *, searches: bool) -> dict[str
         "first": first,
         "again": again,
         "delta": delta,
+        "rollback_s": round(way_back, 3),
         "searches": found,
         "engine_alone": by_itself,
     }
@@ -223,7 +256,8 @@ def show(result: dict[str, object]) -> None:
     print(f"\n{result['vectors']:,} vectors of {DIM} numbers")
     print(f"plain inserts {result['plain_per_s']:,}/s, publishing {result['published_per_s']:,}/s", end=" ")
     print(f"({result['share_of_plain']} of plain inserts, {result['share_of_plain_cpu']} by seconds of the processor)")
-    print(f"memory {result['first']['peak_mb']:,} MB")
+    print(f"memory {result['first']['peak_mb']:,} MB, of which anonymous", result["first"]["anonymous_mb"])
+    print(f"rollback {result['rollback_s']} s")
     for name in ("first", "again", "delta"):
         run = result[name]
         written = run["inserted"], run["replaced"], run["deleted"]

@@ -14,6 +14,7 @@ cells       the attribute columns of records, made from those of the store
 known       what an engine holds, in few bytes, to find what differs
 published   what an engine knows of a generation beside its records
 publishing  `publish` and `rollback`
+allocator   large blocks of memory go back to the system when they are freed
 verifying   the proof of a generation before readers see it
 searching   `EngineIndex`, which searches
 items       `EngineItems`, which reads items

@@ -24,6 +24,16 @@ _INSIDE = re.compile(r", location: |, retries: |: IO \{ source: |, body: |,? *\S
 
 _LONGEST_REASON = 300
 
+_SETTINGS = {
+    "LANCEDB_LOG": "error",  # its warnings of single clusters would go to stderr
+    "LANCE_DEFAULT_FRAGMENT_READAHEAD": "1",
+    "LANCE_DEFAULT_IO_BUFFER_SIZE": str(32 << 20),
+}
+"""What LanceDB reads from the environment, where nobody else has set it.
+
+The last two bound what it reads ahead of its work: by itself, several of the files that are joined or indexed.
+"""
+
 _CONFLICT = re.compile(r"preempted by|commit conflict|too many concurrent", re.IGNORECASE)
 """What a message says where somebody else wrote to the same table in the meantime."""
 
@@ -39,7 +49,8 @@ class Connection:
         if not rest.strip("/") or (scheme == "lance" and rest.startswith("//")):
             raise UnknownEngine(f"{uri!r} names no place; write lance:DIR or lance+s3://BUCKET/PATH")
         self._folder = Path(rest).absolute() if scheme == "lance" else None
-        os.environ.setdefault("LANCEDB_LOG", "error")  # its warnings of single clusters would go to stderr
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
         try:
             import lancedb  # noqa: F401 - it is there
         except ImportError as error:
