@@ -1,12 +1,16 @@
 """`visrec publish`, and the other commands that answer from an engine in place of a store."""
 
 import json
+import shlex
 
 import pytest
 import typer
+from engine_uris import KINDS, empty_engines
 from fake_shop import index, shop_of
+from manual import ROOT, blocks, commands, prepare
 from visrec_cli.main import program
 
+import vision_recs
 from vision_recs.engines import open_engine, publish
 from vision_recs.errors import NothingPublished, StoreNotFound, VisionRecsError
 
@@ -21,6 +25,23 @@ ASKED = [
     ("--history", "sample_images/history.jsonl", "-k", "6"),
     ("--image", "sample_images/lamp-03-2.jpg", "-k", "3"),
 ]
+
+
+SHOWN = ["README.md", "docs/index.md", "docs/guides/filters-and-rules.md", "docs/guides/engines.md"]
+"""The pages whose examples answer from the sample store."""
+
+
+def examples():
+    """Return the examples of SHOWN that answer: commands as lists, and Python as text."""
+    found = []
+    for block in (block for page in SHOWN for block in blocks((ROOT / page).read_text("utf-8")) if not block.reason):
+        if block.kind == "console":
+            found += [
+                shlex.split(command)[1:] for command, _ in commands(block) if command.startswith("visrec similar")
+            ]
+        elif block.kind == "python" and "vision_recs.open(" in block.text:
+            found.append("".join(line for line in block.text.splitlines(keepends=True) if "report" not in line))
+    return found
 
 
 @pytest.fixture
@@ -54,6 +75,40 @@ def test_similar_prints_what_it_prints_for_the_store(run, engine, sample_store, 
     expected = run("similar", *arguments, "--json", "--store", sample_store)
     assert len(expected.splitlines()) > 2
     assert run("similar", *arguments, "--json", "--engine", engine) == expected
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def each_engine(request, sample_store, tmp_path_factory):
+    """The URI of an engine of each kind to which the sample store is published."""
+    with empty_engines(request.param, tmp_path_factory.mktemp(request.param)) as new:
+        uri = new()
+        publish(uri, sample_store)
+        yield uri
+
+
+def test_every_example_of_the_manual_answers_from_an_engine_as_from_the_store(
+    each_engine, sample_store, monkeypatch, capsys, tmp_path
+):
+    prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    asked = examples()
+    for wanted in ("--rules", "--history", "--negative", "--explain", "--image", "--diversity"):
+        assert any(wanted in example for example in asked)
+    opened = vision_recs.open
+
+    def answer(example, option, place, place_of):
+        if isinstance(example, str):
+            monkeypatch.setattr(vision_recs, "open", lambda _=None, **__: opened(**place_of))
+            exec(compile(example, "example", "exec"), {})
+        else:
+            arguments = [each for each in example if each not in {"--engine", "lance:engine", "--html", "similar.html"}]
+            program(arguments)([*arguments, option, str(place)], standalone_mode=False)
+        return capsys.readouterr().out
+
+    for example in asked:
+        expected = answer(example, "--store", sample_store, {"store": sample_store})
+        assert expected
+        assert answer(example, "--engine", each_engine, {"engine": each_engine}) == expected, example
 
 
 def test_the_variable_names_the_engine_where_there_is_no_store(visrec, run, engine, sample_store, tmp_path):
