@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import http.client
+import io
 import json
 import resource
 import socket
@@ -12,9 +13,11 @@ import sys
 import tempfile
 import urllib.request
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from starlette.requests import Request
 
 from vision_recs.errors import RequestError
@@ -204,3 +207,26 @@ def test_who_is_refused_can_read_why(server, path, kind, status):
             connection.request("POST", path, bytes(8 << 20), {"content-type": kind})
             response = connection.getresponse()
             assert (response.status, json.loads(response.read())["status"]) == (status, status)
+
+
+def answer_to(port, data):
+    """Send all of *data* on a connection of its own; return the head of the answer. Raises if it is reset."""
+    with socket.create_connection(("127.0.0.1", port), 120) as connection:
+        connection.sendall(data)
+        with connection.makefile("rb") as answer:
+            return list(iter(lambda: answer.readline().rstrip(), b""))
+
+
+def test_uploads_beyond_the_limits_are_told_when_to_come_again_and_never_reset(server):
+    file = io.BytesIO()
+    Image.effect_noise((2_500, 2_500), 60).convert("RGB").save(file, "JPEG", quality=95)
+    upload = head_of("/v1/similar/image?k=1", "image/jpeg", len(file.getvalue())) + file.getvalue()
+    assert len(upload) > 1 << 20
+    count = 30  # as many bodies as may arrive of one client, and far more than may wait to be decoded
+    with ThreadPoolExecutor(count) as pool:
+        heads = list(pool.map(lambda _: answer_to(server.port, upload), range(count)))
+    statuses = Counter(head[0].split()[1] for head in heads)
+    assert statuses.keys() <= {b"200", b"429", b"503"}
+    assert min(statuses[b"200"], statuses[b"503"]) > 0
+    refused = [head for head in heads if b" 200 " not in head[0]]
+    assert all(b"retry-after: 1" in head for head in refused)

@@ -306,3 +306,21 @@ def test_a_damaged_cache_is_built_again(tmp_path, monkeypatch, sample_store, con
         with connect(sample_store) as client:
             assert listed(client, q="mug") == expected
         assert len(file.read_bytes()) > 5000
+
+
+def test_an_item_without_an_image_has_no_thumbnail(connect, tmp_path):
+    shop = Shop()
+    for number in range(3):
+        shop.put(f"mug-{number}", number, title="red mug")
+    shop.put("bare", title="red mug")
+    index(shop, tmp_path / "store", "color+words:title@0.5")
+    with connect(tmp_path / "store") as client:
+        (image,) = client.get("/v1/items/bare").json()["images"]
+        assert (image["image"], image["thumbnail"]) == ("", None)
+        listed = {item["id"]: item["thumbnail"] for item in client.get("/v1/items").json()["items"]}
+        for query in ("id=mug-0&cover=true", "id=mug-0&cover=true&explain=true"):
+            matches = client.get(f"/v1/similar?{query}").json()["matches"]
+            found = {match["id"]: (match["thumbnail"], match.get("cover")) for match in matches}
+            assert found["bare"] == (None, None)
+            assert found["mug-1"] == (listed["mug-1"], listed["mug-1"])
+        assert listed["bare"] is None

@@ -138,9 +138,12 @@ def to_similar_items(
     )
 
 
-def thumbnail_url(digest: str) -> str:
-    """Return the address of the thumbnail of an image, relative to that of the server: a proxy may add a prefix."""
-    return f"v1/thumbnails/{digest}"
+def thumbnail_of(image: types.ItemImage | types.Match) -> str | None:
+    """Return the address of the thumbnail of *image*, relative to that of the server: a proxy may add a prefix.
+
+    Returns None for what stands for the image of an item that has none.
+    """
+    return f"v1/thumbnails/{image.digest}" if image.image else None
 
 
 def to_image(image: types.ItemImage) -> schemas.Image:
@@ -150,7 +153,7 @@ def to_image(image: types.ItemImage) -> schemas.Image:
     with suppress(msgspec.DecodeError, TypeError):  # a catalog may have an attribute of that name
         focus = msgspec.json.decode(attributes.get(FOCUS), type=list[schemas.Box])  # type: ignore[arg-type]
         attributes = {name: value for name, value in attributes.items() if name != FOCUS}
-    return schemas.Image(image.image, image.digest, thumbnail_url(image.digest), attributes, focus)
+    return schemas.Image(image.image, image.digest, thumbnail_of(image), attributes, focus)
 
 
 def cover_of(images: Sequence[types.ItemImage]) -> types.ItemImage:
@@ -176,10 +179,10 @@ def to_match(rank: int, match: types.Match, covers: ServedItems | None) -> schem
         match.id,
         round(match.score, 6),
         match.image,
-        thumbnail_url(match.digest),
+        thumbnail_of(match),
         to_attributes(match.attributes),
         None if match.explanation is None else _to_explanation(match.explanation),
-        None if covers is None else thumbnail_url(cover_of(covers.images(match.id)).digest),
+        None if covers is None else thumbnail_of(cover_of(covers.images(match.id))),
     )
 
 

@@ -307,14 +307,14 @@ class Match(Struct, omit_defaults=True):
     """A similar item; *image* is the image of the item that matched best, with its *thumbnail*.
 
     *cover* is the thumbnail of its packshot or first image, where the query asks for it. Thumbnails are addresses
-    relative to that of the server.
+    relative to that of the server, and null for an item without an image, whose *image* is empty.
     """
 
     rank: int
     id: str
     score: float
     image: str
-    thumbnail: str
+    thumbnail: str | None
     attributes: dict[str, Value]
     explanation: Explanation | None = None
     cover: str | None = None
@@ -344,13 +344,15 @@ class SimilarItems(Struct, omit_defaults=True):
 class Image(Struct, omit_defaults=True):
     """An image of an item; its thumbnail is an address relative to that of the server.
 
+    An item without an image has one whose name is empty, and whose thumbnail is null.
+
     *focus* are the parts of it that are compared (or compared beside the whole), where an encoder with a focus chose
     some: x, y, width and height of each, as shares of the image's width and height.
     """
 
     image: str
     digest: str
-    thumbnail: str
+    thumbnail: str | None
     attributes: dict[str, Value]
     focus: list[Box] = []
 
@@ -365,10 +367,10 @@ class ItemDetails(Struct):
 
 
 class ItemSummary(Struct):
-    """An item of a list, with the thumbnail of its packshot or first image."""
+    """An item of a list, with the thumbnail of its packshot or first image, or null where it has no image."""
 
     id: str
-    thumbnail: str
+    thumbnail: str | None
     attributes: dict[str, Value]
 
 

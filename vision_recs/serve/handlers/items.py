@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from vision_recs.errors import RequestError
-from vision_recs.serve.convert import cover_of, thumbnail_url, to_attributes, to_filter, to_image
+from vision_recs.serve.convert import cover_of, thumbnail_of, to_attributes, to_filter, to_image
 from vision_recs.serve.facets import ItemFacets
 from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.listing import Page, list_items
@@ -121,4 +121,4 @@ def _found(search: ItemSearch | None, text: str | None) -> Sequence[str] | None:
 
 def _summary(items: ServedItems, item: str) -> ItemSummary:
     cover = cover_of(items.images(item))
-    return ItemSummary(item, thumbnail_url(cover.digest), to_attributes(items.attributes_of([item])[item]))
+    return ItemSummary(item, thumbnail_of(cover), to_attributes(items.attributes_of([item])[item]))

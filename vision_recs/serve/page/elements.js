@@ -58,6 +58,7 @@ export const sized = (source, side) => source.startsWith("v1/") ? `${address(sou
 export function tile(source, alt, options) {
   const img = picture(source, alt, options);
   const element = make("div", { classes: "image" }, img);
+  if (!source) element.classList.add("missing"); // of an item without an image
   img.addEventListener("error", () => element.classList.add("missing"));
   return element;
 }

@@ -9,7 +9,7 @@ export function card(match, state, actions, variants = []) {
   const title = titleOf(match.id, match.attributes);
   const isLiked = state.likes.includes(match.id), isDisliked = state.dislikes.includes(match.id);
   const image = tile(match.cover ?? match.thumbnail, title);
-  const onmeet = match.cover && match.cover !== match.thumbnail ? () => showMet(image, match.thumbnail) : null;
+  const onmeet = match.cover && match.thumbnail && match.cover !== match.thumbnail ? () => showMet(image, match.thumbnail) : null;
   return make("li", { classes: `card ${isSoldOut(match.attributes) ? "sold-out" : ""}`, "data-id": match.id,
     ...(onmeet ? { onpointerenter: onmeet, onfocusin: onmeet } : {}) },
     image,

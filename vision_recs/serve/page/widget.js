@@ -127,7 +127,8 @@
       };
       const price = now === null ? "" : money(now, attributes.currency);
       const [badge] = badgesOf(attributes);
-      const image = make("img", { src: this.#address(match.cover ?? match.thumbnail, { side: "320" }), alt: "", loading: "lazy", decoding: "async", width: 320, height: 320 });
+      const thumbnail = match.cover ?? match.thumbnail; // none of an item without an image
+      const image = !thumbnail ? "" : make("img", { src: this.#address(thumbnail, { side: "320" }), alt: "", loading: "lazy", decoding: "async", width: 320, height: 320 });
       const content = [make("div", { class: "image", part: "image" }, image),
         make("div", { class: "text" }, make("span", { class: "name", part: "title" }, titleOf(match.id, attributes)),
           make("span", { class: "price", part: "price" }, price, before === null ? "" : make("s", {}, money(before, attributes.currency)))),
