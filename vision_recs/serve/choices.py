@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from vision_recs.recommend.offers import Choice
 
-_MOST = 80_000  # candidates, some 40 MB: those of 2,000 answers of ten items
+_MOST = 80_000  # candidates, some 55 MB: those of 2,000 answers of ten items
 
 
 class Key(NamedTuple):
