@@ -7,6 +7,7 @@ from random_shops import cells
 
 from vision_recs.filters import Filter
 from vision_recs.store import Store, writer
+from vision_recs.store.attributes.lookup import RowLookup
 
 FILTERS = [
     "price < 15",
@@ -59,6 +60,32 @@ def store(tmp_path_factory):
     with Store.open(folder) as opened:
         assert len(opened.manifest.items_files) == 2
         yield opened
+
+
+def again(store):
+    """Return a lookup of the same rows that has been asked for nothing yet."""
+    return RowLookup(store.lookup().table, vectors=int(store.positions().max()) + 1)
+
+
+def test_a_warm_lookup_has_what_ids_and_values_are_read_from(store, monkeypatch):
+    lookup, warm = store.lookup(), again(store)
+    warm.warm("color")
+    rows = np.arange(len(lookup.table.alive))
+    expected = lookup.ids(rows), lookup.values("color", rows)
+    monkeypatch.setattr("vision_recs.store.attributes.format.AttributeColumns.array", None)  # nothing more is read
+    assert (warm.ids(rows), warm.values("color", rows)) == expected
+
+
+def test_few_ids_are_kept_however_many_are_asked_for(store, monkeypatch):
+    monkeypatch.setattr("vision_recs.store.attributes.lookup._CACHED_IDS", 10)
+    lookup = again(store)
+    rows = np.arange(len(lookup.table.alive))
+    every = lookup.ids(rows)
+    assert len(lookup._known_ids) <= 10
+    for first in range(0, len(rows), 4):
+        assert lookup.ids(rows[first : first + 4]) == every[first : first + 4]
+        assert lookup.ids(rows[first : first + 2]) == every[first : first + 2]  # kept
+        assert 0 < len(lookup._known_ids) <= 10
 
 
 def test_every_item_that_shows_a_vector_is_found(store):

@@ -102,7 +102,7 @@ class RowLookup:
     def warm(self, *names: str) -> None:
         """Make the arrays that rows, ids and the attributes *names* are read from; else the first question does."""
         rows = self.rows_at(np.empty(0, np.int64)).rows
-        self.ids(rows)
+        _ = self._ids, self._stops
         for name in names:
             self.values(name, rows)
 
@@ -117,9 +117,10 @@ class RowLookup:
             self._ids[number].text(row - self.table.parts[number].first).decode()
             for number, row in zip(numbers, wanted, strict=True)
         ]
-        if len(known) > _CACHED_IDS:
+        if len(known) + len(read) > _CACHED_IDS:
             known.clear()
-        known.update(zip(wanted, read, strict=True))
+        if len(read) <= _CACHED_IDS:
+            known.update(zip(wanted, read, strict=True))
         return read
 
     def values(self, name: str, rows: NDArray[np.int64]) -> list[Attribute]:
