@@ -126,7 +126,7 @@ def test_answers_are_those_of_the_general_path(store, monkeypatch, options):
     assert {200, 400, 404} <= statuses
     fused_answers = sum(found is not None for found in outcomes)
     is_left = root == "/v1" or options.get("policy", Policy()).min_score is not None
-    assert fused_answers == len(outcomes) == 0 if is_left else fused_answers > REQUESTS / 15, outcomes(outcomes)
+    assert fused_answers == len(outcomes) == 0 if is_left else fused_answers > REQUESTS / 15
 
 
 def test_requests_with_other_headers_are_those_of_the_general_path(store, monkeypatch):
@@ -159,7 +159,7 @@ def test_requests_with_other_headers_are_those_of_the_general_path(store, monkey
         assert compare(fused, general, path).status_code == 200
 
 
-def test_too_many_waiting_requests_and_slow_ones_get_a_503(store, monkeypatch):
+def test_too_many_waiting_requests_get_a_503(store, monkeypatch):
     with both(store, monkeypatch, limits=Limits(max_pending=0)) as (fused, general, outcomes):
         refused = compare(fused, general, "/v1/similar?id=item-1")
     assert (refused.status_code, refused.headers["retry-after"], outcomes) == (503, "1", [])
@@ -172,6 +172,20 @@ def test_what_is_damaged_is_told_by_the_general_path(store, monkeypatch):
     with both(store, monkeypatch) as (fused, general, _):
         monkeypatch.setattr(IdAnswers, "_read", damaged)
         assert compare(fused, general, "/v1/similar?id=item-1").status_code == 200
+
+
+def test_a_fault_of_the_server_is_a_problem_that_is_logged_and_counted(store, monkeypatch, caplog):
+    def faulty(*_):
+        raise ValueError("/a/path of this machine")
+
+    with both(store, monkeypatch) as (fused, _, _):
+        monkeypatch.setattr(IdAnswers, "_read", faulty)
+        found = fused.get("/v1/similar?id=item-1", headers={"x-request-id": "r-1"})
+        counted = 'requests_total{route="similar",status="500"} 1.0' in fused.get("/metrics").text
+    assert (found.status_code, found.json()["request_id"], found.headers["x-request-id"]) == (500, "r-1", "r-1")
+    assert "a path" not in found.text
+    assert "/a/path of this machine" in caplog.text
+    assert counted
 
 
 def test_each_request_is_counted_and_logged_under_its_route(store, monkeypatch, caplog):

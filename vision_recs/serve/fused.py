@@ -12,7 +12,6 @@ from typing import Final, TypeAlias
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vision_recs.errors import RequestError
 from vision_recs.serve.auth import AllowedHosts
 from vision_recs.serve.errors import problem_response
 from vision_recs.serve.id_answers import IdQuery
@@ -60,7 +59,7 @@ class FusedQueries:
         request_id = request_id_of(proposed)
         try:
             body = await self._state.id_batches.run(snapshot, query)
-        except RequestError as error:  # too many requests wait, or this one has waited for too long
+        except Exception as error:  # noqa: BLE001 - too many requests wait, or the server has a fault, which is logged
             response = problem_response(error, request_id)
             status, headers, body = response.status_code, response.raw_headers, bytes(response.body)
         if body is None:
@@ -77,7 +76,7 @@ class FusedQueries:
 
     def _query(self, scope: Scope, snapshot: Served) -> IdQuery | None:
         """Return the query of a request; None if it is another one, or if the general path has to look at it."""
-        if snapshot.ids is None or scope["path"] not in self._paths or scope["method"] != "GET":
+        if snapshot.ids is None or scope["path"] not in self._paths or scope.get("method") != "GET":  # WebSocket: none
             return None
         found = _QUERY.fullmatch(scope["query_string"])
         if found is None or not self._admits(scope["headers"]):
