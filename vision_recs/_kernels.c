@@ -275,7 +275,7 @@ typedef struct {
     int bits;
 } Met;
 
-enum { MOST_LINKS = 256, LEAST_BITS = 10, LAST_LINE = 16 };
+enum { MOST_LINKS = 256, MOST_NUMBERS = INT32_MAX / (255 * 255), LEAST_BITS = 10, LAST_LINE = 16 };
 
 INLINE uint64_t entry_of(uint32_t distance, int64_t vector) { return (uint64_t)distance << 32 | (uint64_t)vector << 1; }
 INLINE int64_t vector_of(uint64_t entry) { return (int64_t)((entry & 0xffffffffu) >> 1); }
@@ -337,10 +337,10 @@ static int grow(Met *met) {
 
 /* Return the links of *vector* on *level*, and their number in *count*: none where they would not be in memory. */
 INLINE const int32_t *links_of(const Graph *graph, int64_t vector, int64_t level, Py_ssize_t *count) {
-    const int64_t first = graph->offsets[vector] + graph->firsts[level];
-    *count = graph->firsts[level + 1] - graph->firsts[level];
-    if (first < 0 || first + *count > graph->linked || *count > MOST_LINKS) *count = 0;
-    return graph->links + first;
+    const int64_t offset = graph->offsets[vector], first = graph->firsts[level], end = graph->firsts[level + 1];
+    const int is_there = offset >= 0 && offset <= graph->linked - end;
+    *count = is_there ? end - first : 0;
+    return graph->links + (is_there ? offset + first : 0);
 }
 
 /* Return the vector nearest to *query* that is met by going to the nearest neighbor on each level but the lowest. */
@@ -411,11 +411,13 @@ static int walk(const Graph *graph, const int16_t *query, Py_ssize_t effort, Nea
     }
 }
 
+INLINE Py_ssize_t smaller(Py_ssize_t one, Py_ssize_t other) { return one < other ? one : other; }
+
 /* Write the *each* nearest vectors of *graph* to each of *count* *queries*; return 0 without memory. */
 static int walk_to_each(const Graph *graph, const float *queries, float *distances, int64_t *ordinals, Py_ssize_t count,
                         Py_ssize_t each, Py_ssize_t effort) {
-    const Py_ssize_t most = effort > each ? effort : each;
-    Nearest front = {malloc((size_t)(most + 1) * 8), 0, most}, found = {malloc((size_t)(each + 1) * 8), 0, each};
+    const Py_ssize_t kept = smaller(each, graph->count), most = smaller(effort > each ? effort : each, graph->count);
+    Nearest front = {malloc((size_t)(most + 1) * 8), 0, most}, found = {malloc((size_t)(kept + 1) * 8), 0, kept};
     Met met = {NULL, 0, LEAST_BITS};
     while ((Py_ssize_t)1 << met.bits < 32 * most && met.bits < 20) met.bits++;
     met.slots = malloc(sizeof *met.slots << met.bits);
@@ -438,6 +440,14 @@ static int walk_to_each(const Graph *graph, const float *queries, float *distanc
     return is_done;
 }
 
+/* Return whether *levels* levels have at most MOST_LINKS links each, which begin at *firsts*. */
+static int are_levels(const int32_t *firsts, Py_ssize_t levels) {
+    if (levels < 0 || firsts[0] < 0) return 0;
+    for (Py_ssize_t level = 0; level < levels; level++)
+        if (firsts[level + 1] < firsts[level] || firsts[level + 1] - firsts[level] > MOST_LINKS) return 0;
+    return 1;
+}
+
 static PyObject *walk_graph(PyObject *self, PyObject *const *arguments, Py_ssize_t given) {
     Py_buffer buffers[9];
     if (given != 12) return PyErr_Format(PyExc_TypeError, "12 arguments are taken");
@@ -446,7 +456,7 @@ static PyObject *walk_graph(PyObject *self, PyObject *const *arguments, Py_ssize
     if (size < 0 || PyErr_Occurred() || !get_buffers(arguments, buffers, 9, 7)) return NULL;
     const int64_t *entry = buffers[5].buf;
     const Py_ssize_t count = buffers[3].len / 8 - 1, queries = buffers[0].len / 4 / size, levels = buffers[4].len / 4 - 1;
-    const int fits = number > 0 && effort > 0 && count >= 0 && count <= INT32_MAX && buffers[0].len == 4 * queries * size &&
+    const int fits = number > 0 && effort > 0 && size <= MOST_NUMBERS && are_levels(buffers[4].buf, levels) && count >= 0 && count <= INT32_MAX && buffers[0].len == 4 * queries * size &&
                      buffers[1].len == count * size && buffers[5].len == 16 &&
                      (!buffers[6].len || buffers[6].len >= (count + 7) / 8) && buffers[7].len == 4 * queries * number &&
                      buffers[8].len == 8 * queries * number;

@@ -12,6 +12,9 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_LINKS, MOST_NUMBERS = 256, 33_025
+"""The links of a vector on a level, and the numbers of its code, that `walk_graph` takes at most."""
+
 
 class NativeKernels(Protocol):
     """What `_kernels.c` offers. All arrays are in C order; raises ValueError where their sizes do not fit together."""
@@ -94,7 +97,8 @@ class NativeKernels(Protocol):
         *distances* (n, count). Queries are whole numbers from -127 to 127, and the numbers of *codes* are 128 more than
         what they stand for. *links*, *offsets*, *firsts* (the first link of each level) and *entry* (a vector and its
         highest level) are those of a graph of FAISS. With *marks*, a bit for each vector, only marked ones are found;
-        the walk goes over all of them. It ends where the *effort* nearest vectors that it met have been visited.
+        the walk goes over all of them. It ends where the *effort* nearest vectors that it met have been visited. Raises
+        ValueError for more than `MOST_LINKS` links of a vector on a level, or more than `MOST_NUMBERS` numbers of one.
         """
         ...
 

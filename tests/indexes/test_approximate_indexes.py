@@ -6,6 +6,7 @@ from vision_recs.errors import IndexBuildError, UnknownIndexType
 from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index, verify
 from vision_recs.indexes.base import read_manifest
 from vision_recs.indexes.config import SearchParams, SearchProfile, read_profile
+from vision_recs.indexes.faiss_search import FaissCandidates
 from vision_recs.indexes.hnsw import usual_components
 from vision_recs.types import SearchRequest
 from vision_recs.vectors import normalize_or_raise
@@ -343,3 +344,12 @@ def test_the_effort_under_a_filter_is_between_those_of_the_shares_around_it():
     profile = SearchProfile((SearchParams(10, 32, 12),), filtered=((0.01, 1600), (0.1, 400), (1.0, 100)))
     shares = (0.009, 0.01, 0.0316227766, 0.1, 0.316227766, 1.0)
     assert [profile.filtered_effort(share) for share in shares] == [None, 1600, 800, 400, 200, 100]
+
+
+def test_a_graph_with_hundreds_of_links_for_a_vector_is_walked_along_them(tmp_path):
+    source = Vectors(clustered(600, 16))
+    build_or_update(IndexConfig("faiss:PCA16,HNSW140,SQ8_direct_signed"), source, tmp_path)
+    queries = near(source)
+    found = FaissCandidates(tmp_path).candidates(queries, 30, 100)
+    common = [len({*own.tolist()} & {*nearest(source, query, 10)}) for own, query in zip(found, queries, strict=True)]
+    assert np.mean(common) > 9

@@ -123,6 +123,23 @@ def test_links_that_lead_out_of_the_graph_are_not_followed(walk):
     assert set(found[0]) <= set(range(-1, 30))
 
 
+@pytest.mark.parametrize("offset", [-3, -LOWEST, 19, 1 << 60, (1 << 63) - 3, (1 << 63) - 1, -(1 << 63)])
+def test_links_beside_those_of_the_graph_are_not_read(walk, offset):
+    memory = np.ones(40, np.int32)  # on both sides are links to the other vector
+    links = memory[10:30]
+    links[:] = -1
+    codes, firsts = np.zeros(2 * SIZE, np.uint8), np.array([0, LOWEST], np.int32)
+    offsets = np.array([offset, 0, 0])
+    found, _ = walk((codes, links, offsets, firsts, np.array([0, 0])), np.zeros((1, SIZE)), 2, 2)
+    assert found == [[0, -1]]
+
+
+def test_a_walk_takes_no_more_memory_than_the_graph_has_vectors(walk):
+    graph = random_graph(np.random.default_rng(0), 30)
+    queries = np.zeros((2, SIZE))
+    assert walk(graph, queries, 3, (1 << 61) - 1) == walk(graph, queries, 3, 30)  # eight times as many bytes are none
+
+
 def test_arrays_that_do_not_fit_together_are_refused(walk):
     graph = random_graph(np.random.default_rng(0), 30)
     query = np.zeros((1, SIZE))
@@ -130,6 +147,10 @@ def test_arrays_that_do_not_fit_together_are_refused(walk):
         (0, graph[0][1:]),
         (2, graph[2][1:]),
         (3, graph[3][:2]),  # the entry is on a higher level
+        (3, graph[3][:0]),
+        (3, graph[3] - np.int32(1)),
+        (3, graph[3][[0, 2, 1, 3]]),
+        (3, graph[3] + np.array([0, 0, 300, 300], np.int32)),  # more links than there is room for
         (4, graph[4][:1]),
         (4, np.array([30, 2])),
         (4, np.array([-1, 2])),
@@ -140,6 +161,9 @@ def test_arrays_that_do_not_fit_together_are_refused(walk):
             walk(altered, query, 3, 3)
     with pytest.raises(ValueError, match="fit together"):
         walk(graph, query, 3, 3, np.ones(20, bool))
+    wide = np.zeros((1, 33_026))  # whose distances would not be whole numbers of 32 bits
+    with pytest.raises(ValueError, match="fit together"):
+        walk([np.zeros(30 * 33_026, np.uint8), *graph[1:]], wide, 3, 3)
     for count, effort in ((0, 3), (3, 0)):
         with pytest.raises(ValueError, match="fit together"):
             walk(graph, query, count, effort)

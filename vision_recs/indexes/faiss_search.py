@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs import _native
-from vision_recs._native import NativeKernels
+from vision_recs._native import MOST_LINKS, MOST_NUMBERS, NativeKernels
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array
 from vision_recs.indexes._faiss import faiss
@@ -66,9 +66,8 @@ class FaissCandidates:
             raise StoreDamaged(f"{directory} marks vectors as deleted that it lacks; rebuild it with `visrec index`")
         self.size = self._count - len(deleted)
         """How many vectors it has that are not deleted."""
-        is_walked = _native.kernels is not None and self._rotation is not None and self._rotation.is_rounded
         self._parts = []
-        for index, own, graph in zip_longest(indexes, positions, graphs if is_walked else ()):
+        for index, own, graph in zip_longest(indexes, positions, graphs if self._is_walked() else ()):
             is_own = deleted < len(own)
             self._parts.append(_Part(index, own, deleted[is_own], self._codes, graph))
             deleted = deleted[~is_own] - len(own)
@@ -127,6 +126,13 @@ class FaissCandidates:
             if (some.distances[:, -1] >= found.distances[:, -1]).all():  # not each of them is one of the nearest
                 return _nearest_of(found, some)
         return _nearest_of(found, deltas[0](queries, count, search_effort, within))
+
+    def _is_walked(self) -> bool:
+        """Return whether the functions in C are there, and can walk the graph, if it is one."""
+        if _native.kernels is None or self._rotation is None or not self._rotation.is_rounded:
+            return False
+        is_graph = isinstance(self._index, faiss.IndexHNSW)
+        return is_graph and self._index.hnsw.nb_neighbors(0) <= MOST_LINKS and self._index.d <= MOST_NUMBERS
 
     def _rotated(self, queries: Vectors) -> Vectors:
         """Return *queries* in the space of the index; the same array may come again, to be searched for otherwise."""
