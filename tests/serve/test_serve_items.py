@@ -320,7 +320,7 @@ def test_an_item_without_an_image_has_no_thumbnail(connect, tmp_path):
         listed = {item["id"]: item["thumbnail"] for item in client.get("/v1/items").json()["items"]}
         for query in ("id=mug-0&cover=true", "id=mug-0&cover=true&explain=true"):
             matches = client.get(f"/v1/similar?{query}").json()["matches"]
-            found = {match["id"]: (match["thumbnail"], match.get("cover")) for match in matches}
+            found = {match["id"]: (match["thumbnail"], match["cover"]) for match in matches}
             assert found["bare"] == (None, None)
             assert found["mug-1"] == (listed["mug-1"], listed["mug-1"])
         assert listed["bare"] is None

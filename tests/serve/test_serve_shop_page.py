@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 from browsing import PHONE, Visits, cards, violations
+from fake_shop import Shop, index
 from focused_shop import index_shop, make_shop
 from PIL import Image
 
@@ -350,3 +351,26 @@ def test_the_keyboard_reaches_everything_and_nothing_moves_while_the_page_loads(
     expect(page.locator("#details")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator(".score").first).to_be_focused()
+
+
+def test_an_item_without_an_image_says_so_wherever_its_image_would_be(browser, serve, tmp_path):
+    shop = Shop()
+    for number in range(3):
+        shop.put(f"mug-{number}", number, title="red mug")
+    shop.put("bare", title="red mug")
+    index(shop, tmp_path / "store", "color+words:title@0.5")
+    with serve(tmp_path / "store", tmp_path / "log") as server:
+        visit = Visits(browser, server.url)
+        page = visit("/?like=mug-0")
+        expect(page.locator(".card[data-id='bare'] .image")).to_have_text("no image")
+        page.locator(".card[data-id='bare'] .score").click()
+        dialog = page.locator("#details")
+        expect(dialog.locator(".stage")).to_have_text("no image")
+        expect(dialog.get_by_role("button", name="Zoom")).to_be_hidden()
+        expect(dialog.locator(".term .no-image")).to_have_count(1)
+        product = visit("/page/product.html?item=bare", ready="visrec-similar")
+        expect(product.locator("#large")).to_have_text("no image")
+        expect(product.locator("#small button")).to_have_count(0)
+        for shown in (page, product):
+            assert shown.locator("img:not([src])").count() == 0
+        visit.close()

@@ -182,7 +182,7 @@ def to_match(rank: int, match: types.Match, covers: ServedItems | None) -> schem
         thumbnail_of(match),
         to_attributes(match.attributes),
         None if match.explanation is None else _to_explanation(match.explanation),
-        None if covers is None else thumbnail_of(cover_of(covers.images(match.id))),
+        UNSET if covers is None else thumbnail_of(cover_of(covers.images(match.id))),
     )
 
 

@@ -239,7 +239,7 @@ class IdAnswers:
         attributes = {**known.attributes, **image.attributes}
         match = convert.to_match(0, Match(item, 0.0, image.image, image.digest, attributes), self._items)
         before, _, covered = _encode(match).partition(_SCORE)
-        match.cover = None
+        match.cover = msgspec.UNSET
         after = _encode(match).partition(_SCORE)[2]
         group = group_of(known.attributes, self._policy.one_per)
         is_in_stock = known.attributes.get(IN_STOCK) is True

@@ -317,7 +317,7 @@ class Match(Struct, omit_defaults=True):
     thumbnail: str | None
     attributes: dict[str, Value]
     explanation: Explanation | None = None
-    cover: str | None = None
+    cover: str | UnsetType | None = UNSET
 
 
 class Interest(Struct):

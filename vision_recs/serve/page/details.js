@@ -65,6 +65,8 @@ function gallery(images, title, met) {
     const large = picture(shown.thumbnail, `${title}${view}`, { lazy: false, side: LARGE });
     stage.replaceChildren(large, ...(shown.focus ? [framed(large, shown.focus)] : []));
     stage.classList.remove("zoomed");
+    stage.classList.toggle("empty", !shown.thumbnail);
+    zoom.hidden = !shown.thumbnail;
     zoom.setAttribute("aria-pressed", "false");
     thumbs.forEach((thumb, number) => thumb.setAttribute("aria-current", String(number === at)));
     caption.textContent = [
@@ -74,6 +76,7 @@ function gallery(images, title, met) {
     ].filter(Boolean).join(" · ");
   }
   function toggle(event) {
+    if (zoom.hidden) return;
     const isZoomed = stage.classList.toggle("zoomed");
     zoom.setAttribute("aria-pressed", String(isZoomed));
     aim(event);

@@ -45,11 +45,10 @@ export function iconButton(name, label, onclick, { classes = "action", pressed =
     "aria-pressed": pressed === null ? null : String(pressed), onclick }, icon(name));
 }
 
-// An img; a source of the API is a thumbnail, of which `side` is the longer side in pixels.
+// An img; a source of the API is a thumbnail, of which `side` is the longer side in pixels. Words, for an item without an image.
 export function picture(source, alt, { lazy = true, side = 320 } = {}) {
-  const img = make("img", { alt, loading: lazy ? "lazy" : "eager", decoding: "async", draggable: "false" });
-  if (source) img.src = sized(source, side);
-  return img;
+  if (!source) return make("span", { classes: "no-image", text: "no image" });
+  return make("img", { alt, src: sized(source, side), loading: lazy ? "lazy" : "eager", decoding: "async", draggable: "false" });
 }
 
 export const sized = (source, side) => source.startsWith("v1/") ? `${address(source)}?side=${side}` : source;
@@ -58,7 +57,6 @@ export const sized = (source, side) => source.startsWith("v1/") ? `${address(sou
 export function tile(source, alt, options) {
   const img = picture(source, alt, options);
   const element = make("div", { classes: "image" }, img);
-  if (!source) element.classList.add("missing"); // of an item without an image
   img.addEventListener("error", () => element.classList.add("missing"));
   return element;
 }

@@ -72,7 +72,7 @@ function swatch(variant, isShown, onswap) {
   const button = make("button", { classes: "swatch", type: "button", title: label, "aria-label": label, "aria-pressed": String(isShown),
     "data-key": `swatch ${variant.id}`, onclick: () => onswap(variant) });
   if (color) button.style.setProperty("--swatch", color);
-  else button.append(picture(variant.cover ?? variant.thumbnail, "", { side: 160 }));
+  else if (variant.thumbnail) button.append(picture(variant.cover ?? variant.thumbnail, "", { side: 160 }));
   return button;
 }
 

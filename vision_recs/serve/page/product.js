@@ -20,7 +20,7 @@ async function show() {
     $("attributes").append(make("dt", { text: labelOf(name) }), make("dd", { text: valueText(attributes[name]) }));
   }
   const enlarge = (image) => $("large").replaceChildren(picture(image.thumbnail, title, { lazy: false, side: 1280 }));
-  $("small").append(...images.map((image, at) => make("button", { type: "button", "aria-label": `Image ${at + 1}`, onclick: () => enlarge(image) },
+  $("small").append(...images.filter((image) => image.thumbnail).map((image, at) => make("button", { type: "button", "aria-label": `Image ${at + 1}`, onclick: () => enlarge(image) },
     picture(image.thumbnail, "", { side: 160 }))));
   enlarge(images[0]);
   $("similar").setAttribute("item", id);
