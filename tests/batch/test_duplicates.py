@@ -177,6 +177,14 @@ def test_the_same_bytes_are_exact_and_a_copy_of_other_bytes_is_near(shop, tmp_pa
     assert said == [("comparing", 4, 4)]
 
 
+def test_what_is_looked_at_and_what_is_compared_is_reported_from_the_start_on(shop, tmp_path):
+    index(shop, tmp_path)
+    said = []
+    find_duplicates(tmp_path, progress=lambda *each: said.append(each))
+    assert [each for each in said if each[0] == "comparing"] == [("comparing", 0, 4), ("comparing", 4, 4)]
+    assert said[0][0] == "looking"
+
+
 def test_the_images_of_a_group_are_those_that_are_alike(tmp_path):
     shop = Shop()
     shop.files = {

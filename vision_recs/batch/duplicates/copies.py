@@ -70,7 +70,7 @@ def find_copies(
     small, is_read = _small_pictures(store, usage, numbers, progress)
     at_one, at_other = np.searchsorted(numbers, one), np.searchsorted(numbers, other)
     are_same = is_read[at_one] & is_read[at_other] & _same(small, at_one, at_other)
-    pairs = Pairs(len(usage.positions), one[are_same], other[are_same], scores[are_same])
+    pairs = Pairs(0, one[are_same], other[are_same], scores[are_same])
     return Copies(pairs, int(is_read.sum()), int((~is_read).sum()))
 
 

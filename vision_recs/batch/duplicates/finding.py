@@ -52,7 +52,7 @@ def find_duplicates(
     if threshold is None:
         threshold = estimate_threshold(background_scores(images, usage, device=device))
         copies = find_copies(store, images, usage, device=device, progress=partial(progress, "looking"))
-    alike = chain(pairs_above(images, usage.positions, threshold, device=device), [copies.pairs] if copies else [])
+    alike = chain([copies.pairs] if copies else [], pairs_above(images, usage.positions, threshold, device=device))
     pairs = alike_items(usage, alike, partial(progress, "comparing"))
     found = [_group(images, usage, pairs, members) for members in complete_linkage(pairs.triples())]
     found.sort(key=lambda group: (group.kind != "exact", -group.score, group.items))
