@@ -93,13 +93,12 @@ def outcomes(
         from .html.outcomes_page import write_page
 
         write_page(html, report)
+        typer.echo(one_line(f"wrote {html}"), err=True)
     if json:
         print_json({**_json(found, places), **_more_json(report)})
         return
     _print(found, places)
     _print_more(report)
-    if html is not None:
-        typer.echo(one_line(f"wrote {html}"))
 
 
 def _json(found: Outcomes, places: list[float]) -> dict[str, object]:
@@ -228,8 +227,8 @@ def group_cells(group: GroupOutcome) -> tuple[str, ...]:
     return str(group.value), group.arm, *counts
 
 
-CALIBRATION_COLUMNS = ("impressions", "clicks expected", "clicks had")
-"""What `calibration_cells` has of a tenth of the impressions; clicks are those for an impression."""
+CALIBRATION_COLUMNS = ("impressions", "clicks expected each", "clicks each")
+"""What `calibration_cells` has of a tenth of the impressions."""
 
 
 def calibration_cells(tenth: Calibrated) -> tuple[str, str, str]:

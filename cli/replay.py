@@ -56,13 +56,12 @@ def replay(
         from .html.replay_page import write_page
 
         write_page(html, found, of=_name(rules, baseline))
+        typer.echo(one_line(f"wrote {html}"), err=True)
     found.require()
     if json:
         print_json({**asdict(found), "assumption": ASSUMPTION})
         return
     _print(found, ASSUMPTION)
-    if html is not None:
-        typer.echo(one_line(f"wrote {html}"))
 
 
 def _name(rules: Path | None, baseline: Path | None) -> str:
