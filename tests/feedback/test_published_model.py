@@ -343,6 +343,19 @@ def test_offers_are_those_of_the_slow_formula(tmp_path):
     assert tried == 12 * 9
 
 
+@pytest.mark.parametrize("diversity", [0.0, 0.3])
+def test_what_the_model_moves_is_in_no_delta(store, diversity):
+    publish_model(store, model_that_likes(ITEMS[10], ITEMS[40]).to_bytes())
+    boost = Boost(Filter.parse("price > 30"), 0.15, "dear")
+    for rules in (None, Rules(boosts=(boost,))):
+        policy = replace(LEARN, diversity=diversity, rules=rules)
+        with Recommender.open(store) as recommender:
+            ((slate, found),) = offered(recommender, policy, None)
+        pool = (*slate.ranked, *slate.outside)
+        assert {ITEMS[10], ITEMS[40]} <= set(pool)
+        assert found.deltas == (() if rules is None else tuple(0.15 * (ITEMS.index(item) >= 30) for item in pool))
+
+
 def offered(recommender, policy, numbers):
     found = recommender.offer_batch([(Query(items=(ITEMS[0],), k=10), policy, Shopping(numbers))])
     return [(each.slate, each) for each in found]

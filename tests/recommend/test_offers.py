@@ -7,7 +7,7 @@ from fake_shop import Shop, index
 from vision_recs.feedback.exploration import Exploration
 from vision_recs.filters import Filter
 from vision_recs.recommend import Event, History, Learn, Policy, Query, Recommender, Rules, Shopping
-from vision_recs.recommend.rules import Boost, Exclude, Pin
+from vision_recs.recommend.rules import Boost, Exclude, Pin, Same
 
 ITEMS = [f"item{number:02}" for number in range(60)]
 BEST = Shopping()
@@ -108,6 +108,16 @@ def test_scores_and_deltas_say_how_the_slate_was_ranked(recommender):
     assert {item: delta for item, delta in zip(pool, found.deltas, strict=True) if delta} == {
         item: 0.25 for item in pool if int(item[4:]) % 5 == 1
     }
+
+
+def test_items_that_a_fallback_adds_have_their_deltas_too(recommender):
+    odd = Filter.parse('kind == "kind1"')
+    rules = Rules(boosts=(Boost(odd, 0.25, "odd"),), attribute_rules=(Same("kind"),), fallbacks=("same.kind",))
+    found = offer(recommender, Query(items=("item07",), k=20), Policy(one_per=None, rules=rules, learn=Learn()))
+    assert {int(item[4:]) % 5 for item in found.slate.ranked[:11]} == {2}
+    moved = [0.25 if int(item[4:]) % 5 == 1 else 0.0 for item in found.slate.ranked]
+    assert any(moved)
+    assert (list(found.deltas), found.slate.outside) == (moved, ())
 
 
 def test_an_answer_to_several_interests_keeps_only_what_it_shows(recommender):

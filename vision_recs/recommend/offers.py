@@ -134,17 +134,13 @@ def _tried(
 
 def _deltas(free: Sequence[RankedMatch], others: Ordered) -> tuple[float, ...]:
     """Return what everything but the learned model added to each score, of *free*, then of *others*; () is nothing."""
-    if all(name == LEARNED for name, _ in others.moves) and not any(each.effects for each in others.candidates):
-        return ()
-    deltas = (*map(_delta, free), *_deltas_of(others))
+    moves = [moved for name, moved in others.moves if name != LEARNED]
+    of_others = (
+        sum((moved[place] for moved in moves), _delta(others.candidates[place].effects)) for place in others.places
+    )
+    deltas = (*(_delta(each.effects) for each in free), *of_others)
     return deltas if any(deltas) else ()
 
 
-def _delta(ranked: RankedMatch) -> float:
-    return sum(effect.score_delta or 0.0 for effect in ranked.effects if effect.rule != LEARNED)
-
-
-def _deltas_of(others: Ordered) -> list[float]:
-    moves = [moved for name, moved in others.moves if name != LEARNED]
-    by_rules = [sum(each.score_delta or 0.0 for each in others.candidates[place].effects) for place in others.places]
-    return [sum((moved[place] for moved in moves), own) for place, own in zip(others.places, by_rules, strict=True)]
+def _delta(effects: Sequence[RuleEffect]) -> float:
+    return sum((effect.score_delta or 0.0 for effect in effects if effect.rule != LEARNED), 0.0) if effects else 0.0
