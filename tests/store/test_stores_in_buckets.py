@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import closing, suppress
@@ -306,6 +307,18 @@ def test_publishing_reads_the_bytes_of_new_files_alone(monkeypatch):
         f"shards/{shard}/shard.json",
         *(f"indexes/hnsw-000002/{name}" for name in of_index),
     }
+    assert list(verify(ADDRESS)) == []
+
+
+@pytest.mark.usefixtures("published")
+def test_digests_that_cannot_be_kept_cost_time_and_no_generation(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(digests, "atomic_write", full)
+        assert update([{"id": "item-1", "price": 99}], ADDRESS).generation == 2
+    assert update([{"id": "item-1", "price": 98}], ADDRESS).generation == 3
     assert list(verify(ADDRESS)) == []
 
 

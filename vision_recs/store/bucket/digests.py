@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from vision_recs.store.atomic_files import atomic_write, sha256_file
@@ -35,7 +36,9 @@ class Digests:
     def keep(self, tmp: Path) -> None:
         """Write the digests of the files that were asked for; *tmp* is a folder on the same file system."""
         if self._used != self._known:
-            atomic_write(json.dumps([[*mark, digest] for mark, digest in self._used.items()]).encode(), self._file, tmp)
+            data = json.dumps([[*mark, digest] for mark, digest in self._used.items()]).encode()
+            with suppress(OSError):  # they only save time, and the bucket has the generation already
+                atomic_write(data, self._file, tmp)
 
 
 def _read(file: Path) -> dict[tuple[int, int, int], str]:
