@@ -40,9 +40,9 @@ from vision_recs.feedback.anytime import difference_at_any_time  # noqa: E402
 from vision_recs.feedback.counts import Counts  # noqa: E402
 from vision_recs.feedback.features import Columns, Features  # noqa: E402
 from vision_recs.feedback.fitting import fit  # noqa: E402
-from vision_recs.feedback.learning import Catalog, learn  # noqa: E402
+from vision_recs.feedback.learning import Catalog, CrossFitted, cross_fitted, learn  # noqa: E402
 from vision_recs.feedback.model import MOST_MOVED, Learned  # noqa: E402
-from vision_recs.feedback.value import estimate  # noqa: E402
+from vision_recs.feedback.value import estimate, mean_over_shoppers  # noqa: E402
 from vision_recs.store import Store, load_item_vectors  # noqa: E402
 
 OUTPUT = Path(__file__).with_suffix(".json")
@@ -237,17 +237,10 @@ def off_policy(goods: sim.Goods, run: Run, *, cascade: bool = False) -> object:
     estimates: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in targets}
     for _ in range(run.runs):
         log = sim.serve(shop, order, answers, weights=weights)
-        counts, logged = sim.counts_of(shop, log), sim.answers_of(shop, log)
-        half = logged.half == 1
-        model = learner.catalog.model(counts.of_half(0))  # judged by the other half, as in `learn`
-        clicks = learner.expected(model)[log.asked[half][:, None], log.order[half]]
-        rank = np.argsort(log.order[half], axis=1)
+        crossed = cross_fitted(sim.counts_of(shop, log), sim.answers_of(shop, log), learner.catalog)
         for name, target in targets.items():
-            in_log = np.take_along_axis(rank, target[log.asked[half]], axis=1)
-            judging, looked = logged.take(half), model.fitted.examination
-            one = estimate(judging, judging.showing(in_log, looked), clicks, looked)
-            estimates[name].append((one.value.value, one.value.low, one.value.high, one.effective))
-    found: dict[str, object] = {"runs": run.runs, "answers": answers // 2, "cascade": cascade}
+            estimates[name].append(_estimated(shop, target, crossed or []))
+    found: dict[str, object] = {"runs": run.runs, "answers": answers, "cascade": cascade}
     for name, rows in estimates.items():
         value, low, high, effective = np.array(rows).T
         found[name] = {
@@ -258,6 +251,21 @@ def off_policy(goods: sim.Goods, run: Run, *, cascade: bool = False) -> object:
             "effective answers": round(float(effective.mean())),
         }
     return found
+
+
+def _estimated(
+    shop: sim.SimulatedShop, target: np.ndarray, crossed: list[CrossFitted]
+) -> tuple[float, float, float, float]:
+    """Return the value of *target* with its bounds, and the effective answers, as `replay` does."""
+    estimates = []
+    for part in crossed:
+        answers, looked = part.answers, part.model.fitted.examination
+        wanted = np.take_along_axis(shop.pool, target, axis=1)[answers.asked]
+        columns = np.take_along_axis(np.argsort(answers.pool, axis=1), np.argsort(np.argsort(wanted)), axis=1)
+        estimates.append(estimate(answers, answers.showing(columns, looked), part.clicks, looked))
+    by_answer = np.concatenate([each.by_answer for each in estimates])
+    value = mean_over_shoppers(by_answer, np.concatenate([part.answers.shopper for part in crossed]))
+    return value.value, value.low, value.high, sum(each.effective for each in estimates)
 
 
 def new_items(goods: sim.Goods, run: Run) -> object:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.base import Group, PositionIndex, Scored, unit_queries
-from vision_recs.recommend.eligibility import Candidate, Eligibility, place
+from vision_recs.recommend.eligibility import Candidate, CandidateColumns, Eligibility, place
 from vision_recs.recommend.retrieve import Neighborhood, SubQuery
 from vision_recs.store.attributes.lookup import RowLookup, Shown
 from vision_recs.store.recent_items import KnownImage, KnownItem
@@ -173,7 +173,7 @@ class PositionNeighborhood:
             yield from waiting[:ready]
             del waiting[:ready]
 
-    def candidates(self, eligibility: Eligibility, count: int) -> list[Candidate]:
+    def candidates(self, eligibility: Eligibility, count: int) -> Sequence[Candidate]:
         """Return what `Eligibility.candidates` finds here, where nothing but ids and groups is needed to choose them.
 
         The images of items are read to tell equal ones apart, and to show each image once.
@@ -182,25 +182,32 @@ class PositionNeighborhood:
             return eligibility.candidates(self, count)
         order, ranks = self._ordered(eligibility)
         items, groups = eligibility.seen.items.copy(), eligibility.seen.groups.copy()
-        found: list[Candidate] = []
+        kept: list[int] = []
+        ids: list[str] = []
+        own: list[Group | None] = []
         start, step = 0, count + len(items)
-        while start < len(order) and len(found) < count:
-            some = order[start : start + step]
-            near = np.flatnonzero(np.diff(ranks[start : start + step + 1]) >= -_ROUNDING)
-            if len(near):
+        while start < len(order) and len(kept) < count:
+            some, falling = order[start : start + step], ranks[start : start + step + 1]
+            if (falling[1:] - falling[:-1] >= -_ROUNDING).any():
                 return eligibility.candidates(self, count)
-            for candidate in self._candidates(some, eligibility):
-                item, group = candidate.match.id, candidate.group
+            rows = self._shown.rows[some]
+            of_rows = [None] * len(rows) if eligibility.one_per is None else self._groups(eligibility.one_per, rows)
+            for number, item, group in zip(some.tolist(), self._source.lookup.ids(rows), of_rows, strict=True):
                 if item in items or (group in groups and not eligibility.with_variants):
                     continue
                 items.add(item)
                 if group is not None:
                     groups.add(group)
-                found.append(candidate)
-                if len(found) == count:
+                kept.append(number)
+                ids.append(item)
+                own.append(group)
+                if len(kept) == count:
                     break
             start, step = start + step, 2 * step
-        return found
+        chosen = np.array(kept, np.int64)
+        places = self._shown.places[chosen]
+        scores, positions = self._scores[places].tolist(), self._positions[places].tolist()
+        return CandidateColumns(ids, scores, positions, own, self._effects(chosen, eligibility))
 
     def read(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return *candidates* with all that is known of their matches."""
@@ -238,17 +245,6 @@ class PositionNeighborhood:
             chosen = np.flatnonzero(reduce(np.logical_and, kept))
             order = chosen[np.argsort(-ranks[chosen])]
         return order, ranks[order]
-
-    def _candidates(self, chosen: NDArray[np.int64], eligibility: Eligibility) -> Iterator[Candidate]:
-        """Yield the candidates that the *chosen* rows are, of which nothing was read from the items."""
-        places, rows = self._shown.places[chosen], self._shown.rows[chosen]
-        ids = self._source.lookup.ids(rows)
-        groups = [None] * len(ids) if eligibility.one_per is None else self._groups(eligibility.one_per, rows)
-        effects = self._effects(chosen, eligibility)
-        columns = self._positions[places].tolist(), self._scores[places].tolist()
-        for item, group, effect, position, score in zip(ids, groups, effects, *columns, strict=True):
-            rank = score + sum(each.score_delta or 0.0 for each in effect) if effect else score
-            yield Candidate(Match(item, score, ""), rank, group, effect, position)
 
     def further(
         self, eligibility: Eligibility, candidates: Sequence[Candidate], count: int, *, most: int

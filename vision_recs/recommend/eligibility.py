@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.base import Group, group_of
@@ -64,6 +64,63 @@ class Candidate(NamedTuple):
     group: Group | None = None
     effects: tuple[RuleEffect, ...] = ()
     position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateColumns(Sequence[Candidate]):
+    """Candidates at positions as columns: an object is made of those alone that are asked for."""
+
+    ids: list[str]
+    scores: list[float]
+    positions: list[int]
+    groups: Sequence[Group | None]
+    effects: Sequence[tuple[RuleEffect, ...]]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, number: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Candidate]: ...
+    def __getitem__(self, number: int | slice) -> Candidate | list[Candidate]:
+        """Return the candidate with *number*, or some of them."""
+        if isinstance(number, slice):
+            return [self[each] for each in range(len(self))[number]]
+        match = Match(self.ids[number], self.scores[number], "")
+        return Candidate(match, self.rank(number), self.groups[number], self.effects[number], self.positions[number])
+
+    def rank(self, number: int) -> float:
+        """Return the rank of the candidate with *number*."""
+        effects = self.effects[number]
+        return (
+            self.scores[number] + sum(each.score_delta or 0.0 for each in effects) if effects else self.scores[number]
+        )
+
+
+def ids_of(candidates: Sequence[Candidate]) -> list[str]:
+    """Return the id of each of *candidates*."""
+    return candidates.ids if isinstance(candidates, CandidateColumns) else [each.match.id for each in candidates]
+
+
+def scores_of(candidates: Sequence[Candidate]) -> list[float]:
+    """Return the score of each of *candidates*."""
+    return candidates.scores if isinstance(candidates, CandidateColumns) else [each.match.score for each in candidates]
+
+
+def ranks_of(candidates: Sequence[Candidate]) -> list[float]:
+    """Return the rank of each of *candidates*."""
+    if not isinstance(candidates, CandidateColumns):
+        return [each.rank for each in candidates]
+    return candidates.scores if not any(candidates.effects) else [candidates.rank(n) for n in range(len(candidates))]
+
+
+def have_effects(candidates: Sequence[Candidate]) -> bool:
+    """Whether a rule moved any of *candidates*."""
+    return any(
+        candidates.effects if isinstance(candidates, CandidateColumns) else (each.effects for each in candidates)
+    )
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vision_recs.feedback.features import Rows
 from vision_recs.feedback.model import Learned, read_model
-from vision_recs.recommend.eligibility import AttributesOf, Candidate
+from vision_recs.recommend.eligibility import AttributesOf, Candidate, ids_of, scores_of
 from vision_recs.recommend.retrieve import SubQuery
 from vision_recs.types import Attribute, ItemSource, LearnedSource
 
@@ -38,8 +38,7 @@ class LearnedOrder:
     ) -> NDArray[np.float64]:
         """Return by how much each of *candidates* is moved, which are those of one pool for *subquery*."""
         asked = asked_of(subquery)
-        pool = [candidate.match.id for candidate in candidates]
-        scores = np.array([candidate.match.score for candidate in candidates], np.float64)
+        pool, scores = ids_of(candidates), np.array(scores_of(candidates), np.float64)
         return self.model.deltas_of_pool(asked, pool, self._rows(asked, pool, attributes_of), scores, most=self.most)
 
     def _rows(self, asked: str, pool: Sequence[str], attributes_of: AttributesOf) -> NDArray[np.float64]:

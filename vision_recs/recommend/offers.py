@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from vision_recs.feedback.exploration import NOT_EXPLORING, Exploration, Explored, Outside, Slate
+from vision_recs.recommend.eligibility import have_effects
 from vision_recs.recommend.learned import LEARNED, LearnedOrder, asked_of
 from vision_recs.recommend.ordered import Ordered
 from vision_recs.recommend.personal import PersonalOrder
@@ -96,10 +97,9 @@ def choose(
     pins, free = _parted(reranker, ranked)
     exploration = NOT_EXPLORING if learn is None or learn.exploration is None else learn.exploration
     others, weights = _tried(reranker.others(), learned, exploration)
-    pool = [others.candidates[place].match for place in others.places]
-    outside = Outside(tuple(match.id for match in pool), weights)
+    outside = Outside(tuple(others.ids), weights)
     slate = Slate.of([each.match.id for each in free], outside, exploration, pins)
-    scores = (*(each.match.score for each in free), *(match.score for match in pool))
+    scores = (*(each.match.score for each in free), *others.scores)
     deltas = _deltas(free, others)
 
     def other(item: str) -> RankedMatch:
@@ -120,14 +120,14 @@ def _tried(
     others: Ordered, learned: LearnedOrder | None, exploration: Exploration
 ) -> tuple[Ordered, tuple[float, ...]]:
     """Return those of *others* that may be tried, and how likely each is: the less is known of it, the likelier."""
-    ids = [others.candidates[place].match.id for place in others.places]
+    ids = others.ids
     weights = [1.0] * len(ids) if learned is None else learned.model.trying_weights(ids).tolist()
     if exploration.min_score is None:
         return others, tuple(weights)
     kept = [
         (place, weight)
-        for place, weight in zip(others.places, weights, strict=True)
-        if exploration.admits(others.candidates[place].match.score)
+        for place, weight, score in zip(others.places, weights, others.scores, strict=True)
+        if exploration.admits(score)
     ]
     return replace(others, places=[place for place, _ in kept]), tuple(weight for _, weight in kept)
 
@@ -135,9 +135,11 @@ def _tried(
 def _deltas(free: Sequence[RankedMatch], others: Ordered) -> tuple[float, ...]:
     """Return what everything but the learned model added to each score, of *free*, then of *others*; () is nothing."""
     moves = [moved for name, moved in others.moves if name != LEARNED]
-    of_others = (
-        sum((moved[place] for moved in moves), _delta(others.candidates[place].effects)) for place in others.places
-    )
+    of_others = [0.0] * len(others)
+    if moves or have_effects(others.candidates):
+        of_others = [
+            sum((moved[place] for moved in moves), _delta(others.candidates[place].effects)) for place in others.places
+        ]
     deltas = (*(_delta(each.effects) for each in free), *of_others)
     return deltas if any(deltas) else ()
 

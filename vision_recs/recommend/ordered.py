@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.recommend.eligibility import AttributesOf, Candidate
+from vision_recs.recommend.eligibility import AttributesOf, Candidate, ids_of, ranks_of, scores_of
 from vision_recs.recommend.retrieve import SubQuery
 from vision_recs.types import RuleEffect
 
@@ -65,7 +65,7 @@ class Ordered:
 
         Without any order they are in order.
         """
-        ranks = [candidate.rank for candidate in candidates]
+        ranks = ranks_of(candidates)
         if not orders or not candidates:
             return cls(candidates, ranks, range(len(candidates)))
         moves, total = [], np.array(ranks, np.float64)
@@ -82,6 +82,18 @@ class Ordered:
     def __len__(self) -> int:
         """Return how many candidates there are."""
         return len(self.places)
+
+    @property
+    def ids(self) -> list[str]:
+        """The id of each candidate, the best one first."""
+        ids = ids_of(self.candidates)
+        return [ids[number] for number in self.places]
+
+    @property
+    def scores(self) -> list[float]:
+        """The score of each candidate, the best one first."""
+        scores = scores_of(self.candidates)
+        return [scores[number] for number in self.places]
 
     def after(self, count: int) -> Ordered:
         """Return all but the best *count* of them."""
@@ -103,9 +115,9 @@ class Ordered:
 
 def _in_order(ranks: Sequence[float], candidates: Sequence[Candidate]) -> list[int]:
     """Return the numbers of *candidates* by their *ranks*, the best one first; equal ones by score, then by id."""
+    ids, scores = ids_of(candidates), scores_of(candidates)
 
-    def key(number: int) -> tuple[float, float, str, str]:
-        match = candidates[number].match
-        return -ranks[number], -match.score, match.id, match.image
+    def key(number: int) -> tuple[float, float, str]:  # each is another item
+        return -ranks[number], -scores[number], ids[number]
 
     return sorted(range(len(candidates)), key=key)

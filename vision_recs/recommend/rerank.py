@@ -200,7 +200,7 @@ class Reranker:
         is_shown = candidate.group in self._seen.groups and "one_per" not in relaxed
         return not is_shown and not self._seen.shows(candidate.match)
 
-    def _candidates(self, number: int, relaxed: Sequence[str], count: int) -> list[Candidate]:
+    def _candidates(self, number: int, relaxed: Sequence[str], count: int) -> Sequence[Candidate]:
         eligibility = self._eligibility(number, relaxed)
         around = self._around.get(number)
         if around is None:

@@ -151,7 +151,7 @@ class Neighborhood(Protocol):
         """Yield the images with the ranks that *eligibility* gives them, the best first; about *count* are needed."""
         ...
 
-    def candidates(self, eligibility: Eligibility, count: int) -> list[Candidate]:
+    def candidates(self, eligibility: Eligibility, count: int) -> Sequence[Candidate]:
         """Return what `Eligibility.candidates` finds here; what is not needed to choose them may not be read yet."""
         ...
 
@@ -273,7 +273,7 @@ class Retriever(NamedTuple):
             return MatchNeighborhood(self.items, self.search, subquery, where)
         return positions.around(subquery, where, is_sifted=is_sifted)
 
-    def candidates(self, around: Neighborhood, eligibility: Eligibility, count: int) -> list[Candidate]:
+    def candidates(self, around: Neighborhood, eligibility: Eligibility, count: int) -> Sequence[Candidate]:
         """Return the best *count* candidates of *around*, which is searched as far as it takes, the best first.
 
         Not all may be known of them yet: see `Neighborhood.read`.
