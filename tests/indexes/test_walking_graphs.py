@@ -150,7 +150,6 @@ def test_arrays_that_do_not_fit_together_are_refused(walk):
         (3, graph[3][:0]),
         (3, graph[3] - np.int32(1)),
         (3, graph[3][[0, 2, 1, 3]]),
-        (3, graph[3] + np.array([0, 0, 300, 300], np.int32)),  # more links than there is room for
         (4, graph[4][:1]),
         (4, np.array([30, 2])),
         (4, np.array([-1, 2])),
@@ -161,14 +160,26 @@ def test_arrays_that_do_not_fit_together_are_refused(walk):
             walk(altered, query, 3, 3)
     with pytest.raises(ValueError, match="fit together"):
         walk(graph, query, 3, 3, np.ones(20, bool))
-    wide = np.zeros((1, 33_026))  # whose distances would not be whole numbers of 32 bits
-    with pytest.raises(ValueError, match="fit together"):
-        walk([np.zeros(30 * 33_026, np.uint8), *graph[1:]], wide, 3, 3)
     for count, effort in ((0, 3), (3, 0)):
         with pytest.raises(ValueError, match="fit together"):
             walk(graph, query, count, effort)
     with pytest.raises(TypeError, match="12 arguments"):
         _native.kernels.walk_graph(query, 3)
+
+
+@pytest.mark.parametrize(("most", "is_taken"), [(0, True), (1, False)])
+def test_a_vector_has_as_many_links_and_numbers_as_are_said_to_be_taken(walk, most, is_taken):
+    links, size = _native.MOST_LINKS + most, _native.MOST_NUMBERS + most
+    offsets, entry, farthest = np.zeros(3, np.int64), np.array([0, 0]), 255**2
+    many = np.zeros(2 * SIZE, np.uint8), np.ones(links, np.int32), offsets, np.array([0, links], np.int32), entry
+    wide = np.full(2 * size, 255, np.uint8), np.ones(6, np.int32), offsets, np.array([0, 6], np.int32), entry
+    for graph, query in ((many, np.full((1, SIZE), -128)), (wide, np.full((1, size), -128))):
+        if is_taken:
+            distance = float(np.float32(farthest * size)) if graph is wide else 0.0
+            assert walk(graph, query, 2, 2) == ([[0, 1]], [[distance] * 2])
+        else:
+            with pytest.raises(ValueError, match="fit together"):
+                walk(graph, query, 2, 2)
 
 
 def test_an_empty_graph_has_nothing(walk):
