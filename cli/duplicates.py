@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv as csv_file
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -107,11 +108,15 @@ def _print_groups(found: Duplicates) -> None:
         (group.kind, f"{group.score:.3f}", str(len(group.items)), "  ".join(group.items)) for group in found.groups
     ]
     rows += [
-        ("placeholder", "", str(len(each.items)), f"{each.image}: {'  '.join(each.items[:_NAMED])} ...")
+        ("placeholder", "", str(len(each.items)), f"{each.image}: {_some_of(each.items)}")
         for each in found.placeholders
     ]
     if rows:
         print_table(("", "score", "items", ""), rows)
+
+
+def _some_of(items: Sequence[str]) -> str:
+    return "  ".join(items[:_NAMED]) + (" ..." if len(items) > _NAMED else "")
 
 
 def _counted(number: int, noun: str) -> str:

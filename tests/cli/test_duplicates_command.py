@@ -105,6 +105,25 @@ def test_csv_has_a_row_an_item(visrec, shop, tmp_path):
     ]
 
 
+def test_a_placeholder_of_few_items_names_them_all(visrec, shop):
+    done = visrec("duplicates", "--placeholder", "2", "--store", shop / "index", "-q")
+    rows = [row.split() for row in done.stdout.splitlines() if row.startswith("placeholder")]
+    assert ["placeholder", "2", "chair-03-1.jpg:", "chair-03", "seat"] in rows
+    assert rows[0][-1] == "..."  # of four, three are named
+
+
+def test_images_that_cannot_be_looked_at_are_told(visrec, shop, tmp_path):
+    page = tmp_path / "page.html"
+    hidden = (shop / "cup.jpg").rename(tmp_path / "cup.jpg")
+    try:
+        done = visrec("duplicates", "--placeholder", "4", "--html", page, "--store", shop / "index", "-q")
+    finally:
+        hidden.rename(shop / "cup.jpg")
+    assert "; 1 image of other machines, lost or changed, by vectors alone" in done.stdout
+    assert "cup" not in done.stdout
+    assert " 1 image of other machines, lost or changed, could not be looked at" in page.read_text("utf-8")
+
+
 def test_the_page_shows_every_item_and_needs_no_other_file(visrec, shop, tmp_path):
     page = tmp_path / "page.html"
     done = visrec("duplicates", "--placeholder", "4", "--html", page, "--store", shop / "index", "-q")
