@@ -162,6 +162,9 @@ def measure(count: int, work: Path) -> dict[str, Any]:
         changes = [{**each, "price": each["price"] + 0.5} for each in prices[:part]]
         timed(f"update of {part:,} prices", partial(update, changes, store))
     timed(f"update of {some:,} prices", lambda: update(prices, store))
+    found["memory of a command, by prices, in megabytes"] = {
+        len(part): memory_of(part, store) for part in (prices[:1], prices[: some // 10], prices)
+    }
     with parts_of(found, some):
         timed(
             f"update of {some:,} new and {some:,} gone",
@@ -250,6 +253,18 @@ def command(store: Path) -> dict[str, float]:
     with Timed() as times:
         subprocess.run([VISREC, "update", "-", "--store", store, "--quiet"], input=line.encode(), check=True)
     return times.result
+
+
+def memory_of(changes: Sequence[dict[str, Any]], store: Path) -> int:
+    """Return the megabytes that `visrec update` takes at most, in memory, for *changes* of prices."""
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.writelines(json.dumps({**each, "price": random.random()}) + "\n" for each in changes)  # noqa: S311 - as above
+        file.flush()
+        process = os.posix_spawn(VISREC, [VISREC, "update", file.name, "--store", str(store), "--quiet"], os.environ)
+        _, status, used = os.wait4(process, 0)
+    if status:
+        raise ValueError(f"the update of {len(changes):,} prices ended with status {status}")
+    return round(used.ru_maxrss / 1e3)
 
 
 def one_by_one(store: Path, count: int) -> None:
