@@ -1,11 +1,13 @@
 """A store is driven by anything that may happen to a shop, and held against a shop in memory."""
 
+import contextlib
 import dataclasses
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
+from crashing import Crash, crash_after
 from fake_shop import (
     BLACK,
     NO_IMAGE,
@@ -110,6 +112,16 @@ class ExpectedUpdate:
                 del known[key]
 
 
+def belongs(path, store):
+    """Return whether the file at *path* belongs to the generation that is open as *store*."""
+    manifest = store.manifest
+    own = {f"{entry.generation:06}" for entry in manifest.items_files} | {shard.name for shard in manifest.shards}
+    own |= {f"{manifest.index_type}-{manifest.index_generation:06}"} if manifest.index_generation else set()
+    folder, *names = Path(path).parts
+    own |= {f"{manifest.generation:06}"} if folder == "generations" else set()
+    return any(Path(name).stem in own for name in names[:1])
+
+
 class ShopAndStore(RuleBasedStateMachine):
     """The shop changes; each run brings the store to what the shop is, and touches nothing that was published."""
 
@@ -129,6 +141,7 @@ class ShopAndStore(RuleBasedStateMachine):
         self.versions = {}
         self.generation = 0
         self.published = {}
+        self.is_littered = False  # a run has died
 
     def teardown(self):
         shutil.rmtree(self.folder)
@@ -210,6 +223,27 @@ class ShopAndStore(RuleBasedStateMachine):
         return self.open_a_reader()
 
     @precondition(lambda self: self.held)
+    @rule(changes=st.lists(changes, min_size=1, max_size=4), steps=st.integers(0, 40))
+    def die_amid_an_update(self, changes, steps):
+        """The store is as it was, or as it would be; what is left lying about does not matter from now on."""
+        after = ExpectedUpdate(self.held, self.hidden, self.spoilt, self.versions)
+        for change in changes:
+            after.make(change, self.shop, FakeEncoder(turn=self.space))
+        options = IndexOptions(shard_size=2, batch_size=2, workers=1)
+        is_done = False
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Crash, EmptyCatalog):
+            crash_after(steps, patch)
+            update(changes, self.store, encoder=FakeEncoder(turn=self.space), images=self.shop, options=options)
+            is_done = True
+        with Store.open(self.store) as store:
+            is_done = is_done or store.generation != self.generation
+            self.generation = store.generation
+        if is_done:
+            new = after.content, after.hidden, after.spoilt, after.versions
+            self.held, self.hidden, self.spoilt, self.versions = new
+        self.is_littered = True
+
+    @precondition(lambda self: self.held)
     @rule(target=readers, changes=st.lists(changes, min_size=1, max_size=4))
     def update(self, changes):
         after = ExpectedUpdate(self.held, self.hidden, self.spoilt, self.versions)
@@ -249,7 +283,7 @@ class ShopAndStore(RuleBasedStateMachine):
     @rule()
     def collect_garbage(self):
         garbage_collect(self.store)
-        self.published = {}
+        self.published, self.is_littered = {}, False
 
     @precondition(lambda self: self.held)
     @rule()
@@ -303,6 +337,9 @@ class ShopAndStore(RuleBasedStateMachine):
         now = snapshot(self.store)
         del now["CURRENT"]
         assert now.items() >= self.published.items()
+        if self.is_littered:  # the next run may write over what a dead one left
+            with Store.open(self.store) as store:
+                now = {path: digest for path, digest in now.items() if path in self.published or belongs(path, store)}
         self.published = now
 
 
@@ -318,9 +355,26 @@ class ShopAndDeltas(ShopAndStore):
         self.patch.setattr(writer, "_MOST_CHANGED", 3)
         self.patch.setattr(comparing, "_AT_ONCE", 3)
         self.patch.setattr(comparing, "_FEWEST", 1)
-        self.patch.setattr(hnsw, "_LARGEST_DELTA", 2)
         self.patch.setattr(hnsw, "_MOST_DELETED", 0.5)
         self.shop = BulkShop()
+
+    @initialize(target=ShopAndStore.readers, photos=st.permutations(sorted(GOOD)))
+    def open_the_shop(self, photos):
+        """Begin with a store: an item has each image, of which no two are alike."""
+        super().open_the_shop({f"{letter}.png": photo for letter, photo in zip("abcdefgh", photos, strict=False)})
+        return self.run(4)
+
+    @precondition(lambda self: self.held)
+    @rule(target=ShopAndStore.readers, item=ids, number=st.integers(12, 1_000))
+    def bring_out(self, item, number):
+        """Let an item show an image that nobody has seen before, which goes into the index at once."""
+        self.shop.files[f"{number}.png"] = image(number)
+        return self.update([{"id": item, "images": [f"{number}.png"]}])
+
+    @rule(share=st.sampled_from([0.3, 2]))
+    def merge_graphs(self, share):
+        """Let a graph that lies beside the large one grow to this *share* of it, before it becomes a part of it."""
+        self.patch.setattr(hnsw, "_LARGEST_DELTA", share)
 
     def teardown(self):
         self.patch.undo()

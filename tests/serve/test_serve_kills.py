@@ -1,4 +1,4 @@
-"""SIGKILL amid updates, compactions and a server: nothing acknowledged is lost, and nobody sees a half."""
+"""SIGKILL amid updates, compactions, merging graphs and a server: nothing acknowledged is lost, nobody sees a half."""
 
 import contextlib
 import itertools
@@ -11,13 +11,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
+from itertools import pairwise
 
 import pytest
 from fake_shop import index, shop_of
 from updating_forks import make, updating_forks
 
+from vision_recs.indexes import open_published
 from vision_recs.jobs import verify
 from vision_recs.store import Store
+from vision_recs.types import SearchRequest
 
 ITEMS, SHARD = 1_050, 350  # a store of 1,000 items keeps deltas; a new base comes when 53 items have changed
 PATIENCE_S = 120
@@ -58,16 +61,20 @@ class Group:
 
 @dataclass
 class World:
-    """A store that is changed and killed; *extra* is the one item that each update replaces by a new one."""
+    """A store that is changed and killed; *extra* is the one item that each update replaces by a new one.
+
+    *deltas* are how many vectors lay beside the graph of the index, each time when it was looked at.
+    """
 
     store: object
     groups: list[Group] = field(default_factory=list)
     extra: int = 0
     kills: int = 0
+    deltas: list[int] = field(default_factory=list)
 
     def begin(self):
         shop = shop_of(ITEMS)
-        index(shop, self.store, shard_size=SHARD)
+        index(shop, self.store, shard_size=SHARD, index_type="hnsw")
         self.groups = [Group([f"item{4 * number + each:03}" for each in range(4)]) for number in range(3)]
         self.acknowledge(self.replacing())
 
@@ -77,6 +84,7 @@ class World:
         for group in self.groups:
             group.acknowledged = group.sent
         self.extra += 1
+        self.check()
 
     def replacing(self):
         """Return changes of all prices, with another extra item."""
@@ -95,7 +103,21 @@ class World:
             assert extra in (f"extra{self.extra}", f"extra{self.extra + 1}")
             self.extra = int(extra.removeprefix("extra"))
             assert opened.items.stored.count() == ITEMS + 1
+            (shown,) = opened.images(extra)
+            request = SearchRequest(opened.vectors_of([shown.digest]), 1)
+            assert [match.id for match in open_published(opened).search(request)[0]] == [extra]
+            self.deltas.append(opened.manifest.in_index_delta)
         assert not list(verify(self.store))
+
+
+def undisturbed(world, forks, order):
+    """Carry out *order* in a fork, which nobody kills, and return how many seconds it took."""
+    ended = forks.run([str(world.store), order])
+    assert ended.status == 0
+    for group in world.groups if order else ():
+        group.acknowledged = group.sent
+    world.check()
+    return ended.seconds
 
 
 def kill_update(world, forks, chance, seconds):
@@ -107,7 +129,7 @@ def kill_update(world, forks, chance, seconds):
 
 
 def kill_collection(world, forks, chance, seconds):
-    ended = forks.run([str(world.store), None], kill_after_s=chance.uniform(0, seconds / 4))
+    ended = forks.run([str(world.store), None], kill_after_s=chance.uniform(0, seconds))
     world.kills += ended.status == -signal.SIGKILL
 
 
@@ -157,7 +179,7 @@ def reading(world):
     finally:
         done.set()
         thread.join()
-    assert errors == []
+    assert not errors, [(str(error), error.__cause__) for error in errors]
     assert read == sorted(read, key=lambda each: each[0])
     assert {len(each) for each in read} == {len(world.groups) + 2}
 
@@ -165,25 +187,22 @@ def reading(world):
 def run(store, serve, log, *, of_forks, of_servers):
     chance, world = random.Random(of_forks), World(store)
     world.begin()
-    durations = []
-    for _ in range(2):
-        started = time.perf_counter()
-        world.acknowledge(world.replacing())
-        durations.append(time.perf_counter() - started)
+    world.acknowledge(world.replacing())
     with updating_forks() as forks, reading(world):
+        update, collection = (undisturbed(world, forks, order) for order in (world.replacing(), None))
         for turn in itertools.count():  # on a busy machine more of them end before they are killed
             if world.kills >= of_forks:
                 break
             if turn % 10 == 9:
-                kill_collection(world, forks, chance, min(durations))
+                kill_collection(world, forks, chance, 1.2 * collection)
             else:
-                kill_update(world, forks, chance, 1.2 * max(durations))
+                kill_update(world, forks, chance, 1.2 * update)
             world.check()
         for _ in range(of_servers):
             kill_server(world, serve, log, chance)
             world.check()
         world.acknowledge(world.replacing())
-        world.check()
+    assert any(after < before for before, after in pairwise(world.deltas))  # it was merged
     return world
 
 

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from crashing import Crash, crash_after
 from fake_shop import FakeEncoder, Shop, content, index, shop_of, wanted
 
 from vision_recs.errors import EmptyCatalog
@@ -15,30 +16,6 @@ from vision_recs.jobs import IndexOptions, verify
 from vision_recs.jobs import index as run_index
 from vision_recs.store import Store, garbage_collect
 from vision_recs.types import SearchRequest
-
-STEPS = ("fsync", "replace", "rename", "mkdir", "unlink", "rmdir", "link")
-
-
-class Crash(BaseException):
-    """The process is dead: nothing catches this."""
-
-
-def crash_after(steps, monkeypatch):
-    """Let *steps* changes of the disk happen, and then none any more; return the calls that came."""
-    calls = []
-
-    def dying(name, real):
-        def call(*args, **kwargs):
-            calls.append(name)
-            if len(calls) > steps:
-                raise Crash(name)
-            return real(*args, **kwargs)
-
-        return call
-
-    for name in STEPS:
-        monkeypatch.setattr(os, name, dying(name, getattr(os, name)))
-    return calls
 
 
 def crashes(base, store, run, monkeypatch):

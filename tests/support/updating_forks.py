@@ -3,10 +3,13 @@
 An order is the folder of a store, and changes, or None to collect garbage. An image has the name of its seed.
 """
 
+from unittest import mock
+
 from fake_shop import FakeEncoder, image
 from forks import Forks, carry_out_orders
 
-from vision_recs.jobs import IndexOptions, update
+from vision_recs.indexes import hnsw
+from vision_recs.jobs import IndexOptions, publish, update
 from vision_recs.store import garbage_collect
 from vision_recs.types import ImageData
 
@@ -20,10 +23,14 @@ class Images:
 
 
 def make(store, changes):
-    """Make *changes* of *store*, or collect its garbage."""
+    """Make *changes* of *store*, or collect its garbage.
+
+    What is new goes into the index at once: three in a thousand lie beside its graph, and more become a part of it.
+    """
     if changes is None:
         garbage_collect(store)
-    else:
+        return
+    with mock.patch.object(publish, "_MOST_ADDED", 0), mock.patch.object(hnsw, "_LARGEST_DELTA", 0.003):
         update(changes, store, encoder=FakeEncoder(), images=Images(), options=IndexOptions(workers=1))
 
 
