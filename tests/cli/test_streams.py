@@ -18,7 +18,7 @@ COMMANDS = {
     "info": ["info"],
     "verify": ["verify"],
     "gc": ["gc"],
-    "duplicates": ["duplicates"],
+    "duplicates": ["duplicates", "--quiet"],
     "encoders": ["encoders"],
 }
 

@@ -175,8 +175,9 @@ def test_a_bucket_that_cannot_be_listed_leaves_the_store_as_it_was(s3, folder):
     assert items_of(store) == ["0", "1", "2"]
 
 
-def test_thumbnails_come_from_the_bucket(s3, folder):
+def test_thumbnails_come_from_the_bucket(s3, folder, tmp_path, monkeypatch):
     _, store = folder
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path / "cache"))  # other tests may have kept a thumbnail of these bytes
     with TestClient(create_app(ServeOptions(store))) as client:
         url = client.get("/v1/items/1").json()["images"][0]["thumbnail"]
         answer = client.get(url)
