@@ -227,9 +227,10 @@ def off_policy(goods: sim.Goods, run: Run, *, cascade: bool = False) -> object:
     answers = 100_000
     shop = sim.SimulatedShop(goods, seed=7, cascade=cascade)
     learner = Learner(shop)
-    early = None
+    before, early = [], None  # five days, the first of which was plain
     for day in range(12):
-        learner.learn(sim.serve(shop, learner.order, A_DAY, weights=learner.weights))
+        before.append(sim.serve(shop, learner.order, A_DAY, weights=learner.weights))
+        learner.learn(before[-1])
         early = (learner.order, learner.weights) if day == 4 else early  # noqa: PLR2004 - after five days
     order, weights = early or (learner.order, learner.weights)
     targets = {"logged, not exploring": order, "learned for 12 days": learner.order, "plain": shop.plain_order()}
@@ -237,7 +238,8 @@ def off_policy(goods: sim.Goods, run: Run, *, cascade: bool = False) -> object:
     estimates: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in targets}
     for _ in range(run.runs):
         log = sim.serve(shop, order, answers, weights=weights)
-        crossed = cross_fitted(sim.counts_of(shop, log), sim.answers_of(shop, log), learner.catalog)
+        counts = sim.counts_of(shop, sim.Log.joined([*before[:5], log]))  # of all days, as `visrec replay` reads them
+        crossed = cross_fitted(counts, sim.answers_of(shop, log), learner.catalog)
         for name, target in targets.items():
             estimates[name].append(_estimated(shop, target, crossed or []))
     found: dict[str, object] = {"runs": run.runs, "answers": answers, "cascade": cascade}
