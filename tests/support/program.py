@@ -78,9 +78,7 @@ def carry_out(order):
 
 def main():
     import_everything()
-    importlib.import_module(
-        "vision_recs.encoders.openvino_runtime"
-    )  # openvino alone sends what it is used for
+    importlib.import_module("vision_recs.encoders.openvino_runtime")  # openvino alone sends what it is used for
     carry_out_orders(lambda order: end_as_python_does(lambda: carry_out(order)))
 
 
