@@ -75,6 +75,10 @@ def test_one_image_has_a_graph_of_its_own_and_leaves_that_of_a_batch_alone(pixel
     assert set(encoder._queues) == {1, 4}
 
 
+def test_no_thread_stays_on_one_core_where_that_of_another_process_may_be(fast):
+    assert fast._queue(1)[0].get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
+
+
 def test_threads_get_their_own_answers(fast, pixels):
     expected = [fast.encode(pixels[i : i + 2]) for i in range(4)]
     found: dict[int, np.ndarray] = {}

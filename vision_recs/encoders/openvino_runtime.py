@@ -123,6 +123,7 @@ class OpenVinoEncoder:
                 "INFERENCE_PRECISION_HINT": self._precision,
                 "NUM_STREAMS": self._threads,
                 "INFERENCE_NUM_THREADS": self._threads,
+                "ENABLE_CPU_PINNING": "NO",  # or the threads of two processes wait for the same core
             }
             compiled = _compile(self._core, self._model, [batch, *self._spec.preprocess.size, 3], settings)
             # one request more than streams each: the next one waits ready when a stream is done
