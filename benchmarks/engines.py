@@ -191,7 +191,11 @@ def published(uri: str, store: str) -> dict[str, object]:
         for clock in (0, 1)
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return {**asdict(report), "stages": stages, "stages_cpu": cpu, "peak_mb": peak, "anonymous_mb": anonymous}
+    named = {
+        **asdict(report),
+        "uri": uri.partition(":")[0] + ":engine",
+    }  # not where it was, which is another place each time
+    return {**named, "stages": stages, "stages_cpu": cpu, "peak_mb": peak, "anonymous_mb": anonymous}
 
 
 def apart(uri: str, store: Path) -> dict[str, object]:
