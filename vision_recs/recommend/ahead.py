@@ -9,7 +9,7 @@ import numpy as np
 
 from vision_recs.indexes.base import Scored
 from vision_recs.recommend.query import Policy, Query
-from vision_recs.recommend.retrieve import Retriever, SubQuery
+from vision_recs.recommend.retrieve import Retriever, SubQuery, first_fetch
 from vision_recs.types import Match, SearchRequest, Vectors
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def search_ahead(
         is_plain = query.where is None and policy.where is None and not policy.is_by_query
         if is_plain and len(subqueries) == 1 and subqueries[0].is_single:
             count = policy.pool(query.k) if policy.diversity or offers else query.k
-            wanted.setdefault(retriever.first_fetch(subqueries[0], count), []).append(subqueries[0].vectors)
+            wanted.setdefault(first_fetch(retriever.items, subqueries[0], count), []).append(subqueries[0].vectors)
     wanted = {fetch: vectors for fetch, vectors in wanted.items() if len(vectors) > 1}
     positions = retriever.by_position() if retriever.is_warm and wanted else None
     return _by_match(retriever, wanted) if positions is None else _by_position(retriever, positions, wanted)

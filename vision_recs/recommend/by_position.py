@@ -91,6 +91,18 @@ class NearestPositions(NamedTuple):
             return [found]
         return self.opened.nearest(unit_queries(vectors, 1, dim=vectors.shape[1]), k, within)
 
+    def joined(self, subquery: SubQuery, found: Sequence[Scored], fetch: int) -> tuple[Scored, float | None]:
+        """Return what the nearest *fetch* images *found* for each vector of *subquery* come to, with scores for it.
+
+        Beside them is a score that no other image exceeds; None where there is no other.
+        """
+        is_all = any(len(scored.positions) < fetch for scored in found)
+        bound = None if is_all else subquery.upper_bound([float(scored.scores.min()) for scored in found])
+        if subquery.is_single:
+            return found[0], bound
+        positions = np.unique(np.concatenate([scored.positions for scored in found]))
+        return Scored(positions, subquery.scores(self.items.vectors(positions))), bound
+
     def around(self, subquery: SubQuery, where: Filter | None, *, is_sifted: bool) -> Neighborhood:
         """Return the images of items that match *where* around *subquery*.
 
@@ -140,14 +152,9 @@ class PositionNeighborhood:
             return
         self._fetch = fetch = fetch if self._fetch else self._ahead * fetch
         found = self._source.nearest(self._vectors, fetch, self._within)
-        self.is_all = any(len(scored.positions) < fetch for scored in found)
-        if not self.is_all:
-            self.bound = self.subquery.upper_bound([float(scored.scores.min()) for scored in found])
-        if self.subquery.is_single:
-            positions, scores = found[0]
-        else:
-            positions = np.unique(np.concatenate([scored.positions for scored in found]))
-            scores = self.subquery.scores(self._source.items.vectors(positions))
+        (positions, scores), bound = self._source.joined(self.subquery, found, fetch)
+        self.is_all = bound is None
+        self.bound = self.bound if bound is None else bound
         self._positions, self._scores = positions, scores.astype(np.float64)
         self._shown = self._source.lookup.rows_at(positions)
         self._held = {}

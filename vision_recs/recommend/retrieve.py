@@ -279,22 +279,23 @@ class Retriever(NamedTuple):
         Not all may be known of them yet: see `Neighborhood.read`.
         """
         count = min(count, self.items.item_count)  # of any size: the index counts in 64 bits
-        around.reach(self.first_fetch(around.subquery, count))
+        around.reach(first_fetch(self.items, around.subquery, count))
         while True:
             candidates = around.candidates(eligibility, count)
             if around.is_all or _is_settled(candidates, count, around, eligibility):
                 return candidates
             around = around.further(eligibility, candidates, count, most=_NARROW)
 
-    def first_fetch(self, subquery: SubQuery, count: int) -> int:
-        """Return how many images are fetched at first for *count* candidates."""
-        count = min(count, self.items.item_count)
-        images_per_item = self.items.image_count / max(1, self.items.item_count)
-        return round(min(_SLACK, 1 + images_per_item / 2) * (count + sum(len(term.vectors) for term in subquery.terms)))
-
     def vectors(self, matches: Sequence[Match]) -> Vectors:
         """Return the vectors of the images of *matches* (n, dim)."""
         return self.items.vectors_of([match.digest for match in matches])
+
+
+def first_fetch(items: ItemSource, subquery: SubQuery, count: int) -> int:
+    """Return how many images around *subquery* are fetched at first for *count* candidates among *items*."""
+    count = min(count, items.item_count)
+    images_per_item = items.image_count / max(1, items.item_count)
+    return round(min(_SLACK, 1 + images_per_item / 2) * (count + sum(len(term.vectors) for term in subquery.terms)))
 
 
 def _is_settled(candidates: Sequence[Candidate], count: int, around: Neighborhood, eligibility: Eligibility) -> bool:

@@ -20,10 +20,10 @@ from vision_recs.recommend import Policy
 from vision_recs.recommend.by_position import NearestPositions
 from vision_recs.recommend.eligibility import IN_STOCK
 from vision_recs.recommend.query import VARIANTS
-from vision_recs.recommend.retrieve import QueryTerm, Retriever, SubQuery
+from vision_recs.recommend.retrieve import QueryTerm, SubQuery, first_fetch
 from vision_recs.serve import convert
 from vision_recs.store.recent_items import KnownItem
-from vision_recs.types import Match, SearchRequest, VectorIndex
+from vision_recs.types import Match, VectorIndex
 
 if TYPE_CHECKING:
     from vision_recs.serve.served import ServedItems
@@ -97,7 +97,6 @@ class IdAnswers:
         self._items = items
         self._source = source
         self._policy = policy
-        self._first_fetch = Retriever(items, _no_search).first_fetch
         self._shows_images_once = policy.shows_images_once(None)
         self._shown: dict[int, tuple[_Shown, ...]] = {_NOWHERE: ()}  # by position
         self._begin = b'{"generation":%d,"matches":[' % items.generation
@@ -150,7 +149,7 @@ class IdAnswers:
         """
         wanted: dict[int, list[_Asked]] = {}
         for each in asked:
-            wanted.setdefault(depth * self._first_fetch(each.subquery, each.query.k), []).append(each)
+            wanted.setdefault(depth * first_fetch(self._items, each.subquery, each.query.k), []).append(each)
         found: dict[IdQuery, _Ranked] = {}
         for fetch, some in wanted.items():
             searched = iter(self._source.nearest(np.concatenate([each.subquery.vectors for each in some]), fetch))
@@ -161,14 +160,10 @@ class IdAnswers:
 
     def _around(self, subquery: SubQuery, found: Sequence[Scored], fetch: int) -> _Ranked:
         """Return the images in *found* by their scores, and among them, at no position, what no other image exceeds."""
-        if subquery.is_single:
-            positions, scores = found[0]
-        else:
-            positions = np.unique(np.concatenate([scored.positions for scored in found]))
-            scores = subquery.scores(self._source.items.vectors(positions))
+        (positions, scores), bound = self._source.joined(subquery, found, fetch)
         ranked: _Ranked = list(zip(scores.tolist(), positions.tolist(), strict=True))
-        if all(len(scored.positions) >= fetch for scored in found):
-            ranked.append((subquery.upper_bound([float(scored.scores.min()) for scored in found]), _NOWHERE))
+        if bound is not None:
+            ranked.append((bound, _NOWHERE))
         return sorted(ranked, reverse=True)
 
     def _chosen(self, asked: _Asked, ranked: _Ranked) -> list[tuple[float, _Shown]] | _Outcome:
@@ -262,7 +257,3 @@ def _is_plain(policy: Policy) -> bool:
     """Whether nothing but ids, groups and scores decides what *policy* admits, and in which order."""
     shifts = policy.is_by_query or policy.diversity > 0
     return policy.one_per in {None, VARIANTS} and policy.where is None and policy.min_score is None and not shifts
-
-
-def _no_search(request: SearchRequest) -> list[list[Match]]:
-    raise NotImplementedError(request)
