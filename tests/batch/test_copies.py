@@ -15,7 +15,7 @@ from property_examples import examples_of
 
 from vision_recs.batch.duplicates import DuplicateOptions, find_duplicates
 from vision_recs.batch.duplicates.copies import find_copies, small_picture
-from vision_recs.batch.duplicates.pairs import ImageUsage
+from vision_recs.batch.duplicates.pairs import ImageUsage, nearest_images
 from vision_recs.batch.duplicates.without_words import images_alone
 from vision_recs.batch.item_arrays import ItemArrays, masks_and_groups
 from vision_recs.store import Store
@@ -41,7 +41,8 @@ def copies_in(store, images, *, placeholder=10, one_per=None, said=None):
         _, groups = masks_and_groups(opened, arrays, [], one_per)
         vectors, arrays = images_alone(opened, arrays)
         usage = ImageUsage.of(arrays, groups, placeholder=placeholder)
-        found = find_copies(opened, vectors, usage, progress=lambda *each: said is not None and said.append(each))
+        nearest = nearest_images(vectors, usage)
+        found = find_copies(opened, usage, nearest, lambda *each: said is not None and said.append(each))
     names = [arrays.images[usage.rows[start]] for start in usage.starts[:-1]]
     pairs = found.pairs
     return {frozenset((names[one], names[other])) for one, other in zip(pairs.one, pairs.other, strict=True)}, found

@@ -22,17 +22,14 @@ from vision_recs.catalog.image_files import ImageFiles, image_bytes
 from vision_recs.encoders.words import image_of
 from vision_recs.errors import ImageError
 from vision_recs.images import load
-from vision_recs.knn_join import KnnJoin, Pairs
+from vision_recs.knn_join import Nearest, Pairs
 from vision_recs.ordered_map import ordered_map
 from vision_recs.store import Store
 from vision_recs.threads import available_threads
-from vision_recs.types import PreprocessConfig, VectorReader
+from vision_recs.types import PreprocessConfig
 
 _LEAST = 0.8
 """The least score of a pair that is looked at: of 260 copies made for a test, all but 2 have it."""
-
-_DEPTH = 8
-"""How many times as many images as an item has are looked at, so that variants do not hide the others."""
 
 _SIDE, _CELLS = 128, 16
 _RECIPE = PreprocessConfig((_SIDE, _SIDE), "stretch", _SIDE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -58,14 +55,12 @@ class Copies(NamedTuple):
     unread: int
 
 
-def find_copies(
-    store: Store, images: VectorReader, usage: ImageUsage, *, device: str = "auto", progress: Looked
-) -> Copies:
-    """Return the pairs of *usage* that are copies, of those that are among the nearest of each other.
+def find_copies(store: Store, usage: ImageUsage, nearest: Nearest, progress: Looked) -> Copies:
+    """Return the pairs of *usage* that are copies, of those that are among the *nearest* of each other.
 
     The images are read again, where that needs no network. One that has changed since it was indexed is not looked at.
     """
-    one, other, scores = _candidates(images, usage, device=device)
+    one, other, scores = _candidates(usage, nearest)
     numbers = np.unique(np.concatenate([one, other]))
     small, is_read = _small_pictures(store, usage, numbers, progress)
     at_one, at_other = np.searchsorted(numbers, one), np.searchsorted(numbers, other)
@@ -100,29 +95,24 @@ def _inside(places: NDArray[np.int64]) -> tuple[int, int]:
 
 
 def _candidates(
-    images: VectorReader, usage: ImageUsage, *, device: str
+    usage: ImageUsage, nearest: Nearest
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Return pairs (one < other) of images that are each among the nearest of the other, with their scores.
+    """Return pairs (one < other) of images that are each among the *nearest* of the other, with their scores.
 
     Pairs of images that only one product shows are left out.
     """
     arrays = usage.arrays
     group_of = usage.groups[arrays.item_of[usage.rows[usage.starts[:-1]]]]
     is_shared = np.diff(usage.starts) > 1
-    depth = _DEPTH * (1 + len(usage.rows) // max(1, len(arrays.ids)))
-    keys, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for found in KnnJoin(images, usage.positions, usage.positions, device=device).nearest(depth):
-        rows = np.repeat(np.arange(found.first, found.first + len(found.numbers)), found.numbers.shape[1])
-        columns, score = found.numbers.ravel(), found.scores.ravel()
-        is_near = (score >= _LEAST) & (rows != columns)
-        is_near &= (group_of[rows] != group_of[columns]) | is_shared[rows] | is_shared[columns]
-        low, high = np.minimum(rows, columns)[is_near], np.maximum(rows, columns)[is_near]
-        keys.append(low * len(usage.positions) + high)
-        scores.append(score[is_near])
-    pairs, first, times = np.unique(np.concatenate(keys), return_index=True, return_counts=True)
+    rows, places = np.nonzero(nearest.scores >= _LEAST)
+    columns, scores = nearest.numbers[rows, places], nearest.scores[rows, places]
+    differ = (group_of[rows] != group_of[columns]) | is_shared[rows] | is_shared[columns]
+    keep = differ & (rows != columns)
+    keys = np.minimum(rows, columns)[keep] * len(usage.positions) + np.maximum(rows, columns)[keep]
+    pairs, first, times = np.unique(keys, return_index=True, return_counts=True)
     both = times > 1
     one, other = np.divmod(pairs[both], max(1, len(usage.positions)))
-    return one, other, np.concatenate(scores)[first[both]]
+    return one, other, scores[keep][first[both]]
 
 
 def _small_pictures(

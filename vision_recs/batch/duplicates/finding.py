@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from vision_recs.batch.duplicates.copies import find_copies
-from vision_recs.batch.duplicates.pairs import ImageUsage, ItemPairs, alike_items
+from vision_recs.batch.duplicates.pairs import ImageUsage, ItemPairs, alike_items, nearest_images
 from vision_recs.batch.duplicates.report import DuplicateOptions, Duplicates, Group, Progress
 from vision_recs.batch.duplicates.threshold import background_scores, estimate_threshold
 from vision_recs.batch.duplicates.without_words import images_alone
@@ -50,8 +50,9 @@ def find_duplicates(
     usage = ImageUsage.of(arrays, groups, placeholder=options.placeholder)
     threshold, copies, device = options.threshold, None, options.device
     if threshold is None:
-        threshold = estimate_threshold(background_scores(images, usage, device=device))
-        copies = find_copies(store, images, usage, device=device, progress=partial(progress, "looking"))
+        nearest = nearest_images(images, usage, device=device)
+        threshold = estimate_threshold(background_scores(usage, nearest))
+        copies = find_copies(store, usage, nearest, partial(progress, "looking"))
     alike = chain([copies.pairs] if copies else [], pairs_above(images, usage.positions, threshold, device=device))
     pairs = alike_items(usage, alike, partial(progress, "comparing"))
     found = [_group(images, usage, pairs, members) for members in complete_linkage(pairs.triples())]

@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from vision_recs.batch.duplicates.report import Looked, Placeholder
 from vision_recs.batch.item_arrays import ItemArrays, ranges
 from vision_recs.errors import TooManyPairs
-from vision_recs.knn_join import Pairs
+from vision_recs.knn_join import KnnJoin, Nearest, Pairs
+from vision_recs.types import VectorReader
 
 _MOST = 20_000_000
 """Pairs of items in memory, of 36 bytes each."""
+
+_DEPTH = 8
+"""How many times as many images as an item has are looked at, so that variants do not hide the other items."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,13 @@ class ItemPairs(NamedTuple):
             start, stop = np.searchsorted(self.one, [one, one + 1]).tolist()
             places.append(start + int(np.searchsorted(self.other[start:stop], other)))
         return places
+
+
+def nearest_images(images: VectorReader, usage: ImageUsage, *, device: str = "auto") -> Nearest:
+    """Return the nearest images of every image of *usage*, by its number there; an image is among its own."""
+    depth = _DEPTH * (1 + len(usage.rows) // max(1, len(usage.arrays.ids)))
+    bands = list(KnnJoin(images, usage.positions, usage.positions, device=device).nearest(depth))
+    return Nearest(0, *(np.concatenate([each[part] for each in bands]) for part in (1, 2)))
 
 
 def alike_items(usage: ImageUsage, alike: Iterable[Pairs], progress: Looked) -> ItemPairs:

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.batch.duplicates.pairs import ImageUsage
-from vision_recs.knn_join import KnnJoin
-from vision_recs.types import VectorReader
+from vision_recs.knn_join import Nearest
 
 LOWEST, HIGHEST = 0.9, 0.985
 """The bounds of an estimate: a lower one would pair items by chance, a higher one would miss JPEGs saved anew."""
@@ -29,12 +28,9 @@ _FAR = 0.16
 _SAMPLED = 4_000
 """Items whose scores with their nearest other items are sampled."""
 
-_DEPTH = 8
-"""How many times as many images as an item has are looked at, so that variants do not hide the other items."""
 
-
-def background_scores(images: VectorReader, usage: ImageUsage, *, device: str = "auto") -> NDArray[np.float32]:
-    """Return the score of each of some items, spread over all, with its nearest item of another group.
+def background_scores(usage: ImageUsage, nearest: Nearest) -> NDArray[np.float32]:
+    """Return the score of each of some items, spread over all, with the *nearest* item of another group.
 
     Most items have no duplicate, so these scores say how alike two different products usually are.
     """
@@ -44,11 +40,7 @@ def background_scores(images: VectorReader, usage: ImageUsage, *, device: str = 
     is_query = np.isin(arrays.item_of[usage.rows], items)
     shown = np.repeat(np.arange(len(usage.positions)), np.diff(usage.starts))[is_query]
     owners = arrays.item_of[usage.rows[is_query]]
-    queries, places = np.unique(shown, return_inverse=True)
-    count = _DEPTH * (1 + len(usage.rows) // max(1, len(arrays.ids)))
-    pairs = KnnJoin(images, usage.positions[queries], usage.positions, device=device)
-    nearest = list(pairs.nearest(count))
-    columns, scores = (np.concatenate([each[part] for each in nearest])[places] for part in (1, 2))
+    columns, scores = nearest.numbers[shown], nearest.scores[shown]
     group_of = usage.groups[arrays.item_of[usage.rows[usage.starts[columns]]]]
     others = np.where(group_of == usage.groups[owners][:, None], -np.inf, scores).max(axis=1, initial=-np.inf)
     best = np.full(len(arrays.ids), -np.inf, dtype=np.float32)
