@@ -307,6 +307,23 @@ def test_what_is_excluded_is_never_relaxed(colors):
     assert "near" not in ids(query(colors, policy, where=Filter.parse("price > 0")))
 
 
+@pytest.mark.parametrize("values", [{}, {"exclude": (excluded("price < 40", items=frozenset({"far"})),)}])
+def test_rules_that_do_not_concern_a_query_let_it_search_as_far_as_without_rules(colors, monkeypatch, values):
+    searched = []
+    nearest = type(colors.index).nearest
+
+    def noted(self, queries, k, *others):
+        searched.append(k)
+        return nearest(self, queries, k, *others)
+
+    monkeypatch.setattr(type(colors.index), "nearest", noted)
+    colors.warm()
+    answers = [ids(query(colors, policy)) for policy in (Policy(one_per=None), rules(**values))]
+    assert (answers[0], searched[0]) == (answers[1], searched[1])
+    query(colors, rules(**values), "far")
+    assert (searched[2] > searched[0]) == bool(values)
+
+
 def test_diversity_takes_what_is_unlike_before_what_is_like(colors):
     assert ids(query(colors, Policy(one_per=None), k=3)) == ["near", "next", "third"]
     assert ids(query(colors, Policy(one_per=None, diversity=0.6), k=3)) == ["near", "far", "next"]

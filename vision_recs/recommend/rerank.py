@@ -117,9 +117,11 @@ class Reranker:
         return {group for group in groups if group is not None}
 
     def _active_rules(self, subquery: SubQuery) -> ActiveRules | None:
+        """Return the rules that leave out or move candidates for *subquery*; None if there are none."""
         if self._policy.rules is None:
             return None
-        return self._policy.rules.active({item: self._attributes_of(item) for item in subquery.items})
+        active = self._policy.rules.active({item: self._attributes_of(item) for item in subquery.items})
+        return active if any(active) else None
 
     def _fallbacks(self) -> list[str]:
         """Return the names of the rules that may be relaxed, in order, without those that change nothing here."""

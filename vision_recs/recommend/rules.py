@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from vision_recs.errors import FilterError, PolicyError
 from vision_recs.filters import AttributeType, Filter
@@ -129,8 +129,7 @@ RELAXABLE = ("one_per", "min_score")
 """The names that the list of fallbacks may hold besides those of attribute rules."""
 
 
-@dataclass(frozen=True, slots=True)
-class ActiveRules:
+class ActiveRules(NamedTuple):
     """The rules that apply to one sub-query.
 
     Every item of the answer matches each of *exclusion_filters*, which are the negated filters of the exclusions, and
