@@ -304,6 +304,26 @@ def test_threads_that_write_first_at_once_make_one_file_and_one_collection(uri, 
     assert (list(served.values()), list(made.values())) == ([1], [1])
 
 
+def test_threads_that_write_at_once_write_one_after_the_other(uri, monkeypatch):
+    """Milvus Lite would let both open its log, and the second empty what the first has written."""
+    log, barrier, met = pytest.importorskip("milvus_lite.storage.wal").WAL, threading.Barrier(2), []
+    before = log.write_insert
+
+    def slowly(*args):
+        with suppress(threading.BrokenBarrierError):
+            met.append(barrier.wait(0.2))
+        barrier.reset()
+        return before(*args)
+
+    with closing(connect(uri)) as engine, ThreadPoolExecutor(2) as threads:
+        engine.documents.write("first", b"0")
+        monkeypatch.setattr(log, "write_insert", slowly)
+        list(threads.map(engine.documents.write, "ab", [b"1", b"2"]))
+    assert not met
+    with closing(connect(uri)) as again:
+        assert again.documents.read(["a", "b", "first"]) == {"a": b"1", "b": b"2", "first": b"0"}
+
+
 def test_a_collection_that_somebody_has_released_is_loaded_again(store, uri):
     publish(uri, store)
     query = np.ones(12, np.float32)

@@ -79,18 +79,20 @@ class Address:
                 _opened.difference_update([each for each in _opened if each[0] == self.file])
 
     @contextmanager
-    def using(self, collection: str, *, is_open: bool) -> Iterator[None]:
-        """Let one thread at a time make or open *collection*; when it is open, all use it at once.
+    def using(self, collection: str, *, is_open: bool, writes: bool) -> Iterator[None]:
+        """Let one thread at a time make, open or write *collection*; when it is open, all read it at once.
 
         Milvus Lite opens a collection where it is first asked for. Two threads that ask at once open it twice, and what
         the first has loaded and written is not there for those that ask later. *is_open* says that it is, afterwards.
+        Nor does it lock what it writes: of two threads that write first, the second empties the log of the first.
         """
         place = (self.file or "", collection)
-        if self.file is None or (place in _opened and is_open):
+        if self.file is None or (place in _opened and is_open and not writes):
             yield
             return
         with _lock:
-            _opened.discard(place)
+            if not is_open:
+                _opened.discard(place)
             yield
             if is_open:
                 _opened.add(place)

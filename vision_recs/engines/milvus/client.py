@@ -6,7 +6,6 @@ import logging
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,9 @@ _NOT_LOADED = (101, 103)
 
 _OPEN_NOTHING = frozenset({"has_collection", "list_collections", "drop_collection"})
 """The calls after which no collection is known to be there."""
+
+_READS = frozenset({"has_collection", "list_collections", "describe_collection", "describe_index", "query", "search"})
+"""The calls that write nothing, and load nothing."""
 
 
 class Connection:
@@ -114,7 +116,9 @@ class Connection:
 
     def _do(self, method: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         work, address = getattr(self.client, method), self._address
-        with nullcontext() if address is None else address.using(str(args[:1]), is_open=method not in _OPEN_NOTHING):
+        if address is None:
+            return work(*args, **kwargs)
+        with address.using(str(args[:1]), is_open=method not in _OPEN_NOTHING, writes=method not in _READS):
             return work(*args, **kwargs)
 
     def wait(self, method: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
