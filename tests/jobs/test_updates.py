@@ -189,6 +189,12 @@ def test_a_change_that_changes_nothing_publishes_nothing(store):
         ({"id": "item001", "version": "--5"}, "a version is a whole number or a time"),
         ({"id": "item001", "version": "yesterday"}, "a version is a whole number or a time"),
         ({"id": "item001", "image": 7}, "an image is a path or a list of paths"),
+        (
+            {"id": "item001", "image": []},
+            "the list of images is empty; leave it out to keep the images of the item, or",
+        ),
+        ({"id": "item001", "image": ["", None]}, "the list of images is empty"),
+        ({"id": "item001", "image": "[]"}, "the list of images is empty"),
     ],
 )
 def test_a_bad_change_is_named_and_none_is_made(store, bad, words):
@@ -196,6 +202,16 @@ def test_a_bad_change_is_named_and_none_is_made(store, bad, words):
     with pytest.raises(CatalogError, match=f"the changes:2: {words}"):
         update([{"id": "item003", "price": 9}, bad], store)
     assert snapshot(store) == before
+
+
+@pytest.mark.parametrize("nothing", [None, "", " "])
+def test_an_image_that_says_nothing_leaves_those_that_there_are(store, nothing):
+    report = update([{"id": "item003", "image": nothing, "version": nothing and "", "deleted": None}], store)
+    assert (report.unchanged, report.images) == (1, 9)
+
+
+def test_an_item_that_is_gone_needs_no_image(store):
+    assert update([{"id": "item003", "image": [], "deleted": True}], store).removed == 1
 
 
 def test_nothing_is_left_of_a_shop_without_items(store):
@@ -276,8 +292,10 @@ def test_what_the_catalog_left_out_stays_in_the_list(tmp_path, deltas, request):
     store = tmp_path / "store"
     report = vision_recs.index(tmp_path / "shop.csv", store, encoder=FakeEncoder())
     assert report.skipped_reasons == {"no-id": 1}
-    assert update([{"id": "a", "price": 2}], store).skipped == 1
-    assert update([{"id": "b", "image": "lost.png"}], store, encoder=FakeEncoder()).skipped == 2
+    report = update([{"id": "a", "price": 2}], store)
+    assert (report.skipped, report.skipped_reasons, report.skipped_in_store) == (0, {}, 1)
+    report = update([{"id": "b", "image": "lost.png"}], store, encoder=FakeEncoder())
+    assert (report.skipped, report.skipped_reasons, report.skipped_in_store) == (1, {"missing": 1}, 2)
     with Store.open(store) as opened:
         assert opened.items.skipped_reasons() == {"missing": 1, "no-id": 1}
     assert vision_recs.index(tmp_path / "shop.csv", store, encoder=FakeEncoder()).skipped == 1

@@ -125,11 +125,12 @@ class _Keys:
     def change(self, record: Mapping[str, object]) -> Change:
         """Return the change that *record* says; raises ValueError, TypeError or AttributeError."""
         known = self.of_table or self._names_in(tuple(record))
+        deleted = _truth(record.get(known.deleted))
         change = Change(
             id=id_text(record.get(known.id)),
             version=version_of(record.get(known.version)),
-            deleted=_truth(record.get(known.deleted)),
-            images=None if known.image is None else _images(record.get(known.image)),
+            deleted=deleted,
+            images=None if known.image is None or deleted else _images(record.get(known.image)),
             attributes={name: self._value(name, value) for name, value in record.items() if name not in known},
         )
         json.dumps([change.id, change.images, change.attributes], ensure_ascii=False).encode()  # text that is none
@@ -210,10 +211,18 @@ def _truth(value: object) -> bool:
 
 
 def _images(value: object) -> tuple[str, ...] | None:
+    """Return the images that *value* names, or None where it says nothing; raises ValueError for a list of none."""
     try:
-        return tuple(image_references(value)) or None
+        found = tuple(image_references(value))
     except ValueError as error:
         raise ValueError(f"{error}; correct it") from error
+    is_list = isinstance(value, list | tuple) or (isinstance(value, str) and value.strip())
+    if is_list and not found:
+        raise ValueError(
+            "the list of images is empty; leave it out to keep the images of the item, or write deleted as true to "
+            "remove the item"
+        )
+    return found or None
 
 
 def _says(cell: object) -> bool:

@@ -162,11 +162,11 @@ class UpdateReport:
 
     Of the *changes* that were read, *stale* ones had a version that is not higher than that of the item, and *unknown*
     ones name an item that the store does not have, without an image. *changed*, *added*, *removed* and *unchanged*
-    count items. *embedded* is how many images got a new vector, *skipped_reasons* says how many images of these items
-    could not be used, and why, and *stale_images* how many could not be read, but keep their vectors. *items*, *images*
-    and *skipped* are how many the published generation has, and *merged_in_index* is how many vectors lay beside the
-    others in the index, and lie among them now, which takes longer. An update that was stopped is not *complete*: what
-    it embedded is kept, and nothing is published.
+    count items. *embedded* is how many images got a new vector, *skipped* how many images of these items could not be
+    used, for the reasons in *skipped_reasons*, and *stale_images* how many could not be read, but keep their vectors.
+    *items*, *images* and *skipped_in_store* are how many the published generation has, and *merged_in_index* is how
+    many vectors lay beside the others in the index, and lie among them now, which takes longer. An update that was
+    stopped is not *complete*: what it embedded is kept, and nothing is published.
     """
 
     changes: int = 0
@@ -180,6 +180,7 @@ class UpdateReport:
     images: int = 0
     embedded: int = 0
     skipped: int = 0
+    skipped_in_store: int = 0
     merged_in_index: int = 0
     skipped_reasons: Mapping[str, int] = field(default_factory=dict)
     stale_images: Mapping[str, int] = field(default_factory=dict)

@@ -211,7 +211,7 @@ def _together(reports: Sequence[EmbedReport]) -> EmbedReport:
 
 def _updated(reports: Sequence[UpdateReport]) -> UpdateReport:
     counts = ("changes", "changed", "added", "removed", "unchanged", "stale", "unknown")
-    totals = ("items", "images", "skipped", "embedded", "generation", "merged_in_index")
+    totals = ("items", "images", "skipped", "skipped_in_store", "embedded", "generation", "merged_in_index")
     return replace(
         reports[0],
         **{name: sum(getattr(each, name) for each in reports) for name in (*counts, *totals)},

@@ -136,15 +136,17 @@ def update_store(parts: Sequence[Callable[[Store], Iterable[Change]]], store: Pa
         finally:
             staging.close()
     published = manifest or base.manifest
+    skipped = settled.difference.skipped_reasons if settled else {}
     return [
         replace(
             report,
             **_counts(settled.difference, report) if settled else {},
             items=published.items,
             images=published.shown_images,
-            skipped=published.skipped,
+            skipped=sum(skipped.values()),
+            skipped_in_store=published.skipped,
             merged_in_index=published.merged_since(base.manifest),
-            skipped_reasons=settled.difference.skipped_reasons if settled else {},
+            skipped_reasons=skipped,
             stale_images=settled.difference.stale_reasons if settled else {},
             generation=published.generation,
             embedded=embedding.embedded if embedding else 0,

@@ -134,8 +134,8 @@ class UpdateBody(Struct, forbid_unknown_fields=True):
     """Changes of items, in the order in which they are made.
 
     A change names an item by its `id`. Its other keys are attributes, which take the place of those of the same name;
-    `image` (one, or a list), which takes the place of all images of the item, and adds an item that is new; `deleted`,
-    which removes the item if it is true; and `version`, a whole number or a time: the change does nothing to an item
+    `image` (one, or a list that is not empty), which takes the place of all images of the item, and adds an item that is
+    new; `deleted`, which removes the item if it is true; and `version`, a whole number or a time: the change does nothing to an item
     whose version is at least as high.
     """
 
