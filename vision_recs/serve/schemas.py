@@ -134,9 +134,9 @@ class UpdateBody(Struct, forbid_unknown_fields=True):
     """Changes of items, in the order in which they are made.
 
     A change names an item by its `id`. Its other keys are attributes, which take the place of those of the same name;
-    `image` (one, or a list that is not empty), which takes the place of all images of the item, and adds an item that is
-    new; `deleted`, which removes the item if it is true; and `version`, a whole number or a time: the change does nothing to an item
-    whose version is at least as high.
+    `image` (one, or a list that is not empty), which takes the place of all images of the item, and adds an item that
+    is new; `deleted`, which removes the item if it is true; and `version`, a whole number or a time: the change does
+    nothing to an item whose version is at least as high.
     """
 
     changes: Annotated[list[ChangeBody], Meta(min_length=1, max_length=MAX_CHANGES)]
