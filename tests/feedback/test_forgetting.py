@@ -2,13 +2,15 @@
 
 import pyarrow.parquet as pq
 import pytest
-from plain_events import NOW, answer_of, assert_equal, click_on, counts_of, scenario
+from plain_events import NOW, SHOPPERS, answer_of, assert_equal, click_on, counts_of, scenario
 
 from vision_recs.feedback.answers import pseudonym
 from vision_recs.feedback.compaction import compact
 from vision_recs.feedback.event_log import EventFolder, EventLog
 from vision_recs.feedback.forgetting import Forgotten, forget
 from vision_recs.feedback.verification import verify
+
+A_SHORT_ONE = 14  # in which not every shopper is seen
 
 
 def everything(folder):
@@ -20,21 +22,28 @@ def everything(folder):
                 yield str(pq.read_table(path).to_pylist()).encode()
 
 
+def first_shopper(folder):
+    """Return the id and the pseudonym of the first shopper in the files of *folder*; some scenarios are short."""
+    secret, data = EventFolder(folder).read_secret(), b" ".join(everything(folder))
+    named = ((shopper, pseudonym(secret, shopper)) for shopper in map("shopper {}".format, range(SHOPPERS)))
+    return next((shopper, name) for shopper, name in named if name.encode() in data)
+
+
 @pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=() if seed < 3 else pytest.mark.nightly) for seed in range(50)]
+    "seed",
+    [pytest.param(seed, marks=() if seed in (0, 1, A_SHORT_ONE) else pytest.mark.nightly) for seed in range(50)],
 )
 @pytest.mark.parametrize("is_compacted", [True, False])
 def test_nothing_of_a_shopper_is_left(tmp_path, seed, is_compacted):
     plain = scenario(tmp_path, seed)
     if is_compacted:
         compact(tmp_path, now=NOW)
-    name = pseudonym(EventFolder(tmp_path).read_secret(), "shopper 0")
-    assert any(name.encode() in data for data in everything(tmp_path))
+    shopper, name = first_shopper(tmp_path)
     answers, events = len(plain.answers), len(plain.events)
     records = {*plain.answers, *plain.events}
     plain.forget(name)
     gone = records - {*plain.answers, *plain.events}
-    forgotten = forget(tmp_path, "shopper 0")
+    forgotten = forget(tmp_path, shopper)
     assert not any(name.encode() in data for data in everything(tmp_path))
     left = b" ".join(everything(tmp_path))
     assert [each for each in gone if f'"id":"{each}"'.encode() in left or f"'{each}'".encode() in left] == []
@@ -43,7 +52,7 @@ def test_nothing_of_a_shopper_is_left(tmp_path, seed, is_compacted):
     compact(tmp_path, now=NOW)
     assert_equal(counts_of(tmp_path), plain.counts())
     assert list(verify(tmp_path)) == []
-    assert forget(tmp_path, "shopper 0") == Forgotten(0, 0)
+    assert forget(tmp_path, shopper) == Forgotten(0, 0)
 
 
 def test_a_writer_goes_on_while_a_shopper_is_forgotten(tmp_path):

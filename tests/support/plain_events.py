@@ -23,6 +23,7 @@ from vision_recs.feedback.records import Answer, Event, with_id
 START = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 HOUR, DAY = 3_600.0, 86_400.0
 NOW = START + 5 * DAY
+SHOPPERS = 4
 NEAR_MIDNIGHT = (0.0, 11_600.0, 12_700.0)  # seconds after START: most mistakes are about two days
 
 
@@ -102,11 +103,11 @@ class PlainEvents:
 class RandomShop:
     """Random answers and events of a few shoppers over some days: enough for whatever may go wrong to happen."""
 
-    def __init__(self, seed, secret, *, days=4, shoppers=4):
+    def __init__(self, seed, secret, *, days=4):
         self.random = random.Random(seed)
         self.secret = secret
         self.days = days
-        self.shoppers = ["", *(pseudonym(secret, f"shopper {number}") for number in range(shoppers))]
+        self.shoppers = ["", *(pseudonym(secret, f"shopper {number}") for number in range(SHOPPERS))]
         self.given = []
         self.made = 0
 
