@@ -7,7 +7,7 @@ import contextlib
 import ctypes
 import dataclasses
 import functools
-import importlib
+import importlib.util
 import os
 import pkgutil
 import sys
@@ -41,6 +41,21 @@ KINDS = {
         ]
     )
 }
+IMPORTED_LATE = (
+    "PIL.Image",
+    "cykooz_resizer",
+    "faiss",
+    "jinja2",
+    "numpy.ma",
+    "pyarrow.csv",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "rich.progress",
+    "safetensors.numpy",
+    "starlette.testclient",
+)
+"""What some commands and sessions import only when they need it."""
+
 SESSIONS = {"serving": "serving_session", "reading": "reading_session"}
 ACTIONS = {name: number for number, name in enumerate(["count", "fail", "fail-on", "fill", "kill", "kill-amid"])}
 
@@ -88,15 +103,19 @@ class FaultyProcess:
 
 def import_everything():
     """Import what commands import, but for the frameworks of the encoders."""
-    import vision_recs
-
-    for module in pkgutil.walk_packages(vision_recs.__path__, "vision_recs."):
-        if not module.name.startswith("vision_recs.encoders."):
-            importlib.import_module(module.name)
-    for name in ("faiss", "pyarrow.parquet", "pyarrow.csv", "rich.progress", "safetensors.numpy", "PIL.Image"):
-        importlib.import_module(name)
+    import pyarrow as pa
     import visrec_cli.main as program
 
+    import vision_recs
+
+    for package in (vision_recs, sys.modules["visrec_cli"]):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.startswith("vision_recs.encoders."):
+                importlib.import_module(module.name)
+    for name in IMPORTED_LATE:
+        if importlib.util.find_spec(name):
+            importlib.import_module(name)
+    pa.array([0])  # which imports pandas where there is one: most of the time of a command
     program.program([])
 
 
