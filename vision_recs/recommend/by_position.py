@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.base import Group, PositionIndex, Scored, unit_queries
-from vision_recs.recommend.eligibility import Candidate, CandidateColumns, Eligibility, place
+from vision_recs.recommend.eligibility import Candidate, CandidateColumns, Eligibility, ids_of, place
 from vision_recs.recommend.retrieve import Neighborhood, SubQuery
 from vision_recs.store.attributes.lookup import RowLookup, Shown
 from vision_recs.store.recent_items import KnownImage, KnownItem
@@ -97,9 +97,10 @@ class NearestPositions(NamedTuple):
         Beside them is a score that no other image exceeds; None where there is no other.
         """
         is_all = any(len(scored.positions) < fetch for scored in found)
-        bound = None if is_all else subquery.upper_bound([float(scored.scores.min()) for scored in found])
+        lasts = [] if is_all else [float(scored.scores.min()) for scored in found]
         if subquery.is_single:
-            return found[0], bound
+            return found[0], None if is_all else lasts[0]
+        bound = None if is_all else subquery.upper_bound(lasts)
         positions = np.unique(np.concatenate([scored.positions for scored in found]))
         return Scored(positions, subquery.scores(self.items.vectors(positions))), bound
 
@@ -194,8 +195,8 @@ class PositionNeighborhood:
         own: list[Group | None] = []
         start, step = 0, count + len(items)
         while start < len(order) and len(kept) < count:
-            some, falling = order[start : start + step], ranks[start : start + step + 1]
-            if (falling[1:] - falling[:-1] >= -_ROUNDING).any():
+            some, falling = order[start : start + step], ranks[start : start + step + 1].tolist()
+            if any(other - one >= -_ROUNDING for one, other in pairwise(falling)):
                 return eligibility.candidates(self, count)
             rows = self._shown.rows[some]
             of_rows = [None] * len(rows) if eligibility.one_per is None else self._groups(eligibility.one_per, rows)
@@ -211,27 +212,30 @@ class PositionNeighborhood:
                 if len(kept) == count:
                     break
             start, step = start + step, 2 * step
-        chosen = np.array(kept, np.int64)
-        places = self._shown.places[chosen]
+        places = self._shown.places[kept]
         scores, positions = self._scores[places].tolist(), self._positions[places].tolist()
-        return CandidateColumns(ids, scores, positions, own, self._effects(chosen, eligibility))
+        return CandidateColumns(ids, scores, positions, own, self._effects(kept, eligibility))
 
     def read(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return *candidates* with all that is known of their matches."""
-        known = self._source.items.known([each.match.id for each in candidates])
+        known = self._source.items.known(ids_of(candidates))
         found = []
         for each in candidates:
-            if each.position is None:
+            (item, score, *_), rank, group, effects, position = each
+            if position is None:
                 found.append(each)
                 continue
-            image = min(_images_at(each.position, each.match.id, known), key=attrgetter("image"))
-            attributes = {**known[each.match.id].attributes, **image.attributes}
-            match = Match(each.match.id, each.match.score, image.image, image.digest, attributes)
-            found.append(Candidate(match, each.rank, each.group, each.effects))
+            images = _images_at(position, item, known)
+            image = images[0] if len(images) == 1 else min(images, key=attrgetter("image"))
+            attributes = {**known[item].attributes, **image.attributes}
+            match = Match(item, score, image.image, image.digest, attributes)
+            found.append(Candidate(match, rank, group, effects))
         return found
 
     def vectors(self, candidates: Sequence[Candidate]) -> Vectors:
         """Return the vectors of the images of *candidates* (n, dim)."""
+        if isinstance(candidates, CandidateColumns):
+            return self._source.items.vectors(np.array(candidates.positions, np.int64))
         positions = [each.position for each in candidates]
         if None in positions:
             return self._source.items.vectors_of([each.match.digest for each in candidates])
@@ -247,10 +251,10 @@ class PositionNeighborhood:
             kept.append(self._holds(self._where))
         kept += [] if eligibility.min_score is None else [scores >= eligibility.min_score]
         if not kept:
-            order = np.argsort(-ranks)
+            order = (-ranks).argsort()
         else:
             chosen = np.flatnonzero(reduce(np.logical_and, kept))
-            order = chosen[np.argsort(-ranks[chosen])]
+            order = chosen[(-ranks[chosen]).argsort()]
         return order, ranks[order]
 
     def further(
@@ -291,7 +295,7 @@ class PositionNeighborhood:
             total[self._holds(boost.where)] += boost.score_delta
         return total
 
-    def _effects(self, chosen: NDArray[np.int64], eligibility: Eligibility) -> list[tuple[RuleEffect, ...]]:
+    def _effects(self, chosen: list[int], eligibility: Eligibility) -> list[tuple[RuleEffect, ...]]:
         """Return what `ActiveRules.effects` returns for each of the *chosen* rows."""
         boosts = () if eligibility.rules is None else eligibility.rules.boosts
         if not boosts:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.recommend.eligibility import Candidate
+from vision_recs.recommend.eligibility import Candidate, ranks_of
 from vision_recs.types import Vectors
 from vision_recs.vectors import exact_cosine
 
@@ -39,7 +39,7 @@ class DiversePool(Pool):
         self._candidates = candidates
         self._diversity = diversity
         self._vectors = vectors
-        self._ranks = np.array([candidate.rank for candidate in candidates], dtype=np.float64)
+        self._ranks = np.array(ranks_of(candidates), np.float64)
         self._nearest = np.full(len(candidates), -np.inf)
         self._is_gone = np.zeros(len(candidates), dtype=bool)
         self._values = marginal_relevance(self._ranks, self._nearest, diversity)
@@ -59,8 +59,9 @@ class DiversePool(Pool):
             best = int(np.argmax(self._values))
             self._is_gone[best] = True
             self._values[best] = -np.inf
-            if is_open(self._candidates[best]):
-                return self._candidates[best], self._vectors[best]
+            candidate = self._candidates[best]
+            if is_open(candidate):
+                return candidate, self._vectors[best]
         return None
 
 

@@ -91,6 +91,12 @@ class CandidateColumns(Sequence[Candidate]):
         match = Match(self.ids[number], self.scores[number], "")
         return Candidate(match, self.rank(number), self.groups[number], self.effects[number], self.positions[number])
 
+    def __iter__(self) -> Iterator[Candidate]:
+        """Yield each."""
+        columns = zip(self.ids, self.scores, ranks_of(self), self.groups, self.effects, self.positions, strict=True)
+        for item, score, rank, group, effects, position in columns:
+            yield Candidate(Match(item, score, ""), rank, group, effects, position)
+
     def rank(self, number: int) -> float:
         """Return the rank of the candidate with *number*."""
         effects = self.effects[number]

@@ -99,8 +99,10 @@ class Ordered:
         """Return all but the best *count* of them."""
         return replace(self, places=self.places[count:])
 
-    def best(self, count: int) -> list[Candidate]:
+    def best(self, count: int) -> Sequence[Candidate]:
         """Return the best *count* of them, with their effects."""
+        if not self.moves and count >= len(self.candidates) == len(self.places):
+            return self.candidates
         return [self.candidate(number) for number in self.places[:count]]
 
     def candidate(self, number: int) -> Candidate:

@@ -79,21 +79,21 @@ class Query:
 
     def __post_init__(self) -> None:
         """Bring ids to their normal form, and check the values."""
-        for name in ("items", "negatives"):
-            object.__setattr__(self, name, tuple(map(_normal, getattr(self, name))))
+        for name, items in (("items", self.items), ("negatives", self.negatives)):
+            object.__setattr__(self, name, tuple(map(_normal, items)))
         if not (self.items or self.images or self.texts or self.history):
             raise ValueError("the query is empty; name an item, an image, a text or a history")
         if self.k < 1:
             raise ValueError(f"the query has k = {self.k}; use 1 or more")
         for part in (self.items, self.images, self.texts, self.negatives):
-            for weight in (each.weight for each in weighted(part)):
-                if not 0 < weight < math.inf:
+            for each in part:
+                if isinstance(each, Weighted) and not 0 < each.weight < math.inf:
                     raise ValueError(
-                        f"a weight of {weight} is not above 0; to move away from an item, name it in negatives"
+                        f"a weight of {each.weight} is not above 0; to move away from an item, name it in negatives"
                     )
         if any(not text.value.strip() for text in weighted(self.texts)):
             raise ValueError("the text is empty; write what the items look like")
-        both = {item.value for item in weighted(self.items)} & {item.value for item in weighted(self.negatives)}
+        both = self.negatives and {*_values(self.items)} & {*_values(self.negatives)}
         if both:
             raise ValueError(f"the item {min(both)!r} is in items and in negatives; remove it from one of them")
 
@@ -101,18 +101,22 @@ class Query:
     def positives(self) -> frozenset[str]:
         """The ids of the items to which similar ones are searched: *items*, and those of the *history*."""
         events = () if self.history is None else self.history.events
-        return frozenset([*(item.value for item in weighted(self.items)), *(event.item for event in events)])
+        return frozenset([*_values(self.items), *[event.item for event in events]])
 
     @property
     def query_items(self) -> frozenset[str]:
         """The ids of all items that the query names; none of them is in the answer."""
-        return self.positives.union(item.value for item in weighted(self.negatives))
+        return self.positives.union(_values(self.negatives))
 
 
 def _normal(item: str | Weighted[str]) -> str | Weighted[str]:
     if isinstance(item, Weighted):
         return item._replace(value=normal_form(item.value))
     return normal_form(item)
+
+
+def _values(items: Sequence[str | Weighted[str]]) -> list[str]:
+    return [item.value if isinstance(item, Weighted) else item for item in items]
 
 
 def weighted(values: Sequence[T | Weighted[T]], default: float = 1.0) -> Iterator[Weighted[T]]:

@@ -11,7 +11,7 @@ from vision_recs.errors import StoreDamaged, StoreNotFound, VisionRecsError
 from vision_recs.indexes.base import open_published
 from vision_recs.recommend.ahead import search_ahead
 from vision_recs.recommend.eligibility import AttributesOf
-from vision_recs.recommend.query import NEGATIVE_WEIGHT, VARIANTS, Policy, Query, Weighted, weighted
+from vision_recs.recommend.query import NEGATIVE_WEIGHT, VARIANTS, Policy, Query, Weighted
 from vision_recs.recommend.rerank import RankedMatch, Reranker
 from vision_recs.recommend.retrieve import QueryTerm, Retriever, Search, SubQuery
 from vision_recs.store import Store
@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # a query without a filter imports no filters, and most queri
 
 _COLD = 2
 """Queries that are answered before the arrays of all items are made, which takes as long as some dozens of them."""
+
+_PLAIN = Policy()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -174,7 +176,7 @@ class Recommender:
         UnknownItem, FilterError and PolicyError; for images ImageError; for images and texts EncoderError and
         SpaceMismatch.
         """
-        policy = policy or Policy()
+        policy = policy or _PLAIN
         self._asked += 1
         return self._answer(query, policy, self._subqueries(query, policy), self._retriever)
 
@@ -324,7 +326,10 @@ class Recommender:
                     )
                 found[number] = attributes
         for (match, *_), attributes, explanation in zip(ranked, found, explanations, strict=True):
-            yield Match(match.id, match.score, match.image, match.digest, attributes, explanation)
+            if explanation is None and attributes is match.attributes:
+                yield match
+            else:
+                yield Match(match.id, match.score, match.image, match.digest, attributes, explanation)
 
     @property
     def _retriever(self) -> Retriever:
@@ -409,7 +414,8 @@ def read_image(path: str | Path) -> bytes:
 def _summed(values: Sequence[str | Weighted[str]], default: float) -> list[tuple[str, float]]:
     """Return each item once; an item that is named twice has the sum of both weights."""
     sums: dict[str, float] = {}
-    for item, weight, *_ in weighted(values, default):
+    for each in values:
+        item, weight = each[:2] if isinstance(each, Weighted) else (each, default)
         sums[item] = sums.get(item, 0.0) + weight
     return list(sums.items())
 
@@ -417,7 +423,7 @@ def _summed(values: Sequence[str | Weighted[str]], default: float) -> list[tuple
 def _item_term(items: ItemSource, item: str, weight: float, *, kind: str = "item") -> QueryTerm:
     """Return *item* as a term: the vectors of its images, by the name of the image, the same bytes once."""
     image_of: dict[str, str] = {}
-    for image, digest in sorted((each.image, each.digest) for each in items.images(item)):
+    for image, digest in sorted([(each.image, each.digest) for each in items.images(item)]):
         image_of.setdefault(digest, image)
     return QueryTerm(kind, item, weight, items.vectors_of(list(image_of)), tuple(image_of.values()))
 

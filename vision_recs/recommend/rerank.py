@@ -138,10 +138,7 @@ class Reranker:
         Return whether another round may find more: an item whose best image another sub-query showed has others.
         """
         if self._is_simple:
-            ordered, places = self._ordered(0, relaxed), self._places - len(self._ranked)
-            for candidate in self.read(ordered.best(places)):
-                self._add(candidate, 0, relaxed)
-            self._rest = ordered.after(places) if self._rest is None else self._rest
+            self._take_best(relaxed)
             return False
         before = len(self._ranked)
         pools = [self._pool(number, relaxed) for number in range(len(self._subqueries))]
@@ -167,6 +164,14 @@ class Reranker:
                 self._ranked[place] = self._ranked[place]._replace(match=candidate.match)
                 self._seen.add(candidate)
         return len(self._subqueries) > 1 and len(self._ranked) > before
+
+    def _take_best(self, relaxed: Sequence[str]) -> None:
+        """Add the best candidates of the only sub-query."""
+        ordered, places = self._ordered(0, relaxed), self._places - len(self._ranked)
+        for candidate in self.read(ordered.best(places)):
+            self._add(candidate, 0, relaxed)
+        if self._keeps_pool and self._rest is None:
+            self._rest = ordered.after(places)
 
     @property
     def _is_simple(self) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.recommend.eligibility import Candidate, Eligibility
+from vision_recs.recommend.eligibility import Candidate, Eligibility, ranks_of
 from vision_recs.types import ItemSource, Match, SearchRequest, TermScore, Vectors
 from vision_recs.vectors import exact_cosine
 
@@ -305,7 +305,7 @@ def _is_settled(candidates: Sequence[Candidate], count: int, around: Neighborhoo
         return True
     if len(candidates) < count:
         return False
-    if candidates[-1].rank > bound + (0.0 if eligibility.rules is None else eligibility.rules.max_boost):
+    if ranks_of(candidates)[-1] > bound + (0.0 if eligibility.rules is None else eligibility.rules.max_boost):
         return True
     # what a single search did not reach comes after what it found, also where scores are equal
     is_in_order = around.subquery.is_single and not eligibility.reorders

@@ -218,9 +218,11 @@ class Items:
 
     def positions(self, digests: Iterable[str]) -> dict[str, int]:
         """Return the position of the vector of each image digest in *digests*; raises StoreDamaged."""
-        query = "SELECT position FROM {layer}.vectors WHERE digest = ?1"
         digests = list(digests)
         kept = self._recent.places(digests)
+        if len(kept) == len(digests):
+            return kept
+        query = "SELECT position FROM {layer}.vectors WHERE digest = ?1"
         found: dict[str, Any] = {}
         with self._files.reading:
             wanted = {bytes.fromhex(digest): digest for digest in digests if digest not in kept}

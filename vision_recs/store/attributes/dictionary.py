@@ -31,8 +31,8 @@ class Dictionary:
 
     def text(self, number: int) -> bytes:
         """Return the text *number*, counted from 0."""
-        start = int(self._ends[number - 1]) if number else 0
-        return self._texts[start : int(self._ends[number])].tobytes()
+        start = self._ends.item(number - 1) if number else 0
+        return self._texts[start : self._ends.item(number)].tobytes()
 
     def find(self, operator: str, text: str) -> range:
         """Return the numbers of the texts t for which `t operator text` holds; *operator* is == < <= > or >=."""

@@ -86,10 +86,9 @@ class RowLookup:
         A position that no item shows, or that is not one of the vectors, has none.
         """
         first, further_positions, further_rows = self._by_position
-        places = np.flatnonzero((positions >= 0) & (positions < len(first)))
-        rows = first[positions[places]].astype(np.int64)
-        if (rows < 0).any():
-            places, rows = places[rows >= 0], rows[rows >= 0]
+        counted = first.take(positions + 1, mode="clip")
+        places = np.arange(len(counted)) if np.count_nonzero(counted) == len(counted) else np.flatnonzero(counted)
+        rows = counted[places].astype(np.int64) - 1
         if len(further_positions):
             begin, end = (np.searchsorted(further_positions, positions, side=side) for side in ("left", "right"))
             more = np.flatnonzero(end > begin)
@@ -112,16 +111,17 @@ class RowLookup:
         found = [known.get(row) for row in wanted]
         if None not in found:
             return cast("list[str]", found)
-        numbers = np.searchsorted(self._stops, rows, side="right").tolist()
-        read = [
-            self._ids[number].text(row - self.table.parts[number].first).decode()
-            for number, row in zip(numbers, wanted, strict=True)
-        ]
+        missing = [row for row, item in zip(wanted, found, strict=True) if item is None]
+        numbers = np.searchsorted(self._stops, missing, side="right").tolist()
+        read = {
+            row: self._ids[number].text(row - self.table.parts[number].first).decode()
+            for number, row in zip(numbers, missing, strict=True)
+        }
         if len(known) + len(read) > _CACHED_IDS:
             known.clear()
         if len(read) <= _CACHED_IDS:
-            known.update(zip(wanted, read, strict=True))
-        return read
+            known.update(read)
+        return [read[row] if item is None else item for row, item in zip(wanted, found, strict=True)]
 
     def values(self, name: str, rows: NDArray[np.int64]) -> list[Attribute]:
         """Return what each of *rows* has under the attribute *name*; None where it has nothing."""
@@ -241,16 +241,20 @@ class RowLookup:
         return np.array([part.stop for part in self.table.parts], np.int64)
 
     @cached_property
-    def _by_position(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-        """The first row at each position, -1 for none; and further ones: their positions, ascending, and rows."""
-        first = np.full(self._vectors, -1, np.int32)
+    def _by_position(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
+        """The first row at each position, and further ones: their positions, ascending, and rows.
+
+        The first ones are counted from 1, and 0 stands for none: for the positions from -1 to the number of vectors.
+        """
+        first = np.zeros(self._vectors + 2, np.uint32)
         positions, rows = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for part in self.table.parts:
             try:
                 own_positions, own_rows = _shown(part, self.table.alive)
-                is_free = first[own_positions] < 0
-                first[own_positions[is_free]] = own_rows[is_free]
-                is_further = first[own_positions] != own_rows
+                of_own = first[1:-1]
+                is_free = of_own[own_positions] == 0
+                of_own[own_positions[is_free]] = own_rows[is_free] + 1
+                is_further = of_own[own_positions] != own_rows + 1
             except UNREADABLE as error:
                 raise part.columns.damage(error) from error
             positions.append(own_positions[is_further].astype(np.int64))
