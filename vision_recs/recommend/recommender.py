@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
@@ -283,12 +283,15 @@ class Recommender:
         return choose(reranker, subqueries, policy.learn, orders, matches)
 
     def _matches(self, explaining: Reranker | None, has_rules: bool, ranked: Sequence[RankedMatch]) -> list[Match]:  # noqa: FBT001
-        explanations: Sequence[Explanation | None] = [None] * len(ranked)
+        matches = self._with_attributes([each.match for each in ranked])
+        explanations: Sequence[Explanation]
         if explaining is not None:
             explanations = explaining.explain(ranked)
         elif has_rules or any(each.effects for each in ranked):
             explanations = [Explanation(effects=each.effects, relaxed=each.relaxed) for each in ranked]
-        return list(self._with_attributes(ranked, explanations))
+        else:
+            return matches
+        return [match._replace(explanation=each) for match, each in zip(matches, explanations, strict=True)]
 
     def _learned(self, policy: Policy) -> LearnedOrder | None:
         """Return the order that *policy* has learned, or None; raises StoreDamaged where the model was altered."""
@@ -310,26 +313,19 @@ class Recommender:
 
         return Rows(Features() if self._model is None else self._model.features)
 
-    def _with_attributes(
-        self, ranked: Sequence[RankedMatch], explanations: Sequence[Explanation | None]
-    ) -> Iterator[Match]:
-        """Yield the match of each of *ranked* with the attributes of its item and image, and its explanation."""
-        found = [match.attributes for match, *_ in ranked]
-        missing = [number for number, attributes in enumerate(found) if not attributes]
+    def _with_attributes(self, matches: list[Match]) -> list[Match]:
+        """Return each of *matches* with the attributes of its item and image, which are read where it has none."""
+        missing = [number for number, match in enumerate(matches) if not match.attributes]
         if missing:
-            images = [(ranked[number].match.id, ranked[number].match.image) for number in missing]
+            images = [(matches[number].id, matches[number].image) for number in missing]
             for number, attributes in zip(missing, self.items.match_attributes(images), strict=True):
+                match = matches[number]
                 if attributes is None:
-                    match = ranked[number].match
                     raise StoreDamaged(
                         f"the item {match.id!r} has no image {match.image}, by which it was found; run `visrec verify`"
                     )
-                found[number] = attributes
-        for (match, *_), attributes, explanation in zip(ranked, found, explanations, strict=True):
-            if explanation is None and attributes is match.attributes:
-                yield match
-            else:
-                yield Match(match.id, match.score, match.image, match.digest, attributes, explanation)
+                matches[number] = match._replace(attributes=attributes)
+        return matches
 
     @property
     def _retriever(self) -> Retriever:

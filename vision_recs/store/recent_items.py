@@ -66,7 +66,7 @@ class RecentItems:
         )
         recent = self._recent
         found = {item: known for item in items if (known := recent.get(item)) is not None}
-        missing = list({item: None for item in items if item not in found})
+        missing = [item for item in dict.fromkeys(items) if item not in found]
         if not missing:
             return found
         read: dict[str, KnownItem] = {}
@@ -74,12 +74,14 @@ class RecentItems:
             rows = self._files.all(each, (json.dumps(ids),))
             with self._files.reading:
                 for item, text, number, image, digest, own, position in rows:
-                    if item not in read:
-                        read[text_of(item)] = KnownItem(parsed(text), [])
+                    known = read.get(item)
+                    if known is None:
+                        known = read[text_of(item)] = KnownItem(parsed(text), [])
                     shown = KnownImage(number, text_of(image), blob(digest).hex(), parsed(own), int(position))
-                    read[item].images.append(shown)
+                    known.images.append(shown)
         for known in read.values():
-            known.images.sort()
+            if len(known.images) > 1:
+                known.images.sort()
         _keep(recent, read)
         _keep(self._places, {image.digest: image.position for item in read.values() for image in item.images})
         return found | read
