@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cluster_shop import WatchedEncoder, noted, shop_of
+from cluster_shop import WaitingEncoder, WatchedEncoder, noted, shop_of
 from fake_shop import content
 from ray_cluster import ray_cluster
 
@@ -136,7 +136,7 @@ def test_machines_with_gpus_and_others_embed_side_by_side(machines, undisturbed,
     shop = shop_of(tmp_path, SIZE * BLOCKS)
     (machine,) = machines.add(gpus=1)
     try:
-        run(shop, tmp_path / "store", machines.address, seconds=0.2, gpus_per_task=1.0)
+        run(shop, tmp_path / "store", machines.address, encoder=WaitingEncoder(tmp_path), gpus_per_task=1.0)
     finally:
         machines.take_away(machine)
     assert set(noted(tmp_path / "devices")) == {"0", "none"}

@@ -13,6 +13,8 @@ from fake_shop import BulkShop, FakeEncoder
 
 from vision_recs.jobs.cluster.driver import Finished
 
+PATIENCE_S = 120
+
 
 def note(file: Path, text: str) -> None:
     with file.open("a", encoding="utf-8") as opened:  # short lines of several processes do not mix
@@ -66,6 +68,15 @@ class WatchedEncoder(FakeEncoder):
 
     def is_other(self):
         return os.environ.get("VISREC_TEST_WEIGHTS") == "other"
+
+
+class WaitingEncoder(WatchedEncoder):
+    """Waits on a core until a GPU is at work, too: else all may be done before a process of its machine has begun."""
+
+    def wait(self):
+        until = time.monotonic() + PATIENCE_S
+        while set(noted(self.folder / "devices")) == {"none"} and time.monotonic() < until:
+            time.sleep(0.02)
 
 
 def shop_of(folder, count):
