@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -112,6 +112,12 @@ def _print_report(report: EmbedReport) -> None:
         typer.echo(one_line(f"attributes of the image, not of the item: {', '.join(report.image_attributes)}"))
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what there is to say of a catalog or of changes."""
+    for note in notes:
+        typer.echo(one_line(f"note: {note}"), err=True)
+
+
 def print_merged(report: EmbedReport | UpdateReport) -> None:
     """Print why the index took longer than after most changes, if it did."""
     if report.merged_in_index:
@@ -124,8 +130,7 @@ def _shortfall(report: EmbedReport) -> str:
 
 def _print_findings(report: EmbedReport) -> None:
     """Print what there is to say of the catalog, and the command for columns in which rows of an item differ."""
-    for note in report.notes:
-        typer.echo(one_line(f"note: {note}"), err=True)
+    print_notes(report.notes)
     if report.contradictory_columns:
         options = (f"--image-attribute={column}" for column in report.contradictory_columns)
         command = one_line(shlex.join(["visrec", *sys.argv[1:], *options]))

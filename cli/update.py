@@ -16,7 +16,7 @@ import typer
 from vision_recs.errors import CatalogError, ImagesSkipped
 
 from . import options
-from .jobs import counted, print_merged, until_interrupted
+from .jobs import counted, print_merged, print_notes, until_interrupted
 from .output import print_json
 from .progress import show_progress
 
@@ -59,6 +59,8 @@ def update(
         print_json(asdict(report))
     else:
         _print(report, stores)
+    if not quiet:
+        print_notes(report.notes)
     if interrupted():
         raise typer.Exit(130)
     if strict and (report.unknown or report.skipped_reasons or report.stale_images):

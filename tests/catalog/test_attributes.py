@@ -1,6 +1,7 @@
 """Cells become attributes: prices with currencies, stock in words, sets, mixed types, and what is said of them."""
 
 import json
+import math
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,7 +50,9 @@ def test_what_is_no_amount_stays_text(text):
         (["14,90", "1.299"], [14.9, 1299.0], None),
         (["14.90", "1,299"], [14.9, 1299.0], None),
         (["\u20ac5", ""], [5.0, None], "EUR"),
-        (["5", "ask"], ["5", "ask"], None),
+        (["5", "ask"], [5, "ask"], None),
+        (["12,50 EUR", "ask", "1.299", "nan", "1e+999"], [12.5, "ask", 1299.0, "nan", "1e+999"], "EUR"),
+        (["ask", "call"], ["ask", "call"], None),
         (["5", "7"], [5, 7], None),
     ],
 )
@@ -101,7 +104,9 @@ def test_a_word_that_says_nothing_of_the_stock_is_said(tmp_path):
     (tmp_path / "t.csv").write_text("id,image,in_stock\na,a.jpg,soon\nb,b.jpg,no\n")
     catalog = open_catalog(tmp_path / "t.csv")
     assert [item.attributes["in_stock"] for item in catalog] == [None, False]
-    assert catalog.notes == ("'soon' in the column 'in_stock' does not say whether an item is in stock",)
+    assert catalog.notes == (
+        "'soon' of the item 'a' in the column 'in_stock' does not say whether an item is in stock",
+    )
 
 
 @pytest.mark.parametrize(("name", "values"), [("is_new", [True, False, None]), ("new", ["yes", "no", None])])
@@ -116,7 +121,8 @@ def test_mixed_types_are_said(tmp_path):
     )
     catalog = open_catalog(tmp_path / "t.jsonl")
     assert [item.attributes["size"] for item in catalog] == [4, "XL"]
-    assert catalog.notes == ("the column 'size' holds numbers (4) and text ('XL'); a filter finds those of one type",)
+    odd = "text in 1 row, the first 'XL' of the item 'b'"
+    assert catalog.notes == (f"the column 'size' holds numbers, and {odd}; a filter finds those of one type",)
 
 
 def test_one_cell_that_makes_a_column_of_numbers_text_is_said(tmp_path):
@@ -124,7 +130,44 @@ def test_one_cell_that_makes_a_column_of_numbers_text_is_said(tmp_path):
     (tmp_path / "t.csv").write_text(f"id,image,width,code\n{rows}x,x.jpg,broad,7\n")
     catalog = open_catalog(tmp_path / "t.csv")
     assert {type(item.attributes["width"]) for item in catalog} == {str}
-    assert catalog.notes == ("the column 'width' is text because of 'broad'; to compare it, write numbers",)
+    why = "1 cell, 'broad' of the item 'x'; to compare it, write numbers"
+    assert catalog.notes == (f"the column 'width' is text because of {why}",)
+
+
+def test_prices_that_are_no_numbers_are_said_and_the_others_are_numbers(tmp_path):
+    cells = ["5", "on request", "7.50", *["8"] * 3000, "1e999", " "]
+    rows = "".join(f"i{number},{number}.jpg,{cell}\n" for number, cell in enumerate(cells))
+    (tmp_path / "t.csv").write_text(f"id,image,price\n{rows}")
+    catalog = open_catalog(tmp_path / "t.csv")
+    prices = [item.attributes["price"] for item in catalog]
+    assert prices[:4] == [5, "on request", 7.5, 8]
+    assert prices[-2:] == ["1e999", None]
+    odd = "text in 2 rows, the first 'on request' of the item 'i1'"
+    assert catalog.notes == (f"the column 'price' holds numbers, and {odd}; a filter finds those of one type",)
+
+
+def test_prices_of_words_alone_are_text_which_is_said(tmp_path):
+    (tmp_path / "t.csv").write_text("id,image,price\na,a.jpg,ask\nb,b.jpg,call us\n")
+    catalog = open_catalog(tmp_path / "t.csv")
+    assert [item.attributes["price"] for item in catalog] == ["ask", "call us"]
+    why = "2 cells, the first 'ask' of the item 'a'; to compare it, write numbers"
+    assert catalog.notes == (f"the column 'price' is text because of {why}",)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_number_larger_than_any_is_null_which_is_said(tmp_path, kind):
+    path = tmp_path / f"t.{kind}"
+    if kind == "jsonl":
+        lines = ('{"id": "a", "image": "a", "n": 1}', *(f'{{"id": "{i}", "image": "b", "n": {i}e999}}' for i in "12"))
+        path.write_text("\n".join(lines))
+    else:
+        columns = {"id": ["a", "1", "2", "nan"], "image": ["a"] * 4, "n": [1.0, math.inf, math.inf, math.nan]}
+        pq.write_table(pa.table(columns), path)
+    catalog = open_catalog(path)
+    assert [item.attributes["n"] for item in catalog][:3] == [1, None, None]
+    assert catalog.notes == (
+        "the column 'n' has 2 values, the first inf of the item '1', that cannot be kept; null takes the place",
+    )
 
 
 @pytest.mark.parametrize(

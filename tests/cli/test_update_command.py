@@ -58,7 +58,8 @@ def test_a_change_of_a_price_loads_nothing_of_images_tables_filters_or_buckets(s
     assert loaded >= {"vision_recs.jobs.updating", "vision_recs.store.writer"}
     assert loaded & {"PIL", "faiss", "pyarrow", "obstore", "msgspec", "importlib.metadata"} == set()
     of_rooms = {
-        "catalog": "amounts cell_types changes columns findings observations parted_file places readers text_files",
+        "catalog": "amounts cell_types changes columns findings observations parted_file places readers text_files "
+        "value_types",
         "encoders": "",
         "filters": "attribute_type",
         "images": "",
@@ -79,6 +80,18 @@ def test_json_is_the_report(visrec, store, tmp_path):
     done = visrec("update", changes, "--store", store, "--json")
     report = json.loads(done.stdout)
     assert (report["changes"], report["changed"], report["generation"], report["items"]) == (2, 2, 2, 60)
+
+
+def test_text_in_a_price_is_said(visrec, store, tmp_path):
+    changes = tmp_path / "changes.jsonl"
+    changes.write_text('{"id": "mug-01", "price": "on request"}\n')
+    odd = "text in 1 change, the first 'on request' of the item 'mug-01'"
+    sentence = f"the attribute 'price' holds numbers, and {odd}; a filter finds those of one type"
+    done = visrec("update", changes, "--store", store)
+    assert (done.returncode, done.stderr) == (0, f"note: {sentence}\n")
+    changes.write_text('{"id": "mug-02", "price": 3}\n{"id": "mug-01", "price": "on request"}\n')
+    assert json.loads(visrec("update", changes, "--store", store, "--json", "--quiet").stdout)["notes"] == [sentence]
+    assert visrec("similar", "mug-02", "--where", "price < 4", "--store", store, "--json").stdout == ""
 
 
 def test_strict_fails_where_an_image_was_skipped_and_says_where_to_look(visrec, store, tmp_path):

@@ -223,6 +223,12 @@ def test_changes_of_several_requests_are_told_apart(own):
     assert first.generation == second.generation == 4
 
 
+def test_what_there_is_to_say_of_the_changes_is_said_of_all_partitions_together(own):
+    _, folder = own
+    (note,) = update([{"id": f"item{number:02}", "price": "ask"} for number in range(9)], folder).notes
+    assert note.startswith("the attribute 'price' holds numbers, and text in 9 changes, the first 'ask' of the item")
+
+
 def test_an_error_in_the_changes_costs_nothing(own):
     _, folder = own
     with pytest.raises(CatalogError):

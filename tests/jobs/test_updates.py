@@ -1,9 +1,12 @@
 """`update`: some items change, and the rest of the store is neither read nor written again."""
 
 import json
+import math
 import sqlite3
 from contextlib import closing
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_shop import BulkShop, FakeEncoder, Unused, content, image, index, shop_of, snapshot, wanted
 from visrec_cli.jobs import print_merged
@@ -12,6 +15,8 @@ import vision_recs
 from vision_recs.errors import CatalogError, EmptyCatalog, SpaceMismatch, StoreDamaged, StoreNotFound
 from vision_recs.jobs import update, verify
 from vision_recs.store import Store, garbage_collect, shard_use, writer
+
+ONE = "; a filter finds those of one type"
 
 
 @pytest.fixture
@@ -189,6 +194,9 @@ def test_a_change_that_changes_nothing_publishes_nothing(store):
         ({"id": "item001", "version": "--5"}, "a version is a whole number or a time"),
         ({"id": "item001", "version": "yesterday"}, "a version is a whole number or a time"),
         ({"id": "item001", "image": 7}, "an image is a path or a list of paths"),
+        ({"id": "item001", "price": math.inf}, "'price' is larger than any number can be"),
+        ({"id": "item001", "title": b"\xff"}, r"'title' is b'.xff', which cannot be kept"),
+        ({"id": "item001", 5: 1}, "the key 5 is not text"),
         (
             {"id": "item001", "image": []},
             "the list of images is empty; leave it out to keep the images of the item, or",
@@ -208,6 +216,84 @@ def test_a_bad_change_is_named_and_none_is_made(store, bad, words):
 def test_an_image_that_says_nothing_leaves_those_that_there_are(store, nothing):
     report = update([{"id": "item003", "image": nothing, "version": nothing and "", "deleted": None}], store)
     assert (report.unchanged, report.images) == (1, 9)
+
+
+def test_values_of_another_type_than_the_store_has_are_kept_and_said(store, tmp_path):
+    update([{"id": "item001", "sale": True, "title": "x"}], store)
+    changes = [
+        {"id": "item003", "price": "on request", "sale": 1, "title": "y"},
+        {"id": "item002", "price": "ask", "sale": False},
+        {"id": "nobody", "price": "cheap"},
+        {"id": "item004", "price": "12.50 EUR", "size": 4},
+        {"id": "item005", "size": "XL"},
+    ]
+    notes = update(changes, store).notes
+    assert prices(store)["item003"] == "on request"
+    assert notes == (
+        f"the attribute 'price' holds numbers, and text in 2 changes, the first 'ask' of the item 'item002'{ONE}",
+        f"the attribute 'sale' holds true or false, and numbers in 1 change, the first 1 of the item 'item003'{ONE}",
+        f"the attribute 'size' holds numbers, and text in 1 change, the first 'XL' of the item 'item005'{ONE}",
+    )
+    (tmp_path / "more.csv").write_text("id,price,sale\nitem006,cheap,2\n")
+    (again,) = update(tmp_path / "more.csv", store).notes  # text in prices is said each time
+    assert again.startswith("the attribute 'price' holds numbers, and text in 1 change, the first 'cheap'")
+    assert update([{"id": "item006", "price": 5, "sale": True}], store).notes == ()
+
+
+def test_the_currency_of_a_price_and_the_stock_are_derived_as_from_a_catalog(shop, store, tmp_path):
+    shop.items["item003"].attributes.update(currency="EUR", in_stock=True)
+    index(shop, store, FakeEncoder())
+    (tmp_path / "changes.csv").write_text('id,price,availability\nitem003,"12,50 USD",out of stock\n')
+    update(tmp_path / "changes.csv", store)
+    with Store.open(store) as opened:
+        shown = opened.attributes("item003")
+    assert shown == {"price": 12.5, "currency": "USD", "in_stock": False, "availability": "out of stock"}
+    changes = [{"id": "item003", "price": "$13", "availability": "soon"}, {"id": "item004", "in_stock": "perhaps"}]
+    report = update(changes, store)
+    assert sorted(report.notes) == [
+        "'perhaps' of the item 'item004' in the attribute 'in_stock' does not say whether an item is in stock",
+        "'soon' of the item 'item003' in the attribute 'availability' does not say whether an item is in stock",
+    ]
+    update([{"id": "item003", "price": "14 EUR", "currency": None}], store)
+    with Store.open(store) as opened:
+        shown = opened.attributes("item003")
+    assert shown == {"price": 14, "currency": None, "in_stock": False, "availability": "soon"}
+
+
+def test_a_new_attribute_that_is_nearly_an_old_one_is_said(store):
+    report = update([{"id": "item003", "pirce": 5}, {"id": "item004", "pirce": 6, "weight": 7}], store)
+    assert report.notes == ("2 changes have the attribute 'pirce', which no item had; items have 'price'",)
+    assert update([{"id": "item005", "pirce": 5}], store).notes == ()
+
+
+def test_what_a_table_of_changes_shows_is_said(store, tmp_path):
+    rows = "".join(f"item00{number},{number},{number},{number}\n" for number in range(8))
+    (tmp_path / "changes.csv").write_text(f"id,width,height,width\n{rows}item008,wide,x,3\n")
+    assert update(tmp_path / "changes.csv", store).notes == (
+        "the header names the column 'width' twice; the first one is used",
+    )
+
+
+def test_a_cell_that_makes_a_new_column_text_is_said(store, tmp_path):
+    rows = "".join(f"item00{number % 9},{number}\n" for number in range(30))
+    (tmp_path / "changes.csv").write_text(f"id,width\n{rows}item008,wide\n")
+    why = "1 cell, 'wide'; to compare it, write numbers"
+    assert update(tmp_path / "changes.csv", store).notes == (f"the column 'width' is text because of {why}",)
+
+
+def test_nan_in_a_table_says_nothing(store, tmp_path):
+    columns = {"id": ["item003", "item004"], "price": [math.nan, 9.5]}
+    pq.write_table(pa.table(columns), tmp_path / "changes.parquet")
+    report = update(tmp_path / "changes.parquet", store)
+    assert (report.changed, prices(store)["item003"], prices(store)["item004"]) == (1, 3, 9.5)
+
+
+def test_damaged_attribute_columns_are_mended_by_an_update(store):
+    (columns,) = (store / "attributes").iterdir()
+    columns.write_bytes(columns.read_bytes()[:-3])
+    assert update([{"id": "item003", "price": "ask"}], store).changed == 1
+    garbage_collect(store)
+    assert list(verify(store)) == []
 
 
 def test_an_item_that_is_gone_needs_no_image(store):

@@ -110,7 +110,7 @@ def test_a_price_is_live_after_its_acknowledgement(client, store):
     response = change(client, {"id": "item001", "price": 99.5})
     assert (response.status_code, response.json()) == (
         202,
-        {"generation": 2, "changes": 1, "made": 1, "stale": 0, "unknown": 0, "skipped_images": []},
+        {"generation": 2, "changes": 1, "made": 1, "stale": 0, "unknown": 0, "skipped_images": [], "notes": []},
     )
     assert price_of(store, "item001") == 99.5
     until(lambda: served(client) == 2)
@@ -224,6 +224,15 @@ def test_a_full_queue_turns_changes_down(client, store, gate):
         gate.opened.set()
         assert [each.result().status_code for each in waiting] == [202] * 3
     assert [price_of(store, f"item00{number}") for number in range(4)] == [50.5, 50.5, 50.5, 3]
+
+
+def test_text_in_a_price_is_said_to_whom_it_concerns(client):
+    notes = change(client, {"id": "item001", "price": "ask", "in_stock": "soon"}).json()["notes"]
+    assert [note.partition(";")[0] for note in notes] == [
+        "'soon' of the item 'item001' in the attribute 'in_stock' does not say whether an item is in stock",
+        "the attribute 'price' holds numbers, and text in 1 change, the first 'ask' of the item 'item001'",
+    ]
+    assert change(client, {"id": "item002", "price": 4}).json()["notes"] == []
 
 
 def test_changes_whose_time_is_up_before_they_begin_are_not_made(connect, store, gate):

@@ -10,6 +10,7 @@ exports         the exports of shop systems become rows with the columns that vi
 readers         CSV, JSON Lines and Parquet (`parquet`) become rows of cells; `text_files` finds out the encoding
 columns         the options; which columns hold ids and images, and what their cells mean
 cell_types      cells become attributes; `amounts` reads prices, `observations` sees what a person should know
+value_types     which types the values of an attribute have, and what to say where these are several
 row_store       rows set aside, and read back item by item
 grouping        the rows of an item become the item
 changes         items to add, to change or to remove, for `visrec update`

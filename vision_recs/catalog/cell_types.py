@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from vision_recs.catalog.amounts import amount_of, has_decimal_comma, number_of
+from vision_recs.catalog.findings import First
 from vision_recs.types import Attribute, is_unicode, normal_form
 
 Converter: TypeAlias = Callable[[Attribute], Attribute]
@@ -138,54 +139,95 @@ class ColumnTypes:
     A column has the first of these types that suits all its cells that are not blank: whole number of 64 bits, number,
     true or false, text. Words like nan and inf are text, and so is what a number would lose: leading zeros, more digits
     than a float holds, exponents without a sign. The name of a column adds types: amounts of money for prices, yes and
-    no for `is_...`, counts and "in stock" for the stock. With *decimal_comma*, 1,5 is a number.
+    no for `is_...`, counts and "in stock" for the stock. With *decimal_comma*, 1,5 is a number. In a column of prices,
+    a cell that is no number is text by itself, and the others are numbers.
     """
 
     def __init__(self, names: Sequence[str], *, decimal_comma: bool = False) -> None:
         """Start with the columns *names*, whose cells were not seen yet; more of them may come."""
         self._names = names
         self._decimal_comma = decimal_comma
+        self._every: list[tuple[_Kind, ...]] = []
         self._possible: list[tuple[_Kind, ...]] = []
+        self._before: dict[int, tuple[_Kind, ...]] = {}  # what a column could be until odd cells made it text
         self._has_comma: set[int] = set()
-        self.odd_cells: dict[int, str] = {}
-        """For a column of numbers that one cell made text, by its position: that cell."""
+        self.odd_cells: dict[int, First] = {}
+        """The cells that are no numbers in columns that are meant to hold some, by the position of the column."""
 
-    def observe(self, columns: Sequence[Sequence[object]]) -> None:
-        """Exclude the types that do not suit the cells of *columns*; what is neither text nor None has its type."""
-        for name in self._names[len(self._possible) :]:
-            self._possible.append(_kinds_of(name, decimal_comma=self._decimal_comma))
+    @property
+    def are_text(self) -> Collection[int]:
+        """The columns that are text because of odd cells, also those of prices that hold none."""
+        unseen = (position for position in self.odd_cells if self._possible[position] == self._every[position])
+        return {*self._before, *unseen}
+
+    def observe(self, columns: Sequence[Sequence[object]], items: Sequence[str] = ()) -> None:
+        """Exclude the types that do not suit the cells of *columns*; what is neither text nor None has its type.
+
+        *items* are the ids of their rows, if they are known.
+        """
+        for name in self._names[len(self._every) :]:
+            self._every.append(_kinds_of(name, decimal_comma=self._decimal_comma))
+            self._possible.append(self._every[-1])
         for position, cells in enumerate(columns):
-            if self._possible[position]:
+            if self._possible[position] or position in self._before:
                 texts = {cell.strip() for cell in set(cells) if isinstance(cell, str)} - {""}
-                self._possible[position] = self._suitable(position, texts)
+                odd = self._exclude(position, texts)
+                if odd:
+                    self._count(position, odd, cells, items)
 
-    def _suitable(self, position: int, texts: set[str]) -> tuple[_Kind, ...]:
+    def _exclude(self, position: int, texts: set[str]) -> set[str]:
+        """Exclude the types that do not suit *texts*, and return those of them that are no numbers where these are."""
         before = self._possible[position]
-        suitable = tuple(kind for kind in before if all(map(kind.accepts, texts)))
-        if not suitable:
-            odd = sorted(text for text in texts if not any(kind.accepts(text) for kind in before))
-            if odd and (
-                before != _kinds_of(self._names[position], decimal_comma=self._decimal_comma) or _few(odd, texts)
-            ):
-                self.odd_cells[position] = odd[0]
-        elif suitable == (_AMOUNT,):
+        suitable = _suiting(before, texts)
+        odd: set[str] = set()
+        if not suitable and is_price(self._names[position]):
+            odd = {text for text in texts if not _suits_any(self._every[position], text)}
+            texts = texts - odd
+            suitable = _suiting(before, texts)
+        if suitable == (_AMOUNT,):
             numbers = (amount.number for amount in map(amount_of, texts) if amount)
             if any(has_decimal_comma(number) for number in numbers):
                 self._has_comma.add(position)
-        return suitable
+        self._possible[position] = suitable
+        return odd if suitable else self._making_text(position, before, texts | odd)
+
+    def _making_text(self, position: int, before: tuple[_Kind, ...], texts: set[str]) -> set[str]:
+        """Return those of *texts* that make a column of numbers text, which had the types *before*, if any."""
+        meant = self._before.get(position, before)
+        odd = {text for text in texts if not _suits_any(meant, text)}
+        if before and odd and (before != self._every[position] or len(odd) * _ODD_AT_MOST <= len(texts)):
+            self._before[position] = before
+        return odd if position in self._before else set()
+
+    def _count(self, position: int, odd: set[str], cells: Sequence[object], items: Sequence[str]) -> None:
+        places = [place for place, cell in enumerate(cells) if isinstance(cell, str) and cell.strip() in odd]
+        if position in self.odd_cells:
+            self.odd_cells[position].count += len(places)
+        else:
+            first = places[0]
+            self.odd_cells[position] = First(cells[first], items[first] if items else "", len(places))
 
     def converters(self) -> list[Converter]:
         """Return, for each column, the function that turns its text into a value; a blank cell becomes None."""
-        return [
-            _converter(_amount_parser(decimal_comma=i in self._has_comma) if kinds[0] is _AMOUNT else kinds[0].parse)
-            if kinds
-            else text_of
-            for i, kinds in enumerate(self._possible)
-        ]
+        return [self._converter(position) for position in range(len(self._possible))]
+
+    def _converter(self, position: int) -> Converter:
+        kinds = self._possible[position]
+        if not kinds:
+            return text_of
+        kind = kinds[0]
+        parse = kind.parse if kind is not _AMOUNT else _amount_parser(decimal_comma=position in self._has_comma)
+        if position in self.odd_cells:
+            return _converter(lambda text: parse(text) if kind.accepts(text.strip()) else text_of(text))
+        return _converter(parse)
 
 
-def _few(odd: Sequence[str], texts: Collection[str]) -> bool:
-    return len(odd) * _ODD_AT_MOST <= len(texts)
+def _suiting(kinds: tuple[_Kind, ...], texts: set[str]) -> tuple[_Kind, ...]:
+    return tuple(kind for kind in kinds if all(map(kind.accepts, texts)))
+
+
+def _suits_any(kinds: tuple[_Kind, ...], text: str) -> bool:
+    return any(kind.accepts(text) for kind in kinds)
 
 
 def _amount_parser(*, decimal_comma: bool) -> Callable[[str], Attribute]:

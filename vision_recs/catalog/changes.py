@@ -12,12 +12,21 @@ from decimal import Decimal
 from functools import cached_property
 from operator import index
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from vision_recs.catalog.cell_types import ColumnTypes, Converter, plain
+from vision_recs.catalog.cell_types import (
+    IN_STOCK,
+    STOCK_NAMES,
+    ColumnTypes,
+    Converter,
+    currency_of,
+    is_price,
+    plain,
+    stock_of,
+)
 from vision_recs.catalog.columns import ID_NAMES, IMAGE_NAMES, CatalogOptions, id_text, image_references, same_name
-from vision_recs.catalog.findings import Findings
-from vision_recs.catalog.observations import typed_converter
+from vision_recs.catalog.findings import Findings, First, short
+from vision_recs.catalog.observations import CURRENCY, is_said, odd_note, stock_note, typed_converter
 from vision_recs.catalog.places import extension_of
 from vision_recs.catalog.readers import EXTENSIONS, json_objects, open_rows
 from vision_recs.errors import CatalogError
@@ -51,7 +60,10 @@ class Change:
 
 
 def read_changes(
-    path: str | Path, options: CatalogOptions, types: Callable[[], Mapping[str, AttributeType]] = dict
+    path: str | Path,
+    options: CatalogOptions,
+    types: Callable[[], Mapping[str, AttributeType]] = dict,
+    notes: dict[str, None] | None = None,
 ) -> Iterator[Change]:
     """Yield the changes in the table at *path*: JSON Lines, CSV, TSV or Parquet.
 
@@ -60,8 +72,8 @@ def read_changes(
     item add up, as in a catalog; of lines of JSON, which are messages, the last one counts. *types* returns those of
     the store's attributes, which the text of CSV becomes; nothing else asks for them. Of a column that the store does
     not know, all cells of the file decide, as in a catalog. The columns `version` and `deleted` are what `Change` says;
-    *options* may name the columns of the ids and the images. Raises CatalogError, which names the line; nothing is left
-    out.
+    *options* may name the columns of the ids and the images. *notes* gets what is worth a sentence, at the end. Raises
+    CatalogError, which names the line; nothing is left out.
     """
     location = str(Path(path).absolute())
     extension = extension_of(location)
@@ -73,9 +85,11 @@ def read_changes(
     if not Path(location).is_file():
         raise CatalogError("there is no such file; give a table of changes, or - for standard input", path=location)
     findings = Findings(location)
+    if notes is not None:
+        findings.notes = notes
     if extension in {".jsonl", ".ndjson"}:
         records = json_objects(location, findings)
-        yield from _changes(records, _Keys(options), location)
+        yield from _changes(_as_written(records), _Keys(options), location, findings.note)
         return
     rows = open_rows(location, findings)
     try:
@@ -83,30 +97,47 @@ def read_changes(
         reserved = keys.of_table or ()
     except ValueError as error:
         raise CatalogError(str(error), path=location) from error
-    read = _TextCells(types(), location, decimal_comma=rows.decimal_comma).value if rows.textual else _as_it_is
+    read = _TextCells(types(), findings, decimal_comma=rows.decimal_comma).value if rows.textual else _as_it_is
 
-    def record(cells: Sequence[object]) -> dict[str, object]:
-        said = ((name, cell) for name, cell in zip(rows.columns, cells, strict=True) if name and _says(cell))
-        return {name: cell if name in reserved else read(name, cell) for name, cell in said}
+    def of_table() -> Iterator[_Record]:
+        for line, cells in rows.cells():
+            said = {name: cell for name, cell in zip(rows.columns, cells, strict=True) if name and is_said(cell)}
+            yield line, {name: cell if name in reserved else read(name, cell) for name, cell in said.items()}, said
 
-    for change in _changes(((line, record(cells)) for line, cells in rows.cells()), keys, location):
+    for change in _changes(of_table(), keys, location, findings.note):
         yield replace(change, is_row=True)
 
 
-def changes_of(records: Iterable[Mapping[str, object]], options: CatalogOptions) -> Iterator[Change]:
-    """Yield the change that each of *records* says, as a line of JSON would; raises CatalogError."""
-    yield from _changes(enumerate(records, 1), _Keys(options), "the changes")
+def changes_of(
+    records: Iterable[Mapping[str, object]], options: CatalogOptions, notes: dict[str, None] | None = None
+) -> Iterator[Change]:
+    """Yield the change that each of *records* says, as a line of JSON would; raises CatalogError.
+
+    *notes* gets what is worth a sentence, at the end.
+    """
+    found: dict[str, None] = {} if notes is None else notes
+    yield from _changes(_as_written(enumerate(records, 1)), _Keys(options), "the changes", found.setdefault)
 
 
-def _changes(records: Iterable[tuple[int, Mapping[str, object]]], keys: _Keys, location: str) -> Iterator[Change]:
-    for line, record in records:
+_Record: TypeAlias = tuple[int, Mapping[str, object], Mapping[str, object]]
+"""The number of a record, its values, and what was written in their places."""
+
+
+def _as_written(records: Iterable[tuple[int, Mapping[str, object]]]) -> Iterator[_Record]:
+    return ((line, record, record) for line, record in records)
+
+
+def _changes(records: Iterable[_Record], keys: _Keys, location: str, note: Callable[[str], object]) -> Iterator[Change]:
+    for line, record, written in records:
         try:
-            yield keys.change(record)
+            yield keys.change(record, written)
         except UnicodeEncodeError as error:
             why = "a text holds half a character (a lone surrogate); write it anew"
             raise CatalogError(why, path=location, line=line) from error
         except (ValueError, TypeError, AttributeError) as error:
             raise CatalogError(str(error), path=location, line=line) from error
+    for name, odd in keys.odd_stock.items():
+        note(stock_note(f"the attribute {short(name)}", odd))
 
 
 class _Keys:
@@ -120,30 +151,48 @@ class _Keys:
         }
         self._known: dict[tuple[str, ...], _Names] = {}
         self._converters: dict[str, Converter] = {}
+        self.odd_stock: dict[str, First] = {}
+        """What does not say whether an item is in stock, by the name of the attribute."""
         self.of_table = self._choose(tuple(columns)) if columns else None
 
-    def change(self, record: Mapping[str, object]) -> Change:
-        """Return the change that *record* says; raises ValueError, TypeError or AttributeError."""
+    def change(self, record: Mapping[str, object], written: Mapping[str, object]) -> Change:
+        """Return the change that *record* says, whose values are *written* like that in the file.
+
+        Raises ValueError, TypeError or AttributeError.
+        """
         known = self.of_table or self._names_in(tuple(record))
         deleted = _truth(record.get(known.deleted))
+        item = id_text(record.get(known.id))
+        derived = known.derived.values(written)
+        if known.derived.stock is not None and IN_STOCK not in derived:
+            self._tell_stock(known.derived.stock, written.get(known.derived.stock), item)
         change = Change(
-            id=id_text(record.get(known.id)),
+            id=item,
             version=version_of(record.get(known.version)),
             deleted=deleted,
             images=None if known.image is None or deleted else _images(record.get(known.image)),
-            attributes={name: self._value(name, value) for name, value in record.items() if name not in known},
+            attributes={name: self._value(name, value, item) for name, value in record.items() if name not in known}
+            | derived,
         )
         json.dumps([change.id, change.images, change.attributes], ensure_ascii=False).encode()  # text that is none
         return change
 
-    def _value(self, name: str, value: object) -> Attribute:
-        if not isinstance(name, str):
-            raise TypeError(f"the key {name!r} is not text")
+    def _value(self, name: str, value: object, item: str) -> Attribute:
         if isinstance(value, float | Decimal) and math.isinf(value):
-            raise ValueError(f"{name!r} is larger than any number can be; correct it")
+            raise ValueError(f"{short(name)} is larger than any number can be; correct it")
         if name not in self._converters:
             self._converters[name] = typed_converter(name)
-        return self._converters[name](plain(value))
+        kept = plain(value)
+        if kept is None and is_said(value):
+            raise ValueError(f"{short(name)} is {short(value)}, which cannot be kept; correct it")
+        converted = self._converters[name](kept)
+        if converted is None:
+            self._tell_stock(name, kept, item)
+        return converted
+
+    def _tell_stock(self, name: str, value: object, item: str) -> None:
+        if is_said(value):
+            self.odd_stock.setdefault(name, First(value, item, 0)).count += 1
 
     def _names_in(self, names: tuple[str, ...]) -> _Names:
         if names not in self._known:
@@ -153,6 +202,10 @@ class _Keys:
         return self._known[names]
 
     def _choose(self, names: tuple[str, ...]) -> _Names:
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"the key {name!r} is not text")
+
         def named(*usual: str) -> str | None:
             return next((name for each in usual for name in names if same_name(name, each)), None)
 
@@ -160,18 +213,41 @@ class _Keys:
         if of_id is None:
             listed = ", ".join(map(repr, names[:20])) or "no key at all"
             raise ValueError(f"no known key of an id among {listed}; name it with --id-column")
-        return _Names(
-            of_id, named(*self._wanted["image"]), named("version") or "version", named("deleted") or "deleted"
+        derived = _Derived(
+            stock=None if IN_STOCK in names else named(*STOCK_NAMES),
+            prices=() if named(CURRENCY) else tuple(sorted(filter(is_price, names), key=lambda name: name != "price")),
         )
+        image = named(*self._wanted["image"])
+        return _Names(of_id, image, named("version") or "version", named("deleted") or "deleted", derived)
+
+
+class _Derived(NamedTuple):
+    """The keys that say what a record has no key for, as in a catalog: whether the item is in stock, its currency."""
+
+    stock: str | None
+    prices: tuple[str, ...]
+
+    def values(self, written: Mapping[str, object]) -> dict[str, Attribute]:
+        """Return the attributes that the values *written* say without a key of their own."""
+        found: dict[str, Attribute] = {}
+        in_stock = None if self.stock is None else stock_of(plain(written.get(self.stock)))
+        if in_stock is not None:
+            found[IN_STOCK] = in_stock
+        for name in self.prices:
+            currency = currency_of(plain(written.get(name)))
+            if currency is not None:
+                return {**found, CURRENCY: currency}
+        return found
 
 
 class _Names(NamedTuple):
-    """The keys of a record that are not attributes."""
+    """The keys of a record that are not attributes, and those that say more than one."""
 
     id: str
     image: str | None
     version: str
     deleted: str
+    derived: _Derived
 
 
 def version_of(value: object) -> int | None:
@@ -225,10 +301,6 @@ def _images(value: object) -> tuple[str, ...] | None:
     return found or None
 
 
-def _says(cell: object) -> bool:
-    return cell is not None and not (isinstance(cell, str) and not cell.strip())
-
-
 def _as_it_is(_name: str, cell: object) -> object:
     return cell
 
@@ -240,10 +312,11 @@ class _TextCells:
     the column can be; else each is what it looks like, so that one odd price does not make the others text.
     """
 
-    def __init__(self, types: Mapping[str, AttributeType], location: str, *, decimal_comma: bool) -> None:
-        """Know the *types* of the store; a new column is read in the table at *location* as soon as it is needed."""
+    def __init__(self, types: Mapping[str, AttributeType], findings: Findings, *, decimal_comma: bool) -> None:
+        """Know the *types* of the store; a new column of the table of *findings* is read as soon as it is needed."""
         self._types = types
-        self._location = location
+        self._location = findings.path
+        self._note = findings.note
         self._decimal_comma = decimal_comma
         self._known: dict[tuple[str, str], object] = {}
 
@@ -253,13 +326,17 @@ class _TextCells:
         if self._types.get(name) is AttributeType.TEXT:
             return text
         if name not in self._types:
-            return self._of_new_columns[name](text)
+            value = self._of_new_columns[name](text)
+            return text if value is None else value
         if (name, text) not in self._known:
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
             column = ColumnTypes([name], decimal_comma=self._decimal_comma)
             column.observe([[text]])
-            self._known[name, text] = column.converters()[0](text)
+            value = column.converters()[0](text)
+            self._known[name, text] = (
+                text if value is None else value
+            )  # that it says nothing of the stock is told later
         return self._known[name, text]
 
     @cached_property
@@ -269,4 +346,7 @@ class _TextCells:
         columns = ColumnTypes(rows.columns, decimal_comma=self._decimal_comma)
         for batch in rows.batches:
             columns.observe(batch.columns)
+        for position in columns.are_text:
+            if rows.columns[position] not in self._types:
+                self._note(odd_note(rows.columns[position], columns.odd_cells[position], is_text=True))
         return dict(zip(rows.columns, columns.converters(), strict=True))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from vision_recs.errors import ROW_REASONS, CatalogError
+
+_SHORT = 40
 
 
 class LeftOut(NamedTuple):
@@ -35,7 +38,8 @@ class Findings:
 
     def __init__(self, path: str, leave_out: LeaveOut | None = None) -> None:
         """Call *leave_out* for whatever is left out; without it, that is a CatalogError instead."""
-        self._path = path
+        self.path = path
+        """The table or folder that is read."""
         self._leave_out = leave_out
         self.unit = "line"
         """What the number of a place counts: "line" or "row"."""
@@ -52,10 +56,29 @@ class Findings:
         assert reason in ROW_REASONS, reason
         line = place if isinstance(place, int) else None
         if self._leave_out is None:
-            raise CatalogError(message, path=self._path, line=line, column=column)
-        path, image = (place, place) if isinstance(place, str) else (Path(self._path).name, "")
+            raise CatalogError(message, path=self.path, line=line, column=column)
+        path, image = (place, place) if isinstance(place, str) else (Path(self.path).name, "")
         self._leave_out(LeftOut(item, image, reason, str(CatalogError(message, path=path, line=line, column=column))))
 
     def note(self, sentence: str) -> None:
         """Add *sentence* to the notes, unless it is one of them."""
         self.notes.setdefault(sentence)
+
+
+@dataclass(slots=True)
+class First:
+    """How many cells there are of a kind, and the first of them, which is of *item*; empty where no item is known."""
+
+    value: object
+    item: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        """Return the first of them, and whose it is."""
+        return f"{short(self.value)}{f' of the item {short(self.item)}' if self.item else ''}"
+
+
+def short(value: object) -> str:
+    """Return *value* as it is written in Python, at most 40 characters of it."""
+    text = repr(value)
+    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from vision_recs.catalog.amounts import amount_of, number_of
 from vision_recs.catalog.cell_types import (
@@ -13,13 +13,16 @@ from vision_recs.catalog.cell_types import (
     currency_of,
     is_price,
     is_stock,
+    plain_cells,
     stock_of,
 )
-from vision_recs.catalog.findings import Findings
+from vision_recs.catalog.findings import Findings, First, short
+from vision_recs.catalog.value_types import ValueTypes, mixed
+from vision_recs.filters import AttributeType
 from vision_recs.types import Attribute
 
-_WORDS = {str: "text", bool: "true or false", int: "numbers", float: "numbers"}
-_CURRENCY = "currency"
+CURRENCY = "currency"
+"""The attribute that names the currency of the prices, where these do."""
 
 
 class Observations:
@@ -29,32 +32,38 @@ class Observations:
         """Start with the columns *names*, of which more may come; in a *typed* table each cell has its own type."""
         self._names = names
         self._typed = typed
-        self._kinds: dict[int, dict[str, object]] = {}  # column -> kind of value -> the first value of that kind
+        self._types = ValueTypes()
+        self._lost: dict[int, First] = {}
         self._currencies: dict[int, dict[str, None]] = {}
-        self._odd_stock: dict[int, str] = {}
+        self._odd_stock: dict[int, First] = {}
 
-    def observe(self, columns: Sequence[Sequence[Attribute]]) -> None:
-        """See the cells of *columns*."""
+    def values(self, position: int, cells: Sequence[object], items: Sequence[str]) -> Sequence[Attribute]:
+        """Return the values of *cells*, those of *items* in a column of a typed table; what cannot be kept is None."""
+        values = plain_cells(cells)
+        if values is not cells:
+            for place, (cell, value) in enumerate(zip(cells, values, strict=True)):
+                if value is None and is_said(cell):
+                    _count(self._lost, position, First(cell, items[place]))
+        return values
+
+    def observe(self, columns: Sequence[Sequence[Attribute]], items: Sequence[str]) -> None:
+        """See the cells of *columns*, those of *items*."""
         for position, (name, cells) in enumerate(zip(self._names, columns, strict=True)):
-            if self._typed or is_price(name) or bare(name) in STOCK_NAMES:
-                self._see(position, set(cells) - {None})
+            if bare(name) in STOCK_NAMES:
+                self._see_stock(position, cells, items)
+                continue
+            if is_price(name):
+                found = (currency_of(cell) for cell in set(cells))
+                currencies = dict.fromkeys(sorted(str(one) for one in found if one))
+                self._currencies.setdefault(position, {}).update(currencies)
+            if self._typed:
+                self._types.see_column(name, list(map(_priced, cells)) if is_price(name) else cells, items)
 
-    def _see(self, position: int, cells: set[Attribute]) -> None:
-        name = self._names[position]
-        if bare(name) in STOCK_NAMES:
-            odd = (cell for cell in cells if isinstance(cell, str) and cell.strip() and stock_of(cell) is None)
-            if (first := min(odd, default=None)) is not None:
-                self._odd_stock.setdefault(position, first)
-            return
-        if is_price(name):
-            found = (currency_of(cell) for cell in cells)
-            self._currencies.setdefault(position, {}).update(dict.fromkeys(sorted(str(one) for one in found if one)))
-            cells = {cell for cell in cells if not isinstance(cell, str) or amount_of(cell) is None}
-        if self._typed:
-            kinds = self._kinds.setdefault(position, {})
-            for kind in {type(cell) for cell in cells}:
-                if _WORDS[kind] not in kinds:
-                    kinds[_WORDS[kind]] = min((cell for cell in cells if type(cell) is kind), key=repr)
+    def _see_stock(self, position: int, cells: Sequence[Attribute], items: Sequence[str]) -> None:
+        odd = {cell for cell in set(cells) if isinstance(cell, str) and cell.strip() and stock_of(cell) is None}
+        for item, cell in zip(items, cells, strict=True) if odd else ():
+            if cell in odd:
+                _count(self._odd_stock, position, First(cell, item))
 
     def derived(self) -> dict[str, tuple[int, Converter]]:
         """Return the attributes that no column has, each with a column and the function of its cells that gives it."""
@@ -64,30 +73,62 @@ class Observations:
         if stock is not None and IN_STOCK not in self._names:
             derived[IN_STOCK] = (stock, stock_of)
         priced = [position for position, found in self._currencies.items() if found]
-        if priced and _CURRENCY not in names:
+        if priced and CURRENCY not in names:
             best = next((position for position in priced if names[position] == "price"), priced[0])
-            derived[_CURRENCY] = (best, currency_of)
+            derived[CURRENCY] = (best, currency_of)
         return derived
 
-    def tell(self, odd_cells: Mapping[int, str], findings: Findings) -> None:
-        """Note in *findings* what a person should know; *odd_cells* have made columns of numbers text."""
-        for position, cell in odd_cells.items():
-            findings.note(
-                f"the column {self._names[position]!r} is text because of {_short(cell)}; to compare it, write numbers"
-            )
-        for position, kinds in self._kinds.items():
-            if len(kinds) > 1:
-                shown = " and ".join(f"{kind} ({_short(value)})" for kind, value in sorted(kinds.items()))
-                findings.note(f"the column {self._names[position]!r} holds {shown}; a filter finds those of one type")
+    def tell(self, odd_cells: Mapping[int, First], are_text: Collection[int], findings: Findings) -> None:
+        """Note in *findings* what a person should know; *odd_cells* are text in columns of numbers.
+
+        The columns *are_text* became text because of them.
+        """
+        for position, odd in odd_cells.items():
+            findings.note(odd_note(self._names[position], odd, is_text=position in are_text))
+        for sentence in self._types.notes("column", "row"):
+            findings.note(sentence)
+        for position, lost in self._lost.items():
+            findings.note(lost_note(self._names[position], lost))
         for position, currencies in self._currencies.items():
             if len(currencies) > 1:
                 findings.note(
                     f"the prices in {self._names[position]!r} are in {' and '.join(currencies)}; filter by currency"
                 )
-        for position, cell in self._odd_stock.items():
-            findings.note(
-                f"{_short(cell)} in the column {self._names[position]!r} does not say whether an item is in stock"
-            )
+        for position, odd in self._odd_stock.items():
+            findings.note(stock_note(f"the column {short(self._names[position])}", odd))
+
+
+def _count(firsts: dict[int, First], position: int, first: First) -> None:
+    if position in firsts:
+        firsts[position].count += 1
+    else:
+        firsts[position] = first
+
+
+def is_said(cell: object) -> bool:
+    """Whether *cell*, which became null, held something: NaN holds nothing, as data frames write an empty cell."""
+    return cell is not None and cell == cell and not (isinstance(cell, str) and not cell.strip())  # noqa: PLR0124
+
+
+def odd_note(name: str, odd: First, *, is_text: bool) -> str:
+    """Return the sentence that *odd* cells are text in the column *name*, or made all of it text."""
+    if not is_text:
+        return mixed(f"the column {short(name)}", AttributeType.NUMBER, {AttributeType.TEXT: odd}, "row")
+    cells = "1 cell," if odd.count == 1 else f"{odd.count:,} cells, the first"
+    return f"the column {short(name)} is text because of {cells} {odd}; to compare it, write numbers"
+
+
+def lost_note(name: str, lost: First) -> str:
+    """Return the sentence that values of the column *name* are null, since they cannot be kept."""
+    values = "1 value," if lost.count == 1 else f"{lost.count:,} values, the first"
+    return f"the column {short(name)} has {values} {lost}, that cannot be kept; null takes the place"
+
+
+def stock_note(what: str, odd: First) -> str:
+    """Return the sentence that values of *what*, a column or an attribute, do not say whether an item is in stock."""
+    more = "" if odd.count == 1 else f" and {odd.count - 1:,} more"
+    does = "does" if odd.count == 1 else "do"
+    return f"{odd}{more} in {what} {does} not say whether an item is in stock"
 
 
 def typed_converter(name: str) -> Converter:
@@ -104,9 +145,3 @@ def _priced(cell: Attribute) -> Attribute:
 
 def _unchanged(cell: Attribute) -> Attribute:
     return cell
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    limit = 40
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import cast
 
-from vision_recs.catalog.cell_types import ColumnTypes, plain_cells
+from vision_recs.catalog.cell_types import ColumnTypes
 from vision_recs.catalog.columns import CatalogOptions, KeyColumns, column_position
 from vision_recs.catalog.findings import Findings, LeaveOut, ignore
 from vision_recs.catalog.grouping import Columns, find_image_attributes, items_of
@@ -99,10 +99,10 @@ class TableCatalog:
         empty = True
         for batch in rows.batches:
             empty = empty and not batch.lines
-            usable = _usable(keys, batch, findings, typed=types is None)
+            usable = _usable(keys, batch, findings, seen if types is None else None)
             if types:
-                types.observe(usable.columns)
-            seen.observe(usable.columns)
+                types.observe(usable.columns, usable.ids)
+            seen.observe(usable.columns, usable.ids)
             row_store.add(usable)
         if empty:
             raise CatalogError("the table has no rows below its header", path=self.location)
@@ -110,7 +110,7 @@ class TableCatalog:
         of_images = self._named_image_attributes(rows, keys)
         unlike_items = {keys.id, keys.image, *of_images}
         names = tuple(rows.columns)
-        seen.tell(types.odd_cells if types else {}, findings)
+        seen.tell(types.odd_cells if types else {}, types.are_text if types else (), findings)
         return Columns(
             names=names,
             of_items=tuple(
@@ -133,15 +133,22 @@ class TableCatalog:
         return tuple(sorted(positions))
 
 
-def _usable(keys: KeyColumns, batch: Batch, findings: Findings, *, typed: bool) -> RowBatch:
-    """Return the rows of *batch* that have an id; *findings* say what is left out."""
+def _usable(keys: KeyColumns, batch: Batch, findings: Findings, seen: Observations | None) -> RowBatch:
+    """Return the rows of *batch* that have an id; *findings* say what is left out.
+
+    *seen* is there for a typed table, whose cells become values.
+    """
     names, images = keys.identify(batch, findings)
     if 0 in batch.lines:
         images = [of or None if not line else of for line, of in zip(batch.lines, images, strict=True)]
     blank = [None] * len(names)
+    ids = [name or "" for name in names]
     columns = [
-        blank if i in {keys.id, keys.image} else plain_cells(cells) if typed else cast("Sequence[Attribute]", cells)
+        blank
+        if i in {keys.id, keys.image}
+        else cast("Sequence[Attribute]", cells)
+        if seen is None
+        else seen.values(i, cells, ids)
         for i, cells in enumerate(batch.columns)
     ]
-    found = RowBatch(list(batch.lines), [name or "" for name in names], images, columns)
-    return found.chosen([name is not None for name in names])
+    return RowBatch(list(batch.lines), ids, images, columns).chosen([name is not None for name in names])

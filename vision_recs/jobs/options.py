@@ -166,7 +166,8 @@ class UpdateReport:
     used, for the reasons in *skipped_reasons*, and *stale_images* how many could not be read, but keep their vectors.
     *items*, *images* and *skipped_in_store* are how many the published generation has, and *merged_in_index* is how
     many vectors lay beside the others in the index, and lie among them now, which takes longer. An update that was
-    stopped is not *complete*: what it embedded is kept, and nothing is published.
+    stopped is not *complete*: what it embedded is kept, and nothing is published. *notes* are sentences on the changes,
+    such as on text where the store has numbers.
     """
 
     changes: int = 0
@@ -187,3 +188,4 @@ class UpdateReport:
     generation: int = 0
     seconds: float = 0.0
     complete: bool = True
+    notes: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from vision_recs.catalog.changes import Change, changes_of, read_changes
+from vision_recs.catalog.value_types import ValueTypes
 from vision_recs.errors import EmptyCatalog, SpaceMismatch, StoreError, StoreLocked
 from vision_recs.filters import AttributeType
 from vision_recs.jobs.options import EmbedReport, IndexOptions, UpdateReport
@@ -106,13 +107,13 @@ def _newest(folders: Sequence[Path]) -> Manifest | None:
 
 
 def update_partitions(
-    parts: Sequence[Callable[[_Types], Iterable[Change]]], stores: Stores, how: How
+    parts: Sequence[Callable[[_Types], Iterable[Change]]], stores: Stores, how: How, seen: Sequence[ValueTypes]
 ) -> list[UpdateReport]:
     """Make the changes of all *parts* in the partitions that they belong to: see `updating.update_together`.
 
     *parts* are functions that return the changes, given what returns the types of the attributes; they are called once
-    for each partition. Each partition publishes by itself, those without a change do not. Raises StoreError for stores
-    that are not the partitions of one catalog.
+    for each partition. *seen* counts the values of each part, as in `update_store`. Each partition publishes by itself,
+    those without a change do not. Raises StoreError for stores that are not the partitions of one catalog.
     """
     folders = store_folders(stores)
     with ExitStack() as stack:
@@ -123,19 +124,22 @@ def update_partitions(
     for folder, partition in zip(folders, partitions, strict=True):
         readers = [partial(_read_own, part, types, partition) for part in parts]
         until = monotonic() + (_LOCK_WAIT_S if done else 0.0)  # what others have published stays: it is not half done
-        done.append(_when_free(partial(update_store, readers, folder, how), until))
+        done.append(_when_free(partial(update_store, readers, folder, how, seen), until))
         if not done[-1][0].complete:
             break
     return [_updated(reports) for reports in zip(*done, strict=True)]
 
 
 def changes_in(
-    changes: str | Path | Iterable[Mapping[str, object]], options: IndexOptions
+    changes: str | Path | Iterable[Mapping[str, object]], options: IndexOptions, notes: dict[str, None]
 ) -> Callable[[_Types], Iterable[Change]]:
-    """Return a function that reads *changes* as often as it is called, given what returns the types."""
+    """Return a function that reads *changes* as often as it is called, given what returns the types.
+
+    *notes* gets what is worth a sentence.
+    """
     if isinstance(changes, str | Path):
-        return lambda types: read_changes(changes, options.catalog, types)
-    listed = list(changes_of(changes, options.catalog))
+        return lambda types: read_changes(changes, options.catalog, types, notes)
+    listed = list(changes_of(changes, options.catalog, notes))
     return lambda _: listed
 
 

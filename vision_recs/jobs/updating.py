@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vision_recs._version import __version__
 from vision_recs.catalog.changes import Change, changes_of, read_changes
+from vision_recs.catalog.value_types import ValueTypes
 from vision_recs.errors import EmptyCatalog, SpaceMismatch, StoreError
+from vision_recs.filters import AttributeType
 from vision_recs.jobs.options import IndexOptions, UpdateReport
 from vision_recs.jobs.progress import Progress, ProgressCallback, silent
 from vision_recs.jobs.publish import NO_INDEX, index_config_of, publish
@@ -63,17 +65,21 @@ def update(  # noqa: PLR0913 - one more than `index` takes
     Raises CatalogError, EncoderError, StoreError, SpaceMismatch, and EmptyCatalog where no item would be left.
     """
     how = How(encoder, images, options or IndexOptions(), progress)
+    notes: dict[str, None] = {}
+    seen = [ValueTypes()]
     if is_several(store):
         from vision_recs.jobs.partitioned import changes_in, update_partitions
 
-        return update_partitions([changes_in(changes, how.options)], store, how)[0]
+        reports = update_partitions([changes_in(changes, how.options, notes)], store, how, seen)
+    else:
 
-    def read(base: Store) -> Iterator[Change]:
-        if isinstance(changes, str | Path):
-            return read_changes(changes, how.options.catalog, base.attribute_types)
-        return changes_of(changes, how.options.catalog)
+        def read(base: Store) -> Iterator[Change]:
+            if isinstance(changes, str | Path):
+                return read_changes(changes, how.options.catalog, base.attribute_types, notes)
+            return changes_of(changes, how.options.catalog, notes)
 
-    return update_store([read], store_folders(store)[0], how)[0]
+        reports = update_store([read], store_folders(store)[0], how, seen)
+    return _noted(reports, seen, notes)[0]
 
 
 def update_together(
@@ -86,16 +92,29 @@ def update_together(
 ) -> list[UpdateReport]:
     """Do what `update` does for all *parts* in one generation: first all changes of the first part, and so on.
 
-    Return a report for each part: its *changes*, *stale* and *unknown* are those of the part, all else is that of the
-    parts together.
+    Return a report for each part: its *changes*, *stale*, *unknown* and *notes* are those of the part, all else is that
+    of the parts together.
     """
     readers = [lambda _, part=part: iter(part) for part in parts]
     how = How(encoder, images, options or IndexOptions(), silent)
+    seen = [ValueTypes() for _ in parts]
     if is_several(store):
         from vision_recs.jobs.partitioned import update_partitions
 
-        return update_partitions(readers, store, how)
-    return update_store(readers, store_folders(store)[0], how)
+        reports = update_partitions(readers, store, how, seen)
+    else:
+        reports = update_store(readers, store_folders(store)[0], how, seen)
+    return _noted(reports, seen)
+
+
+def _noted(
+    reports: Sequence[UpdateReport], seen: Sequence[ValueTypes], notes: Iterable[str] = ()
+) -> list[UpdateReport]:
+    """Return *reports* with *notes*, and with what there is to say of the values that were *seen* in each part."""
+    return [
+        replace(report, notes=(*notes, *types.notes("attribute", "change")))
+        for report, types in zip(reports, seen, strict=True)
+    ]
 
 
 class How(NamedTuple):
@@ -107,10 +126,13 @@ class How(NamedTuple):
     progress: ProgressCallback
 
 
-def update_store(parts: Sequence[Callable[[Store], Iterable[Change]]], store: Path, how: How) -> list[UpdateReport]:
+def update_store(
+    parts: Sequence[Callable[[Store], Iterable[Change]]], store: Path, how: How, seen: Sequence[ValueTypes]
+) -> list[UpdateReport]:
     """Make the changes of all *parts* one generation of the store in the folder *store*; return a report for each part.
 
-    Raises StoreError for an item of another partition.
+    *seen* counts, for each part, the values that were changed, and knows the types of those that there were. Raises
+    StoreError for an item of another partition.
     """
     started = perf_counter()
     encoder, images, options, progress = how
@@ -122,7 +144,7 @@ def update_store(parts: Sequence[Callable[[Store], Iterable[Change]]], store: Pa
         ]
         staging = writer.stage_changes(base.manifest.encoder)
         try:
-            staged = _stage(queue, staging, base, reports)
+            staged = _stage(queue, staging, base, reports, seen)
             embedding = None
             if staging.image_count():
                 chosen = _encoder_of(base.manifest, encoder, options)
@@ -172,7 +194,7 @@ def _own_changes(base: Store, changes: Iterable[Change]) -> Iterator[Change]:
         yield change
 
 
-def _counts(difference: Difference, report: UpdateReport) -> dict[str, int]:
+def _counts(difference: Difference, report: UpdateReport) -> dict[str, Any]:
     """Return what became of the items; *report* says how many of those that there were are named, as `unchanged`."""
     changed, removed = difference.altered, difference.removed
     unchanged = max(0, report.unchanged - changed - removed)
@@ -268,13 +290,18 @@ class _State:
         return _Fate.UNKNOWN if is_unknown else _Fate.MADE
 
 
-def _stage(queue: _Queue, staging: Staging, base: Store, reports: Sequence[UpdateReport]) -> list[UpdateReport]:
+def _stage(
+    queue: _Queue, staging: Staging, base: Store, reports: Sequence[UpdateReport], seen: Sequence[ValueTypes]
+) -> list[UpdateReport]:
     """Stage the items of *queue* as they are after their changes; return *reports* with what became of the changes.
 
     Every item that there was and that is named counts as unchanged, until that is known better.
     """
     fates: Counter[tuple[int, _Fate]] = Counter()
     named = 0
+    known = _types_of(base)
+    for types in seen:
+        types.know(known)
     words = _words_of(base)
     items = queue.items()
     while some := list(islice(items, _AT_ONCE)):
@@ -285,7 +312,10 @@ def _stage(queue: _Queue, staging: Staging, base: Store, reports: Sequence[Updat
             attributes = None if before is None else json.loads(before.attributes)
             state = _State(attributes, None, versions.get(item))
             for part, change in changes:
-                fates[part, state.make(change, words)] += 1
+                fate = state.make(change, words)
+                fates[part, fate] += 1
+                if fate is _Fate.MADE:
+                    seen[part].see(item, change.attributes)
             named += before is not None and any(image.position is not None for image in before.images)
             _stage_item(staging, item, before, _After(state, versions.get(item), words))
     return [
@@ -297,6 +327,20 @@ def _stage(queue: _Queue, staging: Staging, base: Store, reports: Sequence[Updat
         )
         for part, report in enumerate(reports)
     ]
+
+
+def _types_of(base: Store) -> Mapping[str, AttributeType]:
+    """Return the types of the attributes of *base*; none where their columns are damaged, which are then mended."""
+    try:
+        columns = base.attribute_columns()
+        if not columns:
+            return base.attribute_types()
+        types = ValueTypes()
+        for each in columns:
+            types.know(each.attribute_types)
+    except StoreError:
+        return {}
+    return types.known
 
 
 class _After(NamedTuple):

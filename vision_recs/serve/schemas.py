@@ -434,7 +434,8 @@ class Updated(Struct):
 
     Of the *changes*, *made* ones are what the store now says, *stale* ones had a version that is not higher than that
     of the item, and *unknown* ones name an item that the store does not have, without an image. An item none of whose
-    images can be used is not shown: see *skipped_images*.
+    images can be used is not shown: see *skipped_images*. *notes* are sentences on the changes, such as on text where
+    the store has numbers.
     """
 
     generation: int
@@ -443,6 +444,7 @@ class Updated(Struct):
     stale: int
     unknown: int
     skipped_images: list[SkippedImage]
+    notes: list[str]
 
 
 class Info(Struct, omit_defaults=True):

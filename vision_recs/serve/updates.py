@@ -55,9 +55,10 @@ _body, _line = msgspec.json.Decoder(UpdateBody), msgspec.json.Decoder(ChangeBody
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """The *changes* of a request, and its *answer*, which is running from when the thread takes them."""
+    """The *changes* of a request, *notes* on them, and its *answer*, which runs from when the thread takes them."""
 
     changes: list[Change]
+    notes: list[str]
     answer: Future[Updated] = field(default_factory=Future)
 
     @property
@@ -90,8 +91,8 @@ class Updates:
         wait, the store is locked, or the time is up; what was not begun by then is not done.
         """
         with self._place(len(body)):
-            changes = await asyncio.get_running_loop().run_in_executor(self._reading, read_body, body, kind)
-            request = _Request(changes)
+            read = asyncio.get_running_loop().run_in_executor(self._reading, read_body, body, kind)
+            request = _Request(*await read)
             self._enqueue(request)
             timeout_s = self._options.limits.answer_timeout_s
             try:
@@ -196,8 +197,9 @@ class Updates:
                 report.stale,
                 report.unknown,
                 images,
+                [*request.notes, *report.notes],
             )
-            for report, images in zip(reports, skipped, strict=True)
+            for request, report, images in zip(batch, reports, skipped, strict=True)
         ]
 
     def _publish(self, batch: Sequence[_Request]) -> list[UpdateReport]:
@@ -232,14 +234,18 @@ class Updates:
         return found
 
 
-def read_body(body: bytes, kind: str) -> list[Change]:
-    """Return the changes in *body*: JSON, or JSON Lines if that is its media type *kind*; raises RequestError 400."""
+def read_body(body: bytes, kind: str) -> tuple[list[Change], list[str]]:
+    """Return the changes in *body*, and what is worth a sentence; raises RequestError 400.
+
+    The body is JSON, or JSON Lines if that is its media type *kind*.
+    """
     try:
         records = _lines(body) if kind == LINES else _body.decode(body).changes
         unnamed = next((number for number, record in enumerate(records, 1) if "id" not in record), None)
         if unnamed is not None:
             raise RequestError(f"the change {unnamed} has no id; name the item that it changes")
-        return list(changes_of(records, _OPTIONS))
+        notes: dict[str, None] = {}
+        return list(changes_of(records, _OPTIONS, notes)), list(notes)
     except CatalogError as error:
         raise RequestError(str(error)) from None
     except _MALFORMED as error:
