@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -199,6 +200,7 @@ def _print_more(report: Report) -> None:
         typer.echo("how likely each place is looked at: " + " ".join(f"{each:.2f}" for each in report.fit.examination))
         typer.echo()
         print_table(CALIBRATION_COLUMNS, list(map(calibration_cells, report.fit.tenths)))
+        typer.echo(calibration_text(report.fit.tenths))
     if report.groups is not None:
         rows = [group_cells(each) for each in report.groups[:MOST_GROUPS]]
         typer.echo()
@@ -227,13 +229,20 @@ def group_cells(group: GroupOutcome) -> tuple[str, ...]:
     return str(group.value), group.arm, *counts
 
 
-CALIBRATION_COLUMNS = ("impressions", "clicks expected each", "clicks each")
+CALIBRATION_COLUMNS = ("impressions", "clicks expected each", "clicks each", "bounds by chance")
 """What `calibration_cells` has of a tenth of the impressions."""
 
 
-def calibration_cells(tenth: Calibrated) -> tuple[str, str, str]:
+def calibration_cells(tenth: Calibrated) -> tuple[str, str, str, str]:
     """Return *tenth* as a row of a table."""
-    return f"{tenth.impressions:,}", f"{tenth.expected:.4f}", f"{tenth.had:.4f}"
+    bounds = f"{tenth.low:.4f} to {tenth.high:.4f}"
+    return f"{tenth.impressions:,}", f"{tenth.expected:.4f}", f"{tenth.had:.4f}", bounds
+
+
+def calibration_text(tenths: Sequence[Calibrated]) -> str:
+    """Return how many of *tenths* have as many clicks as were expected, but for chance."""
+    holds = sum(tenth.holds for tenth in tenths)
+    return f"what was expected is within the bounds of {holds} of {len(tenths)} parts; the others may not be chance"
 
 
 CHANGE_COLUMNS = ("before", "since", "difference", "bounds that hold at any time")

@@ -158,10 +158,13 @@ def test_outcomes_tell_how_likely_places_are_looked_at_and_whether_models_are_ri
     assert tenths[-1]["had"] > 3 * tenths[0]["had"]
     text = run("outcomes", *place).stdout
     assert f"how likely each place is looked at: 1.00 {looked[1]:.2f}" in text
-    assert f"{tenths[3]['expected']:.4f}" in text
+    bounds = f"{tenths[3]['low']:.4f} to {tenths[3]['high']:.4f}"
+    assert f"{tenths[3]['expected']:.4f}                {tenths[3]['had']:.4f}       {bounds}" in text
+    within = sum(each["low"] <= each["expected"] <= each["high"] for each in tenths)
+    assert f"what was expected is within the bounds of {within} of 10 parts" in text
     shown = text_of(page)
     assert "How likely each place is looked at" in shown
-    assert f"{tenths[3]['impressions']:,} {tenths[3]['expected']:.4f} {tenths[3]['had']:.4f}" in shown
+    assert f"{tenths[3]['impressions']:,} {tenths[3]['expected']:.4f} {tenths[3]['had']:.4f} {bounds}" in shown
     assert "fit" not in json.loads(run("outcomes", "--json", *folders(*own_shop)).stdout)
 
 

@@ -108,5 +108,7 @@ def test_models_are_calibrated_on_shoppers_who_taught_them_nothing():
     assert sum(each.impressions for each in found) == int((log.at >= 0).sum())
     for each in found:
         assert each.had == pytest.approx(each.expected, rel=0.35, abs=0.002)
+        assert each.low < each.had < each.high
+    assert sum(each.holds for each in found) >= 7
     assert found[-1].had > 5 * found[0].had
     assert clicks_by_place(counts)[0] > 2 * clicks_by_place(counts)[5]

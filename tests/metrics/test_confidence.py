@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vision_recs.metrics import compare, interval, intervals
+from vision_recs.metrics import bounds_of_share, compare, interval, intervals
 
 RANDOM = np.random.default_rng(11)
 
@@ -66,3 +66,10 @@ def test_many_queries_are_drawn_in_portions(monkeypatch):
     monkeypatch.setattr("vision_recs.metrics.confidence._AT_ONCE", 1_000)
     parts = interval(values)
     assert (parts.value, parts.low, parts.high) == pytest.approx((whole.value, whole.low, whole.high))
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "low", "high"), [(0, 10, 0.0, 0.2775), (1, 2, 0.0945, 0.9055), (50, 1000, 0.0381, 0.0653)]
+)
+def test_bounds_of_a_share_are_those_of_wilson(count, of, low, high):
+    assert bounds_of_share(count, of) == pytest.approx((low, high), abs=1e-4)

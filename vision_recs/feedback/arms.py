@@ -23,7 +23,7 @@ from vision_recs.feedback.features import Matrix
 from vision_recs.feedback.learning import Catalog, CrossFitted, KnowsAttributes, cross_fitted
 from vision_recs.feedback.logged import LoggedAnswers
 from vision_recs.feedback.records import ARMS, counterpart, is_candidate
-from vision_recs.metrics import Difference, gini
+from vision_recs.metrics import Difference, bounds_of_share, gini
 
 MEASURES = ("clicks", "carts", "buys", "value")
 """What is compared, for an answer."""
@@ -188,11 +188,21 @@ def _exposed(counts: Iterable[int]) -> Exposed:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A tenth of all impressions, by the clicks that were *expected* of them, and what they *had*, for each."""
+    """A tenth of all impressions, by the clicks that were *expected* of them, and what they *had*, for each.
+
+    Of as few impressions, what they have is by chance from *low* to *high* in 95 of 100 logs, were shoppers as before.
+    """
 
     impressions: int
     expected: float
     had: float
+    low: float
+    high: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference to what was expected may be chance."""
+        return self.low <= self.expected <= self.high
 
 
 def calibration(crossed: Sequence[CrossFitted]) -> list[Calibrated]:
@@ -200,7 +210,12 @@ def calibration(crossed: Sequence[CrossFitted]) -> list[Calibrated]:
     expected, had = (np.concatenate(each) for each in zip(*map(_shown_of, crossed), strict=True))
     order = np.argsort(expected, kind="stable")
     return [
-        Calibrated(len(rows), float(expected[rows].mean()), float(had[rows].mean()))
+        Calibrated(
+            len(rows),
+            float(expected[rows].mean()),
+            float(had[rows].mean()),
+            *bounds_of_share(had[rows].sum(), len(rows)),
+        )
         for rows in np.array_split(order, _TENTHS)
         if len(rows)
     ]

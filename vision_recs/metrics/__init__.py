@@ -6,7 +6,7 @@ confidence  how certain the mean of many queries is, and whether two rankings di
 exposure    which items are recommended at all, and how often
 """
 
-from vision_recs.metrics.confidence import Difference, Interval, compare, interval, intervals
+from vision_recs.metrics.confidence import Difference, Interval, bounds_of_share, compare, interval, intervals
 from vision_recs.metrics.exposure import Exposure, expose, gini
 from vision_recs.metrics.measures import MEASURES, Judgments, LabelJudgments, OwnItemJudgments, PairJudgments
 from vision_recs.metrics.ranking import ItemVectors, RankingResult, evaluate_rankings
@@ -22,6 +22,7 @@ __all__ = [
     "OwnItemJudgments",
     "PairJudgments",
     "RankingResult",
+    "bounds_of_share",
     "compare",
     "evaluate_rankings",
     "expose",

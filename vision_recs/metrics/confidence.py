@@ -6,8 +6,10 @@ queries. Equal arguments give equal results: the random numbers come from a fixe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,3 +110,12 @@ def _signs(n: int) -> Iterator[NDArray[np.float64]]:
 def _portions(n: int) -> Iterator[int]:
     step = max(1, _AT_ONCE // n)
     yield from (min(step, RESAMPLES - start) for start in range(0, RESAMPLES, step))
+
+
+def bounds_of_share(count: float, of: int) -> tuple[float, float]:
+    """Return between which shares *count* *of* as many may lie by chance (Wilson, 1927); *of* is 1 or more."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    share = min(float(count) / of, 1.0)
+    middle = share + z * z / (2 * of)
+    spread = z * math.sqrt(share * (1 - share) / of + (z / (2 * of)) ** 2)
+    return max(0.0, (middle - spread) / (1 + z * z / of)), (middle + spread) / (1 + z * z / of)
