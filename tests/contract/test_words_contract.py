@@ -359,6 +359,21 @@ def test_attributes_that_no_item_has_are_named(tmp_path):
     assert note.endswith("no item has the attribute 'Titel'; the nearest is title; items have kind, price, rare, title")
 
 
+def test_words_that_say_nothing_are_named(tmp_path):
+    shop = shop_of_words()
+    for item in shop.items.values():
+        item.attributes["blank"] = None
+    name, options = "color+words:image_colors,title,blank@0.5", IndexOptions(names_colors=True)
+    notes = [note for note in run_index(shop, tmp_path / "a", encoder=name, options=options).notes if "words" in note]
+    assert [note.partition("that are not there: ")[2] for note in notes] == [
+        "image_colors are seen in the images after the words are read; a part `color` compares the colors",
+        "the attribute 'blank' is null in every item",
+    ]
+    for item in shop.items.values():
+        item.attributes.update(image_colors="of the catalog", blank="")
+    assert run_index(shop, tmp_path / "b", encoder=name, options=options).notes == ()
+
+
 def test_how_much_words_count_is_not_learned_from_variants_that_nobody_named(tmp_path):
     shop = shop_of_words()
     for item in shop.items.values():

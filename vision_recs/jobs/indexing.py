@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vision_recs._version import __version__
 from vision_recs.catalog import open_catalog
+from vision_recs.catalog.findings import short
 from vision_recs.catalog.image_files import ImageFiles
 from vision_recs.encoders import LoadOptions, StoreEncoder, choose_store_encoder
 from vision_recs.encoders.words import words_of
@@ -39,6 +40,7 @@ from vision_recs.store import (
     open_writer,
     space_of,
 )
+from vision_recs.store.added import OF_ITEM, without_added
 from vision_recs.store.bucket.mark import address_of, folder_of
 from vision_recs.store.partitions import store_folders
 from vision_recs.types import Catalog, Encoder, EncoderSpec, ImageSource
@@ -237,12 +239,30 @@ def _notes_of_words(encoder: str, folder: Path) -> Iterator[str]:
     if words is None:
         return
     known: dict[str, AttributeType] = {}
+    named = False
     for each in store_folders(folder):
         with Store.open(each) as store:
-            known |= store.attribute_types()
+            for name, held in store.attribute_types().items():
+                known[name] = known.get(name, AttributeType(0)) | held
+            named = named or (OF_ITEM in words.fields and _are_named(store))
     for name in words.fields:
+        why = ""
         if name not in known:
-            yield f"{encoder} reads words that are not there: {unknown_attribute(name, known)}"
+            why = unknown_attribute(name, known)
+        elif not known[name]:
+            why = f"the attribute {short(name)} is null in every item"
+        elif name == OF_ITEM and named:
+            why = f"{OF_ITEM} are seen in the images after the words are read; a part `color` compares the colors"
+        if why:
+            yield f"{encoder} reads words that are not there: {why}"
+
+
+def _are_named(store: Store) -> bool:
+    """Whether the colors of the items of *store* are those that were seen in images, and none of the catalog."""
+    if not store.manifest.names_colors:
+        return False
+    pages = (store.items.stored.items(ids) for ids in store.items.pages_of_ids())
+    return not any(f'"{OF_ITEM}":' in without_added(each.attributes) for page in pages for each in page.values())
 
 
 def _catalog_entry(writer: Writer, catalog: Catalog) -> CatalogEntry:
