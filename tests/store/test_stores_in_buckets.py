@@ -323,6 +323,18 @@ def test_digests_that_cannot_be_kept_cost_time_and_no_generation(monkeypatch):
 
 
 @pytest.mark.usefixtures("published")
+def test_a_copy_that_cannot_note_what_it_has_costs_time_and_no_generation(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copies, "atomic_write", full)
+        assert update([{"id": "item-1", "price": 99}], ADDRESS).generation == 2
+    assert update([{"id": "item-1", "price": 98}], ADDRESS).generation == 3
+    assert list(verify(ADDRESS)) == []
+
+
+@pytest.mark.usefixtures("published")
 def test_a_file_in_the_place_of_another_of_its_size_is_read_before_it_is_published(other):
     folder = folder_of(ADDRESS)
     columns = folder / "attributes/000001.bin"

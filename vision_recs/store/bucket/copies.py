@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,8 +191,14 @@ def read_pulled(layout: Layout) -> dict[str, Content]:
 def forget_older(layout: Layout, listing: Listing) -> None:
     """Note that the copy has *listing* now, and remove what only a generation before the last one needs.
 
-    A reader that opened the last one goes on; what a writer has not pushed yet is left alone.
+    A reader that opened the last one goes on; what a writer has not pushed yet is left alone. A disk that refuses costs
+    the next pull time: what was published, or pulled, stays so.
     """
+    with suppress(OSError):
+        _forget_older(layout, listing)
+
+
+def _forget_older(layout: Layout, listing: Listing) -> None:
     file = layout.root / _PULLED
     try:
         before = json.loads(file.read_text("utf-8"))
