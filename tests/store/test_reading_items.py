@@ -72,3 +72,14 @@ def test_positions_may_be_integers_of_numpy(tmp_path):
         }
     some = store.filtered(Filter.parse("price == 1")).rows(positions, limit=2)
     assert [[row.id for row in some[position]] for position in positions] == [[], ["b"], ["b"]]
+
+
+def test_who_changes_what_was_read_changes_nothing_for_others(tmp_path):
+    index(shop_of({"a": [1]}), tmp_path, FakeEncoder())
+    with Store.open(tmp_path) as store:
+        for _ in range(2):
+            (image,) = store.images("a")
+            attributes = store.attributes_of(["a"])["a"]
+            assert (image.attributes, attributes) == ({"view": "a 1"}, {"price": 0})
+            image.attributes["view"] = attributes["price"] = "changed"
+        assert store.match_attributes([("a", "1.png")]) == [{"price": 0, "view": "a 1"}]

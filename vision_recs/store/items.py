@@ -90,7 +90,7 @@ class Items:
     def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
         """Return the attributes of each of *items*, by id; an unknown id is left out."""
         if len(items) <= FEW:
-            return {item: known.attributes for item, known in self.known(items).items()}
+            return {item: dict(known.attributes) for item, known in self.known(items).items()}  # the caller's own
         query = (
             "SELECT items.item_id, items.attributes FROM json_each(?1) AS wanted"
             " CROSS JOIN {layer}.items AS items ON items.item_id = wanted.value WHERE TRUE{live}"

@@ -42,8 +42,8 @@ class KnownItem(NamedTuple):
         return {**self.attributes, **own[-1]} if own else None
 
     def item_images(self) -> list[ItemImage]:
-        """Return the images as those who ask for them get them."""
-        return [ItemImage(each.image, each.digest, each.attributes) for each in self.images]
+        """Return the images as those who ask for them get them, who may change what they got."""
+        return [ItemImage(each.image, each.digest, dict(each.attributes)) for each in self.images]
 
 
 class RecentItems:
