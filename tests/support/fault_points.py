@@ -138,7 +138,7 @@ class Trials:
         """Run *scenario* with a fault at *point*, and once more without; return what is wrong with it, in words."""
         self._fresh(scenario)
         status = self._run(scenario, **point.options)
-        found = [*self._of_words(status, point), *self._of_state(status, point, undisturbed)]
+        found = [*self._of_words(status, point), *self._of_state(self._state(), status, point, undisturbed)]
         found += self._of_rerun(scenario, undisturbed)
         return [f"{scenario.name}: {point}: {complaint}" for complaint in found]
 
@@ -151,9 +151,10 @@ class Trials:
         shutil.move(place, cut)
         for way in WAYS:
             kept.rebuild(place, way, random.Random(f"{scenario.name} {point}"), live=cut)
+            state = self._state()
             of_way = [
-                *self._of_state(None, point, undisturbed),
-                *self._of_durability(status, undisturbed),
+                *self._of_state(state, None, point, undisturbed),
+                *self._of_durability(state, status, undisturbed),
                 *self._of_rerun(scenario, undisturbed),
             ]
             found += [f"{scenario.name}: {point}: {way}: {complaint}" for complaint in of_way]
@@ -187,8 +188,8 @@ class Trials:
             found.append(f"told as damage: {sentences[0]}")
         return found
 
-    def _of_state(self, status, point, undisturbed):
-        state, _, err = self._state(), *said(self._place)
+    def _of_state(self, state, status, point, undisturbed):
+        err = said(self._place)[1]
         if isinstance(state, str):
             return [state]
         told = point.error == errno.EIO and "unreadable" in err
@@ -203,9 +204,8 @@ class Trials:
             if name.startswith("neighbors") and value not in [each.outputs.get(name) for each in whole]
         ]
 
-    def _of_durability(self, status, undisturbed):
+    def _of_durability(self, state, status, undisturbed):
         """What was said to be done is done for good."""
-        state = self._state()
         if status != 0 or isinstance(state, str) or state.content == undisturbed.after.content:
             return []
         return [f"was done, yet is lost: {_difference(state, undisturbed.after)}"]
