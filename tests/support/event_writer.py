@@ -1,19 +1,20 @@
-"""A process that appends events until it is killed, and says the number of the last one that was acknowledged."""
+"""A process whose forks append events until they are ended, and say how far they have been acknowledged."""
 
-import sys
+import os
+import signal
+
+from forks import Forks, carry_out_orders
 
 from vision_recs.feedback.event_log import EventLog
 from vision_recs.feedback.records import Event
 
 
-def acknowledge(number):
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()
-
-
-def main(folder, first):
+def write(folder, first, seconds, said):
+    """Append events from number *first* on; the kernel ends this *seconds* after the log is open, wherever it is."""
+    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     log, number = EventLog(folder, worker="writer"), first
-    acknowledge(number)
+    os.write(file, b"%d\n" % number)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     while True:
         batch = [
             Event(f"e{each}", "click", "mug", 1_780_000_000.0 + each, shopper="s")
@@ -21,8 +22,13 @@ def main(folder, first):
         ]
         log.append([*batch, *batch[:2]])  # a client that sends some of them again
         number += 20
-        acknowledge(number)
+        os.write(file, b"%d\n" % number)
+
+
+def writing_forks():
+    """Return the process, which is to be entered."""
+    return Forks(__file__)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    carry_out_orders(lambda order: write(*order))
