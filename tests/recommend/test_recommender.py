@@ -340,3 +340,39 @@ def test_where_there_is_no_store_opening_says_so(tmp_path):
 def test_the_answer_is_of_plain_values(colors):
     match = colors.similar("red", k=1)[0]
     assert [type(value) for value in match] == [str, float, str, str, dict, type(None)]
+
+
+class Asked:
+    """An index that notes how many images are asked for."""
+
+    def __init__(self, opened):
+        self.opened, self.source, self.search = opened, opened.source, opened.search
+        self.counts = []
+
+    def nearest(self, queries, k, within=None):
+        self.counts.append(k)
+        return self.opened.nearest(queries, k, within)
+
+
+@pytest.mark.parametrize(
+    ("group", "images", "policy", "count"),
+    [
+        (None, 1, Policy(), 4 + 1 + 1),
+        ("kind", 1, Policy(), 4 + 1 + 1),
+        ("variant_group", 1, Policy(one_per=None), 4 + 1 + 1),
+        ("variant_group", 1, Policy(), round(1.5 * 5)),
+        (None, 2, Policy(), 2 * (4 + 2)),
+    ],
+)
+def test_no_more_images_are_fetched_than_an_answer_needs_where_none_is_left_out(tmp_path, group, images, policy, count):
+    shop = Shop()
+    for number in range(20):
+        names = [f"{number}-{which}.png" for which in range(images)]
+        shop.files |= {name: image(100 * number + which) for which, name in enumerate(names)}
+        shop.put(f"item{number}", *names, **({} if group is None else {group: f"group {number}"}))
+    index(shop, tmp_path)
+    store = Store.open(tmp_path)
+    recommender = Recommender(store, asked := Asked(vision_recs.open(tmp_path).index))
+    recommender.warm()
+    assert len(recommender.query(Query(items=("item3",), k=4), policy)) == 4
+    assert asked.counts == [count]

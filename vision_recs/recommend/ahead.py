@@ -24,14 +24,20 @@ def search_ahead(
     A plain query is one vector without filters and rules. Everything else is searched for when it is needed. With
     *offers* each needs its pool.
     """
+    plain = [
+        (query, policy, subqueries[0])
+        for query, policy, subqueries in queries
+        if query.where is None and policy.where is None and not policy.is_by_query
+        if len(subqueries) == 1 and subqueries[0].is_single
+    ]
+    positions = retriever.by_position() if retriever.is_warm and len(plain) > 1 else None
     wanted: dict[int, list[Vectors]] = {}
-    for query, policy, subqueries in queries:
-        is_plain = query.where is None and policy.where is None and not policy.is_by_query
-        if is_plain and len(subqueries) == 1 and subqueries[0].is_single:
-            count = policy.pool(query.k) if policy.diversity or offers else query.k
-            wanted.setdefault(first_fetch(retriever.items, subqueries[0], count), []).append(subqueries[0].vectors)
+    for query, policy, subquery in plain:
+        count = policy.pool(query.k) if policy.diversity or offers else query.k
+        is_grouped = policy.one_per is not None if positions is None else positions.is_grouped(policy.one_per)
+        fetch = first_fetch(retriever.items, subquery, count, is_sifted=is_grouped)
+        wanted.setdefault(fetch, []).append(subquery.vectors)
     wanted = {fetch: vectors for fetch, vectors in wanted.items() if len(vectors) > 1}
-    positions = retriever.by_position() if retriever.is_warm and wanted else None
     return _by_match(retriever, wanted) if positions is None else _by_position(retriever, positions, wanted)
 
 

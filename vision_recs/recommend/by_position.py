@@ -91,6 +91,10 @@ class NearestPositions(NamedTuple):
             return [found]
         return self.opened.nearest(unit_queries(vectors, 1, dim=vectors.shape[1]), k, within)
 
+    def is_grouped(self, one_per: str | None) -> bool:
+        """Whether some items have the attribute *one_per*."""
+        return one_per in self.lookup.table.attribute_types
+
     def joined(self, subquery: SubQuery, found: Sequence[Scored], fetch: int) -> tuple[Scored, float | None]:
         """Return what the nearest *fetch* images *found* for each vector of *subquery* come to, with scores for it.
 
@@ -146,6 +150,10 @@ class PositionNeighborhood:
     def repeats_images(self) -> bool:
         """Whether it holds the same image, by the bytes, more than once, or an item may show it twice."""
         return len(self._shown.rows) > len(self._positions)
+
+    def is_grouped(self, one_per: str | None) -> bool:
+        """Whether some items have the attribute *one_per*."""
+        return self._source.is_grouped(one_per)
 
     def reach(self, fetch: int) -> None:
         """Have the nearest *fetch* images of each vector of the sub-query, or more."""

@@ -143,6 +143,10 @@ class Neighborhood(Protocol):
         """Whether `by_rank` leaves out what does not match the filters."""
         ...
 
+    def is_grouped(self, one_per: str | None) -> bool:
+        """Whether some items may have the attribute *one_per*, by which an answer has one item of each group."""
+        ...
+
     def reach(self, fetch: int) -> None:
         """Have the nearest *fetch* images of each vector of the sub-query, or more."""
         ...
@@ -196,6 +200,10 @@ class MatchNeighborhood:
     def repeats_images(self) -> bool:
         """Whether it holds the same image, by the bytes, more than once."""
         return len({match.digest for match in self._ranked}) < len(self._ranked)
+
+    def is_grouped(self, one_per: str | None) -> bool:
+        """Whether some items may have the attribute *one_per*; what they have was not read yet."""
+        return one_per is not None
 
     def reach(self, fetch: int) -> None:
         """Have the nearest *fetch* images of each vector of the sub-query, or more."""
@@ -279,7 +287,8 @@ class Retriever(NamedTuple):
         Not all may be known of them yet: see `Neighborhood.read`.
         """
         count = min(count, self.items.item_count)  # of any size: the index counts in 64 bits
-        around.reach(first_fetch(self.items, around.subquery, count))
+        is_sifted = eligibility.rules is not None or around.is_grouped(eligibility.one_per)
+        around.reach(first_fetch(self.items, around.subquery, count, is_sifted=is_sifted))
         while True:
             candidates = around.candidates(eligibility, count)
             if around.is_all or _is_settled(candidates, count, around, eligibility):
@@ -291,11 +300,17 @@ class Retriever(NamedTuple):
         return self.items.vectors_of([match.digest for match in matches])
 
 
-def first_fetch(items: ItemSource, subquery: SubQuery, count: int) -> int:
-    """Return how many images around *subquery* are fetched at first for *count* candidates among *items*."""
+def first_fetch(items: ItemSource, subquery: SubQuery, count: int, *, is_sifted: bool) -> int:
+    """Return how many images around *subquery* are fetched at first for *count* candidates among *items*.
+
+    Where it *is_sifted*, rules or groups leave some of them out. Else one more than are needed are enough where every
+    item has one image: the last one says that no other is better.
+    """
     count = min(count, items.item_count)
-    images_per_item = items.image_count / max(1, items.item_count)
-    return round(min(_SLACK, 1 + images_per_item / 2) * (count + sum(len(term.vectors) for term in subquery.terms)))
+    needed = count + sum([len(term.vectors) for term in subquery.terms])
+    if subquery.is_single and not is_sifted and items.image_count == items.item_count:
+        return needed + 1
+    return round(min(_SLACK, 1 + items.image_count / max(1, items.item_count) / 2) * needed)
 
 
 def _is_settled(candidates: Sequence[Candidate], count: int, around: Neighborhood, eligibility: Eligibility) -> bool:

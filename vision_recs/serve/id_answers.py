@@ -98,6 +98,7 @@ class IdAnswers:
         self._source = source
         self._policy = policy
         self._shows_images_once = policy.shows_images_once(None)
+        self._is_grouped = source.is_grouped(policy.one_per)
         self._shown: dict[int, tuple[_Shown, ...]] = {_NOWHERE: ()}  # by position
         self._begin = b'{"generation":%d,"matches":[' % items.generation
 
@@ -149,7 +150,8 @@ class IdAnswers:
         """
         wanted: dict[int, list[_Asked]] = {}
         for each in asked:
-            wanted.setdefault(depth * first_fetch(self._items, each.subquery, each.query.k), []).append(each)
+            fetch = first_fetch(self._items, each.subquery, each.query.k, is_sifted=self._is_grouped)
+            wanted.setdefault(depth * fetch, []).append(each)
         found: dict[IdQuery, _Ranked] = {}
         for fetch, some in wanted.items():
             searched = iter(self._source.nearest(np.concatenate([each.subquery.vectors for each in some]), fetch))
