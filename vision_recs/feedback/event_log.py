@@ -163,7 +163,10 @@ class EventLog:
         Without *durable* it returns when the system has them: they survive the end of the process, but maybe not a
         power cut. Raises StoreUnavailable: then a part of them may be in the log, and they may be appended again.
         """
-        data = b"".join(map(to_line, records))
+        self.append_lines(b"".join(map(to_line, records)), durable=durable)
+
+    def append_lines(self, data: bytes, *, durable: bool) -> None:
+        """Append lines that `records` made, as `append` does."""
         if not data:
             return
         try:

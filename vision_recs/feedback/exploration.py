@@ -8,6 +8,7 @@ rules. So the probability of every item at every place is a closed formula, whic
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -111,7 +112,7 @@ class Slate:
         if not self.weights:
             return Explored(slot, int(what * len(self.outside)))
         sums = list(accumulate(self.weights))
-        return Explored(slot, min(int(np.searchsorted(sums, what * sums[-1], side="right")), len(self.outside) - 1))
+        return Explored(slot, min(bisect_right(sums, what * sums[-1]), len(self.outside) - 1))
 
     def shown(self, explored: Explored | None = None) -> list[str]:
         """Return the ids of the answer, by place."""

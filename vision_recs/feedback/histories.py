@@ -41,7 +41,7 @@ class _Day:
     def of(self, shopper: str) -> Iterator[Event]:
         name = shopper.encode()
         first, last = (int(np.searchsorted(self.shoppers, name, side=side)) for side in ("left", "right"))
-        for row in self.events.slice(first, last - first).to_pylist():
+        for row in self.events.slice(first, last - first).to_pylist() if last > first else ():
             yield Event(row["id"], row["type"], row["item"], row["time"], row["answer"], shopper)
 
 

@@ -93,9 +93,7 @@ class Learned:
 
     def trying_weights(self, items: Sequence[str]) -> Matrix:
         """Return how likely each of *items* (n,) is tried where an answer explores: the less is known, the likelier."""
-        codes = self.codes(items)
-        known = np.where(codes < 0, 0.0, self.fitted.expected[codes]) if self.items else np.zeros(len(items))
-        weights = 1.0 / (1.0 + known)
+        weights = self._weights[self.codes(items)]
         return np.asarray(np.maximum(weights, 0.2 * weights.mean()) if len(items) else weights)
 
     def codes(self, items: Sequence[str]) -> Codes:
@@ -118,6 +116,11 @@ class Learned:
     def _item_logs(self) -> Matrix:
         """The logarithm of the factor of each item; the last ones are of those that the model does not know."""
         return np.concatenate([np.log(self.fitted.item_factors), np.zeros(-UNKNOWN)])
+
+    @cached_property
+    def _weights(self) -> Matrix:
+        """How likely each item is tried; the last ones are of those that the model does not know."""
+        return np.concatenate([1.0 / (1.0 + self.fitted.expected), np.ones(-UNKNOWN)])
 
     @cached_property
     def _code_of(self) -> Mapping[str, int]:

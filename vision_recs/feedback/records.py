@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -111,6 +111,15 @@ class Answer:
         return self.slate.shown(self.explored)
 
 
+class AnswerGiven(NamedTuple):
+    """What is an answer's own, where many are made from one slate: see `Answer`."""
+
+    id: str
+    time: float
+    shopper: str
+    explored: Explored | None
+
+
 Record: TypeAlias = Answer | Event
 
 
@@ -127,7 +136,29 @@ _decode_brief = msgspec.json.Decoder(AnsweredTo).decode
 
 def to_line(record: Record) -> bytes:
     """Return the line of the log that holds *record*."""
-    data = _encode(_answer_values(record) if isinstance(record, Answer) else record)
+    return answer_line(common_part(record), record) if isinstance(record, Answer) else _line(_encode(record))
+
+
+def common_part(answer: Answer) -> bytes:
+    """Return what the lines of all answers hold that are made from the slate of *answer*, under the same settings.
+
+    That is all but the id, the time, the shopper, and what was explored.
+    """
+    return _encode(_answer_values(answer))[1:-1]
+
+
+def answer_line(common: bytes, answer: Answer | AnswerGiven) -> bytes:
+    """Return the line of the log that holds *answer*, whose part in *common* `common_part` made."""
+    parts = [b'{"type":"answer","id":', _encode(answer.id), b',"time":', _encode(answer.time)]
+    if answer.shopper:
+        parts += (b',"shopper":', _encode(answer.shopper))
+    parts += (b",", common)
+    if answer.explored is not None:
+        parts += (b',"explored":', _encode(answer.explored))
+    return _line(b"".join([*parts, b"}"]))
+
+
+def _line(data: bytes) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(data), data)
 
 
@@ -161,16 +192,14 @@ def _is_sound(line: bytes, data: bytes) -> bool:
 
 def _answer_values(answer: Answer) -> dict[str, Any]:
     slate = answer.slate
-    value: dict[str, Any] = {name: getattr(answer, name) for name in _PLAIN}
+    value: dict[str, Any] = {name: getattr(answer, name) for name in _COMMON}
     value |= {name: getattr(slate, name) for name in ("ranked", "outside", "weights", "open", "share")}
-    value |= {"pins": sorted(slate.pins.items()), "explored": answer.explored}
-    return {"type": _ANSWER, **{name: each for name, each in value.items() if each or name == "share"}}
+    value["pins"] = sorted(slate.pins.items())
+    return {name: each for name, each in value.items() if each or name == "share"}
 
 
-_PLAIN = (
-    *("id", "time", "shopper", "arm", "asked", "scores", "deltas"),
-    *("generation", "policy", "model", "reports_shown"),
-)
+_COMMON = ("arm", "asked", "scores", "deltas", "generation", "policy", "model", "reports_shown")
+_PLAIN = ("id", "time", "shopper", *_COMMON)
 
 
 def _answer_of(value: Mapping[str, Any]) -> Answer:

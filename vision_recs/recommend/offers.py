@@ -96,7 +96,7 @@ def choose(
     ranked = reranker.rerank([order for order in orders if order is not None], keeps_pool=True)
     pins, free = _parted(reranker, ranked)
     exploration = NOT_EXPLORING if learn is None or learn.exploration is None else learn.exploration
-    others, weights = _tried(reranker.others(), learned, exploration)
+    others, weights = tried_of(reranker.others(), learned, exploration)
     outside = Outside(tuple(others.ids), weights)
     slate = Slate.of([each.match.id for each in free], outside, exploration, pins)
     scores = (*(each.match.score for each in free), *others.scores)
@@ -116,7 +116,7 @@ def _parted(reranker: Reranker, ranked: Sequence[RankedMatch]) -> tuple[dict[int
     return pins, [each for each in ranked if each.match.id not in pinned]
 
 
-def _tried(
+def tried_of(
     others: Ordered, learned: LearnedOrder | None, exploration: Exploration
 ) -> tuple[Ordered, tuple[float, ...]]:
     """Return those of *others* that may be tried, and how likely each is: the less is known of it, the likelier."""

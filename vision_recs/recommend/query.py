@@ -210,9 +210,14 @@ class Policy:
         return max(_POOL, _POOL_FOR_EACH * k, _POOL_FOR_EACH_NEIGHBOR * self.averaging)
 
     @property
+    def has_rules(self) -> bool:
+        """Whether there is a rule; a file may have none."""
+        return self.rules is not None and not self.rules.is_empty
+
+    @property
     def is_by_query(self) -> bool:
         """Whether rules, what was learned, or averaging make each answer one of its own."""
-        return self.rules is not None or self.learn is not None or self.averaging > 0
+        return self.has_rules or self.learn is not None or self.averaging > 0
 
     @property
     def names_attributes(self) -> bool:

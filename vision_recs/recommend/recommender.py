@@ -261,7 +261,7 @@ class Recommender:
         ]
 
     def _answer(self, query: Query, policy: Policy, subqueries: list[SubQuery], retriever: Retriever) -> list[Match]:
-        learned = self._learned(policy)
+        learned = self.learned_order(policy)
         reranker = Reranker(retriever, AttributesOf(self.items), query, policy, subqueries)
         ranked = reranker.rerank(() if learned is None else (learned,))
         return self._matches(reranker if query.explain else None, policy.rules is not None, ranked)
@@ -278,7 +278,7 @@ class Recommender:
         from vision_recs.recommend.personal import personal_order
 
         reranker = Reranker(retriever, AttributesOf(self.items), query, policy, subqueries)
-        orders = Orders(self._learned(policy), personal_order(interests, policy.learn, self.items))
+        orders = Orders(self.learned_order(policy), personal_order(interests, policy.learn, self.items))
         matches = partial(self._matches, reranker if query.explain else None, policy.rules is not None)
         return choose(reranker, subqueries, policy.learn, orders, matches)
 
@@ -293,7 +293,7 @@ class Recommender:
             return matches
         return [match._replace(explanation=each) for match, each in zip(matches, explanations, strict=True)]
 
-    def _learned(self, policy: Policy) -> LearnedOrder | None:
+    def learned_order(self, policy: Policy) -> LearnedOrder | None:
         """Return the order that *policy* has learned, or None; raises StoreDamaged where the model was altered."""
         if policy.learn is None or self._model is None:
             return None

@@ -169,6 +169,11 @@ class Rules:
     fallbacks: tuple[str, ...] = ()
     path: str | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no rule."""
+        return not (self.exclude or self.boosts or self.pins or self.attribute_rules)
+
     def active(self, query_items: QueryItems) -> ActiveRules:
         """Return the rules that apply to a query for *query_items*."""
         filters = ((rule.name, rule.filter(query_items)) for rule in self.attribute_rules)

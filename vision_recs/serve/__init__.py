@@ -7,7 +7,8 @@ following     stores in buckets: a process that keeps their copies up to date
 connections   how many connections there may be, and how many of them a client may have
 proxies       who the client of a request is that came through a trusted proxy (X-Forwarded-For)
 app           the routes, and `create_app`, which puts the application together
-fused         queries by id in front of all that follows, and `id_answers`, the bytes of their answers
+fused         queries by id in front of all that follows, and `id_answers`, the bytes of their answers, `kept_answers`
+              where answers are kept; `id_search` finds the images around ids, `shown_items` knows who shows them
 middleware    around every request: request id, authentication, security headers, errors, metrics, the request log
 auth          tokens, session cookies, allowed hosts
 routing       from a request to the typed arguments of a handler; validation, ETags (caching by browsers and proxies)

@@ -8,17 +8,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 
 from vision_recs.errors import VisionRecsError
 from vision_recs.feedback.answers import AnswerKey, Draw, draw, hour_of, pseudonym, sees_candidate, sees_learned
-from vision_recs.feedback.records import ARMS, Answer, candidate_arm
+from vision_recs.feedback.records import ARMS, Answer, AnswerGiven, answer_line, candidate_arm, common_part
 from vision_recs.recommend import Interest, Offer, Policy, Query, Shopping, Weighted
 from vision_recs.recommend.personal import NOBODY
 from vision_recs.recommend.segments import anything, offer_segments
 from vision_recs.serve import convert
 from vision_recs.serve.choices import Key
+from vision_recs.serve.id_search import IdQuery
+from vision_recs.serve.kept_answers import KeptAnswers, KeptChoice
 from vision_recs.serve.recording import Recorder
 from vision_recs.serve.schemas import QueryBody, SimilarItems
 from vision_recs.serve.served import Served
@@ -65,6 +68,31 @@ class _Prepared:
     key: Key | None = None
 
 
+class KeptQuery(NamedTuple):
+    """A query that is one id, asked at a *time*, in seconds since 1970, maybe for a *shopper*."""
+
+    query: IdQuery
+    time: float
+    shopper: str | None
+    reports_shown: bool
+
+    @property
+    def text(self) -> str:
+        """What `Asked` names the query."""
+        item, k, cover = self.query
+        return _encode((QueryBody([item], k=k, cover=cover, reports_shown=self.reports_shown), ())).decode()
+
+
+class _Decided(NamedTuple):
+    """What is asked, and what follows from the hour and the shopper: whether an answer is learned, and its *draw*."""
+
+    asked: KeptQuery
+    key: Key
+    shopper: str
+    is_learned: bool
+    draw: Draw
+
+
 class Answering:
     """Answers queries, and keeps the answers; several threads may use it at once."""
 
@@ -106,6 +134,74 @@ class Answering:
                 assert isinstance(answer, SimilarItems)
                 answer.answer = record.id
         return [answers[number] for number in range(len(asked))]
+
+    def by_id(self, snapshot: Served, asked: Sequence[KeptQuery]) -> list[bytes | None]:
+        """Return, for each of *asked*, its answer as JSON, or None where that is left to `batch`: it answers the same.
+
+        Raises VisionRecsError where the items of *snapshot* are damaged.
+        """
+        kept, secret = snapshot.kept, self._recorder.secret
+        if kept is None or secret is None or not self._recorder.is_writing:
+            return [None] * len(asked)
+        decided = [self._decided_by_id(snapshot, each, secret) for each in asked]
+        choices = self._kept_choices(snapshot, kept, [each for each in decided if each is not None])
+        given: list[tuple[AnswerGiven, KeptChoice] | None] = []
+        for each in decided:
+            choice = None if each is None else choices.get(each.key)
+            if each is None or choice is None:
+                given.append(None)
+                continue
+            explored = choice.slate.explored(each.draw.numbers)
+            given.append((AnswerGiven(each.draw.id, each.asked.time, each.shopper, explored), choice))
+        is_kept = self._recorder.keep_lines([answer_line(each[1].line, each[0]) for each in given if each is not None])
+        return [
+            None
+            if each is None
+            else kept.answer(query.query, each[1], each[0].explored, each[0].id if is_kept else None)
+            for query, each in zip(asked, given, strict=True)
+        ]
+
+    def _decided_by_id(self, snapshot: Served, asked: KeptQuery, secret: bytes) -> _Decided | None:
+        """Return what decides the answer to *asked*; None where the interests of the shopper do, too."""
+        shopper = pseudonym(secret, asked.shopper) if asked.shopper else ""
+        known = self._shoppers.known(snapshot, shopper) if shopper else None
+        text = asked.text
+        is_learned, interests, drawn = self._drawn(
+            secret, snapshot, text, shopper, asked.time, self._policy, () if known is None else known.interests
+        )
+        key = Key(hashlib.sha256(text.encode()).digest(), is_learned)
+        return None if interests else _Decided(asked, key, shopper, is_learned, drawn)
+
+    def _kept_choices(
+        self, snapshot: Served, kept: KeptAnswers, decided: Sequence[_Decided]
+    ) -> dict[Key, KeptChoice | None]:
+        """Return what each of *decided* is chosen from, by its key; what others asked for, too, is chosen from once."""
+        found: dict[Key, KeptChoice | None] = {each.key: snapshot.kept_choices.get(each.key) for each in decided}
+        missing = {each.key: each for each in decided if found[each.key] is None}
+        made = kept.choices([(each.asked.query, each.is_learned) for each in missing.values()]) if missing else []
+        for (key, each), choice in zip(missing.items(), made, strict=True):
+            if choice is not None:
+                with_line = choice._replace(line=self._common_part(snapshot, each, choice))
+                snapshot.kept_choices.keep(key, with_line)
+                found[key] = with_line
+        return found
+
+    def _common_part(self, snapshot: Served, decided: _Decided, choice: KeptChoice) -> bytes:
+        """Return what the lines of answers that are made from *choice* have in common."""
+        return common_part(
+            Answer(
+                "",
+                0.0,
+                choice.slate,
+                arm=_LEARNED if decided.is_learned else _PLAIN,
+                asked=decided.asked.query.item,
+                scores=choice.scores,
+                generation=snapshot.facts.generation,
+                policy=self._settings,
+                model=snapshot.model if decided.is_learned else "",
+                reports_shown=decided.asked.reports_shown,
+            )
+        )
 
     def for_you(self, snapshot: Served, asked: Asked) -> SimilarItems:
         """Return items for the shopper of *asked*, who is all that it names; raises FilterError and PolicyError."""
@@ -158,18 +254,32 @@ class Answering:
         secret = self._recorder.secret
         if secret is None:
             return prepared
-        hour, facts = hour_of(asked.time), snapshot.facts
-        is_learned = policy.learn is not None and sees_learned(secret, shopper or f"{named} {hour}", policy.learn.share)
-        if not is_learned or policy.learn is None or not policy.learn.interests:
-            interests = ()
-        named = f"{named} {[interest.medoid for interest in interests]}"
-        drawn = draw(secret, AnswerKey(named, shopper, f"{self._settings} {facts.created}", facts.generation, hour))
+        is_learned, interests, drawn = self._drawn(secret, snapshot, named, shopper, asked.time, policy, interests)
         prepared.drawn = drawn
         prepared.shopping = Shopping(drawn.numbers if self._recorder.is_writing else None, interests)
         arm = _LEARNED if is_learned else _PLAIN
         prepared.arm = candidate_arm(arm) if asked.for_candidate else arm
         prepared.policy = policy if is_learned or policy.learn is None else replace(policy, learn=None)
         return prepared
+
+    def _drawn(  # noqa: PLR0913, PLR0917 - all that decides an answer
+        self,
+        secret: bytes,
+        snapshot: Served,
+        named: str,
+        shopper: str,
+        time: float,
+        policy: Policy,
+        interests: tuple[Interest, ...],
+    ) -> tuple[bool, tuple[Interest, ...], Draw]:
+        """Return whether an answer under *policy* is learned, which *interests* move it, and what is random in it."""
+        hour, facts = hour_of(time), snapshot.facts
+        is_learned = policy.learn is not None and sees_learned(secret, shopper or f"{named} {hour}", policy.learn.share)
+        if not is_learned or policy.learn is None or not policy.learn.interests:
+            interests = ()
+        named = f"{named} {[interest.medoid for interest in interests]}"
+        key = AnswerKey(named, shopper, f"{self._settings} {facts.created}", facts.generation, hour)
+        return is_learned, interests, draw(secret, key)
 
     def _record(self, snapshot: Served, prepared: _Prepared, offer: Offer, drawn: Draw) -> Answer:
         return Answer(

@@ -16,7 +16,7 @@ from time import monotonic
 
 from vision_recs.errors import EventsError, RequestError, StoreError
 from vision_recs.feedback.event_log import EventFolder, EventLog
-from vision_recs.feedback.records import Answer, Event, Record
+from vision_recs.feedback.records import Answer, Event, to_line
 from vision_recs.serve.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,12 @@ class Recorder:
 
     def keep_answers(self, answers: Sequence[Answer]) -> bool:
         """Write *answers*, which then survive the end of this process; return whether that worked."""
-        is_kept = self._append(answers, durable=False)
-        self._metrics.count_answers(len(answers), is_kept=is_kept)
+        return self.keep_lines([to_line(answer) for answer in answers])
+
+    def keep_lines(self, lines: Sequence[bytes]) -> bool:
+        """Write the *lines* of answers, as `keep_answers` does."""
+        is_kept = self._append(b"".join(lines), durable=False)
+        self._metrics.count_answers(len(lines), is_kept=is_kept)
         return is_kept
 
     def keep_events(self, batches: Sequence[Sequence[Event]]) -> list[int | Exception]:
@@ -57,7 +61,7 @@ class Recorder:
         What arrives while the disk is flushed makes up the next batches: writers that come together share a flush.
         """
         events = [event for batch in batches for event in batch]
-        is_kept = self._append(events, durable=True)
+        is_kept = self._append(b"".join(map(to_line, events)), durable=True)
         self._metrics.count_events(len(events), "kept" if is_kept else "lost")
         if is_kept:
             return [len(batch) for batch in batches]
@@ -74,12 +78,12 @@ class Recorder:
             self._log = None
             self._retry_at = float("inf")
 
-    def _append(self, records: Sequence[Record], *, durable: bool) -> bool:
+    def _append(self, lines: bytes, *, durable: bool) -> bool:
         writer = self._opened()
         if writer is None:
             return False
         try:
-            writer.append(records, durable=durable)
+            writer.append_lines(lines, durable=durable)
         except StoreError as error:
             self._fail(writer, error)
             return False

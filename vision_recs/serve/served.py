@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from vision_recs.errors import EngineError, StoreError, StoreUnavailable
 from vision_recs.recommend import Recommender
+from vision_recs.recommend.offers import Choice
 from vision_recs.serve.choices import Choices
 from vision_recs.serve.facets import ItemFacets
 from vision_recs.serve.id_answers import IdAnswers
 from vision_recs.serve.item_search import ItemSearch
+from vision_recs.serve.kept_answers import KeptAnswers, KeptChoice
 from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.references import References
 from vision_recs.serve.search_builder import SearchBuilder
@@ -117,9 +119,10 @@ class Served:
     """A generation that is open to answer requests: its *recommender* answers queries.
 
     *current* is what said that it is published. *model* is the digest of the learned model, or empty, and *choices*
-    keeps what answers were chosen from. *ids* answers queries by id, unless answers are kept or depend on more than
-    that. *item_search* may be None, or that of another generation, *search_generation*,
-    as long as its own is not ready; *item_search_error* says why it does not become so. *facets* may be None as long.
+    keeps what answers were chosen from, *kept_choices* those of queries by id. *ids* answers queries by id, or *kept*
+    where answers are kept; they are None where that takes more than ids, groups and scores. *item_search* may be None,
+    or that of another generation, *search_generation*, as long as its own is not ready; *item_search_error* says why it
+    does not become so. *facets* may be None as long.
     Matches with a score below *weak_below* are weak, if that is known.
 
     It counts references, beginning with that of its owner, and closes with the last one.
@@ -135,9 +138,11 @@ class Served:
         self.recommender = Recommender(
             opened.items, opened.index, weights=options.weights, device=options.device, load_image=load_image
         )
-        self.choices = Choices()
+        self.choices: Choices[Choice] = Choices()
+        self.kept_choices: Choices[KeptChoice] = Choices()
         keeps_answers = options.events is not None  # each is one of its own
         self.ids = None if keeps_answers else IdAnswers.of(opened.items, opened.index, options.policy)
+        self.kept = KeptAnswers.of(self, options.policy) if keeps_answers else None
         file = opened.items.model_file if isinstance(opened.items, LearnedSource) else None
         self.model = "" if file is None else file[1]
         self.facets = None if opened.table is None else ItemFacets(opened.table)

@@ -19,12 +19,12 @@ from vision_recs.feedback.records import Event
 from vision_recs.images import DecoderProcess
 from vision_recs.recommend import Weighted
 from vision_recs.serve import convert
-from vision_recs.serve.answering import Answering, Asked
+from vision_recs.serve.answering import Answering, Asked, KeptQuery
 from vision_recs.serve.auth import TokenAuth
 from vision_recs.serve.candidate import Candidate
 from vision_recs.serve.executors import BatchingExecutor, BoundedExecutor
 from vision_recs.serve.facets import ItemFacets
-from vision_recs.serve.id_answers import IdQuery
+from vision_recs.serve.id_search import IdQuery
 from vision_recs.serve.item_search import ItemSearch
 from vision_recs.serve.metrics import Metrics
 from vision_recs.serve.options import Limits, ServeOptions
@@ -96,6 +96,7 @@ class AppState:
         self.answer_batches = BatchingExecutor(self.queries, self._answer_batch)
         self.image_answer_batches = BatchingExecutor(self.images, self._answer_batch)
         self.recording = BoundedExecutor("events", max_pending=limits.max_pending, timeout_s=limits.answer_timeout_s)
+        self.kept_batches = BatchingExecutor(self.queries, self._kept_batch)
         self.event_batches = BatchingExecutor(self.recording, self._event_batch)
         self._batches = (
             self.query_batches,
@@ -103,6 +104,7 @@ class AppState:
             self.id_batches,
             self.answer_batches,
             self.image_answer_batches,
+            self.kept_batches,
             self.event_batches,
         )
 
@@ -142,12 +144,13 @@ class AppState:
         """Return the time by the server's clock, in seconds since 1970: all its answers and events are of its hours."""
         return time()
 
-    def etag(self, snapshot: Served, *, hourly: bool = False) -> str:
+    def etag(self, snapshot: Served, *, hourly: bool = False, time: float | None = None) -> str:
         """Return the ETag of every cacheable answer from *snapshot*; an *hourly* one, if it is kept, ends in an hour.
 
-        So whoever keeps answers asks again in the next hour, and each answer is counted once in its hour.
+        It was asked for at *time*, or now. So whoever keeps answers asks again in the next hour, and each answer is
+        counted once in its hour.
         """
-        hour = f"-{hour_of(self.now())}" if hourly and self.answering is not None else ""
+        hour = f"-{hour_of(self.now() if time is None else time)}" if hourly and self.answering is not None else ""
         other = None if self.candidate is None or not hourly else self.candidate.snapshot
         return f'"{snapshot.version}-{self._settings_digest}{hour}{"" if other is None else "-" + other.version}"'
 
@@ -225,6 +228,13 @@ class AppState:
     def _answer_batch(self, snapshot: Served, asked: Sequence[Asked]) -> list[SimilarItems | Exception]:
         assert self.answering is not None
         return self.answering.batch(snapshot, asked)
+
+    def _kept_batch(self, snapshot: Served, asked: Sequence[KeptQuery]) -> Sequence[bytes | Exception | None]:
+        assert self.answering is not None
+        try:
+            return self.answering.by_id(snapshot, asked)
+        except VisionRecsError:  # the general path says which query it is
+            return [None] * len(asked)
 
     def _event_batch(self, _: Served, batches: Sequence[Sequence[Event]]) -> list[int | Exception]:
         assert self.recorder is not None

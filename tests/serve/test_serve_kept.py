@@ -1,0 +1,136 @@
+"""Kept answers to queries by id that take the short path are those of the general path, to the byte, and in the log."""
+
+import random
+
+import numpy as np
+import pytest
+from fake_shop import Shop, index
+from starlette.testclient import TestClient
+
+from vision_recs.feedback.exploration import Exploration
+from vision_recs.feedback.features import Features
+from vision_recs.feedback.fitting import Fitted
+from vision_recs.feedback.model import Learned
+from vision_recs.jobs import publish_model
+from vision_recs.recommend import Event as Visit
+from vision_recs.recommend import History, Learn, Policy, Rules
+from vision_recs.serve import ServeOptions, create_app
+from vision_recs.serve.kept_answers import KeptAnswers
+from vision_recs.serve.shoppers import Known, Shoppers
+
+ITEMS = 90
+REQUESTS = 80
+EXPLORING = Policy(one_per=None, learn=Learn(exploration=Exploration(0.5), share=0.6))
+
+
+def random_shop(draw):
+    """Return a shop of variants, of items with several images, and of some that share one."""
+    shop = Shop()
+    for number in range(ITEMS):
+        images = [1_000 + 3 * number + place for place in range(draw.choice([1, 1, 2, 3]))]
+        images += [1] if number > ITEMS - 4 else []
+        group = {"variant_group": draw.choice("abcdefgh")} if draw.random() < 0.3 else {}
+        shop.put(f"item{number}", *images, title=f'"Mug" \u00e9 {number}', price=float(1 + number), **group)
+    return shop
+
+
+def model_of(items):
+    random_ = np.random.default_rng(1)
+    factors, expected = np.exp(random_.normal(0, 0.5, len(items))), random_.random(len(items)) * 9
+    none = np.empty(0, np.int64)
+    fitted = Fitted(
+        np.zeros(4), np.ones(4), np.ones(4) * 0.1, -3.0, np.ones(10), 10.0, factors, expected, none, none, np.empty(0)
+    )
+    return Learned(Features((), ("price",)), fitted, items).to_bytes()
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["model", "no model"])
+def store(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept") / "store"
+    shop = random_shop(random.Random(5))
+    index(shop, folder)
+    if request.param:
+        publish_model(folder, model_of(tuple(sorted(shop.items))))
+    return folder
+
+
+def random_path(draw, number):
+    parts = [
+        f"/v1/similar?id=item{draw.randrange(ITEMS + 3)}",
+        draw.choice(["", "", "&k=1", "&k=4", "&k=25", "&k=500"]),
+        draw.choice(["", "&cover=true"]),
+        draw.choice(["", "&shopper=Ada", f"&shopper=s{number}"]),
+        draw.choice(["", "", "&reports_shown=true"]),
+    ]
+    return "".join(parts)
+
+
+@pytest.fixture
+def asking(store, tmp_path, monkeypatch):
+    """Return a function that returns the responses to paths and the log of them, and how many took the short path."""
+    events = tmp_path / "events"
+    monkeypatch.setattr("vision_recs.serve.state.time", lambda: 3_600.0 * 494_444.4)
+    made = []
+    answer = KeptAnswers.answer
+
+    def noted(self, *others):
+        made.append(answer(self, *others))
+        return made[-1]
+
+    monkeypatch.setattr(KeptAnswers, "answer", noted)
+
+    def ask(paths, policy, *, is_general):
+        made.clear()
+        for path in (events / "open").glob("*.log"):
+            path.unlink()
+        with monkeypatch.context() as patch:
+            if is_general:
+                patch.setattr(KeptAnswers, "of", classmethod(lambda *_: None))
+            options = ServeOptions(store, events=events, policy=policy, poll_interval_s=3600)
+            with TestClient(create_app(options)) as client:
+                responses = [client.get(path, headers={"x-request-id": "r"}) for path in paths]
+        lines = b"".join(path.read_bytes() for path in (events / "open").glob("*.log"))
+        return [(each.status_code, each.headers.raw, each.content) for each in responses], lines, len(made)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        EXPLORING,
+        Policy(),
+        Policy(one_per=None, rules=Rules(path="rules.toml")),
+        Policy(rules=Rules(), learn=Learn(exploration=Exploration(0.5, (2, 6), 0.5), share=1)),
+        Policy(one_per=None, exclude=frozenset({"item1", "item2"}), learn=Learn(share=1)),
+    ],
+    ids=["exploring", "variants", "a file without rules", "variants and a file", "learned"],
+)
+def test_answers_and_log_are_those_of_the_general_path(asking, policy):
+    draw = random.Random(7)
+    paths = [random_path(draw, number) for number in range(REQUESTS)]
+    responses, lines, count = asking(paths, policy, is_general=False)
+    others, other_lines, none = asking(paths, policy, is_general=True)
+    assert responses == others
+    assert lines == other_lines
+    assert none == 0
+    assert count > REQUESTS / 4
+    assert {status for status, _, _ in responses} == {200, 404}
+
+
+def test_policies_that_take_more_than_scores_are_left_to_the_general_path(asking):
+    for policy in (Policy(diversity=0.5), Policy(min_score=0.1), Policy(one_per="price"), Policy(averaging=3)):
+        _, lines, count = asking(["/v1/similar?id=item1"], policy, is_general=False)
+        assert (lines.count(b"\n"), count) == (1, 0)
+
+
+def test_answers_that_interests_move_are_left_to_the_general_path(asking, monkeypatch):
+    def known(_, snapshot, shopper):  # noqa: ARG001 - in the place of a method
+        history = History((Visit("item7", 1.0),))
+        return Known(history, tuple(snapshot.recommender.interests(history)))
+
+    monkeypatch.setattr(Shoppers, "known", known)
+    paths = [f"/v1/similar?id=item{number}&shopper=Ada" for number in range(5)]
+    for learn, is_taken in ((Learn(share=1), False), (Learn(share=0), True), (Learn(share=1, interests=0), True)):
+        _, lines, count = asking(paths, Policy(one_per=None, learn=learn), is_general=False)
+        assert (lines.count(b"\n"), count > 0) == (5, is_taken)

@@ -1,0 +1,208 @@
+"""What kept answers to queries that are one id are made from, and their bytes: see `id_answers`, and `answering`.
+
+A choice has the pool of its query, of which an answer shows the best, and where it explores one other. Only what an
+answer shows is read. The general path gives the same answers to the byte, and logs them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+
+from vision_recs.errors import StoreDamaged
+from vision_recs.feedback.exploration import NOT_EXPLORING, Explored, Outside, Slate
+from vision_recs.indexes.base import Group
+from vision_recs.recommend import Policy
+from vision_recs.recommend.by_position import NearestPositions
+from vision_recs.recommend.eligibility import AttributesOf, CandidateColumns
+from vision_recs.recommend.offers import EXPLORED, tried_of
+from vision_recs.recommend.ordered import Ordered
+from vision_recs.serve.id_search import GROWTH, ROUNDING, IdQuery, IdSearch, Ranked, SearchedId, is_plain
+from vision_recs.serve.shown_items import NO_EFFECTS, NOWHERE, Shown, ShownItems, explanation
+
+if TYPE_CHECKING:
+    from vision_recs.serve.served import Served
+
+_encode = msgspec.json.Encoder().encode
+
+_MAX_ENTRIES = 100_000
+"""Images whose items are known by position."""
+
+_Item: TypeAlias = tuple[str, Group | None]
+"""The id and the group of an item."""
+
+
+class KeptMatch(NamedTuple):
+    """An item that is *shown*, with the JSON of its *score*, and of the *effects* that moved it."""
+
+    shown: Shown
+    score: bytes
+    effects: bytes
+
+
+class KeptChoice(NamedTuple):
+    """What the answers to a query are made from: the *slate*, the *scores* of its items, and the *best* matches.
+
+    *outside* has the position and the effects of each item outside of the best. With *explains*, each match says what
+    moved it. *line* is what the lines of the log have in common.
+    """
+
+    slate: Slate
+    scores: tuple[float, ...]
+    best: tuple[KeptMatch, ...]
+    outside: tuple[tuple[int, bytes], ...]
+    explains: bool
+    line: bytes = b""
+
+
+class KeptAnswers:
+    """Makes choices and answers for `IdQuery`s from one generation under one policy, on one thread."""
+
+    def __init__(self, served: Served, source: NearestPositions, policy: Policy) -> None:
+        """Answer from *source*, which knows the positions of the items of *served*, under *policy*, which is plain."""
+        self._served = served
+        self._source = source
+        self._policy = policy
+        self._is_once = policy.shows_images_once(None)
+        self._search = IdSearch(served.items, source, policy)
+        self._shown = ShownItems(served.items, source, policy)
+        self._item_at: dict[int, _Item | None] = {NOWHERE: None}
+        self._begin = b'{"generation":%d,"matches":[' % served.items.generation
+
+    @classmethod
+    def of(cls, served: Served, policy: Policy) -> KeptAnswers | None:
+        """Return what answers from *served*; None if it knows no positions, or *policy* is not plain."""
+        opened = served.opened
+        source = NearestPositions.of(opened.items, opened.index) if is_plain(policy) else None
+        return None if source is None else cls(served, source, policy)
+
+    def choices(self, queries: Sequence[tuple[IdQuery, bool]]) -> list[KeptChoice | None]:
+        """Return what answers to each of *queries* are made from, or None where that is left to the general path.
+
+        With each query stands whether the answer is a learned one. Raises StoreDamaged.
+        """
+        asked = self._search.asked([query for query, _ in queries], pools=True)
+        pools: dict[IdQuery, tuple[SearchedId, CandidateColumns | None]] = {}
+        depth = 1
+        while asked:
+            found = list(zip(asked, self._search.ranked(asked, depth), strict=True))
+            self._locate([position for _, ranked in found for _, position in ranked])
+            asked = []
+            for each, ranked in found:
+                pool, is_enough = self._pool(each, ranked)
+                pools[each.query] = each, pool
+                asked += [] if is_enough else [each]
+            depth *= GROWTH
+        found_pools = [(pools.get(query, (None, None)), is_learned) for query, is_learned in queries]
+        return [
+            None if asked_ is None or pool is None else self._choice(asked_, pool, is_learned=is_learned)
+            for (asked_, pool), is_learned in found_pools
+        ]
+
+    def _locate(self, positions: Sequence[int]) -> None:
+        """Know the item that shows each of *positions*, None where several do; raises StoreDamaged."""
+        missing = [position for position in positions if position not in self._item_at]
+        if not missing:
+            return
+        if len(self._item_at) + len(missing) > _MAX_ENTRIES:
+            self._item_at = {NOWHERE: None}
+            missing = [position for position in positions if position != NOWHERE]
+        missing = list(dict.fromkeys(missing))
+        places, rows = self._source.lookup.rows_at(np.array(missing, np.int64))
+        ids = self._source.lookup.ids(rows)
+        one_per = self._policy.one_per
+        values = [None] * len(ids) if one_per is None else self._source.lookup.values(one_per, rows)
+        groups = [None if value is None else (isinstance(value, bool), value) for value in values]
+        found: dict[int, _Item | None] = {}
+        for place, item in zip(places.tolist(), zip(ids, groups, strict=True), strict=True):
+            found[missing[place]] = None if missing[place] in found else item
+        if len(found) < len(missing):
+            raise StoreDamaged("the index names a vector that no item shows; rebuild it with `visrec index`")
+        self._item_at.update(found)
+
+    def _pool(self, asked: SearchedId, ranked: Ranked) -> tuple[CandidateColumns | None, bool]:
+        """Return the candidates in *ranked*, and whether the images are enough to choose them.
+
+        There are none where scores do not say which come first, or where several items show one image.
+        """
+        never, items, groups = {asked.query.item, *self._policy.exclude}, set[str](), {asked.group} - {None}
+        kept: list[tuple[str, float, int, Group | None]] = []
+        item_at, last, left = self._item_at, np.inf, asked.candidates
+        for score, position in ranked:
+            found = item_at[position]
+            if found is not None and found[0] in never:
+                continue
+            is_tied = last - score <= ROUNDING
+            if position == NOWHERE and (is_tied or left):
+                return None, False
+            if is_tied or (found is None and left):
+                return None, True
+            if not left or found is None:
+                break
+            item, group = found
+            if item not in items and (group is None or group not in groups):
+                items.add(item)
+                if group is not None:
+                    groups.add(group)
+                kept.append((item, score, position, group))
+                last, left = score, left - 1
+        ids, scores, positions, own = map(list, zip(*kept, strict=True)) if kept else ([], [], [], [])
+        return CandidateColumns(ids, scores, positions, own, [()] * len(ids)), True
+
+    def _choice(self, asked: SearchedId, pool: CandidateColumns, *, is_learned: bool) -> KeptChoice:
+        """Return what answers are made from, see `offers.choose`."""
+        learn = self._policy.learn if is_learned else None
+        learned = None if learn is None else self._served.recommender.learned_order(self._policy)
+        exploration = NOT_EXPLORING if learn is None or learn.exploration is None else learn.exploration
+        orders = () if learned is None else (learned,)
+        ordered, k = Ordered.of(pool, orders, asked.subquery, AttributesOf(self._served.items)), asked.query.k
+        best, (others, weights) = ordered.places[:k], tried_of(ordered.after(k), learned, exploration)
+        slate = Slate.of([pool.ids[n] for n in best], Outside(tuple(others.ids), weights), exploration, {})
+        effects = _effects(ordered)
+        scores = [pool.scores[number] for number in (*best, *others.places)]
+        texts = _encode([round(score, 6) for score in scores[: len(best)]])[1:-1].split(b",")
+        self._shown.read([pool.positions[number] for number in best])
+        return KeptChoice(
+            slate,
+            tuple(scores),
+            tuple(
+                KeptMatch(self._shown.at(pool.positions[number])[0], text, effects[number])
+                for number, text in zip(best, texts, strict=False)
+            ),
+            tuple((pool.positions[number], effects[number]) for number in others.places),
+            self._policy.rules is not None or learned is not None,
+        )
+
+    def answer(self, query: IdQuery, choice: KeptChoice, explored: Explored | None, name: str | None) -> bytes:
+        """Return the answer to *query* that *explored*, as JSON; its id is *name*, or it has none."""
+        shown: Sequence[KeptMatch] = choice.best
+        if explored is not None:
+            shown = [*shown[: explored.slot], self._tried(choice, explored), *shown[explored.slot : -1]]
+        explains = choice.explains or explored is not None
+        parts = [self._begin]
+        for rank, (each, score, effects) in enumerate(shown, 1):
+            parts += (b'%s{"rank":%d,' % (b"," if rank > 1 else b"", rank), each.before, score, each.after)
+            if explains:
+                parts.append(explanation(effects) if effects else NO_EFFECTS)
+            parts.append(each.cover + b"}" if query.cover else b"}")
+        parts.append(b"]}" if name is None else b'],"answer":"%b"}' % name.encode())
+        return b"".join(parts)
+
+    def _tried(self, choice: KeptChoice, explored: Explored) -> KeptMatch:
+        """Return the match that an answer *explored*."""
+        position, effects = choice.outside[explored.outside]
+        score = _encode(round(choice.scores[len(choice.best) + explored.outside], 6))
+        tried = b'{"rule":"%b","score_delta":null,"position":%d}' % (EXPLORED.encode(), explored.slot + 1)
+        return KeptMatch(self._shown.at(position)[0], score, b"%b,%b" % (effects, tried) if effects else tried)
+
+
+def _effects(ordered: Ordered) -> list[bytes]:
+    """Return the JSON of the effects on each candidate of *ordered*."""
+    if not ordered.moves:
+        return [b""] * len(ordered.candidates)
+    ((name, moved),) = ordered.moves
+    begin = b'{"rule":"%b","score_delta":' % name.encode()
+    return [b'%b%b,"position":null}' % (begin, text) for text in _encode(moved)[1:-1].split(b",")]
