@@ -249,6 +249,26 @@ def test_an_image_of_the_store_finds_itself_and_what_is_like_it(tmp_path, fake_l
     assert (name, options["device"], options["weights"]) == ("fake", "cpu", None)
 
 
+class Longer(FakeEncoder):
+    """An encoder whose vectors are not quite of length 1."""
+
+    def encode(self, pixels):
+        return super().encode(pixels) * np.float32(1.0005)
+
+
+def test_the_vector_of_a_query_image_is_made_a_unit_vector(tmp_path, monkeypatch):
+    index(shop_of(9), tmp_path)
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: FakeEncoder(name))
+    expected = vision_recs.open(tmp_path).similar_to_image(image(4))
+    monkeypatch.setattr("vision_recs.encoders.store_encoder.load_encoder", lambda name, **_: Longer(name))
+    opened = vision_recs.open(tmp_path)
+    cold = opened.similar_to_image(image(4))
+    opened.warm()
+    for found in (cold, opened.similar_to_image(image(4))):
+        assert [match.id for match in found] == [match.id for match in expected]
+        assert [match.score for match in found] == pytest.approx([match.score for match in expected], abs=1e-6)
+
+
 def test_an_image_is_the_path_of_a_file_too(tmp_path, fake_loader):
     index(shop_of(5), tmp_path / "index")
     (tmp_path / "mine.png").write_bytes(image(99))

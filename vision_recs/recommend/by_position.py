@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
-from vision_recs.indexes.base import Group, PositionIndex, Scored, unit_queries
+from vision_recs.indexes.base import Group, PositionIndex, Scored
 from vision_recs.recommend.eligibility import Candidate, CandidateColumns, Eligibility, ids_of, place
 from vision_recs.recommend.retrieve import Neighborhood, SubQuery
 from vision_recs.store.attributes.lookup import RowLookup, Shown
@@ -85,11 +85,11 @@ class NearestPositions(NamedTuple):
         return None if lookup is None else cls(items, index, lookup)
 
     def nearest(self, vectors: Vectors, k: int, within: FilteredSource | None = None) -> list[Scored]:
-        """Return the *k* nearest positions to each of *vectors* (n, dim), and all whose score equals the k-th."""
+        """Return the *k* nearest positions to each of the unit *vectors*, and all whose score equals the k-th."""
         found = self.ahead.get((k, vectors.tobytes())) if self.ahead and within is None else None
         if found is not None:
             return [found]
-        return self.opened.nearest(unit_queries(vectors, 1, dim=vectors.shape[1]), k, within)
+        return self.opened.nearest(vectors, k, within)
 
     def is_grouped(self, one_per: str | None) -> bool:
         """Whether some items have the attribute *one_per*."""

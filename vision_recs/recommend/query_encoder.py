@@ -15,6 +15,7 @@ from vision_recs.errors import ImageError, VisionRecsError, ZeroVector
 from vision_recs.recommend.query import Query, weighted
 from vision_recs.recommend.retrieve import QueryTerm, SubQuery
 from vision_recs.types import ItemSource, Vectors
+from vision_recs.vectors import normalize_or_raise
 
 if TYPE_CHECKING:  # the encoder is imported when it is needed
     from vision_recs.encoders import StoreEncoder
@@ -117,7 +118,7 @@ class QueryEncoder:
             raise ImageError("zero-vector", "the encoder gives the image no direction: it is blank; use another one")
         if self._is_projected:
             vectors = _as_known(vectors, self._items.encoder.name)
-        return self._items.project(vectors)
+        return normalize_or_raise(self._items.project(vectors))
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Return a unit vector for each of *texts* (n, dim); raises EncoderError, as NoTextTower, and SpaceMismatch."""
@@ -125,7 +126,7 @@ class QueryEncoder:
         vectors = reader.encode_known(list(texts)) if self._is_projected else reader.encode_text(list(texts))
         if not np.any(np.nan_to_num(vectors), axis=1).all():
             raise ZeroVector("the encoder gives the text no direction; write it in other words")
-        return self._items.project(vectors)
+        return normalize_or_raise(self._items.project(vectors))
 
     @property
     def _is_projected(self) -> bool:
