@@ -12,6 +12,7 @@ from fake_shop import BulkShop, FakeEncoder, Unused, content, image, index, shop
 from visrec_cli.jobs import print_merged
 
 import vision_recs
+from vision_recs.catalog import CatalogOptions
 from vision_recs.errors import CatalogError, EmptyCatalog, SpaceMismatch, StoreDamaged, StoreNotFound
 from vision_recs.jobs import update, verify
 from vision_recs.store import Store, garbage_collect, shard_use, writer
@@ -286,6 +287,20 @@ def test_nan_in_a_table_says_nothing(store, tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "changes.parquet")
     report = update(tmp_path / "changes.parquet", store)
     assert (report.changed, prices(store)["item003"], prices(store)["item004"]) == (1, 3, 9.5)
+
+
+def test_columns_that_options_name_and_no_change_has_are_named(store, tmp_path):
+    table = tmp_path / "changes.csv"
+    table.write_text("id,image,price\nitem003,3.png,5\n")
+    for name, why in (("id_column", "no key 'nosuch'"), ("image_column", "no column 'nosuch'")):
+        options = vision_recs.IndexOptions(catalog=CatalogOptions(**{name: "nosuch"}))
+        sentence = f"{why} among 'id', 'image', 'price'; correct --{name.replace('_', '-')}"
+        with pytest.raises(CatalogError, match=sentence):
+            update(table, store, options=options)
+    assert update([{"id": "item003", "price": 5}], store, options=options).notes == (
+        "no change has the key 'nosuch' of the images; correct --image-column",
+    )
+    assert update([], store, options=options).notes == ()
 
 
 def test_damaged_attribute_columns_are_mended_by_an_update(store):

@@ -136,6 +136,8 @@ def _changes(records: Iterable[_Record], keys: _Keys, location: str, note: Calla
             raise CatalogError(why, path=location, line=line) from error
         except (ValueError, TypeError, AttributeError) as error:
             raise CatalogError(str(error), path=location, line=line) from error
+    if keys.image_is_missing:
+        note(f"no change has the key {short(keys.image_is_missing)} of the images; correct --image-column")
     for name, odd in keys.odd_stock.items():
         note(stock_note(f"the attribute {short(name)}", odd))
 
@@ -153,7 +155,19 @@ class _Keys:
         self._converters: dict[str, Converter] = {}
         self.odd_stock: dict[str, First] = {}
         """What does not say whether an item is in stock, by the name of the attribute."""
+        self._options = options
+        self.has_image = False
+        """Whether a record had the key of the images that the options name."""
         self.of_table = self._choose(tuple(columns)) if columns else None
+        if self.of_table and options.image_column and not self.has_image:
+            raise ValueError(
+                f"there is no column {options.image_column!r} among {_listed(columns)}; correct --image-column"
+            )
+
+    @property
+    def image_is_missing(self) -> str:
+        """The key of the images that the options name, if there were records and none had it; else nothing."""
+        return (self._options.image_column or "") if self._known and not self.has_image else ""
 
     def change(self, record: Mapping[str, object], written: Mapping[str, object]) -> Change:
         """Return the change that *record* says, whose values are *written* like that in the file.
@@ -210,15 +224,21 @@ class _Keys:
             return next((name for each in usual for name in names if same_name(name, each)), None)
 
         of_id = named(*self._wanted["id"])
+        if of_id is None and self._options.id_column:
+            raise ValueError(f"there is no key {self._options.id_column!r} among {_listed(names)}; correct --id-column")
         if of_id is None:
-            listed = ", ".join(map(repr, names[:20])) or "no key at all"
-            raise ValueError(f"no known key of an id among {listed}; name it with --id-column")
+            raise ValueError(f"no known key of an id among {_listed(names)}; name it with --id-column")
         derived = _Derived(
             stock=None if IN_STOCK in names else named(*STOCK_NAMES),
             prices=() if named(CURRENCY) else tuple(sorted(filter(is_price, names), key=lambda name: name != "price")),
         )
         image = named(*self._wanted["image"])
+        self.has_image = self.has_image or image is not None
         return _Names(of_id, image, named("version") or "version", named("deleted") or "deleted", derived)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:20])) or "no key at all"
 
 
 class _Derived(NamedTuple):
