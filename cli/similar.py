@@ -168,6 +168,7 @@ def similar(
         def is_known(item: str) -> bool:
             return bool(recommender.items.attributes_of([item]))
 
+        _print_unknown(exclude or [], recommender)
         of_shopper = None if deeds is None else _known(deeds.history, recommender)
         if not (items or image or text or history or of_shopper):
             _print_liked(shopper or "", events, recommender, (k, matching, policy), json=json)
@@ -344,6 +345,14 @@ def _print_liked(
         return
     typer.echo(f"note: nothing is known of {one_line(shopper)}: this is what the shop's segments like", err=True)
     print_matches(matches, filtered=True)
+
+
+def _print_unknown(excluded: list[str], recommender: Recommender) -> None:
+    """Print on stderr which of the *excluded* items are not in the store: one of them may be misspelt."""
+    known = recommender.items.attributes_of(excluded) if excluded else {}
+    for item in excluded:
+        if item not in known:
+            typer.echo(one_line(f"note: the store has no item {item!r}, which --exclude names"), err=True)
 
 
 def _history(file: Path, recommender: Recommender) -> History:

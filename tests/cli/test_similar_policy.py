@@ -143,6 +143,11 @@ def test_words_need_an_encoder_that_reads_them(visrec, sample_store):
     assert done.stderr.count("\n") == 1
 
 
+def test_an_item_that_is_left_out_and_unknown_is_said(visrec, sample_store):
+    done = visrec("similar", "mug-01", "--exclude", "mug-02", "--exclude", "muug-03", "--store", sample_store)
+    assert (done.returncode, done.stderr) == (0, "note: the store has no item 'muug-03', which --exclude names\n")
+
+
 def test_items_can_be_left_out_by_id_or_by_score(matches):
     assert "mug-02" not in ids(matches("mug-01", "--exclude", "mug-02", "--exclude", "gone"))
     scores = [match["score"] for match in matches("mug-01")]
