@@ -99,7 +99,7 @@ class Rows:
 
     def of(self, items: Sequence[str], attributes_of: Callable[[Sequence[str]], Sequence[_Attributes]]) -> Matrix:
         """Return the row of each of *items* (n, m); *attributes_of* returns the attributes of those that are new."""
-        rows = [self._known.get(item) for item in items]
+        rows = list(map(self._known.get, items))
         missing = [item for item, row in zip(items, rows, strict=True) if row is None] if None in rows else []
         if missing:
             made = dict(zip(missing, map(self._row, attributes_of(missing)), strict=True))

@@ -98,7 +98,8 @@ class Learned:
 
     def codes(self, items: Sequence[str]) -> Codes:
         """Return the position of each of *items* (n,) in the model; UNKNOWN for one that is new."""
-        return np.array([self._code_of.get(item, UNKNOWN) for item in items], np.int64)
+        known = self._code_of.get
+        return np.array([known(item, UNKNOWN) for item in items], np.int64)
 
     def _pair_factors(self, asked: Codes, shown: Codes) -> Matrix:
         keys = self._pair_keys

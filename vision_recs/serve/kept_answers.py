@@ -18,6 +18,7 @@ from vision_recs.indexes.base import Group
 from vision_recs.recommend import Policy
 from vision_recs.recommend.by_position import NearestPositions
 from vision_recs.recommend.eligibility import AttributesOf, CandidateColumns
+from vision_recs.recommend.learned import LEARNED
 from vision_recs.recommend.offers import EXPLORED, tried_of
 from vision_recs.recommend.ordered import Ordered
 from vision_recs.serve.id_search import GROWTH, ROUNDING, IdQuery, IdSearch, Ranked, SearchedId, is_plain
@@ -46,14 +47,14 @@ class KeptMatch(NamedTuple):
 class KeptChoice(NamedTuple):
     """What the answers to a query are made from: the *slate*, the *scores* of its items, and the *best* matches.
 
-    *outside* has the position and the effects of each item outside of the best. With *explains*, each match says what
-    moved it. *line* is what the lines of the log have in common.
+    *outside* has the position of each item outside of the best, and by how much it was moved. With *explains*, each
+    match says what moved it. *line* is what the lines of the log have in common.
     """
 
     slate: Slate
     scores: tuple[float, ...]
     best: tuple[KeptMatch, ...]
-    outside: tuple[tuple[int, bytes], ...]
+    outside: tuple[tuple[int, float | None], ...]
     explains: bool
     line: bytes = b""
 
@@ -161,7 +162,7 @@ class KeptAnswers:
         ordered, k = Ordered.of(pool, orders, asked.subquery, AttributesOf(self._served.items)), asked.query.k
         best, (others, weights) = ordered.places[:k], tried_of(ordered.after(k), learned, exploration)
         slate = Slate.of([pool.ids[n] for n in best], Outside(tuple(others.ids), weights), exploration, {})
-        effects = _effects(ordered)
+        moved: Sequence[float | None] = ordered.moves[0][1] if ordered.moves else [None] * len(pool)
         scores = [pool.scores[number] for number in (*best, *others.places)]
         texts = _encode([round(score, 6) for score in scores[: len(best)]])[1:-1].split(b",")
         self._shown.read([pool.positions[number] for number in best])
@@ -169,10 +170,10 @@ class KeptAnswers:
             slate,
             tuple(scores),
             tuple(
-                KeptMatch(self._shown.at(pool.positions[number])[0], text, effects[number])
+                KeptMatch(self._shown.at(pool.positions[number])[0], text, _effect(moved[number]))
                 for number, text in zip(best, texts, strict=False)
             ),
-            tuple((pool.positions[number], effects[number]) for number in others.places),
+            tuple([(pool.positions[number], moved[number]) for number in others.places]),
             self._policy.rules is not None or learned is not None,
         )
 
@@ -193,16 +194,15 @@ class KeptAnswers:
 
     def _tried(self, choice: KeptChoice, explored: Explored) -> KeptMatch:
         """Return the match that an answer *explored*."""
-        position, effects = choice.outside[explored.outside]
+        position, moved = choice.outside[explored.outside]
+        effects = _effect(moved)
         score = _encode(round(choice.scores[len(choice.best) + explored.outside], 6))
         tried = b'{"rule":"%b","score_delta":null,"position":%d}' % (EXPLORED.encode(), explored.slot + 1)
         return KeptMatch(self._shown.at(position)[0], score, b"%b,%b" % (effects, tried) if effects else tried)
 
 
-def _effects(ordered: Ordered) -> list[bytes]:
-    """Return the JSON of the effects on each candidate of *ordered*."""
-    if not ordered.moves:
-        return [b""] * len(ordered.candidates)
-    ((name, moved),) = ordered.moves
-    begin = b'{"rule":"%b","score_delta":' % name.encode()
-    return [b'%b%b,"position":null}' % (begin, text) for text in _encode(moved)[1:-1].split(b",")]
+def _effect(moved: float | None) -> bytes:
+    """Return the JSON of what the learned model did to a candidate, by how much it *moved* it, if at all."""
+    if moved is None:
+        return b""
+    return b'{"rule":"%b","score_delta":%b,"position":null}' % (LEARNED.encode(), _encode(moved))
