@@ -46,9 +46,12 @@ def duplicates(
         ),
     ] = 10,
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a table with a row for each item, too.")
+        Path | None,
+        typer.Option(metavar="FILE", callback=options.new_file, help="Write a table with a row for each item, too."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of images, too.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=options.new_file, help="Write a page of images, too.")
+    ] = None,
     store: options.Store = options.STORE,
     device: options.Device = "auto",
     json: options.Json = False,

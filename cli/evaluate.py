@@ -74,7 +74,9 @@ def evaluate(
         ),
     ] = None,
     engine: options.Engine = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots and images.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=options.new_file, help="Write a page with plots and images.")
+    ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:

@@ -34,6 +34,15 @@ class Focus(StrEnum):
     GROUNDING = "grounding"
 
 
+def new_file(path: Path | None) -> Path | None:
+    """Return *path*, a file to be written at the end; raises BadParameter, before hours of work, where it cannot be."""
+    if path is not None and path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder; name a file in it")
+    if path is not None and not path.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent}; make it, or name another file")
+    return path
+
+
 def _folder(store: str | Path) -> Path:
     """Return the folder of *store*: of one in a bucket, the copy on this machine, pulled."""
     if "://" not in str(store):

@@ -72,7 +72,9 @@ def outcomes(
         ),
     ] = False,
     store: options.Store = options.STORE,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", callback=options.new_file, help="Write a page with plots.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Show what shoppers did, by arm, with bounds that hold whenever one looks.

@@ -33,7 +33,9 @@ def replay(
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="The logged candidates by score and rules alone.")] = False,
     since: options.Since = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", callback=options.new_file, help="Write a page with plots.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Estimate what other answers would have brought to the shoppers of the log, in clicks an answer.

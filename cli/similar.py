@@ -143,7 +143,9 @@ def similar(
     averaging: Averaging = None,
     rules: RulesFile = None,
     explain: Explain = False,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of images, too.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=options.new_file, help="Write a page of images, too.")
+    ] = None,
     store: options.Stores = None,
     engine: options.Engine = None,
     events: options.Events = options.EVENTS,
