@@ -7,6 +7,7 @@ right, from the new generation.
 import hashlib
 import json
 import shutil
+from errno import ENOMEM
 from functools import cached_property
 
 import pytest
@@ -14,6 +15,7 @@ from fault_points import DAMAGE, SHORTAGES, Undisturbed, share_of
 from fault_scenarios import leftovers, order, said
 from faulty_process import KINDS
 from parts import complaints_about, part_of
+from serving_session import BY_WORDS
 
 IN_CI = 12
 PATIENCE_S = 60  # for what nothing disturbs, on a busy machine
@@ -79,7 +81,7 @@ class Server:
             yield f"does not recover: {[pair for pair in pairs if pair[0] != pair[1]]}"
 
     def _wrong(self, part, told, right, point):
-        every = [answer for name in ("first", "second") for answer in right[name]]
+        every = [answer for name in ("first", "second") for answer in right[name]] + [with_the_words_before(right)]
         for answer in told[part]:
             path, status, text = answer
             if answer in every or path == "/readyz":
@@ -90,14 +92,26 @@ class Server:
                 yield f"tells as damage: {path} {text}"
 
 
+def with_the_words_before(right):
+    """Return the answer by words as long as the second generation has no item search: that of the first goes on.
+
+    It finds what both have, so that only the total is another one.
+    """
+    first, second = (next(answer for answer in right[name] if answer[0] == BY_WORDS) for name in ("first", "second"))
+    found = json.loads(second[2]) | {"total": json.loads(first[2])["total"]}
+    return [*second[:2], json.dumps(found, separators=(",", ":"))]
+
+
 @pytest.fixture
 def server(process, places, tmp_path):
     return Server(process, places, tmp_path)
 
 
 def test_a_share_of_all_failing_calls_is_survived(server):
-    points = share_of(server.undisturbed[1].faults())
-    assert server.complaints(points[:: len(points) // IN_CI + 1]) == []
+    faults = server.undisturbed[1].faults()
+    points = share_of(faults)
+    without_item_search = [point for point in faults if point.error == ENOMEM and point.call == "lstat64\t/store/items"]
+    assert server.complaints([*points[:: len(points) // IN_CI + 1], *without_item_search]) == []
 
 
 @pytest.mark.nightly

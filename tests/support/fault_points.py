@@ -36,8 +36,10 @@ CHANGES = ("create", "write", "sync", "rename", "unlink", "mkdir", "truncate", "
 SHORTAGES = {errno.EMFILE, errno.ENOMEM, errno.ENOSPC, errno.ENOLCK}
 OF_SQLITE = re.compile(
     "disk I/O error|database disk image is malformed|database or disk is full|unable to open database|out of memory"
-    "|locking protocol|database is locked"
+    "|locking protocol|database is locked|attempt to write a readonly database"
 )
+"""What SQLite says instead of the reason; what it cannot open to write, it opens to read."""
+
 DAMAGE = re.compile("damage|visrec verify|restore|rebuil|altered|delete it")
 CHANGING = re.compile(r"[0-9a-f]{16,}|tmp\w{8}|\d+")
 

@@ -17,6 +17,9 @@ from vision_recs.serve import ServeOptions, create_app, reloader
 POLL_S = 0.02
 PATIENCE_S = 60.0  # a busy machine is slow
 
+BY_WORDS = "/v1/items?q=mug&limit=3"
+NEW_IN_THE_SECOND = "/v1/items?q=item16&limit=1"
+
 
 def requests():
     """Return the paths to ask for; nothing here may open a file, since that call could be the one that fails."""
@@ -28,7 +31,7 @@ def requests():
         "/v1/similar?id=item03&k=3&where=price<9",
         "/v1/items?limit=3",
         "/v1/items/item03",
-        "/v1/items?q=mug&limit=3",
+        BY_WORDS,
         "/v1/facets",
         f"/v1/thumbnails/{digest}",
         "/metrics",
@@ -39,7 +42,7 @@ def ask(client):
     answers = []
     for path in requests():
         response = client.get(path)
-        told = response.status_code >= 400 or path in {"/healthz", "/readyz"}
+        told = response.status_code >= 400 or path in {"/healthz", "/readyz", BY_WORDS}
         text = response.text if told else hashlib.sha256(response.content).hexdigest()
         answers.append([path, response.status_code, "" if path == "/metrics" and not told else text])
     return answers
@@ -61,8 +64,9 @@ def wait_until_settled(client):
     """Wait until the server has tried again what failed: at its next poll, and what the page needs a little later."""
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
-        facets, ready = client.get("/v1/facets"), client.get("/readyz")
-        if facets.status_code == 200 and facets.json()["generation"] == 2 and "reload_error" not in ready.json():
+        facets, ready, new = (client.get(path) for path in ("/v1/facets", "/readyz", NEW_IN_THE_SECOND))
+        is_taken = facets.status_code == 200 and facets.json()["generation"] == 2
+        if is_taken and "reload_error" not in ready.json() and new.status_code == 200 and new.json()["total"]:
             return
         time.sleep(POLL_S)
 
