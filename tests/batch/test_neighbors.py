@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from fake_shop import FakeEncoder, index, shop_of
+from fake_shop import FakeEncoder, Shop, index, shop_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from property_examples import examples_of
@@ -167,6 +167,18 @@ def test_under_rules_too_each_list_is_the_answer_to_a_query(shop, options, diver
         found = read(Path(folder, "t.parquet"))
         expected = one_by_one(Path(folder, "store"), options)
     assert found == expected
+
+
+@pytest.mark.parametrize("rules", ['fallbacks = ["one_per"]', 'min_score = 0.99\nfallbacks = ["min_score"]'])
+def test_rules_that_only_relax_what_the_policy_says_do_so_for_each_item(tmp_path, rules):
+    shop = Shop()
+    for number in range(6):
+        shop.put(f"item{number}", number, variant_group="ab"[number % 2])
+    index(shop, tmp_path / "store")
+    (tmp_path / "rules.toml").write_text(rules)
+    options = NeighborsOptions(k=5, policy=replace(read_policy(tmp_path / "rules.toml"), exclude=frozenset({"item0"})))
+    write_neighbors(tmp_path / "store", tmp_path / "t.parquet", options)
+    assert read(tmp_path / "t.parquet") == one_by_one(tmp_path / "store", options)
 
 
 def test_of_equal_scores_the_first_items_are_chosen_though_several_show_one_image(tmp_path, monkeypatch):

@@ -124,6 +124,20 @@ def test_policies_that_take_more_than_scores_are_left_to_the_general_path(asking
         assert (lines.count(b"\n"), count) == (1, 0)
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_file_that_only_relaxes_what_the_policy_says_does_so(tmp_path, keeps):
+    shop = Shop()
+    for number in range(8):
+        shop.put(f"item{number}", number, variant_group="ab"[number % 2])
+    index(shop, tmp_path / "store")
+    policy = Policy(rules=Rules(fallbacks=("one_per",)))
+    events = tmp_path / "events" if keeps else None
+    with TestClient(create_app(ServeOptions(tmp_path / "store", events=events, policy=policy))) as client:
+        matches = client.get("/v1/similar?id=item1&k=6").json()["matches"]
+    assert len(matches) == 6
+    assert matches[-1]["explanation"]["relaxed"] == ["one_per"]
+
+
 def test_answers_that_interests_move_are_left_to_the_general_path(asking, monkeypatch):
     def known(_, snapshot, shopper):  # noqa: ARG001 - in the place of a method
         history = History((Visit("item7", 1.0),))

@@ -211,7 +211,7 @@ class Policy:
 
     @property
     def has_rules(self) -> bool:
-        """Whether there is a rule; a file may have none."""
+        """Whether there is a rule, or a fallback; a file may have neither."""
         return self.rules is not None and not self.rules.is_empty
 
     @property

@@ -171,8 +171,8 @@ class Rules:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no rule."""
-        return not (self.exclude or self.boosts or self.pins or self.attribute_rules)
+        """Whether there is no rule, and nothing of the policy may be relaxed."""
+        return not (self.exclude or self.boosts or self.pins or self.attribute_rules or self.fallbacks)
 
     def active(self, query_items: QueryItems) -> ActiveRules:
         """Return the rules that apply to a query for *query_items*."""

@@ -67,7 +67,6 @@ class KeptAnswers:
         self._served = served
         self._source = source
         self._policy = policy
-        self._is_once = policy.shows_images_once(None)
         self._search = IdSearch(served.items, source, policy)
         self._shown = ShownItems(served.items, source, policy)
         self._item_at: dict[int, _Item | None] = {NOWHERE: None}
