@@ -51,6 +51,7 @@ def test_what_is_no_amount_stays_text(text):
         (["14.90", "1,299"], [14.9, 1299.0], None),
         (["\u20ac5", ""], [5.0, None], "EUR"),
         (["5", "ask"], [5, "ask"], None),
+        (["5", "true"], [5, "true"], None),
         (["12,50 EUR", "ask", "1.299", "nan", "1e+999"], [12.5, "ask", 1299.0, "nan", "1e+999"], "EUR"),
         (["ask", "call"], ["ask", "call"], None),
         (["5", "7"], [5, 7], None),

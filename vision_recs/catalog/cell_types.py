@@ -71,11 +71,8 @@ def _is_truth(text: str) -> bool:
     return text.lower() in {"true", "false"}
 
 
-_KINDS = (
-    _Kind(_is_integer, int),
-    _Kind(_is_decimal, float),
-    _Kind(_is_truth, lambda text: text.strip().lower() == "true"),
-)
+_TRUTH = _Kind(_is_truth, lambda text: text.strip().lower() == "true")
+_KINDS = (_Kind(_is_integer, int), _Kind(_is_decimal, float), _TRUTH)
 _DECIMAL_COMMA = _Kind(
     lambda text: _COMMA.fullmatch(text) is not None and _is_decimal(text.replace(",", ".")),
     lambda text: float(text.replace(",", ".")),
@@ -181,7 +178,8 @@ class ColumnTypes:
         suitable = _suiting(before, texts)
         odd: set[str] = set()
         if not suitable and is_price(self._names[position]):
-            odd = {text for text in texts if not _suits_any(self._every[position], text)}
+            numeric = tuple(kind for kind in self._every[position] if kind is not _TRUTH)
+            odd = {text for text in texts if not _suits_any(numeric, text)}
             texts = texts - odd
             suitable = _suiting(before, texts)
         if suitable == (_AMOUNT,):
