@@ -351,8 +351,11 @@ def _print_liked(
 
 def _print_unknown(excluded: list[str], recommender: Recommender) -> None:
     """Print on stderr which of the *excluded* items are not in the store: one of them may be misspelt."""
-    known = recommender.items.attributes_of(excluded) if excluded else {}
-    for item in excluded:
+    from vision_recs.types import normal_form
+
+    items = list(dict.fromkeys(map(normal_form, excluded)))
+    known = recommender.items.attributes_of(items) if items else {}
+    for item in items:
         if item not in known:
             typer.echo(one_line(f"note: the store has no item {item!r}, which --exclude names"), err=True)
 

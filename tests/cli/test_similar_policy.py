@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from fake_shop import Shop, index
 
 RULES = """
 same = ["category"]
@@ -146,6 +147,17 @@ def test_words_need_an_encoder_that_reads_them(visrec, sample_store):
 def test_an_item_that_is_left_out_and_unknown_is_said(visrec, sample_store):
     done = visrec("similar", "mug-01", "--exclude", "mug-02", "--exclude", "muug-03", "--store", sample_store)
     assert (done.returncode, done.stderr) == (0, "note: the store has no item 'muug-03', which --exclude names\n")
+
+
+def test_an_item_that_is_left_out_is_known_however_its_accents_are_written(visrec, tmp_path):
+    shop = Shop()
+    for number, item in enumerate(["mug", "caf\u00e9", "cup"]):
+        shop.put(item, number)
+    index(shop, tmp_path / "store")
+    done = visrec("similar", "mug", "--exclude", "cafe\u0301", "--store", tmp_path / "store")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cup" in done.stdout
+    assert "caf" not in done.stdout
 
 
 def test_items_can_be_left_out_by_id_or_by_score(matches):
