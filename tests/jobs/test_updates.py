@@ -13,7 +13,9 @@ from visrec_cli.jobs import print_merged
 
 import vision_recs
 from vision_recs.catalog import CatalogOptions
+from vision_recs.catalog.value_types import ValueTypes
 from vision_recs.errors import CatalogError, EmptyCatalog, SpaceMismatch, StoreDamaged, StoreNotFound
+from vision_recs.filters import AttributeType
 from vision_recs.jobs import update, verify
 from vision_recs.store import Store, garbage_collect, shard_use, writer
 
@@ -265,6 +267,14 @@ def test_a_new_attribute_that_is_nearly_an_old_one_is_said(store):
     report = update([{"id": "item003", "pirce": 5}, {"id": "item004", "pirce": 6, "weight": 7}], store)
     assert report.notes == ("2 changes have the attribute 'pirce', which no item had; items have 'price'",)
     assert update([{"id": "item005", "pirce": 5}], store).notes == ()
+
+
+def test_of_many_new_names_a_few_are_compared_with_those_that_are_known():
+    for many, compared in ((10, 20), (1_000, 2), (5_000, 0)):
+        types = ValueTypes()
+        types.know({f"material {number:04}": AttributeType.TEXT for number in range(many)})
+        types.see("item", {f"materail {number:04}": "wood" for number in range(60)})
+        assert len(list(types.notes("attribute", "change"))) == compared
 
 
 def test_what_a_table_of_changes_shows_is_said(store, tmp_path):

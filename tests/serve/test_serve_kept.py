@@ -7,6 +7,7 @@ import pytest
 from fake_shop import Shop, index
 from starlette.testclient import TestClient
 
+from vision_recs.errors import StoreDamaged
 from vision_recs.feedback.exploration import Exploration
 from vision_recs.feedback.features import Features
 from vision_recs.feedback.fitting import Fitted
@@ -148,3 +149,18 @@ def test_answers_that_interests_move_are_left_to_the_general_path(asking, monkey
     for learn, is_taken in ((Learn(share=1), False), (Learn(share=0), True), (Learn(share=1, interests=0), True)):
         _, lines, count = asking(paths, Policy(one_per=None, learn=learn), is_general=False)
         assert (lines.count(b"\n"), count > 0) == (5, is_taken)
+
+
+def test_an_answer_that_cannot_be_read_is_logged_once(asking, monkeypatch):
+    found = []
+
+    def damaged(*_):
+        found.append("damage")
+        raise StoreDamaged("no such image")
+
+    monkeypatch.setattr(KeptAnswers, "_tried", damaged)
+    paths = [f"/v1/similar?id=item{number}&shopper=s{number}" for number in range(20)]
+    responses, lines, _ = asking(paths, EXPLORING, is_general=False)
+    assert {status for status, _, _ in responses} == {200}
+    assert found
+    assert lines.count(b"\n") == len(paths)

@@ -22,6 +22,11 @@ _WORDS: Final = {
     AttributeType.BOOLEAN: "true or false",
 }
 
+_COMPARED: Final = 2_000
+"""Pairs of names that are compared at most, and of these names the first `_NEW`: more would outlast the change."""
+
+_NEW: Final = 20
+
 
 class ValueTypes:
     """Counts the values of each attribute by their types, and keeps the first of each type."""
@@ -64,8 +69,9 @@ class ValueTypes:
     def notes(self, what: str, unit: str) -> Iterator[str]:
         """Yield a sentence for each attribute whose values are of several types, or of another one than is known.
 
-        Text in a price is said whether it is known or not; so is a new name that is nearly a known one. *what* the
-        attribute is, a column or an attribute, and the *unit* that was counted are words of the sentence.
+        Text in a price is said whether it is known or not. Then come new names that are nearly known ones, a few at
+        most. *what* the attribute is, a column or an attribute, and the *unit* that was counted are words of the
+        sentence.
         """
         for name, firsts in self._seen.items():
             held = self.known.get(name, AttributeType(0)) or max(firsts, key=lambda each: firsts[each].count)
@@ -74,16 +80,18 @@ class ValueTypes:
             odd = {each: first for each, first in firsts.items() if not each & held}
             if odd:
                 yield mixed(f"the {what} {short(name)}", held, odd, unit)
-            if self.known and name not in self.known:
-                yield from self._misspelt(name, what, unit)
+        yield from self._misspelt(what, unit)
 
-    def _misspelt(self, name: str, what: str, unit: str) -> Iterator[str]:
+    def _misspelt(self, what: str, unit: str) -> Iterator[str]:
         from difflib import get_close_matches
 
-        for nearest in get_close_matches(name, self.known.keys() - self._seen.keys(), n=1):
-            count = sum(first.count for first in self._seen[name].values())
-            counted = f"{count:,} {unit}{' has' if count == 1 else 's have'}"
-            yield f"{counted} the {what} {short(name)}, which no item had; items have {short(nearest)}"
+        usual = self.known.keys() - self._seen.keys()
+        new = [name for name in self._seen if name not in self.known] if usual else []
+        for name in new[: min(_NEW, _COMPARED // max(1, len(usual)))]:
+            for nearest in get_close_matches(name, usual, n=1):
+                count = sum(first.count for first in self._seen[name].values())
+                counted = f"{count:,} {unit}{' has' if count == 1 else 's have'}"
+                yield f"{counted} the {what} {short(name)}, which no item had; items have {short(nearest)}"
 
 
 def mixed(what: str, held: AttributeType, odd: Mapping[AttributeType, First], unit: str) -> str:

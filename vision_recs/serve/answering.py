@@ -153,13 +153,18 @@ class Answering:
                 continue
             explored = choice.slate.explored(each.draw.numbers)
             given.append((AnswerGiven(each.draw.id, each.asked.time, each.shopper, explored), choice))
-        is_kept = self._recorder.keep_lines([answer_line(each[1].line, each[0]) for each in given if each is not None])
-        return [
-            None
-            if each is None
-            else kept.answer(query.query, each[1], each[0].explored, each[0].id if is_kept else None)
-            for query, each in zip(asked, given, strict=True)
-        ]
+
+        def answers(*, are_named: bool) -> list[bytes | None]:
+            return [
+                None
+                if each is None
+                else kept.answer(query.query, each[1], each[0].explored, each[0].id if are_named else None)
+                for query, each in zip(asked, given, strict=True)
+            ]
+
+        made = answers(are_named=True)  # before they are logged: what cannot be read is left to `batch`, which logs it
+        lines = [answer_line(each[1].line, each[0]) for each in given if each is not None]
+        return made if self._recorder.keep_lines(lines) else answers(are_named=False)
 
     def _decided_by_id(self, snapshot: Served, asked: KeptQuery, secret: bytes) -> _Decided | None:
         """Return what decides the answer to *asked*; None where the interests of the shopper do, too."""
