@@ -262,7 +262,7 @@ class ShopAndStore(RuleBasedStateMachine):
         report = run()
         new = after.content
         assert (report.changes, report.stale, report.unknown) == (len(changes), after.stale, after.unknown)
-        assert (report.items, report.skipped) == (len(new.items), len(new.skipped))
+        assert (report.items, report.skipped_in_store) == (len(new.items), len(new.skipped))
         assert report.added == len(new.items.keys() - self.held.items.keys())
         assert report.removed == len(self.held.items.keys() - new.items.keys())
         same = (new, after.hidden, after.versions) == (self.held, self.hidden, self.versions)
