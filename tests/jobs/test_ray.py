@@ -122,7 +122,8 @@ def test_a_machine_with_other_weights_is_refused_and_its_blocks_go_elsewhere(mac
     (other,) = machines.add(VISREC_TEST_WEIGHTS="other")
     try:
         shop = shop_of(tmp_path, SIZE * BLOCKS)
-        run(shop, tmp_path / "store", machines.address, seconds=0.2)
+        encoder = WaitingEncoder(tmp_path, "weights", "other", seconds=0.2)
+        run(shop, tmp_path / "store", machines.address, encoder=encoder, straggler_s=600)
     finally:
         machines.take_away(other)
     assert "does not reproduce the canary of the store" in caplog.text
@@ -136,7 +137,13 @@ def test_machines_with_gpus_and_others_embed_side_by_side(machines, undisturbed,
     shop = shop_of(tmp_path, SIZE * BLOCKS)
     (machine,) = machines.add(gpus=1)
     try:
-        run(shop, tmp_path / "store", machines.address, encoder=WaitingEncoder(tmp_path), gpus_per_task=1.0)
+        run(
+            shop,
+            tmp_path / "store",
+            machines.address,
+            encoder=WaitingEncoder(tmp_path, "devices", "0"),
+            gpus_per_task=1.0,
+        )
     finally:
         machines.take_away(machine)
     assert set(noted(tmp_path / "devices")) == {"0", "none"}

@@ -53,6 +53,7 @@ class WatchedEncoder(FakeEncoder):
             time.sleep(self.seconds)
             self.wait()
             note(self.folder / "encoded", f"{os.getpid()} {len(pixels)}")
+        note(self.folder / "weights", "other" if self.is_other() else "same")
         vectors = super().encode(pixels)
         return vectors[:, ::-1].copy() if self.is_other() else vectors
 
@@ -71,11 +72,16 @@ class WatchedEncoder(FakeEncoder):
 
 
 class WaitingEncoder(WatchedEncoder):
-    """Waits on a core until a GPU is at work, too: else all may be done before a process of its machine has begun."""
+    """Waits until *what* stands in the file *name*: else all may be done before a process of its machine has begun."""
+
+    def __init__(self, folder, name, what, *, seconds=0.0):
+        super().__init__(folder, seconds=seconds)
+        self.awaited = name, what
 
     def wait(self):
+        name, what = self.awaited
         until = time.monotonic() + PATIENCE_S
-        while set(noted(self.folder / "devices")) == {"none"} and time.monotonic() < until:
+        while what not in noted(self.folder / name) and time.monotonic() < until:
             time.sleep(0.02)
 
 
