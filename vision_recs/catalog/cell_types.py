@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from vision_recs.catalog.amounts import amount_of, has_decimal_comma, number_of
-from vision_recs.catalog.findings import First
+from vision_recs.catalog.findings import First, count_first
 from vision_recs.types import Attribute, is_unicode, normal_form
 
 Converter: TypeAlias = Callable[[Attribute], Attribute]
@@ -199,11 +199,8 @@ class ColumnTypes:
 
     def _count(self, position: int, odd: set[str], cells: Sequence[object], items: Sequence[str]) -> None:
         places = [place for place, cell in enumerate(cells) if isinstance(cell, str) and cell.strip() in odd]
-        if position in self.odd_cells:
-            self.odd_cells[position].count += len(places)
-        else:
-            first = places[0]
-            self.odd_cells[position] = First(cells[first], items[first] if items else "", len(places))
+        first = First(cells[places[0]], items[places[0]] if items else "", len(places))
+        count_first(self.odd_cells, position, first)
 
     def converters(self) -> list[Converter]:
         """Return, for each column, the function that turns its text into a value; a blank cell becomes None."""

@@ -25,7 +25,7 @@ from vision_recs.catalog.cell_types import (
     stock_of,
 )
 from vision_recs.catalog.columns import ID_NAMES, IMAGE_NAMES, CatalogOptions, id_text, image_references, same_name
-from vision_recs.catalog.findings import Findings, First, short
+from vision_recs.catalog.findings import Findings, First, count_first, short
 from vision_recs.catalog.observations import CURRENCY, is_said, odd_note, stock_note, typed_converter
 from vision_recs.catalog.places import extension_of
 from vision_recs.catalog.readers import EXTENSIONS, json_objects, open_rows
@@ -206,7 +206,7 @@ class _Keys:
 
     def _tell_stock(self, name: str, value: object, item: str) -> None:
         if is_said(value):
-            self.odd_stock.setdefault(name, First(value, item, 0)).count += 1
+            count_first(self.odd_stock, name, First(value, item))
 
     def _names_in(self, names: tuple[str, ...]) -> _Names:
         if names not in self._known:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from vision_recs.errors import ROW_REASONS, CatalogError
 
 _SHORT = 40
+
+_Key = TypeVar("_Key")
 
 
 class LeftOut(NamedTuple):
@@ -76,6 +78,14 @@ class First:
     def __str__(self) -> str:
         """Return the first of them, and whose it is."""
         return f"{short(self.value)}{f' of the item {short(self.item)}' if self.item else ''}"
+
+
+def count_first(firsts: dict[_Key, First], key: _Key, first: First) -> None:
+    """Count *first* under *key* of *firsts*, which keeps the one that came before, if any."""
+    if key in firsts:
+        firsts[key].count += first.count
+    else:
+        firsts[key] = first
 
 
 def short(value: object) -> str:

@@ -16,7 +16,7 @@ from vision_recs.catalog.cell_types import (
     plain_cells,
     stock_of,
 )
-from vision_recs.catalog.findings import Findings, First, short
+from vision_recs.catalog.findings import Findings, First, count_first, short
 from vision_recs.catalog.value_types import ValueTypes, mixed
 from vision_recs.filters import AttributeType
 from vision_recs.types import Attribute
@@ -43,7 +43,7 @@ class Observations:
         if values is not cells:
             for place, (cell, value) in enumerate(zip(cells, values, strict=True)):
                 if value is None and is_said(cell):
-                    _count(self._lost, position, First(cell, items[place]))
+                    count_first(self._lost, position, First(cell, items[place]))
         return values
 
     def observe(self, columns: Sequence[Sequence[Attribute]], items: Sequence[str]) -> None:
@@ -63,7 +63,7 @@ class Observations:
         odd = {cell for cell in set(cells) if isinstance(cell, str) and cell.strip() and stock_of(cell) is None}
         for item, cell in zip(items, cells, strict=True) if odd else ():
             if cell in odd:
-                _count(self._odd_stock, position, First(cell, item))
+                count_first(self._odd_stock, position, First(cell, item))
 
     def derived(self) -> dict[str, tuple[int, Converter]]:
         """Return the attributes that no column has, each with a column and the function of its cells that gives it."""
@@ -96,13 +96,6 @@ class Observations:
                 )
         for position, odd in self._odd_stock.items():
             findings.note(stock_note(f"the column {short(self._names[position])}", odd))
-
-
-def _count(firsts: dict[int, First], position: int, first: First) -> None:
-    if position in firsts:
-        firsts[position].count += 1
-    else:
-        firsts[position] = first
 
 
 def is_said(cell: object) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from vision_recs.catalog.cell_types import is_price
-from vision_recs.catalog.findings import First, short
+from vision_recs.catalog.findings import First, count_first, short
 from vision_recs.filters import AttributeType
 from vision_recs.types import Attribute
 
@@ -60,11 +60,7 @@ class ValueTypes:
             self._count(name, _TYPES[each], First(values[at], items[at], count))
 
     def _count(self, name: str, of_type: AttributeType, first: First) -> None:
-        known = self._seen.setdefault(name, {})
-        if of_type in known:
-            known[of_type].count += first.count
-        else:
-            known[of_type] = first
+        count_first(self._seen.setdefault(name, {}), of_type, first)
 
     def notes(self, what: str, unit: str) -> Iterator[str]:
         """Yield a sentence for each attribute whose values are of several types, or of another one than is known.
