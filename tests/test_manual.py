@@ -72,6 +72,12 @@ def test_the_links_of_the_readme_lead_somewhere():
             assert link.startswith("https://") or (ROOT / link).exists(), f"{name}: {link}"
 
 
+def test_the_readme_leads_to_every_page_of_the_manual():
+    text = (ROOT / "README.md").read_text("utf-8")
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert pages - set(re.findall(r"\]\((docs/[^)#]+)\)", text)) == set()
+
+
 @pytest.mark.parametrize(("page", "write"), [("cli.md", "command_line"), ("http.md", "http")])
 def test_a_generated_page_is_what_the_program_says(page, write):
     assert (ROOT / "docs" / "reference" / page).read_text("utf-8") == getattr(generator(), write)(), (
