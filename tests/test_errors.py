@@ -41,3 +41,15 @@ def test_the_page_shows_the_tree():
         parents[depth:] = [name]
     classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
     assert parent_of == {each.__name__: each.__base__.__name__ for each in classes if each.__base__ is not Exception}
+
+
+@pytest.mark.parametrize(
+    ("place", "remedy"),
+    [("nowhere/table.csv", "make its folder"), ("file/table.csv", "name a place in a folder"), ("", "name a file")],
+)
+def test_what_cannot_be_written_says_what_helps(tmp_path, place, remedy):
+    (tmp_path / "file").touch()
+    path = tmp_path / place
+    with pytest.raises(OSError, match="director") as raised:
+        path.write_text("")
+    assert str(errors.write_error(path, raised.value)).endswith(f"); {remedy}, then run again")

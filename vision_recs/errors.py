@@ -341,6 +341,12 @@ _REMEDIES = {
 }
 """What helps where the machine, not the file, is at fault."""
 
+_REMEDIES_OF_WRITING = {
+    errno.ENOENT: "make its folder",
+    errno.ENOTDIR: "name a place in a folder",
+    errno.EISDIR: "name a file",
+}
+
 _REMEDIES_OF_SQLITE = {
     3: "mend its permissions",  # SQLITE_PERM
     5: "wait for the other process",  # SQLITE_BUSY
@@ -368,9 +374,8 @@ def read_error(path: object, error: Exception, remedy: str = "run `visrec verify
 
 def write_error(path: object, error: Exception) -> StoreUnavailable:
     """Return the error to raise where the file or folder *path* cannot be written because of *error*."""
-    return StoreUnavailable(
-        f"{path} cannot be written ({first_line(error)}); {machine_remedy(error) or 'check the disk'}, then run again"
-    )
+    remedy = machine_remedy(error) or _REMEDIES_OF_WRITING.get(getattr(error, "errno", None) or 0, "check the disk")
+    return StoreUnavailable(f"{path} cannot be written ({first_line(error)}); {remedy}, then run again")
 
 
 def is_shortage(error: OSError) -> bool:
