@@ -79,11 +79,6 @@ def pseudonym(secret: bytes, shopper: str) -> str:
     return _text(_keyed(secret, "shopper", shopper.encode())[:_BYTES])
 
 
-def is_pseudonym(text: str) -> bool:
-    """Whether *text* has the form of a pseudonym."""
-    return len(text) == ID_LENGTH and text.isascii() and text.replace("-", "a").replace("_", "a").isalnum()
-
-
 def sees_learned(secret: bytes, shopper: str, share: float) -> bool:
     """Whether *shopper* is among the *share*, from 0 to 1, of shoppers whose answers are learned ones; for good."""
     return _fraction(_keyed(secret, "arm", shopper.encode())[:_HALF]) < share
