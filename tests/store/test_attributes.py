@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -341,6 +342,13 @@ def test_the_file_is_as_it_is_documented(store):
     assert group["items"] == 12
     assert array(group["arrays"]["image_counts"]).tolist() == [1] * 10 + [3, 2]
     assert array(group["arrays"]["positions"]).tolist() == [*range(10), 1, 8, 10, 8, 9]
+    ends = array(group["arrays"]["shown_ends"]).tolist()
+    texts = [array(group["arrays"]["shown"])[start:stop].tobytes() for start, stop in pairwise([0, *ends])]
+    opened = Store.open(store)
+    images = [(each.image, each.digest) for each in opened.images("odd")]
+    found = [[image, digest, {}, position] for (image, digest), position in zip(images, (8, 9), strict=True)]
+    assert json.loads(texts[11]) == [{"price": "on request", "sale": True}, found]
+    assert json.loads(texts[3]) == [{"price": 3}, [["3.png", opened.images("item003")[0].digest, {}, 3]]]
     price = {name: array(extent) for name, extent in group["attributes"]["price"].items()}
     assert price["kinds"].tolist() == [2] * 11 + [1]
     assert price["numbers"][:11].tolist() == [*range(10), 100]

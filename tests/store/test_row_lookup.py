@@ -1,13 +1,20 @@
 """From positions to the items that show them, and what filters say of these, against the items themselves."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fake_shop import Shop, index
 from random_shops import cells
 
+import vision_recs
+from vision_recs.errors import StoreDamaged
 from vision_recs.filters import Filter
+from vision_recs.jobs import verify
 from vision_recs.store import Store, writer
 from vision_recs.store.attributes.lookup import RowLookup
+from vision_recs.store.attributes.write import write_attribute_columns
 
 FILTERS = [
     "price < 15",
@@ -32,6 +39,7 @@ def shop_of_two_generations():
     for number in range(100):
         names = [f"{number}.png", "3.png", "4.png"] if number % 5 == 0 else [f"{number}.png"]
         shop.put(f"item{number:02}", *names, **attributes(number))
+    shop.items["item05"] = replace(shop.items["item05"], image_attributes=({}, {"view": "détail"}, {}))
     return shop
 
 
@@ -113,6 +121,63 @@ def test_a_filter_says_of_rows_what_it_says_of_their_items(store, expression):
     for _ in range(2):  # the second time by what was kept
         assert store.lookup().holds(where, rows).tolist() == expected
     assert True in expected
+
+
+def test_what_is_stored_of_rows_is_what_the_items_files_have(store):
+    _, rows = store.lookup().rows_at(store.positions())
+    ids = store.lookup().ids(rows)
+    store.items.forget()
+    expected = store.known(ids)
+    store.items.forget()
+    assert (
+        store.known(ids, rows.tolist()) == expected == dict(zip(ids, store.lookup().known(rows.tolist()), strict=True))
+    )
+    assert store.items._recent._recent == {}  # SQLite was not asked
+    assert expected["item05"].images[1].attributes == {"view": "détail"}
+    assert [image.ordinal for image in expected["item05"].images] == [0, 1, 2]
+    assert store.lookup().known([]) == []
+
+
+def test_columns_that_do_not_have_what_is_shown_are_done_without(tmp_path):
+    shop = shop_of_two_generations()
+    index(shop, tmp_path)
+    with Store.open(tmp_path) as store:
+        before = store.known(["item05", "item20"])
+        entry = store.manifest.items_files[0]
+        path = store.layout.attributes(entry.generation)
+        path.unlink()
+        write_attribute_columns(store.layout.items(entry.generation), path, items_digest=entry.digest)
+    assert list(verify(tmp_path)) == []
+    with vision_recs.open(tmp_path) as recommender:
+        assert recommender.items.lookup().known([0]) is None
+        assert recommender.items.known(["item05", "item20"], [5, 20]) == before
+        answers = [recommender.similar("item05") for _ in range(4)]  # at first by matches, then by rows
+        assert answers[0] == answers[3]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (rb'\["7.png","', b'[["7.pn","'),  # another depth
+        (rb'\["7.png","', b'[77777,  "'),  # a number in the place of an image
+        (rb'(?<="7.png",)"\w{60}', b"1" * 59 + b',"'),  # one in that of its digest
+        (rb'(?<="7.png",)"(\w{64})",{}', rb'"\1",[]'),  # a list in that of its attributes
+        (rb'(?<="7.png",)"(\w{60})\w{4}",{},\d+', rb'"\1",{},"77"'),  # text in that of its position
+        (rb'{"price":7,.*?}', b"[]"),
+        (rb'\["7.png","', b'["\xff.png","'),
+    ],
+)
+def test_damage_to_what_is_shown_is_an_error_and_found(tmp_path, right, wrong):
+    index(shop_of_two_generations(), tmp_path)
+    path = tmp_path / "attributes/000001.bin"
+    data = path.read_bytes()
+    (match,) = re.finditer(right, data)
+    found = match.expand(wrong)
+    path.write_bytes(data.replace(match[0], found.ljust(len(match[0]))))
+    assert path.stat().st_size == len(data)
+    with Store.open(tmp_path) as store, pytest.raises(StoreDamaged, match=r"000001\.bin cannot be used .*delete it"):
+        store.known(["item07"], [7])
+    assert any("000001.bin was altered" in problem for problem in verify(tmp_path))
 
 
 def test_what_was_kept_of_items_is_bounded_and_right(store, monkeypatch):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.base import Group, PositionIndex, Scored
-from vision_recs.recommend.eligibility import Candidate, CandidateColumns, Eligibility, ids_of, place
+from vision_recs.recommend.eligibility import Candidate, CandidateColumns, Eligibility, place
 from vision_recs.recommend.retrieve import Neighborhood, SubQuery
 from vision_recs.store.attributes.lookup import RowLookup, Shown
 from vision_recs.store.recent_items import KnownImage, KnownItem
@@ -48,8 +48,8 @@ class RowSource(Protocol):
         """Return the rows of the items by the positions of their vectors; None where there are no columns."""
         ...
 
-    def known(self, items: Sequence[str]) -> Mapping[str, KnownItem]:
-        """Return what is stored of each of *items*, by id."""
+    def known(self, items: Sequence[str], rows: Sequence[int] | None = None) -> Mapping[str, KnownItem]:
+        """Return what is stored of each of *items*, by id; they are in *rows* of the lookup, where those are given."""
         ...
 
     def filtered(self, where: Filter) -> FilteredSource:
@@ -222,14 +222,17 @@ class PositionNeighborhood:
             start, step = start + step, 2 * step
         places = self._shown.places[kept]
         scores, positions = self._scores[places].tolist(), self._positions[places].tolist()
-        return CandidateColumns(ids, scores, positions, own, self._effects(kept, eligibility))
+        rows = self._shown.rows[kept].tolist()
+        return CandidateColumns(ids, scores, positions, own, self._effects(kept, eligibility), rows)
 
     def read(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return *candidates* with all that is known of their matches."""
-        known = self._source.items.known(ids_of(candidates))
+        unread = list(candidates)
+        row_of = {each.match.id: each.row for each in unread if each.row is not None}
+        known = self._source.items.known(list(row_of), list(row_of.values()))
         found = []
-        for each in candidates:
-            (item, score, *_), rank, group, effects, position = each
+        for each in unread:
+            (item, score, *_), rank, group, effects, position, _ = each
             if position is None:
                 found.append(each)
                 continue
@@ -320,8 +323,9 @@ class PositionNeighborhood:
     def _read(self, chosen: NDArray[np.int64], eligibility: Eligibility) -> list[Candidate]:
         """Return the candidates that the *chosen* rows are."""
         places = self._shown.places[chosen]
-        ids = self._source.lookup.ids(self._shown.rows[chosen])
-        known = self._source.items.known(ids)
+        rows = self._shown.rows[chosen]
+        ids = self._source.lookup.ids(rows)
+        known = self._source.items.known(ids, rows.tolist())
         read: list[Candidate] = []
         pairs = zip(ids, self._positions[places].tolist(), self._scores[places].tolist(), strict=True)
         for item, position, score in pairs:

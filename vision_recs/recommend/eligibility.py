@@ -57,6 +57,7 @@ class Candidate(NamedTuple):
     """An image that may become a match: *rank* is its score plus what rules add, *group* that of its item.
 
     With a *position*, that of its vector, only the id and the score of *match* are known yet: see `Neighborhood.read`.
+    *row* is then that of its item in the attribute columns.
     """
 
     match: Match
@@ -64,6 +65,7 @@ class Candidate(NamedTuple):
     group: Group | None = None
     effects: tuple[RuleEffect, ...] = ()
     position: int | None = None
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class CandidateColumns(Sequence[Candidate]):
     positions: list[int]
     groups: Sequence[Group | None]
     effects: Sequence[tuple[RuleEffect, ...]]
+    rows: Sequence[int | None]
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -89,13 +92,20 @@ class CandidateColumns(Sequence[Candidate]):
         if isinstance(number, slice):
             return [self[each] for each in range(len(self))[number]]
         match = Match(self.ids[number], self.scores[number], "")
-        return Candidate(match, self.rank(number), self.groups[number], self.effects[number], self.positions[number])
+        return Candidate(
+            match,
+            self.rank(number),
+            self.groups[number],
+            self.effects[number],
+            self.positions[number],
+            self.rows[number],
+        )
 
     def __iter__(self) -> Iterator[Candidate]:
         """Yield each."""
-        columns = zip(self.ids, self.scores, ranks_of(self), self.groups, self.effects, self.positions, strict=True)
-        for item, score, rank, group, effects, position in columns:
-            yield Candidate(Match(item, score, ""), rank, group, effects, position)
+        matches = [Match(item, score, "") for item, score in zip(self.ids, self.scores, strict=True)]
+        columns = (matches, ranks_of(self), self.groups, self.effects, self.positions, self.rows)
+        return map(Candidate, *columns)
 
     def rank(self, number: int) -> float:
         """Return the rank of the candidate with *number*."""

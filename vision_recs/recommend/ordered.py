@@ -111,8 +111,7 @@ class Ordered:
         if not self.moves:
             return candidate
         effects = (RuleEffect(name, score_delta=moved[number]) for name, moved in self.moves)
-        match, _, group, before, position = candidate
-        return Candidate(match, self.ranks[number], group, (*before, *effects), position)
+        return candidate._replace(rank=self.ranks[number], effects=(*candidate.effects, *effects))
 
 
 def _in_order(ranks: Sequence[float], candidates: Sequence[Candidate]) -> list[int]:

@@ -64,9 +64,14 @@ class CachedItems:
                     for rows in self._rows.values():
                         rows.pop(-1 if image.position is None else image.position, None)
 
-    def known(self, items: Sequence[str]) -> Mapping[str, KnownItem]:
+    def known(self, items: Sequence[str], rows: Sequence[int] | None = None) -> Mapping[str, KnownItem]:
         """Return what `Store.known` returns."""
-        return self._get_all(self._known, items, self._read)
+        if rows is None:
+            return self._get_all(self._known, items, self._read)
+        row_of = dict(zip(items, rows, strict=True))
+        return self._get_all(
+            self._known, items, lambda missing: self._store.known(missing, [row_of[item] for item in missing])
+        )
 
     def attributes_of(self, items: Sequence[str]) -> dict[str, Mapping[str, Attribute]]:
         """Return what `Store.attributes_of` returns."""

@@ -150,7 +150,7 @@ class KeptAnswers:
                 kept.append((item, score, position, group))
                 last, left = score, left - 1
         ids, scores, positions, own = map(list, zip(*kept, strict=True)) if kept else ([], [], [], [])
-        return CandidateColumns(ids, scores, positions, own, [()] * len(ids)), True
+        return CandidateColumns(ids, scores, positions, own, [()] * len(ids), [None] * len(ids)), True
 
     def _choice(self, asked: SearchedId, pool: CandidateColumns, *, is_learned: bool) -> KeptChoice:
         """Return what answers are made from, see `offers.choose`."""

@@ -80,7 +80,7 @@ class ShownItems:
             self._known = {NOWHERE: ()}
         places, rows = self._source.lookup.rows_at(np.array(missing, np.int64))
         ids = self._source.lookup.ids(rows)
-        known = self._source.items.known(ids)
+        known = self._source.items.known(ids, rows.tolist())
         found: dict[int, dict[str, Shown]] = {position: {} for position in missing}
         for place, item in zip(places.tolist(), ids, strict=True):
             position = missing[place]

@@ -17,6 +17,17 @@ _KEPT = 1_024
 
 _decode = json.JSONDecoder().raw_decode  # for one value and nothing else: half the time of `json.loads`
 
+_KNOWN = (
+    "SELECT items.item_id, items.attributes, images.ordinal, images.image, vectors.digest, images.attributes,"
+    " images.position FROM {wanted}"
+    " CROSS JOIN {{layer}}.images AS images ON images.item_id = items.item_id"
+    " LEFT JOIN {{layer}}.vectors AS vectors ON vectors.position = images.position WHERE {which}{{live}}"
+)
+_ONE = _KNOWN.format(wanted="{layer}.items AS items", which="items.item_id = ?1")
+_SEVERAL = _KNOWN.format(
+    wanted="json_each(?1) AS wanted CROSS JOIN {layer}.items AS items ON items.item_id = wanted.value", which="TRUE"
+)
+
 _T = TypeVar("_T")
 
 
@@ -57,21 +68,15 @@ class RecentItems:
 
     def read(self, items: Iterable[str]) -> dict[str, KnownItem]:
         """Return what is stored of each of *items*, which are few; an unknown id is left out. It may be shared."""
-        query = (
-            "SELECT items.item_id, items.attributes, images.ordinal, images.image, vectors.digest, images.attributes,"
-            " images.position FROM json_each(?1) AS wanted"
-            " CROSS JOIN {layer}.items AS items ON items.item_id = wanted.value"
-            " CROSS JOIN {layer}.images AS images ON images.item_id = items.item_id"
-            " LEFT JOIN {layer}.vectors AS vectors ON vectors.position = images.position WHERE TRUE{live}"
-        )
         recent = self._recent
         found = {item: known for item in items if (known := recent.get(item)) is not None}
         missing = [item for item in dict.fromkeys(items) if item not in found]
         if not missing:
             return found
         read: dict[str, KnownItem] = {}
-        for each, ids in self._files.each(query, "items.item_id", missing, key_of_id):
-            rows = self._files.all(each, (json.dumps(ids),))
+        is_one = len(missing) == 1
+        for each, ids in self._files.each(_ONE if is_one else _SEVERAL, "items.item_id", missing, key_of_id):
+            rows = self._files.all(each, tuple(ids) if is_one else (json.dumps(ids),))
             with self._files.reading:
                 for item, text, number, image, digest, own, position in rows:
                     known = read.get(item)
@@ -119,7 +124,12 @@ def parsed(text: str) -> dict[str, Attribute]:
     """Return the attributes in the JSON *text*."""
     if text == "{}":  # as most images have it
         return {}
+    return parse(text, dict)
+
+
+def parse(text: str, kind: type[_T]) -> _T:
+    """Return the value of that *kind* in the JSON *text*; raises ValueError or TypeError."""
     value, end = _decode(text)
-    if not isinstance(value, dict) or end != len(text):
-        raise TypeError(f"{text!r} where an object belongs")
+    if not isinstance(value, kind) or end != len(text):
+        raise TypeError(f"{text!r} where another value belongs")
     return value

@@ -292,9 +292,13 @@ class Store:
         """Return the items by the positions of their vectors; None where the attribute columns were deleted."""
         return self._lookup
 
-    def known(self, items: Sequence[str]) -> Mapping[str, KnownItem]:
-        """Return the attributes and images of each of *items*, which are few, by id; an unknown id is left out."""
-        return self.items.known(items)
+    def known(self, items: Sequence[str], rows: Sequence[int] | None = None) -> Mapping[str, KnownItem]:
+        """Return the attributes and images of each of *items*, which are few, by id; an unknown id is left out.
+
+        With the *rows* of `lookup` in which the items are, those are read, which takes a third of the time.
+        """
+        found = None if rows is None or self._lookup is None else self._lookup.known(rows)
+        return self.items.known(items) if found is None else dict(zip(items, found, strict=True))
 
     def pin(self) -> None:
         """Open every file now, so that nobody can remove one before it is needed."""

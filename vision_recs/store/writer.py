@@ -419,7 +419,7 @@ class Writer:
         made = self.layout.tmp / "attributes.bin"
         lower = [(self.layout.attributes(each.generation), each.digest) for each in below]
         try:
-            write_attribute_columns(items, made, items_digest=entry.digest, below=lower)
+            write_attribute_columns(items, made, items_digest=entry.digest, below=lower, shows=True)
         except (TypeError, ValueError) as error:
             raise read_error(items, error) from error
         return made

@@ -18,6 +18,7 @@ class Dictionary:
     def __init__(self, texts: NDArray[np.uint8], ends: NDArray[Any]) -> None:
         """Use the bytes *texts*, one text after the other, and *ends*, where each text ends."""
         self._texts = texts
+        self._bytes = texts.data
         self._ends = ends
 
     def __len__(self) -> int:
@@ -32,7 +33,7 @@ class Dictionary:
     def text(self, number: int) -> bytes:
         """Return the text *number*, counted from 0."""
         start = self._ends.item(number - 1) if number else 0
-        return self._texts[start : self._ends.item(number)].tobytes()
+        return self._bytes[start : self._ends.item(number)].tobytes()
 
     def find(self, operator: str, text: str) -> range:
         """Return the numbers of the texts t for which `t operator text` holds; *operator* is == < <= > or >=."""

@@ -16,6 +16,10 @@ ids               the ids of the items in UTF-8, ascending by byte, one after th
 id_ends           where each id ends
 positions         the positions of the vectors of the images of the group, item by item, for each item by ordinal
 image_counts      how many images each item has; left out where every item has one
+shown             what answers show of each item, as JSON in UTF-8, one after the other: [its attributes, [its images]],
+                  each image as [image, digest, its own attributes, position]. Where it is left out, as in older files,
+                  SQLite is asked
+shown_ends        where each of these ends
 
 and, for each attribute that is not null in the whole group:
 

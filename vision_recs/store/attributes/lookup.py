@@ -7,8 +7,9 @@ read off a mask. A comparison with a number, which rules like bounds make anew f
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property, reduce
 from operator import and_, or_
 from typing import NamedTuple, TypeVar, cast
@@ -23,6 +24,7 @@ from vision_recs.store.attributes.dictionary import Dictionary
 from vision_recs.store.attributes.format import FALSE, NUMBER, TRUE, UNREADABLE
 from vision_recs.store.attributes.predicates import Mask, passes
 from vision_recs.store.attributes.table import ItemTable, Part
+from vision_recs.store.recent_items import KnownImage, KnownItem, parse
 from vision_recs.types import Attribute
 
 _CACHED_BYTES = 64 << 20
@@ -122,6 +124,23 @@ class RowLookup:
         if len(read) <= _CACHED_IDS:
             known.update(read)
         return [read[row] if item is None else item for row, item in zip(wanted, found, strict=True)]
+
+    def known(self, rows: Sequence[int]) -> list[KnownItem] | None:
+        """Return what is stored of the item of each of *rows*; None where older columns do not have it by row."""
+        shown = self._shown
+        if shown is None:
+            return None
+        texts: list[bytes] = []
+        for row in rows:
+            number = bisect_right(self._part_stops, row)
+            texts.append(shown[number].text(row - self.table.parts[number].first))
+        try:
+            return [
+                KnownItem(_object(attributes), [_known_image(ordinal, *image) for ordinal, image in enumerate(images)])
+                for attributes, images in parse(f"[{b','.join(texts).decode()}]", list)
+            ]
+        except UNREADABLE as error:
+            raise self.table.parts[0].columns.damage(error) from error
 
     def values(self, name: str, rows: NDArray[np.int64]) -> list[Attribute]:
         """Return what each of *rows* has under the attribute *name*; None where it has nothing."""
@@ -237,6 +256,20 @@ class RowLookup:
         ]
 
     @cached_property
+    def _shown(self) -> list[Dictionary] | None:
+        """What is shown of the items of each part of the table."""
+        found = []
+        for part in self.table.parts:
+            if "shown" not in part.group.arrays:
+                return None
+            found.append(Dictionary(*(part.columns.array(part.group.arrays[name]) for name in ("shown", "shown_ends"))))
+        return found
+
+    @cached_property
+    def _part_stops(self) -> list[int]:
+        return [part.stop for part in self.table.parts]
+
+    @cached_property
     def _stops(self) -> NDArray[np.int64]:
         return np.array([part.stop for part in self.table.parts], np.int64)
 
@@ -250,7 +283,7 @@ class RowLookup:
         positions, rows = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for part in self.table.parts:
             try:
-                own_positions, own_rows = _shown(part, self.table.alive)
+                own_positions, own_rows = _rows_of(part, self.table.alive)
                 of_own = first[1:-1]
                 is_free = of_own[own_positions] == 0
                 of_own[own_positions[is_free]] = own_rows[is_free] + 1
@@ -264,7 +297,19 @@ class RowLookup:
         return first, every[order], np.concatenate(rows)[order]
 
 
-def _shown(part: Part, alive: Mask) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
+def _known_image(ordinal: int, image: object, digest: object, attributes: object, position: object) -> KnownImage:
+    if not isinstance(image, str) or not isinstance(digest, str) or not isinstance(position, int):
+        raise TypeError("an image is not what it should be")
+    return KnownImage(ordinal, image, digest, _object(attributes), position)
+
+
+def _object(value: object) -> dict[str, Attribute]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} where an object belongs")
+    return value
+
+
+def _rows_of(part: Part, alive: Mask) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
     """Return the positions that the rows of *part* that are *alive* show, and the row of each."""
     arrays = part.group.arrays
     positions = part.columns.array(arrays["positions"])

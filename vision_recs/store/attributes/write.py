@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from itertools import chain, islice
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,25 +17,34 @@ from numpy.typing import NDArray
 
 from vision_recs.store.attributes.build import ColumnBuilder, narrow
 from vision_recs.store.attributes.format import ALIGNMENT, FORMAT, MAGIC, AttributeColumns, Extent
+from vision_recs.store.layers import blob
 
 _GROUP = 1 << 17  # items: their distinct texts are in memory together
 _BATCH = 1 << 12  # items whose JSON is parsed at once
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def write_attribute_columns(
-    items: Path, target: Path, *, items_digest: str, below: Sequence[tuple[Path, str]] = ()
+    items: Path,
+    target: Path,
+    *,
+    items_digest: str,
+    below: Sequence[tuple[Path, str]] = (),
+    shows: bool = False,
 ) -> None:
     """Write the attribute columns of the items file *items*, whose SHA-256 is *items_digest*, to the file *target*.
 
     *below* are the attribute columns of the items files that *items*, a delta, lies over, with the SHA-256 of these
-    items files. The memory is bounded. The file is not flushed to the disk. Raises sqlite3.Error, ValueError or
-    TypeError where *items* is damaged, and StoreDamaged or FileNotFoundError where the columns *below* are.
+    items files. With *shows*, what answers show of each item is written, too. The memory is bounded. The file is not
+    flushed to the disk. Raises sqlite3.Error, ValueError or TypeError where *items* is damaged, and StoreDamaged or
+    FileNotFoundError where the columns *below* are.
     """
     types: dict[str, int] = {}
     uri = f"{items.absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(uri, uri=True)) as connection, target.open("wb") as file:
         output = _Output(file)
-        groups = list(_groups(connection, output, types))
+        groups = list(_groups(connection, output, types, _shown(connection) if shows else None))
         replaced = list(_replaced(connection, output, below))
         content = {"items_digest": items_digest, "types": types, "replaced": replaced, "groups": groups}
         output.finish({"format": FORMAT, **content})
@@ -50,8 +60,13 @@ def _replaced(
         yield digest, output.write_all({"items": narrow(numbers)})["items"]
 
 
-def _groups(connection: sqlite3.Connection, output: _Output, types: dict[str, int]) -> Iterator[dict[str, Any]]:
-    """Write the items, and yield the footer's entry of each group of items; add the types of the values to *types*."""
+def _groups(
+    connection: sqlite3.Connection, output: _Output, types: dict[str, int], shown: Iterator[bytes] | None
+) -> Iterator[dict[str, Any]]:
+    """Write the items, and yield the footer's entry of each group of items; add the types of the values to *types*.
+
+    *shown* yields what is shown of each item, by id.
+    """
     ids = _values(connection, "SELECT item_id FROM items ORDER BY item_id")
     texts = _values(connection, "SELECT attributes FROM items ORDER BY item_id")
     counts = _values(connection, "SELECT count(*) FROM images GROUP BY item_id ORDER BY item_id")
@@ -71,7 +86,24 @@ def _groups(connection: sqlite3.Connection, output: _Output, types: dict[str, in
             types[name] = types.get(name, 0) | column.held.value
             if of_attribute := column.arrays(len(group)):
                 attributes[name] = output.write_all(of_attribute)
-        yield {"items": len(group), "arrays": output.write_all(arrays), "attributes": attributes}
+        extents = output.write_all(arrays)
+        if shown is not None:
+            extents |= output.write_texts("shown", "shown_ends", islice(shown, len(group)))
+        yield {"items": len(group), "arrays": extents, "attributes": attributes}
+
+
+def _shown(connection: sqlite3.Connection) -> Iterator[bytes]:
+    """Yield what answers show of each item, by id: see `format`."""
+    attributes = _values(connection, "SELECT attributes FROM items ORDER BY item_id")
+    images = connection.execute(
+        "SELECT item_id, image, digest, attributes, position FROM images LEFT JOIN vectors USING (position)"
+        " ORDER BY item_id, ordinal"
+    )
+    for text, (_, own) in zip(attributes, groupby(images, itemgetter(0)), strict=True):
+        parts = [
+            f'[{_encode(image)},"{blob(digest).hex()}",{more},{position}]' for _, image, digest, more, position in own
+        ]
+        yield f"[{text},[{','.join(parts)}]]".encode()
 
 
 def _values(connection: sqlite3.Connection, query: str) -> Iterator[Any]:
@@ -105,6 +137,16 @@ class _Output:
 
     def write_all(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Extent]:
         return {name: self._write_array(array) for name, array in arrays.items()}
+
+    def write_texts(self, name: str, ends_name: str, texts: Iterable[bytes]) -> dict[str, Extent]:
+        """Write *texts* one after the other, as they come, and where each ends."""
+        self._write(bytes(-self._length % ALIGNMENT))
+        first, ends = self._length, []
+        for text in texts:
+            self._write(text)
+            ends.append(self._length - first)
+        extent = ("|u1", first, self._length - first)
+        return {name: extent, ends_name: self._write_array(narrow(np.array(ends, np.int64)))}
 
     def finish(self, footer: Mapping[str, Any]) -> None:
         text = json.dumps({**footer, "data_digest": self._digest.hexdigest()}, separators=(",", ":")).encode()
