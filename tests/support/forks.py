@@ -51,15 +51,23 @@ class Forks:
 
     def run(self, order, *, kill_after_s=None):
         """Carry out *order*, and kill it after a time if it has not ended; return how it Ended."""
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        child = int(self._process.stdout.readline())
+        child = self.begin(order)
         started = time.perf_counter()
         was_killed = not select.select([self._process.stdout], [], [], kill_after_s)[0]
         if was_killed:
             with contextlib.suppress(ProcessLookupError):  # it has ended this very moment
                 os.kill(child, signal.SIGKILL)
-        status = int(self._process.stdout.readline())
+        status = self.end()
         return Ended(status, time.perf_counter() - started, was_killed)
+
+    def begin(self, order):
+        """Begin to carry out *order*, and return the id of the process that does."""
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        return int(self._process.stdout.readline())
+
+    def end(self):
+        """Wait until what was begun has ended, and return its exit status."""
+        return int(self._process.stdout.readline())
 
 
 def carry_out_orders(carry_out):
