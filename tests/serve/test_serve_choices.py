@@ -82,7 +82,7 @@ def test_answers_are_those_that_are_chosen_anew(store, tmp_path, monkeypatch):
             return [client.get(f"/v1/similar{each}").json() for each in asked]
 
     kept = answers()
-    monkeypatch.setattr(served, "Choices", lambda: Choices(most=0))
+    monkeypatch.setattr(served, "Choices", lambda **_: Choices(most=0))
     assert answers() == kept
     shown = {tuple(match["id"] for match in each["matches"]) for each in kept[60:]}
     assert len(shown) > 3  # twenty shoppers explore, each in its own way

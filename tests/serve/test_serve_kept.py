@@ -158,7 +158,7 @@ def test_an_answer_that_cannot_be_read_is_logged_once(asking, monkeypatch):
         found.append("damage")
         raise StoreDamaged("no such image")
 
-    monkeypatch.setattr(KeptAnswers, "_tried", damaged)
+    monkeypatch.setattr("vision_recs.serve.kept_answers._tried", damaged)
     paths = [f"/v1/similar?id=item{number}&shopper=s{number}" for number in range(20)]
     responses, lines, _ = asking(paths, EXPLORING, is_general=False)
     assert {status for status, _, _ in responses} == {200}

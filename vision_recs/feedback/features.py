@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,25 +93,28 @@ class Rows:
     def __init__(self, features: Features) -> None:
         """Begin with no item."""
         self._features = features
+        self._width = len(features.equal) + len(features.ratio)
         self._codes: dict[tuple[str, bool, Attribute], int] = {}
         self._next = count()
-        self._known: dict[str, tuple[float, ...]] = {}
+        self._known: dict[str, bytes] = {}
 
     def of(self, items: Sequence[str], attributes_of: Callable[[Sequence[str]], Sequence[_Attributes]]) -> Matrix:
         """Return the row of each of *items* (n, m); *attributes_of* returns the attributes of those that are new."""
         rows = list(map(self._known.get, items))
-        missing = [item for item, row in zip(items, rows, strict=True) if row is None] if None in rows else []
-        if missing:
+        if None in rows:
+            missing = [item for item, row in zip(items, rows, strict=True) if row is None]
             made = dict(zip(missing, map(self._row, attributes_of(missing)), strict=True))
             if len(self._known) + len(made) > _MOST_ROWS:
                 self._known.clear()
             self._known.update(made)
-            rows = [made.get(item) if row is None else row for item, row in zip(items, rows, strict=True)]
-        return np.array(rows, np.float64)
+            rows = [made[item] if row is None else row for item, row in zip(items, rows, strict=True)]
+        joined = b"".join(cast("list[bytes]", rows))  # in a tenth of the time that an array of tuples takes
+        return np.frombuffer(joined, np.float64).reshape(len(items), self._width)
 
-    def _row(self, attributes: _Attributes) -> tuple[float, ...]:
+    def _row(self, attributes: _Attributes) -> bytes:
         codes = [self._code(name, attributes.get(name)) for name in self._features.equal]
-        return (*codes, *(_logarithm(attributes.get(name)) for name in self._features.ratio))
+        logs = [_logarithm(attributes.get(name)) for name in self._features.ratio]
+        return np.array([*codes, *logs], np.float64).tobytes()
 
     def _code(self, name: str, value: Attribute) -> float:
         if value is None:

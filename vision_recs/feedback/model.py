@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import TypeAlias
 
@@ -94,12 +95,11 @@ class Learned:
     def trying_weights(self, items: Sequence[str]) -> Matrix:
         """Return how likely each of *items* (n,) is tried where an answer explores: the less is known, the likelier."""
         weights = self._weights[self.codes(items)]
-        return np.asarray(np.maximum(weights, 0.2 * weights.mean()) if len(items) else weights)
+        return np.asarray(np.maximum(weights, 0.2 * (np.add.reduce(weights) / len(items))) if len(items) else weights)
 
     def codes(self, items: Sequence[str]) -> Codes:
         """Return the position of each of *items* (n,) in the model; UNKNOWN for one that is new."""
-        known = self._code_of.get
-        return np.array([known(item, UNKNOWN) for item in items], np.int64)
+        return np.fromiter(map(self._code_of.get, items, repeat(UNKNOWN)), np.int64, len(items))
 
     def _pair_factors(self, asked: Codes, shown: Codes) -> Matrix:
         keys = self._pair_keys

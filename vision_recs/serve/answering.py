@@ -14,6 +14,7 @@ import msgspec
 
 from vision_recs.errors import VisionRecsError
 from vision_recs.feedback.answers import AnswerKey, Draw, draw, hour_of, pseudonym, sees_candidate, sees_learned
+from vision_recs.feedback.exploration import Slate
 from vision_recs.feedback.records import ARMS, Answer, AnswerGiven, answer_line, candidate_arm, common_part
 from vision_recs.recommend import Interest, Offer, Policy, Query, Shopping, Weighted
 from vision_recs.recommend.personal import NOBODY
@@ -162,6 +163,7 @@ class Answering:
                 for query, each in zip(asked, given, strict=True)
             ]
 
+        kept.read((choice, answer.explored) for answer, choice in filter(None, given))
         made = answers(are_named=True)  # before they are logged: what cannot be read is left to `batch`, which logs it
         lines = [answer_line(each[1].line, each[0]) for each in given if each is not None]
         return made if self._recorder.keep_lines(lines) else answers(are_named=False)
@@ -184,23 +186,24 @@ class Answering:
         found: dict[Key, KeptChoice | None] = {each.key: snapshot.kept_choices.get(each.key) for each in decided}
         missing = {each.key: each for each in decided if found[each.key] is None}
         made = kept.choices([(each.asked.query, each.is_learned) for each in missing.values()]) if missing else []
-        for (key, each), choice in zip(missing.items(), made, strict=True):
-            if choice is not None:
-                with_line = choice._replace(line=self._common_part(snapshot, each, choice))
+        for (key, each), new in zip(missing.items(), made, strict=True):
+            if new is not None:
+                choice, scores = new
+                with_line = choice._replace(line=self._common_part(snapshot, each, choice.slate, scores))
                 snapshot.kept_choices.keep(key, with_line)
                 found[key] = with_line
         return found
 
-    def _common_part(self, snapshot: Served, decided: _Decided, choice: KeptChoice) -> bytes:
-        """Return what the lines of answers that are made from *choice* have in common."""
+    def _common_part(self, snapshot: Served, decided: _Decided, slate: Slate, scores: tuple[float, ...]) -> bytes:
+        """Return what the lines of answers that are made from *slate*, whose items have *scores*, have in common."""
         return common_part(
             Answer(
                 "",
                 0.0,
-                choice.slate,
+                slate,
                 arm=_LEARNED if decided.is_learned else _PLAIN,
                 asked=decided.asked.query.item,
-                scores=choice.scores,
+                scores=scores,
                 generation=snapshot.facts.generation,
                 policy=self._settings,
                 model=snapshot.model if decided.is_learned else "",

@@ -6,7 +6,8 @@ answer shows is read. The general path gives the same answers to the byte, and l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
@@ -22,7 +23,7 @@ from vision_recs.recommend.learned import LEARNED
 from vision_recs.recommend.offers import EXPLORED, tried_of
 from vision_recs.recommend.ordered import Ordered
 from vision_recs.serve.id_search import GROWTH, ROUNDING, IdQuery, IdSearch, Ranked, SearchedId, is_plain
-from vision_recs.serve.shown_items import NO_EFFECTS, NOWHERE, Shown, ShownItems, explanation
+from vision_recs.serve.shown_items import NO_EFFECTS, NOWHERE, ShownItems, explanation
 
 if TYPE_CHECKING:
     from vision_recs.serve.served import Served
@@ -32,29 +33,41 @@ _encode = msgspec.json.Encoder().encode
 _MAX_ENTRIES = 100_000
 """Images whose items are known by position."""
 
+MOST_KEPT = 320_000
+"""Candidates of the choices that are kept, some 46 MB: those of 8,000 answers of ten items."""
+
 _Item: TypeAlias = tuple[str, Group | None]
 """The id and the group of an item."""
 
 
 class KeptMatch(NamedTuple):
-    """An item that is *shown*, with the JSON of its *score*, and of the *effects* that moved it."""
+    """The item at a *position*, with the JSON of its *score*, and of the *effects* that moved it."""
 
-    shown: Shown
+    position: int
     score: bytes
     effects: bytes
 
 
-class KeptChoice(NamedTuple):
-    """What the answers to a query are made from: the *slate*, the *scores* of its items, and the *best* matches.
+class KeptOutside(NamedTuple):
+    """The items outside of the best, as columns: *positions*, *scores*, and by how much each was *moved*, if any was.
 
-    *outside* has the position of each item outside of the best, and by how much it was moved. With *explains*, each
-    match says what moved it. *line* is what the lines of the log have in common.
+    Arrays take a third of the memory of tuples, and thousands of them are kept.
+    """
+
+    positions: array[int]
+    scores: array[float]
+    moved: array[float] | None
+
+
+class KeptChoice(NamedTuple):
+    """What the answers to a query are made from: the *slate*, the *best* matches, and what is *outside* of them.
+
+    With *explains*, each match says what moved it. *line* is what the lines of the log have in common.
     """
 
     slate: Slate
-    scores: tuple[float, ...]
     best: tuple[KeptMatch, ...]
-    outside: tuple[tuple[int, float | None], ...]
+    outside: KeptOutside
     explains: bool
     line: bytes = b""
 
@@ -79,10 +92,11 @@ class KeptAnswers:
         source = NearestPositions.of(opened.items, opened.index) if is_plain(policy) else None
         return None if source is None else cls(served, source, policy)
 
-    def choices(self, queries: Sequence[tuple[IdQuery, bool]]) -> list[KeptChoice | None]:
+    def choices(self, queries: Sequence[tuple[IdQuery, bool]]) -> list[tuple[KeptChoice, tuple[float, ...]] | None]:
         """Return what answers to each of *queries* are made from, or None where that is left to the general path.
 
-        With each query stands whether the answer is a learned one. Raises StoreDamaged.
+        Beside it are the scores of its items, the best first. With each query stands whether the answer is a learned
+        one. Raises StoreDamaged.
         """
         asked = self._search.asked([query for query, _ in queries], pools=True)
         pools: dict[IdQuery, tuple[SearchedId, CandidateColumns | None]] = {}
@@ -152,8 +166,10 @@ class KeptAnswers:
         ids, scores, positions, own = map(list, zip(*kept, strict=True)) if kept else ([], [], [], [])
         return CandidateColumns(ids, scores, positions, own, [()] * len(ids), [None] * len(ids)), True
 
-    def _choice(self, asked: SearchedId, pool: CandidateColumns, *, is_learned: bool) -> KeptChoice:
-        """Return what answers are made from, see `offers.choose`."""
+    def _choice(
+        self, asked: SearchedId, pool: CandidateColumns, *, is_learned: bool
+    ) -> tuple[KeptChoice, tuple[float, ...]]:
+        """Return what answers are made from, see `offers.choose`, and the scores."""
         learn = self._policy.learn if is_learned else None
         learned = None if learn is None else self._served.recommender.learned_order(self._policy)
         exploration = NOT_EXPLORING if learn is None or learn.exploration is None else learn.exploration
@@ -161,47 +177,67 @@ class KeptAnswers:
         ordered, k = Ordered.of(pool, orders, asked.subquery, AttributesOf(self._served.items)), asked.query.k
         best, (others, weights) = ordered.places[:k], tried_of(ordered.after(k), learned, exploration)
         slate = Slate.of([pool.ids[n] for n in best], Outside(tuple(others.ids), weights), exploration, {})
-        moved: Sequence[float | None] = ordered.moves[0][1] if ordered.moves else [None] * len(pool)
-        scores = [pool.scores[number] for number in (*best, *others.places)]
-        texts = _encode([round(score, 6) for score in scores[: len(best)]])[1:-1].split(b",")
-        self._shown.read([pool.positions[number] for number in best])
-        return KeptChoice(
-            slate,
-            tuple(scores),
-            tuple(
-                KeptMatch(self._shown.at(pool.positions[number])[0], text, _effect(moved[number]))
-                for number, text in zip(best, texts, strict=False)
-            ),
-            tuple([(pool.positions[number], moved[number]) for number in others.places]),
-            self._policy.rules is not None or learned is not None,
+        outside = KeptOutside(
+            array("q", [pool.positions[number] for number in others.places]),
+            array("d", others.scores),
+            array("d", [ordered.moves[0][1][number] for number in others.places]) if ordered.moves else None,
         )
+        explains = self._policy.rules is not None or learned is not None
+        scores = [pool.scores[number] for number in best]
+        return KeptChoice(slate, self._matches(pool, ordered, best), outside, explains), (*scores, *outside.scores)
+
+    def _matches(self, pool: CandidateColumns, ordered: Ordered, best: Sequence[int]) -> tuple[KeptMatch, ...]:
+        """Return the matches of *pool* with the numbers in *best*."""
+        texts = _texts([round(pool.scores[number], 6) for number in best])
+        effects = [b""] * len(best)
+        if ordered.moves:
+            effects = [_moved_by(moved) for moved in _texts([ordered.moves[0][1][number] for number in best])]
+        return tuple(map(KeptMatch, [pool.positions[number] for number in best], texts, effects))
+
+    def read(self, given: Iterable[tuple[KeptChoice, Explored | None]]) -> None:
+        """Know what answers say of the items that they show: each is made from a choice, and *explored* of it.
+
+        Raises StoreDamaged.
+        """
+        positions: list[int] = []
+        for choice, explored in given:
+            positions += [each.position for each in choice.best]
+            if explored is not None:
+                positions.append(choice.outside.positions[explored.outside])
+        self._shown.read(positions)
 
     def answer(self, query: IdQuery, choice: KeptChoice, explored: Explored | None, name: str | None) -> bytes:
         """Return the answer to *query* that *explored*, as JSON; its id is *name*, or it has none."""
-        shown: Sequence[KeptMatch] = choice.best
+        matches: Sequence[KeptMatch] = choice.best
         if explored is not None:
-            shown = [*shown[: explored.slot], self._tried(choice, explored), *shown[explored.slot : -1]]
+            matches = [*matches[: explored.slot], _tried(choice, explored), *matches[explored.slot : -1]]
         explains = choice.explains or explored is not None
         parts = [self._begin]
-        for rank, (each, score, effects) in enumerate(shown, 1):
-            parts += (b'%s{"rank":%d,' % (b"," if rank > 1 else b"", rank), each.before, score, each.after)
+        for rank, (position, score, effects) in enumerate(matches, 1):
+            shown = self._shown.at(position)[0]
+            parts += (b'%s{"rank":%d,' % (b"," if rank > 1 else b"", rank), shown.before, score, shown.after)
             if explains:
                 parts.append(explanation(effects) if effects else NO_EFFECTS)
-            parts.append(each.cover + b"}" if query.cover else b"}")
+            parts.append(shown.cover + b"}" if query.cover else b"}")
         parts.append(b"]}" if name is None else b'],"answer":"%b"}' % name.encode())
         return b"".join(parts)
 
-    def _tried(self, choice: KeptChoice, explored: Explored) -> KeptMatch:
-        """Return the match that an answer *explored*."""
-        position, moved = choice.outside[explored.outside]
-        effects = _effect(moved)
-        score = _encode(round(choice.scores[len(choice.best) + explored.outside], 6))
-        tried = b'{"rule":"%b","score_delta":null,"position":%d}' % (EXPLORED.encode(), explored.slot + 1)
-        return KeptMatch(self._shown.at(position)[0], score, b"%b,%b" % (effects, tried) if effects else tried)
+
+def _tried(choice: KeptChoice, explored: Explored) -> KeptMatch:
+    """Return the match that an answer *explored*."""
+    positions, scores, moved = choice.outside
+    number = explored.outside
+    effects = b"" if moved is None else _moved_by(_encode(moved[number]))
+    tried = b'{"rule":"%b","score_delta":null,"position":%d}' % (EXPLORED.encode(), explored.slot + 1)
+    both = b"%b,%b" % (effects, tried) if effects else tried
+    return KeptMatch(positions[number], _encode(round(scores[number], 6)), both)
 
 
-def _effect(moved: float | None) -> bytes:
-    """Return the JSON of what the learned model did to a candidate, by how much it *moved* it, if at all."""
-    if moved is None:
-        return b""
-    return b'{"rule":"%b","score_delta":%b,"position":null}' % (LEARNED.encode(), _encode(moved))
+def _texts(numbers: Sequence[float]) -> list[bytes]:
+    """Return the JSON of each of *numbers*."""
+    return _encode(numbers)[1:-1].split(b",") if numbers else []
+
+
+def _moved_by(moved: bytes) -> bytes:
+    """Return the JSON of what the learned model did to a candidate, by how much it *moved* it."""
+    return b'{"rule":"%b","score_delta":%b,"position":null}' % (LEARNED.encode(), moved)

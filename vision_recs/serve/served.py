@@ -15,7 +15,7 @@ from vision_recs.serve.choices import Choices
 from vision_recs.serve.facets import ItemFacets
 from vision_recs.serve.id_answers import IdAnswers
 from vision_recs.serve.item_search import ItemSearch
-from vision_recs.serve.kept_answers import KeptAnswers, KeptChoice
+from vision_recs.serve.kept_answers import MOST_KEPT, KeptAnswers, KeptChoice
 from vision_recs.serve.options import ServeOptions
 from vision_recs.serve.references import References
 from vision_recs.serve.search_builder import SearchBuilder
@@ -139,7 +139,7 @@ class Served:
             opened.items, opened.index, weights=options.weights, device=options.device, load_image=load_image
         )
         self.choices: Choices[Choice] = Choices()
-        self.kept_choices: Choices[KeptChoice] = Choices()
+        self.kept_choices: Choices[KeptChoice] = Choices(most=MOST_KEPT)
         keeps_answers = options.events is not None  # each is one of its own
         self.ids = None if keeps_answers else IdAnswers.of(opened.items, opened.index, options.policy)
         self.kept = KeptAnswers.of(self, options.policy) if keeps_answers else None
