@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,11 +17,18 @@ def canary_image() -> Image.Image:
     Gradients that differ by channel, shapes off the center, a corner that a crop loses, a chequerboard of single
     pixels and grain: a wrong resize mode, filter, antialiasing or order of channels moves the vector. Integers only.
     """
+    return Image.fromarray(_pixels())
+
+
+@functools.cache
+def _pixels() -> NDArray[np.uint8]:
+    """Return the pixels (height, width, 3): drawn once, since drawing takes longer than a small encoder does."""
     y, x = np.mgrid[0:_HEIGHT, 0:_WIDTH].astype(np.int64)
     red, green, blue = 40 + 180 * x // _WIDTH, 200 - 150 * y // _HEIGHT, 60 + 120 * (x + y) // (_WIDTH + _HEIGHT)
     pixels = np.stack([red, green, blue], axis=-1)
     _draw_shapes(pixels, (x - 96) ** 2 + (y - 92) ** 2 < 62**2)
-    return Image.fromarray((pixels + _grain(x, y)[..., None]).clip(0, 255).astype(np.uint8))
+    drawn: NDArray[np.uint8] = (pixels + _grain(x, y)[..., None]).clip(0, 255).astype(np.uint8)
+    return drawn
 
 
 def _draw_shapes(pixels: NDArray[np.int64], disc: NDArray[np.bool_]) -> None:
