@@ -145,15 +145,20 @@ def sample_images() -> Path:
 
 
 @pytest.fixture(scope="session")
-def indexed_samples(
-    tmp_path_factory: pytest.TempPathFactory, shared_by_processes: Path, sample_images: Path, visrec: Run
-) -> tuple[Path, str]:
-    """The store that `visrec index sample_images/catalog.csv` makes, and what it printed; not to be changed."""
-    store = tmp_path_factory.mktemp("samples") / "index"
-    with alone(shared_by_processes / "encoder"):  # the first process converts it, which takes long; others find it
-        done = visrec("index", sample_images / "catalog.csv", "--store", store)
-    assert done.returncode == 0, done.stderr
-    return store, done.stdout
+def indexed_samples(shared_by_processes: Path, sample_images: Path, visrec: Run) -> tuple[Path, str]:
+    """The store that `visrec index sample_images/catalog.csv` makes, and what it printed; not to be changed.
+
+    The first process makes it for all, and converts the encoder, which takes long.
+    """
+    folder = shared_by_processes / "samples"
+    store, printed = folder / "index", folder / "printed"
+    with alone(folder):
+        if not printed.exists():
+            folder.mkdir(exist_ok=True)
+            done = visrec("index", sample_images / "catalog.csv", "--store", store)
+            assert done.returncode == 0, done.stderr
+            printed.write_text(done.stdout)
+    return store, printed.read_text()
 
 
 @pytest.fixture(scope="session")
