@@ -14,7 +14,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PROCESSES ?= 2
 SIDE_BY_SIDE := --numprocesses $(PROCESSES) --dist worksteal # neighbors share what they are prepared with, in one process
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+INSTALL ?= $(VENV)/bin/python -m pip --disable-pip-version-check --quiet install
 SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.c' -o -name '*.html' -o -name 'py.typed' -o -path '*/page/*')
 
 .PHONY: demo test test-lowest test-newest mutants nightly lint docs package clean
@@ -59,18 +59,18 @@ clean:
 $(VENV)/.requirements: pyproject.toml constraints.txt
 	@echo 'installing visrec and torch into $(VENV): some minutes the first time'
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --constraint constraints.txt .
+	@$(INSTALL) --constraint constraints.txt .
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.requirements $(SOURCES)
 	@rm -rf build/lib build/bdist.* build/temp.*
-	@$(PIP) install --no-deps --force-reinstall .
+	@$(INSTALL) --no-deps --force-reinstall .
 	@touch $@
 
 # A Milvus server, for one test: in no environment, since it asks for old versions of others.
 $(VENV)/milvus-2.3.5: | $(VENV)/.requirements
-	@$(PIP) install --no-deps --target $@ milvus==2.3.5
+	@$(INSTALL) --no-deps --target $@ milvus==2.3.5
 
 $(VENV)/.dev: $(VENV)/.requirements
-	@$(PIP) install --constraint constraints.txt '.[dev,docs,formats,lance,milvus,cloud,ray,best-offline,grounding]'
+	@$(INSTALL) --constraint constraints.txt '.[dev,docs,formats,lance,milvus,cloud,ray,best-offline,grounding]'
 	@touch $@
