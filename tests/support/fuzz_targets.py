@@ -195,7 +195,7 @@ def search_candidates(kind, candidates, data, effort):
         found = candidates(folder)
         found.candidates(QUERIES, 4, effort)
         found.candidates(QUERIES, 4, effort, Chosen(range(0, 80, 3)))
-        found.is_far(QUERIES, Chosen(range(30)))
+        found.density(QUERIES, Chosen(range(30)))
 
 
 class Chosen:

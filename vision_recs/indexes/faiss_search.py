@@ -97,17 +97,18 @@ class FaissCandidates:
             return True
         return bool(count * self._codes.size <= _SEQUENTIAL_SPEED * search_effort * self._bytes_per_step)
 
-    def is_far(self, queries: Vectors, within: PositionSubset) -> bool:
-        """Return whether *within* has less than half of its expected share in the neighborhood of one of *queries*."""
+    def density(self, queries: Vectors, within: PositionSubset) -> float:
+        """Return how many times its share *within* has in the neighborhood of the query: see `CandidateSource`."""
         mask, count = within.mask(), within.count()
         if count >= self.size:
-            return False
+            return 1.0
         share = count / self._count
         size = min(ceil(_EXPECTED_IN_IT / share), _NEIGHBORHOOD)
         if share * size < 2 / 3 * _EXPECTED_IN_IT:
-            return True
+            return 0.0
         near = self.candidates(queries, size, ceil(size / _VISITED))  # a share of what is around needs no more
-        return bool(((is_marked(mask, np.maximum(near, 0)) & (near >= 0)).mean(axis=1) < share / 2).any())
+        marked = is_marked(mask, np.maximum(near, 0)) & (near >= 0)
+        return float(marked.sum(axis=1).min()) / (share * size)
 
     def candidates(
         self, queries: Vectors, count: int, search_effort: int, within: PositionSubset | None = None
@@ -158,11 +159,11 @@ class _Found(NamedTuple):
 
 
 def _nearest_of(found: _Found, others: _Found) -> NDArray[np.int64]:
-    """Return the positions (n, count) of the nearest of *found* (n, count) and of *others*, in any order."""
+    """Return the positions (n, count) of the nearest of *found* (n, count) and of *others*, the nearest first."""
     distances = np.concatenate([found.distances, others.distances], axis=1)
     positions = np.concatenate([found.positions, others.positions], axis=1)
     count = found.positions.shape[1]
-    nearest = distances.argpartition(count - 1, axis=1)[:, :count]
+    nearest = distances.argsort(axis=1)[:, :count]
     return positions[np.arange(len(positions))[:, None], nearest]
 
 

@@ -13,7 +13,7 @@ from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.faiss_files import read_faiss, threads
 from vision_recs.indexes.faiss_search import Rotation
 from vision_recs.indexes.inverted_lists import InvertedLists, Segment, read_deleted
-from vision_recs.indexes.rescoring import FilterCache
+from vision_recs.indexes.rescoring import SPARSE, FilterCache
 from vision_recs.types import PositionSubset, Vectors
 
 TRAINED = "trained.faiss"
@@ -109,11 +109,11 @@ class IvfCandidates:
         """Return False: with a filter, too, lists are scanned, as many as are needed."""
         return False
 
-    def is_far(self, queries: Vectors, within: PositionSubset) -> bool:
-        """Return whether *within* has less than half of its expected share in the lists around one of *queries*."""
+    def density(self, queries: Vectors, within: PositionSubset) -> float:
+        """Return how many times its share *within* has in the lists around the query: see `CandidateSource`."""
         count = max(1, round(_NEAR * self.largest_effort))
         _, lists = self._nearest_lists.search(self._rotation.apply(queries), count)
-        return bool(_is_far(lists, self._filter(within)[1], self._sizes).any())
+        return float(_densities(lists, self._filter(within)[1], self._sizes).min())
 
     def candidates(
         self, queries: Vectors, count: int, search_effort: int, within: PositionSubset | None = None
@@ -182,14 +182,14 @@ def _enough_lists(
     held = sizes[lists]
     before = np.cumsum(held, axis=1) - held
     near = max(1, round(_NEAR * lists.shape[1]))
-    wanted = np.where(_is_far(lists[:, :near], sizes, all_sizes), np.inf, share * sizes.sum())
+    wanted = np.where(_densities(lists[:, :near], sizes, all_sizes) < SPARSE, np.inf, share * sizes.sum())
     is_needed = (before < wanted[:, None]) & (held > 0)
     width = max(1, int((is_needed * np.arange(1, lists.shape[1] + 1)).max(initial=1)))
     return np.ascontiguousarray(np.where(is_needed, lists, -1)[:, :width])
 
 
-def _is_far(lists: NDArray[np.int64], sizes: NDArray[np.int64], all_sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return for which rows of *lists* a filter leaves less than half of what a random one is expected to leave."""
+def _densities(lists: NDArray[np.int64], sizes: NDArray[np.int64], all_sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return for each row of *lists* how many times as much a filter leaves as a random one is expected to leave."""
     expected = all_sizes[lists].sum(axis=1) * (sizes.sum() / max(1, all_sizes.sum()))
-    is_far: NDArray[np.bool_] = sizes[lists].sum(axis=1) < expected / 2
-    return is_far
+    densities: NDArray[np.float64] = np.where(expected > 0, sizes[lists].sum(axis=1) / np.maximum(expected, 1e-9), 1.0)
+    return densities

@@ -23,9 +23,9 @@ from vision_recs.vectors import exact_cosine
 _QUERIES_AT_ONCE = 64  # of more, cores would wait for the last ones
 _NUMBERS_AT_ONCE = 1 << 20  # of vectors in memory
 _FAR = 4  # times as many candidates are rescored where all that a filter leaves is far away, and alike
+_LEAST_IF_FAR = 32  # times k candidates are then rescored
 _MOST_SCORED = 30_000  # vectors are all scored where codes do not say which of them are the nearest
 _READS = 4  # vectors are read in a row in the time of one that is read from somewhere
-_FILTER_MARGIN = 2  # times the effort that was measured with random filters: real ones may leave what is far away
 _FILTERED_K = 10  # matches for which the effort under a filter was measured
 _READ_AT_ONCE = 1 << 24  # numbers of vectors in memory during a scan
 _FEW = 64  # vectors: of fewer, finding out which can be among the best takes as long as scoring them
@@ -33,6 +33,9 @@ _CACHED_FILTERS = 8
 
 LARGEST_FACTOR = 64
 """Times k: more candidates than these are not rescored under a filter; scoring all vectors takes no longer."""
+
+SPARSE = 0.5
+"""Times what a random filter leaves around a query: where a filter leaves less, the answers are far away."""
 
 SCAN = 0
 """The search effort that stands for comparing with the codes of all vectors that a filter leaves."""
@@ -64,8 +67,11 @@ class CandidateSource(Protocol):
         """
         ...
 
-    def is_far(self, queries: Vectors, within: PositionSubset) -> bool:
-        """Return whether fewer vectors of *within* than a random filter would leave are around one of *queries*."""
+    def density(self, queries: Vectors, within: PositionSubset) -> float:
+        """Return how many times as much *within* has around the query as a random filter of its size would leave.
+
+        Of several *queries* it is the least, and 0 where too little is around them to tell.
+        """
         ...
 
     def candidates(
@@ -123,7 +129,12 @@ class ApproximateSearch:
         def search(start: int) -> list[Scored]:
             some = queries[start : start + step] if start or len(queries) > step else queries
             found = self.candidates.candidates(some, params.num_candidates, params.search_effort, within)
-            return rescore(self._source, some, found, params.k)
+            scores = cosines_of(self._source, some, found)
+            if params.search_effort == SCAN and _are_spread(scores, params.k):
+                many = _many(params.num_candidates, params.k)
+                found = self.candidates.candidates(some, many, SCAN, within)
+                scores = cosines_of(self._source, some, found)
+            return _best_of(found, scores, params.k)
 
         if len(queries) <= step:
             return search(0)
@@ -143,12 +154,13 @@ class ApproximateSearch:
             return SCAN, factor * k
         if needed is None:
             return None
-        if not self.candidates.is_far(queries, within):
-            return _FILTER_MARGIN * needed, factor * k
+        density = self.candidates.density(queries, within)
+        if density >= SPARSE:  # as much further has to be looked as there is less around the query
+            return ceil(needed / min(density, 1.0)), factor * k
         if self.candidates.prefers_scan(count, None):
-            return SCAN, _FAR * factor * k
+            return SCAN, _many(factor * k, k)
         is_scanned = count <= self.candidates.most_scanned_if_far
-        return None if is_scanned else (_FILTER_MARGIN * needed, _FAR * factor * k)
+        return None if is_scanned else (ceil(needed / SPARSE), _many(factor * k, k))
 
 
 class ApproximateIndex:
@@ -200,13 +212,29 @@ class FilterCache(Generic[T]):
         return known[1]
 
 
-def rescore(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64], k: int) -> list[Scored]:
+def _many(count: int, k: int) -> int:
+    """Return how many candidates are scored in the place of *count* where codes do not tell which are the *k* best."""
+    return max(_FAR * count, _LEAST_IF_FAR * k)
+
+
+def _are_spread(scores: NDArray[np.float32], k: int) -> bool:
+    """Return whether some of the *k* best exact *scores* (n, m) of a row are in its last quarter, by the codes' order.
+
+    Then others may be among those that codes put behind, as where all that a filter leaves is far away, and alike.
+    """
+    count = scores.shape[1]
+    if not k < count < _LEAST_IF_FAR * k:
+        return False
+    lasts = scores[:, -(count // 4) :].max(axis=1, initial=-2)
+    return bool((lasts >= np.partition(scores, -k, axis=1)[:, -k]).any())
+
+
+def _best_of(candidates: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> list[Scored]:
     """Return the *k* best of *candidates* (n, m) for each query, and all whose exact score equals the k-th.
 
     *candidates* are positions, each at most once for a query; negative numbers stand for nothing.
     """
-    scores = cosines_of(source, queries, candidates)
-    if len(queries) == 1:
+    if len(candidates) == 1:
         found = Scored(candidates[0], scores[0])
         if candidates.min(initial=0) < 0:
             keep = candidates[0] >= 0
@@ -214,7 +242,7 @@ def rescore(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64
         return [top_k_with_ties(found, k)]
     keep = candidates >= 0
     if not keep.any():
-        return [NOTHING for _ in queries]
+        return [NOTHING for _ in candidates]
     if candidates.shape[1] > k:
         keep &= scores >= np.partition(scores, -k, axis=1)[:, -k, None]
     ends = np.cumsum(keep.sum(axis=1))[:-1]

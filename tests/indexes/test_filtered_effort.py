@@ -1,0 +1,86 @@
+"""How far an approximate search looks under a filter, by what it finds around the query."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from vector_sources import Vectors
+
+from vision_recs.indexes.config import SearchParams, SearchProfile
+from vision_recs.indexes.rescoring import SCAN, ApproximateSearch
+from vision_recs.vectors import normalize_or_raise
+
+COUNT, K, EFFORT = 20_000, 10, 400
+PROFILE = SearchProfile((SearchParams(K, 100, 20),), filtered=((0.1, EFFORT), (1.0, EFFORT)), filtered_factor=2)
+
+
+class Crafted:
+    """A `CandidateSource` that visits the nearest vectors of all, by scores that are wrong by *blur*."""
+
+    largest_effort = COUNT
+    most_scanned_if_far = 0
+
+    def __init__(self, vectors, blur=0.0, *, scans=False):
+        self.vectors, self.scans, self.asked = vectors, scans, []
+        self.noise = blur * np.random.default_rng(1).standard_normal(COUNT)
+
+    def prefers_scan(self, *_):
+        return self.scans
+
+    def density(self, queries, within):
+        near = np.argsort(-(self.vectors @ queries[0]))[:200]
+        return within.mask()[near].mean() / (within.count() / COUNT)
+
+    def candidates(self, queries, count, search_effort, within=None):
+        self.asked.append((count, search_effort))
+        scores = self.vectors @ queries[0] + self.noise
+        met = np.argsort(-scores)[: COUNT if search_effort == SCAN else search_effort]
+        found = met[within.mask()[met]][:count]
+        return np.pad(found, (0, count - len(found)), constant_values=-1)[None]
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return normalize_or_raise(np.random.default_rng(0).standard_normal((COUNT, 12), np.float32))
+
+
+def chosen(mask):
+    return SimpleNamespace(mask=lambda: mask, positions=lambda: np.flatnonzero(mask), count=lambda: int(mask.sum()))
+
+
+def recall(vectors, candidates, mask, query):
+    search = ApproximateSearch(Vectors(vectors), candidates, PROFILE, size=COUNT)
+    (found,) = search.nearest(query[None], K, chosen(mask))
+    exact = np.sort((vectors @ query)[mask])[-K:]
+    return np.isclose(found.scores[:, None], exact, atol=1e-6).any(axis=1).sum() / K
+
+
+def test_a_scan_scores_more_where_codes_do_not_tell_the_best(vectors):
+    mask = np.random.default_rng(2).random(COUNT) < 0.5
+    sharp, blurred = Crafted(vectors, 0.0, scans=True), Crafted(vectors, 0.03, scans=True)
+    assert np.mean([recall(vectors, sharp, mask, query) for query in vectors[:20]]) == 1.0
+    assert {count for count, _ in sharp.asked} == {2 * K}
+    assert np.mean([recall(vectors, blurred, mask, query) for query in vectors[:20]]) >= 0.95
+    assert {count for count, _ in blurred.asked} == {2 * K, 32 * K}
+
+
+def test_a_walk_goes_as_much_further_as_a_filter_leaves_less_around_the_query(vectors):
+    query = vectors[7]
+    near = np.argsort(-(vectors @ query))
+    for left, times in ((1.0, 1.0), (0.8, 1 / 0.8), (0.6, 1 / 0.6)):  # of what a random filter leaves around the query
+        mask = np.random.default_rng(3).random(COUNT) < 0.5
+        mask[near[:200]] = np.arange(200) % 20 < 10 * left
+        mask[near[200:2000]] &= np.random.default_rng(4).random(1800) < left
+        source = Crafted(vectors)
+        assert recall(vectors, source, mask, query) == 1.0
+        ((count, effort),) = source.asked
+        assert (count, effort) == (2 * K, pytest.approx(EFFORT * times, rel=0.1))
+
+
+def test_a_filter_that_leaves_little_around_the_query_gets_the_largest_margin(vectors):
+    query = vectors[7]
+    mask = np.random.default_rng(3).random(COUNT) < 0.5
+    mask[np.argsort(-(vectors @ query))[:300]] = False
+    source = Crafted(vectors)
+    assert recall(vectors, source, mask, query) == 1.0
+    assert source.asked == [(32 * K, 2 * EFFORT)]
