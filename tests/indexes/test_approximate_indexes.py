@@ -353,3 +353,20 @@ def test_a_graph_with_hundreds_of_links_for_a_vector_is_walked_along_them(tmp_pa
     found = FaissCandidates(tmp_path).candidates(queries, 30, 100)
     common = [len({*own.tolist()} & {*nearest(source, query, 10)}) for own, query in zip(found, queries, strict=True)]
     assert np.mean(common) > 9
+
+
+def test_a_query_that_is_searched_further_is_answered_as_a_new_one_and_scores_only_what_is_new(made, source):
+    _, name, _, folder = made
+    index = open_index(name, source, folder)
+    for query in near(source, 3)[:, None]:
+        for k, known in ((60, 0), (200, 0), (700, 190), (150, 140)):
+            start = len(source.read)
+            expected = index.nearest(query.copy(), k)[0]
+            middle = len(source.read)
+            index.nearest(query, 200)
+            before = len(source.read)
+            found = index.nearest(query, k)[0]
+            assert dict(zip(*map(np.ndarray.tolist, found), strict=True)) == dict(
+                zip(*map(np.ndarray.tolist, expected), strict=True)
+            )
+            assert sum(source.read[before:]) <= sum(source.read[start:middle]) - known

@@ -30,6 +30,7 @@ _FILTERED_K = 10  # matches for which the effort under a filter was measured
 _READ_AT_ONCE = 1 << 24  # numbers of vectors in memory during a scan
 _FEW = 64  # vectors: of fewer, finding out which can be among the best takes as long as scoring them
 _CACHED_FILTERS = 8
+_MANY = 100  # candidates of a query whose scores are kept: it may be searched further, as rules need it
 
 LARGEST_FACTOR = 64
 """Times k: more candidates than these are not rescored under a filter; scoring all vectors takes no longer."""
@@ -90,6 +91,7 @@ class ApproximateSearch:
         self._size = size
         self._source = source
         self._profile = profile
+        self._last_scored: tuple[Vectors, Scored] | None = None
 
     def with_profile(self, profile: SearchProfile) -> ApproximateSearch:
         """Return the same search, done as *profile* says."""
@@ -129,16 +131,28 @@ class ApproximateSearch:
         def search(start: int) -> list[Scored]:
             some = queries[start : start + step] if start or len(queries) > step else queries
             found = self.candidates.candidates(some, params.num_candidates, params.search_effort, within)
-            scores = cosines_of(self._source, some, found)
+            scores = self._scores(some, found)
             if params.search_effort == SCAN and _are_spread(scores, params.k):
                 many = _many(params.num_candidates, params.k)
                 found = self.candidates.candidates(some, many, SCAN, within)
-                scores = cosines_of(self._source, some, found)
+                scores = self._scores(some, found)
             return _best_of(found, scores, params.k)
 
         if len(queries) <= step:
             return search(0)
         return on_all_cores(search, range(0, len(queries), step))
+
+    def _scores(self, queries: Vectors, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what `cosines_of` does; the same query may come again, to be searched further, with many known."""
+        last = self._last_scored
+        if len(queries) > 1 or candidates.shape[1] < _MANY:
+            return cosines_of(self._source, queries, candidates)
+        if last is None or last[0] is not queries:
+            scores = cosines_of(self._source, queries, candidates)
+        else:
+            scores = _scores_beyond(self._source, queries, candidates, last[1])
+        self._last_scored = queries, Scored(candidates[0], scores[0])
+        return scores
 
     def _filtered(self, queries: Vectors, k: int, within: PositionSubset) -> tuple[int, int] | None:
         """Return the search effort and the number of candidates for *k* matches within *within*.
@@ -210,6 +224,20 @@ class FilterCache(Generic[T]):
                     self._cached.pop(next(iter(self._cached)))
                 self._cached[id(mask)] = known
         return known[1]
+
+
+def _scores_beyond(
+    source: VectorReader, queries: Vectors, candidates: NDArray[np.int64], known: Scored
+) -> NDArray[np.float32]:
+    """Return what `cosines_of` does for one query, some scores of which are *known*."""
+    order = known.positions.argsort()
+    ascending = known.positions[order]
+    places = np.minimum(np.searchsorted(ascending, candidates[0]), len(ascending) - 1)
+    is_known = ascending[places] == candidates[0]
+    scores = np.empty(candidates.shape, np.float32)
+    scores[0, is_known] = known.scores[order[places[is_known]]]
+    scores[0, ~is_known] = cosines_of(source, queries, candidates[:, ~is_known])[0]
+    return scores
 
 
 def _many(count: int, k: int) -> int:
