@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Protocol, cast
+from typing import NamedTuple, NewType, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 MOST_LINKS, MOST_NUMBERS = 256, 33_025
 """The links of a vector on a level, and the numbers of its code, that `walk_graph` takes at most."""
+
+
+HeldGraph = NewType("HeldGraph", object)
+"""A graph that `hold_graph` returned."""
+
+
+class Shards(NamedTuple):
+    """Where the vectors of a store lie in memory, as the functions in C take it; see `gather_half`."""
+
+    firsts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    addresses: NDArray[np.int64]
 
 
 class NativeKernels(Protocol):
@@ -75,30 +87,67 @@ class NativeKernels(Protocol):
         """
         ...
 
-    def walk_graph(  # noqa: PLR0913, PLR0917 - it is called for every query, and an object for them takes its time
+    def hold_graph(  # noqa: PLR0913, PLR0917 - it is called once for a graph
         self,
-        queries: NDArray[np.float32],
         codes: NDArray[np.uint8],
         links: NDArray[np.int32],
         offsets: NDArray[np.int64],
         firsts: NDArray[np.int32],
         entry: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        matrix: NDArray[np.float32],
+        shift: NDArray[np.float32],
+        /,
+    ) -> HeldGraph:
+        """Return a graph to be walked, which keeps the arrays.
+
+        The numbers of *codes* (n, size) are 128 more than what they stand for. *links*, *offsets*, *firsts* (the first
+        link of each level) and *entry* (a vector and its highest level) are those of a graph of FAISS. *positions* (n,)
+        say where its vectors are in the store. `matrix @ query + shift`, rounded to whole numbers from -127 to 127, is
+        compared with the codes; *matrix* is (size, dim). Raises ValueError for more than `MOST_LINKS` links of a vector
+        on a level, or more than `MOST_NUMBERS` numbers of one.
+        """
+        ...
+
+    def walk_graph(  # noqa: PLR0913, PLR0917 - it is called for every query, and an object for them takes its time
+        self,
+        graph: HeldGraph,
+        queries: NDArray[np.float32],
         marks: NDArray[np.uint8] | bytes,
         distances: NDArray[np.float32],
-        ordinals: NDArray[np.int64],
+        positions: NDArray[np.int64],
         count: int,
         effort: int,
-        size: int,
         /,
     ) -> None:
-        """Write the *count* vectors of a graph that are nearest to each of *queries* (n, size), the nearest first.
+        """Write the *count* vectors of *graph* that are nearest to each of *queries* (n, dim), the nearest first.
 
-        Their numbers come to *ordinals* (n, count), -1 where there are no more, and their squared distances to
-        *distances* (n, count). Queries are whole numbers from -127 to 127, and the numbers of *codes* are 128 more than
-        what they stand for. *links*, *offsets*, *firsts* (the first link of each level) and *entry* (a vector and its
-        highest level) are those of a graph of FAISS. With *marks*, a bit for each vector, only marked ones are found;
-        the walk goes over all of them. It ends where the *effort* nearest vectors that it met have been visited. Raises
-        ValueError for more than `MOST_LINKS` links of a vector on a level, or more than `MOST_NUMBERS` numbers of one.
+        Their positions come to *positions* (n, count), -1 where there are no more, and their squared distances to
+        *distances* (n, count). With *marks*, a bit for each vector, only marked ones are found; the walk goes over all
+        of them. It ends where the *effort* nearest vectors that it met have been visited.
+        """
+        ...
+
+    def search_graph(  # noqa: PLR0913, PLR0917 - as above
+        self,
+        graph: HeldGraph,
+        queries: NDArray[np.float32],
+        marks: NDArray[np.uint8] | bytes,
+        firsts: NDArray[np.int64],
+        ends: NDArray[np.int64],
+        addresses: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        sizes: NDArray[np.int64],
+        k: int,
+        effort: int,
+        /,
+    ) -> bool:
+        """Do what `walk_graph` and `cosines_at` do, one query after the other.
+
+        What `walk_graph` finds comes to *positions* (n, count) with its *scores* (n, count), for each query the best
+        first, and *sizes* (n,) says how many of them are the *k* best or equal the last of these; what is behind them
+        has no meaning. Returns False where `cosines_at` would have stopped, or without memory; then nothing has.
         """
         ...
 

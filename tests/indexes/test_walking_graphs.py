@@ -1,4 +1,5 @@
-"""The walk over a graph in C finds what an obvious walk finds, and what FAISS finds in the same graph."""
+"""The walk over a graph in C finds what an obvious walk finds, and what FAISS finds in the same graph; and so does the
+search in C, which also compares what was found."""
 
 from __future__ import annotations
 
@@ -12,8 +13,15 @@ from property_examples import examples_of
 
 from vision_recs import _native
 from vision_recs.indexes._faiss import faiss
+from vision_recs.indexes.base import Scored, top_k_with_ties
+from vision_recs.vectors import exact_cosine, normalize_rows
 
 SIZE, LOWEST, HIGHER = 7, 6, 3  # numbers in a code, and links of a vector on the lowest level and on each other one
+
+
+def as_they_are(size):
+    """Return the rotation that changes nothing: queries of these tests are whole numbers."""
+    return np.eye(size, dtype=np.float32), np.zeros(size, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +32,12 @@ def walk():
     kernels = _native.kernels
 
     def walked(graph, queries, count, effort, marks=None):
+        graph, rotation = graph[:5], graph[5:] or as_they_are(SIZE)
         distances = np.full((len(queries), count), 7, np.float32)
         ordinals = np.full((len(queries), count), 7, np.int64)
         bits = b"" if marks is None else np.packbits(marks, bitorder="little")
-        size = queries.shape[1]
-        kernels.walk_graph(queries.astype(np.float32), *graph, bits, distances, ordinals, count, effort, size)
+        held = kernels.hold_graph(*graph, np.arange(len(graph[2]) - 1), *rotation)
+        kernels.walk_graph(held, queries.astype(np.float32), bits, distances, ordinals, count, effort)
         return ordinals.tolist(), distances.tolist()
 
     return walked
@@ -105,7 +114,7 @@ def test_it_finds_what_faiss_finds(walk, effort):
     graph = [codes, links, offsets, firsts, np.array([index.hnsw.entry_point, index.hnsw.max_level])]
     queries = np.rint(random.standard_normal((20, 48)) * 30).clip(-127, 127).astype(np.float32)
     distances, _ = index.search(queries, 10, params=faiss.SearchParametersHNSW(efSearch=effort))
-    found = walk(graph, queries, 10, effort)
+    found = walk([*graph, *as_they_are(48)], queries, 10, effort)
     # where several are equally far, each of the two may go on from another one
     is_same = [own == other for own, other in zip(found[1], distances.tolist(), strict=True)]
     assert sum(is_same) >= 18
@@ -163,25 +172,105 @@ def test_arrays_that_do_not_fit_together_are_refused(walk):
     for count, effort in ((0, 3), (3, 0)):
         with pytest.raises(ValueError, match="fit together"):
             walk(graph, query, count, effort)
-    with pytest.raises(TypeError, match="12 arguments"):
+    with pytest.raises(TypeError, match="7 arguments"):
         _native.kernels.walk_graph(query, 3)
 
 
 @pytest.mark.parametrize(("most", "is_taken"), [(0, True), (1, False)])
 def test_a_vector_has_as_many_links_and_numbers_as_are_said_to_be_taken(walk, most, is_taken):
     links, size = _native.MOST_LINKS + most, _native.MOST_NUMBERS + most
-    offsets, entry, farthest = np.zeros(3, np.int64), np.array([0, 0]), 255**2
+    offsets, entry, farthest = np.zeros(3, np.int64), np.array([0, 0]), 254**2
     many = np.zeros(2 * SIZE, np.uint8), np.ones(links, np.int32), offsets, np.array([0, links], np.int32), entry
     wide = np.full(2 * size, 255, np.uint8), np.ones(6, np.int32), offsets, np.array([0, 6], np.int32), entry
-    for graph, query in ((many, np.full((1, SIZE), -128)), (wide, np.full((1, size), -128))):
+    for graph, numbers in ((many, SIZE), (wide, size)):
+        rotation = np.ones((numbers, 1), np.float32), np.zeros(numbers, np.float32)
+        query = np.full((1, 1), -127)
         if is_taken:
-            distance = float(np.float32(farthest * size)) if graph is wide else 0.0
-            assert walk(graph, query, 2, 2) == ([[0, 1]], [[distance] * 2])
+            distance = float(np.float32(farthest * size)) if graph is wide else float(SIZE)
+            assert walk((*graph, *rotation), query, 2, 2) == ([[0, 1]], [[distance] * 2])
         else:
             with pytest.raises(ValueError, match="fit together"):
-                walk(graph, query, 2, 2)
+                walk((*graph, *rotation), query, 2, 2)
 
 
 def test_an_empty_graph_has_nothing(walk):
     empty = [np.empty(0, np.uint8), np.empty(0, np.int32), np.zeros(1, np.int64), np.array([0, 6], np.int32)]
     assert walk([*empty, np.array([-1, -1])], np.zeros((2, SIZE)), 2, 2) == ([[-1, -1]] * 2, [[np.inf, np.inf]] * 2)
+
+
+def held_graph(random, vectors, dim):
+    """Return a graph over vectors of *dim* numbers, and these: float16 in two shards, their positions in any order."""
+    half = random.standard_normal((vectors, dim)).astype(np.float16)
+    half[vectors // 2] = half[0]  # two scores are equal
+    positions = random.permutation(vectors)
+    rotation = (
+        random.standard_normal((SIZE, dim)).astype(np.float32) * 9,
+        random.standard_normal(SIZE).astype(np.float32),
+    )
+    graph = _native.kernels.hold_graph(*random_graph(random, vectors), positions, *rotation)
+    middle = vectors // 3
+    addresses = half.__array_interface__["data"][0] + 2 * dim * np.array([0, middle])
+    return graph, half, (np.array([0, middle]), np.array([middle, vectors]), addresses)
+
+
+@pytest.mark.usefixtures("walk")
+def test_a_search_compares_what_a_walk_finds():
+    @settings(deadline=None, max_examples=examples_of(100))
+    @given(st.integers(3, 60), st.integers(1, 20), st.integers(1, 12), st.booleans(), st.integers(0, 1 << 32))
+    def check(vectors, count, k, has_marks, seed):
+        random = np.random.default_rng(seed)
+        dim, queries = int(random.integers(1, 70)), int(random.integers(1, 20))
+        graph, half, shards = held_graph(random, vectors, dim)
+        given_queries = normalize_rows(random.standard_normal((queries, dim)))[0]
+        marks = np.packbits(random.random(vectors) < 0.5) if has_marks else b""
+        walked, distances = np.empty((queries, count), np.int64), np.empty((queries, count), np.float32)
+        _native.kernels.walk_graph(graph, given_queries, marks, distances, walked, count, 9)
+        positions, scores = np.empty_like(walked), np.empty_like(distances)
+        sizes = np.empty(queries, np.int64)
+        assert _native.kernels.search_graph(graph, given_queries, marks, *shards, positions, scores, sizes, k, 9)
+        units = normalize_rows(half)[0]
+        for number, size in enumerate(sizes.tolist()):
+            own = walked[number][walked[number] >= 0]
+            expected = top_k_with_ties(Scored(own, exact_cosine(units[own], given_queries[number])), k)
+            order = np.argsort(-expected.scores, kind="stable")
+            assert positions[number, :size].tolist() == expected.positions[order].tolist()
+            assert scores[number, :size].tolist() == expected.scores[order].tolist()
+
+    check()
+
+
+@pytest.mark.usefixtures("walk")
+def test_a_search_says_that_a_vector_is_not_in_memory():
+    random = np.random.default_rng(0)
+    graph, half, (firsts, ends, addresses) = held_graph(random, 60, 8)
+    queries = normalize_rows(random.standard_normal((3, 8)))[0]
+    arrays = np.empty((3, 60), np.int64), np.empty((3, 60), np.float32), np.empty(3, np.int64)
+    search = _native.kernels.search_graph
+    assert search(graph, queries, b"", firsts, ends, addresses, *arrays, 5, 60)
+    assert not search(graph, queries, b"", firsts, ends, addresses * [1, 0], *arrays, 5, 60)
+    assert not search(graph, queries, b"", firsts, ends - [0, 60], addresses, *arrays, 5, 60)
+    half[:] = 0  # no vector has a direction
+    assert not search(graph, queries, b"", firsts, ends, addresses, *arrays, 5, 60)
+
+
+@pytest.mark.usefixtures("walk")
+def test_arrays_that_do_not_fit_a_search_are_refused():
+    graph, _half, shards = held_graph(np.random.default_rng(0), 60, 8)
+    fitting = [
+        *(graph, np.ones((3, 8), np.float32), np.full(8, 255, np.uint8), *shards),
+        *(np.empty((3, 9), np.int64), np.empty((3, 9), np.float32), np.empty(3, np.int64), 5, 9),
+    ]
+    search = _native.kernels.search_graph
+    assert search(*fitting)
+    for number, wrong in enumerate(fitting[1:-2], 1):
+        with pytest.raises(ValueError, match="fit together"):
+            search(*fitting[:number], wrong[1:], *fitting[number + 1 :])
+    for k, effort in ((0, 9), (5, 0)):
+        with pytest.raises(ValueError, match="fit together"):
+            search(*fitting[:-2], k, effort)
+    with pytest.raises(ValueError, match="PyCapsule"):
+        search(None, *fitting[1:])
+    with pytest.raises(TypeError, match="11 arguments"):
+        search(graph)
+    with pytest.raises(TypeError, match="8 arguments"):
+        _native.kernels.hold_graph(graph)

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs import _native
-from vision_recs._native import MOST_LINKS, MOST_NUMBERS, NativeKernels
+from vision_recs._native import MOST_LINKS, MOST_NUMBERS, HeldGraph, NativeKernels, Shards
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array
 from vision_recs.indexes._faiss import faiss
-from vision_recs.indexes.base import is_marked
+from vision_recs.indexes.base import Scored, is_marked
 from vision_recs.indexes.faiss_files import read_faiss, threads, view_codes
 from vision_recs.indexes.hnsw_mmap import GRAPH, GraphArrays, load_graph
 from vision_recs.indexes.inverted_lists import read_deleted
@@ -67,9 +67,10 @@ class FaissCandidates:
         self.size = self._count - len(deleted)
         """How many vectors it has that are not deleted."""
         self._parts = []
-        for index, own, graph in zip_longest(indexes, positions, graphs if self._is_walked() else ()):
+        self._is_walked = self._can_be_walked()
+        for index, own, graph in zip_longest(indexes, positions, graphs if self._is_walked else ()):
             is_own = deleted < len(own)
-            self._parts.append(_Part(index, own, deleted[is_own], self._codes, graph))
+            self._parts.append(_Part(index, own, deleted[is_own], self._codes, self._held(graph, own)))
             deleted = deleted[~is_own] - len(own)
         self._largest_effort, _ = _search_parameters(self._index)
         self._bytes_per_step = _bytes_per_step(self._index)
@@ -116,7 +117,7 @@ class FaissCandidates:
         """Return the positions (n, *count*) of candidates for unit *queries* (n, dim), -1 where there are no more."""
         if count >= self.size:  # a graph does not reach every one of many equal vectors
             return np.tile(self._every(within), (len(queries), 1))
-        queries = self._rotated(queries)
+        queries = _contiguous(queries) if self._is_walked and search_effort != SCAN else self._rotated(queries)
         base, *deltas = (part.search for part in self._parts)
         found = base(queries, count, search_effort, within)
         if not deltas:
@@ -128,7 +129,31 @@ class FaissCandidates:
                 return _nearest_of(found, some)
         return _nearest_of(found, deltas[0](queries, count, search_effort, within))
 
-    def _is_walked(self) -> bool:
+    def nearest(  # noqa: PLR0913, PLR0917 - what is searched, for what, and how
+        self,
+        shards: Shards,
+        queries: Vectors,
+        k: int,
+        count: int,
+        search_effort: int,
+        within: PositionSubset | None = None,
+    ) -> list[Scored] | None:
+        """Return the *k* best of the *count* `candidates` for each of *queries*, and all that equal the k-th.
+
+        They are compared with the vectors in *shards*. Returns None where these have to be read first, and where
+        candidates come from elsewhere than a walk in C over one graph.
+        """
+        if len(self._parts) > 1 or count >= self.size:
+            return None
+        return self._parts[0].nearest(shards, _contiguous(queries), k, count, search_effort, within)
+
+    def _held(self, graph: GraphArrays | None, positions: NDArray[np.int64]) -> HeldGraph | None:
+        """Return *graph* as the functions in C take it."""
+        if graph is None or self._rotation is None or _native.kernels is None:
+            return None
+        return _native.kernels.hold_graph(*graph, positions, self._rotation.matrix, self._rotation.offset)
+
+    def _can_be_walked(self) -> bool:
         """Return whether the functions in C are there, and can walk the graph, if it is one."""
         if _native.kernels is None or self._rotation is None or not self._rotation.is_rounded:
             return False
@@ -176,12 +201,12 @@ class _Part:
         positions: NDArray[np.int64],
         deleted: NDArray[np.int64],
         codes: _Codes | None,
-        graph: GraphArrays | None,
+        graph: HeldGraph | None,
     ) -> None:
         """Search *index*, whose ordinals have *positions* (n,), except for the ordinals *deleted*.
 
-        *codes* are those of *index*, if it is a graph. *graph* is where it is in memory, if the functions in C are
-        there to walk it: that takes half the time that FAISS does.
+        *codes* are those of *index*, if it is a graph. *graph* is the same, if the functions in C are there to walk it:
+        that takes half the time that FAISS does, and rotates the queries.
         """
         self._index = index
         self._positions = positions
@@ -198,19 +223,46 @@ class _Part:
         return np.delete(self._positions, self._deleted)
 
     def search(self, queries: Vectors, count: int, search_effort: int, within: PositionSubset | None) -> _Found:
-        """Return *count* candidates for each of the *queries*, which are in the space of the index."""
+        """Return *count* candidates for each of *queries*, which are in the space of the index unless C walks."""
         if within is not None and search_effort == SCAN:
             index, positions = self._filtered_codes.get(within.mask(), self._codes_of)
             return _search(index, queries, count, positions)
         bits = self._bits(within)
         if self._graph is not None:
-            found = _walk(self._graph, queries, count, search_effort, bits)
-            return _Found(found.distances, _positions_of(found.positions, self._positions))
+            return _walk(self._graph, queries, count, search_effort, bits)
         if bits is None:
             parameters = self._parameters(search_effort)
         else:  # not cached: they refer to the bits
             parameters = _search_parameters(self._index)[1](search_effort, faiss.IDSelectorBitmap(bits))
         return _search(self._index, queries, count, self._positions, parameters)
+
+    def nearest(  # noqa: PLR0913, PLR0917 - see FaissCandidates.nearest
+        self,
+        shards: Shards,
+        queries: Vectors,
+        k: int,
+        count: int,
+        search_effort: int,
+        within: PositionSubset | None,
+    ) -> list[Scored] | None:
+        """Return what `FaissCandidates.nearest` does for the only part."""
+        if self._graph is None or search_effort == SCAN:
+            return None
+        bits = self._bits(within)
+        positions = np.empty((len(queries), count), np.int64)
+        scores = np.empty((len(queries), count), np.float32)
+        sizes = np.empty(len(queries), np.int64)
+        is_done = cast("NativeKernels", _native.kernels).search_graph(
+            self._graph, queries, b"" if bits is None else bits, *shards, positions, scores, sizes, k, search_effort
+        )
+        if not is_done:
+            return None
+        if len(queries) == 1:
+            size = int(sizes[0])
+            return [Scored(positions[0, :size], scores[0, :size])]
+        return [
+            Scored(own[:size], its[:size]) for own, its, size in zip(positions, scores, sizes.tolist(), strict=True)
+        ]
 
     def _codes_of(self, mask: NDArray[np.bool_]) -> tuple[faiss.Index, NDArray[np.int64]]:
         """Return an index of the codes at the positions that *mask* marks, and these positions."""
@@ -346,18 +398,18 @@ def _search(
     return _Found(distances, _positions_of(ordinals, positions))
 
 
-def _walk(
-    graph: GraphArrays, queries: Vectors, count: int, search_effort: int, bits: NDArray[np.uint8] | None
-) -> _Found:
-    """Return what a walk over *graph* finds, among the vectors that *bits* mark: ordinals in the place of positions."""
-    ordinals = np.empty((len(queries), count), np.int64)
+def _contiguous(queries: Vectors) -> Vectors:
+    """Return *queries* as the functions in C take them."""
+    return np.ascontiguousarray(queries, np.float32)
+
+
+def _walk(graph: HeldGraph, queries: Vectors, count: int, search_effort: int, bits: NDArray[np.uint8] | None) -> _Found:
+    """Return what a walk over *graph* finds, among the vectors that *bits* mark."""
+    positions = np.empty((len(queries), count), np.int64)
     distances = np.empty((len(queries), count), np.float32)
     marks = b"" if bits is None else bits
-    size = queries.shape[1]
-    cast("NativeKernels", _native.kernels).walk_graph(
-        queries, *graph, marks, distances, ordinals, count, search_effort, size
-    )
-    return _Found(distances, ordinals)
+    cast("NativeKernels", _native.kernels).walk_graph(graph, queries, marks, distances, positions, count, search_effort)
+    return _Found(distances, positions)
 
 
 def _positions_of(ordinals: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int64]:

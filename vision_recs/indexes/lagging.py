@@ -39,6 +39,7 @@ from vision_recs.vectors import exact_cosine
 if TYPE_CHECKING:  # a query of an index that does not lag needs neither
     from vision_recs.filters import Filter
     from vision_recs.store.layout import IndexPending, Ranges
+    from vision_recs.store.vectors import OpenShards
 
 _GONE = Row("", "", "")
 """Shows a vector that is in the index and not in use; no image of the store has an empty name."""
@@ -199,6 +200,10 @@ class _AsIndexed:
             return None
         found: NDArray[np.float32] | None = compare(positions, queries)
         return found
+
+    def open_shards(self) -> OpenShards | None:
+        opened = None if len(self._removed) else getattr(self._source, "open_shards", None)
+        return None if opened is None else opened()
 
     def rows(self, positions: Sequence[int], *, limit: int) -> dict[int, list[Row]]:
         end = len(self._is_gone)

@@ -9,16 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.base import NOTHING, Scored, search_by_position, top_k_with_ties
-from vision_recs.indexes.config import SearchParams, SearchProfile
+from vision_recs.indexes.config import SearchProfile
 from vision_recs.types import Match, PositionSubset, SearchRequest, VectorReader, Vectors, VectorSource
 from vision_recs.vectors import exact_cosine
+
+if TYPE_CHECKING:
+    from vision_recs.store.vectors import OpenShards
 
 _QUERIES_AT_ONCE = 64  # of more, cores would wait for the last ones
 _NUMBERS_AT_ONCE = 1 << 20  # of vectors in memory
@@ -31,6 +34,7 @@ _READ_AT_ONCE = 1 << 24  # numbers of vectors in memory during a scan
 _FEW = 64  # vectors: of fewer, finding out which can be among the best takes as long as scoring them
 _CACHED_FILTERS = 8
 _MANY = 100  # candidates of a query whose scores are kept: it may be searched further, as rules need it
+_KNOWN = 256  # numbers of matches whose search effort is kept
 
 LARGEST_FACTOR = 64
 """Times k: more candidates than these are not rescored under a filter; scoring all vectors takes no longer."""
@@ -82,16 +86,23 @@ class CandidateSource(Protocol):
         ...
 
 
+_NearestInPlace = Callable[..., list[Scored] | None]
+"""`FaissCandidates.nearest`, which finds candidates and compares them in one step."""
+
+
 class ApproximateSearch:
     """Finds the nearest positions: candidates first, then their exact scores."""
 
     def __init__(self, source: VectorReader, candidates: CandidateSource, profile: SearchProfile, *, size: int) -> None:
         """Search the *size* vectors of *source* by *candidates*, as *profile* says."""
         self.candidates = candidates
+        self._nearest_in_place: _NearestInPlace | None = getattr(candidates, "nearest", None)
+        self._open_shards: Callable[[], OpenShards | None] = getattr(source, "open_shards", lambda: None)
         self._size = size
         self._source = source
         self._profile = profile
         self._last_scored: tuple[Vectors, Scored] | None = None
+        self._known: dict[int, tuple[int, int]] = {}
 
     def with_profile(self, profile: SearchProfile) -> ApproximateSearch:
         """Return the same search, done as *profile* says."""
@@ -104,17 +115,17 @@ class ApproximateSearch:
     def nearest(
         self, queries: Vectors, k: int, within: PositionSubset | None = None, *, depth: int | None = None
     ) -> list[Scored]:
-        """Return the *k* nearest positions to each unit query, and all whose score equals the k-th.
+        """Return the *k* nearest positions to each unit query, the best first, and all whose score equals the k-th.
 
         With *depth*, the search effort is that for *depth* matches.
         """
-        params = self._profile.params_for(depth or k)
-        effort, count = min(params.search_effort, self.candidates.largest_effort), max(k, params.num_candidates)
+        effort, count = self._looked_at(depth or k)
+        count = max(k, count)
         if within is not None:
             is_few = within.count() <= max(k, self._profile.rows_per_query)
             filtered = None if is_few else self._filtered(queries, k, within)
             if filtered is None:
-                return scan(self._source, within.positions(), queries, k)
+                return [best_first(each) for each in scan(self._source, within.positions(), queries, k)]
             needed, least = filtered
             count = max(count, least)
             if needed == SCAN:
@@ -122,25 +133,38 @@ class ApproximateSearch:
             else:  # more matches need as many times as much as they do without a filter
                 times = max(1.0, effort / self._profile.params_for(_FILTERED_K).search_effort)
                 effort = min(ceil(times * needed), self.candidates.largest_effort)
-        return self._search(queries, SearchParams(k, effort, count), within)
-
-    def _search(self, queries: Vectors, params: SearchParams, within: PositionSubset | None) -> list[Scored]:
-        """Return what `nearest` does, by a search as *params* say."""
-        step = max(1, min(_QUERIES_AT_ONCE, _NUMBERS_AT_ONCE // (params.num_candidates * self._source.dim)))
+        step = max(1, min(_QUERIES_AT_ONCE, _NUMBERS_AT_ONCE // (count * self._source.dim)))
+        if len(queries) <= step:
+            return self._search(queries, k, count, effort, within)
 
         def search(start: int) -> list[Scored]:
-            some = queries[start : start + step] if start or len(queries) > step else queries
-            found = self.candidates.candidates(some, params.num_candidates, params.search_effort, within)
-            scores = self._scores(some, found)
-            if params.search_effort == SCAN and _are_spread(scores, params.k):
-                many = _many(params.num_candidates, params.k)
-                found = self.candidates.candidates(some, many, SCAN, within)
-                scores = self._scores(some, found)
-            return _best_of(found, scores, params.k)
+            return self._search(queries[start : start + step], k, count, effort, within)
 
-        if len(queries) <= step:
-            return search(0)
         return on_all_cores(search, range(0, len(queries), step))
+
+    def _looked_at(self, k: int) -> tuple[int, int]:
+        """Return the search effort for *k* matches, and how many candidates are scored."""
+        known = self._known.get(k)
+        if known is None:
+            params = self._profile.params_for(k)
+            known = min(params.search_effort, self.candidates.largest_effort), params.num_candidates
+            if len(self._known) < _KNOWN:
+                self._known[k] = known
+        return known
+
+    def _search(self, queries: Vectors, k: int, count: int, effort: int, within: PositionSubset | None) -> list[Scored]:
+        """Return what `nearest` does, by *count* candidates that are found with *effort*."""
+        mapped = self._open_shards()
+        if mapped is not None and self._nearest_in_place is not None and (count < _MANY or len(queries) > 1):
+            scored = self._nearest_in_place(mapped.shards, queries, k, count, effort, within)
+            if scored is not None:
+                return scored
+        found = self.candidates.candidates(queries, count, effort, within)
+        scores = self._scores(queries, found)
+        if effort == SCAN and _are_spread(scores, k):
+            found = self.candidates.candidates(queries, _many(count, k), SCAN, within)
+            scores = self._scores(queries, found)
+        return [best_first(each) for each in _best_of(found, scores, k)]
 
     def _scores(self, queries: Vectors, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what `cosines_of` does; the same query may come again, to be searched further, with many known."""
@@ -276,6 +300,12 @@ def _best_of(candidates: NDArray[np.int64], scores: NDArray[np.float32], k: int)
     ends = np.cumsum(keep.sum(axis=1))[:-1]
     parts = zip(np.split(candidates[keep], ends), np.split(scores[keep], ends), strict=True)
     return [Scored(*part) for part in parts]
+
+
+def best_first(scored: Scored) -> Scored:
+    """Return *scored* by descending score."""
+    order = np.argsort(-scored.scores, kind="stable")
+    return Scored(scored.positions[order], scored.scores[order])
 
 
 def cosines_of(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -47,7 +47,8 @@ class CachedItems:
         self.model_file = store.model_file
         self.attribute_columns = store.attribute_columns
         self.ids, self.attribute_types = store.ids, store.attribute_types
-        self.positions, self.vectors, self.cosines = store.positions, store.vectors, store.cosines
+        self.positions, self.vectors = store.positions, store.vectors
+        self.cosines, self.open_shards = store.cosines, store.open_shards
         self.sample_vectors, self.project = store.sample_vectors, store.project
         self.lookup = store.lookup
 

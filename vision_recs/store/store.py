@@ -17,7 +17,7 @@ from vision_recs.store.bucket.mark import folder_of
 from vision_recs.store.items import Items, StoredRow
 from vision_recs.store.layout import Layout, Manifest, canary_vector, read_current, read_manifest
 from vision_recs.store.recent_items import KnownItem
-from vision_recs.store.vectors import ShardVectors
+from vision_recs.store.vectors import OpenShards, ShardVectors
 from vision_recs.types import Attribute, EncoderSpec, ImageSource, ItemImage, Row, Vectors
 from vision_recs.vectors import normalize_rows
 
@@ -200,6 +200,10 @@ class Store:
         Returns None where the vectors have to be read first, see `vectors`.
         """
         return None if self.projection is not None else self._vectors.cosines(positions, queries)
+
+    def open_shards(self) -> OpenShards | None:
+        """Where the vectors lie that `cosines` compares; None where it returns None."""
+        return None if self.projection is not None else self._vectors.open
 
     def project(self, vectors: Vectors) -> Vectors:
         """Return *vectors* (n, dim of the encoder) in the space of the store, of unit length; NaN is not known.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs import _native
+from vision_recs._native import Shards
 from vision_recs.errors import StoreDamaged, read_error
 from vision_recs.file_formats import map_npy
 from vision_recs.store.layout import VECTORS_FILE, Layout, ShardEntry
@@ -39,7 +40,12 @@ class ShardVectors:
         self._dim = dim
         self._firsts = np.array([shard.first_position for shard in shards], np.int64)
         self._ends = np.array([shard.stop_position for shard in shards], np.int64)
-        self._open = _Open({}, np.zeros(len(shards), np.int64))
+        self._open = self._closed()
+
+    @property
+    def open(self) -> OpenShards:
+        """The shards that are open; others are added when they are needed."""
+        return self._open
 
     @property
     def end(self) -> int:
@@ -60,9 +66,7 @@ class ShardVectors:
         start = 0
         while True:
             rest = slice(start, None)
-            missing = _native.kernels.gather_half(
-                positions[rest], self._firsts, self._ends, mapped.addresses, scaled[rest], alive[rest], self._dim
-            )
+            missing = _native.kernels.gather_half(positions[rest], *mapped.shards, scaled[rest], alive[rest], self._dim)
             if missing < 0:
                 return scaled, alive
             start += missing
@@ -79,9 +83,7 @@ class ShardVectors:
         scores = np.empty(positions.shape, np.float32)
         mapped = self._open  # a shard that is closed meanwhile stays mapped until these vectors are read
         positions, queries = np.ascontiguousarray(positions, np.int64), np.ascontiguousarray(queries, np.float32)
-        missing = _native.kernels.cosines_at(
-            positions, self._firsts, self._ends, mapped.addresses, queries, scores, self._dim
-        )
+        missing = _native.kernels.cosines_at(positions, *mapped.shards, queries, scores, self._dim)
         return scores if missing < 0 else None
 
     def read(self, positions: NDArray[np.int64]) -> NDArray[np.float16]:
@@ -102,7 +104,10 @@ class ShardVectors:
 
     def close(self) -> None:
         """Forget the files that are open."""
-        self._open = _Open({}, np.zeros(len(self._shards), np.int64))
+        self._open = self._closed()
+
+    def _closed(self) -> OpenShards:
+        return OpenShards({}, Shards(self._firsts, self._ends, np.zeros(len(self._shards), np.int64)))
 
     def damaged(self, position: int, what: str) -> StoreDamaged:
         """Return the error for the vector at *position*; *what* says what is wrong with the vector."""
@@ -129,7 +134,7 @@ class ShardVectors:
             raise self.damaged(position, "is in no shard")
         return number
 
-    def _shard(self, number: int, mapped: _Open) -> NDArray[np.float16]:
+    def _shard(self, number: int, mapped: OpenShards) -> NDArray[np.float16]:
         """Return shard *number* of *mapped*, to which the shard is added."""
         found = mapped.vectors.get(number)
         if found is None:
@@ -140,12 +145,15 @@ class ShardVectors:
             except (OSError, ValueError) as error:
                 raise read_error(folder / VECTORS_FILE, error) from error
             found = mapped.vectors.setdefault(number, vectors)  # another thread may have been first
-            mapped.addresses[number] = found.__array_interface__["data"][0]
+            mapped.shards.addresses[number] = found.__array_interface__["data"][0]
         return found
 
 
-class _Open(NamedTuple):
-    """The *vectors* of the shards that are open, by number, and the address of each shard, 0 where it is not open."""
+class OpenShards(NamedTuple):
+    """The *vectors* of the shards that are open, by number, and where they and the others are, address 0.
+
+    They stay mapped for as long as this is kept, also when the shards are closed.
+    """
 
     vectors: dict[int, NDArray[np.float16]]
-    addresses: NDArray[np.int64]
+    shards: Shards
