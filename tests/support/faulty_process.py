@@ -56,6 +56,9 @@ IMPORTED_LATE = (
 )
 """What some commands and sessions import only when they need it."""
 
+WITH_TORCH = ("duplicates", "neighbors", "reading")
+"""The commands and sessions that import torch, which is four fifths of the memory: a fork without it is cheaper."""
+
 SESSIONS = {"serving": "serving_session", "reading": "reading_session"}
 ACTIONS = {name: number for number, name in enumerate(["count", "fail", "fail-on", "fill", "kill", "kill-amid"])}
 
@@ -80,43 +83,60 @@ class Order:
 
 
 class FaultyProcess:
-    """The process, as a test sees it."""
+    """The process, as a test sees it, and another one for what needs torch."""
 
     def __init__(self, shim):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VISREC_")}
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         variables = {**environment, **threads, "LD_PRELOAD": str(shim), "COLUMNS": "100"}
-        self._forks = Forks(__file__, shim, environment=variables)
+        self._begin = functools.partial(Forks, __file__, shim, environment=variables)
+        self._forks = {}
 
     def __enter__(self):
-        self._forks.__enter__()
         return self
 
     def __exit__(self, *error):
-        self._forks.__exit__(*error)
+        for forks in self._forks.values():
+            forks.__exit__(*error)
 
     def run(self, order, *, timeout_s=300):
         """Carry out *order* and return its exit status; one that hangs is killed, which is "hangs"."""
-        ended = self._forks.run(dataclasses.asdict(order), kill_after_s=timeout_s)
+        torch = ("torch",) if order.arguments[0] in WITH_TORCH else ()
+        if torch not in self._forks:
+            self._forks[torch] = self._begin(*torch)
+        ended = self._forks[torch].run(dataclasses.asdict(order), kill_after_s=timeout_s)
         return "hangs" if ended.was_killed else ended.status
 
 
-def import_everything():
-    """Import what commands import, but for the frameworks of the encoders."""
+def import_everything(*, torch=True):
+    """Import what commands import, but for the frameworks of the encoders; without *torch*, what works without it."""
     import pyarrow as pa
     import visrec_cli.main as program
 
     import vision_recs
 
-    for package in (vision_recs, sys.modules["visrec_cli"]):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.startswith("vision_recs.encoders."):
-                importlib.import_module(module.name)
+    needs_torch = () if torch else (ModuleNotFoundError,)
+    with contextlib.nullcontext() if torch else without_torch():
+        for package in (vision_recs, sys.modules["visrec_cli"]):
+            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+                if not module.name.startswith("vision_recs.encoders."):
+                    with contextlib.suppress(*needs_torch):
+                        importlib.import_module(module.name)
     for name in IMPORTED_LATE:
         if importlib.util.find_spec(name):
             importlib.import_module(name)
     pa.array([0])  # which imports pandas where there is one: most of the time of a command
     program.program([])
+
+
+@contextlib.contextmanager
+def without_torch():
+    """Let an import of torch fail."""
+    sys.modules["torch"] = None
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def use_fake_encoder():
@@ -144,6 +164,13 @@ def keep_deltas():
 
     writer._FEW_ITEMS, writer._MOST_CHANGED = 4, 0.5
     hnsw._LARGEST_DELTA = 0.6
+
+
+def tune_briefly():
+    """Learn a projection in a fifteenth of the steps, which are most of the time of `tune`."""
+    cross_fitting = importlib.import_module("vision_recs.tune.cross_fitting")
+    assert cross_fitting._STEPS > cross_fitting.EVERY
+    cross_fitting._STEPS = cross_fitting.EVERY
 
 
 def carry_out(order, shim):
@@ -194,9 +221,10 @@ def end_as_python_does(run):
 
 def main():
     shim = ctypes.CDLL(sys.argv[1])
-    import_everything()
+    import_everything(torch="torch" in sys.argv[2:])
     use_fake_encoder()
     keep_deltas()
+    tune_briefly()
     carry_out_orders(lambda order: end_as_python_does(lambda: carry_out(Order(**order), shim)))
 
 

@@ -64,7 +64,7 @@ class ServingForks:
 
 
 def main():
-    import_everything()
+    import_everything(torch=False)
     importlib.import_module("granian")
     carry_out_orders(lambda order: end_as_python_does(lambda: carry_out(order)))
 
