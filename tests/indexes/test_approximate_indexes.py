@@ -1,3 +1,6 @@
+import functools
+import shutil
+
 import numpy as np
 import pytest
 from vector_sources import Vectors, clustered, nearest
@@ -20,12 +23,24 @@ def source():
     return Vectors(clustered(COUNT, 32))
 
 
+@pytest.fixture(scope="module")
+def made_of(source, tmp_path_factory):
+    """Return a function from an index type to what was configured, the type's name, its stats and its directory.
+
+    Each is made once, and not to be changed, nor the files that an update shares with it.
+    """
+
+    @functools.cache
+    def made_of(configured):
+        folder = tmp_path_factory.mktemp("index")
+        return configured, *build_or_update(IndexConfig(configured), source, folder), folder
+
+    return made_of
+
+
 @pytest.fixture(scope="module", params=INDEX_TYPES)
-def made(request, source, tmp_path_factory):
-    """Return what was configured, the name of the index type, its stats and its directory."""
-    folder = tmp_path_factory.mktemp("index")
-    name, stats = build_or_update(IndexConfig(request.param), source, folder)
-    return request.param, name, stats, folder
+def made(request, made_of):
+    return made_of(request.param)
 
 
 def near(source, count=40, seed=5):
@@ -134,13 +149,11 @@ def test_a_change_costs_no_more_than_what_changed(made, source, tmp_path):
     assert recall(now, index, near(now)) >= 0.94
 
 
-@pytest.mark.parametrize("name", INDEX_TYPES)
-def test_a_filter_works_where_the_last_vectors_are_gone(source, tmp_path, name):
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    build_or_update(IndexConfig(name), source, first)
+def test_a_filter_works_where_the_last_vectors_are_gone(made, source, tmp_path):
+    configured, _, _, first = made
+    second = tmp_path / "second"
     now = source.only(range(COUNT - 50))
-    name, _ = update(now, first, second, IndexConfig(name))
+    name, _ = update(now, first, second, IndexConfig(configured))
     index = open_index(name, now, second)
     for chosen in (range(COUNT - 400, COUNT), range(COUNT // 2, COUNT)):
         where = now.choose(chosen)
@@ -152,10 +165,8 @@ def are_shared(first, second, names):
     return all((first / name).samefile(second / name) and before[name] == after[name] for name in names)
 
 
-def test_generations_share_what_did_not_change(source, tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    build_or_update(IndexConfig("ivf-pq"), source, first)
+def test_generations_share_what_did_not_change(made_of, source, tmp_path):
+    first, second = made_of("ivf-pq")[-1], tmp_path / "second"
     _, stats = update(source.only(range(5, COUNT)), first, second, IndexConfig("ivf-pq"))
     assert are_shared(first, second, ["trained.faiss", "0.codes.npy", "0.positions.npy", "0.offsets.npy"])
     assert np.load(second / "deleted.npy").tolist() == [0, 1, 2, 3, 4]
@@ -200,10 +211,8 @@ def test_many_new_vectors_that_are_alike_are_found_beside_a_graph(tmp_path):
     assert recall(now, open_index("hnsw", now, target), now.every[-100:]) >= 0.95
 
 
-def test_what_was_verified_in_another_index_is_not_read_again(source, tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    build_or_update(IndexConfig("ivf-pq"), source, first)
+def test_what_was_verified_in_another_index_is_not_read_again(made_of, source, tmp_path):
+    first, second = shutil.copytree(made_of("ivf-pq")[-1], tmp_path / "first"), tmp_path / "second"
     update(source.only(range(5, COUNT)), first, second, IndexConfig("ivf-pq"))
     for name, is_read in {"0.codes.npy": False, "deleted.npy": True}.items():
         data = (second / name).read_bytes()
@@ -230,10 +239,8 @@ def test_many_small_changes_are_merged(source, tmp_path):
     assert recall(now, open_index("ivf-pq", now, folder), near(now)) >= 0.94
 
 
-def test_many_deletions_give_their_space_back(source, tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    build_or_update(IndexConfig("ivf-pq"), source, first)
+def test_many_deletions_give_their_space_back(made_of, source, tmp_path):
+    first, second = made_of("ivf-pq")[-1], tmp_path / "second"
     now = source.only(range(0, COUNT, 2))
     update(now, first, second, IndexConfig("ivf-pq"))
     (codes,) = second.glob("*.codes.npy")
@@ -250,10 +257,8 @@ def test_a_catalog_that_has_more_than_doubled_gets_a_new_index(source, tmp_path,
     assert trained_for(second) == COUNT
 
 
-def test_another_configuration_or_another_space_is_built_anew(source, tmp_path):
-    first = tmp_path / "first"
-    first.mkdir()
-    build_or_update(IndexConfig("ivf-pq"), source, first)
+def test_another_configuration_or_another_space_is_built_anew(made_of, source, tmp_path):
+    first = made_of("ivf-pq")[-1]
     for number, (now, config) in enumerate(
         [(source, IndexConfig("ivf-pq", seed=1)), (Vectors(clustered(COUNT, 16)), IndexConfig("ivf-pq"))]
     ):
@@ -262,10 +267,10 @@ def test_another_configuration_or_another_space_is_built_anew(source, tmp_path):
         assert read_profile(target)[0] != read_profile(first)[0]
 
 
-def test_opening_reads_no_list(source, tmp_path):
-    build_or_update(IndexConfig("ivf-pq"), source, tmp_path)
+def test_opening_reads_no_list(made_of, source):
+    folder = made_of("ivf-pq")[-1]
     source.read.clear()
-    index = open_index("ivf-pq", source, tmp_path)
+    index = open_index("ivf-pq", source, folder)
     assert source.read == []
     is_read = index.approximate.candidates.lists._is_read
     assert not is_read.any()
