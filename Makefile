@@ -2,7 +2,7 @@
 # make test      the tests, with all that they need, of what is installed (`python -m pytest` would find the folder first)
 # make test-lowest   most tests, with the oldest Python and the lowest versions that pyproject.toml allows
 # make test-newest   most tests, with the newest Python on this machine and the newest versions of today
-# make nightly   every test in random order, with eight times the examples of CI, then those that take hours: every call that can fail, every step of a crash;
+# make nightly   every test in random order, with sixteen times the examples of CI, then those that take hours: every call that can fail, every step of a crash;
 #                then test-lowest and test-newest
 #   PART=3/10 SEED=7 runs a tenth of what takes hours: the other nine parts of that seed run in other nights
 # make mutants MODULE=vision_recs/recommend/rules.py TESTS=tests/recommend/test_policy.py   see tests/MUTANTS.md

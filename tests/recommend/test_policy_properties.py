@@ -142,7 +142,7 @@ def test_an_answer_is_that_of_a_loop_over_all_images_and_rules(shop, data):
             assert [match.explanation.relaxed for match in found] == [place.relaxed for place in expected]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples_of(30))
 @given(shop=shops(), data=st.data())
 def test_what_comes_far_down_the_index_is_found(shop, data):
     with opened(shop) as recommender:
@@ -157,7 +157,7 @@ def test_what_comes_far_down_the_index_is_found(shop, data):
             assert [match.id for match in recommender.query(query, policy)] == [place.item for place in expected]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples_of(30))
 @given(shop=shops(), data=st.data())
 def test_an_answer_keeps_what_is_never_given_up(shop, data):
     with opened(shop) as recommender:
@@ -166,7 +166,7 @@ def test_an_answer_keeps_what_is_never_given_up(shop, data):
             keeps_its_promises(recommender.query(query, policy), query, policy)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples_of(30))
 @given(shop=shops(), data=st.data())
 def test_a_batch_of_queries_gets_what_each_would_get_alone(shop, data):
     plain = st.builds(Policy, diversity=st.sampled_from([0.0, 0.6]), min_score=st.sampled_from([None, 0.9]))

@@ -36,7 +36,7 @@ def test_answers_are_those_of_a_loop_over_every_image(shop, data):
             assert len({match.digest for match in found}) == len(found)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples_of(30))
 @given(shop=shops(14, {}), data=st.data())
 def test_the_order_of_the_query_items_changes_nothing_and_fewer_are_a_beginning_of_more(shop, data):
     query_items = data.draw(st.lists(st.sampled_from(sorted(shop.items)), min_size=1, max_size=3, unique=True))

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from fake_shop import GRID, SIDE, Shop, index, png
+from property_examples import examples_of
 from starlette.testclient import TestClient
 
 from vision_recs.errors import StoreDamaged
@@ -17,7 +18,7 @@ from vision_recs.serve.id_answers import IdAnswers
 
 TOKEN = "correct horse battery staple"
 ITEMS = 60
-REQUESTS = 120
+REQUESTS = examples_of(240)
 
 
 def random_shop(draw):
