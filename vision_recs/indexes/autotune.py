@@ -51,7 +51,23 @@ _FILTERED_FACTORS = (
 )  # times k: codes put vectors that are alike in any order
 _SHARES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _MOST_SCANNED = 30_000  # vectors: of more, a walk or some lists are measured, and not all of the codes
-_FACTORS = (1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0)  # times k: how many candidates are rescored
+_FACTORS = (
+    1.1,
+    1.2,
+    1.35,
+    1.5,
+    1.75,
+    2.0,
+    2.25,
+    2.5,
+    2.75,
+    3.0,
+    3.25,
+    3.5,
+    4.0,
+    5.0,
+    8.0,
+)  # times k: how many candidates are rescored
 _TIMED = 64
 _AT_ONCE = 64  # queries that a core answers together
 _ROUNDS = 3  # of which the best counts

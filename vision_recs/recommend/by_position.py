@@ -27,11 +27,20 @@ from vision_recs.types import FilteredSource, Match, RuleEffect, Vectors
 if TYPE_CHECKING:
     from vision_recs.filters import Filter
 
-_AHEAD = 12
+_AHEAD = 20
 """How many times as many images are searched at first as without rules, which leave some of them out."""
+
+_AHEAD_NARROW = 6
+"""The same, where all images match the rules, which only move them."""
 
 _LEAST_GROWTH, _MOST_GROWTH = 1.5, 5.0
 """How many times as far a neighborhood is searched in the next step."""
+
+_ROWS_PER_IMAGE = 110
+"""Rows are tested for all that a rule admits in the time in which the index finds, and scores, one image more."""
+
+_LEAST_NARROW = 512
+"""Up to so many images are searched before all rows are tested, in however small a store."""
 
 _ROUNDING = 1e-9
 """By how much a rank may differ when its parts are added up in another way."""
@@ -144,7 +153,7 @@ class PositionNeighborhood:
         self._positions: NDArray[np.int64] = np.empty(0, np.int64)
         self._scores: NDArray[np.float64] = np.empty(0)
         self._shown = Shown(self._positions, self._positions)
-        self._held: dict[Filter, NDArray[np.bool_]] = {}
+        self._held: dict[int, tuple[Filter, NDArray[np.bool_]]] = {}  # by the id of the filter: its hash takes longer
 
     @property
     def repeats_images(self) -> bool:
@@ -273,12 +282,13 @@ class PositionNeighborhood:
     ) -> Neighborhood:
         """Return this neighborhood, searched further, or beyond *most* images one of what *eligibility* admits."""
         fetch = self._next_fetch(eligibility, candidates, count)
+        most = min(most, max(_LEAST_NARROW, len(self._source.lookup.table.alive) // _ROWS_PER_IMAGE))
         if fetch <= most or self._is_narrow or not eligibility.filters:
             self.reach(fetch)
             return self
         where = reduce(and_, eligibility.filters) & self._where
         narrow = PositionNeighborhood(self._source, self.subquery, where, is_narrow=True)
-        narrow.reach(_AHEAD * (count + len(self._vectors)))
+        narrow.reach(_AHEAD_NARROW * (count + len(self._vectors)))
         return narrow
 
     def _next_fetch(self, eligibility: Eligibility, candidates: Sequence[Candidate], count: int) -> int:
@@ -294,10 +304,10 @@ class PositionNeighborhood:
         return round(self._fetch * min(max(growth, _LEAST_GROWTH), _MOST_GROWTH)) + 1
 
     def _holds(self, where: Filter) -> NDArray[np.bool_]:
-        held = self._held.get(where)
-        if held is None:
-            held = self._held[where] = self._source.lookup.holds(where, self._shown.rows)
-        return held
+        known = self._held.get(id(where))
+        if known is None:
+            known = self._held[id(where)] = where, self._source.lookup.holds(where, self._shown.rows)
+        return known[1]
 
     def _boosts(self, eligibility: Eligibility) -> NDArray[np.float64]:
         """Return what the rules add to each score, added up in the order in which `ActiveRules.effects` has them."""

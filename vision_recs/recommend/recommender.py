@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # a query without a filter imports no filters, and most queri
     from vision_recs.engines import OpenedEngine
     from vision_recs.feedback.features import Rows
     from vision_recs.feedback.model import Learned
-    from vision_recs.filters import Filter
+    from vision_recs.filters import AttributeType, Filter
     from vision_recs.recommend.by_position import NearestPositions
     from vision_recs.recommend.history import History
     from vision_recs.recommend.interests import Interest
@@ -71,6 +71,7 @@ class Recommender:
         self._device = device
         self._load_image = load_image
         self._asked = 0
+        self._checked: tuple[Policy, Mapping[str, AttributeType]] | None = None
         self._opened: Store | OpenedStores | OpenedEngine | None = None
 
     def __enter__(self) -> Self:
@@ -213,8 +214,7 @@ class Recommender:
 
     def offer(self, query: Query, policy: Policy, subqueries: Sequence[SubQuery], search: Search) -> Offer:
         """Return an answer of what *search* finds for *subqueries*, for *k* and the filter of *query*."""
-        if policy.names_attributes:
-            policy.check(self.items.attribute_types())
+        self._check(policy)
         return self._choice(query, policy, (), list(subqueries), Retriever(self.items, search)).offer(None)
 
     def _prepared(
@@ -240,8 +240,7 @@ class Recommender:
 
         The vectors of some of its images may be *known*.
         """
-        if policy.names_attributes:
-            policy.check(self.items.attribute_types())
+        self._check(policy)
         terms = [_item_term(self.items, item, weight) for item, weight in _summed(query.items, 1.0)]
         negatives = tuple(
             _item_term(self.items, item, weight, kind="negative")
@@ -259,6 +258,15 @@ class Recommender:
             SubQuery((*terms, _item_term(self.items, interest.medoid, 1.0, kind="interest")), negatives, interest.share)
             for interest in self.interests(query.history)
         ]
+
+    def _check(self, policy: Policy) -> None:
+        """Raise PolicyError where *policy* does not fit the attributes; that of the last query is known to."""
+        if not policy.names_attributes:
+            return
+        types, last = self.items.attribute_types(), self._checked
+        if last is None or last[0] is not policy or last[1] is not types:
+            policy.check(types)
+            self._checked = policy, types
 
     def _answer(self, query: Query, policy: Policy, subqueries: list[SubQuery], retriever: Retriever) -> list[Match]:
         learned = self.learned_order(policy)
