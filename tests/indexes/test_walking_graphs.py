@@ -198,6 +198,23 @@ def test_an_empty_graph_has_nothing(walk):
     assert walk([*empty, np.array([-1, -1])], np.zeros((2, SIZE)), 2, 2) == ([[-1, -1]] * 2, [[np.inf, np.inf]] * 2)
 
 
+def test_queries_are_rotated_rounded_and_kept_within_a_byte(walk):
+    @settings(deadline=None, max_examples=examples_of(100))
+    @given(st.integers(1, 70), st.integers(1, 200), st.floats(0.01, 3), st.integers(0, 1 << 32))
+    def check(dim, size, length, seed):
+        random = np.random.default_rng(seed)
+        matrix = (random.standard_normal((size, dim)) * 100 / np.sqrt(dim)).astype(np.float32)
+        query = normalize_rows(random.standard_normal((1, dim)))[0] * np.float32(length)
+        expected = random.integers(-150, 150, size)
+        shift = expected + random.uniform(-0.4, 0.4, size) - matrix.astype(np.float64) @ query[0]
+        codes = random.integers(0, 256, size).astype(np.uint8)
+        alone = codes, np.full(6, -1, np.int32), np.array([0, 6]), np.array([0, 6], np.int32), np.array([0, 0])
+        found = walk((*alone, matrix, shift.astype(np.float32)), query, 1, 1)
+        assert found == ([[0]], [[float(((codes - 128.0 - expected.clip(-127, 127)) ** 2).sum())]])
+
+    check()
+
+
 def held_graph(random, vectors, dim):
     """Return a graph over vectors of *dim* numbers, and these: float16 in two shards, their positions in any order."""
     half = random.standard_normal((vectors, dim)).astype(np.float16)
