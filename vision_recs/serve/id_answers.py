@@ -44,7 +44,7 @@ class IdAnswers:
         self._policy = policy
         self._shows_images_once = policy.shows_images_once(None)
         self._search = IdSearch(items, source, policy)
-        self._shown = ShownItems(items, source, policy)
+        self._shown = ShownItems(source, policy)
         self._begin = b'{"generation":%d,"matches":[' % items.generation
         self._explained = b"" if policy.rules is None else NO_EFFECTS
 
@@ -78,9 +78,11 @@ class IdAnswers:
         chosen: list[tuple[float, Shown]] = []
         last = np.inf
         for score, position in ranked:
-            shown = [each for each in self._shown.at(position) if each.item not in never]
-            if not shown and position != NOWHERE:
-                continue
+            shown: Sequence[Shown] = self._shown.at(position)
+            if len(shown) != 1 or shown[0].item in never:
+                shown = [each for each in shown if each.item not in never]
+                if not shown and position != NOWHERE:
+                    continue
             is_tied = last - score <= ROUNDING
             if position == NOWHERE and (is_tied or len(chosen) < asked.query.k):
                 return _Outcome.INCOMPLETE
@@ -103,7 +105,8 @@ class IdAnswers:
             if each.item in items or each.group in groups or (admitted and self._shows_images_once):
                 continue
             items.add(each.item)
-            groups |= {each.group} - {None}
+            if each.group is not None:
+                groups.add(each.group)
             admitted.append(each)
         return admitted
 

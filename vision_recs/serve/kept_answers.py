@@ -81,7 +81,7 @@ class KeptAnswers:
         self._source = source
         self._policy = policy
         self._search = IdSearch(served.items, source, policy)
-        self._shown = ShownItems(served.items, source, policy)
+        self._shown = ShownItems(source, policy)
         self._item_at: dict[int, _Item | None] = {NOWHERE: None}
         self._begin = b'{"generation":%d,"matches":[' % served.items.generation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,9 +17,6 @@ from vision_recs.recommend.eligibility import IN_STOCK
 from vision_recs.serve import convert
 from vision_recs.store.recent_items import KnownItem
 from vision_recs.types import Match
-
-if TYPE_CHECKING:
-    from vision_recs.serve.served import ServedItems
 
 _encode = msgspec.json.Encoder().encode
 
@@ -57,9 +54,8 @@ class Shown(NamedTuple):
 class ShownItems:
     """Knows the items that show the images at positions, for one thread."""
 
-    def __init__(self, items: ServedItems, source: NearestPositions, policy: Policy) -> None:
-        """Read *items*, whose positions *source* knows, for answers under *policy*, which is plain."""
-        self._items = items
+    def __init__(self, source: NearestPositions, policy: Policy) -> None:
+        """Read the items of *source* for answers under *policy*, which is plain."""
         self._source = source
         self._one_per = policy.one_per
         self._shows_images_once = policy.shows_images_once(None)
@@ -100,13 +96,9 @@ class ShownItems:
             raise StoreDamaged(f"the item {item!r} does not show the vector {position}")
         image = min(images, key=attrgetter("image"))
         attributes = {**known.attributes, **image.attributes}
-        match = convert.to_match(0, Match(item, 0.0, image.image, image.digest, attributes), self._items)
-        covered = _encode(match).partition(_SCORE)[2]
-        match.cover = msgspec.UNSET
+        match = convert.to_match(0, Match(item, 0.0, image.image, image.digest, attributes), None)
         before, _, after = _encode(match).partition(_SCORE)
         group = group_of(known.attributes, self._one_per)
         is_in_stock = known.attributes.get(IN_STOCK) is True
-        end = len(after) - 1  # before the brace
-        return Shown(
-            item, group, is_in_stock, before.partition(b",")[2] + _SCORE[:9], b"," + after[:end], covered[end:-1]
-        )
+        cover = b',"cover":' + _encode(convert.thumbnail_of(convert.cover_of(known.item_images())))
+        return Shown(item, group, is_in_stock, before.partition(b",")[2] + _SCORE[:9], b"," + after[:-1], cover)
