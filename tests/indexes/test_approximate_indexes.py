@@ -366,7 +366,7 @@ def test_a_query_that_is_searched_further_is_answered_as_a_new_one_and_scores_on
     for query in near(source, 3)[:, None]:
         for k, known in ((60, 0), (200, 0), (700, 190), (150, 140)):
             start = len(source.read)
-            expected = index.nearest(query.copy(), k)[0]
+            expected = open_index(name, source, folder).nearest(query, k)[0]
             middle = len(source.read)
             index.nearest(query, 200)
             before = len(source.read)
@@ -375,3 +375,12 @@ def test_a_query_that_is_searched_further_is_answered_as_a_new_one_and_scores_on
                 zip(*map(np.ndarray.tolist, expected), strict=True)
             )
             assert sum(source.read[before:]) <= sum(source.read[start:middle]) - known
+
+
+def test_an_array_that_holds_another_query_now_is_another_query(made, source):
+    _, name, _, folder = made
+    index = open_index(name, source, folder)
+    buffer, other = near(source, 2)[:, None].copy()
+    index.nearest(buffer, 200)
+    buffer[:] = other
+    assert index.nearest(buffer, 200)[0].scores == pytest.approx(index.nearest(other, 200)[0].scores, abs=0)

@@ -74,7 +74,7 @@ class FaissCandidates:
             deleted = deleted[~is_own] - len(own)
         self._largest_effort, _ = _search_parameters(self._index)
         self._bytes_per_step = _bytes_per_step(self._index)
-        self._last_rotated: tuple[Vectors, Vectors] | None = None
+        self._last_rotated: tuple[bytes, Vectors] | None = None
 
     @property
     def largest_effort(self) -> int:
@@ -161,12 +161,12 @@ class FaissCandidates:
         return is_graph and self._index.hnsw.nb_neighbors(0) <= MOST_LINKS and self._index.d <= MOST_NUMBERS
 
     def _rotated(self, queries: Vectors) -> Vectors:
-        """Return *queries* in the space of the index; the same array may come again, to be searched for otherwise."""
+        """Return *queries* in the space of the index; the same ones may come again, to be searched for otherwise."""
         if self._rotation is None:
             return queries
-        last = self._last_rotated
-        if last is None or last[0] is not queries:
-            last = self._last_rotated = queries, self._rotation.apply(queries)
+        last, named = self._last_rotated, queries.tobytes()  # the same array may hold others now
+        if last is None or last[0] != named:
+            last = self._last_rotated = named, self._rotation.apply(queries)
         return last[1]
 
     def _every(self, within: PositionSubset | None) -> NDArray[np.int64]:

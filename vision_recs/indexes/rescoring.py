@@ -101,7 +101,7 @@ class ApproximateSearch:
         self._size = size
         self._source = source
         self._profile = profile
-        self._last_scored: tuple[Vectors, Scored] | None = None
+        self._last_scored: tuple[bytes, Scored] | None = None
         self._known: dict[int, tuple[int, int]] = {}
 
     def with_profile(self, profile: SearchProfile) -> ApproximateSearch:
@@ -168,14 +168,14 @@ class ApproximateSearch:
 
     def _scores(self, queries: Vectors, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what `cosines_of` does; the same query may come again, to be searched further, with many known."""
-        last = self._last_scored
         if len(queries) > 1 or candidates.shape[1] < _MANY:
             return cosines_of(self._source, queries, candidates)
-        if last is None or last[0] is not queries:
+        last, query = self._last_scored, queries.tobytes()
+        if last is None or last[0] != query:
             scores = cosines_of(self._source, queries, candidates)
         else:
             scores = _scores_beyond(self._source, queries, candidates, last[1])
-        self._last_scored = queries, Scored(candidates[0], scores[0])
+        self._last_scored = query, Scored(candidates[0], scores[0])
         return scores
 
     def _filtered(self, queries: Vectors, k: int, within: PositionSubset) -> tuple[int, int] | None:
