@@ -57,7 +57,7 @@ IMPORTED_LATE = (
 """What some commands and sessions import only when they need it."""
 
 WITH_TORCH = ("duplicates", "neighbors", "reading")
-"""The commands and sessions that import torch, which is four fifths of the memory: a fork without it is cheaper."""
+"""The commands and sessions that import torch, which is three quarters of the memory: a fork without it is cheaper."""
 
 SESSIONS = {"serving": "serving_session", "reading": "reading_session"}
 ACTIONS = {name: number for number, name in enumerate(["count", "fail", "fail-on", "fill", "kill", "kill-amid"])}
