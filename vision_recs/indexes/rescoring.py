@@ -168,7 +168,7 @@ class ApproximateSearch:
 
     def _scores(self, queries: Vectors, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what `cosines_of` does; the same query may come again, to be searched further, with many known."""
-        if len(queries) > 1 or candidates.shape[1] < _MANY:
+        if len(queries) != 1 or candidates.shape[1] < _MANY:
             return cosines_of(self._source, queries, candidates)
         last, query = self._last_scored, queries.tobytes()
         if last is None or last[0] != query:
