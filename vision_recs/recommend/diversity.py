@@ -39,30 +39,29 @@ class DiversePool(Pool):
         self._candidates = candidates
         self._diversity = diversity
         self._vectors = vectors
-        self._ranks = np.array(ranks_of(candidates), np.float64)
-        self._nearest = np.full(len(candidates), -np.inf)
-        self._is_gone = np.zeros(len(candidates), dtype=bool)
-        self._values = marginal_relevance(self._ranks, self._nearest, diversity)
+        self._own = (1 - diversity) * np.array(ranks_of(candidates), np.float64)
+        self._nearest: NDArray[np.floating] | None = None
+        self._values = self._own
 
     def move_away_from(self, vector: Vectors) -> None:
         """Make the next candidates unlike *vector* (dim,), which the answer shows."""
-        self._nearest = np.maximum(self._nearest, exact_cosine(self._vectors, vector))
-        self._values = marginal_relevance(self._ranks, self._nearest, self._diversity)
-        self._values[self._is_gone] = -np.inf
+        near = exact_cosine(self._vectors, vector)
+        self._nearest = near if self._nearest is None else np.maximum(self._nearest, near, out=self._nearest)
+        self._values = self._own - self._diversity * self._nearest.astype(np.float64)
 
     def take(self, is_open: Callable[[Candidate], bool]) -> tuple[Candidate, Vectors | None] | None:
         """Return the candidate of the highest value for which *is_open* is true, and its vector, or None.
 
         Equal values are taken in the order of the pool.
         """
-        while not self._is_gone.all():
-            best = int(np.argmax(self._values))
-            self._is_gone[best] = True
-            self._values[best] = -np.inf
+        while True:
+            best = int(self._values.argmax())
+            if self._values[best] == -np.inf:  # that of one that is gone
+                return None
+            self._own[best] = self._values[best] = -np.inf
             candidate = self._candidates[best]
             if is_open(candidate):
                 return candidate, self._vectors[best]
-        return None
 
 
 def marginal_relevance(
