@@ -155,7 +155,7 @@ class ApproximateSearch:
     def _search(self, queries: Vectors, k: int, count: int, effort: int, within: PositionSubset | None) -> list[Scored]:
         """Return what `nearest` does, by *count* candidates that are found with *effort*."""
         mapped = self._open_shards()
-        if mapped is not None and self._nearest_in_place is not None and (count < _MANY or len(queries) > 1):
+        if mapped is not None and self._nearest_in_place is not None:
             scored = self._nearest_in_place(mapped.shards, queries, k, count, effort, within)
             if scored is not None:
                 return scored

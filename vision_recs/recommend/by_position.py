@@ -27,7 +27,7 @@ from vision_recs.types import FilteredSource, Match, RuleEffect, Vectors
 if TYPE_CHECKING:
     from vision_recs.filters import Filter
 
-_AHEAD = 20
+_AHEAD = 25
 """How many times as many images are searched at first as without rules, which leave some of them out."""
 
 _AHEAD_NARROW = 6
