@@ -1,5 +1,7 @@
 """Offers: what an answer shows is drawn from its slate, one place an answer, never against the rules."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from fake_shop import Shop, index
@@ -7,6 +9,7 @@ from fake_shop import Shop, index
 from vision_recs.feedback.exploration import Exploration
 from vision_recs.filters import Filter
 from vision_recs.recommend import Event, History, Learn, Policy, Query, Recommender, Rules, Shopping
+from vision_recs.recommend.eligibility import AttributesOf
 from vision_recs.recommend.rules import Boost, Exclude, Pin, Same
 
 ITEMS = [f"item{number:02}" for number in range(60)]
@@ -154,3 +157,28 @@ def test_a_batch_is_answered_as_each_alone(recommender):
     assert [each.matches for each in found[:-1]] == [recommender.query(query, policy) for query, _, _ in asked[:-1]]
     assert isinstance(found[-1], Exception)
     assert {len(each.scores) for each in found[:-1]} == {40}
+
+
+class TwoDoors:
+    """Items that are read by id, and by row where rows are given; what was read through each door is kept."""
+
+    def __init__(self):
+        self.by_id, self.by_row = [], []
+
+    def attributes_of(self, items):
+        self.by_id += items
+        return {item: {"name": item} for item in items if item != "gone"}
+
+    def known(self, items, rows):
+        self.by_row += zip(items, rows, strict=True)
+        return {item: SimpleNamespace(attributes={"name": item}) for item in items}
+
+
+def test_attributes_are_read_by_row_where_rows_are_known_and_each_item_once():
+    items = TwoDoors()
+    attributes_of = AttributesOf(items)
+    attributes_of.load(["a", "b", "c", "gone"], {"a": 7, "c": 9, "other": 1})
+    attributes_of.load(["a", "c", "d"], {"a": 7, "d": 2})
+    assert (items.by_row, items.by_id) == ([("a", 7), ("c", 9), ("d", 2)], ["b", "gone"])
+    assert [attributes_of.get(item) for item in "abcd"] == [{"name": item} for item in "abcd"]
+    assert attributes_of.get("gone") is None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple, overload
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.base import Group, group_of
@@ -15,9 +16,14 @@ if TYPE_CHECKING:  # a query without a filter imports no filters, and most polic
     from vision_recs.filters import Filter
     from vision_recs.recommend.retrieve import Neighborhood
     from vision_recs.recommend.rules import ActiveRules
+    from vision_recs.store.recent_items import KnownItem
 
 IN_STOCK = "in_stock"
 """The attribute that is true for an item that can be bought, and false for one that is sold out."""
+
+
+_NO_ROWS: Mapping[str, int] = MappingProxyType({})
+_Known: TypeAlias = "Callable[[Sequence[str], Sequence[int]], Mapping[str, KnownItem]]"  # as `Store.known`
 
 
 class AttributesOf:
@@ -41,9 +47,18 @@ class AttributesOf:
             self.load([item])
         return self._known[item]
 
-    def load(self, items: Iterable[str]) -> None:
-        """Read the attributes of *items* at once, where they are not known yet."""
+    def load(self, items: Iterable[str], rows: Mapping[str, int] = _NO_ROWS) -> None:
+        """Read the attributes of *items* at once, where they are not known yet.
+
+        Those that are in *rows* of the attribute columns are read there, in a third of the time.
+        """
         missing = [item for item in dict.fromkeys(items) if item not in self._known]
+        by_row = {item: rows[item] for item in missing if item in rows} if rows else {}
+        known: _Known | None = getattr(self._items, "known", None) if by_row else None
+        if known is not None:
+            found_by_row = known(list(by_row), list(by_row.values()))
+            self._known.update((item, found_by_row[item].attributes) for item in by_row)
+            missing = [item for item in missing if item not in by_row]
         if missing:
             found = self._items.attributes_of(missing)
             self._known.update((item, found.get(item)) for item in missing)
@@ -118,6 +133,14 @@ class CandidateColumns(Sequence[Candidate]):
 def ids_of(candidates: Sequence[Candidate]) -> list[str]:
     """Return the id of each of *candidates*."""
     return candidates.ids if isinstance(candidates, CandidateColumns) else [each.match.id for each in candidates]
+
+
+def rows_of(candidates: Sequence[Candidate]) -> dict[str, int]:
+    """Return, by id, the row in the attribute columns of each of *candidates* whose row is known."""
+    if isinstance(candidates, CandidateColumns):
+        pairs = zip(candidates.ids, candidates.rows, strict=True)
+        return {item: row for item, row in pairs if row is not None}
+    return {each.match.id: each.row for each in candidates if each.row is not None}
 
 
 def scores_of(candidates: Sequence[Candidate]) -> list[float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vision_recs.feedback.features import Rows
 from vision_recs.feedback.model import Learned, read_model
-from vision_recs.recommend.eligibility import AttributesOf, Candidate, ids_of, scores_of
+from vision_recs.recommend.eligibility import AttributesOf, Candidate, ids_of, rows_of, scores_of
 from vision_recs.recommend.retrieve import SubQuery
 from vision_recs.types import Attribute, ItemSource, LearnedSource
 
@@ -39,14 +39,13 @@ class LearnedOrder:
         """Return by how much each of *candidates* is moved, which are those of one pool for *subquery*."""
         asked = asked_of(subquery)
         pool, scores = ids_of(candidates), np.array(scores_of(candidates), np.float64)
-        return self.model.deltas_of_pool(asked, pool, self._rows(asked, pool, attributes_of), scores, most=self.most)
 
-    def _rows(self, asked: str, pool: Sequence[str], attributes_of: AttributesOf) -> NDArray[np.float64]:
         def attributes(items: Sequence[str]) -> list[Mapping[str, Attribute]]:
-            attributes_of.load(filter(None, items))
+            attributes_of.load(filter(None, items), rows_of(candidates))
             return [attributes_of(item) if item else {} for item in items]
 
-        return self.rows.of([asked, *pool], attributes)
+        rows = self.rows.of([asked, *pool], attributes)
+        return self.model.deltas_of_pool(asked, pool, rows, scores, most=self.most)
 
 
 def asked_of(subquery: SubQuery) -> str:

@@ -36,8 +36,8 @@ _MAX_ENTRIES = 100_000
 MOST_KEPT = 320_000
 """Candidates of the choices that are kept, some 46 MB: those of 8,000 answers of ten items."""
 
-_Item: TypeAlias = tuple[str, Group | None]
-"""The id and the group of an item."""
+_Item: TypeAlias = tuple[str, Group | None, int]
+"""The id and the group of an item, and its row in the attribute columns."""
 
 
 class KeptMatch(NamedTuple):
@@ -131,7 +131,7 @@ class KeptAnswers:
         values = [None] * len(ids) if one_per is None else self._source.lookup.values(one_per, rows)
         groups = [None if value is None else (isinstance(value, bool), value) for value in values]
         found: dict[int, _Item | None] = {}
-        for place, item in zip(places.tolist(), zip(ids, groups, strict=True), strict=True):
+        for place, item in zip(places.tolist(), zip(ids, groups, rows.tolist(), strict=True), strict=True):
             found[missing[place]] = None if missing[place] in found else item
         if len(found) < len(missing):
             raise StoreDamaged("the index names a vector that no item shows; rebuild it with `visrec index`")
@@ -143,7 +143,7 @@ class KeptAnswers:
         There are none where scores do not say which come first, or where several items show one image.
         """
         never, items, groups = {asked.query.item, *self._policy.exclude}, set[str](), {asked.group} - {None}
-        kept: list[tuple[str, float, int, Group | None]] = []
+        kept: list[tuple[str, float, int, Group | None, int]] = []
         item_at, last, left = self._item_at, np.inf, asked.candidates
         for score, position in ranked:
             found = item_at[position]
@@ -156,15 +156,15 @@ class KeptAnswers:
                 return None, True
             if not left or found is None:
                 break
-            item, group = found
+            item, group, row = found
             if item not in items and (group is None or group not in groups):
                 items.add(item)
                 if group is not None:
                     groups.add(group)
-                kept.append((item, score, position, group))
+                kept.append((item, score, position, group, row))
                 last, left = score, left - 1
-        ids, scores, positions, own = map(list, zip(*kept, strict=True)) if kept else ([], [], [], [])
-        return CandidateColumns(ids, scores, positions, own, [()] * len(ids), [None] * len(ids)), True
+        ids, scores, positions, own, rows = map(list, zip(*kept, strict=True)) if kept else ([], [], [], [], [])
+        return CandidateColumns(ids, scores, positions, own, [()] * len(ids), rows), True
 
     def _choice(
         self, asked: SearchedId, pool: CandidateColumns, *, is_learned: bool
