@@ -92,6 +92,14 @@ def test_a_filter_loses_nothing_at_any_share(made, source, share):
     assert recall(source, index, queries, where=where, chosen=chosen) >= 0.99
 
 
+@pytest.mark.parametrize("share", [None, 0.99, 0.3, 0.01])
+@pytest.mark.parametrize("k", [10, 100])
+def test_no_query_has_no_answer(made, source, share, k):
+    _, name, _, folder = made
+    where = None if share is None else source.choose(np.flatnonzero(np.random.default_rng(9).random(COUNT) < share))
+    assert open_index(name, source, folder).search(SearchRequest(source.every[:0], k, where)) == []
+
+
 def test_a_filter_that_leaves_only_what_is_far_away_loses_nothing(made, source):
     _, name, _, folder = made
     query = source.every[:1]

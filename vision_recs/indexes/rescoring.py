@@ -119,6 +119,8 @@ class ApproximateSearch:
 
         With *depth*, the search effort is that for *depth* matches.
         """
+        if not len(queries):  # around which nothing can be measured
+            return []
         effort, count = self._looked_at(depth or k)
         count = max(k, count)
         if within is not None:
