@@ -16,9 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.batch.item_arrays import ItemArrays
+from vision_recs.errors import StoreDamaged
+from vision_recs.indexes.base import PositionIndex, Scored
 from vision_recs.knn_join import ROUGH, Groups, KnnJoin
-from vision_recs.types import Match, SearchRequest, VectorIndex, VectorReader, Vectors
-from vision_recs.vectors import exact_cosine
+from vision_recs.knn_join.operands import places_in
+from vision_recs.recommend.by_position import RowSource
+from vision_recs.types import FilteredSource, Match, SearchRequest, VectorIndex, VectorReader, Vectors
+from vision_recs.vectors import exact_cosine, normalize_or_raise
 
 if TYPE_CHECKING:  # most jobs have no filter
     from vision_recs.filters import Filter
@@ -37,6 +41,9 @@ _NO_OWNER = -2
 
 VectorsAt: TypeAlias = Callable[[NDArray[np.int64]], Vectors]
 """A function that returns the vectors (n, dim) at n positions."""
+
+_Find: TypeAlias = Callable[[Vectors, int], tuple[list[Scored], list[float]]]
+"""(vectors, k) -> for each vector the nearest *k* images or more, and a score that all others are below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,36 +246,60 @@ class IndexRetriever:
         self._index = index
         self.margin = 0.0
         self._arrays = arrays
-        self._number_of = dict(zip(targets.positions.tolist(), range(len(targets.positions)), strict=True))
+        self._number_of = places_in(targets.positions)
+        self._row_of = places_in(arrays.positions)
 
     def nearest(self, positions: NDArray[np.int64], k: int) -> Iterator[Hits]:
         """Yield the target vectors among as many images of the index as *k* groups usually have."""
         k = ceil(k * self._vectors_per_group)
+        find = self._find
         for start in range(0, len(positions), _BATCH):
-            vectors = self._source.vectors(positions[start : start + _BATCH])
-            yield self._hits(self._index.search(SearchRequest(vectors, k, self._where)), k)
+            found, bounds = find(self._source.vectors(positions[start : start + _BATCH]), k)
+            yield self._hits(found, bounds)
 
     def vectors(self, positions: NDArray[np.int64]) -> Vectors:
         """Return the vectors at *positions*, read from the source."""
         return self._source.vectors(positions)
 
-    def _hits(self, answers: Sequence[Sequence[Match]], k: int) -> Hits:
-        found = [self._scores_by_number(matches) for matches in answers]
-        starts = np.cumsum([0, *map(len, found)])
-        numbers = np.array([number for scores in found for number in scores], dtype=np.int64)
-        scores = np.array([score for scores in found for score in scores.values()], dtype=np.float32)
+    @property
+    def _find(self) -> _Find:
+        """How the index is searched: by positions where it and the source know these, else by matches."""
+        index, source = self._index, self._source
+        if not isinstance(index, PositionIndex) or not isinstance(source, RowSource):
+            return self._find_matches
+        return partial(_find_positions, index, None if self._where is None else source.filtered(self._where))
+
+    def _find_matches(self, vectors: Vectors, k: int) -> tuple[list[Scored], list[float]]:
+        answers = self._index.search(SearchRequest(vectors, k, self._where))
         # Any vector with the last score may be missing, whatever its number: so the bound is just above that score.
         bounds = [_next_above(matches[-1].score) if len(matches) == k else -np.inf for matches in answers]
-        return Hits(starts, numbers, scores, np.array(bounds, dtype=np.float32))
+        return [self._scored(matches) for matches in answers], bounds
 
-    def _scores_by_number(self, matches: Sequence[Match]) -> dict[int, float]:
-        """Return the score of each target vector that *matches* show, by its number."""
-        found: dict[int, float] = {}
-        for match in matches:
-            number = self._number_of.get(int(self._arrays.positions[self._arrays.row(match)]))
-            if number is not None:
-                found[number] = match.score
-        return found
+    def _scored(self, matches: Sequence[Match]) -> Scored:
+        """Return the positions that *matches* show, each once."""
+        rows = np.array([self._arrays.row(match) for match in matches], dtype=np.int64)
+        positions, firsts = np.unique(self._arrays.positions[rows], return_index=True)
+        return Scored(positions, np.array([match.score for match in matches], dtype=np.float32)[firsts])
+
+    def _hits(self, found: Sequence[Scored], bounds: Sequence[float]) -> Hits:
+        """Return the target vectors among *found*; all others have scores below *bounds*. Raises StoreDamaged."""
+        positions = np.concatenate([scored.positions for scored in found])
+        scores = np.concatenate([scored.scores for scored in found])
+        numbers = self._number_of(positions)
+        is_target = numbers >= 0
+        if (self._row_of(positions[~is_target]) < 0).any():
+            raise StoreDamaged("the index names a vector that no item shows; rebuild it with `visrec index`")
+        ends = np.cumsum([0, *(len(scored.positions) for scored in found)])
+        starts = np.concatenate([[0], np.cumsum(is_target)])[ends]
+        return Hits(starts, numbers[is_target], scores[is_target], np.array(bounds, dtype=np.float32))
+
+
+def _find_positions(
+    index: PositionIndex, within: FilteredSource | None, vectors: Vectors, k: int
+) -> tuple[list[Scored], list[float]]:
+    """Return the nearest positions *within* what a filter leaves, and scores that all others are below."""
+    found = index.nearest(normalize_or_raise(vectors), k, within)
+    return found, [float(scored.scores.min()) if len(scored.scores) >= k else -np.inf for scored in found]
 
 
 def max_sim(
