@@ -6,6 +6,7 @@ import pytest
 import vision_recs
 from vision_recs.filters import Filter
 from vision_recs.recommend import DEFAULT_DIVERSITY, Policy, Query, Rules
+from vision_recs.recommend.by_position import NearestPositions
 from vision_recs.recommend.rules import Exclude
 
 
@@ -47,3 +48,17 @@ def likeness(shop, answer):
     vectors = shop.items.vectors_of([match.digest for match in answer])
     products = vectors @ vectors.T
     return (products.sum() - np.trace(products)) / (len(answer) * (len(answer) - 1))
+
+
+@pytest.mark.parametrize(("k", "diversity", "most"), [(10, 0.0, 300), (10, 0.3, 600), (100, 0.3, 1_300)])
+def test_of_a_large_pool_rules_search_fewer_times_as_many_images_at_first(shop, monkeypatch, k, diversity, most):
+    searched, nearest = [], NearestPositions.nearest
+
+    def recorded(self, vectors, k, within=None):
+        searched.append(k)
+        return nearest(self, vectors, k, within)
+
+    monkeypatch.setattr(NearestPositions, "nearest", recorded)
+    rules = Rules(exclude=(Exclude(Filter.parse("not in_stock")),))
+    shop.query(Query(items=("mug-01",), k=k), Policy(diversity=diversity, rules=rules))
+    assert k < searched[0] <= most

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _AHEAD = 25
 """How many times as many images are searched at first as without rules, which leave some of them out."""
 
+_MOST_AHEAD, _AHEAD_OF_MANY = 300, 6
+"""As many images are enough, or so many times those of a large pool, as diversity has: a second search costs less."""
+
 _AHEAD_NARROW = 6
 """The same, where all images match the rules, which only move them."""
 
@@ -141,7 +144,7 @@ class PositionNeighborhood:
     ) -> None:
         """Search in *source* for *subquery*, among items that match *where*, the filters included if it *is_narrow*.
 
-        *ahead* times as many images are searched at first as are asked for.
+        Up to *ahead* times as many images are searched at first as are asked for.
         """
         self.subquery = subquery
         self.is_all = False
@@ -168,7 +171,9 @@ class PositionNeighborhood:
         """Have the nearest *fetch* images of each vector of the sub-query, or more."""
         if self.is_all or fetch <= self._fetch:
             return
-        self._fetch = fetch = fetch if self._fetch else self._ahead * fetch
+        if not self._fetch:
+            fetch = min(self._ahead * fetch, max(_MOST_AHEAD, _AHEAD_OF_MANY * fetch))
+        self._fetch = fetch
         found = self._source.nearest(self._vectors, fetch, self._within)
         (positions, scores), bound = self._source.joined(self.subquery, found, fetch)
         self.is_all = bound is None
