@@ -84,3 +84,24 @@ def test_a_filter_that_leaves_little_around_the_query_gets_the_largest_margin(ve
     source = Crafted(vectors)
     assert recall(vectors, source, mask, query) == 1.0
     assert source.asked == [(32 * K, 2 * EFFORT)]
+
+
+class ComparedInPlace(Crafted):
+    """One that also offers to compare what it finds, and says with how many candidates it was asked to."""
+
+    def nearest(self, _shards, _queries, _k, count, *_):
+        self.asked.append(count)
+
+
+def test_very_many_candidates_are_not_sorted_in_c(vectors):
+    source = ComparedInPlace(vectors)
+    stored = Vectors(vectors)
+    stored.open_shards = lambda: SimpleNamespace(shards=())
+    every = chosen(np.ones(COUNT, bool))
+    source.candidates = lambda _, count, *__: every.positions()[None, :count]
+    search = ApproximateSearch(stored, source, PROFILE, size=COUNT)
+    for k in (K, 1_000, 4_000, 10_000):
+        (found,) = search.nearest(vectors[:1], k)
+        assert len(found.scores) == k
+    assert len(source.asked) == 3
+    assert max(source.asked) <= 8_192

@@ -32,6 +32,7 @@ _READS = 4  # vectors are read in a row in the time of one that is read from som
 _FILTERED_K = 10  # matches for which the effort under a filter was measured
 _READ_AT_ONCE = 1 << 24  # numbers of vectors in memory during a scan
 _FEW = 64  # vectors: of fewer, finding out which can be among the best takes as long as scoring them
+_MOST_IN_PLACE = 8_192  # candidates: in C they are sorted by insertion, the square of many takes too long
 _CACHED_FILTERS = 8
 _MANY = 100  # candidates of a query whose scores are kept: it may be searched further, as rules need it
 _KNOWN = 256  # numbers of matches whose search effort is kept
@@ -157,7 +158,7 @@ class ApproximateSearch:
     def _search(self, queries: Vectors, k: int, count: int, effort: int, within: PositionSubset | None) -> list[Scored]:
         """Return what `nearest` does, by *count* candidates that are found with *effort*."""
         mapped = self._open_shards()
-        if mapped is not None and self._nearest_in_place is not None:
+        if mapped is not None and self._nearest_in_place is not None and count <= _MOST_IN_PLACE:
             scored = self._nearest_in_place(mapped.shards, queries, k, count, effort, within)
             if scored is not None:
                 return scored
