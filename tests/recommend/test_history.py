@@ -194,6 +194,16 @@ def test_interests_are_what_was_looked_at_together_with_their_shares(shop):
     assert [interest.share for interest in found] == [0.75, 0.25]
 
 
+def test_of_two_items_the_one_that_counts_more_stands_for_both(shop):
+    """They are equally near to each other: which one it was hung on the last bit of a float32 length."""
+    names = [f"red-{shade:02}" for shade in range(0, 20, 3)]
+    for one, other in itertools.permutations(names, 2):
+        (found,) = shop.interests(History((Event(one, weight=1.001), Event(other))))
+        assert (found.medoid, found.items) == (one, tuple(sorted((one, other))))
+    (found,) = shop.interests(seen("red-09", "red-03"))
+    assert found.medoid == "red-03"
+
+
 def test_each_interest_gets_its_share_of_every_beginning_of_the_answer(shop):
     history = History((Event("red-02", 30 * DAY), Event("red-03", 30 * DAY), Event("blue-05", 0), Event("blue-06", 0)))
     assert [interest.share for interest in shop.interests(history)] == pytest.approx([2 / 3, 1 / 3])

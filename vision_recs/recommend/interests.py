@@ -30,6 +30,7 @@ sample images. At 1.1 it is 1.06 and 1.08, but a mug is then lost among lamps; a
 class Interest:
     """A part of a shopper's history: its *items*, by id, and the *medoid*, the item of them that stands for all.
 
+    The medoid is the nearest to the others; of several, as of two items, the one that counts most, then by id.
     *share* is what the items count in the whole history, from 0 to 1.
     """
 
@@ -62,9 +63,11 @@ def _interest(
     cluster: Sequence[int], ids: Sequence[str], vectors: Vectors, importance: Mapping[str, float], total: float
 ) -> Interest:
     own = vectors[list(cluster)].astype(np.float64)
-    nearest = np.argmax(np.round(own @ own.sum(axis=0), 9))  # least sum of squared distances to the others
+    own /= np.linalg.norm(own, axis=1, keepdims=True)  # float32 is not of length 1 so exactly that two items are alike
+    near = np.round(own @ own.sum(axis=0), 9).tolist()  # the highest: least sum of squared distances to the others
     items = tuple(ids[index] for index in cluster)
-    return Interest(items[int(nearest)], items, sum(importance[item] for item in items) / total)
+    medoid = max(zip(near, items, strict=True), key=lambda each: (each[0], importance[each[1]]))[1]
+    return Interest(medoid, items, sum(importance[item] for item in items) / total)
 
 
 def mean_vector(items: ItemSource, item: str) -> Vectors:
