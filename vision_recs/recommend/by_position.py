@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _AHEAD = 25
 """How many times as many images are searched at first as without rules, which leave some of them out."""
 
-_MOST_AHEAD, _AHEAD_OF_MANY = 300, 6
+_MOST_AHEAD, _AHEAD_OF_MANY = 400, 6
 """As many images are enough, or so many times those of a large pool, as diversity has: a second search costs less."""
 
 _AHEAD_NARROW = 6
