@@ -36,38 +36,12 @@ _QUERIES = 256
 _TUNED_K = (10, 20, 40, 100)  # a shop asks for ten items, and so for some more images
 _FILTERED_QUERIES = 256
 _FILTERED_RECALL = 0.98  # that is sure, with random filters: real ones may leave what is far away
-_FILTERED_FACTORS = (
-    2,
-    3,
-    4,
-    6,
-    8,
-    12,
-    16,
-    24,
-    32,
-    48,
-    LARGEST_FACTOR,
-)  # times k: codes put vectors that are alike in any order
+# times k: codes put vectors that are alike in any order
+_FILTERED_FACTORS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, LARGEST_FACTOR)
 _SHARES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _MOST_SCANNED = 30_000  # vectors: of more, a walk or some lists are measured, and not all of the codes
-_FACTORS = (
-    1.1,
-    1.2,
-    1.35,
-    1.5,
-    1.75,
-    2.0,
-    2.25,
-    2.5,
-    2.75,
-    3.0,
-    3.25,
-    3.5,
-    4.0,
-    5.0,
-    8.0,
-)  # times k: how many candidates are rescored
+# times k: how many candidates are rescored
+_FACTORS = (1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5, 4.0, 5.0, 8.0)
 _TIMED = 64
 _AT_ONCE = 64  # queries that a core answers together
 _ROUNDS = 3  # of which the best counts
