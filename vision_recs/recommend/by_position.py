@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.base import Group, PositionIndex, Scored
-from vision_recs.recommend.eligibility import Candidate, CandidateColumns, Eligibility, place
+from vision_recs.recommend.eligibility import Candidate, CandidateColumns, Eligibility, place, rows_of
 from vision_recs.recommend.retrieve import Neighborhood, SubQuery
 from vision_recs.store.attributes.lookup import RowLookup, Shown
 from vision_recs.store.recent_items import KnownImage, KnownItem
@@ -241,11 +241,10 @@ class PositionNeighborhood:
 
     def read(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return *candidates* with all that is known of their matches."""
-        unread = list(candidates)
-        row_of = {each.match.id: each.row for each in unread if each.row is not None}
+        row_of = rows_of(candidates)
         known = self._source.items.known(list(row_of), list(row_of.values()))
         found = []
-        for each in unread:
+        for each in candidates:
             (item, score, *_), rank, group, effects, position, _ = each
             if position is None:
                 found.append(each)
