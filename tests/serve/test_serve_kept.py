@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from fake_shop import Shop, index
+from fake_shop import GRID, SIDE, Shop, index, png
 from starlette.testclient import TestClient
 
 from vision_recs.errors import StoreDamaged
@@ -24,14 +24,36 @@ REQUESTS = 80
 EXPLORING = Policy(one_per=None, learn=Learn(exploration=Exploration(0.5), share=0.6))
 
 
+def twin(seed, draw):
+    """Return an image that has the same vector as `image(seed)`, and other bytes."""
+    half = SIDE // GRID
+    pixels = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3))
+    cell = pixels[:half, :half].reshape(-1, 3)  # whose mean counts
+    pixels[:half, :half] = cell[draw.sample(range(len(cell)), len(cell))].reshape(half, half, 3)
+    return png(pixels)
+
+
 def random_shop(draw):
-    """Return a shop of variants, of items with several images, and of some that share one."""
+    """Return a shop of variants, of items with several images, one of them twice, and of some that share one."""
     shop = Shop()
     for number in range(ITEMS):
         images = [1_000 + 3 * number + place for place in range(draw.choice([1, 1, 2, 3]))]
         images += [1] if number > ITEMS - 4 else []
+        if number == ITEMS // 3:
+            images.append(f"twin{number}.png")
+            shop.files[images[-1]] = twin(images[0], draw)
         group = {"variant_group": draw.choice("abcdefgh")} if draw.random() < 0.3 else {}
         shop.put(f"item{number}", *images, title=f'"Mug" \u00e9 {number}', price=float(1 + number), **group)
+    return shop
+
+
+def shop_of_twins(draw):
+    """Return a shop whose images have twelve vectors."""
+    shop = Shop()
+    for number in range(ITEMS):
+        group = {"variant_group": draw.choice("abcdefgh")} if draw.random() < 0.3 else {}
+        shop.files[f"{number}.png"] = twin(number % 12, draw)
+        shop.put(f"item{number}", f"{number}.png", price=float(1 + number), **group)
     return shop
 
 
@@ -45,12 +67,12 @@ def model_of(items):
     return Learned(Features((), ("price",)), fitted, items).to_bytes()
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["model", "no model"])
+@pytest.fixture(scope="module", params=["model", "no model"])
 def store(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept") / "store"
-    shop = random_shop(random.Random(5))
+    shop = (shop_of_twins if request.param == "twins" else random_shop)(random.Random(5))
     index(shop, folder)
-    if request.param:
+    if request.param != "no model":
         publish_model(folder, model_of(tuple(sorted(shop.items))))
     return folder
 
@@ -117,6 +139,18 @@ def test_answers_and_log_are_those_of_the_general_path(asking, policy):
     assert none == 0
     assert count > REQUESTS / 4
     assert {status for status, _, _ in responses} == {200, 404}
+
+
+@pytest.mark.parametrize("store", ["twins"], indirect=True)
+@pytest.mark.parametrize("policy", [EXPLORING, Policy(), Policy(one_per=None)], ids=["exploring", "variants", "plain"])
+def test_images_with_equal_scores_are_put_into_order_on_the_short_path(asking, policy):
+    draw = random.Random(8)
+    paths = [random_path(draw, number) for number in range(REQUESTS)]
+    responses, lines, count = asking(paths, policy, is_general=False)
+    others, other_lines, _ = asking(paths, policy, is_general=True)
+    assert responses == others
+    assert lines == other_lines
+    assert count == sum(status == 200 for status, _, _ in responses)
 
 
 def test_policies_that_take_more_than_scores_are_left_to_the_general_path(asking):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
@@ -22,7 +23,7 @@ from vision_recs.recommend.eligibility import AttributesOf, CandidateColumns
 from vision_recs.recommend.learned import LEARNED
 from vision_recs.recommend.offers import EXPLORED, tried_of
 from vision_recs.recommend.ordered import Ordered
-from vision_recs.serve.id_search import GROWTH, ROUNDING, IdQuery, IdSearch, Ranked, SearchedId, is_plain
+from vision_recs.serve.id_search import GROWTH, IdQuery, IdSearch, Ranked, SearchedId, is_plain
 from vision_recs.serve.shown_items import NO_EFFECTS, NOWHERE, ShownItems, explanation
 
 if TYPE_CHECKING:
@@ -140,31 +141,44 @@ class KeptAnswers:
     def _pool(self, asked: SearchedId, ranked: Ranked) -> tuple[CandidateColumns | None, bool]:
         """Return the candidates in *ranked*, and whether the images are enough to choose them.
 
-        There are none where scores do not say which come first, or where several items show one image.
+        There are none where several items show one image, or where two images of an item are equally good.
         """
-        never, items, groups = {asked.query.item, *self._policy.exclude}, set[str](), {asked.group} - {None}
+        score_of = dict.fromkeys([asked.query.item, *self._policy.exclude], np.inf)
+        groups, item_at, last, left = {asked.group} - {None}, self._item_at, np.inf, asked.candidates
         kept: list[tuple[str, float, int, Group | None, int]] = []
-        item_at, last, left = self._item_at, np.inf, asked.candidates
-        for score, position in ranked:
-            found = item_at[position]
-            if found is not None and found[0] in never:
-                continue
-            is_tied = last - score <= ROUNDING
-            if position == NOWHERE and (is_tied or left):
+        for score, position in self._in_order(ranked):
+            is_below = score < last
+            if position == NOWHERE and (left or not is_below):  # others may be as good
                 return None, False
-            if is_tied or (found is None and left):
-                return None, True
-            if not left or found is None:
+            if not left and is_below:
                 break
+            found = item_at[position]
+            if found is None or score_of.get(found[0]) == score:
+                return None, True
             item, group, row = found
-            if item not in items and (group is None or group not in groups):
-                items.add(item)
+            if left and item not in score_of and group not in groups:
+                score_of[item] = last = score
                 if group is not None:
                     groups.add(group)
                 kept.append((item, score, position, group, row))
-                last, left = score, left - 1
+                left -= 1
         ids, scores, positions, own, rows = map(list, zip(*kept, strict=True)) if kept else ([], [], [], [], [])
         return CandidateColumns(ids, scores, positions, own, [()] * len(ids), rows), True
+
+    def _in_order(self, ranked: Ranked) -> Ranked:
+        """Return *ranked*, in which images with equal scores come by the ids of their items; what is no image is last.
+
+        Where several items show an image, it is the first of them, so that it is found before one is chosen.
+        """
+        if all(one[0] != other[0] or other[1] == NOWHERE for one, other in pairwise(ranked)):
+            return ranked
+
+        def key(of: tuple[float, int]) -> tuple[float, bool, str]:
+            score, position = of
+            item = self._item_at[position]
+            return -score, position == NOWHERE, "" if item is None else item[0]
+
+        return sorted(ranked, key=key)
 
     def _choice(
         self, asked: SearchedId, pool: CandidateColumns, *, is_learned: bool
