@@ -1,5 +1,6 @@
 /* What is done to every vector that is read, from float16 to a unit vector in float32, and the product of two vectors;
- * and the walk over a graph, which finds the vectors that are to be read; a search does all of it in one call.
+ * and the walk over a graph, or a scan of it, which finds the vectors that are to be read; a search does all of it in one
+ * call.
  *
  * Where there was no compiler when visrec was installed, NumPy does the same (vectors.py), several times slower, and
  * FAISS walks. Sums are computed in the same order on every processor: hence -ffp-contract=off, and no -ffast-math.
@@ -405,10 +406,11 @@ enum { MOST_LINKS = 256, MOST_NUMBERS = INT32_MAX / (255 * 255), LEAST_BITS = 10
 INLINE uint64_t entry_of(uint32_t distance, int64_t vector) { return (uint64_t)distance << 32 | (uint64_t)vector << 1; }
 INLINE int64_t vector_of(uint64_t entry) { return (int64_t)((entry & 0xffffffffu) >> 1); }
 
-/* Return the squared distance of a code and a *query*, whose numbers are 128 more than what they stand for, too. */
+/* Write the squared distances of the codes of *count* *vectors* and a *query*, whose numbers are 128 more than what they
+ * stand for, too. */
 FOR_EACH_PROCESSOR
-static void distances_of(const uint8_t *codes, const int16_t *query, Py_ssize_t size, const int32_t *vectors,
-                         Py_ssize_t count, uint32_t *distances) {
+static void distances_anywhere(const uint8_t *codes, const int16_t *query, Py_ssize_t size, const int32_t *vectors,
+                               Py_ssize_t count, uint32_t *distances) {
     for (Py_ssize_t number = 0; number < count; number++) {
         const uint8_t *code = codes + vectors[number] * size;
         int32_t sum = 0;
@@ -419,6 +421,44 @@ static void distances_of(const uint8_t *codes, const int16_t *query, Py_ssize_t 
         distances[number] = (uint32_t)sum;
     }
 }
+
+#if HAS_X86
+/* Add the squared differences of 16 numbers of a *code* and of a query to *sums*. */
+__attribute__((target("avx2"), always_inline)) static inline __m256i add_squares(__m256i sums, const uint8_t *code, __m256i query) {
+    const __m256i difference = _mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)code)), query);
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(difference, difference));
+}
+
+/* Do the same for four vectors at a time; the last one stands for those that there are not. */
+__attribute__((target("avx2"))) static void distances_by_avx2(const uint8_t *codes, const int16_t *query, Py_ssize_t size,
+                                                              const int32_t *vectors, Py_ssize_t count, uint32_t *distances) {
+    enum { EACH = 16, FOUR = 4 };
+    for (Py_ssize_t first = 0; first < count; first += FOUR) {
+        const uint8_t *four[FOUR];
+        __m256i sums[FOUR];
+        uint32_t found[FOUR];
+        for (int part = 0; part < FOUR; part++) {
+            four[part] = codes + vectors[first + part < count ? first + part : count - 1] * size;
+            sums[part] = _mm256_setzero_si256();
+        }
+        Py_ssize_t column = 0;
+        for (; column + EACH <= size; column += EACH) {
+            const __m256i some = _mm256_loadu_si256((const __m256i *)(query + column));
+            for (int part = 0; part < FOUR; part++) sums[part] = add_squares(sums[part], four[part] + column, some);
+        }
+        const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
+        _mm_storeu_si128((__m128i *)found, _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
+        for (; column < size; column++)
+            for (int part = 0; part < FOUR; part++) {
+                const int32_t difference = four[part][column] - query[column];
+                found[part] += (uint32_t)(difference * difference);
+            }
+        for (int part = 0; part < FOUR && first + part < count; part++) distances[first + part] = found[part];
+    }
+}
+#endif
+
+static void (*distances_of)(const uint8_t *, const int16_t *, Py_ssize_t, const int32_t *, Py_ssize_t, uint32_t *) = distances_anywhere;
 
 /* Put *entry* into *nearest* unless that is full of nearer ones; return its place, or -1. */
 INLINE Py_ssize_t put(Nearest *nearest, uint64_t entry) {
@@ -514,6 +554,10 @@ INLINE Py_ssize_t meet(const Graph *graph, int64_t vector, int32_t *near, Met *m
     return count;
 }
 
+INLINE int is_marked(const Graph *graph, int64_t vector) {
+    return graph->marks == NULL || (graph->marks[vector >> 3] >> (vector & 7) & 1);
+}
+
 /* Find the vectors around *query*, and visit the nearest *effort* of them: *front* has the nearest of all that were met,
  * *found* of those that are marked, where *graph* has marks. Return 0 without memory. */
 static int walk(const Graph *graph, const int16_t *query, Py_ssize_t effort, Nearest *front, Nearest *found, Met *met) {
@@ -532,7 +576,7 @@ static int walk(const Graph *graph, const int16_t *query, Py_ssize_t effort, Nea
             const Py_ssize_t place = put(front, entry);
             if (place >= 0 && place < next) next = place;
             if (place >= 0) PREFETCH(graph->offsets + near[number]);
-            if (graph->marks && graph->marks[near[number] >> 3] >> (near[number] & 7) & 1) put(found, entry);
+            if (graph->marks && is_marked(graph, near[number])) put(found, entry);
         }
         while (next < front->size && front->entries[next] & 1) next++;
         if (next >= effort || next == front->size) return 1;
@@ -545,6 +589,22 @@ static int walk(const Graph *graph, const int16_t *query, Py_ssize_t effort, Nea
         count = meet(graph, vector_of(front->entries[next]), near, met);
         met->used += count;
         if (2 * (met->used + MOST_LINKS) > (Py_ssize_t)1 << met->bits && !grow(met)) return 0;
+    }
+}
+
+/* Find the vectors nearest to *query* by comparing with all that are marked, in the order in which they lie. */
+static void scan(const Graph *graph, const int16_t *query, Nearest *found) {
+    int32_t some[MOST_LINKS];
+    uint32_t distances[MOST_LINKS];
+    found->size = 0;
+    for (Py_ssize_t vector = 0; vector < graph->count;) {
+        Py_ssize_t count = 0;
+        for (; count < MOST_LINKS && vector < graph->count; vector++) {
+            some[count] = (int32_t)vector;
+            count += is_marked(graph, vector);
+        }
+        distances_of(graph->codes, query, graph->size, some, count, distances);
+        for (Py_ssize_t number = 0; number < count; number++) put(found, entry_of(distances[number], some[number]));
     }
 }
 
@@ -610,11 +670,13 @@ static void free_room(Room *room) {
     free(room->steps);
 }
 
-/* Return the nearest vectors to *query* that a walk finds; NULL without memory. */
+/* Return the nearest vectors to *query* that a walk finds, or with no effort a scan; NULL without memory. */
 static const Nearest *find(const Graph *graph, const float *query, Py_ssize_t effort, Room *room) {
+    Nearest *best = graph->marks ? &room->found : &room->front;
     rotate(graph, query, room->rotated, room->steps);
-    if (graph->count && !walk(graph, room->rotated, effort, &room->front, &room->found, &room->met)) return NULL;
-    return graph->marks ? &room->found : &room->front;
+    if (effort == 0) scan(graph, room->rotated, best);
+    else if (graph->count && !walk(graph, room->rotated, effort, &room->front, &room->found, &room->met)) return NULL;
+    return best;
 }
 
 /* Write the *each* nearest vectors of *graph* to each of *count* *queries*; return 0 without memory. */
@@ -693,9 +755,20 @@ static Py_ssize_t rank(const Comparing *comparing, const float *query, int64_t *
     return size;
 }
 
-/* Write the *each* nearest vectors of *graph* to each of *count* *queries*, and their cosines, the best first, and to
- * *sizes* how many of them are the *most* best or equal the last of these. Return 0 where a vector is not in memory, or
- * without memory. */
+/* Return up to which place the *count* *nearest* vectors hold those at *size* *positions*. */
+static Py_ssize_t depth_of(const Graph *graph, const Nearest *nearest, Py_ssize_t count, const int64_t *positions, Py_ssize_t size) {
+    for (; count; count--) {
+        const int64_t position = graph->positions[vector_of(nearest->entries[count - 1])];
+        int is_there = 0;
+        for (Py_ssize_t place = 0; place < size; place++) is_there |= positions[place] == position;
+        if (is_there) break;
+    }
+    return count;
+}
+
+/* Write the *each* nearest vectors of *graph* to each of *count* *queries*, and their cosines, the best first. Write to
+ * *sizes* how many of them are the *most* best or equal the last of these and, of a scan, to which place by distance they
+ * reach. Return 0 where a vector is not in memory, or without memory. */
 static int search_for_each(const Graph *graph, const Shards *shards, const float *queries, int64_t *positions,
                            float *scores, int64_t *sizes, Py_ssize_t count, Py_ssize_t each, Py_ssize_t most,
                            Py_ssize_t effort) {
@@ -708,8 +781,10 @@ static int search_for_each(const Graph *graph, const Shards *shards, const float
         const Py_ssize_t found = best ? smaller(each, best->size) : 0;
         for (Py_ssize_t place = 0; place < found; place++)
             positions[place] = graph->positions[vector_of(best->entries[place])];
-        sizes[number] = best ? rank(&comparing, queries, positions, scores, found, most, dim) : -1;
-        is_done = sizes[number] >= 0;
+        const Py_ssize_t size = best ? rank(&comparing, queries, positions, scores, found, most, dim) : -1;
+        is_done = size >= 0;
+        *sizes++ = size;
+        *sizes++ = is_done && effort == 0 ? depth_of(graph, best, found, positions, size) : found;
     }
     free_room(&room);
     free(comparing.wide);
@@ -794,7 +869,7 @@ static PyObject *walk_graph(PyObject *self, PyObject *const *arguments, Py_ssize
     const Py_ssize_t each = PyLong_AsSsize_t(arguments[5]), effort = PyLong_AsSsize_t(arguments[6]);
     if (PyErr_Occurred() || !get_buffers(arguments + 1, buffers, 4, 2)) return NULL;
     const Py_ssize_t count = buffers[0].len / 4 / held->graph.rotation.dim;
-    if (!get_graph(held, &buffers[1], &graph) || each < 1 || effort < 1 || buffers[0].len != 4 * count * graph.rotation.dim ||
+    if (!get_graph(held, &buffers[1], &graph) || each < 1 || effort < 0 || buffers[0].len != 4 * count * graph.rotation.dim ||
         buffers[2].len != 4 * count * each || buffers[3].len != 8 * count * each)
         return size_error(buffers, 4);
     PyThreadState *state = PyEval_SaveThread();
@@ -812,11 +887,11 @@ static PyObject *search_graph(PyObject *self, PyObject *const *arguments, Py_ssi
     const Held *held = PyCapsule_GetPointer(arguments[0], NULL);
     const Py_ssize_t most = PyLong_AsSsize_t(arguments[9]), effort = PyLong_AsSsize_t(arguments[10]);
     if (PyErr_Occurred() || !get_buffers(arguments + 1, buffers, 8, 5)) return NULL;
-    const Py_ssize_t count = buffers[7].len / 8, each = count ? buffers[6].len / 4 / count : 1;
+    const Py_ssize_t count = buffers[7].len / 16, each = count ? buffers[6].len / 4 / count : 1;
     const Shards shards = {buffers[2].buf, buffers[3].buf, buffers[4].buf, buffers[2].len / 8};
-    if (!get_graph(held, &buffers[1], &graph) || most < 1 || each < 1 || effort < 1 ||
+    if (!get_graph(held, &buffers[1], &graph) || most < 1 || each < 1 || effort < 0 ||
         buffers[0].len != 4 * count * graph.rotation.dim || buffers[3].len != 8 * shards.count || buffers[4].len != 8 * shards.count ||
-        buffers[5].len != 8 * count * each || buffers[6].len != 4 * count * each)
+        buffers[5].len != 8 * count * each || buffers[6].len != 4 * count * each || buffers[7].len != 16 * count)
         return size_error(buffers, 8);
     PyThreadState *state = PyEval_SaveThread();
     const int is_done = search_for_each(&graph, &shards, buffers[0].buf, buffers[5].buf, buffers[6].buf,
@@ -844,7 +919,10 @@ PyMODINIT_FUNC PyInit__kernels(void) {
     if (__builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c")) widen_row = widen_by_f16c;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
         rough_cosine = rough_cosine_by_avx2;
-    if (__builtin_cpu_supports("avx2")) multiply_pairs = multiply_pairs_by_avx2;
+    if (__builtin_cpu_supports("avx2")) {
+        multiply_pairs = multiply_pairs_by_avx2;
+        distances_of = distances_by_avx2;
+    }
 #endif
     return PyModuleDef_Init(&module);
 }

@@ -124,7 +124,8 @@ class NativeKernels(Protocol):
 
         Their positions come to *positions* (n, count), -1 where there are no more, and their squared distances to
         *distances* (n, count). With *marks*, a bit for each vector, only marked ones are found; the walk goes over all
-        of them. It ends where the *effort* nearest vectors that it met have been visited.
+        of them. It ends where the *effort* nearest vectors that it met have been visited. An *effort* of 0 stands for a
+        scan in its place, which compares with all marked vectors and needs no links.
         """
         ...
 
@@ -146,8 +147,9 @@ class NativeKernels(Protocol):
         """Do what `walk_graph` and `cosines_at` do, one query after the other.
 
         What `walk_graph` finds comes to *positions* (n, count) with its *scores* (n, count), for each query the best
-        first, and *sizes* (n,) says how many of them are the *k* best or equal the last of these; what is behind them
-        has no meaning. Returns False where `cosines_at` would have stopped, or without memory; then nothing has.
+        first, and *sizes* (n, 2) says how many of them are the *k* best or equal the last of these; what is behind them
+        has no meaning. Beside that it says among how many of the nearest a scan had found these; of a walk, how many it
+        found. Returns False where `cosines_at` would have stopped, or without memory; then nothing has a meaning.
         """
         ...
 

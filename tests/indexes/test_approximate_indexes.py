@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from vector_sources import Vectors, clustered, nearest
 
+from vision_recs import _native
 from vision_recs.errors import IndexBuildError, UnknownIndexType
 from vision_recs.indexes import ExactIndex, IndexConfig, build_or_update, open_index, verify
 from vision_recs.indexes.base import read_manifest
 from vision_recs.indexes.config import SearchParams, SearchProfile, read_profile
 from vision_recs.indexes.faiss_search import FaissCandidates
 from vision_recs.indexes.hnsw import usual_components
+from vision_recs.indexes.rescoring import SCAN
 from vision_recs.types import SearchRequest
 from vision_recs.vectors import normalize_or_raise
 
@@ -205,6 +207,33 @@ def test_what_is_added_to_a_graph_lies_beside_it_until_it_is_much(tmp_path):
         folder = target
     assert sizes == [(15, 0), (30, 10), (30, 20), (150, 40), (0, 40)]
     assert shared == [True, True, True, True, False]
+
+
+@pytest.mark.skipif(_native.kernels is None, reason="no compiler was there when visrec was installed")
+def test_a_scan_in_c_finds_what_a_scan_by_faiss_finds(monkeypatch, tmp_path):
+    source = Vectors(clustered(1_600, 16))
+    folder, target = tmp_path / "0", tmp_path / "1"
+    folder.mkdir()
+    build_or_update(IndexConfig("hnsw"), source.only(range(1_500)), folder)
+    for now, index in ((source.only(range(1_500)), folder), (source.only(range(40, 1_600)), target)):
+        if index == target:
+            update(now, folder, target, IndexConfig("hnsw"))
+        within, queries = now.filtered(now.choose(range(0, 1_600, 7))), near(now)
+        own = FaissCandidates(index).candidates(queries, 30, SCAN, within)
+        with monkeypatch.context() as patch:
+            patch.setattr(_native, "kernels", None)
+            others = FaissCandidates(index).candidates(queries, 30, SCAN, within)
+        # a query is rotated by whole numbers in C: some numbers of it are rounded to the next one
+        assert np.mean([len({*mine} & {*theirs}) for mine, theirs in zip(own, others, strict=True)]) > 29
+        assert set(own.ravel()) <= set(within.positions())
+        half = source.every.astype(np.float16)
+        shards = np.array([0]), np.array([len(half)]), np.array([half.ctypes.data])
+        found = FaissCandidates(index).nearest(shards, queries, 10, 30, SCAN, within)
+        assert (found is None) == (index == target)  # which has two graphs
+        for scored, positions, query in zip(found.scored if found else (), own, queries, strict=False):
+            expected = np.sort(normalize_or_raise(half[positions]) @ query)[:-11:-1]
+            assert scored.scores == pytest.approx(expected, abs=1e-6)
+            assert {*scored.positions} <= {*positions}
 
 
 def test_many_new_vectors_that_are_alike_are_found_beside_a_graph(tmp_path):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from vector_sources import Vectors
 
+from vision_recs.indexes.base import Scored
 from vision_recs.indexes.config import SearchParams, SearchProfile
-from vision_recs.indexes.rescoring import SCAN, ApproximateSearch
+from vision_recs.indexes.rescoring import SCAN, ApproximateSearch, Compared
 from vision_recs.vectors import normalize_or_raise
 
 COUNT, K, EFFORT = 20_000, 10, 400
@@ -48,16 +49,34 @@ def chosen(mask):
     return SimpleNamespace(mask=lambda: mask, positions=lambda: np.flatnonzero(mask), count=lambda: int(mask.sum()))
 
 
+def in_memory(vectors):
+    """Return a source of *vectors* that says that they can be compared where they are."""
+    source = Vectors(vectors)
+    source.open_shards = lambda: SimpleNamespace(shards=())
+    return source
+
+
 def recall(vectors, candidates, mask, query):
-    search = ApproximateSearch(Vectors(vectors), candidates, PROFILE, size=COUNT)
+    search = ApproximateSearch(in_memory(vectors), candidates, PROFILE, size=COUNT)
     (found,) = search.nearest(query[None], K, chosen(mask))
     exact = np.sort((vectors @ query)[mask])[-K:]
     return np.isclose(found.scores[:, None], exact, atol=1e-6).any(axis=1).sum() / K
 
 
-def test_a_scan_scores_more_where_codes_do_not_tell_the_best(vectors):
+class ScannedInPlace(Crafted):
+    """One that also compares what it finds."""
+
+    def nearest(self, _shards, queries, k, count, *how):
+        found = self.candidates(queries, count, *how)[0]
+        scores = self.vectors[found] @ queries[0]
+        best = np.argsort(-scores)[:k]
+        return Compared([Scored(found[best], scores[best])], int(best.max()) + 1)
+
+
+@pytest.mark.parametrize("kind", [Crafted, ScannedInPlace])
+def test_a_scan_scores_more_where_codes_do_not_tell_the_best(vectors, kind):
     mask = np.random.default_rng(2).random(COUNT) < 0.5
-    sharp, blurred = Crafted(vectors, 0.0, scans=True), Crafted(vectors, 0.03, scans=True)
+    sharp, blurred = kind(vectors, 0.0, scans=True), kind(vectors, 0.03, scans=True)
     assert np.mean([recall(vectors, sharp, mask, query) for query in vectors[:20]]) == 1.0
     assert {count for count, _ in sharp.asked} == {2 * K}
     assert np.mean([recall(vectors, blurred, mask, query) for query in vectors[:20]]) >= 0.95
@@ -95,11 +114,9 @@ class ComparedInPlace(Crafted):
 
 def test_very_many_candidates_are_not_sorted_in_c(vectors):
     source = ComparedInPlace(vectors)
-    stored = Vectors(vectors)
-    stored.open_shards = lambda: SimpleNamespace(shards=())
     every = chosen(np.ones(COUNT, bool))
     source.candidates = lambda _, count, *__: every.positions()[None, :count]
-    search = ApproximateSearch(stored, source, PROFILE, size=COUNT)
+    search = ApproximateSearch(in_memory(vectors), source, PROFILE, size=COUNT)
     for k in (K, 1_000, 4_000, 10_000):
         (found,) = search.nearest(vectors[:1], k)
         assert len(found.scores) == k

@@ -101,6 +101,29 @@ def test_it_finds_what_an_obvious_walk_finds(walk):
     check()
 
 
+def test_a_scan_finds_the_nearest_of_all_that_are_marked(walk):
+    @settings(deadline=None, max_examples=examples_of(100))
+    @given(st.integers(1, 600), st.integers(1, 12), st.integers(1, 70), st.booleans(), st.integers(0, 1 << 32))
+    def check(vectors, count, size, has_marks, seed):
+        random = np.random.default_rng(seed)
+        codes = random.integers(0, 256, (vectors, size)).astype(np.uint8)
+        queries = random.integers(-127, 128, (3, size))
+        marks = random.random(vectors) < (0.4 if has_marks else 2)
+        distances = ((codes - 128.0 - queries[:, None]) ** 2).sum(axis=2)
+        distances[:, ~marks] = np.inf
+        order = np.argsort(distances, axis=1, kind="stable")[:, :count]
+        nearest = np.take_along_axis(distances, order, axis=1)
+        order[nearest == np.inf] = -1
+        missing = (0, 0), (0, count - order.shape[1])
+        expected = np.pad(order, missing, constant_values=-1), np.pad(nearest, missing, constant_values=np.inf)
+        without_links = codes.ravel(), np.empty(0, np.int32), np.zeros(vectors + 1, np.int64), np.zeros(2, np.int32)
+        graph = [*without_links, np.zeros(2, np.int64), *as_they_are(size)]
+        found = walk(graph, queries, count, 0, marks if has_marks else None)
+        assert found == tuple(each.tolist() for each in expected)
+
+    check()
+
+
 @pytest.mark.parametrize("effort", [3, 40, 2_000])
 def test_it_finds_what_faiss_finds(walk, effort):
     random = np.random.default_rng(3)
@@ -169,7 +192,7 @@ def test_arrays_that_do_not_fit_together_are_refused(walk):
             walk(altered, query, 3, 3)
     with pytest.raises(ValueError, match="fit together"):
         walk(graph, query, 3, 3, np.ones(20, bool))
-    for count, effort in ((0, 3), (3, 0)):
+    for count, effort in ((0, 3), (3, -1)):
         with pytest.raises(ValueError, match="fit together"):
             walk(graph, query, count, effort)
     with pytest.raises(TypeError, match="7 arguments"):
@@ -233,25 +256,30 @@ def held_graph(random, vectors, dim):
 @pytest.mark.usefixtures("walk")
 def test_a_search_compares_what_a_walk_finds():
     @settings(deadline=None, max_examples=examples_of(100))
-    @given(st.integers(3, 60), st.integers(1, 20), st.integers(1, 12), st.booleans(), st.integers(0, 1 << 32))
-    def check(vectors, count, k, has_marks, seed):
+    @given(
+        *(st.integers(3, 60), st.integers(1, 20), st.integers(1, 12)),
+        *(st.sampled_from([0, 9]), st.booleans(), st.integers(0, 1 << 32)),
+    )
+    def check(vectors, count, k, effort, has_marks, seed):  # noqa: PLR0913, PLR0917 - all of them are drawn
         random = np.random.default_rng(seed)
         dim, queries = int(random.integers(1, 70)), int(random.integers(1, 20))
         graph, half, shards = held_graph(random, vectors, dim)
         given_queries = normalize_rows(random.standard_normal((queries, dim)))[0]
         marks = np.packbits(random.random(vectors) < 0.5) if has_marks else b""
         walked, distances = np.empty((queries, count), np.int64), np.empty((queries, count), np.float32)
-        _native.kernels.walk_graph(graph, given_queries, marks, distances, walked, count, 9)
+        _native.kernels.walk_graph(graph, given_queries, marks, distances, walked, count, effort)
         positions, scores = np.empty_like(walked), np.empty_like(distances)
-        sizes = np.empty(queries, np.int64)
-        assert _native.kernels.search_graph(graph, given_queries, marks, *shards, positions, scores, sizes, k, 9)
+        sizes = np.empty((queries, 2), np.int64)
+        assert _native.kernels.search_graph(graph, given_queries, marks, *shards, positions, scores, sizes, k, effort)
         units = normalize_rows(half)[0]
-        for number, size in enumerate(sizes.tolist()):
+        for number, (size, depth) in enumerate(sizes.tolist()):
             own = walked[number][walked[number] >= 0]
             expected = top_k_with_ties(Scored(own, exact_cosine(units[own], given_queries[number])), k)
             order = np.argsort(-expected.scores, kind="stable")
             assert positions[number, :size].tolist() == expected.positions[order].tolist()
             assert scores[number, :size].tolist() == expected.scores[order].tolist()
+            are_best = np.isin(own, expected.positions) | bool(effort)
+            assert depth == np.flatnonzero(are_best).max(initial=-1) + 1
 
     check()
 
@@ -261,7 +289,7 @@ def test_a_search_says_that_a_vector_is_not_in_memory():
     random = np.random.default_rng(0)
     graph, half, (firsts, ends, addresses) = held_graph(random, 60, 8)
     queries = normalize_rows(random.standard_normal((3, 8)))[0]
-    arrays = np.empty((3, 60), np.int64), np.empty((3, 60), np.float32), np.empty(3, np.int64)
+    arrays = np.empty((3, 60), np.int64), np.empty((3, 60), np.float32), np.empty((3, 2), np.int64)
     search = _native.kernels.search_graph
     assert search(graph, queries, b"", firsts, ends, addresses, *arrays, 5, 60)
     assert not search(graph, queries, b"", firsts, ends, addresses * [1, 0], *arrays, 5, 60)
@@ -275,14 +303,16 @@ def test_arrays_that_do_not_fit_a_search_are_refused():
     graph, _half, shards = held_graph(np.random.default_rng(0), 60, 8)
     fitting = [
         *(graph, np.ones((3, 8), np.float32), np.full(8, 255, np.uint8), *shards),
-        *(np.empty((3, 9), np.int64), np.empty((3, 9), np.float32), np.empty(3, np.int64), 5, 9),
+        *(np.empty((3, 9), np.int64), np.empty((3, 9), np.float32), np.empty((3, 2), np.int64), 5, 9),
     ]
     search = _native.kernels.search_graph
     assert search(*fitting)
     for number, wrong in enumerate(fitting[1:-2], 1):
         with pytest.raises(ValueError, match="fit together"):
             search(*fitting[:number], wrong[1:], *fitting[number + 1 :])
-    for k, effort in ((0, 9), (5, 0)):
+    with pytest.raises(ValueError, match="fit together"):
+        search(*fitting[:8], np.empty(7, np.int64), *fitting[9:])
+    for k, effort in ((0, 9), (5, -1)):
         with pytest.raises(ValueError, match="fit together"):
             search(*fitting[:-2], k, effort)
     with pytest.raises(ValueError, match="PyCapsule"):

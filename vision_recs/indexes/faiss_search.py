@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import zip_longest
 from math import ceil
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from vision_recs.indexes.base import Scored, is_marked
 from vision_recs.indexes.faiss_files import read_faiss, threads, view_codes
 from vision_recs.indexes.hnsw_mmap import GRAPH, GraphArrays, load_graph
 from vision_recs.indexes.inverted_lists import read_deleted
-from vision_recs.indexes.rescoring import SCAN, FilterCache
+from vision_recs.indexes.rescoring import SCAN, Compared, FilterCache
 from vision_recs.types import PositionSubset, Vectors
 
 INDEX = "index.faiss"
@@ -39,6 +39,10 @@ _EXPECTED_IN_IT = 12  # vectors that the filter leaves of them on average, or of
 _VISITED = 3  # vectors around a query are found for each one that is visited, nearly as well as by visiting them all
 _FEWEST = 8  # candidates that a delta is asked for
 _LARGEST = 127  # the largest whole number of a byte with a sign
+
+
+_Marks: TypeAlias = NDArray[np.uint8] | bytes
+"""A bit for each vector of a graph that may be found; none where all may."""
 
 
 class FaissCandidates:
@@ -71,7 +75,8 @@ class FaissCandidates:
         self._is_walked = self._can_be_walked()
         for index, own, graph in zip_longest(indexes, positions, graphs if self._is_walked else ()):
             is_own = deleted < len(own)
-            self._parts.append(_Part(index, own, deleted[is_own], self._codes, self._held(graph, own)))
+            hold = None if graph is None else partial(_held, cast("Rotation", self._rotation), graph, own)
+            self._parts.append(_Part(index, own, deleted[is_own], self._codes, hold))
             deleted = deleted[~is_own] - len(own)
         self._largest_effort, _ = _search_parameters(self._index)
         self._bytes_per_step = _bytes_per_step(self._index)
@@ -119,7 +124,7 @@ class FaissCandidates:
         """Return the positions (n, *count*) of candidates for unit *queries* (n, dim), -1 where there are no more."""
         if count >= self.size:  # a graph does not reach every one of many equal vectors
             return np.tile(self._every(within), (len(queries), 1))
-        queries = _contiguous(queries) if self._is_walked and search_effort != SCAN else self._rotated(queries)
+        queries = _contiguous(queries) if self._is_walked else self._rotated(queries)
         base, *deltas = (part.search for part in self._parts)
         found = base(queries, count, search_effort, within)
         if not deltas:
@@ -139,21 +144,15 @@ class FaissCandidates:
         count: int,
         search_effort: int,
         within: PositionSubset | None = None,
-    ) -> list[Scored] | None:
+    ) -> Compared | None:
         """Return the *k* best of the *count* `candidates` for each of *queries*, and all that equal the k-th.
 
         They are compared with the vectors in *shards*. Returns None where these have to be read first, and where
-        candidates come from elsewhere than a walk in C over one graph.
+        candidates come from elsewhere than a walk or a scan in C of one graph.
         """
         if len(self._parts) > 1 or count >= self.size:
             return None
         return self._parts[0].nearest(shards, _contiguous(queries), k, count, search_effort, within)
-
-    def _held(self, graph: GraphArrays | None, positions: NDArray[np.int64]) -> HeldGraph | None:
-        """Return *graph* as the functions in C take it."""
-        if graph is None or self._rotation is None or _native.kernels is None:
-            return None
-        return _native.kernels.hold_graph(*graph, positions, self._rotation.matrix, self._rotation.offset)
 
     def _can_be_walked(self) -> bool:
         """Return whether the functions in C are there, and can walk the graph, if it is one."""
@@ -203,22 +202,24 @@ class _Part:
         positions: NDArray[np.int64],
         deleted: NDArray[np.int64],
         codes: _Codes | None,
-        graph: HeldGraph | None,
+        hold: Callable[..., HeldGraph] | None,
     ) -> None:
         """Search *index*, whose ordinals have *positions* (n,), except for the ordinals *deleted*.
 
-        *codes* are those of *index*, if it is a graph. *graph* is the same, if the functions in C are there to walk it:
-        that takes half the time that FAISS does, and rotates the queries.
+        *codes* are those of *index*, if it is a graph. *hold* returns the same, or some of its ordinals, if the
+        functions in C are there to walk and scan it: that takes half the time that FAISS does, and rotates the queries.
         """
         self._index = index
         self._positions = positions
         self._deleted = deleted
         self._codes = codes
-        self._graph = graph
+        self._hold = hold
+        self._graph = None if hold is None else hold()
         self._parameters = cache(_search_parameters(index)[1])
         self._alive_bits: NDArray[np.uint8] | None = None
         self._filter_bits: FilterCache[NDArray[np.uint8]] = FilterCache()
         self._filtered_codes: FilterCache[tuple[faiss.Index, NDArray[np.int64]]] = FilterCache()
+        self._filtered_graphs: FilterCache[HeldGraph] = FilterCache()
 
     def alive(self) -> NDArray[np.int64]:
         """Return the positions of all vectors that are not deleted."""
@@ -226,12 +227,12 @@ class _Part:
 
     def search(self, queries: Vectors, count: int, search_effort: int, within: PositionSubset | None) -> _Found:
         """Return *count* candidates for each of *queries*, which are in the space of the index unless C walks."""
+        if self._graph is not None:
+            return _walk(*self._searched(self._graph, search_effort, within), queries, count, search_effort)
         if within is not None and search_effort == SCAN:
             index, positions = self._filtered_codes.get(within.mask(), self._codes_of)
             return _search(index, queries, count, positions)
         bits = self._bits(within)
-        if self._graph is not None:
-            return _walk(self._graph, queries, count, search_effort, bits)
         if bits is None:
             parameters = self._parameters(search_effort)
         else:  # not cached: they refer to the bits
@@ -246,25 +247,37 @@ class _Part:
         count: int,
         search_effort: int,
         within: PositionSubset | None,
-    ) -> list[Scored] | None:
+    ) -> Compared | None:
         """Return what `FaissCandidates.nearest` does for the only part."""
-        if self._graph is None or search_effort == SCAN:
+        if self._graph is None:
             return None
-        bits = self._bits(within)
+        graph, marks = self._searched(self._graph, search_effort, within)
         positions = np.empty((len(queries), count), np.int64)
         scores = np.empty((len(queries), count), np.float32)
-        sizes = np.empty(len(queries), np.int64)
+        sizes = np.empty((len(queries), 2), np.int64)
         is_done = cast("NativeKernels", _native.kernels).search_graph(
-            self._graph, queries, b"" if bits is None else bits, *shards, positions, scores, sizes, k, search_effort
+            graph, queries, marks, *shards, positions, scores, sizes, k, search_effort
         )
         if not is_done:
             return None
         if len(queries) == 1:
-            size = int(sizes[0])
-            return [Scored(positions[0, :size], scores[0, :size])]
-        return [
-            Scored(own[:size], its[:size]) for own, its, size in zip(positions, scores, sizes.tolist(), strict=True)
-        ]
+            size, depth = sizes[0].tolist()
+            return Compared([Scored(positions[0, :size], scores[0, :size])], depth)
+        found = zip(positions, scores, sizes[:, 0].tolist(), strict=True)
+        return Compared([Scored(own[:size], its[:size]) for own, its, size in found], int(sizes[:, 1].max()))
+
+    def _searched(
+        self, graph: HeldGraph, search_effort: int, within: PositionSubset | None
+    ) -> tuple[HeldGraph, _Marks]:
+        """Return the *graph* that is searched with *search_effort*, and which of its vectors are found *within*."""
+        if within is not None and search_effort == SCAN:
+            return self._filtered_graphs.get(within.mask(), self._graph_of), b""
+        bits = self._bits(within)
+        return graph, b"" if bits is None else bits
+
+    def _graph_of(self, mask: NDArray[np.bool_]) -> HeldGraph:
+        """Return what *mask* marks, without links."""
+        return cast("Callable[..., HeldGraph]", self._hold)(np.flatnonzero(is_marked(mask, self._positions)))
 
     def _codes_of(self, mask: NDArray[np.bool_]) -> tuple[faiss.Index, NDArray[np.int64]]:
         """Return an index of the codes at the positions that *mask* marks, and these positions."""
@@ -405,11 +418,23 @@ def _contiguous(queries: Vectors) -> Vectors:
     return np.ascontiguousarray(queries, np.float32)
 
 
-def _walk(graph: HeldGraph, queries: Vectors, count: int, search_effort: int, bits: NDArray[np.uint8] | None) -> _Found:
-    """Return what a walk over *graph* finds, among the vectors that *bits* mark."""
+def _held(
+    rotation: Rotation,
+    graph: GraphArrays,
+    positions: NDArray[np.int64],
+    ordinals: NDArray[np.int64] | None = None,
+) -> HeldGraph:
+    """Return *graph* as the functions in C take it; of *ordinals* alone it has no links, and can only be scanned."""
+    if ordinals is not None:
+        graph, positions = graph.without_links(ordinals, len(rotation.matrix)), positions[ordinals]
+    kernels = cast("NativeKernels", _native.kernels)
+    return kernels.hold_graph(*graph, positions, rotation.matrix, rotation.offset)
+
+
+def _walk(graph: HeldGraph, marks: _Marks, queries: Vectors, count: int, search_effort: int) -> _Found:
+    """Return what a walk over *graph* finds, or a scan of it, among the vectors that *marks* mark."""
     positions = np.empty((len(queries), count), np.int64)
     distances = np.empty((len(queries), count), np.float32)
-    marks = b"" if bits is None else bits
     cast("NativeKernels", _native.kernels).walk_graph(graph, queries, marks, distances, positions, count, search_effort)
     return _Found(distances, positions)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,14 @@ class CandidateSource(Protocol):
         ...
 
 
-_NearestInPlace = Callable[..., list[Scored] | None]
+class Compared(NamedTuple):
+    """The best of some candidates for each query, and up to which place, by their codes, they come from."""
+
+    scored: list[Scored]
+    depth: int
+
+
+_NearestInPlace = Callable[..., Compared | None]
 """`FaissCandidates.nearest`, which finds candidates and compares them in one step."""
 
 
@@ -157,17 +164,24 @@ class ApproximateSearch:
 
     def _search(self, queries: Vectors, k: int, count: int, effort: int, within: PositionSubset | None) -> list[Scored]:
         """Return what `nearest` does, by *count* candidates that are found with *effort*."""
-        mapped = self._open_shards()
-        if mapped is not None and self._nearest_in_place is not None and count <= _MOST_IN_PLACE:
-            scored = self._nearest_in_place(mapped.shards, queries, k, count, effort, within)
-            if scored is not None:
-                return scored
-        found = self.candidates.candidates(queries, count, effort, within)
-        scores = self._scores(queries, found)
-        if effort == SCAN and _are_spread(scores, k):
-            found = self.candidates.candidates(queries, _many(count, k), SCAN, within)
+        compared = self._compared(queries, k, count, effort, within)
+        if compared is None:
+            found = self.candidates.candidates(queries, count, effort, within)
             scores = self._scores(queries, found)
-        return [best_first(each) for each in _best_of(found, scores, k)]
+            best = [best_first(each) for each in _best_of(found, scores, k)]
+            compared = Compared(best, _depth(scores, k) if effort == SCAN else count)
+        if effort == SCAN and _are_spread(compared.depth, count, k):
+            return self._search(queries, k, _many(count, k), SCAN, within)
+        return compared.scored
+
+    def _compared(
+        self, queries: Vectors, k: int, count: int, effort: int, within: PositionSubset | None
+    ) -> Compared | None:
+        """Return the *k* best of *count* candidates, where they are found and compared in one step."""
+        mapped = self._open_shards()
+        if mapped is None or self._nearest_in_place is None or count > _MOST_IN_PLACE:
+            return None
+        return self._nearest_in_place(mapped.shards, queries, k, count, effort, within)
 
     def _scores(self, queries: Vectors, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what `cosines_of` does; the same query may come again, to be searched further, with many known."""
@@ -272,16 +286,22 @@ def _many(count: int, k: int) -> int:
     return max(_FAR * count, _LEAST_IF_FAR * k)
 
 
-def _are_spread(scores: NDArray[np.float32], k: int) -> bool:
-    """Return whether some of the *k* best exact *scores* (n, m) of a row are in its last quarter, by the codes' order.
+def _are_spread(depth: int, count: int, k: int) -> bool:
+    """Return whether the *k* best of *count*, which reach to *depth* by their codes, reach to the last quarter.
 
-    Then others may be among those that codes put behind, as where all that a filter leaves is far away, and alike.
+    Then others may be among those that codes put behind, as where all that a filter leaves is far away, and alike. Of
+    fewer than four, all are last ones.
     """
-    count = scores.shape[1]
-    if not k < count < _LEAST_IF_FAR * k:
-        return False
-    lasts = scores[:, -(count // 4) :].max(axis=1, initial=-2)
-    return bool((lasts >= np.partition(scores, -k, axis=1)[:, -k]).any())
+    return k < count < _LEAST_IF_FAR * k and depth > count - (count // 4 or count)
+
+
+def _depth(scores: NDArray[np.float32], k: int) -> int:
+    """Return the place, from 1, of the last of the *k* best exact *scores* of each row (n, m); the last of all rows."""
+    if scores.shape[1] <= k:
+        return scores.shape[1]
+    are_best = scores >= np.partition(scores, -k, axis=1)[:, -k, None]
+    places: NDArray[np.int64] = np.flatnonzero(are_best.any(axis=0))
+    return 1 + int(places.max(initial=-1))
 
 
 def _best_of(candidates: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> list[Scored]:
