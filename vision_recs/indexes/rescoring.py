@@ -297,11 +297,11 @@ def _are_spread(depth: int, count: int, k: int) -> bool:
 
 def _depth(scores: NDArray[np.float32], k: int) -> int:
     """Return the place, from 1, of the last of the *k* best exact *scores* of each row (n, m); the last of all rows."""
-    if scores.shape[1] <= k:
-        return scores.shape[1]
+    count: int = scores.shape[1]
+    if count <= k:
+        return count
     are_best = scores >= np.partition(scores, -k, axis=1)[:, -k, None]
-    places: NDArray[np.int64] = np.flatnonzero(are_best.any(axis=0))
-    return 1 + int(places.max(initial=-1))
+    return int(np.flatnonzero(are_best.any(axis=0)).max(initial=-1)) + 1
 
 
 def _best_of(candidates: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> list[Scored]:
