@@ -181,3 +181,36 @@ def test_arrays_that_do_not_fit_together_are_refused(native):
     unit.flags.writeable = False
     with pytest.raises((ValueError, BufferError), match=r"read-only|not writable"):
         native.scale_half(half, unit, alive, 4)
+
+
+def test_a_model_that_does_not_fit_to_a_pool_is_refused(native):
+    pool = {
+        "numbers": np.ones(5),
+        "standards": np.ones((3, 5)),
+        "items": np.ones(4),
+        "pairs": np.zeros(3, np.int64),
+        "of_pairs": np.ones(3),
+        "rows": np.ones((3, 2)),
+        "scores": np.ones(2),
+        "codes": np.array([1, -2]),
+        "moved": np.ones(2),
+        "equal": 1,
+        "first": 0,
+        "most": 1.0,
+    }
+    native.move_pool(*pool.values())
+    arrays = [name for name, value in pool.items() if isinstance(value, np.ndarray)]
+    wrong = [{name: np.resize(pool[name], size).copy()} for name in arrays for size in (0, 1, 4, 7)]
+    wrong += [{"codes": np.array([0, code])} for code in (-3, 2, 1 << 62, -(1 << 62))]
+    wrong += [{"equal": number} for number in (-1, 0, 2, 3, 5, 1 << 60)] + [{"first": 1 << 62}, {"first": -(1 << 63)}]
+    refused = 0
+    for each in wrong:
+        try:
+            native.move_pool(*(pool | each).values())
+        except ValueError:
+            refused += 1
+    assert refused == len(wrong) - 2  # two sizes are those that they are
+    with pytest.raises(OverflowError):
+        native.move_pool(*(pool | {"first": 1 << 64}).values())
+    with pytest.raises(TypeError, match="12 arguments"):
+        native.move_pool(pool["numbers"])

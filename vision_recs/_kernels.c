@@ -1,6 +1,6 @@
 /* What is done to every vector that is read, from float16 to a unit vector in float32, and the product of two vectors;
  * and the walk over a graph, or a scan of it, which finds the vectors that are to be read; a search does all of it in one
- * call.
+ * call. And what was learned moves a pool.
  *
  * Where there was no compiler when visrec was installed, NumPy does the same (vectors.py), several times slower, and
  * FAISS walks. Sums are computed in the same order on every processor: hence -ffp-contract=off, and no -ffast-math.
@@ -901,12 +901,102 @@ static PyObject *search_graph(PyObject *self, PyObject *const *arguments, Py_ssi
     return PyBool_FromLong(is_done);
 }
 
+/* What is learned, of which the numbers of the features of a pair are one row each: the mean, the scale and the weight. */
+typedef struct {
+    const double *means, *scales, *weights, *of_items, *of_pairs;
+    const int64_t *pairs; /* ascending */
+    Py_ssize_t features, equal, items, paired;
+    double intercept, slope, least, most, nothing;
+} Model;
+
+enum { NUMBERS = 5, OTHERS = 2 }; /* the last OTHERS numbers of items stand for the codes below 0 */
+
+/* Return what the feature number *column* adds where it is *value*; what is not known is average. */
+INLINE double effect_of(const Model *model, Py_ssize_t column, double value) {
+    const double standard = (value - model->means[column]) / model->scales[column];
+    return isnan(standard) ? 0 : standard * model->weights[column];
+}
+
+/* Return the logarithm of the clicks that features let expect of an item with a *row* and a *score*, to one with the row *asked*. */
+static double log_by_features(const Model *model, const double *asked, const double *row, double score, double best) {
+    const Py_ssize_t equal = model->equal;
+    double sum = effect_of(model, 0, score) + effect_of(model, 1, best - score);
+    for (Py_ssize_t column = 0; column < equal; column++)
+        if (!isnan(row[column]) && !isnan(asked[column])) sum += effect_of(model, 2 + column, row[column] == asked[column]);
+    for (Py_ssize_t column = equal, feature = 2 + equal; feature < model->features; column++, feature += 2) {
+        const double difference = row[column] - asked[column];
+        if (isnan(difference)) continue;
+        sum += effect_of(model, feature, fabs(difference)) + effect_of(model, feature + 1, difference < 0 ? -difference : 0);
+    }
+    const double log = model->intercept + sum;
+    return log < model->least ? model->least : log > model->most ? model->most : log;
+}
+
+/* Return the logarithm of the factor of the pair *key*. */
+static double log_of_pair(const Model *model, int64_t key) {
+    Py_ssize_t low = 0, high = model->paired;
+    while (low < high) {
+        const Py_ssize_t middle = (low + high) / 2;
+        if (model->pairs[middle] < key) low = middle + 1;
+        else high = middle;
+    }
+    return low < model->paired && model->pairs[low] == key ? model->of_pairs[low] : 0;
+}
+
+/* Write by how much each of *count* items of a pool is moved, at most by *most*: see `Learned.deltas_of_pool`. The rows are
+ * those of the item asked for, then of the pool; pairs with it begin at *first*. Return 0 for a code that is none. */
+static int move_each(const Model *model, const double *rows, const double *scores, const int64_t *codes, double *moved,
+                     Py_ssize_t count, int64_t first, double most) {
+    const Py_ssize_t width = model->equal + (model->features - 2 - model->equal) / 2;
+    double best = -INFINITY, sum = 0;
+    for (Py_ssize_t item = 0; item < count; item++) best = scores[item] > best ? scores[item] : best;
+    for (Py_ssize_t item = 0; item < count; item++) {
+        const int64_t code = codes[item];
+        if (code < -OTHERS || code >= model->items) return 0;
+        double log = log_by_features(model, rows, rows + (1 + item) * width, scores[item], best);
+        log += model->of_items[code < 0 ? model->items + OTHERS + code : code];
+        if (code >= 0) log += log_of_pair(model, first + code);
+        moved[item] = (log < model->nothing ? model->nothing : log) / model->slope - scores[item];
+        sum += moved[item];
+    }
+    for (Py_ssize_t item = 0; item < count; item++) {
+        const double found = moved[item] - sum / count;
+        moved[item] = found < -most ? -most : found > most ? most : found;
+    }
+    return 1;
+}
+
+static PyObject *move_pool(PyObject *self, PyObject *const *arguments, Py_ssize_t given) {
+    Py_buffer buffers[9]; /* numbers, standards, items, pairs, their numbers; rows, scores, codes; moved */
+    if (given != 12) return PyErr_Format(PyExc_TypeError, "12 arguments are taken");
+    const Py_ssize_t equal = PyLong_AsSsize_t(arguments[9]);
+    const int64_t first = PyLong_AsLongLong(arguments[10]);
+    const double most = PyFloat_AsDouble(arguments[11]);
+    if (PyErr_Occurred() || !get_buffers(arguments, buffers, 9, 8)) return NULL;
+    const double *numbers = buffers[0].buf, *standards = buffers[1].buf;
+    const Py_ssize_t count = buffers[8].len / 8, features = buffers[1].len / 24, items = buffers[2].len / 8 - OTHERS;
+    const int fits = buffers[0].len == 8 * NUMBERS && buffers[1].len == 24 * features && items >= 0 && equal >= 0 &&
+                     features >= 2 && equal <= features - 2 && (features - equal) % 2 == 0 && buffers[2].len % 8 == 0 &&
+                     buffers[3].len % 8 == 0 && buffers[4].len == buffers[3].len && buffers[6].len == 8 * count &&
+                     buffers[7].len == 8 * count && buffers[8].len == 8 * count && first >= -INT32_MAX * (int64_t)INT32_MAX &&
+                     first <= INT32_MAX * (int64_t)INT32_MAX &&
+                     buffers[5].len == 8 * (1 + count) * (equal + (features - 2 - equal) / 2);
+    if (!fits) return size_error(buffers, 9);
+    const Model model = {standards, standards + features, standards + 2 * features, buffers[2].buf, buffers[4].buf, buffers[3].buf,
+                         features, equal, items, buffers[3].len / 8, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]};
+    const int is_done = move_each(&model, buffers[5].buf, buffers[6].buf, buffers[7].buf, buffers[8].buf, count, first, most);
+    if (!is_done) return size_error(buffers, 9);
+    release_buffers(buffers, 9);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"scale_half", (PyCFunction)(void (*)(void))scale_half, METH_FASTCALL, NULL},
     {"gather_half", (PyCFunction)(void (*)(void))gather_half, METH_FASTCALL, NULL},
     {"cosines", (PyCFunction)(void (*)(void))cosines, METH_FASTCALL, NULL},
     {"cosines_at", (PyCFunction)(void (*)(void))cosines_at, METH_FASTCALL, NULL},
     {"hold_graph", (PyCFunction)(void (*)(void))hold_graph, METH_FASTCALL, NULL},
+    {"move_pool", (PyCFunction)(void (*)(void))move_pool, METH_FASTCALL, NULL},
     {"search_graph", (PyCFunction)(void (*)(void))search_graph, METH_FASTCALL, NULL},
     {"walk_graph", (PyCFunction)(void (*)(void))walk_graph, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},

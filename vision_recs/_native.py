@@ -1,4 +1,4 @@
-"""The functions in C (`_kernels.c`) that read and compare vectors and walk graphs, where there was a compiler for them.
+"""The functions in C (`_kernels.c`) that read and compare vectors, walk graphs and move pools, if a compiler was there.
 
 Where `kernels` is None, NumPy does the same several times slower, and the last bits of its results differ; FAISS walks.
 """
@@ -150,6 +150,33 @@ class NativeKernels(Protocol):
         first, and *sizes* (n, 2) says how many of them are the *k* best or equal the last of these; what is behind them
         has no meaning. Beside that it says among how many of the nearest a scan had found these; of a walk, how many it
         found. Returns False where `cosines_at` would have stopped, or without memory; then nothing has a meaning.
+        """
+        ...
+
+    def move_pool(  # noqa: PLR0913, PLR0917 - as above
+        self,
+        numbers: NDArray[np.float64],
+        standards: NDArray[np.float64],
+        items: NDArray[np.float64],
+        pairs: NDArray[np.int64],
+        of_pairs: NDArray[np.float64],
+        rows: NDArray[np.float64],
+        scores: NDArray[np.float64],
+        codes: NDArray[np.int64],
+        moved: NDArray[np.float64],
+        equal: int,
+        first: int,
+        most: float,
+        /,
+    ) -> None:
+        """Write what `Learned.deltas_of_pool` returns to *moved* (n,).
+
+        *numbers* are the intercept, the slope, and what the logarithm of clicks by features is at least and at most,
+        and all in all at least. *standards* (3, m) are the means, scales and weights of the features, *items* the
+        logarithms of the factors of items, where the last two stand for the codes below 0, and *of_pairs* those of
+        *pairs*, ascending; of those with the item asked for, the item with the code 0 has the number *first*. *rows*
+        are those of that item and of the pool, whose first *equal* columns are compared by equality. Raises ValueError
+        for a code that is none, too.
         """
         ...
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from simulated_shop import SimulatedShop, answers_of, counts_of, random_goods, serve
 
+from vision_recs import _native
 from vision_recs.errors import StoreDamaged
 from vision_recs.feedback.counts import Counts
 from vision_recs.feedback.features import Columns, Features, Rows
-from vision_recs.feedback.fitting import fit, shrunk
+from vision_recs.feedback.fitting import Fitted, fit, shrunk
 from vision_recs.feedback.learning import Catalog
 from vision_recs.feedback.model import UNKNOWN, Learned, read_model
 
@@ -90,6 +91,48 @@ def test_one_pool_is_moved_as_all_pools_together_are(shop, log, catalog, model):
         alone = deltas_of_pool(model, [asked, *pool], answers.scores[row], goods, most=0.1)
         assert alone == pytest.approx(bounded[row])
         assert np.abs(alone).max() == 0.1
+
+
+def random_model(random, *, equal, ratio, pairs):
+    """Return a model of some items whose numbers are random, and the attributes of more items than it knows."""
+    features = Features(tuple(f"e{n}" for n in range(equal)), tuple(f"r{n}" for n in range(ratio)))
+    columns, items = len(features.names), tuple(f"i{n:02}" for n in range(30))
+    asked, shown = np.divmod(np.sort(random.choice(31 * 30, pairs, replace=False)), 30)
+    fitted = Fitted(
+        random.normal(size=columns),
+        np.exp(random.normal(size=columns)),
+        random.normal(size=columns),
+        random.normal(-2, 3),
+        np.ones(1),
+        random.uniform(1, 20),
+        np.exp(random.normal(size=30)),
+        np.ones(30),
+        asked - 1,
+        shown,
+        np.exp(random.normal(0, 3, pairs)),
+    )
+    known = [*({f"e{n}": value for n in range(equal)} for value in ("a", "b", None)), {}]
+    goods = {
+        item: {**known[random.integers(4)], **{f"r{n}": random.choice([0.0, 2.5, 3e6]) for n in range(ratio)}}
+        for item in (*items, "new0", "new1")
+    }
+    return Learned(features, fitted, items), goods
+
+
+@pytest.mark.skipif(_native.kernels is None, reason="no compiler was there when visrec was installed")
+@pytest.mark.parametrize("seed", range(40))
+def test_the_function_in_c_moves_a_pool_as_numpy_does(seed, monkeypatch):
+    random = np.random.default_rng(seed)
+    model, goods = random_model(random, equal=seed % 4, ratio=seed // 4 % 3, pairs=[0, 1, 400][seed % 3])
+    ids = [*random.choice(list(goods), 1 + int(random.integers(1, 30)), replace=False).tolist()]
+    ids[0] = random.choice([ids[0], ""])
+    scores = random.uniform(-1, 1, len(ids) - 1)
+    for most in (0.05, 100.0):
+        found = deltas_of_pool(model, ids, scores, goods, most=most)
+        with monkeypatch.context() as patch:
+            patch.setattr(_native, "kernels", None)
+            assert found == pytest.approx(deltas_of_pool(model, ids, scores, goods, most=most), rel=1e-12, abs=1e-12)
+        assert len(np.unique(found)) > 1 or len(found) == 1
 
 
 def test_new_items_and_other_queries_have_a_value(model):

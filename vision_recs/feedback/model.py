@@ -19,6 +19,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_recs import _native
 from vision_recs.errors import StoreDamaged, read_error
 from vision_recs.feedback.features import Features, Matrix
 from vision_recs.feedback.fitting import Fitted, standardized
@@ -70,15 +71,23 @@ class Learned:
         It takes a fraction of the time. For a query of another kind, *asked* is empty. *rows* (1 + n, m) are those of
         it and of the pool, one item at least: see `Rows`.
         """
-        fitted, codes = self.fitted, self.codes(pool)
+        codes, code = self.codes(pool), self._code_of.get(asked, UNKNOWN) if asked else OTHER_QUERY
+        if _native.kernels is None:
+            return self._deltas(code, codes, rows, scores, most)
+        moved = np.empty(len(pool))
+        first = (code + 1) * (len(self.items) + 1)
+        _native.kernels.move_pool(*self._numbers, rows, scores, codes, moved, len(self.features.equal), first, most)
+        return moved
+
+    def _deltas(self, asked: int, shown: Codes, rows: Matrix, scores: Matrix, most: float) -> Matrix:
+        """Return what `deltas_of_pool` returns, in which *asked* and *shown* are codes."""
+        fitted = self.fitted
         inputs = self.features.pool_matrix(rows, scores)
         logs = fitted.intercept + standardized(inputs, fitted.mean, fitted.scale) @ fitted.weights
-        logs = np.minimum(np.maximum(logs, _LEAST_LOG), _MOST_LOG) + self._item_logs[codes]
-        if len(self._pair_keys):
-            code = self._code_of.get(asked, UNKNOWN) if asked else OTHER_QUERY
-            logs += np.log(self._pair_factors(np.full(len(pool), code), codes))
+        logs = np.minimum(np.maximum(logs, _LEAST_LOG), _MOST_LOG) + self._item_logs[shown]
+        logs += np.log(self._pair_factors(np.full(len(shown), asked), shown))
         moved = np.maximum(logs, _LOG_OF_NOTHING) / fitted.slope - scores
-        moved -= np.add.reduce(moved) / len(pool)
+        moved -= moved.mean()
         return np.asarray(np.minimum(np.maximum(moved, -most), most))
 
     def deltas(self, clicks: Matrix, scores: Matrix, *, most: float = MOST_MOVED) -> Matrix:
@@ -112,6 +121,14 @@ class Learned:
     @cached_property
     def _pair_keys(self) -> Codes:
         return np.asarray((self.fitted.asked + 1) * (len(self.items) + 1) + self.fitted.shown)
+
+    @cached_property
+    def _numbers(self) -> tuple[Matrix, Matrix, Matrix, Codes, Matrix]:
+        """The model as `NativeKernels.move_pool` takes it."""
+        fitted = self.fitted
+        numbers = np.array([fitted.intercept, fitted.slope, _LEAST_LOG, _MOST_LOG, _LOG_OF_NOTHING])
+        standards = np.stack([fitted.mean, fitted.scale, fitted.weights])
+        return numbers, standards, self._item_logs, self._pair_keys, np.log(fitted.pair_factors)
 
     @cached_property
     def _item_logs(self) -> Matrix:

@@ -73,11 +73,10 @@ class Ordered:
             moved = order.moves(candidates, subquery, attributes_of)
             total = (total + moved).round(_DIGITS)
             moves.append((order.name, moved.round(_DIGITS).tolist()))
-        places = (-total).argsort()
-        falling = total[places]
-        if (falling[1:] == falling[:-1]).any():
-            return cls(candidates, total.tolist(), _in_order(total.tolist(), candidates), tuple(moves))
-        return cls(candidates, total.tolist(), places.tolist(), tuple(moves))
+        found = total.tolist()
+        if len(set(found)) < len(found):
+            return cls(candidates, found, _in_order(found, candidates), tuple(moves))
+        return cls(candidates, found, sorted(range(len(found)), key=found.__getitem__, reverse=True), tuple(moves))
 
     def __len__(self) -> int:
         """Return how many candidates there are."""
