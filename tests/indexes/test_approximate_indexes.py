@@ -397,21 +397,29 @@ def test_a_graph_with_hundreds_of_links_for_a_vector_is_walked_along_them(tmp_pa
     assert np.mean(common) > 9
 
 
-def test_a_query_that_is_searched_further_is_answered_as_a_new_one_and_scores_only_what_is_new(made, source):
+def test_what_is_near_holds_the_nearest_and_nothing_is_read(made, source):
     _, name, _, folder = made
     index = open_index(name, source, folder)
-    for query in near(source, 3)[:, None]:
-        for k, known in ((60, 0), (200, 0), (700, 190), (150, 140)):
-            start = len(source.read)
-            expected = open_index(name, source, folder).nearest(query, k)[0]
-            middle = len(source.read)
-            index.nearest(query, 200)
-            before = len(source.read)
-            found = index.nearest(query, k)[0]
-            assert dict(zip(*map(np.ndarray.tolist, found), strict=True)) == dict(
-                zip(*map(np.ndarray.tolist, expected), strict=True)
-            )
-            assert sum(source.read[before:]) <= sum(source.read[start:middle]) - known
+    queries = near(source, 20)
+    before = len(source.read)
+    found = index.near(queries, 60)
+    assert len(source.read) == before
+    common = [len({*own.positions.tolist()} & {*nearest(source, q, 60)}) for own, q in zip(found, queries, strict=True)]
+    assert np.mean(common) > 55
+    ranks = [
+        (source.every @ q > np.median(source.every[own.lasts] @ q)).sum() for own, q in zip(found, queries, strict=True)
+    ]
+    assert 30 < np.median(ranks) < 120
+
+
+def test_what_is_near_may_be_everything(made, source):
+    _, name, _, folder = made
+    index, query = open_index(name, source, folder), near(source, 1)
+    (every,) = index.near(query, COUNT + 1)
+    assert sorted(every.positions.tolist()) == list(range(COUNT))
+    assert not len(every.lasts)
+    (all_but_one,) = index.near(query, COUNT - 1)
+    assert all_but_one.lasts.tolist() == nearest(source, query[0], COUNT - 1)[-1:]
 
 
 def test_an_array_that_holds_another_query_now_is_another_query(made, source):

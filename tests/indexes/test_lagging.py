@@ -62,6 +62,20 @@ def test_the_nearest_positions_are_those_of_what_is_there_now(now, before, tmp_p
         assert sorted(positions[np.argsort(-scores)][:6].tolist()) == sorted(place for _, place in best)
 
 
+@pytest.mark.parametrize("index_type", ["hnsw", "ivf-pq"])
+def test_what_is_near_is_of_what_is_there_now(now, before, tmp_path, index_type):
+    index = opened(now, before, PENDING, tmp_path / "index", index_type)
+    query = EVERY[4:5]  # which is gone itself
+    order = np.argsort(-(EVERY[10:600] @ query[0])) + 10
+    (found,) = index.near(query, 6)
+    assert set(order[:6]) <= set(found.positions) <= set(range(10, 700))
+    assert set(NEW) <= set(found.positions)
+    assert found.lasts.tolist() == order[5:6].tolist()
+    (every,) = index.near(query, 591)
+    assert sorted(every.positions) == list(range(10, 700))
+    assert not len(every.lasts)
+
+
 @pytest.mark.parametrize("index_type", ["flat", "hnsw", "ivf-pq"])
 def test_where_the_whole_neighborhood_of_a_query_is_gone_others_are_found(tmp_path, index_type):
     before = Vectors(EVERY, range(600), is_normalized=True)

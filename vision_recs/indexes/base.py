@@ -336,6 +336,29 @@ class PositionIndex(Protocol):
         ...
 
 
+LASTS = 15
+"""So many images around the k-th nearest say together what its score is."""
+
+
+class Near(NamedTuple):
+    """Positions (n,) among which the k nearest to a query are, and some of them (m,) that are about as far as the k-th.
+
+    None is as far as that where these are all that there are.
+    """
+
+    positions: NDArray[np.int64]
+    lasts: NDArray[np.int64]
+
+
+@runtime_checkable
+class RoughIndex(Protocol):
+    """What an opened index has that finds what is near without comparing it, so that few need be compared."""
+
+    def near(self, queries: Vectors, k: int) -> list[Near]:
+        """Return what may be among the *k* nearest positions to each unit query, no vector of which is compared."""
+        ...
+
+
 def search_by_position(source: VectorSource, request: SearchRequest, nearest: Nearest) -> list[list[Match]]:
     """Return the matches of *request* in *source*, found by *nearest*: what `VectorIndex.search` promises."""
     queries = unit_queries(request.vectors, request.k, dim=source.dim)

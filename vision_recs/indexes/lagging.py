@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.indexes.base import (
+    LASTS,
+    Near,
     PositionIndex,
+    RoughIndex,
     Scored,
     SharedFiles,
     allowed,
@@ -69,6 +72,8 @@ class LaggingIndex:
         self._is_pending = _mask(np.concatenate([self._added, self._removed]))
         if isinstance(self._index, PositionIndex):
             self.nearest = partial(self._nearest, self._index)
+        if isinstance(self._index, RoughIndex):
+            self.near = partial(self._near, self._index)
         self._vectors: Vectors | None = None
         # two sums of dim products in float32 whose exact scores are equal are closer than that
         self._tolerance = np.float32(source.dim * 2.0**-22)
@@ -107,6 +112,17 @@ class LaggingIndex:
             found = index.nearest(queries, count, within)
             left = [self._without_pending(scored) for scored in found]
         return [self._with_nearest(own, positions, vectors, query, k) for own, query in zip(left, queries, strict=True)]
+
+    def _near(self, index: RoughIndex, queries: Vectors, k: int) -> list[Near]:
+        """Return what may be among the *k* nearest positions to each query, and all that was added: a RoughIndex."""
+        left: list[NDArray[np.int64]] = []
+        count, found = k, index.near(queries, k)
+        while True:
+            left = [own.positions[~is_marked(self._is_pending, own.positions)] for own in found]
+            if all(len(own) >= k or not len(near.lasts) for own, near in zip(left, found, strict=True)):
+                return [Near(np.concatenate([own, self._added]), own[k - 1 :][:LASTS]) for own in left]
+            count *= 4
+            found = index.near(queries, count)
 
     def _with_nearest(
         self, found: Scored, positions: NDArray[np.int64], vectors: Vectors, query: Vectors, k: int

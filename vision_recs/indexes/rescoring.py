@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.indexes._faiss import faiss
-from vision_recs.indexes.base import NOTHING, Scored, search_by_position, top_k_with_ties
+from vision_recs.indexes.base import LASTS, NOTHING, Near, Scored, search_by_position, top_k_with_ties
 from vision_recs.indexes.config import SearchProfile
 from vision_recs.types import Match, PositionSubset, SearchRequest, VectorReader, Vectors, VectorSource
 from vision_recs.vectors import exact_cosine
@@ -34,7 +34,6 @@ _READ_AT_ONCE = 1 << 24  # numbers of vectors in memory during a scan
 _FEW = 64  # vectors: of fewer, finding out which can be among the best takes as long as scoring them
 _MOST_IN_PLACE = 8_192  # candidates: in C they are sorted by insertion, the square of many takes too long
 _CACHED_FILTERS = 8
-_MANY = 100  # candidates of a query whose scores are kept: it may be searched further, as rules need it
 _KNOWN = 256  # numbers of matches whose search effort is kept
 
 LARGEST_FACTOR = 64
@@ -109,7 +108,6 @@ class ApproximateSearch:
         self._size = size
         self._source = source
         self._profile = profile
-        self._last_scored: tuple[bytes, Scored] | None = None
         self._known: dict[int, tuple[int, int]] = {}
 
     def with_profile(self, profile: SearchProfile) -> ApproximateSearch:
@@ -152,6 +150,15 @@ class ApproximateSearch:
 
         return on_all_cores(search, range(0, len(queries), step))
 
+    def near(self, queries: Vectors, k: int) -> list[Near]:
+        """Return what may be among the *k* nearest positions to each unit query, no vector of which is compared."""
+        effort, count = self._looked_at(k)
+        count = max(k, count)
+        if count >= self._size:  # candidates are all there are, in no order
+            return [Near(each.positions, each.positions[k - 1 :]) for each in self.nearest(queries, k)]
+        found = [own[own >= 0] for own in self.candidates.candidates(queries, count, effort)]
+        return [Near(own, own[k - 1 :][:LASTS]) for own in found]
+
     def _looked_at(self, k: int) -> tuple[int, int]:
         """Return the search effort for *k* matches, and how many candidates are scored."""
         known = self._known.get(k)
@@ -167,7 +174,7 @@ class ApproximateSearch:
         compared = self._compared(queries, k, count, effort, within)
         if compared is None:
             found = self.candidates.candidates(queries, count, effort, within)
-            scores = self._scores(queries, found)
+            scores = cosines_of(self._source, queries, found)
             best = [best_first(each) for each in _best_of(found, scores, k)]
             compared = Compared(best, _depth(scores, k) if effort == SCAN else count)
         if effort == SCAN and _are_spread(compared.depth, count, k):
@@ -182,18 +189,6 @@ class ApproximateSearch:
         if mapped is None or self._nearest_in_place is None or count > _MOST_IN_PLACE:
             return None
         return self._nearest_in_place(mapped.shards, queries, k, count, effort, within)
-
-    def _scores(self, queries: Vectors, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return what `cosines_of` does; the same query may come again, to be searched further, with many known."""
-        if len(queries) != 1 or candidates.shape[1] < _MANY:
-            return cosines_of(self._source, queries, candidates)
-        last, query = self._last_scored, queries.tobytes()
-        if last is None or last[0] != query:
-            scores = cosines_of(self._source, queries, candidates)
-        else:
-            scores = _scores_beyond(self._source, queries, candidates, last[1])
-        self._last_scored = query, Scored(candidates[0], scores[0])
-        return scores
 
     def _filtered(self, queries: Vectors, k: int, within: PositionSubset) -> tuple[int, int] | None:
         """Return the search effort and the number of candidates for *k* matches within *within*.
@@ -239,6 +234,10 @@ class ApproximateIndex:
         """Return the *k* nearest positions to each unit query, and all whose score equals the k-th."""
         return self.approximate.nearest(queries, k, within)
 
+    def near(self, queries: Vectors, k: int) -> list[Near]:
+        """Return what may be among the *k* nearest positions to each unit query: see `RoughIndex`."""
+        return self.approximate.near(queries, k)
+
     def with_source(self, source: VectorSource) -> ApproximateIndex:
         """Return the same index over *source*, of a generation with the same vectors; both use the same open files."""
         return ApproximateIndex(source, self.approximate.with_source(source))
@@ -265,20 +264,6 @@ class FilterCache(Generic[T]):
                     self._cached.pop(next(iter(self._cached)))
                 self._cached[id(mask)] = known
         return known[1]
-
-
-def _scores_beyond(
-    source: VectorReader, queries: Vectors, candidates: NDArray[np.int64], known: Scored
-) -> NDArray[np.float32]:
-    """Return what `cosines_of` does for one query, some scores of which are *known*."""
-    order = known.positions.argsort()
-    ascending = known.positions[order]
-    places = np.minimum(np.searchsorted(ascending, candidates[0]), len(ascending) - 1)
-    is_known = ascending[places] == candidates[0]
-    scores = np.empty(candidates.shape, np.float32)
-    scores[0, is_known] = known.scores[order[places[is_known]]]
-    scores[0, ~is_known] = cosines_of(source, queries, candidates[:, ~is_known])[0]
-    return scores
 
 
 def _many(count: int, k: int) -> int:

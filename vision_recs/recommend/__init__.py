@@ -6,7 +6,8 @@ rules          the rules of a shop; rules_file reads them from TOML
 colors         a filter for the colors that a text names
 query_encoder  the vectors of a query's images and texts
 eligibility    which images may be candidates, and their ranks
-retrieve       the score of an image, and the search for the best candidates; by_position does it on arrays
+retrieve       the score of an image, and the search for the best candidates; neighborhood does it on arrays, of what
+               by_position finds
 ordered        the candidates of a pool as they are moved: by learned for what `visrec learn` published, by personal
                for what a shopper looks at
 segments       answers for shoppers of whom nothing is known

@@ -279,7 +279,9 @@ class Retriever(NamedTuple):
         positions = self.by_position() if is_deep or self.is_warm else None
         if positions is None:
             return MatchNeighborhood(self.items, self.search, subquery, where)
-        return positions.around(subquery, where, is_sifted=is_sifted)
+        from vision_recs.recommend.neighborhood import PositionNeighborhood
+
+        return PositionNeighborhood(positions, subquery, where, is_sifted=is_sifted)
 
     def candidates(self, around: Neighborhood, eligibility: Eligibility, count: int) -> Sequence[Candidate]:
         """Return the best *count* candidates of *around*, which is searched as far as it takes, the best first.
