@@ -800,11 +800,13 @@ static int are_levels(const int32_t *firsts, Py_ssize_t levels) {
     return 1;
 }
 
-/* The arrays of a graph, which are held as long as the object in Python is there. */
+/* The arrays of a graph, which are held as long as the object in Python is there. Some vectors of another one, the *whole*,
+ * have codes and positions only, and its rotation. */
 enum { CODES, LINKS, OFFSETS, FIRSTS, ENTRY, POSITIONS, MATRIX, SHIFT, ARRAYS };
 typedef struct {
     Graph graph;
     Py_buffer arrays[ARRAYS];
+    PyObject *whole;
 } Held;
 
 static int is_graph(const Graph *graph, const Py_buffer *arrays) {
@@ -818,17 +820,27 @@ static int is_graph(const Graph *graph, const Py_buffer *arrays) {
 static void drop_graph(PyObject *capsule) {
     Held *held = PyCapsule_GetPointer(capsule, NULL);
     release_buffers(held->arrays, ARRAYS);
-    PyMem_Free(held->graph.rotation.pairs);
-    PyMem_Free(held->graph.rotation.scales);
+    if (held->whole == NULL) {
+        PyMem_Free(held->graph.rotation.pairs);
+        PyMem_Free(held->graph.rotation.scales);
+    }
+    Py_XDECREF(held->whole);
     PyMem_Free(held);
+}
+
+/* Return an object that holds a graph without anything, and that in *held*; NULL without memory. */
+static PyObject *new_graph(Held **held) {
+    *held = PyMem_Calloc(1, sizeof **held);
+    if (*held == NULL) return PyErr_NoMemory();
+    PyObject *capsule = PyCapsule_New(*held, NULL, drop_graph);
+    if (capsule == NULL) PyMem_Free(*held);
+    return capsule;
 }
 
 static PyObject *hold_graph(PyObject *self, PyObject *const *arguments, Py_ssize_t given) {
     if (given != ARRAYS) return PyErr_Format(PyExc_TypeError, "%d arguments are taken", ARRAYS);
-    Held *held = PyMem_Calloc(1, sizeof *held);
-    if (held == NULL) return PyErr_NoMemory();
-    PyObject *capsule = PyCapsule_New(held, NULL, drop_graph);
-    if (capsule == NULL) PyMem_Free(held);
+    Held *held;
+    PyObject *capsule = new_graph(&held);
     if (capsule == NULL || !get_buffers(arguments, held->arrays, ARRAYS, ARRAYS)) goto failed;
     const Py_buffer *arrays = held->arrays;
     const int64_t none[2] = {-1, -1}, *entry = arrays[ENTRY].len == 16 ? arrays[ENTRY].buf : none;
@@ -854,11 +866,31 @@ failed:
     return NULL;
 }
 
-/* Set *graph* to the first argument, with *marks*; return 0 where these do not fit together. */
-static int get_graph(const Held *held, const Py_buffer *marks, Graph *graph) {
+static PyObject *hold_codes(PyObject *self, PyObject *const *arguments, Py_ssize_t given) {
+    if (given != 3) return PyErr_Format(PyExc_TypeError, "3 arguments are taken");
+    const Held *whole = PyCapsule_GetPointer(arguments[0], NULL);
+    Held *held;
+    PyObject *capsule = whole ? new_graph(&held) : NULL;
+    if (capsule == NULL) return NULL;
+    Py_buffer *codes = &held->arrays[CODES], *positions = &held->arrays[POSITIONS];
+    held->whole = Py_NewRef(arguments[0]);
+    if (get_buffers(arguments + 1, codes, 1, 1) && get_buffers(arguments + 2, positions, 1, 1)) {
+        held->graph = (Graph){.codes = codes->buf, .positions = positions->buf, .rotation = whole->graph.rotation,
+                              .count = positions->len / 8, .size = whole->graph.size};
+        const Py_ssize_t count = held->graph.count;
+        if (count <= INT32_MAX && positions->len == 8 * count && codes->len == count * held->graph.size) return capsule;
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit together");
+    }
+    Py_DECREF(capsule);
+    return NULL;
+}
+
+/* Set *graph* to the first argument, with *marks*; return 0 where these do not fit together, or it cannot be searched with
+ * *effort*. */
+static int get_graph(const Held *held, const Py_buffer *marks, Py_ssize_t effort, Graph *graph) {
     *graph = held->graph;
     graph->marks = marks->len ? marks->buf : NULL;
-    return !marks->len || marks->len >= (graph->count + 7) / 8;
+    return (!marks->len || marks->len >= (graph->count + 7) / 8) && (effort == 0 || (effort > 0 && graph->offsets));
 }
 
 static PyObject *walk_graph(PyObject *self, PyObject *const *arguments, Py_ssize_t given) {
@@ -869,7 +901,7 @@ static PyObject *walk_graph(PyObject *self, PyObject *const *arguments, Py_ssize
     const Py_ssize_t each = PyLong_AsSsize_t(arguments[5]), effort = PyLong_AsSsize_t(arguments[6]);
     if (PyErr_Occurred() || !get_buffers(arguments + 1, buffers, 4, 2)) return NULL;
     const Py_ssize_t count = buffers[0].len / 4 / held->graph.rotation.dim;
-    if (!get_graph(held, &buffers[1], &graph) || each < 1 || effort < 0 || buffers[0].len != 4 * count * graph.rotation.dim ||
+    if (!get_graph(held, &buffers[1], effort, &graph) || each < 1 || buffers[0].len != 4 * count * graph.rotation.dim ||
         buffers[2].len != 4 * count * each || buffers[3].len != 8 * count * each)
         return size_error(buffers, 4);
     PyThreadState *state = PyEval_SaveThread();
@@ -889,7 +921,7 @@ static PyObject *search_graph(PyObject *self, PyObject *const *arguments, Py_ssi
     if (PyErr_Occurred() || !get_buffers(arguments + 1, buffers, 8, 5)) return NULL;
     const Py_ssize_t count = buffers[7].len / 16, each = count ? buffers[6].len / 4 / count : 1;
     const Shards shards = {buffers[2].buf, buffers[3].buf, buffers[4].buf, buffers[2].len / 8};
-    if (!get_graph(held, &buffers[1], &graph) || most < 1 || each < 1 || effort < 0 ||
+    if (!get_graph(held, &buffers[1], effort, &graph) || most < 1 || each < 1 ||
         buffers[0].len != 4 * count * graph.rotation.dim || buffers[3].len != 8 * shards.count || buffers[4].len != 8 * shards.count ||
         buffers[5].len != 8 * count * each || buffers[6].len != 4 * count * each || buffers[7].len != 16 * count)
         return size_error(buffers, 8);
@@ -995,6 +1027,7 @@ static PyMethodDef methods[] = {
     {"gather_half", (PyCFunction)(void (*)(void))gather_half, METH_FASTCALL, NULL},
     {"cosines", (PyCFunction)(void (*)(void))cosines, METH_FASTCALL, NULL},
     {"cosines_at", (PyCFunction)(void (*)(void))cosines_at, METH_FASTCALL, NULL},
+    {"hold_codes", (PyCFunction)(void (*)(void))hold_codes, METH_FASTCALL, NULL},
     {"hold_graph", (PyCFunction)(void (*)(void))hold_graph, METH_FASTCALL, NULL},
     {"move_pool", (PyCFunction)(void (*)(void))move_pool, METH_FASTCALL, NULL},
     {"search_graph", (PyCFunction)(void (*)(void))search_graph, METH_FASTCALL, NULL},

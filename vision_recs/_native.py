@@ -17,7 +17,7 @@ MOST_LINKS, MOST_NUMBERS = 256, 33_025
 
 
 HeldGraph = NewType("HeldGraph", object)
-"""A graph that `hold_graph` returned."""
+"""What `hold_graph` or `hold_codes` returned."""
 
 
 class Shards(NamedTuple):
@@ -109,6 +109,10 @@ class NativeKernels(Protocol):
         """
         ...
 
+    def hold_codes(self, graph: HeldGraph, codes: NDArray[np.uint8], positions: NDArray[np.int64], /) -> HeldGraph:
+        """Return vectors of *graph* with their *codes* (n, size) and *positions* (n,), to be scanned, not walked."""
+        ...
+
     def walk_graph(  # noqa: PLR0913, PLR0917 - it is called for every query, and an object for them takes its time
         self,
         graph: HeldGraph,
@@ -125,7 +129,7 @@ class NativeKernels(Protocol):
         Their positions come to *positions* (n, count), -1 where there are no more, and their squared distances to
         *distances* (n, count). With *marks*, a bit for each vector, only marked ones are found; the walk goes over all
         of them. It ends where the *effort* nearest vectors that it met have been visited. An *effort* of 0 stands for a
-        scan in its place, which compares with all marked vectors and needs no links.
+        scan in its place, which compares with all marked vectors.
         """
         ...
 

@@ -120,6 +120,12 @@ def test_a_scan_finds_the_nearest_of_all_that_are_marked(walk):
         graph = [*without_links, np.zeros(2, np.int64), *as_they_are(size)]
         found = walk(graph, queries, count, 0, marks if has_marks else None)
         assert found == tuple(each.tolist() for each in expected)
+        held = _native.kernels.hold_graph(*graph[:5], np.arange(vectors), *graph[5:])
+        marked = _native.kernels.hold_codes(held, codes[marks], np.flatnonzero(marks))
+        del held  # what is held of some vectors has what it needs
+        others = np.empty((3, count), np.int64), np.empty((3, count), np.float32)
+        _native.kernels.walk_graph(marked, queries.astype(np.float32), b"", *others[::-1], count, 0)
+        assert tuple(each.tolist() for each in others) == found
 
     check()
 
@@ -321,3 +327,25 @@ def test_arrays_that_do_not_fit_a_search_are_refused():
         search(graph)
     with pytest.raises(TypeError, match="8 arguments"):
         _native.kernels.hold_graph(graph)
+
+
+@pytest.mark.usefixtures("walk")
+def test_codes_that_do_not_fit_a_graph_are_refused():
+    graph, _half, shards = held_graph(np.random.default_rng(0), 60, 8)
+    hold, codes, positions = _native.kernels.hold_codes, np.zeros((4, SIZE), np.uint8), np.arange(4)
+    arrays = np.empty((3, 9), np.int64), np.empty((3, 9), np.float32), np.empty((3, 2), np.int64)
+    held, queries = hold(graph, codes, positions), np.ones((3, 8), np.float32)
+    assert _native.kernels.search_graph(held, queries, b"", *shards, *arrays, 5, 0)
+    with pytest.raises(ValueError, match="fit together"):  # it has no links
+        _native.kernels.search_graph(held, queries, b"", *shards, *arrays, 5, 9)
+    with pytest.raises(ValueError, match="fit together"):
+        _native.kernels.walk_graph(held, queries, b"", arrays[1], arrays[0], 9, 9)
+    for wrong in ((codes[1:], positions), (codes, positions[1:]), (codes[1:], positions.view(np.uint8)[1:])):
+        with pytest.raises(ValueError, match="fit together"):
+            hold(graph, *wrong)
+    with pytest.raises(ValueError, match="contiguous"):
+        hold(graph, codes[:, ::2], positions)
+    with pytest.raises(ValueError, match="PyCapsule"):
+        hold(None, codes, positions)
+    with pytest.raises(TypeError, match="3 arguments"):
+        hold(graph)

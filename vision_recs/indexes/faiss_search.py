@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from itertools import zip_longest
 from math import ceil
 from pathlib import Path
@@ -75,8 +75,7 @@ class FaissCandidates:
         self._is_walked = self._can_be_walked()
         for index, own, graph in zip_longest(indexes, positions, graphs if self._is_walked else ()):
             is_own = deleted < len(own)
-            hold = None if graph is None else partial(_held, cast("Rotation", self._rotation), graph, own)
-            self._parts.append(_Part(index, own, deleted[is_own], self._codes, hold))
+            self._parts.append(_Part(index, own, deleted[is_own], self._codes, self._held(graph, own)))
             deleted = deleted[~is_own] - len(own)
         self._largest_effort, _ = _search_parameters(self._index)
         self._bytes_per_step = _bytes_per_step(self._index)
@@ -154,6 +153,12 @@ class FaissCandidates:
             return None
         return self._parts[0].nearest(shards, _contiguous(queries), k, count, search_effort, within)
 
+    def _held(self, graph: GraphArrays | None, positions: NDArray[np.int64]) -> HeldGraph | None:
+        """Return *graph* as the functions in C take it."""
+        if graph is None or self._rotation is None or _native.kernels is None:
+            return None
+        return _native.kernels.hold_graph(*graph, positions, self._rotation.matrix, self._rotation.offset)
+
     def _can_be_walked(self) -> bool:
         """Return whether the functions in C are there, and can walk the graph, if it is one."""
         if _native.kernels is None or self._rotation is None or not self._rotation.is_rounded:
@@ -202,24 +207,23 @@ class _Part:
         positions: NDArray[np.int64],
         deleted: NDArray[np.int64],
         codes: _Codes | None,
-        hold: Callable[..., HeldGraph] | None,
+        graph: HeldGraph | None,
     ) -> None:
         """Search *index*, whose ordinals have *positions* (n,), except for the ordinals *deleted*.
 
-        *codes* are those of *index*, if it is a graph. *hold* returns the same, or some of its ordinals, if the
-        functions in C are there to walk and scan it: that takes half the time that FAISS does, and rotates the queries.
+        *codes* are those of *index*, if it is a graph. *graph* is the same, if the functions in C are there to walk and
+        scan it: that takes half the time that FAISS does, and rotates the queries.
         """
         self._index = index
         self._positions = positions
         self._deleted = deleted
         self._codes = codes
-        self._hold = hold
-        self._graph = None if hold is None else hold()
+        self._graph = graph
         self._parameters = cache(_search_parameters(index)[1])
         self._alive_bits: NDArray[np.uint8] | None = None
         self._filter_bits: FilterCache[NDArray[np.uint8]] = FilterCache()
         self._filtered_codes: FilterCache[tuple[faiss.Index, NDArray[np.int64]]] = FilterCache()
-        self._filtered_graphs: FilterCache[HeldGraph] = FilterCache()
+        self._held_codes: FilterCache[HeldGraph] = FilterCache()
 
     def alive(self) -> NDArray[np.int64]:
         """Return the positions of all vectors that are not deleted."""
@@ -271,13 +275,16 @@ class _Part:
     ) -> tuple[HeldGraph, _Marks]:
         """Return the *graph* that is searched with *search_effort*, and which of its vectors are found *within*."""
         if within is not None and search_effort == SCAN:
-            return self._filtered_graphs.get(within.mask(), self._graph_of), b""
+            return self._held_codes.get(within.mask(), self._hold_codes), b""
         bits = self._bits(within)
         return graph, b"" if bits is None else bits
 
-    def _graph_of(self, mask: NDArray[np.bool_]) -> HeldGraph:
-        """Return what *mask* marks, without links."""
-        return cast("Callable[..., HeldGraph]", self._hold)(np.flatnonzero(is_marked(mask, self._positions)))
+    def _hold_codes(self, mask: NDArray[np.bool_]) -> HeldGraph:
+        """Return the codes at the positions that *mask* marks, as the functions in C take them."""
+        kernels, graph = cast("NativeKernels", _native.kernels), cast("HeldGraph", self._graph)
+        ordinals = np.flatnonzero(is_marked(mask, self._positions))
+        codes = cast("_Codes", self._codes).at(self._index, ordinals)
+        return kernels.hold_codes(graph, codes, self._positions[ordinals])
 
     def _codes_of(self, mask: NDArray[np.bool_]) -> tuple[faiss.Index, NDArray[np.int64]]:
         """Return an index of the codes at the positions that *mask* marks, and these positions."""
@@ -305,12 +312,16 @@ class _Codes:
         self.size = storage.sa_code_size()
         self._empty = faiss.clone_index(storage)
 
+    def at(self, graph: faiss.IndexHNSW, ordinals: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the codes (n, size) at *ordinals* in *graph*."""
+        codes = faiss.rev_swig_ptr(faiss.downcast_index(graph.storage).codes.data(), graph.ntotal * self.size)
+        return np.ascontiguousarray(codes.reshape(-1, self.size)[ordinals])
+
     def of(self, graph: faiss.IndexHNSW, ordinals: NDArray[np.int64]) -> faiss.Index:
         """Return an index of the codes at *ordinals* in *graph* alone."""
         whole = faiss.clone_index(self._empty)
         chosen = faiss.downcast_index(whole)
-        codes = faiss.rev_swig_ptr(faiss.downcast_index(graph.storage).codes.data(), graph.ntotal * self.size)
-        view_codes(chosen, np.ascontiguousarray(codes.reshape(-1, self.size)[ordinals]).ravel())
+        view_codes(chosen, self.at(graph, ordinals).ravel())
         chosen.referenced_objects = [whole, *chosen.referenced_objects]  # which owns it
         return chosen
 
@@ -416,19 +427,6 @@ def _search(
 def _contiguous(queries: Vectors) -> Vectors:
     """Return *queries* as the functions in C take them."""
     return np.ascontiguousarray(queries, np.float32)
-
-
-def _held(
-    rotation: Rotation,
-    graph: GraphArrays,
-    positions: NDArray[np.int64],
-    ordinals: NDArray[np.int64] | None = None,
-) -> HeldGraph:
-    """Return *graph* as the functions in C take it; of *ordinals* alone it has no links, and can only be scanned."""
-    if ordinals is not None:
-        graph, positions = graph.without_links(ordinals, len(rotation.matrix)), positions[ordinals]
-    kernels = cast("NativeKernels", _native.kernels)
-    return kernels.hold_graph(*graph, positions, rotation.matrix, rotation.offset)
 
 
 def _walk(graph: HeldGraph, marks: _Marks, queries: Vectors, count: int, search_effort: int) -> _Found:

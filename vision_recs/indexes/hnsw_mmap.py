@@ -79,12 +79,6 @@ class GraphArrays(NamedTuple):
     firsts: NDArray[np.int32]
     entry: NDArray[np.int64]
 
-    def without_links(self, ordinals: NDArray[np.int64], size: int) -> GraphArrays:
-        """Return the codes of *ordinals*, of *size* bytes each, as a graph that can be scanned, but not walked."""
-        codes = self.codes.reshape(-1, size)[ordinals].ravel()
-        nowhere = np.zeros(len(ordinals) + 1, np.int64)
-        return GraphArrays(codes, self.links[:0], nowhere, np.zeros(2, np.int32), nowhere[:1].repeat(2))
-
 
 def load_graph(index: faiss.IndexHNSW, directory: Path, name: str = GRAPH, *, is_writable: bool = False) -> GraphArrays:
     """Put what `save_graph` wrote into the empty *index*: mapped, or where it *is_writable*, in memory; return it.
