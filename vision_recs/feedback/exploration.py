@@ -87,14 +87,17 @@ class Slate:
     @classmethod
     def of(cls, ranked: Sequence[str], outside: Outside, exploration: Exploration, pins: Mapping[int, str]) -> Slate:
         """Return the slate that shows *ranked* besides *pins*, and tries one of *outside* as *exploration* says."""
-        first, last = exploration.places or (1, len(ranked) + len(pins))
-        free = free_places(len(ranked), pins)
+        open_: Sequence[int] = range(len(ranked))
+        if exploration.places is not None:
+            first, last = exploration.places
+            free = free_places(len(ranked), pins)
+            open_ = [slot for slot, place in enumerate(free) if first <= place + 1 <= last]
         return cls(
             tuple(ranked),
             outside.ids,
             outside.weights if len(set(outside.weights)) > 1 else (),
             pins,
-            tuple(slot for slot, place in enumerate(free) if first <= place + 1 <= last),
+            tuple(open_),
             exploration.share,
         )
 

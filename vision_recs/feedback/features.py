@@ -100,6 +100,8 @@ class Rows:
 
     def of(self, items: Sequence[str], attributes_of: Callable[[Sequence[str]], Sequence[_Attributes]]) -> Matrix:
         """Return the row of each of *items* (n, m); *attributes_of* returns the attributes of those that are new."""
+        if not self._width:
+            return np.empty((len(items), 0))
         rows = list(map(self._known.get, items))
         if None in rows:
             missing = [item for item, row in zip(items, rows, strict=True) if row is None]

@@ -7,7 +7,7 @@ A pool has forty candidates, of which an answer shows ten. So they are moved as 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -96,7 +96,7 @@ class Ordered:
 
     def after(self, count: int) -> Ordered:
         """Return all but the best *count* of them."""
-        return replace(self, places=self.places[count:])
+        return Ordered(self.candidates, self.ranks, self.places[count:], self.moves)
 
     def best(self, count: int) -> Sequence[Candidate]:
         """Return the best *count* of them, with their effects."""

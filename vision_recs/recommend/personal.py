@@ -51,8 +51,13 @@ class Deeds(NamedTuple):
     never: frozenset[str]
 
 
+NO_DEEDS = Deeds(None, frozenset())
+
+
 def deeds_of(events: Sequence[ShopperEvent]) -> Deeds:
     """Return what *events* of one shopper say; what was bought or dismissed is never shown."""
+    if not events:
+        return NO_DEEDS
     never = frozenset(event.item for event in events if event.type in {"buy", "dismiss"})
     found = tuple(Event(event.item, event.time, _WEIGHTS[event.type]) for event in events if event.type in _WEIGHTS)
     return Deeds(History(found) if found else None, never)

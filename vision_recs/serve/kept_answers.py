@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -20,7 +21,7 @@ from vision_recs.indexes.base import Group
 from vision_recs.recommend import Policy
 from vision_recs.recommend.by_position import NearestPositions
 from vision_recs.recommend.eligibility import AttributesOf, CandidateColumns
-from vision_recs.recommend.learned import LEARNED
+from vision_recs.recommend.learned import LEARNED, LearnedOrder
 from vision_recs.recommend.offers import EXPLORED, tried_of
 from vision_recs.recommend.ordered import Ordered
 from vision_recs.serve.id_search import GROWTH, IdQuery, IdSearch, Ranked, SearchedId, is_plain
@@ -147,16 +148,16 @@ class KeptAnswers:
         groups, item_at, last, left = {asked.group} - {None}, self._item_at, np.inf, asked.candidates
         kept: list[tuple[str, float, int, Group | None, int]] = []
         for score, position in self._in_order(ranked):
-            is_below = score < last
-            if position == NOWHERE and (left or not is_below):  # others may be as good
-                return None, False
-            if not left and is_below:
+            if not left and score < last:
                 break
             found = item_at[position]
-            if found is None or score_of.get(found[0]) == score:
-                return None, True
+            if found is None:  # others may be as good as what is nowhere
+                return None, position != NOWHERE
             item, group, row = found
-            if left and item not in score_of and group not in groups:
+            if item in score_of:
+                if score_of[item] == score:
+                    return None, True
+            elif left and group not in groups:
                 score_of[item] = last = score
                 if group is not None:
                     groups.add(group)
@@ -185,7 +186,7 @@ class KeptAnswers:
     ) -> tuple[KeptChoice, tuple[float, ...]]:
         """Return what answers are made from, see `offers.choose`, and the scores."""
         learn = self._policy.learn if is_learned else None
-        learned = None if learn is None else self._served.recommender.learned_order(self._policy)
+        learned = self._learned if is_learned else None
         exploration = NOT_EXPLORING if learn is None or learn.exploration is None else learn.exploration
         orders = () if learned is None else (learned,)
         ordered, k = Ordered.of(pool, orders, asked.subquery, AttributesOf(self._served.items)), asked.query.k
@@ -200,12 +201,16 @@ class KeptAnswers:
         scores = [pool.scores[number] for number in best]
         return KeptChoice(slate, self._matches(pool, ordered, best), outside, explains), (*scores, *outside.scores)
 
+    @cached_property
+    def _learned(self) -> LearnedOrder | None:
+        return self._served.recommender.learned_order(self._policy)
+
     def _matches(self, pool: CandidateColumns, ordered: Ordered, best: Sequence[int]) -> tuple[KeptMatch, ...]:
         """Return the matches of *pool* with the numbers in *best*."""
-        texts = _texts([round(pool.scores[number], 6) for number in best])
-        effects = [b""] * len(best)
-        if ordered.moves:
-            effects = [_moved_by(moved) for moved in _texts([ordered.moves[0][1][number] for number in best])]
+        scores = [round(pool.scores[number], 6) for number in best]
+        moved = [ordered.moves[0][1][number] for number in best] if ordered.moves else []
+        texts = _texts([*scores, *moved])
+        effects = list(map(_moved_by, texts[len(best) :])) if moved else [b""] * len(best)
         return tuple(map(KeptMatch, [pool.positions[number] for number in best], texts, effects))
 
     def read(self, given: Iterable[tuple[KeptChoice, Explored | None]]) -> None:
