@@ -3,7 +3,6 @@
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from pathlib import Path
 import pytest
 from browsing import Visits, chromium
 from demo_shop import demo_store
+from program import PROGRAM
+from serving_forks import ServingFork, ServingForks
 from starlette.testclient import TestClient
 from tether import TETHER
 
@@ -52,7 +53,7 @@ def connect():
 class Server:
     """A running `visrec serve`."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen | ServingFork
     url: str
     log: Path
 
@@ -65,47 +66,58 @@ class Server:
         return [int(number) for number in children.read_text().split()]
 
 
-@contextlib.contextmanager
-def running(store, log, *arguments, **variables):
-    """Run `visrec serve` on any free port until the end of the block."""
-    program = Path(sys.executable).parent / "visrec"
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [*TETHER, program, "serve", "--store", store, "--port", "0", *arguments],
-            env={**os.environ, **variables},
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-    try:
-        line = process.stdout.readline()
-        assert line.startswith("visrec serves http://127.0.0.1:"), log.read_text()
-        yield Server(process, line.split()[2], log)
-    finally:
-        process.terminate()
-        process.wait(120)  # a busy machine is slow
-        process.stdout.close()
+@pytest.fixture(scope="session")
+def serving_forks():
+    with ServingForks() as forks:
+        yield forks
 
 
 @pytest.fixture(scope="session")
-def serve():
+def serve(serving_forks):
+    """Run `visrec serve` on any free port until the end of the block."""
+
+    @contextlib.contextmanager
+    def running(store, log, *arguments, **variables):
+        command = ["serve", "--store", store, "--port", "0", *arguments]
+        process, said = start(serving_forks, command, log, {**os.environ, **variables})
+        with said:
+            try:
+                line = said.readline()
+                assert line.startswith("visrec serves http://127.0.0.1:"), log.read_text()
+                yield Server(process, line.split()[2], log)
+            finally:
+                process.terminate()
+                process.wait(120)  # a busy machine is slow
+
     return running
 
 
+def start(forks, command, log, environment):
+    """Start a server, as a fork unless *environment* asks for a process of its own; return it and what it says."""
+    if forks.can_be(environment):
+        process = forks.start(command, log, environment)
+        return process, process.said
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [*TETHER, PROGRAM, *command], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    return process, process.stdout
+
+
 @pytest.fixture(scope="session")
-def server(sample_store, tmp_path_factory):
+def server(serve, sample_store, tmp_path_factory):
     """A running `visrec serve` over the samples; no test changes them."""
-    with running(sample_store, tmp_path_factory.mktemp("serve") / "log") as server:
+    with serve(sample_store, tmp_path_factory.mktemp("serve") / "log") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def demo_server(sample_store, tmp_path_factory):
+def demo_server(serve, sample_store, tmp_path_factory):
     """A running `visrec serve` over the samples as a shop would sell them, which keeps events."""
     folder = tmp_path_factory.mktemp("demo")
     store = demo_store(sample_store, folder / "store")
     arguments = ("--events", folder / "events", "--cors", "http://shop.test:8000")
-    with running(store, folder / "log", *arguments) as server:
+    with serve(store, folder / "log", *arguments) as server:
         yield server
 
 

@@ -42,10 +42,10 @@ class Sender(threading.Thread):
 def test_no_acknowledged_event_is_lost_or_counted_twice(tmp_path, kills):
     make_store(tmp_path / "store")
     chance, acknowledged = random.Random(kills), 0
-    with ServingForks(tmp_path) as forks:
+    with ServingForks() as forks:
         for number in range(kills):
-            with forks.serve(tmp_path / "store", "--events", tmp_path / "events") as server:
-                sender = Sender(server.url, acknowledged)
+            with forks.serve(tmp_path / "store", tmp_path / "log", "--events", tmp_path / "events") as url:
+                sender = Sender(url, acknowledged)
                 sender.start()
                 until = time.monotonic() + PATIENCE_S
                 while sender.acknowledged == acknowledged and time.monotonic() < until:

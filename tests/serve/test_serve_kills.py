@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import os
 import random
 import signal
 import threading
@@ -15,6 +14,7 @@ from itertools import pairwise
 
 import pytest
 from fake_shop import index, shop_of
+from serving_forks import kill
 from updating_forks import make, updating_forks
 
 from vision_recs.indexes import open_published
@@ -142,10 +142,7 @@ def kill_server(world, serve, log, chance):
             until(lambda: [group.acknowledged for group in world.groups] != before)
             time.sleep(chance.uniform(0, 0.3))
         finally:
-            workers = server.worker_ids()
-            server.process.kill()  # first: it would start others
-            for worker in workers:
-                os.kill(worker, signal.SIGKILL)
+            kill(server.process)
         for each in sending:
             each.result()
     world.kills += 1

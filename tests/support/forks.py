@@ -1,7 +1,7 @@
 """A process that forks another one for each order: nothing that an order runs has to be imported, and it may be killed.
 
-An order is a line of JSON. The answer is a line with the process id, and one with the exit status when it has ended,
-however it has.
+An order is a line of JSON, answered by a line with the process id of the fork. A line with such an id is answered by
+one with the exit status, when that fork has ended, however it has.
 """
 
 import contextlib
@@ -51,23 +51,23 @@ class Forks:
 
     def run(self, order, *, kill_after_s=None):
         """Carry out *order*, and kill it after a time if it has not ended; return how it Ended."""
-        child = self.begin(order)
-        started = time.perf_counter()
-        was_killed = not select.select([self._process.stdout], [], [], kill_after_s)[0]
-        if was_killed:
-            with contextlib.suppress(ProcessLookupError):  # it has ended this very moment
-                os.kill(child, signal.SIGKILL)
-        status = self.end()
-        return Ended(status, time.perf_counter() - started, was_killed)
+        return self.end(self.begin(order), kill_after_s=kill_after_s)
 
     def begin(self, order):
         """Begin to carry out *order*, and return the id of the process that does."""
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         return int(self._process.stdout.readline())
 
-    def end(self):
-        """Wait until what was begun has ended, and return its exit status."""
-        return int(self._process.stdout.readline())
+    def end(self, child, *, kill_after_s=None):
+        """Wait until *child*, which was begun, has ended, and kill it after a time; return how it Ended."""
+        started = time.perf_counter()
+        self._process.stdin.write(b"%d\n" % child)
+        was_killed = not select.select([self._process.stdout], [], [], kill_after_s)[0]
+        if was_killed:
+            with contextlib.suppress(ProcessLookupError):  # it has ended this very moment
+                os.kill(child, signal.SIGKILL)
+        status = int(self._process.stdout.readline())
+        return Ended(status, time.perf_counter() - started, was_killed)
 
 
 def carry_out_orders(carry_out):
@@ -75,12 +75,14 @@ def carry_out_orders(carry_out):
     gc.freeze()  # what is imported lasts: no fork has to look through it, which would copy every page of it
     for line in sys.stdin:
         order = json.loads(line)
+        if isinstance(order, int):
+            _say(os.waitstatus_to_exitcode(os.waitpid(order, 0)[1]))
+            continue
         child = os.fork()
         if child == 0:
             carry_out(order)
             os._exit(0)
         _say(child)
-        _say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def _say(number):
