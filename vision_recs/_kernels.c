@@ -409,8 +409,8 @@ INLINE int64_t vector_of(uint64_t entry) { return (int64_t)((entry & 0xffffffffu
 /* Write the squared distances of the codes of *count* *vectors* and a *query*, whose numbers are 128 more than what they
  * stand for, too. */
 FOR_EACH_PROCESSOR
-static void distances_anywhere(const uint8_t *codes, const int16_t *query, Py_ssize_t size, const int32_t *vectors,
-                               Py_ssize_t count, uint32_t *distances) {
+static void distances_of(const uint8_t *codes, const int16_t *query, Py_ssize_t size, const int32_t *vectors,
+                         Py_ssize_t count, uint32_t *distances) {
     for (Py_ssize_t number = 0; number < count; number++) {
         const uint8_t *code = codes + vectors[number] * size;
         int32_t sum = 0;
@@ -421,44 +421,6 @@ static void distances_anywhere(const uint8_t *codes, const int16_t *query, Py_ss
         distances[number] = (uint32_t)sum;
     }
 }
-
-#if HAS_X86
-/* Add the squared differences of 16 numbers of a *code* and of a query to *sums*. */
-__attribute__((target("avx2"), always_inline)) static inline __m256i add_squares(__m256i sums, const uint8_t *code, __m256i query) {
-    const __m256i difference = _mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)code)), query);
-    return _mm256_add_epi32(sums, _mm256_madd_epi16(difference, difference));
-}
-
-/* Do the same for four vectors at a time; the last one stands for those that there are not. */
-__attribute__((target("avx2"))) static void distances_by_avx2(const uint8_t *codes, const int16_t *query, Py_ssize_t size,
-                                                              const int32_t *vectors, Py_ssize_t count, uint32_t *distances) {
-    enum { EACH = 16, FOUR = 4 };
-    for (Py_ssize_t first = 0; first < count; first += FOUR) {
-        const uint8_t *four[FOUR];
-        __m256i sums[FOUR];
-        uint32_t found[FOUR];
-        for (int part = 0; part < FOUR; part++) {
-            four[part] = codes + vectors[first + part < count ? first + part : count - 1] * size;
-            sums[part] = _mm256_setzero_si256();
-        }
-        Py_ssize_t column = 0;
-        for (; column + EACH <= size; column += EACH) {
-            const __m256i some = _mm256_loadu_si256((const __m256i *)(query + column));
-            for (int part = 0; part < FOUR; part++) sums[part] = add_squares(sums[part], four[part] + column, some);
-        }
-        const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
-        _mm_storeu_si128((__m128i *)found, _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
-        for (; column < size; column++)
-            for (int part = 0; part < FOUR; part++) {
-                const int32_t difference = four[part][column] - query[column];
-                found[part] += (uint32_t)(difference * difference);
-            }
-        for (int part = 0; part < FOUR && first + part < count; part++) distances[first + part] = found[part];
-    }
-}
-#endif
-
-static void (*distances_of)(const uint8_t *, const int16_t *, Py_ssize_t, const int32_t *, Py_ssize_t, uint32_t *) = distances_anywhere;
 
 /* Put *entry* into *nearest* unless that is full of nearer ones; return its place, or -1. */
 INLINE Py_ssize_t put(Nearest *nearest, uint64_t entry) {
@@ -1042,10 +1004,7 @@ PyMODINIT_FUNC PyInit__kernels(void) {
     if (__builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c")) widen_row = widen_by_f16c;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
         rough_cosine = rough_cosine_by_avx2;
-    if (__builtin_cpu_supports("avx2")) {
-        multiply_pairs = multiply_pairs_by_avx2;
-        distances_of = distances_by_avx2;
-    }
+    if (__builtin_cpu_supports("avx2")) multiply_pairs = multiply_pairs_by_avx2;
 #endif
     return PyModuleDef_Init(&module);
 }
