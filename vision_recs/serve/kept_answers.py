@@ -42,12 +42,15 @@ _Item: TypeAlias = tuple[str, Group | None, int]
 """The id and the group of an item, and its row in the attribute columns."""
 
 
-class KeptMatch(NamedTuple):
-    """The item at a *position*, with the JSON of its *score*, and of the *effects* that moved it."""
+class KeptMatches(NamedTuple):
+    """The best items, as columns: *positions*, and the JSON of *scores*, and of the *effects* that moved each.
 
-    position: int
-    score: bytes
-    effects: bytes
+    Thousands of them are kept, and an object for each match would have the garbage collector look at it.
+    """
+
+    positions: tuple[int, ...]
+    scores: tuple[bytes, ...]
+    effects: tuple[bytes, ...]
 
 
 class KeptOutside(NamedTuple):
@@ -68,7 +71,7 @@ class KeptChoice(NamedTuple):
     """
 
     slate: Slate
-    best: tuple[KeptMatch, ...]
+    best: KeptMatches
     outside: KeptOutside
     explains: bool
     line: bytes = b""
@@ -205,13 +208,14 @@ class KeptAnswers:
     def _learned(self) -> LearnedOrder | None:
         return self._served.recommender.learned_order(self._policy)
 
-    def _matches(self, pool: CandidateColumns, ordered: Ordered, best: Sequence[int]) -> tuple[KeptMatch, ...]:
+    def _matches(self, pool: CandidateColumns, ordered: Ordered, best: Sequence[int]) -> KeptMatches:
         """Return the matches of *pool* with the numbers in *best*."""
         scores = [round(pool.scores[number], 6) for number in best]
         moved = [ordered.moves[0][1][number] for number in best] if ordered.moves else []
         texts = _texts([*scores, *moved])
-        effects = list(map(_moved_by, texts[len(best) :])) if moved else [b""] * len(best)
-        return tuple(map(KeptMatch, [pool.positions[number] for number in best], texts, effects))
+        effects = map(_moved_by, texts[len(best) :]) if moved else [b""] * len(best)
+        positions = [pool.positions[number] for number in best]
+        return KeptMatches(tuple(positions), tuple(texts[: len(best)]), tuple(effects))
 
     def read(self, given: Iterable[tuple[KeptChoice, Explored | None]]) -> None:
         """Know what answers say of the items that they show: each is made from a choice, and *explored* of it.
@@ -220,14 +224,15 @@ class KeptAnswers:
         """
         positions: list[int] = []
         for choice, explored in given:
-            positions += [each.position for each in choice.best]
+            positions += choice.best.positions
             if explored is not None:
                 positions.append(choice.outside.positions[explored.outside])
         self._shown.read(positions)
 
     def answer(self, query: IdQuery, choice: KeptChoice, explored: Explored | None, name: str | None) -> bytes:
         """Return the answer to *query* that *explored*, as JSON; its id is *name*, or it has none."""
-        matches: Sequence[KeptMatch] = choice.best
+        best = choice.best
+        matches = list(zip(best.positions, best.scores, best.effects, strict=True))
         if explored is not None:
             matches = [*matches[: explored.slot], _tried(choice, explored), *matches[explored.slot : -1]]
         explains = choice.explains or explored is not None
@@ -242,14 +247,14 @@ class KeptAnswers:
         return b"".join(parts)
 
 
-def _tried(choice: KeptChoice, explored: Explored) -> KeptMatch:
-    """Return the match that an answer *explored*."""
+def _tried(choice: KeptChoice, explored: Explored) -> tuple[int, bytes, bytes]:
+    """Return the position, the score and the effects of the match that an answer *explored*."""
     positions, scores, moved = choice.outside
     number = explored.outside
     effects = b"" if moved is None else _moved_by(_encode(moved[number]))
     tried = b'{"rule":"%b","score_delta":null,"position":%d}' % (EXPLORED.encode(), explored.slot + 1)
     both = b"%b,%b" % (effects, tried) if effects else tried
-    return KeptMatch(positions[number], _encode(round(scores[number], 6)), both)
+    return positions[number], _encode(round(scores[number], 6)), both
 
 
 def _texts(numbers: Sequence[float]) -> list[bytes]:
