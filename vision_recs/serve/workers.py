@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _ORPHAN_POLL_S: Final = 2.0
 _RETRY_S: Final = 0.5
+_COLLECT_AFTER: Final = 5_000
+"""Objects that are made and kept between two collections; of those that an answer leaves, hardly any is garbage."""
 _CAUSES: Final = {
     signal.SIGBUS: "a file of the store was cut while it was read, or the disk fails; run `visrec verify`",
     signal.SIGKILL: "by hand, or by the system for want of memory",
@@ -73,6 +76,8 @@ def _application(served: ServeOptions, *, is_replacement: bool) -> ASGIApp:
     """
     from vision_recs.serve.app import create_app
 
+    gc.freeze()  # modules stay as long as the worker: no collection has to look at them
+    gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
     said = ""
     while True:
         try:
