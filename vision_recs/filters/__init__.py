@@ -25,6 +25,7 @@ ast             the nodes of the tree, and what each of them means
 attribute_type  the types of attributes
 filter          `Filter`
 folding         what a filter comes to for a part of the items
+spans           the numbers that an attribute has where a filter holds
 """
 
 from __future__ import annotations

@@ -211,6 +211,11 @@ class Eligibility(NamedTuple):
         """Whether candidates may come in another order than that of their scores."""
         return self.rules is not None and bool(self.rules.boosts)
 
+    @property
+    def max_boost(self) -> float:
+        """The most that rules can add to the score of what matches the filters."""
+        return 0.0 if self.rules is None else self.rules.max_boost(self.filters)
+
     def excludes(self, bound: float) -> bool:
         """Whether no image with a score of *bound* or less is eligible."""
         return self.min_score is not None and bound < self.min_score

@@ -247,7 +247,7 @@ class PositionNeighborhood:
             # scores fall by about as much whenever the neighborhood doubles
             known = self._scores[self._scores >= self.bound]
             fall = float(np.median(known)) - self.bound
-            missing = self.bound - (candidates[-1].rank - eligibility.rules.max_boost)
+            missing = self.bound - (candidates[-1].rank - eligibility.max_boost)
             growth = 2.0 ** min(_SPARE * missing / fall, 4.0) if fall > 0 else growth
         return round(self._fetch * min(max(growth, _LEAST_GROWTH), _MOST_GROWTH)) + 1
 

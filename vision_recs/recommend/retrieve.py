@@ -322,7 +322,7 @@ def _is_settled(candidates: Sequence[Candidate], count: int, around: Neighborhoo
         return True
     if len(candidates) < count:
         return False
-    if ranks_of(candidates)[-1] > bound + (0.0 if eligibility.rules is None else eligibility.rules.max_boost):
+    if ranks_of(candidates)[-1] > bound + eligibility.max_boost:
         return True
     # what a single search did not reach comes after what it found, also where scores are equal
     is_in_order = around.subquery.is_single and not eligibility.reorders

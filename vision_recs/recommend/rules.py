@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -10,6 +10,7 @@ from vision_recs.errors import FilterError, PolicyError
 from vision_recs.filters import AttributeType, Filter
 from vision_recs.filters.ast import And, Compare, Has, In, Name, Node, Not, Or, Value, elements
 from vision_recs.filters.filter import unknown_attribute
+from vision_recs.filters.spans import are_apart
 from vision_recs.types import Attribute, RuleEffect
 
 QueryItems: TypeAlias = Mapping[str, Mapping[str, Attribute]]
@@ -140,10 +141,11 @@ class ActiveRules(NamedTuple):
     attribute_filters: Mapping[str, Filter]
     boosts: tuple[Boost, ...]
 
-    @property
-    def max_boost(self) -> float:
-        """The most that all boosts together can add to a score."""
-        return sum(boost.score_delta for boost in self.boosts if boost.score_delta > 0)
+    def max_boost(self, filters: Sequence[Filter]) -> float:
+        """Return the most that all boosts together can add to the score of an item that matches *filters*."""
+        nodes = [each.tree for each in filters]
+        raising = [boost for boost in self.boosts if boost.score_delta > 0]
+        return sum(boost.score_delta for boost in raising if not are_apart(boost.where.tree, *nodes))
 
     def effects(self, attributes: Mapping[str, Attribute], item: str) -> tuple[RuleEffect, ...]:
         """Return the effects of the boosts on *item*, which has *attributes*."""
