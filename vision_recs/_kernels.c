@@ -394,6 +394,12 @@ typedef struct {
     Py_ssize_t size, most;
 } Nearest;
 
+/* Entries in no order but that each is at most the two at twice its place. */
+typedef struct {
+    uint64_t *entries;
+    Py_ssize_t size, most;
+} Heap;
+
 /* The vectors that a walk has met: a table of their numbers plus 1, at least half of it free. */
 typedef struct {
     uint32_t *slots;
@@ -401,7 +407,7 @@ typedef struct {
     int bits;
 } Met;
 
-enum { MOST_LINKS = 256, MOST_NUMBERS = INT32_MAX / (255 * 255), LEAST_BITS = 10, LAST_LINE = 16 };
+enum { MOST_LINKS = 256, MOST_NUMBERS = INT32_MAX / (255 * 255), LEAST_BITS = 10, LAST_LINE = 16, FAR = 256 };
 
 INLINE uint64_t entry_of(uint32_t distance, int64_t vector) { return (uint64_t)distance << 32 | (uint64_t)vector << 1; }
 INLINE int64_t vector_of(uint64_t entry) { return (int64_t)((entry & 0xffffffffu) >> 1); }
@@ -520,17 +526,23 @@ INLINE int is_marked(const Graph *graph, int64_t vector) {
     return graph->marks == NULL || (graph->marks[vector >> 3] >> (vector & 7) & 1);
 }
 
+/* Return the vector where a walk to *query* begins, the only one that *met* has then. */
+static int32_t enter(const Graph *graph, const int16_t *query, Met *met) {
+    const int32_t first = (int32_t)descend(graph, query);
+    memset(met->slots, 0, sizeof *met->slots << met->bits);
+    met->used = 1;
+    *slot_of(met, (uint32_t)first + 1) = (uint32_t)first + 1;
+    return first;
+}
+
 /* Find the vectors around *query*, and visit the nearest *effort* of them: *front* has the nearest of all that were met,
  * *found* of those that are marked, where *graph* has marks. Return 0 without memory. */
 static int walk(const Graph *graph, const int16_t *query, Py_ssize_t effort, Nearest *front, Nearest *found, Met *met) {
     int32_t near[MOST_LINKS];
     uint32_t distances[MOST_LINKS];
     Py_ssize_t next = 0, count = 1;
-    memset(met->slots, 0, sizeof *met->slots << met->bits);
-    met->used = 1;
     front->size = found->size = 0;
-    near[0] = (int32_t)descend(graph, query);
-    *slot_of(met, (uint32_t)near[0] + 1) = (uint32_t)near[0] + 1;
+    near[0] = enter(graph, query, met);
     while (1) {
         distances_of(graph->codes, query, graph->size, near, count, distances);
         for (Py_ssize_t number = 0; number < count; number++) {
@@ -552,6 +564,68 @@ static int walk(const Graph *graph, const int16_t *query, Py_ssize_t effort, Nea
         met->used += count;
         if (2 * (met->used + MOST_LINKS) > (Py_ssize_t)1 << met->bits && !grow(met)) return 0;
     }
+}
+
+/* Put *entry* among *waiting*, a heap whose first entry is the least; return 0 without memory. */
+INLINE int push(Heap *waiting, uint64_t entry) {
+    if (waiting->size == waiting->most) {
+        uint64_t *entries = realloc(waiting->entries, (size_t)waiting->most * 2 * sizeof *entries);
+        if (entries == NULL) return 0;
+        waiting->entries = entries;
+        waiting->most *= 2;
+    }
+    Py_ssize_t place = waiting->size++;
+    for (; place && waiting->entries[(place - 1) / 2] > entry; place = (place - 1) / 2)
+        waiting->entries[place] = waiting->entries[(place - 1) / 2];
+    waiting->entries[place] = entry;
+    return 1;
+}
+
+/* Return the least entry of *waiting*, which has one, without it. */
+INLINE uint64_t pop(Heap *waiting) {
+    uint64_t *entries = waiting->entries;
+    const uint64_t least = entries[0], last = entries[--waiting->size];
+    Py_ssize_t place = 0;
+    for (Py_ssize_t next = 1; next < waiting->size; next = 2 * place + 1) {
+        next += next + 1 < waiting->size && entries[next + 1] < entries[next];
+        if (entries[next] >= last) break;
+        entries[place] = entries[next];
+        place = next;
+    }
+    entries[place] = last;
+    return least;
+}
+
+/* Do what `walk` does where *effort* is great. There half of the nearest would be moved for each that is met: here *front*
+ * has those alone that were visited, which come nearly in order, until the nearest of *waiting* are put beside them. */
+static int walk_far(const Graph *graph, const int16_t *query, Py_ssize_t effort, Nearest *front, Nearest *found, Met *met,
+                    Heap *waiting) {
+    int32_t near[MOST_LINKS];
+    uint32_t distances[MOST_LINKS];
+    Py_ssize_t count = 1;
+    front->size = found->size = waiting->size = 0;
+    near[0] = enter(graph, query, met);
+    while (1) {
+        distances_of(graph->codes, query, graph->size, near, count, distances);
+        for (Py_ssize_t number = 0; number < count; number++) {
+            const uint64_t entry = entry_of(distances[number], near[number]);
+            if (!push(waiting, entry)) return 0;
+            if (graph->marks && is_marked(graph, near[number])) put(found, entry);
+        }
+        if (!waiting->size) return 1;
+        const int64_t next = vector_of(waiting->entries[0]);
+        const Py_ssize_t place = put(front, pop(waiting));
+        if (place < 0 || place >= effort) break;
+        if (waiting->size) PREFETCH(graph->offsets + vector_of(waiting->entries[0]));
+        count = meet(graph, next, near, met);
+        met->used += count;
+        if (2 * (met->used + MOST_LINKS) > (Py_ssize_t)1 << met->bits && !grow(met)) return 0;
+    }
+    for (Py_ssize_t places = front->most; waiting->size && places; places--) {
+        if (front->size == front->most && waiting->entries[0] >= front->entries[front->size - 1]) break;
+        put(front, pop(waiting)); /* behind nearly all of the others */
+    }
+    return 1;
 }
 
 /* Find the vectors nearest to *query* by comparing with all that are marked, in the order in which they lie. */
@@ -610,23 +684,25 @@ static void make_rotation(const float *matrix, const Rotation *rotation, Py_ssiz
 /* What a walk needs beside the graph. */
 typedef struct {
     Nearest front, found;
+    Heap waiting; /* of a walk with an effort of FAR or more */
     Met met;
     int16_t *rotated, *steps; /* a query */
 } Room;
 
 static int make_room(Room *room, const Graph *graph, Py_ssize_t each, Py_ssize_t effort) {
     const Py_ssize_t kept = smaller(each, graph->count), most = smaller(effort > each ? effort : each, graph->count);
-    *room = (Room){{malloc((size_t)(most + 1) * 8), 0, most}, {malloc((size_t)(kept + 1) * 8), 0, kept}, {NULL, 0, LEAST_BITS}, NULL, NULL};
+    *room = (Room){{malloc((size_t)(most + 1) * 8), 0, most}, {malloc((size_t)(kept + 1) * 8), 0, kept}, {malloc((size_t)(most + 1) * 8), 0, most + 1}, {NULL, 0, LEAST_BITS}, NULL, NULL};
     while ((Py_ssize_t)1 << room->met.bits < 32 * most && room->met.bits < 20) room->met.bits++;
     room->met.slots = malloc(sizeof *room->met.slots << room->met.bits);
     room->rotated = malloc((size_t)graph->size * sizeof *room->rotated);
     room->steps = malloc((size_t)(graph->rotation.dim + 1) * sizeof *room->steps);
-    return room->front.entries && room->found.entries && room->met.slots && room->rotated && room->steps;
+    return room->front.entries && room->found.entries && room->waiting.entries && room->met.slots && room->rotated && room->steps;
 }
 
 static void free_room(Room *room) {
     free(room->front.entries);
     free(room->found.entries);
+    free(room->waiting.entries);
     free(room->met.slots);
     free(room->rotated);
     free(room->steps);
@@ -634,11 +710,14 @@ static void free_room(Room *room) {
 
 /* Return the nearest vectors to *query* that a walk finds, or with no effort a scan; NULL without memory. */
 static const Nearest *find(const Graph *graph, const float *query, Py_ssize_t effort, Room *room) {
-    Nearest *best = graph->marks ? &room->found : &room->front;
+    Nearest *front = &room->front, *found = &room->found, *best = graph->marks ? found : front;
+    const int16_t *rotated = room->rotated;
+    int is_done = 1;
     rotate(graph, query, room->rotated, room->steps);
-    if (effort == 0) scan(graph, room->rotated, best);
-    else if (graph->count && !walk(graph, room->rotated, effort, &room->front, &room->found, &room->met)) return NULL;
-    return best;
+    if (effort == 0) scan(graph, rotated, best);
+    else if (graph->count && effort < FAR) is_done = walk(graph, rotated, effort, front, found, &room->met);
+    else if (graph->count) is_done = walk_far(graph, rotated, effort, front, found, &room->met, &room->waiting);
+    return is_done ? best : NULL;
 }
 
 /* Write the *each* nearest vectors of *graph* to each of *count* *queries*; return 0 without memory. */

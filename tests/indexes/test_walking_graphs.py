@@ -101,6 +101,18 @@ def test_it_finds_what_an_obvious_walk_finds(walk):
     check()
 
 
+@pytest.mark.parametrize("has_marks", [False, True])
+@pytest.mark.parametrize(("count", "effort"), [(20, 256), (700, 300), (400, 900)])
+def test_far_away_it_finds_what_an_obvious_walk_finds(walk, count, effort, has_marks):
+    random = np.random.default_rng(effort)
+    graph = random_graph(random, 800)
+    queries = random.integers(-28, 28, (2, SIZE))
+    marks = random.random(800) < (0.4 if has_marks else 2)
+    expected = [obvious_walk(graph, query, count, effort, marks) for query in queries]
+    found = walk(graph, queries, count, effort, marks if has_marks else None)
+    assert found == tuple(map(list, zip(*expected, strict=True)))
+
+
 def test_a_scan_finds_the_nearest_of_all_that_are_marked(walk):
     @settings(deadline=None, max_examples=examples_of(100))
     @given(st.integers(1, 600), st.integers(1, 12), st.integers(1, 70), st.booleans(), st.integers(0, 1 << 32))
