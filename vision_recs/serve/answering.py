@@ -176,8 +176,7 @@ class Answering:
         is_learned, interests, drawn = self._drawn(
             secret, snapshot, text, shopper, asked.time, self._policy, () if known is None else known.interests
         )
-        key = Key(hashlib.sha256(text.encode()).digest(), is_learned)
-        return None if interests else _Decided(asked, key, shopper, is_learned, drawn)
+        return None if interests else _Decided(asked, Key(text.encode(), is_learned), shopper, is_learned, drawn)
 
     def _kept_choices(
         self, snapshot: Served, kept: KeptAnswers, decided: Sequence[_Decided]

@@ -16,9 +16,9 @@ _MOST = 80_000  # candidates, some 55 MB: those of 2,000 answers of ten items
 
 
 class Key(NamedTuple):
-    """What names a choice: the *digest* of the query with its policy, and whether the answer is a learned one."""
+    """What names a choice: what names the *query* with its policy, if long a digest, and whether it *is_learned*."""
 
-    digest: bytes
+    query: bytes
     is_learned: bool
 
 

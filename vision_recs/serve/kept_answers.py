@@ -108,10 +108,13 @@ class KeptAnswers:
         depth = 1
         while asked:
             found = list(zip(asked, self._search.ranked(asked, depth), strict=True))
-            self._locate([position for _, ranked in found for _, position in ranked])
             asked = []
             for each, ranked in found:
-                pool, is_enough = self._pool(each, ranked)
+                try:
+                    pool, is_enough = self._pool(each, ranked)
+                except KeyError:  # of a position whose item is not known yet
+                    self._locate([position for _, position in ranked])
+                    pool, is_enough = self._pool(each, ranked)
                 pools[each.query] = each, pool
                 asked += [] if is_enough else [each]
             depth *= GROWTH
