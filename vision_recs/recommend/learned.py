@@ -50,7 +50,8 @@ class LearnedOrder:
 
 def asked_of(subquery: SubQuery) -> str:
     """Return the id of the item to which *subquery* searches similar ones; empty for a query of another kind."""
-    return subquery.items[0] if len(subquery.terms) == 1 and subquery.items and not subquery.negatives else ""
+    items = subquery.items if len(subquery.terms) == 1 and not subquery.negatives else ()
+    return items[0] if items else ""
 
 
 def model_of(items: ItemSource) -> Learned | None:
