@@ -37,7 +37,7 @@ _MOST_AHEAD, _AHEAD_OF_MANY = 400, 6
 _AHEAD_NARROW = 6
 """The same, where all images match the rules, which only move them."""
 
-_LEAST_GROWTH, _MOST_GROWTH = 1.5, 5.0
+_LEAST_GROWTH, _MOST_GROWTH = 2.0, 5.0
 """How many times as far a neighborhood is searched in the next step."""
 
 _ROWS_PER_IMAGE = 110
@@ -49,7 +49,7 @@ _LEAST_NARROW = 512
 _ROUNDING = 1e-9
 """By how much a rank may differ when its parts are added up in another way."""
 
-_SPARE = 1.3
+_SPARE = 1.5
 """How many times as many images are fetched as should be enough."""
 
 
