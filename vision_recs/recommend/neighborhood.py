@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from vision_recs.recommend.by_position import NearestPositions
     from vision_recs.recommend.retrieve import Neighborhood, SubQuery
 
-_AHEAD = 25
+_AHEAD = 30
 """How many times as many images are searched at first as without rules, which leave some of them out."""
 
-_MOST_AHEAD, _AHEAD_OF_MANY = 400, 6
+_MOST_AHEAD, _AHEAD_OF_MANY = 480, 6
 """As many images are enough, or so many times those of a large pool, as diversity has: a second search costs less."""
 
 _AHEAD_NARROW = 6
