@@ -636,8 +636,11 @@ static void scan(const Graph *graph, const int16_t *query, Nearest *found) {
     for (Py_ssize_t vector = 0; vector < graph->count;) {
         Py_ssize_t count = 0;
         for (; count < MOST_LINKS && vector < graph->count; vector++) {
-            some[count] = (int32_t)vector;
-            count += is_marked(graph, vector);
+            if (graph->marks && !graph->marks[vector / 8]) vector += 7; /* none of eight */
+            else if (is_marked(graph, vector)) {
+                if (graph->marks) prefetch_code(graph, vector);
+                some[count++] = (int32_t)vector;
+            }
         }
         distances_of(graph->codes, query, graph->size, some, count, distances);
         for (Py_ssize_t number = 0; number < count; number++) put(found, entry_of(distances[number], some[number]));

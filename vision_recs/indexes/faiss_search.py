@@ -224,6 +224,7 @@ class _Part:
         self._filter_bits: FilterCache[NDArray[np.uint8]] = FilterCache()
         self._filtered_codes: FilterCache[tuple[faiss.Index, NDArray[np.int64]]] = FilterCache()
         self._held_codes: FilterCache[HeldGraph] = FilterCache()
+        self._scanned_bits: FilterCache[NDArray[np.uint8]] = FilterCache()
 
     def alive(self) -> NDArray[np.int64]:
         """Return the positions of all vectors that are not deleted."""
@@ -275,7 +276,10 @@ class _Part:
     ) -> tuple[HeldGraph, _Marks]:
         """Return the *graph* that is searched with *search_effort*, and which of its vectors are found *within*."""
         if within is not None and search_effort == SCAN:
-            return self._held_codes.get(within.mask(), self._hold_codes), b""
+            mask = within.mask()
+            if mask in self._scanned_bits:  # it comes again: to copy its codes takes longer than to scan them once
+                return self._held_codes.get(mask, self._hold_codes), b""
+            return graph, self._scanned_bits.get(mask, self._bits_of)
         bits = self._bits(within)
         return graph, b"" if bits is None else bits
 
@@ -291,12 +295,14 @@ class _Part:
         ordinals = np.flatnonzero(is_marked(mask, self._positions))
         return cast("_Codes", self._codes).of(self._index, ordinals), self._positions[ordinals]
 
+    def _bits_of(self, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Return a bit for each ordinal, whether *mask* marks its position."""
+        return np.packbits(is_marked(mask, self._positions), bitorder="little")
+
     def _bits(self, within: PositionSubset | None) -> NDArray[np.uint8] | None:
         """Return a bit for each ordinal that may be a candidate, or None for all of them."""
         if within is not None:
-            return self._filter_bits.get(
-                within.mask(), lambda mask: np.packbits(is_marked(mask, self._positions), bitorder="little")
-            )
+            return self._filter_bits.get(within.mask(), self._bits_of)
         if self._alive_bits is None and len(self._deleted):
             bits = np.full(-(-len(self._positions) // 8), 255, np.uint8)
             np.bitwise_and.at(bits, self._deleted >> 3, ~(1 << (self._deleted & 7)).astype(np.uint8))

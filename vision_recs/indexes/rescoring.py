@@ -255,6 +255,10 @@ class FilterCache(Generic[T]):
         self._cached: dict[int, tuple[NDArray[np.bool_], T]] = {}
         self._lock = threading.Lock()
 
+    def __contains__(self, mask: NDArray[np.bool_]) -> bool:
+        """Whether something is kept for *mask*."""
+        return id(mask) in self._cached
+
     def get(self, mask: NDArray[np.bool_], compute: Callable[[NDArray[np.bool_]], T]) -> T:
         """Return what *compute* returns for *mask*, which must not change."""
         known = self._cached.get(id(mask))
