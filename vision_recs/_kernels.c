@@ -621,7 +621,7 @@ static int walk_far(const Graph *graph, const int16_t *query, Py_ssize_t effort,
         met->used += count;
         if (2 * (met->used + MOST_LINKS) > (Py_ssize_t)1 << met->bits && !grow(met)) return 0;
     }
-    for (Py_ssize_t places = front->most; waiting->size && places; places--) {
+    for (Py_ssize_t places = graph->marks ? 0 : front->most; waiting->size && places; places--) {
         if (front->size == front->most && waiting->entries[0] >= front->entries[front->size - 1]) break;
         put(front, pop(waiting)); /* behind nearly all of the others */
     }
