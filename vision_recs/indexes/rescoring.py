@@ -34,7 +34,7 @@ _READ_AT_ONCE = 1 << 24  # numbers of vectors in memory during a scan
 _FEW = 64  # vectors: of fewer, finding out which can be among the best takes as long as scoring them
 _MOST_IN_PLACE = 8_192  # candidates: in C they are sorted by insertion, the square of many takes too long
 _CACHED_FILTERS = 8
-_MET = 3  # vectors that a walk finds for each one that it visits nearly as well as if it had visited them
+_MET, _MOST_MET = 3, 4_096  # vectors that a walk finds for each that it visits nearly as well as if it had visited them
 _KNOWN = 256  # numbers of matches whose search effort is kept
 
 LARGEST_FACTOR = 64
@@ -154,7 +154,7 @@ class ApproximateSearch:
     def near(self, queries: Vectors, k: int) -> list[Near]:
         """Return what may be among the *k* nearest positions to each unit query, no vector of which is compared."""
         effort, count = self._looked_at(k)
-        count = max(k, count, _MET * effort)
+        count = max(k, count, min(_MET * effort, _MOST_MET))
         if count >= self._size:  # candidates are all there are, in no order
             return [Near(each.positions, each.positions[k - 1 :]) for each in self.nearest(queries, k)]
         found = [own[own >= 0] for own in self.candidates.candidates(queries, count, effort)]
