@@ -50,7 +50,7 @@ def likeness(shop, answer):
     return (products.sum() - np.trace(products)) / (len(answer) * (len(answer) - 1))
 
 
-@pytest.mark.parametrize(("k", "diversity", "most"), [(10, 0.0, 480), (10, 0.3, 800), (100, 0.3, 1_300)])
+@pytest.mark.parametrize(("k", "diversity", "most"), [(10, 0.0, 400), (10, 0.3, 800), (100, 0.3, 1_300)])
 def test_of_a_large_pool_rules_search_fewer_times_as_many_images_at_first(shop, monkeypatch, k, diversity, most):
     searched, nearest = [], NearestPositions.nearest
 

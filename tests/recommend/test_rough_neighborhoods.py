@@ -14,11 +14,12 @@ from vision_recs.recommend.rules import Boost, Bounds, Exclude, Same
 
 IN_STOCK = Exclude(Filter.parse("not in_stock"))
 FITTING = {"attribute_rules": (Same("kind"), Bounds("price", 0.5, 2.0)), "fallbacks": ("bounds.price", "same.kind")}
+CHEAP = Boost(Filter.parse("price < 40"), 0.1, "cheap")
 POLICIES = {
-    "exclude": Policy(rules=Rules(exclude=(IN_STOCK,))),
-    "boost": Policy(rules=Rules(exclude=(IN_STOCK,), boosts=(Boost(Filter.parse("price < 40"), 0.1, "cheap"),))),
+    "same": Policy(rules=Rules(exclude=(IN_STOCK,), attribute_rules=(Same("kind"),))),
+    "boost": Policy(rules=Rules(boosts=(CHEAP,), attribute_rules=(Same("kind"),))),
     "fallbacks": Policy(rules=Rules(exclude=(IN_STOCK,), **FITTING)),
-    "scores": Policy(min_score=0.9, rules=Rules(exclude=(IN_STOCK,), fallbacks=("min_score",))),
+    "scores": Policy(min_score=0.9, rules=Rules(attribute_rules=(Same("kind"),), fallbacks=("min_score",))),
 }
 
 

@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from vision_recs.recommend.by_position import NearestPositions
     from vision_recs.recommend.retrieve import Neighborhood, SubQuery
 
-_AHEAD = 30
+_AHEAD = 25
 """How many times as many images are searched at first as without rules, which leave some of them out."""
 
-_MOST_AHEAD, _AHEAD_OF_MANY = 480, 6
+_MOST_AHEAD, _AHEAD_OF_MANY = 400, 6
 """As many images are enough, or so many times those of a large pool, as diversity has: a second search costs less."""
+
+_FITTED = 1.2
+"""How many times as many that is where few of them fit, as only these are compared."""
 
 _AHEAD_NARROW = 6
 """The same, where all images match the rules, which only move them."""
@@ -58,19 +61,20 @@ class PositionNeighborhood:
 
     is_filtered = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is searched, for what, and how far
         self,
         source: NearestPositions,
         subquery: SubQuery,
         where: Filter | None,
         *,
         is_sifted: bool = False,
+        is_fitted: bool = False,
         is_narrow: bool = False,
     ) -> None:
         """Search in *source* for *subquery*, among items that match *where*, the filters included if it *is_narrow*.
 
-        Where it *is_sifted*, rules leave out or move many of the images: more are searched at first than are asked for,
-        and those alone are compared that the filters leave.
+        Where it *is_sifted*, rules leave out or move many of the images: more are searched at first than are asked for.
+        Where it *is_fitted*, few of them fit the query, and those alone are compared that the filters leave.
         """
         self.subquery = subquery
         self.is_all = False
@@ -78,7 +82,7 @@ class PositionNeighborhood:
         self._source, self._where, self._is_narrow = source, where, is_narrow
         self._within = None if where is None else source.items.filtered(where)
         self._vectors = subquery.vectors
-        self._fetch, self._is_sifted = 0, is_sifted
+        self._fetch, self._is_sifted, self._is_fitted = 0, is_sifted, is_fitted and where is None
         self._positions: NDArray[np.int64] = np.empty(0, np.int64)
         self._scores: NDArray[np.float64] = np.empty(0)  # NaN where an image was not compared yet
         self._shown = Shown(self._positions, self._positions)
@@ -99,8 +103,9 @@ class PositionNeighborhood:
             return
         if self._is_sifted and not self._fetch:
             fetch = min(_AHEAD * fetch, max(_MOST_AHEAD, _AHEAD_OF_MANY * fetch))
+            fetch = round(_FITTED * fetch) if self._is_fitted else fetch
         self._fetch = fetch
-        near = self._source.near(self.subquery, fetch) if self._is_sifted and self._within is None else None
+        near = self._source.near(self.subquery, fetch) if self._is_fitted else None
         if near is None:
             found = self._source.nearest(self._vectors, fetch, self._within)
             (self._positions, scores), bound = self._source.joined(self.subquery, found, fetch)

@@ -211,9 +211,14 @@ class Reranker:
         eligibility = self._eligibility(number, relaxed)
         around = self._around.get(number)
         if around is None:
-            is_sifted = self._rules[number] is not None
-            is_deep = is_sifted or self._policy.diversity > 0
-            around = self._retriever.around(self._subqueries[number], self._where, is_sifted=is_sifted, is_deep=is_deep)
+            rules = self._rules[number]
+            around = self._retriever.around(
+                self._subqueries[number],
+                self._where,
+                is_sifted=rules is not None,
+                is_fitted=rules is not None and bool(rules.attribute_filters),
+                is_deep=rules is not None or self._policy.diversity > 0,
+            )
             self._around[number] = around
         return self._retriever.candidates(around, eligibility, count)
 

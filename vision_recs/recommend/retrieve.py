@@ -271,17 +271,20 @@ class Retriever(NamedTuple):
     by_position: Callable[[], NearestPositions | None] = lambda: None
     is_warm: bool = False
 
-    def around(self, subquery: SubQuery, where: Filter | None, *, is_sifted: bool, is_deep: bool) -> Neighborhood:
+    def around(
+        self, subquery: SubQuery, where: Filter | None, *, is_sifted: bool, is_fitted: bool, is_deep: bool
+    ) -> Neighborhood:
         """Return the images of items that match *where* around *subquery*, none of which was searched yet.
 
-        Rules leave out or move many of them where it *is_sifted*; where it *is_deep*, many are needed.
+        Rules leave out or move many of them where it *is_sifted*, and all but those that fit the query where it
+        *is_fitted*; where it *is_deep*, many are needed.
         """
         positions = self.by_position() if is_deep or self.is_warm else None
         if positions is None:
             return MatchNeighborhood(self.items, self.search, subquery, where)
         from vision_recs.recommend.neighborhood import PositionNeighborhood
 
-        return PositionNeighborhood(positions, subquery, where, is_sifted=is_sifted)
+        return PositionNeighborhood(positions, subquery, where, is_sifted=is_sifted, is_fitted=is_fitted)
 
     def candidates(self, around: Neighborhood, eligibility: Eligibility, count: int) -> Sequence[Candidate]:
         """Return the best *count* candidates of *around*, which is searched as far as it takes, the best first.
