@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import json
 
 import pytest
 
@@ -38,6 +39,16 @@ def test_whatever_differs_gives_another_answer(secret, other):
     one, two = draw(secret, KEY), draw(secret, other)
     assert one.id != two.id
     assert not set(one.numbers) & set(two.numbers)
+
+
+@pytest.mark.parametrize("text", ["mug-01", 'a "mug"\\ \n\x00\x7f', "tasse \u00e9\u2028\U0001f375", "\ud83c", ""])
+def test_what_is_random_follows_from_the_json_of_the_key(secret, text):
+    key = AnswerKey(text, text, text, 7, -1)
+    digest = hmac.new(secret, b"answer\0" + json.dumps(key).encode(), hashlib.sha256).digest()
+    found = draw(secret, key)
+    assert base64.urlsafe_b64decode(found.id + "==")[:8] == digest[:8]
+    eights = [int.from_bytes(digest[start : start + 8], "big") for start in (8, 16, 24)]
+    assert found.numbers == tuple((eight >> 11) / 2**53 for eight in eights)
 
 
 def test_the_hour_changes_on_the_hour():
