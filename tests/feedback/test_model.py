@@ -76,7 +76,7 @@ def test_little_is_shrunk_and_much_is_not():
 
 def deltas_of_pool(model, ids, scores, goods=MappingProxyType({}), *, most=10.0):
     rows = Rows(model.features).of(ids, lambda items: [goods.get(item, {}) for item in items])
-    return model.deltas_of_pool(ids[0], ids[1:], rows, scores, most=most)
+    return model.deltas_of_pool(ids[0], model.codes(ids[1:]), rows, scores, most=most)
 
 
 def test_one_pool_is_moved_as_all_pools_together_are(shop, log, catalog, model):

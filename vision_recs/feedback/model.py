@@ -65,16 +65,16 @@ class Learned:
         item = np.where(shown < 0, 1.0, fitted.item_factors[shown]) if self.items else 1.0
         return np.asarray(np.exp(np.clip(logs, _LEAST_LOG, _MOST_LOG)) * item * self._pair_factors(asked, shown))
 
-    def deltas_of_pool(self, asked: str, pool: Sequence[str], rows: Matrix, scores: Matrix, *, most: float) -> Matrix:
-        """Return what `deltas` returns (n,) for the expected clicks of one *pool*, for the item *asked*.
+    def deltas_of_pool(self, asked: str, codes: Codes, rows: Matrix, scores: Matrix, *, most: float) -> Matrix:
+        """Return what `deltas` returns (n,) for the expected clicks of one pool with *codes*, for the item *asked*.
 
         It takes a fraction of the time. For a query of another kind, *asked* is empty. *rows* (1 + n, m) are those of
         it and of the pool, one item at least: see `Rows`.
         """
-        codes, code = self.codes(pool), self._code_of.get(asked, UNKNOWN) if asked else OTHER_QUERY
+        code = self._code_of.get(asked, UNKNOWN) if asked else OTHER_QUERY
         if _native.kernels is None:
             return self._deltas(code, codes, rows, scores, most)
-        moved = np.empty(len(pool))
+        moved = np.empty(len(codes))
         first = (code + 1) * (len(self.items) + 1)
         _native.kernels.move_pool(*self._numbers, rows, scores, codes, moved, len(self.features.equal), first, most)
         return moved
@@ -103,8 +103,12 @@ class Learned:
 
     def trying_weights(self, items: Sequence[str]) -> Matrix:
         """Return how likely each of *items* (n,) is tried where an answer explores: the less is known, the likelier."""
-        weights = self._weights[self.codes(items)]
-        return np.asarray(np.maximum(weights, 0.2 * (np.add.reduce(weights) / len(items))) if len(items) else weights)
+        return self.trying_weights_of(self.codes(items))
+
+    def trying_weights_of(self, codes: Codes) -> Matrix:
+        """Return what `trying_weights` returns of items with *codes*."""
+        weights = self._weights[codes]
+        return np.asarray(np.maximum(weights, 0.2 * (np.add.reduce(weights) / len(codes))) if len(codes) else weights)
 
     def codes(self, items: Sequence[str]) -> Codes:
         """Return the position of each of *items* (n,) in the model; UNKNOWN for one that is new."""

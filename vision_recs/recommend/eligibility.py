@@ -8,6 +8,9 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.base import Group, group_of
 from vision_recs.types import Attribute, ItemSource, Match, RuleEffect
@@ -85,7 +88,10 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CandidateColumns(Sequence[Candidate]):
-    """Candidates at positions as columns: an object is made of those alone that are asked for."""
+    """Candidates at positions as columns: an object is made of those alone that are asked for.
+
+    *codes* (n,) are those of their items in the learned model, where these are known.
+    """
 
     ids: list[str]
     scores: list[float]
@@ -93,6 +99,7 @@ class CandidateColumns(Sequence[Candidate]):
     groups: Sequence[Group | None]
     effects: Sequence[tuple[RuleEffect, ...]]
     rows: Sequence[int | None]
+    codes: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Return how many there are."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.feedback.features import Rows
-from vision_recs.feedback.model import Learned, read_model
-from vision_recs.recommend.eligibility import AttributesOf, Candidate, ids_of, rows_of, scores_of
+from vision_recs.feedback.model import Codes, Learned, read_model
+from vision_recs.recommend.eligibility import AttributesOf, Candidate, CandidateColumns, ids_of, rows_of, scores_of
 from vision_recs.recommend.retrieve import SubQuery
 from vision_recs.types import Attribute, ItemSource, LearnedSource
 
@@ -37,15 +37,19 @@ class LearnedOrder:
         self, candidates: Sequence[Candidate], subquery: SubQuery, attributes_of: AttributesOf
     ) -> NDArray[np.float64]:
         """Return by how much each of *candidates* is moved, which are those of one pool for *subquery*."""
-        asked = asked_of(subquery)
-        pool, scores = ids_of(candidates), np.array(scores_of(candidates), np.float64)
+        asked, scores = asked_of(subquery), np.array(scores_of(candidates), np.float64)
 
         def attributes(items: Sequence[str]) -> list[Mapping[str, Attribute]]:
             attributes_of.load(filter(None, items), rows_of(candidates))
             return [attributes_of(item) if item else {} for item in items]
 
-        rows = self.rows.of([asked, *pool], attributes)
-        return self.model.deltas_of_pool(asked, pool, rows, scores, most=self.most)
+        rows = self.rows.of([asked, *ids_of(candidates)], attributes)
+        return self.model.deltas_of_pool(asked, self.codes(candidates), rows, scores, most=self.most)
+
+    def codes(self, candidates: Sequence[Candidate]) -> Codes:
+        """Return the code of each of *candidates* (n,) in the model."""
+        known = candidates.codes if isinstance(candidates, CandidateColumns) else None
+        return self.model.codes(ids_of(candidates)) if known is None else known
 
 
 def asked_of(subquery: SubQuery) -> str:

@@ -120,8 +120,10 @@ def tried_of(
     others: Ordered, learned: LearnedOrder | None, exploration: Exploration
 ) -> tuple[Ordered, tuple[float, ...]]:
     """Return those of *others* that may be tried, and how likely each is: the less is known of it, the likelier."""
-    ids = others.ids
-    weights = [1.0] * len(ids) if learned is None else learned.model.trying_weights(ids).tolist()
+    weights = [1.0] * len(others)
+    if learned is not None:
+        codes = learned.codes(others.candidates)[others.places]
+        weights = learned.model.trying_weights_of(codes).tolist()
     if exploration.min_score is None:
         return others, tuple(weights)
     kept = [

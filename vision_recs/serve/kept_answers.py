@@ -9,7 +9,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
@@ -17,6 +16,7 @@ import numpy as np
 
 from vision_recs.errors import StoreDamaged
 from vision_recs.feedback.exploration import NOT_EXPLORING, Explored, Outside, Slate
+from vision_recs.feedback.model import UNKNOWN
 from vision_recs.indexes.base import Group
 from vision_recs.recommend import Policy
 from vision_recs.recommend.by_position import NearestPositions
@@ -38,8 +38,8 @@ _MAX_ENTRIES = 100_000
 MOST_KEPT = 320_000
 """Candidates of the choices that are kept, some 46 MB: those of 8,000 answers of ten items."""
 
-_Item: TypeAlias = tuple[str, Group | None, int]
-"""The id and the group of an item, and its row in the attribute columns."""
+_Item: TypeAlias = tuple[str, Group | None, int, int]
+"""The id and the group of an item, its row in the attribute columns, and its code in the learned model, if any."""
 
 
 class KeptMatches(NamedTuple):
@@ -138,8 +138,9 @@ class KeptAnswers:
         one_per = self._policy.one_per
         values = [None] * len(ids) if one_per is None else self._source.lookup.values(one_per, rows)
         groups = [None if value is None else (isinstance(value, bool), value) for value in values]
+        codes = [UNKNOWN] * len(ids) if self._learned is None else self._learned.model.codes(ids).tolist()
         found: dict[int, _Item | None] = {}
-        for place, item in zip(places.tolist(), zip(ids, groups, rows.tolist(), strict=True), strict=True):
+        for place, item in zip(places.tolist(), zip(ids, groups, rows.tolist(), codes, strict=True), strict=True):
             found[missing[place]] = None if missing[place] in found else item
         if len(found) < len(missing):
             raise StoreDamaged("the index names a vector that no item shows; rebuild it with `visrec index`")
@@ -152,14 +153,14 @@ class KeptAnswers:
         """
         score_of = dict.fromkeys([asked.query.item, *self._policy.exclude], np.inf)
         groups, item_at, last, left = {asked.group} - {None}, self._item_at, np.inf, asked.candidates
-        kept: list[tuple[str, float, int, Group | None, int]] = []
+        kept: list[tuple[str, float, int, Group | None, int, int]] = []
         for score, position in self._in_order(ranked):
             if not left and score < last:
                 break
             found = item_at[position]
             if found is None:  # others may be as good as what is nowhere
                 return None, position != NOWHERE
-            item, group, row = found
+            item, group, row, code = found
             if item in score_of:
                 if score_of[item] == score:
                     return None, True
@@ -167,17 +168,18 @@ class KeptAnswers:
                 score_of[item] = last = score
                 if group is not None:
                     groups.add(group)
-                kept.append((item, score, position, group, row))
+                kept.append((item, score, position, group, row, code))
                 left -= 1
-        ids, scores, positions, own, rows = map(list, zip(*kept, strict=True)) if kept else ([], [], [], [], [])
-        return CandidateColumns(ids, scores, positions, own, [()] * len(ids), rows), True
+        ids, scores, positions, own, rows, codes = map(list, zip(*kept, strict=True)) if kept else ([],) * 6
+        return CandidateColumns(ids, scores, positions, own, [()] * len(ids), rows, np.array(codes, np.int64)), True
 
     def _in_order(self, ranked: Ranked) -> Ranked:
         """Return *ranked*, in which images with equal scores come by the ids of their items; what is no image is last.
 
         Where several items show an image, it is the first of them, so that it is found before one is chosen.
         """
-        if all(one[0] != other[0] or other[1] == NOWHERE for one, other in pairwise(ranked)):
+        scores = [score for score, position in ranked if position != NOWHERE]
+        if len(set(scores)) == len(scores):
             return ranked
 
         def key(of: tuple[float, int]) -> tuple[float, bool, str]:
