@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -191,14 +192,14 @@ def _is_sound(line: bytes, data: bytes) -> bool:
 
 
 def _answer_values(answer: Answer) -> dict[str, Any]:
-    slate = answer.slate
-    value: dict[str, Any] = {name: getattr(answer, name) for name in _COMMON}
-    value |= {name: getattr(slate, name) for name in ("ranked", "outside", "weights", "open", "share")}
-    value["pins"] = sorted(slate.pins.items())
-    return {name: each for name, each in value.items() if each or name == "share"}
+    values = (*_common_of(answer), *_slate_of(answer.slate), sorted(answer.slate.pins.items()))
+    return {name: each for name, each in zip(_NAMES, values, strict=True) if each or name == "share"}
 
 
 _COMMON = ("arm", "asked", "scores", "deltas", "generation", "policy", "model", "reports_shown")
+_SLATE = ("ranked", "outside", "weights", "open", "share")
+_NAMES = (*_COMMON, *_SLATE, "pins")
+_common_of, _slate_of = attrgetter(*_COMMON), attrgetter(*_SLATE)
 _PLAIN = ("id", "time", "shopper", *_COMMON)
 
 

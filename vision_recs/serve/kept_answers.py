@@ -38,19 +38,23 @@ _MAX_ENTRIES = 100_000
 MOST_KEPT = 320_000
 """Candidates of the choices that are kept, some 46 MB: those of 8,000 answers of ten items."""
 
+_EFFECT = b'{"rule":"%b","score_delta":%%b,"position":null}' % LEARNED.encode()
+_MOVED = explanation(_EFFECT)
+"""What the learned model did to a candidate, and an explanation that says nothing else: of by how much it moved it."""
+
 _Item: TypeAlias = tuple[str, Group | None, int, int]
 """The id and the group of an item, its row in the attribute columns, and its code in the learned model, if any."""
 
 
 class KeptMatches(NamedTuple):
-    """The best items, as columns: *positions*, and the JSON of *scores*, and of the *effects* that moved each.
+    """The best items, as columns: *positions*, and the JSON of *scores*, and of what is *explained* of each, if any is.
 
     Thousands of them are kept, and an object for each match would have the garbage collector look at it.
     """
 
     positions: tuple[int, ...]
     scores: tuple[bytes, ...]
-    effects: tuple[bytes, ...]
+    explained: tuple[bytes, ...]
 
 
 class KeptOutside(NamedTuple):
@@ -67,13 +71,12 @@ class KeptOutside(NamedTuple):
 class KeptChoice(NamedTuple):
     """What the answers to a query are made from: the *slate*, the *best* matches, and what is *outside* of them.
 
-    With *explains*, each match says what moved it. *line* is what the lines of the log have in common.
+    *line* is what the lines of the log have in common.
     """
 
     slate: Slate
     best: KeptMatches
     outside: KeptOutside
-    explains: bool
     line: bytes = b""
 
 
@@ -205,9 +208,8 @@ class KeptAnswers:
             array("d", others.scores),
             array("d", [ordered.moves[0][1][number] for number in others.places]) if ordered.moves else None,
         )
-        explains = self._policy.rules is not None or learned is not None
         scores = [pool.scores[number] for number in best]
-        return KeptChoice(slate, self._matches(pool, ordered, best), outside, explains), (*scores, *outside.scores)
+        return KeptChoice(slate, self._matches(pool, ordered, best), outside), (*scores, *outside.scores)
 
     @cached_property
     def _learned(self) -> LearnedOrder | None:
@@ -218,9 +220,10 @@ class KeptAnswers:
         scores = [round(pool.scores[number], 6) for number in best]
         moved = [ordered.moves[0][1][number] for number in best] if ordered.moves else []
         texts = _texts([*scores, *moved])
-        effects = map(_moved_by, texts[len(best) :]) if moved else [b""] * len(best)
+        unmoved = b"" if self._policy.rules is None else NO_EFFECTS
+        explained = [_MOVED % by for by in texts[len(best) :]] if moved else [unmoved] * len(best)
         positions = [pool.positions[number] for number in best]
-        return KeptMatches(tuple(positions), tuple(texts[: len(best)]), tuple(effects))
+        return KeptMatches(tuple(positions), tuple(texts[: len(best)]), tuple(explained))
 
     def read(self, given: Iterable[tuple[KeptChoice, Explored | None]]) -> None:
         """Know what answers say of the items that they show: each is made from a choice, and *explored* of it.
@@ -236,37 +239,29 @@ class KeptAnswers:
 
     def answer(self, query: IdQuery, choice: KeptChoice, explored: Explored | None, name: str | None) -> bytes:
         """Return the answer to *query* that *explored*, as JSON; its id is *name*, or it has none."""
-        best = choice.best
-        matches = list(zip(best.positions, best.scores, best.effects, strict=True))
+        best, unmoved = choice.best, b"" if explored is None else NO_EFFECTS
+        matches = list(zip(best.positions, best.scores, best.explained, strict=True))
         if explored is not None:
             matches = [*matches[: explored.slot], _tried(choice, explored), *matches[explored.slot : -1]]
-        explains = choice.explains or explored is not None
         parts = [self._begin]
-        for rank, (position, score, effects) in enumerate(matches, 1):
+        for rank, (position, score, explained) in enumerate(matches, 1):
             shown = self._shown.at(position)[0]
             parts += (b'%s{"rank":%d,' % (b"," if rank > 1 else b"", rank), shown.before, score, shown.after)
-            if explains:
-                parts.append(explanation(effects) if effects else NO_EFFECTS)
-            parts.append(shown.cover + b"}" if query.cover else b"}")
+            parts += (explained or unmoved, shown.cover + b"}" if query.cover else b"}")
         parts.append(b"]}" if name is None else b'],"answer":"%b"}' % name.encode())
         return b"".join(parts)
 
 
 def _tried(choice: KeptChoice, explored: Explored) -> tuple[int, bytes, bytes]:
-    """Return the position, the score and the effects of the match that an answer *explored*."""
+    """Return the position of the match that an answer *explored*, its score, and what is explained of it."""
     positions, scores, moved = choice.outside
     number = explored.outside
-    effects = b"" if moved is None else _moved_by(_encode(moved[number]))
-    tried = b'{"rule":"%b","score_delta":null,"position":%d}' % (EXPLORED.encode(), explored.slot + 1)
-    both = b"%b,%b" % (effects, tried) if effects else tried
-    return positions[number], _encode(round(scores[number], 6)), both
+    effects = b'{"rule":"%b","score_delta":null,"position":%d}' % (EXPLORED.encode(), explored.slot + 1)
+    if moved is not None:
+        effects = b"%b,%b" % (_EFFECT % _encode(moved[number]), effects)
+    return positions[number], _encode(round(scores[number], 6)), explanation(effects)
 
 
 def _texts(numbers: Sequence[float]) -> list[bytes]:
     """Return the JSON of each of *numbers*."""
     return _encode(numbers)[1:-1].split(b",") if numbers else []
-
-
-def _moved_by(moved: bytes) -> bytes:
-    """Return the JSON of what the learned model did to a candidate, by how much it *moved* it."""
-    return b'{"rule":"%b","score_delta":%b,"position":null}' % (LEARNED.encode(), moved)

@@ -69,9 +69,10 @@ class ShownItems:
 
     def read(self, positions: Iterable[int]) -> None:
         """Know which items show the images at *positions*; raises StoreDamaged."""
-        missing = [position for position in dict.fromkeys(positions) if position not in self._known]
+        missing = [position for position in positions if position not in self._known]
         if not missing:
             return
+        missing = list(dict.fromkeys(missing))
         if len(self._known) + len(missing) > _MAX_ENTRIES:
             self._known = {NOWHERE: ()}
         places, rows = self._source.lookup.rows_at(np.array(missing, np.int64))
