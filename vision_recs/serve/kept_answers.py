@@ -201,29 +201,29 @@ class KeptAnswers:
         exploration = NOT_EXPLORING if learn is None or learn.exploration is None else learn.exploration
         orders = () if learned is None else (learned,)
         ordered, k = Ordered.of(pool, orders, asked.subquery, AttributesOf(self._served.items)), asked.query.k
-        best, (others, weights) = ordered.places[:k], tried_of(ordered.after(k), learned, exploration)
-        slate = Slate.of([pool.ids[n] for n in best], Outside(tuple(others.ids), weights), exploration, {})
-        outside = KeptOutside(
-            array("q", [pool.positions[number] for number in others.places]),
-            array("d", others.scores),
-            array("d", [ordered.moves[0][1][number] for number in others.places]) if ordered.moves else None,
-        )
-        scores = [pool.scores[number] for number in best]
-        return KeptChoice(slate, self._matches(pool, ordered, best), outside), (*scores, *outside.scores)
+        others, weights = tried_of(ordered.after(k), learned, exploration)
+        best = len(ordered.places[:k])
+        places = [*ordered.places[:k], *others.places]
+        ids, scores = [pool.ids[number] for number in places], [pool.scores[number] for number in places]
+        positions = [pool.positions[number] for number in places]
+        moved = [of[number] for _, of in ordered.moves for number in places]  # one order at most has moved them
+        slate = Slate.of(ids[:best], Outside(tuple(ids[best:]), weights), exploration, {})
+        matches = self._matches(positions[:best], scores[:best], moved[:best])
+        of_others = array("d", moved[best:]) if moved else None
+        outside = KeptOutside(array("q", positions[best:]), array("d", scores[best:]), of_others)
+        return KeptChoice(slate, matches, outside), tuple(scores)
 
     @cached_property
     def _learned(self) -> LearnedOrder | None:
         return self._served.recommender.learned_order(self._policy)
 
-    def _matches(self, pool: CandidateColumns, ordered: Ordered, best: Sequence[int]) -> KeptMatches:
-        """Return the matches of *pool* with the numbers in *best*."""
-        scores = [round(pool.scores[number], 6) for number in best]
-        moved = [ordered.moves[0][1][number] for number in best] if ordered.moves else []
-        texts = _texts([*scores, *moved])
+    def _matches(self, positions: Sequence[int], scores: Sequence[float], moved: Sequence[float]) -> KeptMatches:
+        """Return the matches at *positions* with *scores*, each *moved* by so much, if they were."""
+        count = len(positions)
+        texts = _texts([*(round(score, 6) for score in scores), *moved])
         unmoved = b"" if self._policy.rules is None else NO_EFFECTS
-        explained = [_MOVED % by for by in texts[len(best) :]] if moved else [unmoved] * len(best)
-        positions = [pool.positions[number] for number in best]
-        return KeptMatches(tuple(positions), tuple(texts[: len(best)]), tuple(explained))
+        explained = [_MOVED % by for by in texts[count:]] if moved else [unmoved] * count
+        return KeptMatches(tuple(positions), tuple(texts[:count]), tuple(explained))
 
     def read(self, given: Iterable[tuple[KeptChoice, Explored | None]]) -> None:
         """Know what answers say of the items that they show: each is made from a choice, and *explored* of it.
