@@ -84,7 +84,7 @@ class Histories:
             found = dict(known.recent.get(shopper, {}))
         for day in known.days.values():
             found |= {event.id: event for event in day.of(shopper)}
-        return sorted(found.values(), key=lambda event: (event.time, event.id))
+        return sorted(found.values(), key=lambda event: (event.time, event.id)) if found else []
 
     def refresh(self) -> None:
         """Read what is new; raises EventsError, StoreDamaged and StoreUnavailable, and keeps what is known."""

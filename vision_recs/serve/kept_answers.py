@@ -181,8 +181,8 @@ class KeptAnswers:
 
         Where several items show an image, it is the first of them, so that it is found before one is chosen.
         """
-        scores = [score for score, position in ranked if position != NOWHERE]
-        if len(set(scores)) == len(scores):
+        images = ranked[:-1] if ranked and ranked[-1][1] == NOWHERE else ranked
+        if len(dict(images)) == len(images):  # each has another score
             return ranked
 
         def key(of: tuple[float, int]) -> tuple[float, bool, str]:
