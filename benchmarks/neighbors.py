@@ -1,11 +1,13 @@
 """How long the similar items of all items take, against exact search with FAISS on the same cores.
 
-python benchmarks/neighbors.py --work DIR [--rows N] [--rounds N]        (quiet machine; 15 minutes for 100,000 rows)
+python benchmarks/neighbors.py --work DIR [--rows N] [--rounds N] [--only NAME ...]
+                                                                         (quiet machine; 15 minutes for 100,000 rows)
 
 Every measurement is a process of its own, and in each round all contestants take their turn, so that a busy machine
 slows all of them; the best rounds count. The vectors are those of real crops and what was grown between them, in
-products of five variants, and random ones, which are as unlike each other as vectors can be. Prints the ratios and
-writes neighbors.json beside this file.
+products of five variants, and random ones, which are as unlike each other as vectors can be. Prints the ratios, by the
+seconds on the clock and by those of the processor, and writes neighbors.json beside this file; with `--only`, which
+measures some of the contestants, it prints alone, unless `--output` names a file.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -44,12 +46,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="vectors and stores are kept here")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=RESULT)
+    parser.add_argument("--only", nargs="+", choices=("faiss", "neighbors", "policy"), help="measure these alone")
+    parser.add_argument("--output", type=Path, help="default: neighbors.json beside this file, or none with --only")
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.contestant:
         print(json.dumps(CONTESTANTS[arguments.contestant](arguments.work)))
         return
+    names = [name for name in CONTESTANTS if arguments.only is None or name in arguments.only]
+    output = arguments.output or (RESULT if arguments.only is None else None)
     arguments.work.mkdir(parents=True, exist_ok=True)
     result = {
         "rows": arguments.rows,
@@ -57,13 +62,16 @@ def main() -> None:
         "k": _K,
         "rounds": arguments.rounds,
         **{
-            kind: _contest(_prepared(arguments.work / f"{kind}-{arguments.rows}", make, arguments), arguments.rounds)
+            kind: _contest(
+                _prepared(arguments.work / f"{kind}-{arguments.rows}", make, arguments), names, arguments.rounds
+            )
             for kind, make in {"real": _real, "random": _random}.items()
         },
         **provenance("faiss-cpu", "torch", "numpy", "pyarrow"),
     }
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    if arguments.output == RESULT:
+    if output is not None:
+        output.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    if output == RESULT:
         put("neighbors.json", _markdown(result))
 
 
@@ -115,27 +123,27 @@ def _faiss(work: Path) -> dict[str, Any]:
     vectors = np.load(work / "vectors.npy")
     index = faiss.IndexFlatIP(_DIM)
     index.add(vectors)
-    started = perf_counter()
+    started = _now()
     scores, _ = index.search(vectors, _K)
-    seconds = perf_counter() - started
+    took = _since(started)
     np.save(work / "faiss.npy", scores)
-    return {"seconds": seconds}
+    return took
 
 
 def _pairs(work: Path) -> dict[str, Any]:
     from vision_recs.knn_join import KnnJoin
     from vision_recs.store import Store
 
-    started = perf_counter()
+    started = _now()
     store = Store.open(work / "store")
     positions = store.positions()
     pairs = KnnJoin(store, positions, positions)
     found = list(pairs.nearest(_K))
-    seconds = perf_counter() - started
+    took = _since(started)
     scores = np.concatenate([each.scores for each in found])
     lowest = np.load(work / "faiss.npy")[:, -1:]
     recall = float((scores >= lowest - _TIE).mean())
-    return {"seconds": seconds, "number_format": pairs.number_format, "recall": recall}
+    return {**took, "number_format": pairs.number_format, "recall": recall}
 
 
 def _neighbors(work: Path) -> dict[str, Any]:
@@ -157,11 +165,21 @@ def _policy(work: Path) -> dict[str, Any]:
 def _written(work: Path, options: Any) -> dict[str, Any]:  # noqa: ANN401 - only the process that measures imports it
     from vision_recs.batch.neighbors import write_neighbors
 
-    started = perf_counter()
+    started = _now()
     report = write_neighbors(work / "store", work / "neighbors.parquet", options)
-    seconds = perf_counter() - started
+    took = _since(started)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return {"seconds": seconds, "rows": report.rows, "peak_megabytes": round(peak)}
+    return {**took, "rows": report.rows, "peak_megabytes": round(peak)}
+
+
+def _now() -> tuple[float, float]:
+    """Return the time on the clock and the processor time of this process, all its threads together."""
+    return perf_counter(), process_time()
+
+
+def _since(started: tuple[float, float]) -> dict[str, Any]:
+    seconds, processor = (now - before for now, before in zip(_now(), started, strict=True))
+    return {"seconds": seconds, "processor_seconds": processor}
 
 
 CONTESTANTS = {
@@ -173,23 +191,33 @@ CONTESTANTS = {
 }
 """faiss comes first: the others are compared with its results."""
 
+_TIMES = ("seconds", "processor_seconds")
 
-def _contest(work: Path, rounds: int) -> dict[str, Any]:
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
+
+def _contest(work: Path, names: Sequence[str], rounds: int) -> dict[str, Any]:
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(rounds):
         for name, done in results.items():
             done.append(_measure(name, work))
-            print(f"{work.name} {name:24} {done[-1]['seconds']:8.2f} s", file=sys.stderr)
-    best = {name: min(each["seconds"] for each in done) for name, done in results.items()}
-    ratios = {f"{name} / faiss": round(seconds / best["faiss"], 3) for name, seconds in best.items() if name != "faiss"}
-    ratios["policy / neighbors"] = round(best["policy"] / best["neighbors"], 3)
-    for name, ratio in ratios.items():
-        print(f"{work.name:16} {name:32} {ratio:6.3f}")
+            took = " ".join(f"{done[-1][time]:8.2f}" for time in _TIMES)
+            print(f"{work.name} {name:24} {took} s on the clock, of the processor", file=sys.stderr)
+    found: dict[str, Any] = {}
+    for time, ratios in zip(_TIMES, ("ratios", "processor_ratios"), strict=True):
+        best = {name: min(each[time] for each in done) for name, done in results.items()}
+        found[ratios] = _ratios(best)
+        found[f"best_{time}"] = {name: round(seconds, 2) for name, seconds in best.items()}
+        found[time] = {name: [round(each[time], 2) for each in done] for name, done in results.items()}
+        for name, ratio in found[ratios].items():
+            print(f"{work.name:16} {name:32} {ratio:6.3f} {ratios.replace('_', ' ')}")
+    details = {name: {k: v for k, v in done[-1].items() if k not in _TIMES} for name, done in results.items()}
+    return {**found, "details": details}
+
+
+def _ratios(best: dict[str, float]) -> dict[str, float]:
+    """Return the ratios of the *best* times, by the contestants that were measured."""
+    pairs = [(name, "faiss") for name in best if name != "faiss"] + [("policy", "neighbors")]
     return {
-        "ratios": ratios,
-        "best_seconds": {name: round(seconds, 2) for name, seconds in best.items()},
-        "seconds": {name: [round(each["seconds"], 2) for each in done] for name, done in results.items()},
-        "details": {name: {k: v for k, v in done[-1].items() if k != "seconds"} for name, done in results.items()},
+        f"{one} / {other}": round(best[one] / best[other], 3) for one, other in pairs if one in best and other in best
     }
 
 

@@ -7,12 +7,14 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_recs import _native
+from vision_recs.batch.neighbors.diversity import diversify
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.rescoring import cosines_of
+from vision_recs.knn_join.blocks import exact_scores
 from vision_recs.store import Store
 from vision_recs.vectors import exact_cosine, normalize_rows
 
@@ -86,6 +88,52 @@ def test_a_cosine_is_the_sum_of_the_products_to_the_step():
                 assert score == exact_cosine(row[None], query)[0] == exact_cosine(query[None], row)[0]
 
     check()
+
+
+@pytest.mark.usefixtures("implementation")
+def test_pairs_of_vectors_have_the_scores_of_one_vector_with_one():
+    @settings(deadline=None)
+    @given(DIMS, SEEDS, st.integers(0, 200))
+    def check(dim, seed, count):
+        some, others = normalize_rows(halves(5, dim, seed))[0], normalize_rows(halves(9, dim, seed + 1))[0]
+        random = np.random.default_rng(seed)
+        row, column = random.integers(0, 5, count), random.integers(0, 9, count)
+        found = exact_scores(some, row, others, column)
+        expected = [exact_cosine(others[[one]], some[other])[0] for one, other in zip(column, row, strict=True)]
+        assert found.tolist() == expected
+
+    check()
+
+
+@pytest.mark.usefixtures("implementation")
+def test_of_each_pool_the_best_of_those_that_are_left_is_chosen():
+    @settings(deadline=None)
+    @given(DIMS, SEEDS, st.lists(st.integers(0, 12), max_size=9), st.integers(1, 14), st.sampled_from([0.1, 0.5, 0.9]))
+    def check(dim, seed, counts, k, diversity):
+        random = np.random.default_rng(seed)
+        vectors = normalize_rows(random.standard_normal((30, dim)))[0]
+        starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        rows = random.integers(0, 30, starts[-1])
+        scores = random.uniform(-1, 1, len(rows)).astype(np.float32)
+        found = diversify(vectors, rows, scores, starts, k, diversity).tolist()
+        for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+            chosen, found = found[: min(k, stop - start)], found[min(k, stop - start) :]
+            own, left = (1 - diversity) * scores.astype(float), set(range(start, stop))
+            assert left.issuperset(chosen)
+            for step, choice in enumerate(chosen):
+                near = (vectors[rows].astype(float) @ vectors[rows[chosen[:step]]].T).max(axis=1) if step else 0.0
+                values = own - diversity * near
+                assert values[choice] >= max(values[other] for other in left) - 1e-6
+                left.remove(choice)
+        assert not found
+
+    check()
+
+
+def test_the_first_of_equal_candidates_is_chosen_first(implementation):  # noqa: ARG001 - with and without C
+    vectors, scores = np.eye(3, 20, dtype=np.float32), np.full(9, 0.5, np.float32)
+    found = diversify(vectors, np.arange(9) % 3, scores, np.array([0, 9]), 9, 0.5)
+    assert found.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.usefixtures("implementation")
@@ -176,11 +224,48 @@ def test_arrays_that_do_not_fit_together_are_refused(native):
     for arguments in ((unit, unit[:2], np.zeros(3, np.float32), 4), (unit, unit, np.zeros(2, np.float32), 4)):
         with pytest.raises(ValueError, match="fit together"):
             native.cosines(*arguments)
+    for some, others, rows, columns in (
+        (unit, unit[:2], positions, positions + 2),
+        (unit[:2], unit, positions + 2, positions),
+        (unit, unit, positions - 1, positions),
+        (unit, unit, positions, positions + (1 << 62)),
+        (unit, unit, positions[:2], positions),
+        (unit, unit, positions, positions[:2]),
+        (unit[:0], unit, positions, positions),
+    ):
+        with pytest.raises(ValueError, match="fit together"):
+            native.cosines_of_pairs(some, others, rows, columns, scores, 4)
     with pytest.raises(TypeError, match="4 arguments"):
         native.cosines(unit, unit)
     unit.flags.writeable = False
     with pytest.raises((ValueError, BufferError), match=r"read-only|not writable"):
         native.scale_half(half, unit, alive, 4)
+
+
+def test_pools_that_do_not_fit_to_their_vectors_are_refused(native):
+    vectors, rows, scores = np.ones((2, 4), np.float32), np.array([0, 1, 1]), np.ones(3, np.float32)
+    starts, chosen = np.array([0, 1, 3]), np.full(3, -1)
+    native.diversify(vectors, rows, scores, starts, chosen, 2, 0.3, 4)
+    assert chosen.tolist() == [0, 1, 2]
+    for arguments in (
+        (vectors[:1], rows, scores, starts, chosen, 2, 0.3, 4),
+        (vectors, rows - 1, scores, starts, chosen, 2, 0.3, 4),
+        (vectors, rows[:2], scores, starts, chosen, 2, 0.3, 4),
+        (vectors, rows, scores[:2], starts, chosen, 2, 0.3, 4),
+        (vectors, rows, scores, starts[:2], chosen, 2, 0.3, 4),
+        (vectors, rows, scores, starts[1:], chosen, 2, 0.3, 4),
+        (vectors, rows, scores, starts[:0], chosen, 2, 0.3, 4),
+        (vectors, rows, scores, np.array([0, 4, 3]), chosen, 2, 0.3, 4),
+        (vectors, rows, scores, np.array([0, -1, 3]), chosen, 2, 0.3, 4),
+        (vectors, rows, scores, starts, chosen, 1, 0.3, 4),
+        (vectors, rows, scores, starts, chosen[:2], 2, 0.3, 4),
+        (vectors, rows, scores, starts, chosen, -2, 0.3, 4),
+        (vectors, rows, scores, starts, chosen, 2, 0.3, 8),
+    ):
+        with pytest.raises(ValueError, match="fit together"):
+            native.diversify(*arguments)
+    with pytest.raises(TypeError):
+        native.diversify(vectors, rows, scores, starts, chosen, 2, "0.3", 4)
 
 
 def test_a_model_that_does_not_fit_to_a_pool_is_refused(native):

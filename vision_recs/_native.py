@@ -87,6 +87,40 @@ class NativeKernels(Protocol):
         """
         ...
 
+    def cosines_of_pairs(  # noqa: PLR0913, PLR0917 - an object for them would be made for every call
+        self,
+        some: NDArray[np.float32],
+        others: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        dim: int,
+        /,
+    ) -> None:
+        """Write the cosine of `some[rows[i]]`, rows of *dim* numbers, with `others[columns[i]]` to `scores[i]`.
+
+        Raises ValueError for a row that is not there, too.
+        """
+        ...
+
+    def diversify(  # noqa: PLR0913, PLR0917 - as above
+        self,
+        vectors: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        starts: NDArray[np.int64],
+        chosen: NDArray[np.int64],
+        k: int,
+        diversity: float,
+        dim: int,
+        /,
+    ) -> None:
+        """Write which candidates `batch.neighbors.diversity.diversify` chooses to *chosen*.
+
+        Raises ValueError for a row that is not there, too, and where so many are not chosen.
+        """
+        ...
+
     def hold_graph(  # noqa: PLR0913, PLR0917 - it is called once for a graph
         self,
         codes: NDArray[np.uint8],

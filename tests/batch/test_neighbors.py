@@ -17,11 +17,11 @@ from property_examples import examples_of
 from random_shops import shops
 
 import vision_recs
-from vision_recs.batch.neighbors import NeighborsOptions, candidates, checkpoints, diversity, write_neighbors
+from vision_recs.batch.neighbors import NeighborsOptions, candidates, checkpoints, write_neighbors
 from vision_recs.errors import TooManyVectors
 from vision_recs.filters import Filter
 from vision_recs.recommend import Policy, read_policy
-from vision_recs.vectors import exact_cosine, normalize_or_raise
+from vision_recs.vectors import exact_cosine
 
 VARIANTS = {"in_stock": st.booleans(), "variant_group": st.sampled_from([None, "a", "b", 1])}
 
@@ -111,23 +111,6 @@ def test_each_choice_of_a_diverse_list_is_the_best_that_is_left(shop, policy, k,
             score_of = {match.id: match.score for match in pool}
             expected = [score_of[similar] for _, similar, _ in chosen]
             assert [score for _, _, score in chosen] == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize("first", [0, 1, 2])
-def test_choices_far_from_the_best_are_moved_away_from_as_well(first, monkeypatch):
-    monkeypatch.setattr(diversity, "_FIRST", first)
-    random = np.random.default_rng(0)
-    vectors = normalize_or_raise(random.standard_normal((30, 4)))
-    positions = np.stack([random.permutation(30)[:20] for _ in range(7)])
-    ranks = -np.sort(-random.uniform(0.7, 1.0, positions.shape))
-    found = diversity.DiversityReranker(None, vectors.__getitem__, 6, 0.5)._chosen(ranks, positions)
-    for columns, some, scores in zip(found.tolist(), vectors[positions], ranks, strict=True):
-        near = some @ some.T
-        assert max(columns) >= 6
-        for step, column in enumerate(columns):
-            values = scores - near[:, columns[:step]].max(axis=1, initial=-9 if step else 0)
-            values[columns[:step]] = -np.inf
-            assert column == np.argmax(values)
 
 
 RULES = """

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from property_examples import examples_of
 
-from vision_recs import knn_join
 from vision_recs.errors import TooManyVectors, ZeroVector
 from vision_recs.knn_join import (
     Groups,
@@ -131,8 +130,8 @@ def test_any_queries_in_any_corpus_get_what_a_loop_finds(data, kind, seed):
     assert scores.tolist() == expected_scores.tolist()
     assert again.tolist() == expected_numbers[: len(some)].tolist()
     assert scores_again.tolist() == expected_scores[: len(some)].tolist()
-    known = np.concatenate([corpus, queries])
-    assert every.vectors(known).tolist() == vectors[known].tolist()
+    known, rows = every.rows_at(corpus)
+    assert known[rows].tolist() == vectors[corpus].tolist()
 
 
 @settings(deadline=None, max_examples=examples_of(60))
@@ -177,22 +176,6 @@ def best_of_groups(vectors, position, corpus, chosen, row):
             group = ("single", number) if chosen.query_owner[row] < 0 else chosen.group[number]
             best[group] = min(best.get(group, (2.0, 0)), (-score, number))
     return sorted(best.values())
-
-
-def test_of_equal_vectors_of_a_group_none_is_lost_to_the_last_digits_of_rough_scores(monkeypatch):
-    vectors = np.concatenate([np.repeat(made(4), 3, axis=0), made(1, seed=1)])
-    one, twelve = np.array([12]), np.arange(12)
-    source, chosen = Vectors(vectors), Groups(twelve // 3, twelve, np.array([-2]))
-
-    def rough(rows, row, columns, column):
-        return blocks.exact_scores(rows, row, columns, column) + np.float32(1e-6) * (column % 3)
-
-    monkeypatch.setattr(knn_join, "ROUGH", blocks.Scoring(rough, 4e-6))
-    first, *_ = np.argsort(-exact_cosine(vectors[:12], vectors[12]), kind="stable")
-    (found,) = KnnJoin(source, one, twelve, groups=chosen).nearest(3, rough=True)
-    assert found.numbers.tolist() == [[first + 2, first + 1, first]]
-    (found,) = KnnJoin(source, one, twelve, groups=chosen).nearest(3)
-    assert found.numbers[0, 0] == first
 
 
 def test_as_many_as_there_are_groups_are_refused():
@@ -243,16 +226,6 @@ def test_a_guess_out_of_a_sample_is_seldom_too_high():
         patch.setattr(join.BlockedJoin, "_certainly_nearest", lambda _, rows: (mended.extend(rows), (0, 0))[1])
         list(KnnJoin(Vectors(vectors), every, every).nearest(40))
     assert len(mended) <= 3
-
-
-@pytest.mark.usefixtures("small_blocks")
-def test_rough_scores_differ_in_their_last_digits_only():
-    vectors = made(150, 60)
-    every = np.arange(150)
-    rough, rough_scores = found(KnnJoin(Vectors(vectors), every, every).nearest(7, rough=True))
-    exact, scores = found(KnnJoin(Vectors(vectors), every, every).nearest(7))
-    np.testing.assert_array_equal(rough, exact)
-    np.testing.assert_allclose(rough_scores, scores, atol=1e-6)
 
 
 def test_equal_scores_come_by_the_order_of_those_that_answer():
@@ -382,7 +355,7 @@ def test_candidates_with_numbers_beyond_24_bits_are_told_apart():
     scores = np.array([0.5, 0.75, 0.5, 0.25], np.float32)
     chosen = candidates.Candidates(
         3,
-        candidates.PairScore(lambda _, column: scores[column], 0.0),
+        lambda _, column: scores[column],
         order=order,
         bound=matmul.ErrorBound(np.zeros(2), 0.0),
         low=np.full(2, -2, np.float32),

@@ -23,15 +23,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.knn_join.blocks import EXACT, ROUGH
 from vision_recs.knn_join.groups import Groups
 from vision_recs.knn_join.join import BlockedJoin, Nearest
-from vision_recs.knn_join.matmul import Matmul, take, workers
+from vision_recs.knn_join.matmul import Matmul, workers
 from vision_recs.knn_join.operands import Operands, Places, places_in, read_vectors
 from vision_recs.knn_join.range_join import Pairs, pairs_above
 from vision_recs.types import VectorReader, Vectors
 
-__all__ = ["ROUGH", "Groups", "KnnJoin", "Nearest", "Pairs", "pairs_above"]
+__all__ = ["Groups", "KnnJoin", "Nearest", "Pairs", "pairs_above"]
 
 
 class KnnJoin:
@@ -67,21 +66,17 @@ class KnnJoin:
         """The format of the fast products: "bfloat16", "float16" or "float32", whichever is the fastest here."""
         return str(self._matmul.number_format.dtype).removeprefix("torch.")
 
-    def nearest(self, k: int, *, rough: bool = False, by_group: bool = True) -> Iterator[Nearest]:
+    def nearest(self, k: int, *, by_group: bool = True) -> Iterator[Nearest]:
         """Yield the *k* nearest corpus vectors of each query vector, or all where there are fewer.
 
         A vector on both sides finds itself. Results come in the order of the query vectors, some thousands at a time.
-        The scores are those of `vectors.exact_cosine` to the last bit. *rough* scores are computed in float32, which
-        takes less time where many results are needed to choose from; two of them that differ by 1e-6 may come in either
-        order. Without *by_group*, every corpus vector counts; with it, *k* has to be less than the number of groups.
-        Raises ValueError for another *k*.
+        The scores are those of `vectors.exact_cosine` to the last bit. Without *by_group*, every corpus vector counts;
+        with it, *k* has to be less than the number of groups. Raises ValueError for another *k*.
         """
         operands = self._operands if by_group else replace(self._operands, groups=None)
-        yield from self._join(operands, self._matmul, k, rough=rough)
+        yield from self._join(operands, self._matmul, k)
 
-    def nearest_to(
-        self, positions: NDArray[np.int64], k: int, *, rough: bool = False, by_group: bool = True
-    ) -> Iterator[Nearest]:
+    def nearest_to(self, positions: NDArray[np.int64], k: int, *, by_group: bool = True) -> Iterator[Nearest]:
         """Yield as `nearest` does, but for the query vectors at *positions*, which should be few.
 
         With groups, they have to be among the query vectors of the join.
@@ -89,27 +84,18 @@ class KnnJoin:
         groups = self._operands.groups if by_group else None
         owner = None if groups is None else groups.query_owner[self._places[0](positions)]
         operands = self._operands.for_queries(read_vectors(self._source, positions), owner)
-        yield from self._join(operands, self._matmul.with_rows(operands.queries), k, rough=rough)
+        yield from self._join(operands, self._matmul.with_rows(operands.queries), k)
 
-    def vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the vectors at *positions*; each is a query vector or a corpus vector."""
-        row, column = (places(positions) for places in self._places)
-        if (column >= 0).all():
-            return take(self._operands.corpus, column)
-        if (row >= 0).all():
-            return take(self._operands.queries, row)
-        is_row = row >= 0
-        found = np.empty((len(positions), self._operands.queries.shape[1]), dtype=np.float32)
-        found[is_row] = self._operands.queries[row[is_row]]
-        found[~is_row] = self._operands.corpus[column[~is_row]]
-        return found
+    def rows_at(self, positions: NDArray[np.int64]) -> tuple[Vectors, NDArray[np.int64]]:
+        """Return a matrix, and the rows of it that are the corpus vectors at *positions*."""
+        return self._operands.corpus, self._places[1](positions)
 
     @cached_property
     def _places(self) -> tuple[Places, Places]:
         queries, corpus = self._positions
         return places_in(queries), places_in(corpus[self._operands.number])
 
-    def _join(self, operands: Operands, matmul: Matmul, k: int, *, rough: bool) -> Iterator[Nearest]:
+    def _join(self, operands: Operands, matmul: Matmul, k: int) -> Iterator[Nearest]:
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least 1 vector")
         if operands.groups is not None and k >= operands.groups.count:
@@ -120,4 +106,4 @@ class KnnJoin:
             yield Nearest(0, empty.astype(np.int64), empty.astype(np.float32))
             return
         with workers(matmul.device) as pool:
-            yield from BlockedJoin(operands, matmul, count, pool, ROUGH if rough else EXACT).bands()
+            yield from BlockedJoin(operands, matmul, count, pool).bands()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.knn_join.matmul import Matmul, Rows, ThresholdHits, rough_scores
+from vision_recs import _native
+from vision_recs.knn_join.matmul import Matmul, Rows, ThresholdHits
 from vision_recs.types import Vectors
 from vision_recs.vectors import exact_cosine
 
@@ -16,20 +14,10 @@ ROWS = 1_024
 """Rows that one task scans."""
 
 _COLUMNS = 2_048  # of a block of products, which is written and read in the cache of a core
-_PAIRS = 64  # that are scored exactly at once, for the same reason
+_PAIRS = 64  # that NumPy scores at once, for the same reason
 
 AHEAD = 8
 """Tasks whose results wait to be fetched: results take memory."""
-
-
-class Scoring(NamedTuple):
-    """How pairs of vectors are scored: *scores* returns the cosine of rows[row[i]] with columns[column[i]].
-
-    Of two scores that differ by less than *margin*, either may be the greater one.
-    """
-
-    scores: Callable[[Vectors, NDArray[np.int64], Vectors, NDArray[np.int64]], NDArray[np.float32]]
-    margin: float
 
 
 def scan(
@@ -56,14 +44,13 @@ def exact_scores(
 ) -> NDArray[np.float32]:
     """Return the cosines (n,) of rows[row[i]] with columns[column[i]], as `exact_cosine` computes them."""
     scores = np.empty(len(row), dtype=np.float32)
+    if _native.kernels is not None:
+        _native.kernels.cosines_of_pairs(rows, columns, row, column, scores, columns.shape[1])
+        return scores
     for start in range(0, len(row), _PAIRS):
         here = slice(start, start + _PAIRS)
         scores[here] = exact_cosine(columns[column[here]], rows[row[here]])
     return scores
-
-
-EXACT = Scoring(exact_scores, 0.0)
-ROUGH = Scoring(rough_scores, 4e-6)  # more than float32 sums of a thousand products of unit vectors differ by
 
 
 def rows_from(start: int) -> slice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,8 @@ class CorpusOrder(NamedTuple):
     groups: Groups | None
 
 
-class PairScore(NamedTuple):
-    """*of* returns the scores (n,) of rows (n,) with columns (n,), in steps of 2^-24.
-
-    Of two scores that differ by less than *margin*, either may be the greater one.
-    """
-
-    of: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
-    margin: float
+Score: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+"""Returns the exact scores (n,) of rows (n,) with columns (n,), in steps of 2^-24."""
 
 
 def approximate_keys(rows: NDArray[np.int64], columns: NDArray[np.int64], values: NDArray[np.float32]) -> Keys:
@@ -50,11 +44,11 @@ class Candidates:
     """The candidates of some rows for their *k* best columns."""
 
     def __init__(
-        self, k: int, score: PairScore, *, order: CorpusOrder, bound: ErrorBound, low: NDArray[np.float32]
+        self, k: int, score: Score, *, order: CorpusOrder, bound: ErrorBound, low: NDArray[np.float32]
     ) -> None:
         """Begin without candidates.
 
-        *score* computes exact scores, but for its margin; *bound* is that of the approximate scores. A candidate is
+        *score* computes exact scores; *bound* is that of the approximate scores. A candidate is
         every column whose approximate score reaches `low[row]`, which rises in place as it becomes known what the *k*
         best columns of the row reach.
         """
@@ -142,7 +136,7 @@ class Candidates:
         self.prune()
         (keys,) = self._keys
         rows, columns = _places(keys)
-        exact = pack(rows, self._score.of(rows, columns), self._order.number[columns])
+        exact = pack(rows, self._score(rows, columns), self._order.number[columns])
         exact.sort()
         exact = self._best_of_groups(exact)
         starts = self._starts(exact, QUERY_SHIFT)
@@ -150,15 +144,13 @@ class Candidates:
         return exact, self._starts(exact, QUERY_SHIFT)
 
     def _best_of_groups(self, exact: Keys) -> Keys:
-        """Return the best of each group, and those whose scores are as good but for the margin."""
+        """Return the best of each group."""
         groups = self._order.groups
         if groups is None:
             return exact
-        rows, scores, numbers = unpack(exact)
+        rows, _, numbers = unpack(exact)
         order, begins = groups.grouped(rows, self._order.column_of[numbers])
-        scores = scores[order]
-        is_best = begins | (scores > scores[begins][np.cumsum(begins) - 1] - np.float32(self._score.margin))
-        return np.sort(exact[order[is_best]])
+        return np.sort(exact[order[begins]])
 
     def _keep(self, *keys: Keys) -> None:
         self._keys = list(keys)

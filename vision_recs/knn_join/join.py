@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.knn_join.blocks import AHEAD, ROWS, Scoring, rows_from, scan
-from vision_recs.knn_join.candidates import Candidates, CorpusOrder, PairScore, approximate_keys
+from vision_recs.knn_join.blocks import AHEAD, ROWS, exact_scores, rows_from, scan
+from vision_recs.knn_join.candidates import Candidates, CorpusOrder, approximate_keys
 from vision_recs.knn_join.keys import Keys
 from vision_recs.knn_join.matmul import Matmul, Rows
 from vision_recs.knn_join.operands import Operands
@@ -37,10 +37,9 @@ class Nearest(NamedTuple):
 class BlockedJoin:
     """The k nearest columns of every row, computed block by block in a pool."""
 
-    def __init__(self, operands: Operands, matmul: Matmul, k: int, pool: Executor, scoring: Scoring) -> None:
-        """Find the thresholds, in *pool*; *scoring* is `EXACT` or `ROUGH`."""
+    def __init__(self, operands: Operands, matmul: Matmul, k: int, pool: Executor) -> None:
+        """Find the thresholds, in *pool*."""
         self._operands = operands
-        self._scoring = scoring
         self._matmul = matmul
         self._pool = pool
         self._k = k
@@ -114,12 +113,12 @@ class BlockedJoin:
         operands, groups = self._operands, self._operands.groups
 
         def score(row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float32]:
-            return self._scoring.scores(operands.queries, rows[row], operands.corpus, column)
+            return exact_scores(operands.queries, rows[row], operands.corpus, column)
 
         groups = None if groups is None else groups.for_queries(groups.query_owner[rows])
         order = CorpusOrder(operands.number, operands.column_of, groups)
         bound = self._matmul.error_bound(rows)
-        return Candidates(self._k, PairScore(score, self._scoring.margin), order=order, bound=bound, low=low)
+        return Candidates(self._k, score, order=order, bound=bound, low=low)
 
     def _scans(self, starts: range) -> Iterator[dict[int, Keys]]:
         """Yield candidates by the number of their block. After all earlier starts, the blocks at *starts* have all."""

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -167,34 +166,10 @@ class Matmul:
         return self.rows.vectors[torch.from_numpy(rows).to(self.device)]
 
 
-def rough_scores(
-    rows: Vectors, row: NDArray[np.int64], columns: Vectors, column: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return the cosines (n,) of rows[row[i]] with columns[column[i]]; *row* (n,) ascends.
-
-    They are added up in float32, so that their last digits may be wrong.
-    """
-    scores = torch.empty(len(row))
-    some, every = torch.from_numpy(rows), torch.from_numpy(columns)
-    chosen = torch.from_numpy(column)
-    bounds = np.concatenate([[0], np.flatnonzero(np.diff(row)) + 1, [len(row)]])
-    gathered = torch.empty(int(np.diff(bounds).max()), columns.shape[1])  # used again and again: it stays in the cache
-    for start, stop in pairwise(bounds.tolist()):
-        if start < stop:
-            others = torch.index_select(every, 0, chosen[start:stop], out=gathered[: stop - start])
-            torch.mv(others, some[row[start]], out=scores[start:stop])
-    return scores.clamp_(-1.0, 1.0).numpy()
-
-
-def take(vectors: Vectors, places: NDArray[np.int64]) -> Vectors:
-    """Return the *vectors* at *places*, in less than half of the time that NumPy takes."""
-    found: Vectors = torch.from_numpy(vectors).index_select(0, torch.from_numpy(places)).numpy()
-    return found
-
-
-def cosines_between(some: Vectors, others: Vectors) -> NDArray[np.float32]:
-    """Return the cosines (n, m, p) of *some* (n, m, dim) with *others* (n, p, dim), for each of n apart, in float32."""
-    found: NDArray[np.float32] = torch.bmm(torch.from_numpy(some), torch.from_numpy(others).transpose(1, 2)).numpy()
+def cosines_between(vectors: Vectors) -> NDArray[np.float32]:
+    """Return the cosines (n, p, p) of *vectors* (n, p, dim) with each other, for each of n apart, in float32."""
+    some = torch.from_numpy(vectors)
+    found: NDArray[np.float32] = torch.bmm(some, some.transpose(1, 2)).numpy()
     return found
 
 

@@ -67,7 +67,9 @@ class Operands:
         rows = read_vectors(source, queries)
         if len(row_of) == len(number) == len(queries):
             return cls(rows, rows, number, row_of, groups)
-        columns = np.concatenate([rows[row_of], read_vectors(source, corpus[number[len(row_of) :]])])
+        columns = np.empty((len(number), source.dim), dtype=np.float32)
+        np.take(rows, row_of, axis=0, out=columns[: len(row_of)], mode="clip")  # the mode that copies once
+        columns[len(row_of) :] = read_vectors(source, corpus[number[len(row_of) :]])
         return cls(rows, columns, number, row_of, groups)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs.batch.item_arrays import ItemArrays, ranges
-from vision_recs.batch.neighbors.retrieve import Hits, Retriever, TargetVectors, max_sim, query_positions
+from vision_recs.batch.neighbors.retrieve import Hits, Retriever, TargetVectors, query_positions
 from vision_recs.knn_join.keys import Keys, best_of_each, pack, require_countable, unpack
 
 _ITEMS = 4_096
@@ -92,8 +92,6 @@ class CandidateGenerator:
         keys = pack(np.repeat(who, np.diff(hits.starts)), hits.scores, hits.numbers)
         if len(who) > len(items):  # several images of an item may hit the same vector
             keys = best_of_each(keys)
-        if self.retriever.margin:
-            keys = self._with_exact_ties(keys, items)
         whose, _, numbers = unpack(keys)
         has_shared = np.zeros(len(items), dtype=np.bool_)
         has_shared[whose[~self.targets.is_alone[numbers]]] = True
@@ -109,21 +107,6 @@ class CandidateGenerator:
             for part in self.generate(wanting[start : start + step], _WIDER * width)
         ]
         return _merged(items, [_subset(found, ~is_wanting), *wider])
-
-    def _with_exact_ties(self, keys: Keys, items: NDArray[np.int64]) -> Keys:
-        """Return *keys* with exact scores where the rough ones may be in the wrong order or pass min_score wrongly."""
-        who, scores, numbers = unpack(np.sort(keys))
-        is_close = (np.diff(who) == 0) & (np.diff(scores) > -self.retriever.margin)
-        is_unsure = np.zeros(len(keys), dtype=np.bool_)
-        is_unsure[:-1] |= is_close
-        is_unsure[1:] |= is_close
-        if self.min_score is not None:
-            is_unsure |= np.abs(scores - self.min_score) < self.retriever.margin
-        unsure = np.flatnonzero(is_unsure)
-        scores[unsure] = max_sim(
-            self.arrays, self.retriever.vectors, items[who[unsure]], self.targets.positions[numbers[unsure]]
-        )
-        return pack(who, scores, numbers)
 
     def _is_final(
         self, found: CandidateLists, bounds: NDArray[np.float32], *, in_order: NDArray[np.bool_]

@@ -112,7 +112,7 @@ class Plan:
         generator = CandidateGenerator(
             self.arrays, self.targets, retriever, self.groups, self._candidate_count, policy.min_score, self.in_stock
         )
-        reranker = DiversityReranker(self.arrays, retriever.vectors, self.k, policy.diversity)
+        reranker = DiversityReranker(self.arrays, retriever.rows_at, self.k, policy.diversity)
         with workers() as pool:
             for lists in generator.generate(items, self._candidate_count + _MORE):
                 yield reranker.rerank(lists, pool) if policy.diversity else lists
@@ -124,12 +124,10 @@ class Plan:
         return policy.pool(self.k) if policy.diversity else self.k
 
     def _retriever(self, items: NDArray[np.int64]) -> Retriever:
-        policy = self.options.policy
         if self.method == "exact":
-            rough = policy.diversity > 0 and not policy.is_by_query  # most candidates are not chosen
-            queries = QueryVectors.of(self.arrays, items, rough=rough)
+            queries = QueryVectors.of(self.arrays, items)
             return ExactRetriever(self.source.items, queries, self.targets, device=self.options.device)
-        where = policy.matching(self.options.where)
+        where = self.options.policy.matching(self.options.where)
         return IndexRetriever(self.source.items, self.source.open_index(), self.arrays, self.targets, where=where)
 
     def _with_rules(self, retriever: Retriever) -> RuledNeighbors:

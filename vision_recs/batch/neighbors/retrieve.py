@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from vision_recs.batch.item_arrays import ItemArrays
 from vision_recs.errors import StoreDamaged
 from vision_recs.indexes.base import PositionIndex, Scored
-from vision_recs.knn_join import ROUGH, Groups, KnnJoin
+from vision_recs.knn_join import Groups, KnnJoin
 from vision_recs.knn_join.operands import places_in
 from vision_recs.recommend.by_position import RowSource
 from vision_recs.types import FilteredSource, Match, SearchRequest, VectorIndex, VectorReader, Vectors
-from vision_recs.vectors import exact_cosine, normalize_or_raise
+from vision_recs.vectors import normalize_or_raise
 
 if TYPE_CHECKING:  # most jobs have no filter
     from vision_recs.filters import Filter
@@ -33,14 +33,8 @@ _BATCH = 1_024
 _MANY_GROUPS = 4
 """The exact join tells groups apart where there are this many times as many groups as are needed."""
 
-_PAIRS = 64
-"""Pairs of images that `max_sim` compares at a time: their vectors stay in the cache of the processor."""
-
 _NO_OWNER = -2
 """Stands for the item of a vector that several items show; no query vector has this number."""
-
-VectorsAt: TypeAlias = Callable[[NDArray[np.int64]], Vectors]
-"""A function that returns the vectors (n, dim) at n positions."""
 
 _Find: TypeAlias = Callable[[Vectors, int], tuple[list[Scored], list[float]]]
 """(vectors, k) -> for each vector the nearest *k* images or more, and a score that all others are below."""
@@ -50,16 +44,14 @@ _Find: TypeAlias = Callable[[Vectors, int], tuple[list[Scored], list[float]]]
 class QueryVectors:
     """The vectors of the items that get a list, each once, at *positions* of the store.
 
-    `item[i]` is the number of the item that shows vector i, or -1 where several items show it. *rough* says that the
-    scores only serve to choose candidates, so that float32 products are exact enough.
+    `item[i]` is the number of the item that shows vector i, or -1 where several items show it.
     """
 
     positions: NDArray[np.int64]
     item: NDArray[np.int64]
-    rough: bool = False
 
     @classmethod
-    def of(cls, arrays: ItemArrays, items: NDArray[np.int64], *, rough: bool = False) -> QueryVectors:
+    def of(cls, arrays: ItemArrays, items: NDArray[np.int64]) -> QueryVectors:
         """Return the vectors of *items*."""
         positions, places, starts = query_positions(arrays, items)
         owners = np.repeat(items, np.diff(starts))
@@ -67,7 +59,7 @@ class QueryVectors:
         highest = np.full(len(positions), -1)
         np.minimum.at(lowest, places, owners)
         np.maximum.at(highest, places, owners)
-        return cls(positions, np.where(lowest == highest, lowest, -1), rough)
+        return cls(positions, np.where(lowest == highest, lowest, -1))
 
 
 def query_positions(
@@ -176,12 +168,7 @@ class Hits(NamedTuple):
 
 
 class Retriever(Protocol):
-    """Finds target vectors; two scores that differ by less than *margin* may be in the wrong order."""
-
-    @property
-    def margin(self) -> float:
-        """The largest error of a difference of two scores."""
-        ...
+    """Finds target vectors."""
 
     def nearest(self, positions: NDArray[np.int64], k: int) -> Iterator[Hits]:
         """Yield the nearest target vectors of the query vectors at *positions*, some query vectors at a time.
@@ -191,8 +178,8 @@ class Retriever(Protocol):
         """
         ...
 
-    def vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the vectors at *positions*; each is a query vector or a target vector."""
+    def rows_at(self, positions: NDArray[np.int64]) -> tuple[Vectors, NDArray[np.int64]]:
+        """Return a matrix, and the rows of it that are the target vectors at *positions*."""
         ...
 
 
@@ -208,8 +195,6 @@ class ExactRetriever:
         self._pairs = KnnJoin(source, queries.positions, targets.positions, groups=groups, device=device)
         self._target_count, self._group_count = len(targets.positions), groups.count
         self._vectors_per_group = targets.vectors_per_group
-        self._rough = queries.rough
-        self.margin = ROUGH.margin if queries.rough else 0.0
 
     def nearest(self, positions: NDArray[np.int64], k: int) -> Iterator[Hits]:
         """Yield the nearest vector of each of the *k* nearest groups; or the nearest vectors, where groups are few."""
@@ -217,14 +202,14 @@ class ExactRetriever:
         count = k if by_group else ceil(k * self._vectors_per_group)
         is_all = np.array_equal(positions, self._queries)
         find = self._pairs.nearest if is_all else partial(self._pairs.nearest_to, positions)
-        for _, numbers, scores in find(count, rough=self._rough, by_group=by_group):
+        for _, numbers, scores in find(count, by_group=by_group):
             starts = np.arange(len(numbers) + 1) * numbers.shape[1]
-            last = np.float32(-np.inf) if count >= self._target_count else scores[:, -1] + np.float32(self.margin)
+            last = np.float32(-np.inf) if count >= self._target_count else scores[:, -1]
             yield Hits(starts, numbers.ravel(), scores.ravel(), np.broadcast_to(last, len(numbers)).astype(np.float32))
 
-    def vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the vectors at *positions*, which are in memory."""
-        return self._pairs.vectors(positions)
+    def rows_at(self, positions: NDArray[np.int64]) -> tuple[Vectors, NDArray[np.int64]]:
+        """Return all target vectors, which are in memory, and the rows of those at *positions*."""
+        return self._pairs.rows_at(positions)
 
 
 class IndexRetriever:
@@ -244,7 +229,6 @@ class IndexRetriever:
         self._vectors_per_group = targets.vectors_per_group
         self._source = source
         self._index = index
-        self.margin = 0.0
         self._arrays = arrays
         self._number_of = places_in(targets.positions)
         self._row_of = places_in(arrays.positions)
@@ -257,9 +241,10 @@ class IndexRetriever:
             found, bounds = find(self._source.vectors(positions[start : start + _BATCH]), k)
             yield self._hits(found, bounds)
 
-    def vectors(self, positions: NDArray[np.int64]) -> Vectors:
-        """Return the vectors at *positions*, read from the source."""
-        return self._source.vectors(positions)
+    def rows_at(self, positions: NDArray[np.int64]) -> tuple[Vectors, NDArray[np.int64]]:
+        """Return the vectors at *positions*, each once, read from the source, and the rows of these."""
+        each, rows = np.unique(positions, return_inverse=True)
+        return self._source.vectors(each), rows
 
     @property
     def _find(self) -> _Find:
@@ -300,26 +285,6 @@ def _find_positions(
     """Return the nearest positions *within* what a filter leaves, and scores that all others are below."""
     found = index.nearest(normalize_or_raise(vectors), k, within)
     return found, [float(scored.scores.min()) if len(scored.scores) >= k else -np.inf for scored in found]
-
-
-def max_sim(
-    arrays: ItemArrays, vectors_at: VectorsAt, items: NDArray[np.int64], positions: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return the score (n,) of each of n *items* for the vector at the same place of *positions* (n,).
-
-    The score is the best exact cosine of an image of the item with that vector.
-    """
-    if not len(items):
-        return np.empty(0, np.float32)
-    images = arrays.starts[items + 1] - arrays.starts[items]
-    own = arrays.positions[arrays.rows_of(items)]
-    other = np.repeat(positions, images)
-    scores = [
-        exact_cosine(vectors_at(other[start : start + _PAIRS]), vectors_at(own[start : start + _PAIRS]))
-        for start in range(0, len(own), _PAIRS)
-    ]
-    best: NDArray[np.float32] = np.maximum.reduceat(np.concatenate(scores), np.cumsum(images) - images)
-    return best
 
 
 def _choosable(groups: NDArray[np.int64], count: int, in_stock: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
