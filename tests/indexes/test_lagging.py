@@ -1,5 +1,8 @@
 """An index that lags behind: what it is given as its source, and searches that its contract does not ask for."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from vector_sources import Vectors, clustered
@@ -76,6 +79,19 @@ def test_what_is_near_is_of_what_is_there_now(now, before, tmp_path, index_type)
     assert not len(every.lasts)
 
 
+@pytest.mark.parametrize("index_type", ["flat", "hnsw"])
+def test_one_that_is_replaced_is_gone_without_the_garbage_collector(now, before, tmp_path, index_type):
+    gc.disable()
+    try:
+        index = opened(now, before, PENDING, tmp_path / "index", index_type)
+        index.nearest(EVERY[4:5], 6)
+        gone = weakref.ref(index)
+        del index
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("index_type", ["flat", "hnsw", "ivf-pq"])
 def test_where_the_whole_neighborhood_of_a_query_is_gone_others_are_found(tmp_path, index_type):
     before = Vectors(EVERY, range(600), is_normalized=True)
@@ -125,7 +141,7 @@ def test_the_source_of_the_index_is_as_the_index_is(now, before):
         given.append(source)
         return Index()
 
-    index = lagging.LaggingIndex(open_it, now, PENDING, made_from=1)
+    index = lagging.lagging_index(open_it, now, PENDING, made_from=1)
     assert index.source == (now.fingerprint, 5)
     (source,) = given
     assert (source.fingerprint, source.generation, source.dim) == (now.fingerprint, 1, 24)

@@ -175,23 +175,28 @@ def open_files(folder):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted by /proc, which is of Linux")
-def test_an_old_generation_is_closed_without_the_garbage_collector(reloader, store):
+@pytest.mark.parametrize("keeps_answers", [False, True])
+def test_an_old_generation_is_closed_without_the_garbage_collector(store, tmp_path, keeps_answers):
+    reloader = Reloader(ServeOptions(store, events=tmp_path / "events" if keeps_answers else None))
+    assert (reloader.snapshot.kept is not None) == keeps_answers
     gc.disable()
     try:
         for count in (13, 14, 15):
             recommender = reloader.snapshot.recommender
             assert len(recommender.similar("item000", k=3, where="price < 9")) == 3
             index(shop_of(count), store)
-            old = [weakref.ref(part) for part in (recommender, recommender.items, recommender.index)]
-            del recommender
+            parts = reloader.snapshot, recommender, recommender.items, recommender.index
+            old = list(map(weakref.ref, parts))
+            del recommender, parts
             assert reload(reloader) is True
-            assert [part() for part in old] == [None] * 3
+            assert [part() for part in old] == [None] * 4
         generations = {
             re.search(r"\d{6}", path.removeprefix(str(store)))[0] for path in open_files(store) if "shards" not in path
         }
         assert generations == {"000004"}
     finally:
         gc.enable()
+        reloader.close()
 
 
 def test_another_store_in_the_same_place_is_another_generation(reloader, store):

@@ -231,9 +231,9 @@ def open_index(  # noqa: PLR0913 - what is beyond the third belongs to generatio
 
     if made_from is None or pending is None or not (pending.added or pending.removed):
         return opened(source)
-    from vision_recs.indexes.lagging import LaggingIndex
+    from vision_recs.indexes.lagging import lagging_index
 
-    return LaggingIndex(opened, source, pending, made_from=made_from)
+    return lagging_index(opened, source, pending, made_from=made_from)
 
 
 def check_index(name: str, source: VectorReader, directory: Path, *, made_from: int | None = None) -> None:

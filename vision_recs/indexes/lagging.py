@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,30 +49,33 @@ _GONE = Row("", "", "")
 _QUERIES_AT_ONCE = 1_024
 
 
+def lagging_index(
+    open_index: Callable[[VectorSource], VectorIndex], source: VectorSource, pending: IndexPending, *, made_from: int
+) -> LaggingIndex:
+    """Return an index by what *open_index* opens, which was made from the generation *made_from*, for *source*.
+
+    *pending* is how the two differ; the index is given a source that is as the index is. What is returned finds
+    positions, and what is near, where the index does.
+    """
+    added, removed = _positions(pending.added), _positions(pending.removed)
+    index = open_index(_AsIndexed(source, added, removed, made_from))
+    if not isinstance(index, PositionIndex):
+        return LaggingIndex(index, source, added, removed)
+    kind = _LaggingRoughIndex if isinstance(index, RoughIndex) else _LaggingPositionIndex
+    return kind(index, source, added, removed)
+
+
 class LaggingIndex:
     """A `VectorIndex` by an index of an earlier generation, and by what was added and removed since."""
 
     def __init__(
-        self,
-        open_index: Callable[[VectorSource], VectorIndex],
-        source: VectorSource,
-        pending: IndexPending,
-        *,
-        made_from: int,
+        self, index: VectorIndex, source: VectorSource, added: NDArray[np.int64], removed: NDArray[np.int64]
     ) -> None:
-        """Search what *open_index* opens, which was made from the generation *made_from*, for the present *source*.
-
-        The index is given a source that is as the index is.
-        """
+        """Search *index*, without the positions *removed*, and what was *added*, for the present *source*."""
         self._source = source
-        self._added = _positions(pending.added)
-        self._removed = _positions(pending.removed)
-        self._index = open_index(_AsIndexed(source, self._added, self._removed, made_from))
-        self._is_pending = _mask(np.concatenate([self._added, self._removed]))
-        if isinstance(self._index, PositionIndex):
-            self.nearest = partial(self._nearest, self._index)
-        if isinstance(self._index, RoughIndex):
-            self.near = partial(self._near, self._index)
+        self._added, self._removed = added, removed
+        self._index = index
+        self._is_pending = _mask(np.concatenate([added, removed]))
         self._vectors: Vectors | None = None
         # two sums of dim products in float32 whose exact scores are equal are closer than that
         self._tolerance = np.float32(source.dim * 2.0**-22)
@@ -97,32 +99,6 @@ class LaggingIndex:
             some = slice(start, start + _QUERIES_AT_ONCE)
             found[some] = self._with_added(replace(request, vectors=request.vectors[some]), found[some])
         return found
-
-    def _nearest(
-        self, index: PositionIndex, queries: Vectors, k: int, within: FilteredSource | None = None
-    ) -> list[Scored]:
-        """Return the *k* nearest positions to each unit query, and all whose score equals the k-th: a PositionIndex."""
-        positions, vectors = self._added_within(within)
-        found, count = index.nearest(queries, k, within), k
-        left = [self._without_pending(scored) for scored in found]
-        while any(
-            len(own.positions) < k and len(all_.positions) >= count for own, all_ in zip(left, found, strict=True)
-        ):
-            count *= 4
-            found = index.nearest(queries, count, within)
-            left = [self._without_pending(scored) for scored in found]
-        return [self._with_nearest(own, positions, vectors, query, k) for own, query in zip(left, queries, strict=True)]
-
-    def _near(self, index: RoughIndex, queries: Vectors, k: int) -> list[Near]:
-        """Return what may be among the *k* nearest positions to each query, and all that was added: a RoughIndex."""
-        left: list[NDArray[np.int64]] = []
-        count, found = k, index.near(queries, k)
-        while True:
-            left = [own.positions[~is_marked(self._is_pending, own.positions)] for own in found]
-            if all(len(own) >= k or not len(near.lasts) for own, near in zip(left, found, strict=True)):
-                return [Near(np.concatenate([own, self._added]), own[k - 1 :][:LASTS]) for own in left]
-            count *= 4
-            found = index.near(queries, count)
 
     def _with_nearest(
         self, found: Scored, positions: NDArray[np.int64], vectors: Vectors, query: Vectors, k: int
@@ -182,6 +158,39 @@ class LaggingIndex:
             return self._added, self._vectors
         kept = is_marked(within.mask(), self._added)
         return self._added[kept], self._vectors[kept]
+
+
+class _LaggingPositionIndex(LaggingIndex):
+    """One that is a PositionIndex, by an index that is one."""
+
+    def nearest(self, queries: Vectors, k: int, within: FilteredSource | None = None) -> list[Scored]:
+        """Return the *k* nearest positions to each unit query, and all whose score equals the k-th."""
+        index = cast("PositionIndex", self._index)
+        positions, vectors = self._added_within(within)
+        found, count = index.nearest(queries, k, within), k
+        left = [self._without_pending(scored) for scored in found]
+        while any(
+            len(own.positions) < k and len(all_.positions) >= count for own, all_ in zip(left, found, strict=True)
+        ):
+            count *= 4
+            found = index.nearest(queries, count, within)
+            left = [self._without_pending(scored) for scored in found]
+        return [self._with_nearest(own, positions, vectors, query, k) for own, query in zip(left, queries, strict=True)]
+
+
+class _LaggingRoughIndex(_LaggingPositionIndex):
+    """One that is a RoughIndex, too, by an index that is one."""
+
+    def near(self, queries: Vectors, k: int) -> list[Near]:
+        """Return what may be among the *k* nearest positions to each query, and all that was added."""
+        index = cast("RoughIndex", self._index)
+        count, found = k, index.near(queries, k)
+        while True:
+            left = [own.positions[~is_marked(self._is_pending, own.positions)] for own in found]
+            if all(len(own) >= k or not len(near.lasts) for own, near in zip(left, found, strict=True)):
+                return [Near(np.concatenate([own, self._added]), own[k - 1 :][:LASTS]) for own in left]
+            count *= 4
+            found = index.near(queries, count)
 
 
 class _AsIndexed:

@@ -18,7 +18,7 @@ from vision_recs.errors import StoreDamaged
 from vision_recs.feedback.exploration import NOT_EXPLORING, Explored, Outside, Slate
 from vision_recs.feedback.model import UNKNOWN
 from vision_recs.indexes.base import Group
-from vision_recs.recommend import Policy
+from vision_recs.recommend import Policy, Recommender
 from vision_recs.recommend.by_position import NearestPositions
 from vision_recs.recommend.eligibility import AttributesOf, CandidateColumns
 from vision_recs.recommend.learned import LEARNED, LearnedOrder
@@ -28,7 +28,7 @@ from vision_recs.serve.id_search import GROWTH, IdQuery, IdSearch, Ranked, Searc
 from vision_recs.serve.shown_items import NO_EFFECTS, NOWHERE, ShownItems, explanation
 
 if TYPE_CHECKING:
-    from vision_recs.serve.served import Served
+    from vision_recs.serve.served import ServedItems
 
 _encode = msgspec.json.Encoder().encode
 
@@ -83,22 +83,24 @@ class KeptChoice(NamedTuple):
 class KeptAnswers:
     """Makes choices and answers for `IdQuery`s from one generation under one policy, on one thread."""
 
-    def __init__(self, served: Served, source: NearestPositions, policy: Policy) -> None:
-        """Answer from *source*, which knows the positions of the items of *served*, under *policy*, which is plain."""
-        self._served = served
+    def __init__(self, recommender: Recommender, items: ServedItems, source: NearestPositions, policy: Policy) -> None:
+        """Answer as *recommender* does under *policy*, which is plain; *source* knows the positions of its *items*."""
+        self._recommender, self._items = recommender, items
         self._source = source
         self._policy = policy
-        self._search = IdSearch(served.items, source, policy)
+        self._search = IdSearch(items, source, policy)
         self._shown = ShownItems(source, policy)
         self._item_at: dict[int, _Item | None] = {NOWHERE: None}
-        self._begin = b'{"generation":%d,"matches":[' % served.items.generation
+        self._begin = b'{"generation":%d,"matches":[' % items.generation
 
     @classmethod
-    def of(cls, served: Served, policy: Policy) -> KeptAnswers | None:
-        """Return what answers from *served*; None if it knows no positions, or *policy* is not plain."""
-        opened = served.opened
-        source = NearestPositions.of(opened.items, opened.index) if is_plain(policy) else None
-        return None if source is None else cls(served, source, policy)
+    def of(cls, recommender: Recommender, items: ServedItems, policy: Policy) -> KeptAnswers | None:
+        """Return what answers from *items*; None if these or the index know no positions, or *policy* is not plain.
+
+        It does not hold what holds it: that would be a cycle, and a generation that was replaced would stay in memory.
+        """
+        source = NearestPositions.of(items, recommender.index) if is_plain(policy) else None
+        return None if source is None else cls(recommender, items, source, policy)
 
     def choices(self, queries: Sequence[tuple[IdQuery, bool]]) -> list[tuple[KeptChoice, tuple[float, ...]] | None]:
         """Return what answers to each of *queries* are made from, or None where that is left to the general path.
@@ -200,7 +202,7 @@ class KeptAnswers:
         learned = self._learned if is_learned else None
         exploration = NOT_EXPLORING if learn is None or learn.exploration is None else learn.exploration
         orders = () if learned is None else (learned,)
-        ordered, k = Ordered.of(pool, orders, asked.subquery, AttributesOf(self._served.items)), asked.query.k
+        ordered, k = Ordered.of(pool, orders, asked.subquery, AttributesOf(self._items)), asked.query.k
         others, weights = tried_of(ordered.after(k), learned, exploration)
         best = len(ordered.places[:k])
         places = [*ordered.places[:k], *others.places]
@@ -215,7 +217,7 @@ class KeptAnswers:
 
     @cached_property
     def _learned(self) -> LearnedOrder | None:
-        return self._served.recommender.learned_order(self._policy)
+        return self._recommender.learned_order(self._policy)
 
     def _matches(self, positions: Sequence[int], scores: Sequence[float], moved: Sequence[float]) -> KeptMatches:
         """Return the matches at *positions* with *scores*, each *moved* by so much, if they were."""

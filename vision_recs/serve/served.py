@@ -142,7 +142,7 @@ class Served:
         self.kept_choices: Choices[KeptChoice] = Choices(most=MOST_KEPT)
         keeps_answers = options.events is not None  # each is one of its own
         self.ids = None if keeps_answers else IdAnswers.of(opened.items, opened.index, options.policy)
-        self.kept = KeptAnswers.of(self, options.policy) if keeps_answers else None
+        self.kept = KeptAnswers.of(self.recommender, opened.items, options.policy) if keeps_answers else None
         file = opened.items.model_file if isinstance(opened.items, LearnedSource) else None
         self.model = "" if file is None else file[1]
         self.facets = None if opened.table is None else ItemFacets(opened.table)
