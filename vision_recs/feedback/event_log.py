@@ -14,19 +14,17 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from secrets import token_bytes, token_hex
 from threading import Lock
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self
 
 from vision_recs.errors import EventsError, StoreUnavailable, read_error, write_error
 from vision_recs.feedback.records import Record, of_line, to_line
 from vision_recs.store.atomic_files import fsync_path, make_durable_folder
-
-Parsed = TypeVar("Parsed")
 
 _LARGEST = 64 << 20  # bytes of a log
 _LONGEST_S = 3_600.0
@@ -273,13 +271,13 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-class LogLine(NamedTuple, Generic[Parsed]):
+class LogLine(NamedTuple):
     """A line of a log: its *number* from 1, where it starts, its bytes, and its record, None where it is damaged."""
 
     number: int
     start: int
     data: bytes
-    record: Parsed | None
+    record: Record | None
 
     @property
     def end(self) -> int:
@@ -292,20 +290,15 @@ class LogLine(NamedTuple, Generic[Parsed]):
         return self.data.endswith(b"\n")
 
 
-def read_log(path: Path, start: int = 0) -> Iterator[LogLine[Record]]:
+def read_log(path: Path, start: int = 0) -> Iterator[LogLine]:
     """Yield the lines of the log *path* from the byte *start* on, without those that were forgotten."""
-    return read_lines(path, start, of_line)
-
-
-def read_lines(path: Path, start: int, parse: Callable[[bytes], Parsed | None]) -> Iterator[LogLine[Parsed]]:
-    """Yield what `read_log` does, with records as *parse* reads them."""
     position = start
     with path.open("rb") as file:
         file.seek(start)
         for number, line in enumerate(file, 1):
             begin, position = position, position + len(line)
             if line.strip(b" \n"):
-                yield LogLine(number, begin, line, parse(line[:-1]) if line.endswith(b"\n") else None)
+                yield LogLine(number, begin, line, of_line(line[:-1]) if line.endswith(b"\n") else None)
 
 
 @contextmanager

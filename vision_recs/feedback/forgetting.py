@@ -20,7 +20,7 @@ from vision_recs.feedback.answers import pseudonym
 from vision_recs.feedback.compaction import recount
 from vision_recs.feedback.current import ANSWERS, EVENTS, Draft, locked
 from vision_recs.feedback.event_log import EventFolder, LogLine, read_log
-from vision_recs.feedback.records import Answer, Record
+from vision_recs.feedback.records import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def _blank(path: Path, name: str, own: AbstractSet[str]) -> tuple[int, int]:
     return answers, events
 
 
-def _named(line: LogLine[Record]) -> str:
+def _named(line: LogLine) -> str:
     if line.record is None:
         return ""
     return line.record.id if isinstance(line.record, Answer) else line.record.answer

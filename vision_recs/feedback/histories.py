@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vision_recs.feedback import day_files
 from vision_recs.feedback.answers import ID_LENGTH, pseudonym
 from vision_recs.feedback.current import ANSWERS, EVENTS, Current, FileEntry, again_if_compacted, read_current
-from vision_recs.feedback.event_log import EventFolder, LogLine, read_lines
+from vision_recs.feedback.event_log import EventFolder
 from vision_recs.feedback.records import AnsweredTo, Event, of_line_in_brief
 
 DAYS = 90
@@ -134,18 +134,20 @@ class Histories:
         return day_files.read_table(self._folder.root / entry.path, columns)
 
     def _read(self, known: _Known, path: Path) -> None:
-        events = []
-        lines: Iterator[LogLine[Event | AnsweredTo]]
-        lines = read_lines(path, known.upto.get(path.name, 0), of_line_in_brief)
-        for line in lines:
-            if not line.is_whole:
-                break
-            known.upto[path.name] = line.end
-            if isinstance(line.record, AnsweredTo):
-                if line.record.shopper:
-                    known.shopper_of[line.record.id] = line.record.shopper
-            elif line.record is not None and line.record.type != _SEEN:
-                events.append(line.record)
+        events, upto = [], known.upto.get(path.name, 0)
+        with path.open("rb") as file:
+            file.seek(upto)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                upto += len(line)
+                record = of_line_in_brief(line[:-1])
+                if isinstance(record, AnsweredTo):
+                    if record.shopper:
+                        known.shopper_of[record.id] = record.shopper
+                elif record is not None and record.type != _SEEN:
+                    events.append(record)
+        known.upto[path.name] = upto
         while len(known.shopper_of) > _MOST_ANSWERS:
             del known.shopper_of[next(iter(known.shopper_of))]
         events, known.waiting = [*known.waiting, *events], []

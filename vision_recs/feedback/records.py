@@ -124,7 +124,7 @@ class AnswerGiven(NamedTuple):
 Record: TypeAlias = Answer | Event
 
 
-class AnsweredTo(msgspec.Struct, frozen=True):
+class AnsweredTo(msgspec.Struct, frozen=True, gc=False):
     """The *id* of an answer, and the *shopper* to whom it was given, empty where nobody knows."""
 
     type: str
