@@ -810,7 +810,6 @@ static void scan(const Graph *graph, const int16_t *query, Nearest *found) {
     }
 }
 
-
 /* Write what the rotation of *graph* makes of *query* to *rotated*, as codes are: whole numbers that are 128 more than
  * what they stand for. *steps* has room for the query and one number more. */
 FOR_EACH_PROCESSOR

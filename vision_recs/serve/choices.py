@@ -16,7 +16,7 @@ _MOST = 80_000  # candidates, some 55 MB: those of 2,000 answers of ten items
 
 
 class Key(NamedTuple):
-    """What names a choice: what names the *query* with its policy, if long a digest, and whether it *is_learned*."""
+    """What names a choice: the *query* with its policy, or a digest of them, and whether the answer *is_learned*."""
 
     query: bytes
     is_learned: bool
