@@ -12,8 +12,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Three on two cores: tests wait for other processes, deadlines and the disk a third of their time.
-PROCESSES ?= 3
+PROCESSES ?= 2
 SIDE_BY_SIDE := --numprocesses $(PROCESSES) --dist worksteal # neighbors share what they are prepared with, in one process
 INSTALL ?= $(VENV)/bin/python -m pip --disable-pip-version-check --quiet install
 SOURCES := $(shell find vision_recs cli -name '*.py' -o -name '*.c' -o -name '*.html' -o -name 'py.typed' -o -path '*/page/*')
