@@ -114,8 +114,7 @@ class FaissCandidates:
         if share * size < 2 / 3 * _EXPECTED_IN_IT:
             return 0.0
         near = self.candidates(queries, size, ceil(size / _VISITED))  # a share of what is around needs no more
-        marked = is_marked(mask, np.maximum(near, 0)) & (near >= 0)
-        return float(marked.sum(axis=1).min()) / (share * size)
+        return min(np.count_nonzero(is_marked(mask, own[own >= 0])) for own in near) / (share * size)
 
     def candidates(
         self, queries: Vectors, count: int, search_effort: int, within: PositionSubset | None = None
