@@ -199,8 +199,8 @@ def _contest(work: Path, names: Sequence[str], rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         for name, done in results.items():
             done.append(_measure(name, work))
-            took = " ".join(f"{done[-1][time]:8.2f}" for time in _TIMES)
-            print(f"{work.name} {name:24} {took} s on the clock, of the processor", file=sys.stderr)
+            clock, processor = (done[-1][time] for time in _TIMES)
+            print(f"{work.name} {name:24} {clock:8.2f} s, {processor:8.2f} s of the processor", file=sys.stderr)
     found: dict[str, Any] = {}
     for time, ratios in zip(_TIMES, ("ratios", "processor_ratios"), strict=True):
         best = {name: min(each[time] for each in done) for name, done in results.items()}
