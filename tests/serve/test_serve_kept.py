@@ -118,6 +118,18 @@ def asking(store, tmp_path, monkeypatch):
     return ask
 
 
+def responses_of_both_paths(asking, policy, *, seed):
+    """Return the responses to random requests, and how many the short path answered, as the general one does."""
+    draw = random.Random(seed)
+    paths = [random_path(draw, number) for number in range(REQUESTS)]
+    responses, lines, count = asking(paths, policy, is_general=False)
+    others, other_lines, none = asking(paths, policy, is_general=True)
+    assert responses == others
+    assert lines == other_lines
+    assert none == 0
+    return responses, count
+
+
 @pytest.mark.parametrize(
     "policy",
     [
@@ -130,13 +142,7 @@ def asking(store, tmp_path, monkeypatch):
     ids=["exploring", "variants", "a file without rules", "variants and a file", "learned"],
 )
 def test_answers_and_log_are_those_of_the_general_path(asking, policy):
-    draw = random.Random(7)
-    paths = [random_path(draw, number) for number in range(REQUESTS)]
-    responses, lines, count = asking(paths, policy, is_general=False)
-    others, other_lines, none = asking(paths, policy, is_general=True)
-    assert responses == others
-    assert lines == other_lines
-    assert none == 0
+    responses, count = responses_of_both_paths(asking, policy, seed=7)
     assert count > REQUESTS / 4
     assert {status for status, _, _ in responses} == {200, 404}
 
@@ -144,12 +150,7 @@ def test_answers_and_log_are_those_of_the_general_path(asking, policy):
 @pytest.mark.parametrize("store", ["twins"], indirect=True)
 @pytest.mark.parametrize("policy", [EXPLORING, Policy(), Policy(one_per=None)], ids=["exploring", "variants", "plain"])
 def test_images_with_equal_scores_are_put_into_order_on_the_short_path(asking, policy):
-    draw = random.Random(8)
-    paths = [random_path(draw, number) for number in range(REQUESTS)]
-    responses, lines, count = asking(paths, policy, is_general=False)
-    others, other_lines, _ = asking(paths, policy, is_general=True)
-    assert responses == others
-    assert lines == other_lines
+    responses, count = responses_of_both_paths(asking, policy, seed=8)
     assert count == sum(status == 200 for status, _, _ in responses)
 
 
