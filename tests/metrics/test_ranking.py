@@ -11,6 +11,7 @@ from vision_recs.metrics import (
     evaluate_rankings,
     expose,
     gini,
+    ndcg_at_10,
 )
 
 
@@ -83,18 +84,41 @@ def test_every_score_is_counted_once():
     assert (result.relevant_scores + result.other_scores).sum() == 5 * 4
 
 
-def test_blocks_of_queries_give_what_one_block_gives(monkeypatch):
-    random = np.random.default_rng(0)
-    counts = random.integers(1, 5, 40)
-    vectors = random.normal(size=(counts.sum(), 5))
+def random_shop(count, *, most=4, directions=None):
+    """Return *count* items with up to *most* images, of few *directions*, so that many scores are equal."""
+    random = np.random.default_rng(count)
+    counts = random.integers(1, most + 1, count)
+    vectors = random.normal(size=(directions or counts.sum(), 5))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    shop = ItemVectors([f"{n:02}" for n in range(40)], np.cumsum([0, *counts])[:-1], np.arange(counts.sum()), vectors)
+    rows = random.permutation(counts.sum()) % len(vectors)
+    return ItemVectors([f"{n:02}" for n in range(count)], np.cumsum([0, *counts])[:-1], rows, vectors[rows])
+
+
+def test_blocks_of_queries_give_what_one_block_gives(monkeypatch):
+    shop = random_shop(40)
     judgments = LabelJudgments({item: int(item) % 3 for item in shop.ids}, shop.ids)
     whole = evaluate_rankings(shop, shop, judgments)
-    monkeypatch.setattr("vision_recs.metrics.ranking._AT_ONCE", 3 * len(vectors))
+    monkeypatch.setattr("vision_recs.metrics.ranking._AT_ONCE", 3 * len(shop.vectors))
     parts = evaluate_rankings(shop, shop, judgments)
     assert parts.values.tolist() == whole.values.tolist()
     assert parts.nearest.tolist() == whole.nearest.tolist()
+
+
+@pytest.mark.parametrize("directions", [None, 7], ids=["no-ties", "ties"])
+@pytest.mark.parametrize("most", [1, 4], ids=["one-image", "images"])
+@pytest.mark.parametrize("count", [1, 2, 10, 11, 12, 50])
+def test_the_ndcg_alone_is_that_of_whole_rankings(count, most, directions):
+    shop = random_shop(count, most=most, directions=directions)
+    queries = shop.take(np.arange(0, count, 2))
+    pairs = [(one, other, 1 + int(other) % 3) for one in shop.ids for other in shop.ids if (int(one) + int(other)) % 4]
+    for judgments, per_image in (
+        (LabelJudgments({item: int(item) % 3 or None for item in shop.ids}, shop.ids), False),
+        (LabelJudgments({item: int(item) % 3 for item in shop.ids}, shop.ids, include_self=True), True),
+        (PairJudgments(pairs, shop.ids), False),
+        (OwnItemJudgments(shop.ids), True),
+    ):
+        expected = evaluate_rankings(queries, shop, judgments, per_image=per_image).of("ndcg_at_10")
+        assert ndcg_at_10(queries, shop, judgments, per_image=per_image).tolist() == expected.tolist()
 
 
 def test_exposure_counts_in_how_many_answers_each_item_is():

@@ -12,12 +12,12 @@ from vision_recs.tune.learning import Fit, Hyperparameters, Learner, TrainingSet
 from vision_recs.tune.positives import LabelPositives
 
 
-def result(queries, value=0.0):
-    """Return the result of *queries*, whose measures all have the *value*."""
+def result(queries):
+    """Return the result of *queries*, whose measures are all 0."""
     count = len(queries)
     return RankingResult(
         [str(query) for query in queries],
-        np.full((count, len(MEASURES)), value),
+        np.zeros((count, len(MEASURES))),
         np.zeros((count, NEAREST), np.int64),
         np.zeros((count, NEAREST), np.float32),
         np.zeros((count, NEAREST), np.bool_),
@@ -79,11 +79,11 @@ def test_the_best_of_three_settings_is_taken_after_300_steps_at_most_with_a_vali
 
     scores = [0.2, 0.6, 0.4]
     trainer.learner = lambda _items, choice: Learning(choice)
-    trainer.evaluate = lambda learned, queries: result(queries.tolist(), scores[int(learned[0, 0])])
+    trainer.ndcg = lambda learned, queries: np.full(len(queries), scores[int(learned[0, 0])])
     choice, fit = trainer.best_fit(np.ones(4, np.bool_), np.arange(2))
     assert tried == [(each, 300, 20, score) for each, score in zip(CHOICES, scores, strict=True)]
     assert (choice, fit.score) == (CHOICES[1], 0.6)
-    trainer.evaluate = lambda _learned, _queries: result([])
+    trainer.ndcg = lambda _learned, _queries: np.empty(0)
     assert trainer.best_fit(np.ones(4, np.bool_), np.arange(2))[1].score == 0.0
     assert MEASURE == "ndcg_at_10"
     assert (

@@ -9,7 +9,7 @@ exposure    which items are recommended at all, and how often
 from vision_recs.metrics.confidence import Difference, Interval, bounds_of_share, compare, interval, intervals
 from vision_recs.metrics.exposure import Exposure, expose, gini
 from vision_recs.metrics.measures import MEASURES, Judgments, LabelJudgments, OwnItemJudgments, PairJudgments
-from vision_recs.metrics.ranking import ItemVectors, RankingResult, evaluate_rankings
+from vision_recs.metrics.ranking import ItemVectors, RankingResult, evaluate_rankings, ndcg_at_10
 
 __all__ = [
     "MEASURES",
@@ -29,4 +29,5 @@ __all__ = [
     "gini",
     "interval",
     "intervals",
+    "ndcg_at_10",
 ]

@@ -47,7 +47,7 @@ class LabelJudgments:
         keys = [(type(label), label) for label in labels.values()]
         codes = {key: code for code, key in enumerate(dict.fromkeys(keys))}
         self._codes = {item: codes[key] for item, key in zip(labels, keys, strict=True) if labels[item] is not None}
-        self._targets = targets
+        self._ordinals = {target: ordinal for ordinal, target in enumerate(targets)}
         self._include_self = include_self
         self._target_codes = np.array([self._codes.get(target, -1) for target in targets], np.int64)
 
@@ -56,7 +56,7 @@ class LabelJudgments:
         code = self._codes.get(query)
         found = np.flatnonzero(self._target_codes == code) if code is not None else np.empty(0, np.int64)
         if not self._include_self:
-            found = found[[self._targets[ordinal] != query for ordinal in found.tolist()]]
+            found = found[found != self._ordinals.get(query, -1)]
         return found, np.ones(len(found))
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.metrics.measures import MEASURES, Judgments
+from vision_recs.metrics.measures import MEASURES, Grades, Judgments, Ranks, Relevant
 from vision_recs.types import Vectors
 from vision_recs.vectors import STEPS
 
@@ -119,6 +119,26 @@ def evaluate_rankings(
     return collector.result()
 
 
+def ndcg_at_10(
+    queries: ItemVectors, targets: ItemVectors, judgments: Judgments, *, per_image: bool = False
+) -> NDArray[np.float64]:
+    """Return the values (n,) of `evaluate_rankings(...).of("ndcg_at_10")`, without a rank beyond the tenth.
+
+    Where a map is learned, it is measured many times, and sorting all targets would be most of the work.
+    """
+    relevant_to = {query: judgments.relevant(query) for query in queries.ids}
+    single = queries.per_image() if per_image else queries
+    found = []
+    for ordinal, scores in _scores(single, targets, per_image=per_image):
+        relevant, grades = _ranked(scores, relevant_to[single.ids[ordinal]])
+        if len(relevant):
+            rank_of = np.full(len(scores), len(scores))
+            first = _first(scores)
+            rank_of[first] = np.arange(1, len(first) + 1)
+            found.append(MEASURES["ndcg_at_10"](*_by_rank(rank_of[relevant], grades)))
+    return np.array(found, np.float64)
+
+
 class _Collector:
     """Collects a `RankingResult`, one query at a time."""
 
@@ -135,16 +155,14 @@ class _Collector:
         self, query: str, scores: NDArray[np.float32], relevant: NDArray[np.int64], grades: NDArray[np.float64]
     ) -> None:
         """Add *query*, given the *scores* of all targets, with -inf for a target that is not in the ranking."""
-        is_ranked = scores[relevant] > -np.inf  # an item without another image cannot find itself
-        relevant, grades = relevant[is_ranked], grades[is_ranked]
+        relevant, grades = _ranked(scores, (relevant, grades))
         if not len(relevant):
             self._skipped += 1
             return
         order = np.argsort(-scores, kind="stable")
         rank_of = np.empty(len(order), np.int64)
         rank_of[order] = np.arange(1, len(order) + 1)
-        by_rank = np.argsort(rank_of[relevant])
-        ranks, grades = rank_of[relevant][by_rank], grades[by_rank]
+        ranks, grades = _by_rank(rank_of[relevant], grades)
         self._queries.append(query)
         self._values.append([measure(ranks, grades) for measure in MEASURES.values()])
         first = order[:NEAREST]
@@ -170,6 +188,26 @@ class _Collector:
             other_scores=self._histograms[1],
             skipped=self._skipped,
         )
+
+
+def _ranked(scores: NDArray[np.float32], relevant: Relevant) -> Relevant:
+    """Return the *relevant* targets that are in the ranking: an item without another image cannot find itself."""
+    is_ranked = scores[relevant[0]] > -np.inf
+    return relevant[0][is_ranked], relevant[1][is_ranked]
+
+
+def _by_rank(ranks: Ranks, grades: Grades) -> tuple[Ranks, Grades]:
+    order = np.argsort(ranks)
+    return ranks[order], grades[order]
+
+
+def _first(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the NEAREST targets of highest score, best first, equal ones in their order."""
+    if len(scores) > NEAREST:
+        near = np.flatnonzero(scores >= np.partition(scores, -NEAREST)[-NEAREST])
+    else:
+        near = np.arange(len(scores))
+    return near[np.argsort(-scores[near], kind="stable")][:NEAREST]
 
 
 def _padded(values: NDArray[Scalar], fill: float) -> NDArray[Scalar]:
@@ -198,8 +236,8 @@ def _scores(
         cosines = queries.vectors[block].astype(np.float64) @ columns
         if per_image:
             cosines[queries.positions[block, None] == targets.positions] = -np.inf
-        best = np.maximum.reduceat(cosines, targets.starts, axis=1)
-        best = np.maximum.reduceat(best, queries.starts[first:last] - queries.starts[first], axis=0)
+        best = _highest(cosines, targets.starts, axis=1)
+        best = _highest(best, queries.starts[first:last] - queries.starts[first], axis=0)
         rounded = (np.rint(best * STEPS) / STEPS).astype(np.float32)  # as indexes do, so that ties are the same
         for ordinal, scores in zip(range(first, last), rounded, strict=True):
             itself = ordinal_of.get(queries.ids[ordinal])
@@ -207,3 +245,11 @@ def _scores(
                 scores[itself] = -np.inf
             yield ordinal, scores
         first = last
+
+
+def _highest(values: NDArray[np.float64], starts: NDArray[np.int64], *, axis: int) -> NDArray[np.float64]:
+    """Return the maximum of the values from each of *starts* to the next along *axis*."""
+    if len(starts) == values.shape[axis]:  # each item has one image
+        return values
+    highest: NDArray[np.float64] = np.maximum.reduceat(values, starts, axis=axis)
+    return highest

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_recs.metrics import ItemVectors, Judgments, RankingResult, evaluate_rankings
+from vision_recs.metrics import ItemVectors, Judgments, RankingResult, evaluate_rankings, ndcg_at_10
 from vision_recs.store import Projection
 from vision_recs.store.projections import Part
 from vision_recs.tune.learning import Fit, Hyperparameters, Learner, Matrix, PrincipalAxes, TrainingSet
@@ -24,7 +24,7 @@ from vision_recs.types import Vectors
 from vision_recs.vectors import normalize_rows
 
 MEASURE = "ndcg_at_10"
-"""The measure that decides: it fits labels, small groups and graded pairs alike."""
+"""The measure that decides, and that validates: it fits labels, small groups and graded pairs alike."""
 
 CHOICES = (Hyperparameters(), Hyperparameters(whitening=0.5), Hyperparameters(temperature=0.07))
 """The hyperparameters that validation chooses from: at a lower temperature, only near neighbors count."""
@@ -93,17 +93,24 @@ class Trainer:
 
     def evaluate(self, learned: Matrix | None, queries: NDArray[np.int64]) -> RankingResult:
         """Return the rankings for the items *queries*, with vectors mapped by *learned*, or with the plain vectors."""
-        items = self._task.items
-        if learned is not None:
-            items = items.with_vectors(normalize_rows(self._coordinates @ learned)[0])
+        items = self._mapped(learned)
         return evaluate_rankings(items.take(queries), items, self._task.judgments, per_image=self._task.per_image)
+
+    def ndcg(self, learned: Matrix, queries: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the `MEASURE` of the rankings that `evaluate` returns, in less time."""
+        items = self._mapped(learned)
+        return ndcg_at_10(items.take(queries), items, self._task.judgments, per_image=self._task.per_image)
+
+    def _mapped(self, learned: Matrix | None) -> ItemVectors:
+        items = self._task.items
+        return items if learned is None else items.with_vectors(normalize_rows(self._coordinates @ learned)[0])
 
     def best_fit(self, items: NDArray[np.bool_], validation: NDArray[np.int64]) -> tuple[Hyperparameters, Fit]:
         """Return the hyperparameters and the map, learned from *items*, that are best for the items *validation*."""
 
         def validate(learned: Matrix) -> float:
-            result = self.evaluate(learned, validation)
-            return float(result.of(MEASURE).mean()) if len(result.queries) else 0.0
+            found = self.ndcg(learned, validation)
+            return float(found.mean()) if len(found) else 0.0
 
         found = [
             (choice, self.learner(items, choice).fit(_STEPS, every=EVERY, validate=validate)) for choice in CHOICES
