@@ -26,7 +26,7 @@ from vision_recs.images.geometry import place
 from vision_recs.images.preprocess import resample
 
 random = np.random.default_rng(0)
-for _ in range(20_000):
+for _ in range(count):
     width, height = map(int, random.integers(1, 300, 2))
     config = configs[random.integers(len(configs))]
     placement = place((width, height), config)
@@ -48,7 +48,14 @@ configs = [
 """
 
 
-@pytest.mark.parametrize("geometries", [SIX_SIZES, RANDOM_GEOMETRIES], ids=["six-sizes", "20000-geometries"])
+@pytest.mark.parametrize(
+    "geometries",
+    [
+        pytest.param(SIX_SIZES, id="six-sizes"),
+        pytest.param(f"count = 2_000\n{RANDOM_GEOMETRIES}", id="2000-geometries"),
+        pytest.param(f"count = 20_000\n{RANDOM_GEOMETRIES}", id="20000-geometries", marks=pytest.mark.nightly),
+    ],
+)
 def test_no_small_image_ends_the_program(geometries):
     done = subprocess.run([sys.executable, "-c", CONFIGS + geometries], capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.returncode, done.stderr, done.stdout.splitlines()[-1:])

@@ -14,7 +14,12 @@ from vision_recs.errors import StoreDamaged, StoreNotFound
 from vision_recs.jobs import verify
 from vision_recs.store import Store, garbage_collect
 
-KILLS, STATES = 24, 12
+STATES = 12
+
+
+def kills(few, many):
+    """Let a test kill *few* processes, and *many* at night."""
+    return pytest.mark.parametrize("kills", [pytest.param(few), pytest.param(many, marks=pytest.mark.nightly)])
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +60,15 @@ def finish(store, shop, turn, expected):
     return there
 
 
-def test_a_killed_run_leaves_the_old_generation_or_the_new_one_and_the_next_goes_on(tmp_path, fork_server, shops):
+@kills(10, 24)
+def test_a_killed_run_leaves_the_old_generation_or_the_new_one_and_the_next_goes_on(
+    tmp_path, fork_server, shops, kills
+):
     draw = random.Random(1)
     store = tmp_path / "index"
     duration = max(fork_server.run(store, state)[1] for state in (0, 1, 2))
     old, turn, killed, went_on = shops[2][2], 0, 0, 0
-    while killed < KILLS or not went_on:  # on a busy machine many runs end before they are killed
+    while killed < kills or not went_on:  # on a busy machine many runs end before they are killed
         turn += 1
         state = (turn + 2) % STATES
         shop, weights, new = shops[state]
@@ -75,11 +83,12 @@ def test_a_killed_run_leaves_the_old_generation_or_the_new_one_and_the_next_goes
         garbage_collect(store)
 
 
-def test_a_killed_first_run_leaves_no_store_or_the_whole_one(tmp_path, fork_server, shops):
+@kills(4, 8)
+def test_a_killed_first_run_leaves_no_store_or_the_whole_one(tmp_path, fork_server, shops, kills):
     draw = random.Random(2)
     shop, turn, expected = shops[0]
     _, duration = fork_server.run(tmp_path / "index", 0)
-    for _ in range(8):
+    for _ in range(kills):
         shutil.rmtree(tmp_path / "index")
         fork_server.run(tmp_path / "index", 0, kill_after_s=draw.uniform(0, duration))
         if (tmp_path / "index" / "CURRENT").exists():
@@ -90,12 +99,13 @@ def test_a_killed_first_run_leaves_no_store_or_the_whole_one(tmp_path, fork_serv
         finish(tmp_path / "index", shop, turn, expected)
 
 
-def test_a_killed_collection_of_garbage_leaves_the_store_whole(tmp_path, fork_server, shops):
+@kills(4, 8)
+def test_a_killed_collection_of_garbage_leaves_the_store_whole(tmp_path, fork_server, shops, kills):
     draw = random.Random(3)
     base, store = tmp_path / "base", tmp_path / "index"
     for state in range(4):
         fork_server.run(base, state)
-    for _ in range(8):
+    for _ in range(kills):
         shutil.rmtree(store, ignore_errors=True)
         shutil.copytree(base, store)
         fork_server.run(store, None, kill_after_s=draw.uniform(0, 0.02))
