@@ -2,45 +2,36 @@
 
 import json
 import os
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+from program import Program
 
-PROGRAM = """
-import sys
-from vision_recs.encoders import openvino_runtime
-from visrec_cli.main import main
-
-def refuse(*_):
-    raise RuntimeError("no such operation")
-
-openvino_runtime.convert = refuse
-main()
-"""
+SCRIPT = Path(__file__).parents[1] / "support" / "without_openvino.py"
 WARNING = (
     "visrec: efficientnet-lite0 runs on PyTorch, which may be ten times slower: "
     "OpenVINO cannot run it (RuntimeError: no such operation)"
 )
 
 
-@pytest.fixture
-def index(sample_images, tmp_path):
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
     pytest.importorskip("openvino")
+    with Program(tmp_path_factory.mktemp("program"), SCRIPT) as program:
+        yield program
+
+
+@pytest.fixture
+def index(program, sample_images, tmp_path):
     (tmp_path / "shop").mkdir()
     for name in ("mug-01-1.jpg", "mug-02-1.jpg"):
         (tmp_path / "shop" / name).symlink_to(sample_images / name)
 
     def index(*options):
-        return subprocess.run(
-            [sys.executable, "-c", PROGRAM, "index", "shop", "--device", "cpu", *options],
-            cwd=tmp_path,
-            env={**os.environ, "VISREC_CACHE": str(tmp_path / "cache")},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        )
+        environment = {**os.environ, "VISREC_CACHE": str(tmp_path / "cache")}
+        done = program.run(["index", "shop", "--device", "cpu", *options], tmp_path, environment)
+        assert done.returncode == 0, done.stderr
+        return done
 
     return index
 

@@ -21,12 +21,15 @@ READ_AT_START = ("PYTHON", "OMP_", "OPENBLAS_", "MKL_", "KMP_", "LD_", "LC_", "L
 
 
 class Program:
-    """The process, as a test sees it; *folder* takes what commands print."""
+    """The process, as a test sees it; *folder* takes what commands print.
 
-    def __init__(self, folder):
+    It runs the file *script*, which may change the program before it calls `main`.
+    """
+
+    def __init__(self, folder, script=__file__):
         self._folder = folder
         self._begun = as_begun(os.environ)
-        self._forks = Forks(__file__)
+        self._forks = Forks(str(script))
         self._one_at_a_time = threading.Lock()
 
     def __enter__(self):

@@ -1,0 +1,19 @@
+"""The processes of `program`, where OpenVINO can convert no encoder: PyTorch runs each of them."""
+
+import importlib
+
+import program
+
+from vision_recs.encoders import openvino_runtime
+
+
+def refuse(*_):
+    raise RuntimeError("no such operation")
+
+
+if __name__ == "__main__":
+    openvino_runtime.convert = refuse
+    importlib.import_module(
+        "timm"
+    )  # the framework of the encoder, which takes longer to import than the encoder to run
+    program.main()
