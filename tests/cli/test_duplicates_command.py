@@ -10,7 +10,7 @@ from PIL import Image
 
 
 @pytest.fixture(scope="module")
-def shop(visrec, sample_images, tmp_path_factory) -> Path:
+def shop(visrec, sample_images, sample_store, tmp_path_factory) -> Path:
     """The sample shop with a chair twice, a lamp and a small mug saved anew, and an image that says nothing."""
     folder = tmp_path_factory.mktemp("shop")
     with (sample_images / "catalog.csv").open(newline="") as file:
@@ -33,6 +33,7 @@ def shop(visrec, sample_images, tmp_path_factory) -> Path:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    shutil.copytree(sample_store, folder / "index")  # which knows all but four images
     done = visrec("index", folder / "catalog.csv", "--store", folder / "index")
     assert done.returncode == 0, done.stderr
     return folder

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from functools import partial
 
 import pytest
 import typer
@@ -11,6 +12,7 @@ from manual import ROOT, blocks, commands, prepare
 from visrec_cli.main import program
 
 import vision_recs
+from vision_recs import evaluate
 from vision_recs.engines import open_engine, publish
 from vision_recs.errors import NothingPublished, StoreNotFound, VisionRecsError
 
@@ -130,6 +132,7 @@ def test_neighbors_writes_the_file_of_the_store(run, engine, sample_store, tmp_p
 
 
 def test_evaluate_measures_both_in_one_run(run, engine, sample_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "measure_engine_quality", partial(evaluate.measure_engine_quality, queries=20))
     both = json.loads(run("evaluate", "--engine", engine, "--store", sample_store, "--json"))
     assert [one["searched"] for one in both["searches"]] == ["flat", engine]
     for one in both["searches"]:

@@ -30,11 +30,20 @@ def store(tmp_path_factory):
     return store
 
 
-@pytest.fixture(params=COMMANDS)
+@pytest.fixture
 def command(request, store):
     return [PROGRAM, *COMMANDS[request.param]], {**os.environ, "VISREC_STORE": str(store)}
 
 
+def commands(first):
+    """Run a test with every second of COMMANDS, from number *first*, and at night with the others, too."""
+    marked = [
+        pytest.param(name, marks=[] if n % 2 == first else pytest.mark.nightly) for n, name in enumerate(COMMANDS)
+    ]
+    return pytest.mark.parametrize("command", marked, indirect=True)
+
+
+@commands(0)
 def test_a_full_disk_under_stdout_is_one_sentence(command):
     arguments, environment = command
     with Path("/dev/full").open("w") as full:
@@ -45,6 +54,7 @@ def test_a_full_disk_under_stdout_is_one_sentence(command):
     assert done.stderr == "visrec: the output cannot be written (No space left on device)\n"
 
 
+@commands(1)
 def test_a_closed_stdout_is_one_sentence(command):
     arguments, environment = command
     done = subprocess.run(
@@ -59,8 +69,17 @@ def test_a_closed_stdout_is_one_sentence(command):
     assert done.stderr == "visrec: the output cannot be written (Bad file descriptor)\n"
 
 
-@pytest.mark.parametrize("stderr", [">&-", ">/dev/full"])
-@pytest.mark.parametrize("stdout", [">&-", ">/dev/full", ">/dev/null"])
+@pytest.mark.parametrize(
+    ("stdout", "stderr"),
+    [
+        (">&-", ">&-"),
+        (">/dev/full", ">/dev/full"),
+        (">/dev/null", ">&-"),
+        pytest.param(">&-", ">/dev/full", marks=pytest.mark.nightly),
+        pytest.param(">/dev/full", ">&-", marks=pytest.mark.nightly),
+        pytest.param(">/dev/null", ">/dev/full", marks=pytest.mark.nightly),
+    ],
+)
 def test_where_nothing_can_be_said_the_status_says_it(store, stdout, stderr):
     script = f'exec "$@" {stdout} 2{stderr}'
     wrong = subprocess.run(["sh", "-c", script, "sh", PROGRAM, "similar", "nobody", "--store", store], check=False)
