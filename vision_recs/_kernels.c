@@ -558,10 +558,7 @@ typedef struct {
 } Nearest;
 
 /* Entries in no order but that each is at most the two at twice its place. */
-typedef struct {
-    uint64_t *entries;
-    Py_ssize_t size, most;
-} Heap;
+typedef Nearest Heap;
 
 /* The vectors that a walk has met: a table of their numbers plus 1, at least half of it free. */
 typedef struct {
@@ -689,32 +686,26 @@ INLINE int is_marked(const Graph *graph, int64_t vector) {
     return graph->marks == NULL || (graph->marks[vector >> 3] >> (vector & 7) & 1);
 }
 
-/* Return the vector where a walk to *query* begins, the only one that *met* has then. */
-static int32_t enter(const Graph *graph, const int16_t *query, Met *met) {
+/* Begin a walk to *query*: *front* has the vector where it begins, the only one that *met* has then. */
+static void enter(const Graph *graph, const int16_t *query, Nearest *front, Nearest *found, Met *met) {
     const int32_t first = (int32_t)descend(graph, query);
+    uint32_t distance;
+    distances_of(graph->codes, query, graph->size, &first, 1, &distance);
+    front->size = found->size = 0;
+    put(front, entry_of(distance, first));
+    if (graph->marks && is_marked(graph, first)) put(found, entry_of(distance, first));
     memset(met->slots, 0, sizeof *met->slots << met->bits);
     met->used = 1;
     *slot_of(met, (uint32_t)first + 1) = (uint32_t)first + 1;
-    return first;
 }
 
-/* Find the vectors around *query*, and visit the nearest *effort* of them: *front* has the nearest of all that were met,
- * *found* of those that are marked, where *graph* has marks. Return 0 without memory. */
+/* Go on with a walk to *query* until the nearest *effort* vectors were visited: *front* has the nearest of all that were
+ * met, *found* of those that are marked, where *graph* has marks. Return 0 without memory. */
 static int walk(const Graph *graph, const int16_t *query, Py_ssize_t effort, Nearest *front, Nearest *found, Met *met) {
     int32_t near[MOST_LINKS];
     uint32_t distances[MOST_LINKS];
-    Py_ssize_t next = 0, count = 1;
-    front->size = found->size = 0;
-    near[0] = enter(graph, query, met);
+    Py_ssize_t next = 0;
     while (1) {
-        distances_of(graph->codes, query, graph->size, near, count, distances);
-        for (Py_ssize_t number = 0; number < count; number++) {
-            const uint64_t entry = entry_of(distances[number], near[number]);
-            const Py_ssize_t place = put(front, entry);
-            if (place >= 0 && place < next) next = place;
-            if (place >= 0) PREFETCH(graph->offsets + near[number]);
-            if (graph->marks && is_marked(graph, near[number])) put(found, entry);
-        }
         while (next < front->size && front->entries[next] & 1) next++;
         if (next >= effort || next == front->size) return 1;
         front->entries[next] |= 1;
@@ -723,9 +714,17 @@ static int walk(const Graph *graph, const int16_t *query, Py_ssize_t effort, Nea
             PREFETCH(following);
             PREFETCH(following + LAST_LINE);
         }
-        count = meet(graph, vector_of(front->entries[next]), near, met);
+        const Py_ssize_t count = meet(graph, vector_of(front->entries[next]), near, met);
         met->used += count;
         if (2 * (met->used + MOST_LINKS) > (Py_ssize_t)1 << met->bits && !grow(met)) return 0;
+        distances_of(graph->codes, query, graph->size, near, count, distances);
+        for (Py_ssize_t number = 0; number < count; number++) {
+            const uint64_t entry = entry_of(distances[number], near[number]);
+            const Py_ssize_t place = put(front, entry);
+            if (place >= 0 && place < next) next = place;
+            if (place >= 0) PREFETCH(graph->offsets + near[number]);
+            if (graph->marks && is_marked(graph, near[number])) put(found, entry);
+        }
     }
 }
 
@@ -765,24 +764,26 @@ static int walk_far(const Graph *graph, const int16_t *query, Py_ssize_t effort,
                     Heap *waiting) {
     int32_t near[MOST_LINKS];
     uint32_t distances[MOST_LINKS];
-    Py_ssize_t count = 1;
-    front->size = found->size = waiting->size = 0;
-    near[0] = enter(graph, query, met);
-    while (1) {
+    const Py_ssize_t before = front->size;
+    front->size = waiting->size = 0;
+    for (Py_ssize_t place = 0; place < before; place++) {
+        Nearest *const all = front->entries[place] & 1 ? front : waiting;
+        all->entries[all->size++] = front->entries[place]; /* in order, which is one of a heap, too */
+    }
+    while (waiting->size) {
+        const uint64_t next = pop(waiting);
+        const Py_ssize_t place = put(front, next);
+        if (place < 0 || place >= effort) break;
+        if (waiting->size) PREFETCH(graph->offsets + vector_of(waiting->entries[0]));
+        const Py_ssize_t count = meet(graph, vector_of(next), near, met);
+        met->used += count;
+        if (2 * (met->used + MOST_LINKS) > (Py_ssize_t)1 << met->bits && !grow(met)) return 0;
         distances_of(graph->codes, query, graph->size, near, count, distances);
         for (Py_ssize_t number = 0; number < count; number++) {
             const uint64_t entry = entry_of(distances[number], near[number]);
             if (!push(waiting, entry)) return 0;
             if (graph->marks && is_marked(graph, near[number])) put(found, entry);
         }
-        if (!waiting->size) return 1;
-        const int64_t next = vector_of(waiting->entries[0]);
-        const Py_ssize_t place = put(front, pop(waiting));
-        if (place < 0 || place >= effort) break;
-        if (waiting->size) PREFETCH(graph->offsets + vector_of(waiting->entries[0]));
-        count = meet(graph, next, near, met);
-        met->used += count;
-        if (2 * (met->used + MOST_LINKS) > (Py_ssize_t)1 << met->bits && !grow(met)) return 0;
     }
     for (Py_ssize_t places = graph->marks ? 0 : front->most; waiting->size && places; places--) {
         if (front->size == front->most && waiting->entries[0] >= front->entries[front->size - 1]) break;
@@ -845,6 +846,14 @@ static void make_rotation(const float *matrix, const Rotation *rotation, Py_ssiz
     }
 }
 
+/* How many vectors are visited, at most *most*; none in a scan. Where *around* is not 0, that is found on the way: after
+ * *first* visits, so many of the nearest vectors that were met are looked at. If all that a random filter leaves of them, or
+ * more, is marked, *needed* vectors are visited, and where less is, as many times as many. */
+typedef struct {
+    Py_ssize_t most, first, around;
+    double needed, expected, sparse; /* expected of a random filter; the share of it that must be there for an answer */
+} Effort;
+
 /* What a walk needs beside the graph. */
 typedef struct {
     Nearest front, found;
@@ -853,8 +862,8 @@ typedef struct {
     int16_t *rotated, *steps; /* a query */
 } Room;
 
-static int make_room(Room *room, const Graph *graph, Py_ssize_t each, Py_ssize_t effort) {
-    const Py_ssize_t kept = smaller(each, graph->count), most = smaller(effort > each ? effort : each, graph->count);
+static int make_room(Room *room, const Graph *graph, Py_ssize_t each, const Effort *effort) {
+    const Py_ssize_t kept = smaller(each, graph->count), most = smaller(effort->most > each ? effort->most : each, graph->count);
     *room = (Room){{malloc((size_t)(most + 1) * 8), 0, most}, {malloc((size_t)(kept + 1) * 8), 0, kept}, {malloc((size_t)(most + 1) * 8), 0, most + 1}, {NULL, 0, LEAST_BITS}, NULL, NULL};
     while ((Py_ssize_t)1 << room->met.bits < 32 * most && room->met.bits < 20) room->met.bits++;
     room->met.slots = malloc(sizeof *room->met.slots << room->met.bits);
@@ -872,21 +881,44 @@ static void free_room(Room *room) {
     free(room->steps);
 }
 
-/* Return the nearest vectors to *query* that a walk finds, or with no effort a scan; NULL without memory. */
-static const Nearest *find(const Graph *graph, const float *query, Py_ssize_t effort, Room *room) {
+/* Return how many vectors are to be visited by what a walk has met, whose nearest are in *front*; 0 where too little of it is
+ * marked. */
+static Py_ssize_t visits_of(const Graph *graph, const Effort *effort, const Nearest *front) {
+    const Py_ssize_t around = smaller(effort->around, front->size);
+    Py_ssize_t marked = 0;
+    for (Py_ssize_t place = 0; place < around; place++) marked += is_marked(graph, vector_of(front->entries[place]));
+    const double density = marked / effort->expected;
+    const double most = (double)smaller(effort->most, INT32_MAX);
+    return density >= effort->sparse ? (Py_ssize_t)fmin(ceil(effort->needed / fmin(density, 1)), most) : 0;
+}
+
+/* Return the nearest vectors to *query* that a walk finds, or with no effort a scan; NULL where too little is marked around
+ * it, or without memory. */
+static const Nearest *find(const Graph *graph, const float *query, const Effort *effort, Room *room) {
     Nearest *front = &room->front, *found = &room->found, *best = graph->marks ? found : front;
     const int16_t *rotated = room->rotated;
-    int is_done = 1;
+    const Py_ssize_t room_in_front = front->most;
+    Py_ssize_t visits = effort->most;
     rotate(graph, query, room->rotated, room->steps);
-    if (effort == 0) scan(graph, rotated, best);
-    else if (graph->count && effort < FAR) is_done = walk(graph, rotated, effort, front, found, &room->met);
-    else if (graph->count) is_done = walk_far(graph, rotated, effort, front, found, &room->met, &room->waiting);
+    if (visits == 0) scan(graph, rotated, best);
+    if (visits == 0 || graph->count == 0) return best;
+    enter(graph, rotated, front, found, &room->met);
+    if (effort->around) {
+        if (!walk(graph, rotated, effort->first, front, found, &room->met)) return NULL;
+        visits = visits_of(graph, effort, front);
+        if (visits == 0) return NULL;
+        front->most = smaller(visits, front->most); /* the marked ones of those behind are in *found* */
+        front->size = smaller(front->size, front->most);
+    }
+    const int is_done = visits < FAR ? walk(graph, rotated, visits, front, found, &room->met)
+                                     : walk_far(graph, rotated, visits, front, found, &room->met, &room->waiting);
+    front->most = room_in_front;
     return is_done ? best : NULL;
 }
 
 /* Write the *each* nearest vectors of *graph* to each of *count* *queries*; return 0 without memory. */
 static int walk_to_each(const Graph *graph, const float *queries, float *distances, int64_t *positions, Py_ssize_t count,
-                        Py_ssize_t each, Py_ssize_t effort) {
+                        Py_ssize_t each, const Effort *effort) {
     Room room;
     int is_done = make_room(&room, graph, each, effort);
     for (Py_ssize_t number = 0; number < count && is_done; number++) {
@@ -973,23 +1005,23 @@ static Py_ssize_t depth_of(const Graph *graph, const Nearest *nearest, Py_ssize_
 
 /* Write the *each* nearest vectors of *graph* to each of *count* *queries*, and their cosines, the best first. Write to
  * *sizes* how many of them are the *most* best or equal the last of these and, of a scan, to which place by distance they
- * reach. Return 0 where a vector is not in memory, or without memory. */
+ * reach. Return 0 where a vector is not in memory, or without memory; -1 where a walk found too little marked around a query. */
 static int search_for_each(const Graph *graph, const Shards *shards, const float *queries, int64_t *positions,
                            float *scores, int64_t *sizes, Py_ssize_t count, Py_ssize_t each, Py_ssize_t most,
-                           Py_ssize_t effort) {
+                           const Effort *effort) {
     const Py_ssize_t dim = graph->rotation.dim;
     const Comparing comparing = {shards, malloc((size_t)dim * ROOM), malloc((size_t)smaller(each, most) * sizeof(float))};
     Room room;
     int is_done = make_room(&room, graph, each, effort) && comparing.wide && comparing.sorted;
-    for (Py_ssize_t number = 0; number < count && is_done; number++, positions += each, scores += each, queries += dim) {
+    for (Py_ssize_t number = 0; number < count && is_done > 0; number++, positions += each, scores += each, queries += dim) {
         const Nearest *best = find(graph, queries, effort, &room);
         const Py_ssize_t found = best ? smaller(each, best->size) : 0;
         for (Py_ssize_t place = 0; place < found; place++)
             positions[place] = graph->positions[vector_of(best->entries[place])];
         const Py_ssize_t size = best ? rank(&comparing, queries, positions, scores, found, most, dim) : -1;
-        is_done = size >= 0;
+        is_done = size >= 0 ? 1 : !best && effort->around ? -1 : 0;
         *sizes++ = size;
-        *sizes++ = is_done && effort == 0 ? depth_of(graph, best, found, positions, size) : found;
+        *sizes++ = is_done > 0 && effort->most == 0 ? depth_of(graph, best, found, positions, size) : found;
     }
     free_room(&room);
     free(comparing.wide);
@@ -1090,27 +1122,42 @@ static PyObject *hold_codes(PyObject *self, PyObject *const *arguments, Py_ssize
     return NULL;
 }
 
+/* Set *effort* to an argument, a number or a tuple: see `Visits`. Return 0 on error. */
+static int get_effort(PyObject *argument, Effort *effort) {
+    *effort = (Effort){0};
+    if (PyTuple_Check(argument))
+        return PyArg_ParseTuple(argument, "dnnndd", &effort->needed, &effort->most, &effort->first, &effort->around,
+                                &effort->expected, &effort->sparse);
+    effort->most = PyLong_AsSsize_t(argument);
+    return !PyErr_Occurred();
+}
+
 /* Set *graph* to the first argument, with *marks*; return 0 where these do not fit together, or it cannot be searched with
  * *effort*. */
-static int get_graph(const Held *held, const Py_buffer *marks, Py_ssize_t effort, Graph *graph) {
+static int get_graph(const Held *held, const Py_buffer *marks, const Effort *effort, Graph *graph) {
     *graph = held->graph;
     graph->marks = marks->len ? marks->buf : NULL;
-    return (!marks->len || marks->len >= (graph->count + 7) / 8) && (effort == 0 || (effort > 0 && graph->offsets));
+    const int is_adaptive = marks->len && effort->needed > 0 && effort->most > 0 && effort->first > 0 && effort->around > 0 &&
+                            effort->expected > 0 && effort->sparse > 0;
+    const int is_fixed = effort->most >= 0 && effort->around == 0;
+    return (!marks->len || marks->len >= (graph->count + 7) / 8) && (is_adaptive || is_fixed) && (effort->most == 0 || graph->offsets);
 }
 
 static PyObject *walk_graph(PyObject *self, PyObject *const *arguments, Py_ssize_t given) {
     Py_buffer buffers[4]; /* queries, marks, distances, positions */
     Graph graph;
+    Effort effort = {0};
     if (given != 7) return PyErr_Format(PyExc_TypeError, "7 arguments are taken");
     const Held *held = PyCapsule_GetPointer(arguments[0], NULL);
-    const Py_ssize_t each = PyLong_AsSsize_t(arguments[5]), effort = PyLong_AsSsize_t(arguments[6]);
+    const Py_ssize_t each = PyLong_AsSsize_t(arguments[5]);
+    effort.most = PyLong_AsSsize_t(arguments[6]);
     if (PyErr_Occurred() || !get_buffers(arguments + 1, buffers, 4, 2)) return NULL;
     const Py_ssize_t count = buffers[0].len / 4 / held->graph.rotation.dim;
-    if (!get_graph(held, &buffers[1], effort, &graph) || each < 1 || buffers[0].len != 4 * count * graph.rotation.dim ||
+    if (!get_graph(held, &buffers[1], &effort, &graph) || each < 1 || buffers[0].len != 4 * count * graph.rotation.dim ||
         buffers[2].len != 4 * count * each || buffers[3].len != 8 * count * each)
         return size_error(buffers, 4);
     PyThreadState *state = PyEval_SaveThread();
-    const int is_done = walk_to_each(&graph, buffers[0].buf, buffers[2].buf, buffers[3].buf, count, each, effort);
+    const int is_done = walk_to_each(&graph, buffers[0].buf, buffers[2].buf, buffers[3].buf, count, each, &effort);
     PyEval_RestoreThread(state);
     release_buffers(buffers, 4);
     if (!is_done) return PyErr_NoMemory();
@@ -1120,21 +1167,23 @@ static PyObject *walk_graph(PyObject *self, PyObject *const *arguments, Py_ssize
 static PyObject *search_graph(PyObject *self, PyObject *const *arguments, Py_ssize_t given) {
     Py_buffer buffers[8]; /* queries, marks; firsts, ends, addresses; positions, scores, sizes */
     Graph graph;
+    Effort effort;
     if (given != 11) return PyErr_Format(PyExc_TypeError, "11 arguments are taken");
     const Held *held = PyCapsule_GetPointer(arguments[0], NULL);
-    const Py_ssize_t most = PyLong_AsSsize_t(arguments[9]), effort = PyLong_AsSsize_t(arguments[10]);
-    if (PyErr_Occurred() || !get_buffers(arguments + 1, buffers, 8, 5)) return NULL;
+    const Py_ssize_t most = PyLong_AsSsize_t(arguments[9]);
+    if (PyErr_Occurred() || !get_effort(arguments[10], &effort) || !get_buffers(arguments + 1, buffers, 8, 5)) return NULL;
     const Py_ssize_t count = buffers[7].len / 16, each = count ? buffers[6].len / 4 / count : 1;
     const Shards shards = {buffers[2].buf, buffers[3].buf, buffers[4].buf, buffers[2].len / 8};
-    if (!get_graph(held, &buffers[1], effort, &graph) || most < 1 || each < 1 ||
+    if (!get_graph(held, &buffers[1], &effort, &graph) || most < 1 || each < 1 ||
         buffers[0].len != 4 * count * graph.rotation.dim || buffers[3].len != 8 * shards.count || buffers[4].len != 8 * shards.count ||
         buffers[5].len != 8 * count * each || buffers[6].len != 4 * count * each || buffers[7].len != 16 * count)
         return size_error(buffers, 8);
     PyThreadState *state = PyEval_SaveThread();
     const int is_done = search_for_each(&graph, &shards, buffers[0].buf, buffers[5].buf, buffers[6].buf,
-                                        buffers[7].buf, count, each, most, effort);
+                                        buffers[7].buf, count, each, most, &effort);
     PyEval_RestoreThread(state);
     release_buffers(buffers, 8);
+    if (is_done < 0) Py_RETURN_NONE;
     return PyBool_FromLong(is_done);
 }
 

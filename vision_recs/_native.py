@@ -28,6 +28,22 @@ class Shards(NamedTuple):
     addresses: NDArray[np.int64]
 
 
+class Visits(NamedTuple):
+    """How many vectors a walk visits under a filter, at most *most*, which is found on the way.
+
+    After *first* visits, the *around* nearest vectors that were met are looked at. If a random filter leaves *expected*
+    of them, and this one that or more, *needed* vectors are visited; where it leaves less, as many times as many; and
+    below *sparse* times of that, the walk ends without an answer.
+    """
+
+    needed: float
+    most: int
+    first: int
+    around: int
+    expected: float
+    sparse: float
+
+
 class NativeKernels(Protocol):
     """What `_kernels.c` offers. All arrays are in C order; raises ValueError where their sizes do not fit together."""
 
@@ -179,15 +195,16 @@ class NativeKernels(Protocol):
         scores: NDArray[np.float32],
         sizes: NDArray[np.int64],
         k: int,
-        effort: int,
+        effort: int | Visits,
         /,
-    ) -> bool:
+    ) -> bool | None:
         """Do what `walk_graph` and `cosines_at` do, one query after the other.
 
         What `walk_graph` finds comes to *positions* (n, count) with its *scores* (n, count), for each query the best
         first, and *sizes* (n, 2) says how many of them are the *k* best or equal the last of these; what is behind them
         has no meaning. Beside that it says among how many of the nearest a scan had found these; of a walk, how many it
-        found. Returns False where `cosines_at` would have stopped, or without memory; then nothing has a meaning.
+        found. Returns None where a walk ends without an answer, and False where `cosines_at` would have stopped, or
+        without memory; then nothing has a meaning. `Visits` are for marked vectors only.
         """
         ...
 

@@ -1,5 +1,6 @@
 import functools
 import shutil
+from math import ceil
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from vision_recs.indexes.base import read_manifest
 from vision_recs.indexes.config import SearchParams, SearchProfile, read_profile
 from vision_recs.indexes.faiss_search import FaissCandidates
 from vision_recs.indexes.hnsw import usual_components
-from vision_recs.indexes.rescoring import SCAN
+from vision_recs.indexes.rescoring import SCAN, SPARSE, TOO_FAR
 from vision_recs.types import SearchRequest
 from vision_recs.vectors import normalize_or_raise
 
@@ -237,6 +238,32 @@ def test_a_scan_in_c_finds_what_a_scan_by_faiss_finds(monkeypatch, tmp_path):
             expected = np.sort(normalize_or_raise(half[positions]) @ query)[:-11:-1]
             assert scored.scores == pytest.approx(expected, abs=1e-6)
             assert {*scored.positions} <= {*positions}
+
+
+@pytest.mark.skipif(_native.kernels is None, reason="no compiler was there when visrec was installed")
+def test_a_walk_that_finds_how_dense_a_filter_is_finds_what_one_does_that_knew(tmp_path):
+    source = Vectors(clustered(1_600, 16))
+    folder, target = tmp_path / "0", tmp_path / "1"
+    folder.mkdir()
+    build_or_update(IndexConfig("hnsw"), source.only(range(1_500)), folder)
+    half, random, seen = source.every.astype(np.float16), np.random.default_rng(0), set()
+    shards, graph = (np.array([0]), np.array([len(half)]), np.array([half.ctypes.data])), FaissCandidates(folder)
+    for share, correlation in ((0.7, 0), (0.3, 0), (0.5, 0.9), (0.3, 1.8), (0.05, 0)):
+        mask = random.random(1_500) < share - correlation * source.every[:1_500, 0]
+        within = SimpleNamespace(mask=lambda mask=mask: mask, count=mask.sum)
+        for query in near(source)[:, None]:
+            density, needed = graph.density(query, within), 20.5
+            found = graph.nearest_if_dense(shards, query, 10, 30, needed, within)
+            seen.add(0 if density < SPARSE else 1 if density < 1 else 2)
+            if density < SPARSE:
+                assert found is (TOO_FAR if share > 0.1 else None)
+            else:
+                expected = graph.nearest(shards, query, 10, 30, ceil(needed / min(density, 1)), within)
+                assert [each.tolist() for each in found.scored[0]] == [each.tolist() for each in expected.scored[0]]
+    assert seen == {0, 1, 2}
+    update(source, folder, target, IndexConfig("hnsw"))
+    every = SimpleNamespace(mask=lambda: np.ones(1_600, bool), count=lambda: 800)  # beside the graph is another one
+    assert FaissCandidates(target).nearest_if_dense(shards, near(source)[:1], 10, 30, 20, every) is None
 
 
 def test_many_new_vectors_that_are_alike_are_found_beside_a_graph(tmp_path):

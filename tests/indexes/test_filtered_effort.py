@@ -1,5 +1,6 @@
 """How far an approximate search looks under a filter, by what it finds around the query."""
 
+from math import ceil
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ from vector_sources import Vectors
 
 from vision_recs.indexes.base import Scored
 from vision_recs.indexes.config import SearchParams, SearchProfile
-from vision_recs.indexes.rescoring import SCAN, ApproximateSearch, Compared
+from vision_recs.indexes.rescoring import SCAN, SPARSE, TOO_FAR, ApproximateSearch, Compared
 from vision_recs.vectors import normalize_or_raise
 
 COUNT, K, EFFORT = 20_000, 10, 400
@@ -73,6 +74,25 @@ class ScannedInPlace(Crafted):
         return Compared([Scored(found[best], scores[best])], int(best.max()) + 1)
 
 
+class Adaptive(Crafted):
+    """One whose walk finds how dense a filter is, and that compares what it finds."""
+
+    def density(self, queries, within):
+        self.measured += 1
+        return super().density(queries, within)
+
+    def nearest_if_dense(self, _shards, queries, k, count, needed, within):
+        density = self.density(queries, within)
+        if density < SPARSE:
+            return TOO_FAR
+        found = self.candidates(queries, count, ceil(needed / min(density, 1)), within)[0]
+        scores = self.vectors[found] @ queries[0]
+        best = np.argsort(-scores)[:k]
+        return Compared([Scored(found[best], scores[best])], count)
+
+    measured = 0
+
+
 @pytest.mark.parametrize("kind", [Crafted, ScannedInPlace])
 def test_a_scan_scores_more_where_codes_do_not_tell_the_best(vectors, kind):
     mask = np.random.default_rng(2).random(COUNT) < 0.5
@@ -83,26 +103,30 @@ def test_a_scan_scores_more_where_codes_do_not_tell_the_best(vectors, kind):
     assert {count for count, _ in blurred.asked} == {2 * K, 32 * K}
 
 
-def test_a_walk_goes_as_much_further_as_a_filter_leaves_less_around_the_query(vectors):
+@pytest.mark.parametrize("kind", [Crafted, Adaptive])
+def test_a_walk_goes_as_much_further_as_a_filter_leaves_less_around_the_query(vectors, kind):
     query = vectors[7]
     near = np.argsort(-(vectors @ query))
     for left, times in ((1.0, 1.0), (0.8, 1 / 0.8), (0.6, 1 / 0.6)):  # of what a random filter leaves around the query
         mask = np.random.default_rng(3).random(COUNT) < 0.5
         mask[near[:200]] = np.arange(200) % 20 < 10 * left
         mask[near[200:2000]] &= np.random.default_rng(4).random(1800) < left
-        source = Crafted(vectors)
+        source = kind(vectors)
         assert recall(vectors, source, mask, query) == 1.0
         ((count, effort),) = source.asked
         assert (count, effort) == (2 * K, pytest.approx(EFFORT * times, rel=0.1))
+        assert kind is Crafted or source.measured == 1
 
 
-def test_a_filter_that_leaves_little_around_the_query_gets_the_largest_margin(vectors):
+@pytest.mark.parametrize("kind", [Crafted, Adaptive])
+def test_a_filter_that_leaves_little_around_the_query_gets_the_largest_margin(vectors, kind):
     query = vectors[7]
     mask = np.random.default_rng(3).random(COUNT) < 0.5
     mask[np.argsort(-(vectors @ query))[:300]] = False
-    source = Crafted(vectors)
+    source = kind(vectors)
     assert recall(vectors, source, mask, query) == 1.0
     assert source.asked == [(32 * K, 2 * EFFORT)]
+    assert kind is Crafted or source.measured == 1
 
 
 class ComparedInPlace(Crafted):

@@ -4,6 +4,7 @@ search in C, which also compares what was found."""
 from __future__ import annotations
 
 import os
+from math import ceil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from property_examples import examples_of
 
 from vision_recs import _native
+from vision_recs._native import Visits
 from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.base import Scored, top_k_with_ties
 from vision_recs.vectors import exact_cosine, normalize_rows
@@ -256,11 +258,11 @@ def test_queries_are_rotated_rounded_and_kept_within_a_byte(walk):
     check()
 
 
-def held_graph(random, vectors, dim):
-    """Return a graph over vectors of *dim* numbers, and these: float16 in two shards, their positions in any order."""
+def held_graph(random, vectors, dim, positions=None):
+    """Return a graph over vectors of *dim* numbers, and these: float16 in two shards, by default in any order."""
     half = random.standard_normal((vectors, dim)).astype(np.float16)
     half[vectors // 2] = half[0]  # two scores are equal
-    positions = random.permutation(vectors)
+    positions = random.permutation(vectors) if positions is None else positions
     rotation = (
         random.standard_normal((SIZE, dim)).astype(np.float32) * 9,
         random.standard_normal(SIZE).astype(np.float32),
@@ -300,6 +302,47 @@ def test_a_search_compares_what_a_walk_finds():
             assert depth == np.flatnonzero(are_best).max(initial=-1) + 1
 
     check()
+
+
+@pytest.mark.usefixtures("walk")
+def test_under_a_filter_a_walk_goes_as_far_as_one_that_knew_what_is_marked_around_the_query():
+    seen = set()
+
+    @settings(deadline=None, max_examples=examples_of(150))
+    @given(
+        *(st.integers(3, 900), st.integers(1, 30), st.integers(1, 9), st.integers(1, 30)),
+        *(st.sampled_from([3.5, 20.0, 290.0, 1e300]), st.floats(0.05, 0.95), st.integers(0, 1 << 32)),
+    )
+    def check(vectors, count, first, around, needed, share, seed):  # noqa: PLR0913, PLR0917 - all of them are drawn
+        random = np.random.default_rng(seed)
+        graph, _half, shards = held_graph(random, vectors, 8, np.arange(vectors))
+        queries = normalize_rows(random.standard_normal((2, 8)))[0]
+        marks = random.random(vectors) < share
+        near, distances = np.empty((2, around), np.int64), np.empty((2, around), np.float32)
+        _native.kernels.walk_graph(graph, queries, b"", distances, near, around, first)
+
+        def searched(some, effort):
+            positions, scores = np.empty((len(some), count), np.int64), np.empty((len(some), count), np.float32)
+            bits, sizes = np.packbits(marks, bitorder="little"), np.empty((len(some), 2), np.int64)
+            is_done = _native.kernels.search_graph(graph, some, bits, *shards, positions, scores, sizes, 5, effort)
+            if is_done is None:
+                return None
+            assert is_done
+            places = np.arange(count) < sizes[:, :1]
+            return [positions[places].tolist(), scores[places].tolist(), sizes.tolist()]
+
+        visits, alone = Visits(needed, 700, first, around, share * around, 0.5), []
+        for query, own in zip(queries[:, None], near, strict=True):
+            density = marks[own[own >= 0]].sum() / (share * around)
+            effort = max(first, min(ceil(needed / min(density, 1.0)), 700)) if density >= 0.5 else 0
+            alone.append(searched(query, effort) if effort else None)
+            assert searched(query, visits) == alone[-1]
+            seen.add("none" if not effort else "far" if effort >= 256 else "near")
+        expected = None if None in alone else [one + other for one, other in zip(*alone, strict=True)]
+        assert searched(queries, visits) == expected
+
+    check()
+    assert seen == {"none", "near", "far"}
 
 
 @pytest.mark.usefixtures("walk")

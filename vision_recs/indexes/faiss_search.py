@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from itertools import zip_longest
 from math import ceil
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_recs import _native
-from vision_recs._native import MOST_LINKS, MOST_NUMBERS, HeldGraph, NativeKernels, Shards
+from vision_recs._native import MOST_LINKS, MOST_NUMBERS, HeldGraph, NativeKernels, Shards, Visits
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import mmap_array
 from vision_recs.indexes._faiss import faiss
@@ -21,7 +21,7 @@ from vision_recs.indexes.base import Scored, is_marked
 from vision_recs.indexes.faiss_files import read_faiss, threads, view_codes
 from vision_recs.indexes.hnsw_mmap import GRAPH, GraphArrays, load_graph
 from vision_recs.indexes.inverted_lists import read_deleted
-from vision_recs.indexes.rescoring import SCAN, Compared, FilterCache
+from vision_recs.indexes.rescoring import SCAN, SPARSE, TOO_FAR, Compared, FilterCache
 from vision_recs.types import PositionSubset, Vectors
 
 INDEX = "index.faiss"
@@ -37,6 +37,7 @@ _SPEED_BESIDE_WALK = 2  # the same, where C walks, in half the time of FAISS
 _NEIGHBORHOOD = 128  # vectors around a query at most, of which the share that a filter leaves is looked at
 _EXPECTED_IN_IT = 12  # vectors that the filter leaves of them on average, or of the largest neighborhood two thirds
 _VISITED = 3  # vectors around a query are found for each one that is visited, nearly as well as by visiting them all
+_KNOWN = 256  # shares that filters leave, and efforts, for which it is kept how far a walk goes
 _FEWEST = 8  # candidates that a delta is asked for
 _LARGEST = 127  # the largest whole number of a byte with a sign
 
@@ -109,12 +110,11 @@ class FaissCandidates:
         mask, count = within.mask(), within.count()
         if count >= self.size:
             return 1.0
-        share = count / self._count
-        size = min(ceil(_EXPECTED_IN_IT / share), _NEIGHBORHOOD)
-        if share * size < 2 / 3 * _EXPECTED_IN_IT:
+        size, expected = _neighborhood(count / self.size)
+        if not size:
             return 0.0
         near = self.candidates(queries, size, ceil(size / _VISITED))  # a share of what is around needs no more
-        return min(np.count_nonzero(is_marked(mask, own[own >= 0])) for own in near) / (share * size)
+        return min(np.count_nonzero(is_marked(mask, own[own >= 0])) for own in near) / expected
 
     def candidates(
         self, queries: Vectors, count: int, search_effort: int, within: PositionSubset | None = None
@@ -140,7 +140,7 @@ class FaissCandidates:
         queries: Vectors,
         k: int,
         count: int,
-        search_effort: int,
+        search_effort: int | Visits,
         within: PositionSubset | None = None,
     ) -> Compared | None:
         """Return the *k* best of the *count* `candidates` for each of *queries*, and all that equal the k-th.
@@ -151,6 +151,16 @@ class FaissCandidates:
         if len(self._parts) > 1 or count >= self.size:
             return None
         return self._parts[0].nearest(shards, _contiguous(queries), k, count, search_effort, within)
+
+    def nearest_if_dense(  # noqa: PLR0913, PLR0917 - as above
+        self, shards: Shards, query: Vectors, k: int, count: int, needed: float, within: PositionSubset
+    ) -> Compared | None:
+        """Return what `nearest` does for one *query* (1, dim), with an effort of *needed* / min(`density`, 1).
+
+        The density is found by the same walk. Returns TOO_FAR where it is below `SPARSE`.
+        """
+        visits = _visits(within.count() / self._count, needed, self._largest_effort)
+        return None if visits is None else self.nearest(shards, query, k, count, visits, within)
 
     def _held(self, graph: GraphArrays | None, positions: NDArray[np.int64]) -> HeldGraph | None:
         """Return *graph* as the functions in C take it."""
@@ -179,6 +189,24 @@ class FaissCandidates:
         if within is not None:
             return within.positions()
         return np.sort(np.concatenate([part.alive() for part in self._parts]))
+
+
+def _neighborhood(share: float) -> tuple[int, float]:
+    """Return how many vectors around a query are looked at to see what a filter that leaves *share* of all has there.
+
+    With it comes how many of these a random filter leaves. Where *share* is too small to tell, both are 0.
+    """
+    size = min(ceil(_EXPECTED_IN_IT / share), _NEIGHBORHOOD)
+    return (size, share * size) if share * size >= 2 / 3 * _EXPECTED_IN_IT else (0, 0.0)
+
+
+@lru_cache(_KNOWN)
+def _visits(share: float, needed: float, largest: int) -> Visits | None:
+    """Return how far a walk goes under a filter that leaves *share* of all: see `FaissCandidates.nearest_if_dense`."""
+    size, expected = _neighborhood(share)
+    if not size:
+        return None
+    return Visits(needed, min(ceil(needed / SPARSE), largest), ceil(size / _VISITED), size, expected, SPARSE)
 
 
 class _Found(NamedTuple):
@@ -249,7 +277,7 @@ class _Part:
         queries: Vectors,
         k: int,
         count: int,
-        search_effort: int,
+        search_effort: int | Visits,
         within: PositionSubset | None,
     ) -> Compared | None:
         """Return what `FaissCandidates.nearest` does for the only part."""
@@ -263,7 +291,7 @@ class _Part:
             graph, queries, marks, *shards, positions, scores, sizes, k, search_effort
         )
         if not is_done:
-            return None
+            return TOO_FAR if is_done is None else None
         if len(queries) == 1:
             size, depth = sizes[0].tolist()
             return Compared([Scored(positions[0, :size], scores[0, :size])], depth)
@@ -271,7 +299,7 @@ class _Part:
         return Compared([Scored(own[:size], its[:size]) for own, its, size in found], int(sizes[:, 1].max()))
 
     def _searched(
-        self, graph: HeldGraph, search_effort: int, within: PositionSubset | None
+        self, graph: HeldGraph, search_effort: int | Visits, within: PositionSubset | None
     ) -> tuple[HeldGraph, _Marks]:
         """Return the *graph* that is searched with *search_effort*, and which of its vectors are found *within*."""
         if within is not None and search_effort == SCAN:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
@@ -35,7 +36,7 @@ _FEW = 64  # vectors: of fewer, finding out which can be among the best takes as
 _MOST_IN_PLACE = 8_192  # candidates: in C they are sorted by insertion, the square of many takes too long
 _CACHED_FILTERS = 8
 _MET, _MOST_MET = 3, 4_096  # vectors that a walk finds for each that it visits nearly as well as if it had visited them
-_KNOWN = 256  # numbers of matches whose search effort is kept
+_KNOWN = 256  # numbers of matches, and shares that filters leave, whose search effort is kept
 
 LARGEST_FACTOR = 64
 """Times k: more candidates than these are not rescored under a filter; scoring all vectors takes no longer."""
@@ -94,8 +95,11 @@ class Compared(NamedTuple):
     depth: int
 
 
+TOO_FAR = Compared([], 0)
+"""In the place of an answer: what a filter leaves is too far from the query for the walk that was made."""
+
 _NearestInPlace = Callable[..., Compared | None]
-"""`FaissCandidates.nearest`, which finds candidates and compares them in one step."""
+"""`FaissCandidates.nearest` or `nearest_if_dense`, which find candidates and compare them in one step."""
 
 
 class ApproximateSearch:
@@ -105,11 +109,13 @@ class ApproximateSearch:
         """Search the *size* vectors of *source* by *candidates*, as *profile* says."""
         self.candidates = candidates
         self._nearest_in_place: _NearestInPlace | None = getattr(candidates, "nearest", None)
+        self._nearest_if_dense: _NearestInPlace | None = getattr(candidates, "nearest_if_dense", None)
         self._open_shards: Callable[[], OpenShards | None] = getattr(source, "open_shards", lambda: None)
         self._size = size
         self._source = source
         self._profile = profile
         self._known: dict[int, tuple[int, int]] = {}
+        self._filtered_effort = lru_cache(_KNOWN)(profile.filtered_effort)
 
     def with_profile(self, profile: SearchProfile) -> ApproximateSearch:
         """Return the same search, done as *profile* says."""
@@ -130,18 +136,18 @@ class ApproximateSearch:
             return []
         effort, count = self._looked_at(depth or k)
         count = max(k, count)
-        if within is not None:
-            is_few = within.count() <= max(k, self._profile.rows_per_query)
-            filtered = None if is_few else self._filtered(queries, k, within)
-            if filtered is None:
-                return [best_first(each) for each in scan(self._source, within.positions(), queries, k)]
-            needed, least = filtered
-            count = max(count, least)
-            if needed == SCAN:
-                effort = SCAN
-            else:  # more matches need as many times as much as they do without a filter
-                times = max(1.0, effort / self._profile.params_for(_FILTERED_K).search_effort)
-                effort = min(ceil(times * needed), self.candidates.largest_effort)
+        if within is None:
+            return self._in_blocks(queries, k, count, effort, None)
+        is_few = within.count() <= max(k, self._profile.rows_per_query)
+        found = None if is_few else self._filtered(queries, k, count, effort, within)
+        if found is None:
+            return [best_first(each) for each in scan(self._source, within.positions(), queries, k)]
+        return found
+
+    def _in_blocks(
+        self, queries: Vectors, k: int, count: int, effort: int, within: PositionSubset | None
+    ) -> list[Scored]:
+        """Return what `_search` does, for some queries at once, on all cores."""
         step = max(1, min(_QUERIES_AT_ONCE, _NUMBERS_AT_ONCE // (count * self._source.dim)))
         if len(queries) <= step:
             return self._search(queries, k, count, effort, within)
@@ -191,27 +197,55 @@ class ApproximateSearch:
             return None
         return self._nearest_in_place(mapped.shards, queries, k, count, effort, within)
 
-    def _filtered(self, queries: Vectors, k: int, within: PositionSubset) -> tuple[int, int] | None:
-        """Return the search effort and the number of candidates for *k* matches within *within*.
+    def _filtered(
+        self, queries: Vectors, k: int, count: int, effort: int, within: PositionSubset
+    ) -> list[Scored] | None:
+        """Return the *k* nearest positions within *within*, for which *effort* and *count* are enough without it.
 
         None says that all vectors of *within* are to be scored.
         """
-        count, measured = within.count(), self._profile.filtered_factor
+        left, measured = within.count(), self._profile.filtered_factor
         factor = measured or LARGEST_FACTOR
-        if count <= max(_READS * factor * k, 0 if measured else _MOST_SCORED):
+        few = max(count, factor * k)
+        if left <= max(_READS * factor * k, 0 if measured else _MOST_SCORED):
             return None
-        needed = self._profile.filtered_effort(count / max(1, self._size))
-        if self.candidates.prefers_scan(count, needed):
-            return SCAN, factor * k
-        if needed is None:
+        enough = self._filtered_effort(left / max(1, self._size))
+        if self.candidates.prefers_scan(left, enough):
+            return self._in_blocks(queries, k, few, SCAN, within)
+        if enough is None:
             return None
-        density = self.candidates.density(queries, within)
+        # more matches need as many times as much as they do without a filter
+        needed = enough * max(1.0, effort / self._looked_at(_FILTERED_K)[0])
+        compared = self._compared_if_dense(queries, k, few, needed, within)
+        if compared is not None and compared is not TOO_FAR:
+            return compared.scored
+        density = 0.0 if compared is TOO_FAR else self.candidates.density(queries, within)
         if density >= SPARSE:  # as much further has to be looked as there is less around the query
-            return ceil(needed / min(density, 1.0)), factor * k
-        if self.candidates.prefers_scan(count, None):
-            return SCAN, _many(factor * k, k)
-        is_scanned = count <= self.candidates.most_scanned_if_far
-        return None if is_scanned else (ceil(needed / SPARSE), _many(factor * k, k))
+            return self._in_blocks(queries, k, few, self._at_most(needed / min(density, 1.0)), within)
+        return self._far_away(queries, k, max(count, _many(factor * k, k)), needed / SPARSE, within)
+
+    def _far_away(
+        self, queries: Vectors, k: int, count: int, effort: float, within: PositionSubset
+    ) -> list[Scored] | None:
+        """Return what `_filtered` does where *within* leaves little around the query, by *count* candidates."""
+        if self.candidates.prefers_scan(within.count(), None):
+            return self._in_blocks(queries, k, count, SCAN, within)
+        if within.count() <= self.candidates.most_scanned_if_far:
+            return None
+        return self._in_blocks(queries, k, count, self._at_most(effort), within)
+
+    def _at_most(self, effort: float) -> int:
+        """Return the search effort of *effort*, or the largest there is."""
+        return min(ceil(effort), self.candidates.largest_effort)
+
+    def _compared_if_dense(
+        self, queries: Vectors, k: int, count: int, needed: float, within: PositionSubset
+    ) -> Compared | None:
+        """Return what `_compared` does for a single query, where its walk finds how dense *within* is around it."""
+        mapped = self._open_shards()
+        if mapped is None or self._nearest_if_dense is None or count > _MOST_IN_PLACE or len(queries) > 1:
+            return None
+        return self._nearest_if_dense(mapped.shards, queries, k, count, needed, within)
 
 
 class ApproximateIndex:

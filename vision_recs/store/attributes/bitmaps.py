@@ -139,6 +139,7 @@ class FilteredStore:
         self._where = where
         self._mask = store.mask(where)
         self._positions: NDArray[np.int64] | None = None
+        self._count: int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -163,7 +164,9 @@ class FilteredStore:
 
     def count(self) -> int:
         """Return how many positions are selected."""
-        return self._store.count(self._where)
+        if self._count is None:
+            self._count = self._store.count(self._where)
+        return self._count
 
     def mask(self) -> NDArray[np.bool_]:
         """Return, for each position below the end of the last shard, whether it is selected; must not be written to."""
