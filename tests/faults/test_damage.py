@@ -23,7 +23,7 @@ from parts import complaints_about, part_of, seed
 from vision_recs.jobs import retune
 from vision_recs.store import Projection
 
-IN_CI, NIGHTLY = 30, 2_000
+IN_CI, NIGHTLY = 15, 2_000
 FOUND_AT_NIGHT = 777, [62]
 """The seed and the trials that once found something."""
 

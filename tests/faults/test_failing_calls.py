@@ -9,7 +9,7 @@ from fault_points import share_of
 from fault_scenarios import SCENARIOS, some
 from parts import part_of
 
-IN_CI = 6  # points of a scenario
+IN_CI = 3  # points of a scenario
 
 
 @pytest.fixture(params=SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
