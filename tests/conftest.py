@@ -20,6 +20,7 @@ import pytest
 from vision_recs.store.items import Items
 
 if TYPE_CHECKING:
+    from program import Program
     from s3_server import S3
     from web_site import Site
 
@@ -122,21 +123,26 @@ def open_connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection
 
 
 @pytest.fixture(scope="session")
-def visrec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Run the program as a person does: `visrec("similar", "mug-01", cwd=...)`."""
+def forked_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """The process whose forks become the program."""
     from program import Program
 
     with Program(tmp_path_factory.mktemp("program")) as program:
+        yield program
 
-        def run(
-            *arguments: str | bytes | Path, cwd: Path | None = None, **variables: str
-        ) -> subprocess.CompletedProcess[str]:
-            environment = {
-                name: value for name, value in os.environ.items() if name not in ("VISREC_STORE", "VISREC_ENCODER")
-            }
-            return program.run(list(map(os.fsdecode, arguments)), cwd, {**environment, "COLUMNS": "100", **variables})
 
-        yield run
+@pytest.fixture(scope="session")
+def visrec(forked_program: Program) -> Run:
+    """Run the program as a person does: `visrec("similar", "mug-01", cwd=...)`."""
+
+    def run(*arguments: str | bytes | Path, cwd: Path | None = None, **variables: str) -> Done:
+        own = ("VISREC_STORE", "VISREC_ENCODER")
+        environment = {name: value for name, value in os.environ.items() if name not in own}
+        variables = {**environment, "COLUMNS": "100", **variables}
+        done: Done = forked_program.run(list(map(os.fsdecode, arguments)), cwd, variables)
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,13 @@ from __future__ import annotations
 import csv
 import json
 import os
-import pty
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import broken_decoder
 import pytest
+from terminal import on_a_terminal
 
 INDEX_KEYS = {
     "items", "images", "embedded", "reused", "skipped", "removed", "generation", "encoder", "fingerprint", "index_type",
@@ -144,26 +143,20 @@ def test_a_folder_that_holds_a_table_says_so(visrec, tmp_path, sample_images):
     )
 
 
-def test_a_terminal_shows_a_bar_and_quiet_shows_nothing(shop, tmp_path):
-    def on_a_terminal(*arguments: str | Path) -> bytes:
-        leader, follower = pty.openpty()
-        program = Path(sys.executable).parent / "visrec"
-        with subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=follower) as running:
-            os.close(follower)
-            output = b""
-            try:
-                while chunk := os.read(leader, 65536):
-                    output += chunk
-            except OSError:  # the end of a pseudo-terminal
-                pass
-        os.close(leader)
-        assert running.returncode == 0
-        return output
+def test_a_terminal_shows_a_bar_and_quiet_shows_nothing(forked_program, shop, tmp_path):
+    def shown(*arguments: str | Path) -> bytes:
+        status, written = on_a_terminal(
+            lambda device: forked_program.run_with_streams(
+                arguments, tmp_path, dict(os.environ), out="/dev/null", err=device
+            )
+        )
+        assert status == 0
+        return written
 
-    loud = on_a_terminal("index", shop, "--store", tmp_path / "loud")
+    loud = shown("index", shop, "--store", tmp_path / "loud")
     assert b"embedding" in loud
     assert b"images/s" in loud
-    assert on_a_terminal("index", shop, "--store", tmp_path / "quiet", "--quiet") == b""
+    assert shown("index", shop, "--store", tmp_path / "quiet", "--quiet") == b""
 
 
 def test_a_table_without_changes_reads_back_what_was_written(visrec, own_sample_store, sample_images):

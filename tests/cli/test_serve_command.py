@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from serving_forks import ServingForks
 from tether import TETHER
 
 TOKEN = "open sesame"
@@ -44,6 +45,33 @@ def started(store, log, *arguments, **variables):
         process.kill()
         process.wait(PATIENCE_S)
         process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def forks():
+    with ServingForks() as forks:
+        yield forks
+
+
+@pytest.fixture
+def serving(forks, sample_store, tmp_path):
+    """Serve the samples from a fork, which reads no variable as it is imported; give its process and its URL."""
+
+    @contextmanager
+    def serving(*arguments, **variables):
+        environment = {name: value for name, value in os.environ.items() if name != "VISREC_TOKEN"} | variables
+        command = ["serve", "--store", sample_store, "--port", "0", *arguments]
+        process = forks.start(command, tmp_path / "log", environment)
+        try:
+            line = process.said.readline()
+            assert line.endswith(" (Ctrl-C stops it)\n"), (tmp_path / "log").read_text()
+            yield process, line.split()[2]
+        finally:
+            process.kill()
+            process.wait(PATIENCE_S)
+            process.said.close()
+
+    return serving
 
 
 def get(url, **headers):
@@ -170,16 +198,16 @@ def status_of(url, host):
         return error.code
 
 
-def test_a_local_server_answers_for_local_hosts_unless_others_are_allowed(sample_store, tmp_path):
+def test_a_local_server_answers_for_local_hosts_unless_others_are_allowed(serving):
     hosts = ("localhost", "127.0.0.1:80", "[::1]", "shop.example", "evil.example")
-    with started(sample_store, tmp_path / "log") as (_, url):
+    with serving() as (_, url):
         assert [status_of(f"{url}/v1/info", host) for host in hosts] == [200, 200, 200, 421, 421]
-    with started(sample_store, tmp_path / "log", "--allowed-hosts", "shop.example") as (_, url):
+    with serving("--allowed-hosts", "shop.example") as (_, url):
         assert [status_of(f"{url}/v1/info", host) for host in hosts] == [421, 421, 421, 200, 421]
 
 
-def test_every_request_is_logged_if_requested(sample_store, tmp_path):
-    with started(sample_store, tmp_path / "log", "--log-requests") as (process, url):
+def test_every_request_is_logged_if_requested(serving, tmp_path):
+    with serving("--log-requests") as (process, url):
         get(f"{url}/v1/items/mug-01")
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE_S)
@@ -187,9 +215,9 @@ def test_every_request_is_logged_if_requested(sample_store, tmp_path):
     assert [line["route"] for line in lines] == ["readyz", "item"]
 
 
-def test_a_trusted_proxy_names_the_client(sample_store, tmp_path):
+def test_a_trusted_proxy_names_the_client(serving, tmp_path):
     proxies = ("--trusted-proxies", "10.0.0.0/8, 127.0.0.1")
-    with started(sample_store, tmp_path / "log", *proxies, VISREC_TOKEN=TOKEN) as (_, url):
+    with serving(*proxies, VISREC_TOKEN=TOKEN) as (_, url):
         wrong = {"Authorization": "Bearer guess", "X-Forwarded-For": "198.51.100.1, 203.0.113.7"}
         with pytest.raises(urllib.error.HTTPError) as refused:
             get(f"{url}/v1/items", **wrong)
@@ -197,8 +225,8 @@ def test_a_trusted_proxy_names_the_client(sample_store, tmp_path):
         assert "wrong token from 203.0.113.7" in (tmp_path / "log").read_text()
 
 
-def test_rules_apply(sample_store, tmp_path, sample_images):
-    with started(sample_store, tmp_path / "log", "--rules", sample_images / "rules.toml") as (_, url):
+def test_rules_apply(serving, sample_images):
+    with serving("--rules", sample_images / "rules.toml") as (_, url):
         matches = json.loads(get(f"{url}/v1/similar?id=mug-01")[1])["matches"]
         assert matches[1]["id"] == "bowl-02"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_shop import Shop, image, index
+from terminal import on_a_terminal
 from visrec_cli.terminal import json_line, lines, one_line
 
 PROGRAM = Path(sys.executable).parent / "visrec"
@@ -29,23 +30,18 @@ def store(tmp_path_factory):
     return folder
 
 
-def run_on_a_terminal(*arguments, cwd):
+@pytest.fixture
+def run_on_a_terminal(forked_program):
     """Return the status of the program, and what it writes to a terminal that is stdout and stderr."""
-    parent, child = os.openpty()
     environment = {**os.environ, "COLUMNS": "1000", "TERM": "xterm"}
-    process = subprocess.Popen([PROGRAM, *arguments], stdout=child, stderr=child, cwd=cwd, env=environment)
-    os.close(child)
-    written = b""
-    while True:
-        try:
-            part = os.read(parent, 1 << 16)
-        except OSError:  # the program has ended
-            break
-        written += part
-        if not part:
-            break
-    os.close(parent)
-    return process.wait(), written.decode().replace("\r\n", "\n")
+
+    def run(*arguments, cwd):
+        status, written = on_a_terminal(
+            lambda device: forked_program.run_with_streams(arguments, cwd, environment, out=device, err=device)
+        )
+        return status, written.decode().replace("\r\n", "\n")
+
+    return run
 
 
 ITEM = f"0{HOSTILE}"
@@ -62,7 +58,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize(("arguments", "status"), COMMANDS.values(), ids=COMMANDS)
-def test_no_command_lets_data_control_the_terminal(arguments, status, store):
+def test_no_command_lets_data_control_the_terminal(run_on_a_terminal, arguments, status, store):
     found, written = run_on_a_terminal(*arguments, "--store", "store", cwd=store.parent)
     assert found == status, written
     assert not set(written) & set(HOSTILE) - set("abcdef[2J31m\n"), written
@@ -70,7 +66,7 @@ def test_no_command_lets_data_control_the_terminal(arguments, status, store):
         assert SHOWN in written  # on one line
 
 
-def test_json_says_what_is_there_in_characters_that_do_nothing(store):
+def test_json_says_what_is_there_in_characters_that_do_nothing(run_on_a_terminal, store):
     arguments = ["similar", ITEM, "--json", "--store", "store"]
     status, written = run_on_a_terminal(*arguments, cwd=store.parent)
     matches = [json.loads(line) for line in written.splitlines()]
@@ -81,14 +77,14 @@ def test_json_says_what_is_there_in_characters_that_do_nothing(store):
     assert piped.decode() == written
 
 
-def test_what_a_damaged_file_holds_does_not_control_the_terminal_either(store, tmp_path):
+def test_what_a_damaged_file_holds_does_not_control_the_terminal_either(run_on_a_terminal, store, tmp_path):
     history = tmp_path / "history.jsonl"
     history.write_text(json.dumps({"id": "a", "\x1b[2J\u202e": 1}, ensure_ascii=False), "utf-8")
     status, written = run_on_a_terminal("similar", "--history", str(history), "--store", "store", cwd=store.parent)
     assert (status, "\x1b" in written, "\u202e" in written, written.count("\n")) == (1, False, False, 1)
 
 
-def test_a_catalog_does_not_either(tmp_path):
+def test_a_catalog_does_not_either(run_on_a_terminal, tmp_path):
     (tmp_path / "catalog.csv").write_text(f'"{HOSTILE}","{HOSTILE}2"\n1,2\n', "utf-8")
     status, written = run_on_a_terminal("index", "catalog.csv", "--store", "store", "--quiet", cwd=tmp_path)
     assert (status, set(written) & set("\x1b\x9b\u202e\u2028\x07\r"), written.count("\n")) == (1, set(), 1), written

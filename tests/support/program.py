@@ -8,6 +8,7 @@ import importlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -44,12 +45,24 @@ class Program:
         if as_begun(environment) != self._begun or "serve" in arguments:
             return in_a_process(command, cwd, environment)
         with self._one_at_a_time:
-            order = [command, str(cwd or Path.cwd()), environment, str(self._folder)]
-            ended = self._forks.run(order, kill_after_s=TIMEOUT_S)
+            ended = self._fork(command, cwd, environment, self._folder)
             said = [(self._folder / name).read_text() for name in ("out", "err")]
         if ended.was_killed:
             raise subprocess.TimeoutExpired(command, TIMEOUT_S, *said)
         return subprocess.CompletedProcess(command, ended.status, *said)
+
+    def run_with_streams(self, arguments, cwd, environment, *, out, err):
+        """Run `visrec *arguments*` with the files or devices *out* and *err* as its streams, and return its status."""
+        assert as_begun(environment) == self._begun
+        with self._one_at_a_time, tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            Path(folder, "out").symlink_to(out)
+            Path(folder, "err").symlink_to(err)
+            ended = self._fork([str(PROGRAM), *map(os.fspath, arguments)], cwd, environment, folder)
+        assert not ended.was_killed
+        return ended.status
+
+    def _fork(self, command, cwd, environment, folder):
+        return self._forks.run([command, str(cwd or Path.cwd()), environment, str(folder)], kill_after_s=TIMEOUT_S)
 
 
 def as_begun(environment):
@@ -71,6 +84,9 @@ def carry_out(order):
     for descriptor, file in enumerate(opened):
         os.dup2(file, descriptor)
         os.close(file)
+    # The streams of before know of other files: whether one can seek, and whether it is a terminal.
+    sys.stdout = open(1, "w", encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, sys.stderr.encoding, "backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
