@@ -3,13 +3,14 @@
 import hashlib
 import os
 import signal
-import subprocess
 import sys
 import time
+from pathlib import Path
 
 import broken_decoder
 import pytest
 from fake_shop import content, shop_of
+from forks import Forks
 
 from vision_recs.jobs import suspects as module
 from vision_recs.jobs.suspects import Suspects
@@ -17,37 +18,28 @@ from vision_recs.store import Staged
 
 SHOP = shop_of(12)
 EVIL, ALSO_EVIL = SHOP.files["2.png"], SHOP.files["9.png"]
-RUN = """
-import sys
-from functools import partial
-from fake_shop import FakeEncoder, shop_of
-from vision_recs import images, index
-from vision_recs.jobs import IndexOptions
-
-images.DecoderProcess = partial(images.DecoderProcess, max_seconds=1)
-encoder = FakeEncoder(turn=int(sys.argv[2]))
-options = IndexOptions(shard_size=4, batch_size=4, workers=int(sys.argv[3]), retry_skipped=sys.argv[4] == "again")
-report = index(shop_of(12), sys.argv[1], encoder=encoder, options=options)
-print(report.embedded)
-"""
+SCRIPT = Path(broken_decoder.__file__).with_name("broken_forks.py")
 
 
-def command(store, *, turn=0, workers=2, again=False):
-    return [sys.executable, "-c", RUN, str(store), str(turn), str(workers), "again" if again else ""]
+@pytest.fixture(scope="module")
+def forks():
+    with Forks(str(SCRIPT)) as forks:
+        yield forks
 
 
-def run(store, broken, **options):
+@pytest.fixture
+def run(forks, store):
     """Return the exit status of a run, and how many images it embedded."""
-    done = subprocess.run(
-        command(store, **options),
-        env={**os.environ, **broken},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode in {-signal.SIGSEGV, 0}, done.stderr
-    return done.returncode, int(done.stdout or -1)
+    said = store.with_name("said")
+
+    def run(broken, **options):
+        said.unlink(missing_ok=True)
+        order = {"store": str(store), "variables": broken, "said": str(said), **options}
+        ended = forks.run(order, kill_after_s=120)
+        assert ended.status in {-signal.SIGSEGV, 0}
+        return ended.status, int(said.read_text()) if said.exists() else -1
+
+    return run
 
 
 def reasons(store):
@@ -59,64 +51,65 @@ def store(tmp_path):
     return tmp_path / "store"
 
 
-def test_the_image_that_crashes_the_decoder_is_found_skipped_and_not_tried_again(store):
+def test_the_image_that_crashes_the_decoder_is_found_skipped_and_not_tried_again(run, store):
     broken = broken_decoder.environment("segfault", EVIL)
-    assert run(store, broken) == (-signal.SIGSEGV, -1)
+    assert run(broken) == (-signal.SIGSEGV, -1)
     assert (store / "SUSPECTS").exists()
-    assert run(store, broken)[0] == 0
+    assert run(broken)[0] == 0
     assert reasons(store) == {"2.png": "crashed"}
     assert len(content(store).items) == 11
     assert not (store / "SUSPECTS").exists()
-    assert run(store, broken) == (0, 0)
-    assert run(store, broken, again=True) == (0, 0)  # tried apart
-    assert run(store, broken, turn=1) == (0, 11)  # another encoder decodes all anew, and this image apart
+    assert run(broken) == (0, 0)
+    assert run(broken, again=True) == (0, 0)  # tried apart
+    assert run(broken, turn=1) == (0, 11)  # another encoder decodes all anew, and this image apart
     assert reasons(store) == {"2.png": "crashed"}
     mended = {"PYTHONPATH": os.environ["PYTHONPATH"] + os.pathsep + str(broken_decoder.HERE)}
-    assert run(store, mended, turn=1) == (0, 0)
-    assert run(store, mended, turn=1, again=True) == (0, 1)
+    assert run(mended, turn=1) == (0, 0)
+    assert run(mended, turn=1, again=True) == (0, 1)
     assert reasons(store) == {}
 
 
-def test_two_images_that_crash_the_decoder_are_found_one_after_the_other(store):
+def test_two_images_that_crash_the_decoder_are_found_one_after_the_other(run, store):
     broken = broken_decoder.environment("segfault", EVIL, ALSO_EVIL)
-    statuses = [run(store, broken, workers=1)[0] for _ in range(3)]
+    statuses = [run(broken, workers=1)[0] for _ in range(3)]
     assert statuses == [-signal.SIGSEGV, -signal.SIGSEGV, 0]
     assert reasons(store) == {"2.png": "crashed", "9.png": "crashed"}
 
 
-def test_an_image_that_is_decoded_for_ever_is_too_slow_for_the_run_after_the_one_that_was_ended(store):
+def test_an_image_that_is_decoded_for_ever_is_too_slow_for_the_run_after_the_one_that_was_ended(run, forks, store):
     broken = broken_decoder.environment("spin", EVIL)
-    with subprocess.Popen(command(store), env={**os.environ, **broken}, stdout=subprocess.DEVNULL) as process:
-        for _ in range(1200):
-            if (store / "SUSPECTS").exists() and hashlib.sha256(EVIL).digest() in (store / "SUSPECTS").read_bytes():
-                break
-            time.sleep(0.05)
-        process.kill()
-    assert run(store, broken)[0] == 0
+    first = forks.begin({"store": str(store), "variables": broken, "said": "/dev/null"})
+    for _ in range(1200):
+        if (store / "SUSPECTS").exists() and hashlib.sha256(EVIL).digest() in (store / "SUSPECTS").read_bytes():
+            break
+        time.sleep(0.05)
+    os.kill(first, signal.SIGKILL)
+    assert forks.end(first).status == -signal.SIGKILL
+    assert run(broken)[0] == 0
     assert reasons(store) == {"2.png": "too-slow"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
-def test_an_image_that_fills_the_memory_is_too_large_for_the_run_after(store):
+def test_an_image_that_fills_the_memory_is_too_large_for_the_run_after(run, store):
     store.mkdir()
     (store / "LOCK").touch()
     (store / "SUSPECTS").write_bytes(hashlib.sha256(EVIL).digest())  # as a run leaves it that the system ended
-    assert run(store, broken_decoder.environment("eat", EVIL)) == (0, 11)
+    assert run(broken_decoder.environment("eat", EVIL)) == (0, 11)
     assert reasons(store) == {"2.png": "too-large"}
 
 
-def test_a_damaged_file_of_suspects_harms_nothing(store):
+def test_a_damaged_file_of_suspects_harms_nothing(run, store):
     store.mkdir()
     (store / "LOCK").touch()
     (store / "SUSPECTS").write_bytes(bytes(32) + b"x" * 999)
-    assert run(store, broken_decoder.environment("segfault")) == (0, 12)
+    assert run(broken_decoder.environment("segfault")) == (0, 12)
     assert not (store / "SUSPECTS").exists()
 
 
-def test_a_file_of_suspects_that_cannot_be_written_harms_nothing(store):
+def test_a_file_of_suspects_that_cannot_be_written_harms_nothing(run, store):
     (store / "SUSPECTS").mkdir(parents=True)
     (store / "LOCK").touch()
-    assert run(store, broken_decoder.environment("segfault")) == (0, 12)
+    assert run(broken_decoder.environment("segfault")) == (0, 12)
 
 
 def test_what_a_run_before_left_stays_until_it_is_settled(tmp_path):
