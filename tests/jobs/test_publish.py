@@ -207,7 +207,7 @@ def test_a_few_vectors_wait_for_the_index_until_they_are_many(shop, tmp_path, in
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.nightly] * (seed > 1)) for seed in range(8)])
 def test_whatever_changes_from_generation_to_generation_the_answers_are_exact(shop, store, seed):
     draw = random.Random(seed)
     gone = []

@@ -69,6 +69,7 @@ def ray_cluster() -> Iterator[Machines]:
         "_system_config": _QUICK,
         "object_store_memory": _MEMORY,
         "include_dashboard": False,
+        "no_monitor": True,  # which would ask a cloud for machines
     }
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:

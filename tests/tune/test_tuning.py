@@ -11,7 +11,7 @@ from vision_recs.catalog.judgments import Pair
 from vision_recs.errors import EvaluationError
 from vision_recs.filters import Filter
 from vision_recs.store import Store
-from vision_recs.tune import TuneOptions, tune
+from vision_recs.tune import TuneOptions, cross_fitting, tune
 from vision_recs.tune.cross_fitting import Trainer
 from vision_recs.tune.learning import Hyperparameters, Learner, TrainingSet, info_nce, loss_of_map
 from vision_recs.tune.positives import LabelPositives
@@ -55,6 +55,12 @@ def tuned(store):
     return tune(store, TuneOptions(labels="kind"))
 
 
+@pytest.fixture
+def in_twenty_steps(monkeypatch):
+    """Learn no longer than to the first validation."""
+    monkeypatch.setattr(cross_fitting, "_STEPS", cross_fitting.EVERY)
+
+
 def share_of_hits(vectors, kinds):
     """Return how often the nearest other vector is of the same kind."""
     cosines = vectors @ vectors.T
@@ -90,10 +96,12 @@ def test_labels_without_meaning_are_refused(store):
     assert tuned.differences[tuned.decided_by].low <= 0
 
 
-def test_it_is_the_same_every_time(store, tuned):
-    again = tune(store, TuneOptions(labels="kind"))
-    assert again.projection.matrix.tolist() == tuned.projection.matrix.tolist()
-    assert (again.before, again.after) == (tuned.before, tuned.after)
+@pytest.mark.usefixtures("in_twenty_steps")
+def test_it_is_the_same_every_time(store):
+    one, other = (tune(store, TuneOptions(labels="kind")) for _ in range(2))
+    assert one.projection.provenance["steps"] == "20"
+    assert one.projection.matrix.tolist() == other.projection.matrix.tolist()
+    assert (one.before, one.after) == (other.before, other.after)
 
 
 def test_groups_teach_about_groups_that_were_not_among_them(store):
@@ -117,13 +125,15 @@ def test_the_images_of_items_teach(tmp_path):
     assert tuned.after["mrr"].value >= tuned.before["mrr"].value
 
 
-def test_it_learns_from_the_vectors_of_the_encoder_even_if_they_are_projected_by_now(tuned, tmp_path):
+@pytest.mark.usefixtures("in_twenty_steps")
+def test_it_learns_from_the_vectors_of_the_encoder_even_if_they_are_projected_by_now(store, tuned, tmp_path):
     from vision_recs.jobs import retune
 
     index(shop_of_kinds(90), tmp_path, shard_size=100)
     retune(tmp_path, tuned.projection)
-    again = tune(Store.open(tmp_path), TuneOptions(labels="kind"))
-    assert again.projection.matrix.tolist() == tuned.projection.matrix.tolist()
+    one, other = (tune(each, TuneOptions(labels="kind")) for each in (store, Store.open(tmp_path)))
+    assert one.projection.provenance["steps"] == "20"
+    assert one.projection.matrix.tolist() == other.projection.matrix.tolist()
 
 
 @pytest.mark.parametrize(
@@ -190,6 +200,7 @@ def test_the_gradients_are_how_the_losses_change():
     assert gradient == pytest.approx(expected, abs=1e-7)
 
 
+@pytest.mark.usefixtures("in_twenty_steps")
 def test_every_item_is_a_query_once_for_a_map_that_was_learned_without_it(store, monkeypatch):
     queried, learned_from = Counter(), []
     evaluate, best_fit = Trainer.evaluate, Trainer.best_fit
