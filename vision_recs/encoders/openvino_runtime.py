@@ -180,6 +180,9 @@ def _exported(backbone: ImageBackbone) -> Any:  # noqa: ANN401 - torch.export.Ex
             features: torch.Tensor = self.backbone((pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std)
             return features
 
+    for module in backbone.module.modules():
+        if getattr(module, "inplace", False):  # decomposing such operations is a third of the time of a conversion
+            module.inplace = False  # type: ignore[assignment] # torch knows of tensors and modules only
     example = torch.zeros(2, *backbone.preprocess.size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=1024)
     with torch.no_grad():
