@@ -97,7 +97,7 @@ class SearchProfile:
     """How an approximate index is searched, as `autotune` found out.
 
     *params* are by ascending k. *filtered* holds pairs (share, search effort), by ascending share: where a filter
-    leaves that share of the vectors, a search with that effort finds 98 of 100 answers, if *filtered_factor* times k
+    leaves that share of the vectors, a search with that effort finds 97 of 100 answers, if *filtered_factor* times k
     candidates are scored exactly; None says that no such number was enough. *rows_per_query* is how many vectors can be
     scored exactly in the time of one query without a filter.
     """
