@@ -50,15 +50,16 @@ def chosen(mask):
     return SimpleNamespace(mask=lambda: mask, positions=lambda: np.flatnonzero(mask), count=lambda: int(mask.sum()))
 
 
-def in_memory(vectors):
-    """Return a source of *vectors* that says that they can be compared where they are."""
+@pytest.fixture(scope="module")
+def source(vectors):
+    """A source of *vectors* that says that they can be compared where they are."""
     source = Vectors(vectors)
     source.open_shards = lambda: SimpleNamespace(shards=())
     return source
 
 
-def recall(vectors, candidates, mask, query):
-    search = ApproximateSearch(in_memory(vectors), candidates, PROFILE, size=COUNT)
+def recall(source, candidates, mask, query):
+    vectors, search = candidates.vectors, ApproximateSearch(source, candidates, PROFILE, size=COUNT)
     (found,) = search.nearest(query[None], K, chosen(mask))
     exact = np.sort((vectors @ query)[mask])[-K:]
     return np.isclose(found.scores[:, None], exact, atol=1e-6).any(axis=1).sum() / K
@@ -94,39 +95,39 @@ class Adaptive(Crafted):
 
 
 @pytest.mark.parametrize("kind", [Crafted, ScannedInPlace])
-def test_a_scan_scores_more_where_codes_do_not_tell_the_best(vectors, kind):
+def test_a_scan_scores_more_where_codes_do_not_tell_the_best(source, vectors, kind):
     mask = np.random.default_rng(2).random(COUNT) < 0.5
     sharp, blurred = kind(vectors, 0.0, scans=True), kind(vectors, 0.03, scans=True)
-    assert np.mean([recall(vectors, sharp, mask, query) for query in vectors[:20]]) == 1.0
+    assert np.mean([recall(source, sharp, mask, query) for query in vectors[:20]]) == 1.0
     assert {count for count, _ in sharp.asked} == {2 * K}
-    assert np.mean([recall(vectors, blurred, mask, query) for query in vectors[:20]]) >= 0.95
+    assert np.mean([recall(source, blurred, mask, query) for query in vectors[:20]]) >= 0.95
     assert {count for count, _ in blurred.asked} == {2 * K, 32 * K}
 
 
 @pytest.mark.parametrize("kind", [Crafted, Adaptive])
-def test_a_walk_goes_as_much_further_as_a_filter_leaves_less_around_the_query(vectors, kind):
+def test_a_walk_goes_as_much_further_as_a_filter_leaves_less_around_the_query(source, vectors, kind):
     query = vectors[7]
     near = np.argsort(-(vectors @ query))
     for left, times in ((1.0, 1.0), (0.8, 1 / 0.8), (0.6, 1 / 0.6)):  # of what a random filter leaves around the query
         mask = np.random.default_rng(3).random(COUNT) < 0.5
         mask[near[:200]] = np.arange(200) % 20 < 10 * left
         mask[near[200:2000]] &= np.random.default_rng(4).random(1800) < left
-        source = kind(vectors)
-        assert recall(vectors, source, mask, query) == 1.0
-        ((count, effort),) = source.asked
+        candidates = kind(vectors)
+        assert recall(source, candidates, mask, query) == 1.0
+        ((count, effort),) = candidates.asked
         assert (count, effort) == (2 * K, pytest.approx(EFFORT * times, rel=0.1))
-        assert kind is Crafted or source.measured == 1
+        assert kind is Crafted or candidates.measured == 1
 
 
 @pytest.mark.parametrize("kind", [Crafted, Adaptive])
-def test_a_filter_that_leaves_little_around_the_query_gets_the_largest_margin(vectors, kind):
+def test_a_filter_that_leaves_little_around_the_query_gets_the_largest_margin(source, vectors, kind):
     query = vectors[7]
     mask = np.random.default_rng(3).random(COUNT) < 0.5
     mask[np.argsort(-(vectors @ query))[:300]] = False
-    source = kind(vectors)
-    assert recall(vectors, source, mask, query) == 1.0
-    assert source.asked == [(32 * K, 2 * EFFORT)]
-    assert kind is Crafted or source.measured == 1
+    candidates = kind(vectors)
+    assert recall(source, candidates, mask, query) == 1.0
+    assert candidates.asked == [(32 * K, 2 * EFFORT)]
+    assert kind is Crafted or candidates.measured == 1
 
 
 class ComparedInPlace(Crafted):
@@ -136,13 +137,13 @@ class ComparedInPlace(Crafted):
         self.asked.append(count)
 
 
-def test_very_many_candidates_are_not_sorted_in_c(vectors):
-    source = ComparedInPlace(vectors)
+def test_very_many_candidates_are_not_sorted_in_c(source, vectors):
+    candidates = ComparedInPlace(vectors)
     every = chosen(np.ones(COUNT, bool))
-    source.candidates = lambda _, count, *__: every.positions()[None, :count]
-    search = ApproximateSearch(in_memory(vectors), source, PROFILE, size=COUNT)
+    candidates.candidates = lambda _, count, *__: every.positions()[None, :count]
+    search = ApproximateSearch(source, candidates, PROFILE, size=COUNT)
     for k in (K, 1_000, 4_000, 10_000):
         (found,) = search.nearest(vectors[:1], k)
         assert len(found.scores) == k
-    assert len(source.asked) == 3
-    assert max(source.asked) <= 8_192
+    assert len(candidates.asked) == 3
+    assert max(candidates.asked) <= 8_192

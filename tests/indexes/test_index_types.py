@@ -76,7 +76,8 @@ def test_an_installed_package_offers_an_index_type_to_the_program(visrec, sample
     (package / "entry_points.txt").write_text("[visrec.index_types]\ntoy = toy_index:ToyIndexType\n")
     paths = {"PYTHONPATH": f"{package.parent}:{Path(__file__).parents[1] / 'support'}"}
     store = tmp_path / "store"
-    indexed = visrec("index", sample_images / "catalog.csv", "--store", store, "--index-type", "toy", **paths)
+    options = ("--store", store, "--encoder", "color")
+    indexed = visrec("index", sample_images / "catalog.csv", *options, "--index-type", "toy", **paths)
     assert indexed.returncode == 0, indexed.stderr
     found = visrec("similar", "mug-01", "--store", store, **paths)
     assert found.returncode == 0, found.stderr

@@ -60,10 +60,10 @@ def random_graph(random, count):
 
 def obvious_walk(graph, query, count, effort, marks):
     codes, links, offsets, firsts, (nearest, top) = graph
-    numbers = codes.reshape(-1, SIZE).astype(int) - 128
+    distances = ((codes.reshape(-1, SIZE).astype(int) - 128 - query) ** 2).sum(axis=1).tolist()
 
     def distance(vector):
-        return int(((numbers[vector] - query) ** 2).sum())
+        return distances[vector]
 
     def neighbors(vector, level):
         found = links[offsets[vector] + firsts[level] : offsets[vector] + firsts[level + 1]].tolist()
