@@ -19,7 +19,9 @@ from vision_recs.types import SearchRequest
 from vision_recs.vectors import normalize_or_raise
 
 INDEX_TYPES = ["ivf-pq", "hnsw", "faiss:PCA16,IVF32,SQ8"]
-COUNT = 6_000
+COUNT = 4_000
+OFTEN = ["ivf-pq", "hnsw", pytest.param("faiss:PCA16,IVF32,SQ8", marks=pytest.mark.nightly)]
+"""Types of indexes of which CI builds two once more; the third is built by the same lines as the second."""
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +128,7 @@ def test_where_codes_lose_much_more_candidates_are_scored_under_a_filter(tmp_pat
     assert recall(source, index, near(source), where=source.choose(chosen), chosen=chosen) >= 0.98
 
 
+@pytest.mark.parametrize("made", OFTEN, indirect=True)
 def test_the_same_seed_gives_the_same_answers(made, source, tmp_path):
     configured, name, _, folder = made
     build_or_update(IndexConfig(configured), source, tmp_path)
@@ -315,7 +318,7 @@ def test_many_deletions_give_their_space_back(made_of, source, tmp_path):
     assert recall(now, open_index("ivf-pq", now, second), near(now)) >= 0.94
 
 
-@pytest.mark.parametrize("name", INDEX_TYPES)
+@pytest.mark.parametrize("name", OFTEN)
 def test_a_catalog_that_has_more_than_doubled_gets_a_new_index(source, tmp_path, name):
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
