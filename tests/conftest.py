@@ -28,12 +28,18 @@ ROOT = Path(__file__).parents[1]
 OFFLINE = ROOT / "tests" / "support" / "offline"
 Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]
+PATIENT = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_THREAD_TIMEOUT": "4"}
+"""How threads of PyTorch, FAISS and NumPy wait for each other: asleep, and not by taking turns on a core.
+
+Where two processes run tests on two cores, they would wait for half of their time for what cannot go on meanwhile.
+"""
 
 
 def pytest_configure() -> None:
-    """Nothing that a test does, or a process that it starts, leaves this machine."""
+    """Nothing that a test does, or a process that it starts, leaves this machine; what waits leaves the processor."""
     no_network.forbid()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")]))
+    os.environ.update({name: os.environ.get(name, value) for name, value in PATIENT.items()})
 
 
 @pytest.fixture(autouse=True)
