@@ -60,9 +60,14 @@ def own_cache(shared_by_processes: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_by_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of this run that all its processes share, where several run tests."""
+    """A folder of this run that all its processes share, where several run tests.
+
+    What a test copies from a folder in it lies as deep: a store names its catalog by the way from there.
+    """
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return base
+    folder = base.parent / "shared"
     folder.mkdir(exist_ok=True)
     return folder
 
