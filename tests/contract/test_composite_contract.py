@@ -1,6 +1,7 @@
 """A store of a composite encoder does all that a store does: texts, histories, filters, updates, engines and tables."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -57,9 +58,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def own(tmp_path):
-    index(shop_of_colors(), tmp_path / "own", NAME)
-    return tmp_path / "own"
+def own(folder, tmp_path):
+    """A copy of the store of the shop, to be changed."""
+    return shutil.copytree(folder, tmp_path / "own")
 
 
 def ids(matches):

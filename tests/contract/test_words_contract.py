@@ -1,6 +1,7 @@
 """A store whose vectors have the words of items does all that a store does, also for items without an image."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -49,9 +50,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def own(tmp_path):
-    index(shop_of_words(), tmp_path / "own", NAME)
-    return tmp_path / "own"
+def own(folder, tmp_path):
+    """A copy of the store of the shop, to be changed."""
+    return shutil.copytree(folder, tmp_path / "own")
 
 
 def ids(matches):
