@@ -41,6 +41,6 @@ def places(process, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def trials(process, places, tmp_path):
-    return Trials(process, places, tmp_path)
+@pytest.fixture(scope="session")
+def trials(process, places, tmp_path_factory):
+    return Trials(process, places, tmp_path_factory.mktemp("trials"))

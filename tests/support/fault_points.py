@@ -117,9 +117,15 @@ class Trials:
         self._process = process
         self._places = places
         self._place = folder / "place"
+        self._undisturbed = {}
 
     def undisturbed(self, scenario):
-        """Run *scenario* and return what it is."""
+        """Run *scenario* once for all tests, and return what it is."""
+        if scenario.name not in self._undisturbed:
+            self._undisturbed[scenario.name] = self._run_undisturbed(scenario)
+        return self._undisturbed[scenario.name]
+
+    def _run_undisturbed(self, scenario):
         before = state_of(self._fresh(scenario))
         log = self._place.with_suffix(".log")
         assert self._run(scenario, log=str(log)) == 0, said(self._place)
