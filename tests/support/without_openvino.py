@@ -13,7 +13,6 @@ def refuse(*_):
 
 if __name__ == "__main__":
     openvino_runtime.convert = refuse
-    importlib.import_module(
-        "timm"
-    )  # the framework of the encoder, which takes longer to import than the encoder to run
+    # the framework of the encoder, which takes longer to import than the encoder to run
+    importlib.import_module("timm")
     program.main()
