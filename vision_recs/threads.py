@@ -7,21 +7,28 @@ that wait for each other spin. What is built, and many queries at once, use as m
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from math import ceil, inf
 from pathlib import Path
+from time import monotonic
 
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUP = Path("/proc/self/cgroup")
+_KEPT = 10  # seconds: who is given another quota is heard that soon
 
 
 def available_threads() -> int:
-    """Return how many threads can run at a time: by the cores of this process, and by the time its cgroup is given."""
+    """Return how many threads can run at a time: by the cores of this process, and by the time its cgroup is given.
+
+    What the cgroup gives is read every ten seconds at most.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, ceil(min(_quota(), cores))))
+    return max(1, min(cores, ceil(min(_quota(int(monotonic() // 1)), cores))))
 
 
-def _quota() -> float:
-    """Return how many cores' time the cgroup of this process, or one that it is in, may use."""
+@lru_cache(1)
+def _quota(_time: int) -> float:
+    """Return how many cores' time the cgroup of this process, or one that it is in, may use at *_time*."""
     quotas = [inf]
     try:
         lines = _OWN_GROUP.read_text("utf-8").splitlines()

@@ -187,7 +187,7 @@ def _searched(  # noqa: PLR0913, PLR0917 - what is searched, for what, and how
         some = queries[start : start + _AT_ONCE]
         return _rescored(source, some, candidates.candidates(some, count, effort, within))
 
-    return on_all_cores(search, range(0, len(queries), _AT_ONCE)) if len(queries) else []
+    return on_all_cores(search, range(0, len(queries), _AT_ONCE))
 
 
 def _rescored(source: VectorReader, queries: Vectors, candidates: NDArray[np.int64]) -> list[Scored]:

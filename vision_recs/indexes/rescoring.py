@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.base import LASTS, NOTHING, Near, Scored, search_by_position, top_k_with_ties
 from vision_recs.indexes.config import SearchProfile
+from vision_recs.indexes.faiss_files import threads
 from vision_recs.types import Match, PositionSubset, SearchRequest, VectorReader, Vectors, VectorSource
 from vision_recs.vectors import exact_cosine
 
@@ -417,12 +418,18 @@ def _joined(parts: Sequence[Scored]) -> Scored:
 
 
 def on_all_cores(search: Callable[[int], list[Scored]], starts: Sequence[int]) -> list[Scored]:
-    """Return what *search* returns for all *starts*, each done by one thread, in which FAISS uses one thread too."""
-    from concurrent.futures import ThreadPoolExecutor  # a single query does without these
+    """Return what *search* returns for all *starts*, each done by one thread, in which FAISS uses one thread too.
 
-    from vision_recs.threads import available_threads
+    One alone is done by the thread that asks: to start another takes as long as a small search.
+    """
+    from vision_recs.threads import available_threads  # a single query does without
 
-    with ThreadPoolExecutor(
-        min(len(starts), available_threads()), initializer=faiss.omp_set_num_threads, initargs=(1,)
-    ) as pool:
+    workers = min(len(starts), available_threads())
+    if workers <= 1:
+        with threads(1):
+            return [scored for start in starts for scored in search(start)]
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(workers, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
         return [scored for part in pool.map(search, starts) for scored in part]
