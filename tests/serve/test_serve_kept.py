@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 from fake_shop import GRID, SIDE, Shop, index, png
+from property_examples import examples_of
 from starlette.testclient import TestClient
 
 from vision_recs.errors import StoreDamaged
@@ -20,7 +21,7 @@ from vision_recs.serve.kept_answers import KeptAnswers
 from vision_recs.serve.shoppers import Known, Shoppers
 
 ITEMS = 90
-REQUESTS = 80
+REQUESTS = examples_of(160)
 EXPLORING = Policy(one_per=None, learn=Learn(exploration=Exploration(0.5), share=0.6))
 
 
@@ -121,7 +122,7 @@ def asking(store, tmp_path, monkeypatch):
 def responses_of_both_paths(asking, policy, *, seed):
     """Return the responses to random requests, and how many the short path answered, as the general one does."""
     draw = random.Random(seed)
-    paths = [random_path(draw, number) for number in range(REQUESTS)]
+    paths = [*(random_path(draw, number) for number in range(REQUESTS)), "/v1/similar?id=nobody"]
     responses, lines, count = asking(paths, policy, is_general=False)
     others, other_lines, none = asking(paths, policy, is_general=True)
     assert responses == others
