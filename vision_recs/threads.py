@@ -23,7 +23,7 @@ def available_threads() -> int:
     What the cgroup gives is read every ten seconds at most.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, ceil(min(_quota(int(monotonic() // 1)), cores))))
+    return max(1, min(cores, ceil(min(_quota(int(monotonic() // _KEPT)), cores))))
 
 
 @lru_cache(1)
