@@ -113,6 +113,8 @@ INLINE float quantize(double cosine) {
 
 INLINE Py_ssize_t smaller(Py_ssize_t one, Py_ssize_t other) { return one < other ? one : other; }
 
+INLINE Py_ssize_t larger(Py_ssize_t one, Py_ssize_t other) { return one < other ? other : one; }
+
 INLINE void prefetch(const uint16_t *row, Py_ssize_t dim) {
     if (row == NULL) return;
     for (const char *line = (const char *)row, *end = (const char *)(row + dim); line < end; line += LINE) PREFETCH(line);
@@ -863,7 +865,8 @@ typedef struct {
 } Room;
 
 static int make_room(Room *room, const Graph *graph, Py_ssize_t each, const Effort *effort) {
-    const Py_ssize_t kept = smaller(each, graph->count), most = smaller(effort->most > each ? effort->most : each, graph->count);
+    const Py_ssize_t seen = larger(effort->first, effort->around); /* also where no more than these are visited */
+    const Py_ssize_t kept = smaller(each, graph->count), most = smaller(larger(larger(effort->most, seen), each), graph->count);
     *room = (Room){{malloc((size_t)(most + 1) * 8), 0, most}, {malloc((size_t)(kept + 1) * 8), 0, kept}, {malloc((size_t)(most + 1) * 8), 0, most + 1}, {NULL, 0, LEAST_BITS}, NULL, NULL};
     while ((Py_ssize_t)1 << room->met.bits < 32 * most && room->met.bits < 20) room->met.bits++;
     room->met.slots = malloc(sizeof *room->met.slots << room->met.bits);

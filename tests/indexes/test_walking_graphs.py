@@ -311,9 +311,10 @@ def test_under_a_filter_a_walk_goes_as_far_as_one_that_knew_what_is_marked_aroun
     @settings(deadline=None, max_examples=examples_of(150))
     @given(
         *(st.integers(3, 900), st.integers(1, 30), st.integers(1, 9), st.integers(1, 30)),
-        *(st.sampled_from([3.5, 20.0, 290.0, 1e300]), st.floats(0.05, 0.95), st.integers(0, 1 << 32)),
+        *(st.sampled_from([3.5, 20.0, 290.0, 1e300]), st.sampled_from([4, 700])),
+        *(st.floats(0.05, 0.95), st.integers(0, 1 << 32)),
     )
-    def check(vectors, count, first, around, needed, share, seed):  # noqa: PLR0913, PLR0917 - all of them are drawn
+    def check(vectors, count, first, around, needed, most, share, seed):  # noqa: PLR0913, PLR0917 - all of them are drawn
         random = np.random.default_rng(seed)
         graph, _half, shards = held_graph(random, vectors, 8, np.arange(vectors))
         queries = normalize_rows(random.standard_normal((2, 8)))[0]
@@ -331,10 +332,10 @@ def test_under_a_filter_a_walk_goes_as_far_as_one_that_knew_what_is_marked_aroun
             places = np.arange(count) < sizes[:, :1]
             return [positions[places].tolist(), scores[places].tolist(), sizes.tolist()]
 
-        visits, alone = Visits(needed, 700, first, around, share * around, 0.5), []
+        visits, alone = Visits(needed, most, first, around, share * around, 0.5), []
         for query, own in zip(queries[:, None], near, strict=True):
             density = marks[own[own >= 0]].sum() / (share * around)
-            effort = max(first, min(ceil(needed / min(density, 1.0)), 700)) if density >= 0.5 else 0
+            effort = max(first, min(ceil(needed / min(density, 1.0)), most)) if density >= 0.5 else 0
             alone.append(searched(query, effort) if effort else None)
             assert searched(query, visits) == alone[-1]
             seen.add("none" if not effort else "far" if effort >= 256 else "near")
