@@ -269,6 +269,26 @@ def test_a_walk_that_finds_how_dense_a_filter_is_finds_what_one_does_that_knew(t
     assert FaissCandidates(target).nearest_if_dense(shards, near(source)[:1], 10, 30, 20, every) is None
 
 
+@pytest.mark.skipif(_native.kernels is None, reason="no compiler was there when visrec was installed")
+def test_how_dense_a_filter_is_does_not_depend_on_what_is_deleted(monkeypatch, tmp_path):
+    monkeypatch.setattr("vision_recs.indexes.hnsw._MOST_DELETED", 1.0)
+    source, random = Vectors(clustered(1_500, 16)), np.random.default_rng(0)
+    folder, target = tmp_path / "0", tmp_path / "1"
+    folder.mkdir()
+    build_or_update(IndexConfig("hnsw"), source, folder)
+    alive = random.random(1_500) < 0.5
+    update(source.only(np.flatnonzero(alive)), folder, target, IndexConfig("hnsw"))
+    half, graph = source.every.astype(np.float16), FaissCandidates(target)
+    shards = np.array([0]), np.array([len(half)]), np.array([half.ctypes.data])
+    mask = alive & (random.random(1_500) < 0.5)
+    within = SimpleNamespace(mask=lambda: mask, count=mask.sum)
+    queries = near(source)[:, None]
+    assert np.mean([graph.density(query, within) for query in queries]) == pytest.approx(1, abs=0.2)
+    found = [graph.nearest_if_dense(shards, query, 10, 30, 20.5, within) for query in queries]
+    assert None not in found
+    assert sum(each is TOO_FAR for each in found) <= 8  # of 40; with a share of those alive, half of them
+
+
 def test_many_new_vectors_that_are_alike_are_found_beside_a_graph(tmp_path):
     source = Vectors(clustered(1_500, 16))
     folder, target = tmp_path / "0", tmp_path / "1"
