@@ -1,5 +1,6 @@
 """How far an approximate search looks under a filter, by what it finds around the query."""
 
+from dataclasses import replace
 from math import ceil
 from types import SimpleNamespace
 
@@ -128,6 +129,15 @@ def test_a_filter_that_leaves_little_around_the_query_gets_the_largest_margin(so
     assert recall(source, candidates, mask, query) == 1.0
     assert candidates.asked == [(32 * K, 2 * EFFORT)]
     assert kind is Crafted or candidates.measured == 1
+
+
+@pytest.mark.parametrize("kind", [Crafted, Adaptive])
+def test_more_matches_need_as_much_more_as_without_a_filter(source, vectors, kind):
+    candidates, mask = kind(vectors), np.random.default_rng(3).random(COUNT) < 0.5
+    params = SearchParams(K, 100, 20), SearchParams(4 * K, 200, 90)
+    search = ApproximateSearch(source, candidates, replace(PROFILE, params=params), size=COUNT)
+    search.nearest(vectors[7:8], 4 * K, chosen(mask))
+    assert candidates.asked == [(90, pytest.approx(2 * EFFORT, rel=0.1))]
 
 
 class ComparedInPlace(Crafted):

@@ -6,7 +6,7 @@ import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_recs.metrics import MEASURES, ItemVectors, PairJudgments, evaluate_rankings
+from vision_recs.metrics import MEASURES, ItemVectors, LabelJudgments, PairJudgments, evaluate_rankings
 
 SCORES = st.integers(0, 6)  # few distinct ones, so that ties are common
 
@@ -72,6 +72,12 @@ def test_an_item_is_not_relevant_to_itself_and_pairs_add_up_one_way():
     judgments = PairJudgments(pairs, ["a", "b", "c"])
     found = {query: [part.tolist() for part in judgments.relevant(query)] for query in ("a", "b", "c", "gone")}
     assert found == {"a": [[1], [3.0]], "b": [[], []], "c": [[], []], "gone": [[], []]}
+
+
+def test_an_item_is_relevant_to_itself_by_its_label_only_where_its_images_have_to_find_it():
+    for include_self, found in ((False, [0]), (True, [0, 2])):
+        judgments = LabelJudgments({"a": 1, "b": 1, "c": 2}, ["b", "c", "a"], include_self=include_self)
+        assert [part.tolist() for part in judgments.relevant("a")] == [found, [1.0] * len(found)]
 
 
 def test_a_ranking_by_hand():
