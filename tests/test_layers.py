@@ -15,7 +15,7 @@ PUBLIC = "__init__"
 
 LAYERS = [
     {"errors", "types", "filters", "metrics", "cache_dir", "file_formats", "ordered_map", "vectors", "threads"}
-    | {"_version", "_lazy", "_native"},
+    | {"_version", "_lazy", "_native", "_openmp", "_torch"},
     {"remote"},
     {"catalog", "images"},
     {"store"},
@@ -28,13 +28,13 @@ LAYERS = [
     {"cli"},
 ]
 LIBRARIES = {
-    "torch": {"encoders", "knn_join"},
+    "torch": {"_torch"},
     "torchvision": {"encoders"},
     "transformers": {"encoders"},
     "open_clip": {"encoders"},
     "timm": {"encoders"},
     "openvino": {"encoders"},
-    "faiss": {"indexes", "knn_join"},
+    "faiss": {"indexes"},
     "lancedb": {"engines"},
     "obstore": {"remote"},
     "ray": {"jobs"},

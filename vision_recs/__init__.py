@@ -22,6 +22,7 @@ filters metrics                       the language of `where`; measures of relev
 errors types vectors                  the error tree, the nouns and protocols, arithmetic of vectors
 file_formats cache_dir                files: JSON with a checksum and mapped arrays (.npy); what may be deleted
 ordered_map _native _lazy _version    threads in order, functions in C, lazy names, the version
+_openmp _torch                        PyTorch and FAISS with threads that sleep while they wait
 """
 
 from __future__ import annotations

@@ -6,9 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
+from vision_recs._torch import Tensor, nn, torch
 from vision_recs.encoders.looking import REGION_COLUMNS
 from vision_recs.errors import EncoderError
 from vision_recs.types import EncoderSpec, PreprocessConfig

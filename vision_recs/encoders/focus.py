@@ -12,10 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
+from vision_recs._torch import Tensor, functional, nn, torch
 from vision_recs.encoders.backbone import ImageBackbone
 from vision_recs.encoders.gem import with_maps
 from vision_recs.encoders.registry import FOCUSED

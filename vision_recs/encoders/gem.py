@@ -10,9 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-from torch import Tensor, nn
-
+from vision_recs._torch import Tensor, nn, torch
 from vision_recs.encoders.backbone import ImageBackbone
 from vision_recs.encoders.loading import load_backbone
 from vision_recs.errors import EncoderError

@@ -67,7 +67,7 @@ class Detector:
         return found
 
     def _best(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[Crop]:
-        import torch
+        from vision_recs._torch import torch
 
         inputs = self._processor(
             images=list(images), text=list(prompts), padding=True, truncation=True, return_tensors="pt"
@@ -85,6 +85,8 @@ def load_detector(place: str, *, device: str = "cpu") -> Detector:
 
     Raises MissingExtra where transformers is not installed, and WeightsNotFound where there is no such detector.
     """
+    import vision_recs._torch  # noqa: F401 - before transformers imports it
+
     try:
         from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
         from transformers.utils import logging

@@ -72,7 +72,7 @@ def load_encoder(  # noqa: PLR0913 - each is of use by itself
     if runtime == "openvino" or (runtime == "auto" and precision != "f16" and _is_for_openvino(device)):
         return _load_on_openvino(canonical, weights, precision, threads)
     if threads is not None:
-        import torch
+        from vision_recs._torch import torch
 
         torch.set_num_threads(threads)
     return _load_on_torch(canonical, weights, device.split(","), precision)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from torch import Tensor, nn
-
+from vision_recs._torch import Tensor, nn
 from vision_recs.encoders.backbone import ImageBackbone, TextTower
 from vision_recs.encoders.registry import unknown_encoder
 from vision_recs.encoders.weights import Tensors, first_sentence, from_hub, load_exactly, quiet, read_tensors

@@ -167,7 +167,7 @@ def convert(backbone: ImageBackbone, file: Path) -> bool:
 
 
 def _exported(backbone: ImageBackbone) -> Any:  # noqa: ANN401 - torch.export.ExportedProgram; torch is not imported here
-    import torch
+    from vision_recs._torch import torch
 
     class _FromPixels(torch.nn.Module):
         def __init__(self) -> None:

@@ -262,7 +262,7 @@ def _device_of_detector(device: str) -> str:
     first = device.split(",", maxsplit=1)[0]
     if first != "auto":
         return first
-    import torch
+    from vision_recs._torch import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -73,7 +73,7 @@ def load_text_encoder(name: str, *, weights: Path | None = None) -> TextEncoder:
 
 
 def _features(tower: TextTower, texts: Sequence[str]) -> NDArray[np.float32]:
-    import torch
+    from vision_recs._torch import torch
 
     with torch.inference_mode():
         return normalize_rows(tower.features(texts).float().numpy())[0]

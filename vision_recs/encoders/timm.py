@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from torch import nn
-
+from vision_recs._torch import nn
 from vision_recs.encoders.backbone import ImageBackbone
 from vision_recs.encoders.registry import unknown_encoder
 from vision_recs.encoders.weights import Tensors, from_hub, from_url, load_exactly, quiet, read_tensors, without

@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
+from vision_recs._torch import Tensor, nn, torch
 from vision_recs.encoders.backbone import ImageBackbone
 from vision_recs.encoders.loading import Precision
 from vision_recs.encoders.looking import Regions, split

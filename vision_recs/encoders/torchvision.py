@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
-
+from vision_recs._torch import nn
 from vision_recs.encoders.backbone import ImageBackbone
 from vision_recs.encoders.weights import from_url, load_exactly, read_tensors, without
 from vision_recs.types import PreprocessConfig

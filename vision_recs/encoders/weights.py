@@ -14,9 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-import torch
-from torch import Tensor, nn
-
+from vision_recs._torch import Tensor, nn, torch
 from vision_recs.encoders.backbone import is_step_counter
 from vision_recs.errors import WeightsNotFound
 

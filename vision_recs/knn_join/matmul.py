@@ -18,10 +18,9 @@ from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from vision_recs._torch import Tensor, torch
 from vision_recs.types import Vectors
 
 _LONGEST = 1.01  # the length of a vector of a store at most: see `indexes.base.blocks`
