@@ -1008,7 +1008,8 @@ static Py_ssize_t depth_of(const Graph *graph, const Nearest *nearest, Py_ssize_
 
 /* Write the *each* nearest vectors of *graph* to each of *count* *queries*, and their cosines, the best first. Write to
  * *sizes* how many of them are the *most* best or equal the last of these and, of a scan, to which place by distance they
- * reach. Return 0 where a vector is not in memory, or without memory; -1 where a walk found too little marked around a query. */
+ * reach. Return 0 where a vector is not in memory, or without memory; -1 where a walk that is to find how far it goes has no
+ * memory, or found too little marked around a query. */
 static int search_for_each(const Graph *graph, const Shards *shards, const float *queries, int64_t *positions,
                            float *scores, int64_t *sizes, Py_ssize_t count, Py_ssize_t each, Py_ssize_t most,
                            const Effort *effort) {
