@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import gc
 import os
 import random
 import shutil
@@ -40,6 +41,18 @@ def pytest_configure() -> None:
     no_network.forbid()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")]))
     os.environ.update({name: os.environ.get(name, value) for name, value in PATIENT.items()})
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: looking through it for garbage takes time, again and again."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """At the end of the process it is let go as ever."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
