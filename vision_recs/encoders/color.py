@@ -23,6 +23,7 @@ _SIDE: Final = 48
 _PREPROCESS: Final = PreprocessConfig((_SIDE, _SIDE), "stretch", _SIDE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _LIGHTNESS: Final = np.linspace(0.0, 100.0, 6)
 _HUE: Final = np.linspace(-70.0, 70.0, 8)
+_AXES: Final = (_LIGHTNESS, _HUE, _HUE)
 _DIM: Final = len(_LIGHTNESS) * len(_HUE) ** 2
 
 _UNLIKE: Final = 25.0
@@ -95,20 +96,24 @@ def weights_of(lab: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _histogram(lab: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the square roots of the cells: their cosine is that of the distributions, not that of the largest cell."""
-    flat = lab.reshape(-1, 3)
-    light = _shares(flat[:, 0], _LIGHTNESS) * weights.reshape(-1, 1)
-    hue = _shares(flat[:, 1], _HUE)[:, :, None] * _shares(flat[:, 2], _HUE)[:, None, :]
-    found: NDArray[np.float64] = np.sqrt(light.T @ hue.reshape(len(flat), -1)).ravel()
+    """Return the square roots of the cells: their cosine is that of the distributions, not that of the largest cell.
+
+    A pixel is shared by eight cells, two of each axis: the nearer one of two gets more.
+    """
+    cells, shares = np.zeros((1, weights.size), np.intp), weights.reshape(1, -1)
+    for values, centers in zip(lab.reshape(-1, 3).T, _AXES, strict=True):
+        lower, nearer_upper = _between(values, centers)
+        cells = np.concatenate([cells * len(centers) + lower, cells * len(centers) + lower + 1])
+        shares = np.concatenate([shares * (1.0 - nearer_upper), shares * nearer_upper])
+    found: NDArray[np.float64] = np.sqrt(np.bincount(cells.ravel(), shares.ravel(), _DIM))
     return found
 
 
-def _shares(values: NDArray[np.float64], centers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the share (n, m) of each of *values* (n,) in the cells around *centers* (m,), which are equally apart."""
-    step = centers[1] - centers[0]
-    inside = np.clip(values, centers[0], centers[-1])
-    found: NDArray[np.float64] = np.maximum(1.0 - np.abs(inside[:, None] - centers) / step, 0.0)
-    return found
+def _between(values: NDArray[np.float64], centers: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return which of *centers*, equally apart, is the one below each of *values*, and how far it is to the next."""
+    places = (np.clip(values, centers[0], centers[-1]) - centers[0]) / (centers[1] - centers[0])
+    lower = np.minimum(places.astype(np.intp), len(centers) - 2)
+    return lower, places - lower
 
 
 def _of_text(text: str) -> NDArray[np.float64]:
