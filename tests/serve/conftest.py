@@ -123,7 +123,7 @@ def demo_server(serve, sample_store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    """A browser; each visit has a context of its own. Its event loop runs in this process: others cannot, meanwhile."""
+    """A browser, as its tabs. Its event loop runs in this process: others cannot, meanwhile."""
     with chromium() as browser:
         yield browser
 

@@ -54,9 +54,7 @@ def test_a_click_arrives_is_learned_from_and_moves_an_answer(visrec, serve, fold
             with urllib.request.urlopen(f"{server.url}/v1/info") as response:
                 return json.load(response)["generation"]
 
-        page = browser.new_page(viewport={"width": 1280, "height": 860})
-        page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)
+        page = browser.take()
         page.goto(f"{server.url}/?like=item000")
         before = cards(page)
         chosen = before[4]
@@ -72,7 +70,7 @@ def test_a_click_arrives_is_learned_from_and_moves_an_answer(visrec, serve, fold
         wait_for(generation, 2)
         page.goto(f"{server.url}/?like=item000")
         after = cards(page)
-        page.close()
+        browser.give_back(page)
     assert after != before
     prices = {f"item{number:03}": 10 + number % 9 * 5 for number in range(60)}
     assert sum(prices[item] for item in after[:10]) < sum(prices[item] for item in before[:10])

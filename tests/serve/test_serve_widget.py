@@ -22,25 +22,20 @@ SCRIPT = (
 
 @pytest.fixture
 def shop(visit_demo):
-    """Open a page of a shop at another origin, with *widget* in it; note what is asked of the server."""
+    """Open a page of a shop at another origin, with *widget* in it."""
 
     def visit(widget, far=0, **options):
-        context = visit_demo.context(**options)
-        page = context.new_page()
-        asked = []
-        page.on("pageerror", lambda error: visit_demo.wrong.append(str(error)))
-        page.on("request", lambda request: asked.append(request))  # noqa: PLW0108 - playwright takes no builtin
+        page = visit_demo.tab(**options)
         html = PAGE.format(far=far, widget=widget.format(url=visit_demo.url))
         page.route(f"{SHOP}/**", lambda route: route.fulfill(body=html, content_type="text/html"))
         page.goto(f"{SHOP}/mug")
-        page.asked = asked
         return page
 
     return visit
 
 
-def requests(page, part):
-    return [request for request in page.asked if part in request.url]
+def requests(visit, part):
+    return [request for request in visit.requests if part in request.url]
 
 
 @pytest.mark.parametrize("options", [{}, PHONE], ids=["desktop", "phone"])
@@ -63,11 +58,11 @@ def test_a_script_tag_puts_similar_items_on_the_page_of_another_site(shop, optio
     assert page.evaluate("localStorage.length + sessionStorage.length") == 0
 
 
-def test_it_asks_when_it_comes_near_the_window_and_tells_what_is_seen_and_clicked(shop, demo_server):
+def test_it_asks_when_it_comes_near_the_window_and_tells_what_is_seen_and_clicked(shop, visit_demo, demo_server):
     page = shop(SCRIPT, far=5_000)
     widget = page.locator("visrec-similar")
     expect(widget.locator("h2")).to_have_text("More mugs")
-    assert requests(page, "/v1/similar") == []
+    assert requests(visit_demo, "/v1/similar") == []
     height = widget.evaluate("element => element.clientHeight")
     page.evaluate("addEventListener('visrec-click', (event) => { window.clicked = event.detail; })")
     page.evaluate("addEventListener('click', (event) => event.preventDefault())")
@@ -78,12 +73,13 @@ def test_it_asks_when_it_comes_near_the_window_and_tells_what_is_seen_and_clicke
         lambda request: "/v1/events" in request.url and '"click"' in (request.post_data or "")
     ) as sent:
         widget.get_by_role("link").nth(1).click()
-    answer = requests(page, "/v1/similar")[0].response().json()
+    answer = requests(visit_demo, "/v1/similar")[0].response().json()
     second = answer["matches"][1]["id"]
     click = json.loads(sent.value.post_data)["events"][-1]
     assert (click["type"], click["item"], click["place"], click["answer"]) == ("click", second, 2, answer["answer"])
     assert page.evaluate("window.clicked.item") == second
-    reported = [event for request in requests(page, "/v1/events") for event in json.loads(request.post_data)["events"]]
+    sent = [json.loads(request.post_data)["events"] for request in requests(visit_demo, "/v1/events")]
+    reported = [event for events in sent for event in events]
     assert ("shown", 1) in {(event["type"], event["place"]) for event in reported}
     assert_kept(demo_server, 'visrec_events_total{result="kept"}', len(reported))
 
