@@ -61,7 +61,7 @@ def test_ci_runs_the_commands_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     readme = blocks((ROOT / "README.md").read_text("utf-8"))
     named = {command for block in readme if block.kind == "console" for command, _ in commands(block)} & RUN_BY_CI
-    assert {"make demo", "make test"} <= named <= set(script.splitlines())
+    assert {"make demo", "make test"} <= named <= {line.strip() for line in script.splitlines()}
 
 
 def test_the_links_of_the_readme_lead_somewhere():
