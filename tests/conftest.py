@@ -10,6 +10,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,7 @@ def pytest_unconfigure() -> None:
 def no_network_is_tried(request: pytest.FixtureRequest) -> Iterator[None]:
     no_network.ATTEMPTS.clear()
     yield
+    assert "openvino_telemetry.main" not in sys.modules  # it asks the network in processes of its own
     if request.node.get_closest_marker("tries_the_network") is None:
         assert no_network.ATTEMPTS == []
 

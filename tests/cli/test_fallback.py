@@ -16,7 +16,7 @@ WARNING = (
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    pytest.importorskip("openvino")
+    pytest.importorskip("vision_recs.encoders.openvino_runtime")
     with Program(tmp_path_factory.mktemp("program"), SCRIPT) as program:
         yield program
 

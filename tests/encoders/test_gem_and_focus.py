@@ -106,7 +106,7 @@ def test_each_is_a_space_of_its_own(test_resnet_file, pixels_of):
 def test_the_region_comes_with_the_vectors(test_resnet_file, pixels_of, runtime):
     name = "activations:timm:test_resnet"
     if runtime == "openvino":
-        pytest.importorskip("openvino")
+        pytest.importorskip("vision_recs.encoders.openvino_runtime")
     encoder = load_encoder(name, weights=test_resnet_file, device="cpu", precision="f32", runtime=runtime)
     plain = load_encoder("gem:timm:test_resnet", weights=test_resnet_file, device="cpu", runtime="torch")
     pixels = pixels_of(encoder)
