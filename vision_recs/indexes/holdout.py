@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vision_recs.errors import read_error
 from vision_recs.indexes._faiss import faiss
 from vision_recs.indexes.base import Scored, blocks
-from vision_recs.indexes.exact import recall_at
+from vision_recs.indexes.exact import TIE
 from vision_recs.indexes.inverted_lists import is_in_sorted
 from vision_recs.types import VectorReader, Vectors
 from vision_recs.vectors import normalize_or_raise
@@ -86,22 +86,26 @@ class HoldoutQueries:
 
     def recall(self, answers: list[Scored], k: int) -> float:
         """Return recall@*k* of *answers*, the positions that an index found for each query, with their scores."""
-        return recall_at(k, *self._compared(answers))
+        hits, wanted = self._hits(answers, k)
+        return float(hits.sum() / wanted.sum()) if wanted.any() else 1.0
 
     def sure_recall(self, answers: list[Scored], k: int) -> float:
         """Return what recall@*k* of *answers* is at least for other queries, as sure as these are many."""
-        found, exact = self._compared(answers)
-        shares = [recall_at(k, [own], [right]) for own, right in zip(found, exact, strict=True)]
+        hits, wanted = self._hits(answers, k)
+        shares = np.where(wanted, hits / np.maximum(1, wanted), 1.0)
         if len(shares) < 2:  # noqa: PLR2004 - of which there is a deviation
-            return float(np.mean(shares)) if shares else 1.0
+            return float(np.mean(shares)) if len(shares) else 1.0
         return float(np.mean(shares) - _SURE * np.std(shares, ddof=1) / np.sqrt(len(shares)))
 
-    def _compared(self, answers: list[Scored]) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    def _hits(self, answers: list[Scored], k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many of the *k* best each of *answers* has, and how many there are: see `recall_at`."""
+        wanted = np.minimum(k, (self.scores > NO_SCORE).sum(axis=1))
+        least = np.take_along_axis(self.scores, np.maximum(0, wanted - 1)[:, None], 1)[:, 0] - TIE
         found = [
-            np.sort(scores[positions != excluded])[::-1]
-            for (positions, scores), excluded in zip(answers, self.excluded, strict=True)
+            np.count_nonzero((scores >= enough) & (positions != excluded))
+            for (positions, scores), enough, excluded in zip(answers, least, self.excluded, strict=True)
         ]
-        return found, [exact[exact > NO_SCORE] for exact in self.scores]
+        return np.minimum(wanted, np.array(found, np.int64)), wanted
 
 
 def sample_queries(source: VectorReader, count: int, *, seed: int) -> HoldoutQueries:
