@@ -12,32 +12,36 @@ import tempfile
 import threading
 from pathlib import Path
 
-from faulty_process import end_as_python_does, import_everything
+from faulty_process import WITH_TORCH, end_as_python_does, import_everything
 from forks import Forks, carry_out_orders
 
 PROGRAM = Path(sys.executable).parent / "visrec"
 TIMEOUT_S = 580  # less than pytest has for a test
 READ_AT_START = ("PYTHON", "OMP_", "OPENBLAS_", "MKL_", "KMP_", "LD_", "LC_", "LANG", "MALLOC_")
 """How the names of variables begin that Python and its libraries read while they are loaded."""
+SET_BY_LIBRARIES = {"KMP_DUPLICATE_LIB_OK", "PYTHONBREAKPOINT"}
+"""What threadpoolctl and Ray set in a process that imports them, which says nothing of how it began."""
 
 
 class Program:
-    """The process, as a test sees it; *folder* takes what commands print.
+    """The process, as a test sees it, and another one for what needs torch; *folder* takes what commands print.
 
     It runs the file *script*, which may change the program before it calls `main`.
     """
 
     def __init__(self, folder, script=__file__):
         self._folder = folder
+        self._script = str(script)
         self._begun = as_begun(os.environ)
-        self._forks = Forks(str(script))
+        self._forks = {}
         self._one_at_a_time = threading.Lock()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
-        self._forks.__exit__(*error)
+        for forks in self._forks.values():
+            forks.__exit__(*error)
 
     def run(self, arguments, cwd, environment):
         """Run `visrec *arguments*`, and return what subprocess.run would."""
@@ -62,12 +66,20 @@ class Program:
         return ended.status
 
     def _fork(self, command, cwd, environment, folder):
-        return self._forks.run([command, str(cwd or Path.cwd()), environment, str(folder)], kill_after_s=TIMEOUT_S)
+        torch = ("torch",) if command[1:2] and command[1] in WITH_TORCH else ()
+        if torch not in self._forks:
+            self._forks[torch] = Forks(self._script, *torch)
+        order = [command, str(cwd or Path.cwd()), environment, str(folder)]
+        return self._forks[torch].run(order, kill_after_s=TIMEOUT_S)
 
 
 def as_begun(environment):
     """Return what of *environment* is read once, as a process begins."""
-    return {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(READ_AT_START) and name not in SET_BY_LIBRARIES
+    }
 
 
 def in_a_process(command, cwd, environment):
@@ -96,7 +108,7 @@ def carry_out(order):
 
 
 def main():
-    import_everything()
+    import_everything(torch="torch" in sys.argv[1:])
     importlib.import_module("vision_recs.encoders.openvino_runtime")  # openvino alone sends what it is used for
     carry_out_orders(lambda order: end_as_python_does(lambda: carry_out(order)))
 

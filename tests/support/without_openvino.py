@@ -1,6 +1,7 @@
 """The processes of `program`, where OpenVINO can convert no encoder: PyTorch runs each of them."""
 
 import importlib
+import sys
 
 import program
 
@@ -13,6 +14,7 @@ def refuse(*_):
 
 if __name__ == "__main__":
     openvino_runtime.convert = refuse
+    sys.argv.append("torch")
     # the framework of the encoder, which takes longer to import than the encoder to run
     importlib.import_module("timm")
     program.main()
