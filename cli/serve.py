@@ -225,13 +225,15 @@ def _secret(file: Path | None, variable: str, option: str) -> str | None:
     """Return the secret in *file* or in the *variable*; a flag would show it to other users of this machine."""
     import os
 
+    from vision_recs.small_files import text_of
+
     if file is None:
         secret = os.environ.get(variable)
         if secret is not None and not secret.strip():
             raise typer.BadParameter(f"{variable} is empty; unset it, or put a secret into it")
     else:
         try:
-            secret = file.read_text("utf-8")
+            secret = text_of(file)
         except (OSError, UnicodeDecodeError) as error:
             raise typer.BadParameter(f"{file} cannot be read ({error})", param_hint=option) from None
         if not secret.strip():

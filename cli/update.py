@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from vision_recs.errors import CatalogError, ImagesSkipped
+from vision_recs.small_files import MOST_AT_ONCE
 
 from . import options
 from .jobs import counted, print_merged, print_notes, until_interrupted
@@ -73,16 +74,37 @@ def _table(changes: Path) -> Iterator[Path]:
     if str(changes) != "-":
         yield changes
         return
-    with tempfile.TemporaryDirectory(prefix="visrec-") as folder:
+    with _stopped_by_sigterm(), tempfile.TemporaryDirectory(prefix="visrec-") as folder:
         file = Path(folder) / "stdin.jsonl"
         with file.open("wb") as copy:
             if sys.stdin is not None:  # which nobody has closed
-                shutil.copyfileobj(sys.stdin.buffer, copy)
+                copy.writelines(_checked(sys.stdin.buffer))
         try:
             yield file
         except CatalogError as error:
             error.args = (str(error).replace(str(file), "standard input"),)
             raise
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM stop the program as Ctrl-C does, so that it leaves no file behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _checked(changes: BinaryIO) -> Iterator[bytes]:
+    """Yield *changes* in blocks; raises CatalogError for a line without an end, before it has filled the disk."""
+    length = 0
+    while block := changes.read(1 << 20):
+        yield block
+        end = max(block.rfind(b"\n"), block.rfind(b"\r"))
+        length = len(block) - 1 - end + (length if end < 0 else 0)
+        if length > MOST_AT_ONCE:
+            raise CatalogError(f"a line has more than {MOST_AT_ONCE:,} characters; break it up", path="standard input")
 
 
 def _print(report: UpdateReport, store: str | list[str]) -> None:

@@ -84,8 +84,8 @@ def test_a_csv_that_cannot_be_read_is_refused(refused, content, line, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "the table is empty; it needs a JSON object a line"),
-        ('[{"id": 1}]\n', "the table is empty; it needs a JSON object a line"),
+        ("", "no line of the table is a JSON object; write one object a line"),
+        ('[{"id": 1}]\n', "no line of the table is a JSON object; write one object a line"),
         ('{"id": 1}', "no known column of images among 'id'; name it with --image-column"),
     ],
 )

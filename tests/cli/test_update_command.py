@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,33 @@ def test_changes_come_from_standard_input(store):
         "stale: 1 of 3 changes; the store has a version as new",
         "unknown: 1 of 3 changes; the store does not have the item",
     ]
+
+
+def test_standard_input_without_an_end_of_a_line_is_refused_and_leaves_nothing(store, tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [PROGRAM, "update", "-", "--store", store]
+    with Path("/dev/zero").open("rb") as endless:
+        done = subprocess.run(command, stdin=endless, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "visrec: standard input: a line has more than 67,108,864 characters; break it up\n"
+    assert list(tmp_path.glob("visrec-*")) == []
+
+
+def test_who_ends_it_while_changes_come_finds_nothing_left(store, tmp_path):
+    started = subprocess.Popen(
+        [PROGRAM, "update", "-", "--store", store],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    while not list(tmp_path.glob("visrec-*/stdin.jsonl")):
+        assert started.poll() is None
+        time.sleep(0.01)
+    started.terminate()
+    _, said = started.communicate()
+    assert (started.returncode, said) == (130, "")
+    assert list(tmp_path.glob("visrec-*")) == []
 
 
 def test_a_change_of_a_price_loads_nothing_of_images_tables_filters_or_buckets(store, tmp_path):

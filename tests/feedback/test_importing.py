@@ -193,6 +193,13 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path, name, data, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["log.jsonl", "log.csv"])
+def test_a_line_without_an_end_says_so(tmp_path, name):
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(EventsError, match=r": a line has more than 67,108,864 characters; break it up$"):
+        import_events(tmp_path / "events", [tmp_path / name])
+
+
 def test_a_missing_file_says_so(tmp_path):
     with pytest.raises(EventsError, match=r"none\.csv: cannot be read \(No such file or directory\)"):
         import_events(tmp_path / "events", [tmp_path / "none.csv"])

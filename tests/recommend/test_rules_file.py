@@ -140,6 +140,7 @@ def test_one_per_can_be_switched_off(write):
         ("[[pin]]\nitem='a'\nat=1\nfor='b'", "[[pin]] 1, key 'for'", "is 'b', not a list of names; write for = "),
         ("[[pin]]\nitem='a'\nat=1\nwhen='('", "[[pin]] 1, key 'when'", "filter, column 2: expected a condition"),
         ("one_per = ", None, "is not TOML ("),
+        ("same = " + "[" * 100_000, None, "holds too many lists in each other; no rule needs them"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_the_file_the_table_and_the_key(write, text, key, message):

@@ -155,7 +155,7 @@ def jsonl_rows(place: str | Place, findings: Findings) -> Rows:
     records = json_objects(place, findings)
     first = next(records, None)
     if first is None:
-        raise CatalogError("the table is empty; it needs a JSON object a line", path=str(place))
+        raise CatalogError("no line of the table is a JSON object; write one object a line", path=str(place))
     return record_rows(str(place), chain([first], records), columns=list(first[1]))
 
 

@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 from vision_recs.catalog.findings import Findings
 from vision_recs.catalog.places import Place, open_unpacked
 from vision_recs.errors import CatalogError, first_line, machine_remedy
+from vision_recs.small_files import MOST_AT_ONCE
 
 _BLOCK = 1 << 18
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _SHOWN = 40
-_LONGEST_LINE = 1 << 26
 
 
 def text_lines(path: str | Place, findings: Findings) -> Iterator[str]:
@@ -120,8 +120,8 @@ def _lines(path: str, texts: Iterator[str]) -> Iterator[str]:
     length = 0
     for text in texts:
         length += len(text)
-        if length > _LONGEST_LINE:
-            raise CatalogError(f"a line has more than {_LONGEST_LINE:,} characters; break it up", path=path)
+        if length > MOST_AT_ONCE:
+            raise CatalogError(f"a line has more than {MOST_AT_ONCE:,} characters; break it up", path=path)
         pieces.append(text)
         if "\n" in text or "\r" in text:
             # the last one is kept back: after \r, a \n may come

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from vision_recs.errors import EventsError
 from vision_recs.feedback.answers import foreign_answer, is_answer, pseudonym
 from vision_recs.feedback.event_log import EventLog
 from vision_recs.feedback.exploration import Slate
 from vision_recs.feedback.records import Answer, Event, Record, event_of, under_pseudonym
+from vision_recs.small_files import MOST_AT_ONCE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -179,7 +180,7 @@ def _rows_of(path: Path) -> _NumberedRows:
 
 def _json_rows(path: Path) -> _NumberedRows:
     with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines(file, path), 1):
             if line.strip():
                 try:
                     value = json.loads(line)
@@ -195,11 +196,19 @@ def _json_rows(path: Path) -> _NumberedRows:
 
 def _csv_rows(path: Path) -> _NumberedRows:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, restkey="", strict=True)
+        reader = csv.DictReader(_lines(file, path), restkey="", strict=True)
         for row in reader:
             if "" in row:
                 raise EventsError("has more cells than the header; quote them", path=str(path), line=reader.line_num)
             yield reader.line_num, row
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """Yield the lines of *file*; raises EventsError for one without an end, as a device has."""
+    while line := file.readline(MOST_AT_ONCE + 1):
+        if len(line) > MOST_AT_ONCE:
+            raise EventsError(f"a line has more than {MOST_AT_ONCE:,} characters; break it up", path=str(path))
+        yield line
 
 
 def _parquet_rows(path: Path) -> _NumberedRows:

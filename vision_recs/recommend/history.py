@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from vision_recs.errors import HistoryError
+from vision_recs.small_files import text_of
 from vision_recs.types import normal_form
 
 HALF_LIFE_DAYS = 30.0
 """The age, in days, at which an event counts half as much as a new one."""
 
 _DAY_S = 86_400.0
+_SHOWN = 80  # characters of what cannot be used
 _KEYS = {"id", "time", "weight"}
 _WRITE = 'write {"id": "mug-01", "time": "2026-05-01T12:00:00Z"}'
 
@@ -69,7 +71,7 @@ def read_history(path: str | Path, *, half_life_days: float = HALF_LIFE_DAYS) ->
     HistoryError, which names the line.
     """
     try:
-        text = Path(path).read_text("utf-8")
+        text = text_of(path)
     except OSError as error:
         raise HistoryError(f"cannot be read ({error.strerror}); check the path", path=str(path)) from None
     except UnicodeDecodeError:
@@ -84,6 +86,8 @@ def read_history(path: str | Path, *, half_life_days: float = HALF_LIFE_DAYS) ->
             events.append(_event(entry, with_time=with_time))
         except ValueError as error:
             raise HistoryError(str(error), path=str(path), line=line) from None
+        except RecursionError:
+            raise HistoryError(f"holds too many lists in each other; {_WRITE}", path=str(path), line=line) from None
     return History(tuple(events), half_life_days)
 
 
@@ -92,14 +96,14 @@ def _entries(text: str, path: str) -> Iterator[tuple[int | None, object]]:
     if text.lstrip().startswith("["):
         try:
             yield from ((None, entry) for entry in json.loads(text))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HistoryError(f"is not a JSON list ({error}); {_WRITE}, a line each", path=path) from None
         return
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise HistoryError(f"is not JSON; {_WRITE}", path=path, line=number) from None
 
 
@@ -108,7 +112,7 @@ def _event(entry: object, *, with_time: bool) -> Event:
         entry = {"id": entry}
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):  # JSON holds anything
         raise ValueError(  # noqa: TRY004 - a value of a file, whatever its type
-            f"the entry {json.dumps(entry)} has no id; {_WRITE}"
+            f"the entry {_shown(entry)} has no id; {_WRITE}"
         )
     unknown = sorted(entry.keys() - _KEYS)
     if unknown:
@@ -128,16 +132,19 @@ def _time(value: object) -> float:
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     elif _is_number(value):
         return float(value)  # type: ignore[arg-type] # just found to be a number
-    raise ValueError(f"the time {json.dumps(value)} is not a time; use 2026-05-01T12:00:00Z, or seconds since 1970")
+    raise ValueError(f"the time {_shown(value)} is not a time; use 2026-05-01T12:00:00Z, or seconds since 1970")
 
 
 def _weight(entry: Mapping[str, Any]) -> float:
     value = entry.get("weight", 1.0)
     if not _is_number(value) or value <= 0:
-        raise ValueError(
-            f"the weight {json.dumps(value)} is not a number above 0; leave it out, or use one such as 2.5"
-        )
+        raise ValueError(f"the weight {_shown(value)} is not a number above 0; leave it out, or use one such as 2.5")
     return float(value)
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def _is_number(value: object) -> bool:

@@ -26,6 +26,7 @@ from vision_recs.recommend.rules import (
     Rules,
     Same,
 )
+from vision_recs.small_files import text_of
 from vision_recs.types import normal_form
 
 R = TypeVar("R")
@@ -78,13 +79,15 @@ def read_policy(path: str | Path) -> Policy:
 
 def _content(path: str | Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(Path(path).read_text("utf-8"))
+        return tomllib.loads(text_of(path))
     except OSError as error:
         raise PolicyError(f"cannot be read ({error.strerror}); check the path", path=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PolicyError(f"is not TOML ({error}); put text in quotes and lists in brackets", path=str(path)) from None
     except ValueError:
         raise PolicyError("has a number of thousands of digits; write a smaller one", path=str(path)) from None
+    except RecursionError:
+        raise PolicyError("holds too many lists in each other; no rule needs them", path=str(path)) from None
 
 
 class _File:

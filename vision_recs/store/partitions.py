@@ -24,6 +24,7 @@ from typing import TypeAlias
 
 from vision_recs.errors import StoreError, StoreNotFound, read_error
 from vision_recs.remote.addresses import is_bucket_address
+from vision_recs.small_files import text_of
 from vision_recs.store.atomic_files import atomic_write, disk_errors, make_durable_folder
 from vision_recs.store.bucket.mark import folder_of
 
@@ -184,7 +185,7 @@ def _folders(place: Path) -> Iterator[Path]:
         yield place
         return
     try:
-        lines = listed.read_text("utf-8").splitlines()
+        lines = text_of(listed).splitlines()
     except OSError as error:
         raise read_error(listed, error) from error
     except UnicodeDecodeError:
