@@ -46,12 +46,14 @@ def counts(report):
 
 def held(source):
     """Return what *source*, of items, says of all of them: attributes, images and vectors."""
-    found = {}
-    for item in source.ids():
-        images = list(source.images(item))
-        vectors = source.vectors_of([each.digest for each in images]).tolist()
-        found[item] = dict(source.attributes_of([item])[item]), images, vectors
-    return found
+    attributes = source.attributes_of(source.ids())
+    images = {item: list(source.images(item)) for item in attributes}
+    digests = list(dict.fromkeys(each.digest for shown in images.values() for each in shown))
+    vectors = dict(zip(digests, source.vectors_of(digests).tolist(), strict=True))
+    return {
+        item: (dict(attributes[item]), shown, [vectors[each.digest] for each in shown])
+        for item, shown in images.items()
+    }
 
 
 def published(uri):

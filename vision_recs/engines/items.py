@@ -202,16 +202,20 @@ class EngineItems:
 
     def images(self, item: str) -> Sequence[ItemImage]:
         """Return the images of *item* in the order of the catalog; raises UnknownItem."""
-        found = self._get_all(self._images, [item], self._read_images).get(item)
+        found = self.images_of([item]).get(item)
         if found is None:
             raise self._unknown(item)
         return found
+
+    def images_of(self, items: Sequence[str]) -> dict[str, Sequence[ItemImage]]:
+        """Return the images of each of *items*, by id, in the order of the catalog; an unknown id is left out."""
+        return self._get_all(self._images, items, self._read_images)
 
     def match_attributes(self, images: Sequence[tuple[str, str]]) -> list[Mapping[str, Attribute] | None]:
         """Return, for each id and image, the attributes of the item and of that image; None where either is unknown."""
         items = list(dict.fromkeys(item for item, _ in images))
         attributes = self.attributes_of(items)
-        shown = self._get_all(self._images, items, self._read_images)
+        shown = self.images_of(items)
         own = {(item, each.image): each.attributes for item, several in shown.items() for each in several}
         return [{**attributes[pair[0]], **own[pair]} if pair in own else None for pair in images]
 

@@ -123,11 +123,11 @@ def _filters(held: Sequence[Mapping[str, Attribute]]) -> Iterator[Filter]:
 def _require_equal_items(items: EngineItems, expected: ItemSource, uri: str) -> None:
     """Raise EngineDamaged where a sample of the items is not what was published."""
     ids = expected.ids(limit=_SAMPLED_ITEMS)
-    wanted = expected.attributes_of(ids)
+    wanted, images = expected.attributes_of(ids), {item: expected.images(item) for item in ids}
     same_ids = items.ids(limit=_SAMPLED_ITEMS) == ids
-    if not same_ids or items.attributes_of(ids) != wanted or any(items.images(i) != expected.images(i) for i in ids):
+    if not same_ids or items.attributes_of(ids) != wanted or items.images_of(ids) != images:
         raise EngineDamaged(f"{uri} has items that were altered; run `visrec publish {uri} --rewrite`")
-    digests = list(dict.fromkeys(image.digest for item in ids for image in expected.images(item)))
+    digests = list(dict.fromkeys(image.digest for shown in images.values() for image in shown))
     if not np.array_equal(items.vectors_of(digests), expected.vectors_of(digests)):
         raise EngineDamaged(f"{uri} has vectors that were altered; run `visrec publish {uri} --rewrite`")
 
