@@ -75,14 +75,16 @@ def test_an_installed_package_offers_an_index_type_to_the_program(visrec, sample
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: toy_index\nVersion: 1.0\n")
     (package / "entry_points.txt").write_text("[visrec.index_types]\ntoy = toy_index:ToyIndexType\n")
     paths = {"PYTHONPATH": f"{package.parent}:{Path(__file__).parents[1] / 'support'}"}
-    store = tmp_path / "store"
-    options = ("--store", store, "--encoder", "color")
-    indexed = visrec("index", sample_images / "catalog.csv", *options, "--index-type", "toy", **paths)
+    shop, store = tmp_path / "shop", tmp_path / "store"
+    shop.mkdir()
+    for name in ("mug-01-1.jpg", "mug-02-1.jpg"):
+        (shop / name).symlink_to(sample_images / name)
+    indexed = visrec("index", shop, "--store", store, "--encoder", "color", "--index-type", "toy", **paths)
     assert indexed.returncode == 0, indexed.stderr
-    found = visrec("similar", "mug-01", "--store", store, **paths)
+    found = visrec("similar", "mug-01-1", "--store", store, **paths)
     assert found.returncode == 0, found.stderr
-    assert "mug" in found.stdout
-    without = visrec("similar", "mug-01", "--store", store)
+    assert "mug-02-1" in found.stdout
+    without = visrec("similar", "mug-01-1", "--store", store)
     assert without.stderr.startswith("visrec: there is no index type 'toy'; use auto, flat, hnsw, ivf-pq")
 
 
