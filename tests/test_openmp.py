@@ -23,7 +23,7 @@ print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
         ("indexes.flat", None, AT_ONCE),
         ("indexes.flat", "ACTIVE", SPINS),
         ("encoders.backbone", None, SOON),
-        ("encoders.backbone", "ACTIVE", SPINS),
+        pytest.param("encoders.backbone", "ACTIVE", SPINS, marks=pytest.mark.nightly),
     ],
 )
 def test_threads_sleep_while_they_wait_unless_somebody_decided_otherwise(module, given, looks):
