@@ -104,6 +104,12 @@ def test_a_mistake_is_one_sentence_with_the_file_and_the_line(write, text, line,
     assert "\n" not in str(caught.value)
 
 
+def test_lists_in_each_other_are_one_sentence_however_many(write):
+    for depth in range(900, 1010):  # Python reads somewhat more of them than it writes
+        with pytest.raises(HistoryError, match=r"has no id|too many lists|is not JSON"):
+            read_history(write('{"x": ' + "[" * depth + "]" * depth + "}"))
+
+
 def test_a_file_that_is_not_there_or_not_text_is_one_sentence(tmp_path):
     with pytest.raises(
         HistoryError, match=r"none\.jsonl: cannot be read \(No such file or directory\); check the path"
