@@ -1,7 +1,8 @@
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from engine_uris import KINDS, empty_engines
+from engine_uris import KINDS, asking_at_once, empty_engines
 
 HERE = Path(__file__).parent
 
@@ -24,6 +25,15 @@ def pytest_collection_modifyitems(items):
         is_daily = item.name in DAILY or item.originalname in DAILY
         if "[milvus" in item.nodeid and item.path.parent == HERE and not is_daily:
             item.add_marker(pytest.mark.nightly)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_milvus():
+    if find_spec("milvus_lite") is None:
+        yield
+        return
+    with asking_at_once():
+        yield
 
 
 @pytest.fixture(params=KINDS)

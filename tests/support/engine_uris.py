@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -33,12 +35,26 @@ def empty_engines(kind: str, folder: Path) -> Iterator[Callable[[], str]]:
         made.append(folder / f"engine{next(numbers)}.db")
         return f"{kind}:{made[-1]}"
 
-    yield new
-    if kind == "milvus":
-        from milvus_lite.server_manager import server_manager_instance
+    if kind != "milvus":
+        yield new
+        return
+    from milvus_lite.server_manager import server_manager_instance
 
-        for path in made:
-            server_manager_instance.release_server(str(path))
+    with asking_at_once():
+        yield new
+    for path in made:
+        server_manager_instance.release_server(str(path))
+
+
+@contextmanager
+def asking_at_once() -> Iterator[None]:
+    """Let the client not wait for half a second before it first asks whether the index of a new collection is made."""
+    from pymilvus.client import grpc_handler
+
+    hasty = SimpleNamespace(time=time.time, sleep=lambda seconds: time.sleep(min(seconds, 0.01)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpc_handler, "time", hasty)
+        yield
 
 
 @contextmanager
