@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -34,16 +35,40 @@ def has_examples(path: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if has_examples(path)], ids=page_id)
-def test_the_examples_of_a_page_print_what_it_shows(path, tmp_path, visrec):
-    """Those of the README are run as they stand; of other pages, the program is run by forks, see `program`."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where a reader of each page stands in turn."""
+    return tmp_path_factory.mktemp("manual") / "shop"
+
+
+@pytest.fixture(scope="module")
+def run_quickly(folder, visrec):
+    """Run a command in the folder, the program by a fork; what most pages begin with is run once, and copied."""
+    store, kept = folder / ".visrec", folder.with_name("kept")
+    index = ["visrec", "index", "sample_images/catalog.csv"]
+    done = []
 
     def run_quickly(command, folder):
-        return visrec(*command[1:], cwd=folder) if command[0] == "visrec" else run(command, folder)
+        if command != index or store.exists():
+            return visrec(*command[1:], cwd=folder) if command[0] == "visrec" else run(command, folder)
+        if not done:
+            done.append(visrec(*command[1:], cwd=folder))
+            shutil.copytree(store, kept)
+        else:
+            shutil.copytree(kept, store)
+        return done[0]
 
-    prepare(tmp_path)
+    return run_quickly
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if has_examples(path)], ids=page_id)
+def test_the_examples_of_a_page_print_what_it_shows(path, folder, run_quickly):
+    """Those of the README are run as they stand; of other pages, the program is run by forks, see `program`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    prepare(folder)
     runner = run if path.name == "README.md" else run_quickly
-    for _, example, shown, printed in run_page(path.read_text("utf-8"), tmp_path, runner):
+    for _, example, shown, printed in run_page(path.read_text("utf-8"), folder, runner):
         if shown:
             assert without_numbers(printed) == without_numbers(shown), example
 

@@ -70,14 +70,15 @@ class Forks:
         return Ended(status, time.perf_counter() - started, was_killed)
 
 
-def carry_out_orders(carry_out):
-    """Call *carry_out* in a new fork for each order that comes; it has to end the process."""
-    gc.freeze()  # what is imported lasts: no fork has to look through it, which would copy every page of it
+def carry_out_orders(carry_out, prepare=lambda _: None):
+    """Call *prepare* here for each order that comes, then *carry_out* in a new fork; it has to end the process."""
     for line in sys.stdin:
         order = json.loads(line)
         if isinstance(order, int):
             _say(os.waitstatus_to_exitcode(os.waitpid(order, 0)[1]))
             continue
+        prepare(order)
+        gc.freeze()  # what is imported lasts: no fork has to look through it, which would copy every page of it
         child = os.fork()
         if child == 0:
             carry_out(order)

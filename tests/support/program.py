@@ -4,6 +4,7 @@ It is the program but for its start: in a process of its own, with the folder, t
 command. What is read while Python and its libraries are loaded is as it was when the process began: see `as_begun`.
 """
 
+import contextlib
 import importlib
 import os
 import subprocess
@@ -107,10 +108,17 @@ def carry_out(order):
     program.main()
 
 
+def import_for(order):
+    """Import what is most of the time that an import of LanceDB takes, which itself starts a thread."""
+    if any(word.startswith("lance:") for word in order[0]):
+        with contextlib.suppress(ImportError):
+            importlib.import_module("lance_namespace")
+
+
 def main():
     import_everything(torch="torch" in sys.argv[1:])
     importlib.import_module("vision_recs.encoders.openvino_runtime")  # openvino alone sends what it is used for
-    carry_out_orders(lambda order: end_as_python_does(lambda: carry_out(order)))
+    carry_out_orders(lambda order: end_as_python_does(lambda: carry_out(order)), import_for)
 
 
 if __name__ == "__main__":
