@@ -19,8 +19,8 @@ def _lower_limits(monkeypatch):
     for module in (places, parquet):
         assert module.LARGE == 1 << 30
         monkeypatch.setattr(module, "LARGE", LARGE)
-    assert text_files._LONGEST_LINE == readers._LONGEST_FIELD == 1 << 26
-    monkeypatch.setattr(text_files, "_LONGEST_LINE", 2 * LARGE)
+    assert text_files.MOST_AT_ONCE == readers._LONGEST_FIELD == 1 << 26
+    monkeypatch.setattr(text_files, "MOST_AT_ONCE", 2 * LARGE)
     monkeypatch.setattr(readers, "_LONGEST_FIELD", 2 * LARGE)
 
 
