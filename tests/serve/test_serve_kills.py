@@ -24,6 +24,7 @@ from vision_recs.types import SearchRequest
 
 ITEMS, SHARD = 1_050, 350  # a store of 1,000 items keeps deltas; a new base comes when 53 items have changed
 PATIENCE_S = 120
+REST_S = 0.01  # of a reader, which would otherwise take a core all the time
 TOKEN = "secret"
 
 
@@ -157,12 +158,12 @@ def until(condition):
 
 @contextlib.contextmanager
 def reading(world):
-    """Read generations all the time: each has one price for a group, and one extra item."""
+    """Read generations again and again: each has one price for a group, and one extra item."""
     done, errors, read = threading.Event(), [], []
 
     def look():
         try:
-            while not done.is_set():
+            while not done.wait(REST_S):
                 with Store.open(world.store) as opened:
                     prices = [group.price_in(opened) for group in world.groups]
                     read.append((opened.generation, *prices, *opened.items.ids("extra")))

@@ -11,6 +11,14 @@ import shutil
 WAYS = ("old names, old bytes", "new names, old bytes", "new names, half of the bytes", "anything")
 
 
+def files_below(folder):
+    """Return all that a command may find below *folder*: each name with its bytes, None for a folder."""
+    return {
+        path.relative_to(folder): (None if path.is_dir() else path.read_bytes(), path.stat().st_nlink)
+        for path in folder.rglob("*")
+    }
+
+
 class Journal:
     """The journal of the folder *place*, kept in *folder* from now on."""
 
