@@ -24,6 +24,7 @@ from vision_recs.store.items import Items
 if TYPE_CHECKING:
     from program import Program
     from s3_server import S3
+    from serving_forks import ServingForks
     from web_site import Site
 
 ROOT = Path(__file__).parents[1]
@@ -169,6 +170,15 @@ def visrec(forked_program: Program) -> Run:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def serving_forks() -> Iterator[ServingForks]:
+    """The process whose forks become servers."""
+    from serving_forks import ServingForks
+
+    with ServingForks() as forks:
+        yield forks
 
 
 @pytest.fixture(scope="session")

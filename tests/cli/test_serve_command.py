@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from serving_forks import ServingForks
 from tether import TETHER
 
 TOKEN = "open sesame"
@@ -47,21 +46,15 @@ def started(store, log, *arguments, **variables):
         process.stdout.close()
 
 
-@pytest.fixture(scope="module")
-def forks():
-    with ServingForks() as forks:
-        yield forks
-
-
 @pytest.fixture
-def serving(forks, sample_store, tmp_path):
+def serving(serving_forks, sample_store, tmp_path):
     """Serve the samples from a fork, which reads no variable as it is imported; give its process and its URL."""
 
     @contextmanager
     def serving(*arguments, **variables):
         environment = {name: value for name, value in os.environ.items() if name != "VISREC_TOKEN"} | variables
         command = ["serve", "--store", sample_store, "--port", "0", *arguments]
-        process = forks.start(command, tmp_path / "log", environment)
+        process = serving_forks.start(command, tmp_path / "log", environment)
         try:
             line = process.said.readline()
             assert line.endswith(" (Ctrl-C stops it)\n"), (tmp_path / "log").read_text()

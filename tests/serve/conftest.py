@@ -11,7 +11,7 @@ import pytest
 from browsing import Visits, chromium
 from demo_shop import demo_store
 from program import PROGRAM
-from serving_forks import ServingFork, ServingForks
+from serving_forks import ServingFork
 from starlette.testclient import TestClient
 from tether import TETHER
 
@@ -64,12 +64,6 @@ class Server:
     def worker_ids(self):
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(number) for number in children.read_text().split()]
-
-
-@pytest.fixture(scope="session")
-def serving_forks():
-    with ServingForks() as forks:
-        yield forks
 
 
 @pytest.fixture(scope="session")

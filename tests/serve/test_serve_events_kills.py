@@ -9,7 +9,6 @@ from http.client import HTTPException
 
 import pytest
 from logged_shop import make_store
-from serving_forks import ServingForks
 
 from vision_recs.feedback import compact
 from vision_recs.feedback.current import EVENTS, Days
@@ -39,23 +38,22 @@ class Sender(threading.Thread):
 
 
 @pytest.mark.parametrize("kills", [pytest.param(2), pytest.param(1_000, marks=pytest.mark.nightly)])
-def test_no_acknowledged_event_is_lost_or_counted_twice(tmp_path, kills):
+def test_no_acknowledged_event_is_lost_or_counted_twice(tmp_path, serving_forks, kills):
     make_store(tmp_path / "store")
     chance, acknowledged = random.Random(kills), 0
-    with ServingForks() as forks:
-        for number in range(kills):
-            with forks.serve(tmp_path / "store", tmp_path / "log", "--events", tmp_path / "events") as url:
-                sender = Sender(url, acknowledged)
-                sender.start()
-                until = time.monotonic() + PATIENCE_S
-                while sender.acknowledged == acknowledged and time.monotonic() < until:
-                    time.sleep(0.005)
-                time.sleep(chance.random() * 0.1)  # any moment is a good one
-            sender.join(PATIENCE_S)
-            assert sender.acknowledged > acknowledged
-            acknowledged = sender.acknowledged
-            if number % 20 == 0:  # each of them reads all events of the day
-                compact(tmp_path / "events")
+    for number in range(kills):
+        with serving_forks.serve(tmp_path / "store", tmp_path / "log", "--events", tmp_path / "events") as url:
+            sender = Sender(url, acknowledged)
+            sender.start()
+            until = time.monotonic() + PATIENCE_S
+            while sender.acknowledged == acknowledged and time.monotonic() < until:
+                time.sleep(0.005)
+            time.sleep(chance.random() * 0.1)  # any moment is a good one
+        sender.join(PATIENCE_S)
+        assert sender.acknowledged > acknowledged
+        acknowledged = sender.acknowledged
+        if number % 20 == 0:  # each of them reads all events of the day
+            compact(tmp_path / "events")
     compact(tmp_path / "events")
     days = Days.of(tmp_path / "events")
     ids = [each for date in days.files for each in days.table(date, EVENTS)["id"].to_pylist()]

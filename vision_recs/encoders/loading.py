@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from vision_recs.encoders import model_cache
 from vision_recs.encoders.canary import check_canary, embed_canary
 from vision_recs.encoders.registry import canonical_name, family_of, parts_of
-from vision_recs.errors import DeviceUnavailable, EncoderError
+from vision_recs.errors import DeviceUnavailable, EncoderError, WeightsNotFound
 from vision_recs.types import Encoder
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def load_encoder(  # noqa: PLR0913 - each is of use by itself
 
         load = partial(load_encoder, device=device, precision=precision, runtime=runtime, threads=threads)
         return CompositeEncoder(canonical, [load(part.name) for part in parts], [part.weight for part in parts])
+    if weights is not None:
+        require_weights(weights)  # before seconds of imports
     if not family_of(canonical).has_network:
         encoder: Encoder = load_adapter(family_of(canonical).adapter)(canonical)
         return encoder
@@ -141,6 +143,14 @@ def load_backbone(canonical: str, weights: Path | None) -> ImageBackbone:
     """Return the image backbone of the encoder *canonical*, on the CPU in float32."""
     backbone: ImageBackbone = load_adapter(family_of(canonical).adapter)(canonical, weights)
     return backbone
+
+
+def require_weights(file: Path) -> None:
+    """Raise WeightsNotFound where there is no *file*."""
+    if not file.is_file():
+        raise WeightsNotFound(
+            f"the weights file {file} does not exist; pass --weights a .safetensors, .pt or .pth file"
+        )
 
 
 def load_adapter(adapter: str) -> Any:  # noqa: ANN401 - a function of an adapter for images or texts

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from vision_recs._torch import Tensor, nn, torch
 from vision_recs.encoders.backbone import is_step_counter
+from vision_recs.encoders.loading import require_weights
 from vision_recs.errors import WeightsNotFound
 
 Tensors: TypeAlias = dict[str, Tensor]
@@ -84,10 +85,7 @@ def read_tensors(file: Path) -> Tensors:
     They may lie under "state_dict" or "model", and every name may begin with "module.". Raises WeightsNotFound for a
     file that is missing, damaged, holds no tensors, or needs code to be read.
     """
-    if not file.is_file():
-        raise WeightsNotFound(
-            f"the weights file {file} does not exist; pass --weights a .safetensors, .pt or .pth file"
-        )
+    require_weights(file)
     content = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
