@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from manual import PAGES, ROOT, RUN_BY_CI, blocks, commands, prepare, run, run_page
+from manual import PAGES, ROOT, RUN_BY_CI, blocks, commands, environment, prepare, run, run_page
+from program import PROGRAM
 
 SHOWN_KINDS = {"text", "json", "toml", "csv", "html", "yaml", "mermaid"}
 """What a page only shows."""
@@ -42,17 +44,23 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run_quickly(folder, visrec):
-    """Run a command in the folder, the program by a fork; what most pages begin with is run once, and copied."""
+def run_quickly(folder, forked_program):
+    """Run a command in the folder, the program and Python by forks; what most pages begin with is run once."""
     store, kept = folder / ".visrec", folder.with_name("kept")
     index = ["visrec", "index", "sample_images/catalog.csv"]
+    programs = {"visrec": PROGRAM, "python": sys.executable, sys.executable: sys.executable}
     done = []
+
+    def fork(command, folder):
+        if command[0] not in programs:
+            return run(command, folder)
+        return forked_program.run(command[1:], folder, environment(), programs[command[0]])
 
     def run_quickly(command, folder):
         if command != index or store.exists():
-            return visrec(*command[1:], cwd=folder) if command[0] == "visrec" else run(command, folder)
+            return fork(command, folder)
         if not done:
-            done.append(visrec(*command[1:], cwd=folder))
+            done.append(fork(command, folder))
             shutil.copytree(store, kept)
         else:
             shutil.copytree(kept, store)
@@ -63,7 +71,7 @@ def run_quickly(folder, visrec):
 
 @pytest.mark.parametrize("path", [path for path in PAGES if has_examples(path)], ids=page_id)
 def test_the_examples_of_a_page_print_what_it_shows(path, folder, run_quickly):
-    """Those of the README are run as they stand; of other pages, the program is run by forks, see `program`."""
+    """Those of the README are run as they stand; those of other pages are run by forks, see `program`."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     prepare(folder)

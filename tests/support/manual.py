@@ -64,13 +64,16 @@ def prepare(folder: Path) -> None:
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run *command* in *folder*."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("VISREC_STORE")}
-    environment.pop("VISREC_ENCODER", None)
-    programs = Path(sys.executable).parent
-    environment |= {"PATH": f"{programs}:{environment['PATH']}", "COLUMNS": "100"}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=300
     )
+
+
+def environment() -> dict[str, str]:
+    """Return the variables of a reader, who has chosen neither a store nor an encoder."""
+    found = {name: value for name, value in os.environ.items() if not name.startswith("VISREC_STORE")}
+    found.pop("VISREC_ENCODER", None)
+    return {**found, "PATH": f"{Path(sys.executable).parent}:{found['PATH']}", "COLUMNS": "100"}
 
 
 Runner = Callable[[list[str], Path], subprocess.CompletedProcess[str]]

@@ -7,6 +7,7 @@ command. What is read while Python and its libraries are loaded is as it was whe
 import contextlib
 import importlib
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -44,9 +45,9 @@ class Program:
         for forks in self._forks.values():
             forks.__exit__(*error)
 
-    def run(self, arguments, cwd, environment):
-        """Run `visrec *arguments*`, and return what subprocess.run would."""
-        command = [str(PROGRAM), *arguments]
+    def run(self, arguments, cwd, environment, program=PROGRAM):
+        """Run `visrec *arguments*`, or Python where it is the *program*, and return what subprocess.run would."""
+        command = [str(program), *arguments]
         if as_begun(environment) != self._begun or "serve" in arguments:
             return in_a_process(command, cwd, environment)
         with self._one_at_a_time:
@@ -103,14 +104,27 @@ def carry_out(order):
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if sys.argv[0] == sys.executable:
+        run_python(sys.argv[1:])
+        return
     import visrec_cli.main as program
 
     program.main()
 
 
+def run_python(arguments):
+    """Do what `python *arguments*` does, which are -c and a text, or a file and arguments of its own."""
+    if arguments[0] == "-c":
+        sys.argv = ["-c"]
+        exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv = arguments
+        runpy.run_path(arguments[0], run_name="__main__")
+
+
 def import_for(order):
     """Import what is most of the time that an import of LanceDB takes, which itself starts a thread."""
-    if any(word.startswith("lance:") for word in order[0]):
+    if any("lance:" in word for word in order[0]):
         with contextlib.suppress(ImportError):
             importlib.import_module("lance_namespace")
 
