@@ -92,8 +92,9 @@ def test_filters_and_ranges_apply_to_the_items(visit, client):
     expect(page.locator(".filter-chip")).to_have_text("bowl")
     assert cards(page) == answer(client, id="mug-01", where='`category` in ["bowl"]')
     slider = page.get_by_label("price to", exact=True)
+    slider.fill("9")  # of forty
     slider.focus()
-    for _ in range(39):
+    for _ in range(8):
         page.keyboard.press("ArrowLeft")
     page.wait_for_url("**range.price=*")
     shown = client.get("/v1/items", params={"where": 'category == "bowl"', "limit": 50}).json()["items"]

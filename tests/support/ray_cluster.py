@@ -70,6 +70,7 @@ def ray_cluster() -> Iterator[Machines]:
         "object_store_memory": _MEMORY,
         "include_dashboard": False,
         "no_monitor": True,  # which would ask a cloud for machines
+        "include_log_monitor": False,  # nobody asks for the logs of workers
     }
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
