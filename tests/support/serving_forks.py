@@ -103,9 +103,17 @@ def serve(order):
     carry_out(order)
 
 
+def pull_often():
+    """Have servers of buckets look for a new generation each second, as tests wait for it."""
+    following = importlib.import_module("vision_recs.serve.following")
+    assert following._EVERY_S > 1
+    following._EVERY_S = 1.0
+
+
 def main():
     import_everything(torch=False)
     importlib.import_module("granian")
+    pull_often()
     carry_out_orders(lambda order: end_as_python_does(lambda: serve(order)))
 
 

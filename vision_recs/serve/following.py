@@ -40,9 +40,8 @@ def followed(stores: Stores, configure: Callable[[], None], *, waits: bool = Fal
     copies = {address: copy_of(address) for address in addresses}
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_follow, args=(list(copies.values()), configure, theirs, os.getpid()), name="visrec-pull", daemon=True
-    )
+    arguments = (list(copies.values()), configure, theirs, os.getpid(), _EVERY_S)
+    process = context.Process(target=_follow, args=arguments, name="visrec-pull", daemon=True)
     process.start()
     theirs.close()
     try:
@@ -65,7 +64,7 @@ def _first_problem(ours: Connection) -> str | None:
     return problem
 
 
-def _follow(folders: list[Path], configure: Callable[[], None], ready: Connection, parent: int) -> None:
+def _follow(folders: list[Path], configure: Callable[[], None], ready: Connection, parent: int, every_s: float) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends it
     configure()
     problem = None
@@ -77,14 +76,14 @@ def _follow(folders: list[Path], configure: Callable[[], None], ready: Connectio
     ready.send(problem)
     ready.close()
     said: dict[Path, str] = {}
-    while _waited(parent):
+    while _waited(parent, every_s):
         for folder in folders:
             _pull(folder, said)
 
 
-def _waited(parent: int) -> bool:
-    """Wait until it is time to pull again; return False where the server has ended."""
-    until = monotonic() + _EVERY_S
+def _waited(parent: int, every_s: float) -> bool:
+    """Wait *every_s* seconds, until it is time to pull again; return False where the server has ended."""
+    until = monotonic() + every_s
     while monotonic() < until:
         if os.getppid() != parent:
             return False
