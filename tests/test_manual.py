@@ -59,12 +59,14 @@ def run_quickly(folder, forked_program):
     def run_quickly(command, folder):
         if command != index or store.exists():
             return fork(command, folder)
-        if not done:
-            done.append(fork(command, folder))
-            shutil.copytree(store, kept)
-        else:
+        if done:
             shutil.copytree(kept, store)
-        return done[0]
+            return done[0]
+        found = fork(command, folder)
+        if found.returncode == 0:
+            shutil.copytree(store, kept)
+            done.append(found)
+        return found
 
     return run_quickly
 
