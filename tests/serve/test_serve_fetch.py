@@ -71,7 +71,7 @@ DRIPPED = {
 def drip(file, data, stop):
     with contextlib.suppress(OSError):  # the client has gone
         for byte in data:
-            stop.wait(0.01)
+            stop.wait(0.005)
             file.write(bytes([byte]))
 
 
