@@ -7,6 +7,8 @@ import pytest
 from fake_shop import index, shop_of
 
 from vision_recs.store import garbage_collect
+from vision_recs.store.layout import Layout
+from vision_recs.store.lock import locked_folder
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not list open files")
 
@@ -42,6 +44,10 @@ def events(tmp_path, monkeypatch):
     return done
 
 
+def flushed_names(events, path):
+    return [set(names) for name, flushed, names in events if (name, flushed) == ("fsync", path)]
+
+
 def first(events, *, of):
     return next(number for number, event in enumerate(events) if of(*event))
 
@@ -74,3 +80,12 @@ def test_garbage_collection_flushes_that_manifests_are_gone_before_it_removes_an
     )
     removed = first(events, of=lambda name, path, _: name != "fsync" and not path.startswith(("generations", "LOCK")))
     assert flushed < removed
+
+
+def test_a_new_folder_has_its_lock_first_and_last_on_the_disk(tmp_path, events):
+    layout = Layout(tmp_path / "shop")
+    with locked_folder(layout):
+        begun = {entry.name for entry in layout.root.iterdir()}
+    assert {"LOCK", "generations"} < begun
+    assert flushed_names(events, "shop") == [set(), {"LOCK"}, begun, {"LOCK"}]
+    assert not layout.root.exists()

@@ -33,6 +33,8 @@ def locked_folder(layout: Layout) -> Iterator[None]:
         with disk_errors(layout.root):
             if layout.tmp.exists():
                 shutil.rmtree(layout.tmp)  # of a run that was killed
+            if not layout.current.exists():
+                fsync_path(layout.root)  # LOCK comes first on the disk, too: a folder without it may be anybody's
             missing = [folder for folder in layout.folders() if not folder.exists()]
             for folder in missing:
                 folder.mkdir(exist_ok=True)
@@ -87,8 +89,10 @@ def _tidy(layout: Layout, *, is_new: bool) -> None:
     is_used = layout.current.exists() or any(folder.is_dir() and any(folder.iterdir()) for folder in kept)
     if is_new and not is_used:
         for path in layout.root.iterdir():
-            if path != layout.lock:  # it goes last: a folder without it may be anybody's
+            if path != layout.lock:  # it goes last
                 shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            fsync_path(layout.root)
         shutil.rmtree(layout.root, ignore_errors=True)
 
 
