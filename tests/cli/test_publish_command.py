@@ -143,6 +143,7 @@ def test_evaluate_measures_both_in_one_run(run, engine, sample_store, tmp_path, 
         assert {(each["recall_at_10"], each["short"]) for each in one["filtered"]} == {(1.0, 0)}
         assert all(0 < each["images"] < 240 for each in one["filtered"])
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")  # the way to the engine may be long
     alone = run("evaluate", "--engine", engine)
     assert alone.splitlines()[1].split()[:2] == [engine, "1.0000"]
 
