@@ -15,7 +15,7 @@ PUBLIC = "__init__"
 
 LAYERS = [
     {"errors", "types", "filters", "metrics", "cache_dir", "file_formats", "ordered_map", "vectors", "threads"}
-    | {"small_files", "_version", "_lazy", "_native", "_openmp", "_torch"},
+    | {"small_files", "scratch", "_version", "_lazy", "_native", "_openmp", "_torch"},
     {"remote"},
     {"catalog", "images"},
     {"store"},

@@ -20,7 +20,8 @@ catalog images store                  tables and folders; bytes to pixels; gener
 remote                                what is not on this machine: images from web servers and buckets
 filters metrics                       the language of `where`; measures of relevance
 errors types vectors                  the error tree, the nouns and protocols, arithmetic of vectors
-file_formats cache_dir small_files    JSON with a checksum, mapped arrays (.npy); what may be deleted; texts of people
+file_formats small_files              files: JSON with a checksum and mapped arrays (.npy); texts that people write
+cache_dir scratch                     what may be deleted; work in progress
 ordered_map _native _lazy _version    threads in order, functions in C, lazy names, the version
 _openmp _torch                        PyTorch and FAISS with threads that sleep while they wait
 """

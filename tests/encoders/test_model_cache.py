@@ -272,7 +272,7 @@ def test_a_damaged_cache_leaves_the_vectors_of_a_new_store_as_they_are(sample_im
 def copy_cache(folder):
     """Copy the cache of efficientnet-lite0, beside which another process may be making something, to *folder*."""
     model = model_cache.find_model("efficientnet-lite0", None)
-    shutil.copytree(model.folder, folder / "models" / model.folder.name, ignore=shutil.ignore_patterns(".making-*"))
+    shutil.copytree(model.folder, folder / "models" / model.folder.name, ignore=shutil.ignore_patterns(".scratch-*"))
     name = model_cache._name_file("efficientnet-lite0", None)
     (folder / "names").mkdir()
     shutil.copy(name, folder / "names")
@@ -283,9 +283,9 @@ def test_a_disk_that_is_full_costs_time_only(cache, monkeypatch):
     for blob in cache.glob("*.blob"):
         blob.unlink()
 
-    def full(**_):
+    def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_cache.tempfile, "TemporaryDirectory", full)
+    monkeypatch.setattr(model_cache, "scratch_folder", full)
     np.testing.assert_array_equal(vectors(), expected)
     assert list(cache.glob("*.blob")) == []

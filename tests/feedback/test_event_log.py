@@ -1,8 +1,10 @@
 """The log: what was acknowledged is there, a fault loses only its own lines, and two writers never share a file."""
 
+import functools
 import os
 import shutil
 import stat
+import sys
 import threading
 
 import pytest
@@ -54,6 +56,41 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
         EventLog(tmp_path)
     with pytest.raises(EventsError, match="is not a folder of events"):
         EventFolder(tmp_path).require()
+
+
+def test_a_folder_whose_maker_was_killed_is_made_whole(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    calls = ["os.mkdir", "os.open", "os.link", "os.fsync", "tempfile.mkdtemp"]
+    left = set()
+    for at in range(100):
+        root, done = tmp_path / str(at), []
+
+        def until(*args, real, at=at, done=done, **options):
+            done.append(real)
+            if len(done) > at:
+                raise Killed
+            return real(*args, **options)
+
+        with monkeypatch.context() as patch:
+            for call in calls:
+                module, name = call.split(".")
+                real = getattr(sys.modules[module], name)
+                patch.setattr(call, functools.partial(until, real=real))
+            patch.setattr("shutil.rmtree", lambda *_, **__: None)  # a killed process tidies nothing
+            try:
+                EventFolder(root).make()
+            except Killed:
+                left.add(frozenset(path.name[:8] for path in root.glob("*")))
+            else:
+                break
+        with EventLog(root) as log:
+            log.append([event(1)])
+        assert ids(root) == ["e1"]
+        assert {path.name for path in root.iterdir()} == {"SECRET", "open", "days", "counts", "tmp"}
+    assert len(left) > 5
+    assert set(map(len, left)) >= {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize(("name", "value"), [("_LARGEST", 1), ("_LONGEST_S", 0.0)])

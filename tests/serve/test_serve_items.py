@@ -248,6 +248,25 @@ def test_the_cache_of_thumbnails_has_a_bounded_size(decoder, tmp_path, monkeypat
     assert 0 < kept() <= 27_000
 
 
+def test_what_a_killed_process_left_of_a_thumbnail_is_swept(decoder, tmp_path, monkeypatch, sample_store):
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
+    store = Store.open(sample_store)
+    thumbnails = Thumbnails(decoder, max_pixels=10**7, cache_bytes=0)
+    digest = next(row.digest for rows in store.rows(range(1), limit=1).values() for row in rows)
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", kill)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process removes nothing
+        with pytest.raises(KeyboardInterrupt):
+            thumbnails.get(CachedItems(store), store.image_source, digest, 320)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+    thumbnails.sweep()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 @contextlib.contextmanager
 def full_disk():
     """No file can grow: a write fails with EFBIG, which Python raises as it raises ENOSPC."""

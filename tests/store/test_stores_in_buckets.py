@@ -444,6 +444,19 @@ def test_a_copy_is_of_one_address(other, tmp_path):
         copy_of(ADDRESS, tmp_path / "full")
 
 
+@pytest.mark.usefixtures("published")
+def test_what_a_killed_process_left_in_a_copy_is_removed(other, tmp_path):
+    begun = tmp_path / "begun"
+    for folder in (begun, other):
+        (folder / ".scratch-killed").mkdir(parents=True)
+        (folder / ".scratch-killed" / "0").write_bytes(b"half")
+    assert copy_of(ADDRESS, begun) == begun
+    pull(other)
+    for folder in (begun, other):
+        assert not (folder / ".scratch-killed").exists()
+        assert (folder / ".bucket").exists()
+
+
 @pytest.mark.usefixtures("s3")
 def test_a_small_file_is_swapped_only_by_who_knows_it():
     remote = RemoteFolder("s3://shop/small")

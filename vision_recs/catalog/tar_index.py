@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +14,7 @@ from vision_recs.cache_dir import cache_dir
 from vision_recs.catalog.bucket_path import BucketPath
 from vision_recs.catalog.places import Place, open_parts
 from vision_recs.errors import first_line
+from vision_recs.scratch import scratch_folder
 
 _DESCRIBING = (".json", ".txt", ".cls")
 _MOST_TEXT = 1 << 24  # bytes of a file that describes an image
@@ -64,14 +63,10 @@ def _text(file: BinaryIO, member: tarfile.TarInfo) -> str:
 def _kept(members: Iterator[TarMember], path: Path, head: list[str]) -> Iterator[TarMember]:
     """Yield *members*, and keep them in *path* when the last one was taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    written = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+    with scratch_folder(path.parent) as folder:
+        with (folder / path.name).open("w", encoding="utf-8") as file:
             file.write(json.dumps(head) + "\n")
             for member in members:
                 file.write(json.dumps(member) + "\n")
                 yield member
-        written.replace(path)
-    finally:
-        written.unlink(missing_ok=True)
+        (folder / path.name).replace(path)

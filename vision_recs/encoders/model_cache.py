@@ -17,7 +17,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from vision_recs.cache_dir import cache_dir
 from vision_recs.encoders.registry import family_of
 from vision_recs.errors import StoreDamaged
 from vision_recs.file_formats import dump_checksummed, load_checksummed
+from vision_recs.scratch import scratch_folder
 from vision_recs.store.atomic_files import digest_problem, sha256_file
 from vision_recs.store.layout import encoder_spec
 from vision_recs.types import EncoderSpec, Vectors
@@ -83,7 +83,7 @@ class CachedModel:
     def keep_compiled(self, key: str, data: bytes) -> None:
         """Keep *data*, what OpenVINO compiled, under *key*; a disk that refuses it costs time only."""
         name = f"{key}-{hashlib.sha256(data).hexdigest()}.blob"
-        with suppress(OSError), tempfile.TemporaryDirectory(dir=self.folder, prefix=".making-") as made:
+        with suppress(OSError), scratch_folder(self.folder) as made:
             Path(made, name).write_bytes(data)
             Path(made, name).replace(self.folder / name)
 
@@ -120,18 +120,16 @@ def keep_model(
     """
     folder = _model_folder(spec.fingerprint)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
-    try:
+    with scratch_folder(folder.parent) as scratch:
+        made = scratch / "model"
+        made.mkdir()
         is_convolutional = convert(made / "model.xml")
         digests = {name: sha256_file(made / name) for name in _FILES}
         about = {"spec": asdict(spec), "canary": canary.tolist(), "is_convolutional": is_convolutional}
         (made / "model.json").write_bytes(dump_checksummed({**about, "files": digests}))
-        made.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # another process made the same at the same time
             made.rename(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     name = _name_file(canonical, weights)
     name.parent.mkdir(parents=True, exist_ok=True)
     made_name = name.with_suffix(f".{os.getpid()}")

@@ -229,7 +229,7 @@ class Draft:
         """Remove what no file of *current* is: of a compaction that was killed, or of the one before."""
         used = {self.folder.root / entry.path for entry in current.files()}
         for path in [*self.folder.tmp.iterdir(), *self.folder.days.rglob("*.parquet"), *self.folder.counts.iterdir()]:
-            if path not in used and not path.name.startswith("SECRET"):
+            if path not in used:
                 path.unlink()
         for path in self.folder.days.iterdir():
             if path.is_dir() and not any(path.iterdir()):

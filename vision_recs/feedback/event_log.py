@@ -18,12 +18,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
-from secrets import token_bytes, token_hex
+from secrets import token_bytes
 from threading import Lock
 from typing import NamedTuple, Self
 
 from vision_recs.errors import EventsError, StoreUnavailable, read_error, write_error
 from vision_recs.feedback.records import Record, of_line, to_line
+from vision_recs.scratch import PREFIX, remove_left, scratch_folder
 from vision_recs.store.atomic_files import fsync_path, make_durable_folder
 
 _LARGEST = 64 << 20  # bytes of a log
@@ -84,14 +85,17 @@ class EventFolder(NamedTuple):
 
     def make(self) -> None:
         """Create what does not exist of the folder; raises EventsError where it holds something else."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            if not self.secret.exists() and any(self.root.iterdir()):
-                raise EventsError("holds other files; name a new folder for events", path=str(self.root))
+        # looked at before the secret, which another process may make now
+        others = [path for path in self.root.glob("*") if not path.name.startswith(PREFIX)]
+        if others and not self.secret.exists():
+            raise EventsError("holds other files; name a new folder for events", path=str(self.root))
         try:
+            make_durable_folder(self.root)
+            if not self.secret.exists():
+                self._make_secret()  # first: a folder without it may be anybody's
             for folder in (self.open, self.days, self.counts, self.tmp):
                 make_durable_folder(folder)
-            if not self.secret.exists():
-                self._make_secret()
+            remove_left(self.root)
         except OSError as error:
             raise write_error(self.root, error) from error
 
@@ -108,14 +112,14 @@ class EventFolder(NamedTuple):
         return secret
 
     def _make_secret(self) -> None:
-        made = self.tmp / f"SECRET-{token_hex(8)}"
-        descriptor = os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(_secret_text(token_bytes(_SECRET_BYTES)))
-        fsync_path(made)
-        with suppress(FileExistsError):  # another process was quicker, and its secret counts
-            os.link(made, self.secret)
-        made.unlink()
+        with scratch_folder(self.root) as folder:
+            made = folder / self.secret.name
+            descriptor = os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(_secret_text(token_bytes(_SECRET_BYTES)))
+            fsync_path(made)
+            with suppress(FileExistsError):  # another process was quicker, and its secret counts
+                os.link(made, self.secret)
         fsync_path(self.root)
 
 

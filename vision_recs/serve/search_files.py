@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from vision_recs.cache_dir import cache_dir
+from vision_recs.scratch import scratch_folder
 from vision_recs.serve.item_search import WORDS, ItemSearch, Words, text_of
 from vision_recs.store.atomic_files import FileLock
 from vision_recs.store.attributes.format import AttributeColumns
@@ -111,14 +112,9 @@ def _open_cached(path: Path, build: Build) -> ItemSearch:
     with FileLock(path.with_name(f"{path.name}.lock"), waits=True):
         with suppress(OSError, sqlite3.Error):  # another worker has built it meanwhile
             return ItemSearch(_connect(path))
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        temporary = Path(name)
-        try:
-            os.close(handle)
-            build(temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with scratch_folder(path.parent) as folder:
+            build(folder / path.name)
+            (folder / path.name).replace(path)
         _remove_oldest(path)
         return ItemSearch(_connect(path))
 
@@ -129,7 +125,7 @@ def _connect(path: Path) -> Words:
 
 
 def build_file(items: Listed, path: Path) -> None:
-    """Fill the empty file *path* with the item search of *items*; raises StoreDamaged and sqlite3.Error."""
+    """Fill the new file *path* with the item search of *items*; raises StoreDamaged and sqlite3.Error."""
     with closing(sqlite3.connect(path)) as connection:
         _build(items, connection)
 
@@ -158,8 +154,8 @@ def open_item_table(items: ItemSource, *, name: str) -> ItemTable:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f"{path.name}.lock"), waits=True):
             if not path.exists():
-                with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                    _write_columns(items, Path(folder), name).replace(path)
+                with scratch_folder(path.parent) as folder:
+                    _write_columns(items, folder, name).replace(path)
             os.utime(path)
             _remove_oldest(path)
             return ItemTable([AttributeColumns(path, items_digest=name)])

@@ -88,7 +88,9 @@ class Thumbnails:
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, suffix=path.suffix
+        )  # one that is left is swept with the others
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import TypeAlias
 
 from vision_recs.errors import StoreError, StoreNotFound, read_error
 from vision_recs.remote.addresses import is_bucket_address
+from vision_recs.scratch import scratch_folder
 from vision_recs.small_files import text_of
 from vision_recs.store.atomic_files import atomic_write, disk_errors, make_durable_folder
 from vision_recs.store.bucket.mark import folder_of
@@ -135,8 +135,8 @@ def write_list(folder: Path, count: int) -> None:
     lines += [partition.folder for partition in partitions]
     with disk_errors(folder):
         make_durable_folder(folder)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".visrec-") as tmp:  # others may write the same list
-            atomic_write("\n".join([*lines, ""]).encode(), folder / LIST, Path(tmp))
+        with scratch_folder(folder) as tmp:  # others may write the same list
+            atomic_write("\n".join([*lines, ""]).encode(), folder / LIST, tmp)
 
 
 def no_store(folder: Path) -> StoreNotFound:

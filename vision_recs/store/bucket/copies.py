@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from vision_recs.cache_dir import cache_dir
 from vision_recs.errors import StoreDamaged, StoreError, StoreNotFound, StoreUnavailable
 from vision_recs.remote.object_store import ObjectError
 from vision_recs.remote.remote_folder import RemoteFolder
+from vision_recs.scratch import PREFIX, scratch_folder
 from vision_recs.store.atomic_files import (
     FileLock,
     atomic_move_file,
@@ -57,14 +57,15 @@ def copy_of(address: str, folder: Path | None = None) -> Path:
         remote = RemoteFolder(address)
     if folder is None:
         folder = cache_dir() / "stores" / hashlib.sha256(remote.address.encode()).hexdigest()[:32]
+    others = [path for path in folder.glob("*") if not path.name.startswith(PREFIX)]  # before another makes it a copy
     known = address_of(folder)
     if known is None:
-        if folder.exists() and any(folder.iterdir()):
+        if others:
             raise StoreError(f"{folder} is no copy of {remote.address}; name an empty folder")
         with disk_errors(folder):
             make_durable_folder(folder)
             text = json.dumps({"address": remote.address})
-            with _scratch(folder) as tmp:
+            with scratch_folder(folder) as tmp:
                 atomic_write(text.encode(), folder / MARK, tmp)
     elif known != remote.address:
         raise StoreError(f"{folder} is a copy of {known}, not of {remote.address}; name another folder")
@@ -122,7 +123,7 @@ class _Pull:
             raise StoreDamaged(f"{self._remote.address}/{key} is missing or was altered; restore it from a backup")
         listing = Listing.from_bytes(found[0], where=f"{self._remote.address}/{key}")
         missing = {path: content for path, content in listing.files.items() if not self._has(path, content)}
-        with _scratch(self._layout.root) as tmp:
+        with scratch_folder(self._layout.root) as tmp:
             missing = {path: content for path, content in missing.items() if not self._linked(path, content, tmp)}
             self._fetch(missing, tmp)
             manifest = self._layout.manifest(listing.generation).read_bytes()
@@ -210,7 +211,7 @@ def _forget_older(layout: Layout, listing: Listing) -> None:
     for path in set(older) - set(last) - set(listing.files):
         (layout.root / path).unlink(missing_ok=True)
     value = {"files": dict(listing.files), "older": sorted(set(last) - set(listing.files))}
-    with _scratch(layout.root) as tmp:
+    with scratch_folder(layout.root) as tmp:
         atomic_write(json.dumps(value).encode(), file, tmp)
 
 
@@ -221,9 +222,3 @@ def remote_errors(address: str) -> Iterator[None]:
         yield
     except ObjectError as error:
         raise StoreUnavailable(f"the store in {address} cannot be reached ({error}); {error.remedy}") from error
-
-
-@contextmanager
-def _scratch(root: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix=f".pull-{os.getpid()}-", dir=root) as folder:
-        yield Path(folder)

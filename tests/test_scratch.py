@@ -1,0 +1,114 @@
+"""Work in progress leaves nothing behind: neither that which ends, nor that of a process that was killed."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+
+import pytest
+
+from vision_recs.scratch import PREFIX, scratch_folder
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from vision_recs.scratch import scratch_folder
+
+with scratch_folder(Path(sys.argv[1])) as folder:
+    (folder / "half").write_bytes(b"made")
+    print("made", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def left(tmp_path):
+    """A folder that a killed process left."""
+    folder = tmp_path / f"{PREFIX}left"
+    folder.mkdir()
+    (folder / "half").write_bytes(b"made")
+    return folder
+
+
+def test_it_is_removed_with_all_that_is_in_it(tmp_path):
+    with scratch_folder(tmp_path) as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "file").touch()
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_removed_where_the_work_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError), scratch_folder(tmp_path):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_used_stays_and_what_a_killed_process_left_goes(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDING, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "made\n"
+            (used,) = tmp_path.iterdir()
+            with scratch_folder(tmp_path) as own:
+                assert set(tmp_path.iterdir()) == {used, own}
+            assert [path.name for path in used.iterdir()] == ["half"]
+        finally:
+            process.send_signal(signal.SIGKILL)
+    assert list(tmp_path.iterdir()) == [used]
+    with scratch_folder(tmp_path) as own:
+        assert list(tmp_path.iterdir()) == [own]
+
+
+def test_other_files_are_left_alone(tmp_path, left):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / ".hidden").touch()
+    (tmp_path / f"{PREFIX}file").touch()
+    with scratch_folder(tmp_path):
+        assert not left.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"scratch", ".hidden", f"{PREFIX}file"}
+
+
+@pytest.mark.parametrize(("module", "name"), [(os, "open"), (fcntl, "flock")])
+def test_one_that_another_process_removes_before_it_is_locked_is_made_again(tmp_path, monkeypatch, module, name):
+    real, make = getattr(module, name), tempfile.mkdtemp
+    made = []
+
+    def make_noted(**options):
+        made.append(make(**options))
+        return made[-1]
+
+    def late(*args):
+        if len(made) == 1:
+            with suppress(FileNotFoundError):
+                os.rmdir(made[0])  # noqa: PTH106 - `Path` would call what is replaced here
+        return real(*args)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_noted)
+    monkeypatch.setattr(module, name, late)
+    with scratch_folder(tmp_path) as folder:
+        assert [str(folder)] == made[1:]
+        assert folder.is_dir()
+
+
+def test_without_locks_nothing_of_others_is_removed(tmp_path, left, monkeypatch):
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with scratch_folder(tmp_path) as folder:
+        assert set(tmp_path.iterdir()) == {left, folder}
+    assert list(tmp_path.iterdir()) == [left]
+
+
+def test_without_open_files_nothing_is_left(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match="Too many open files"), scratch_folder(tmp_path):
+        pass
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
