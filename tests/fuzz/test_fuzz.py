@@ -3,6 +3,7 @@
 Here the seeds are read, and changed a little; `make nightly` lets atheris, which follows the code, look for more.
 """
 
+import os
 import random
 import subprocess
 import sys
@@ -50,5 +51,7 @@ def test_a_fuzzer_finds_nothing(name, tmp_path):
     pytest.importorskip("atheris", reason="atheris has wheels for Linux on x86-64 only, up to Python 3.13")
     fuzz = Path(__file__).with_name("fuzz.py")
     options = [f"-max_total_time={part_of_time(NIGHTLY_S):.0f}", f"-artifact_prefix={tmp_path}/"]
-    done = subprocess.run([sys.executable, fuzz, name, *options], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # the fuzzer ends its process, which then tidies nothing
+    command = [sys.executable, fuzz, name, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -4,6 +4,7 @@ A target returns, or raises VisionRecsError with one line. Where a checksum woul
 lies behind is read, too.
 """
 
+import atexit
 import contextlib
 import hashlib
 import json
@@ -46,6 +47,7 @@ FILTERS = [
     )
 ]
 FOLDER = Path(tempfile.mkdtemp(prefix="visrec-fuzz-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 def written(data, name):
