@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 
+import numpy as np
 import pytest
 from fake_shop import NO_IMAGE, FakeEncoder, Shop, content, image, index, shop_of, snapshot, wanted
 
@@ -364,6 +365,25 @@ def test_the_next_run_mends_with_a_word_what_is_derived_from_items(store, name, 
     (warning,) = [record.getMessage() for record in caplog.records]
     assert warning.startswith(f"{store / name} ")
     assert warning.endswith("; it is written again")
+
+
+def test_columns_that_are_gone_are_written_where_the_disk_cannot_even_say_so(store, monkeypatch):
+    shop, path = shop_of(4), store / "attributes/000002.bin"
+    index(shop, store)
+    before = path.read_bytes()
+    path.unlink()
+    real, refused = np.memmap, []
+
+    def refuse_once(file, *args):
+        if file == path and not refused:
+            refused.append(file)
+            raise OSError(5, "Input/output error")
+        return real(file, *args)
+
+    monkeypatch.setattr(np, "memmap", refuse_once)
+    index(shop, store)
+    assert refused
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 5000), lambda path: path.unlink()])

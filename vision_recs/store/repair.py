@@ -38,7 +38,7 @@ def repair_derived(layout: Layout, entries: Iterable[ItemsEntry]) -> None:
         problem = _columns_problem(layout.attributes(entry.generation), entry.digest)
         if problem is not None:
             log.warning("%s; it is written again", problem.partition(";")[0])
-            layout.attributes(entry.generation).unlink()
+            layout.attributes(entry.generation).unlink(missing_ok=True)
 
 
 def _columns_problem(path: Path, items_digest: str) -> str | None:
