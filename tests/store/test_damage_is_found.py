@@ -368,7 +368,7 @@ def test_the_next_run_mends_with_a_word_what_is_derived_from_items(store, name, 
 
 
 def test_columns_that_are_gone_are_written_where_the_disk_cannot_even_say_so(store, monkeypatch):
-    shop, path = shop_of(4), store / "attributes/000002.bin"
+    shop, path = shop_of(4), store / "attributes/000003.bin"
     index(shop, store)
     before = path.read_bytes()
     path.unlink()
