@@ -2,11 +2,12 @@
 
 import fcntl
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_what_is_used_stays_and_what_a_killed_process_left_goes(tmp_path):
             (used,) = tmp_path.iterdir()
             with scratch_folder(tmp_path) as own:
                 assert set(tmp_path.iterdir()) == {used, own}
-            assert [path.name for path in used.iterdir()] == ["half"]
+            assert (used / "half").read_bytes() == b"made"
         finally:
             process.send_signal(signal.SIGKILL)
     assert list(tmp_path.iterdir()) == [used]
@@ -82,8 +83,9 @@ def test_one_that_another_process_removes_before_it_is_locked_is_made_again(tmp_
 
     def late(*args):
         if len(made) == 1:
-            with suppress(FileNotFoundError):
-                os.rmdir(made[0])  # noqa: PTH106 - `Path` would call what is replaced here
+            with monkeypatch.context() as patch:
+                patch.setattr(module, name, real)
+                shutil.rmtree(made[0], ignore_errors=True)
         return real(*args)
 
     monkeypatch.setattr(tempfile, "mkdtemp", make_noted)
@@ -91,6 +93,36 @@ def test_one_that_another_process_removes_before_it_is_locked_is_made_again(tmp_
     with scratch_folder(tmp_path) as folder:
         assert [str(folder)] == made[1:]
         assert folder.is_dir()
+
+
+def test_what_is_locked_is_a_file_open_for_writing_as_nfs_wants_it(tmp_path, left, monkeypatch):
+    real, locked = fcntl.flock, []
+
+    def noted(descriptor, operation):
+        mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+        locked.append((stat.S_ISREG(os.fstat(descriptor).st_mode), mode))
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", noted)
+    with scratch_folder(tmp_path):
+        assert not left.exists()
+    assert locked == [(True, os.O_RDWR)] * 2
+
+
+def test_what_the_disk_keeps_of_an_open_file_is_removed_too(tmp_path, left, monkeypatch):
+    """On NFS a folder stays, with a file of another name, until what was open in it is closed."""
+    real, kept = shutil.rmtree, []
+
+    def remove(folder, **options):
+        if folder in kept:
+            real(folder, **options)
+        kept.append(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    with scratch_folder(tmp_path) as own:
+        assert not left.exists()
+    assert kept == [left, left, own, own]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_locks_nothing_of_others_is_removed(tmp_path, left, monkeypatch):

@@ -13,21 +13,22 @@ from pathlib import Path
 PREFIX = ".scratch-"
 """How their names begin."""
 
+_LOCK = ".lock"  # a file: NFS tells other machines of locks of files, but not of those of folders
+
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """Yield a new folder in *parent*, which is removed at the end.
 
-    It is locked as long as it is used. What killed processes left in *parent* is removed first. Raises OSError where
-    *parent* cannot be written.
+    A file in it is locked as long as it is used. What killed processes left in *parent* is removed first. Raises
+    OSError where *parent* cannot be written.
     """
     remove_left(parent)
     folder, lock = _new(parent)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        _remove(folder, lock)
 
 
 def remove_left(parent: Path) -> None:
@@ -37,20 +38,21 @@ def remove_left(parent: Path) -> None:
     """
     for folder in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):
-            lock = os.open(folder, os.O_RDONLY)
+            lock = _opened(folder)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
+            except OSError:
                 os.close(lock)
+            else:
+                _remove(folder, lock)
 
 
 def _new(parent: Path) -> tuple[Path, int]:
-    """Return a new folder, and a descriptor of it which holds its lock."""
+    """Return a new folder, and the descriptor that holds its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=PREFIX))
         try:
-            lock = os.open(folder, os.O_RDONLY)
+            lock = _opened(folder)
         except FileNotFoundError:
             continue  # another process took it for one that was left
         except OSError:
@@ -58,6 +60,16 @@ def _new(parent: Path) -> tuple[Path, int]:
             raise
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():
+        if (folder / _LOCK).exists():
             return folder, lock
         os.close(lock)
+
+
+def _opened(folder: Path) -> int:
+    return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _remove(folder: Path, lock: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
+    shutil.rmtree(folder, ignore_errors=True)  # NFS keeps a file, under another name, until it is closed
