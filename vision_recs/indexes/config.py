@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from math import ceil, exp, log
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vision_recs.errors import StoreDamaged, read_error
 from vision_recs.file_formats import dump_checksummed, load_checksummed
 
 _PROFILE = "profile.json"
+_TOO_MANY = 1 << 48  # nothing of an index is as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +142,33 @@ class SearchProfile:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> SearchProfile:
-        """Return the profile that `dataclasses.asdict` wrote, also after a round trip through JSON."""
-        return cls(
+        """Return the profile that `dataclasses.asdict` wrote, also after a round trip through JSON.
+
+        Raises LookupError, TypeError or ValueError for something else.
+        """
+        profile = cls(
             tuple(SearchParams(**params) for params in value["params"]),
             tuple((share, effort) for share, effort in value["filtered"]),
             value["rows_per_query"],
             value["filtered_factor"],
         )
+        profile.require_usable()
+        return profile
+
+    def require_usable(self) -> None:
+        """Raise TypeError or ValueError where the numbers are none with which an index can be searched."""
+        matches = [params.k for params in self.params]
+        shares = [share for share, _ in self.filtered]
+        counts = [count for params in self.params for count in (params.search_effort, params.num_candidates)]
+        counts += [effort for _, effort in self.filtered]
+        counts += [] if self.filtered_factor is None else [self.filtered_factor]
+        if not all(isinstance(count, int) for count in (*matches, *counts, self.rows_per_query)):
+            raise TypeError("a number that is not whole")
+        if not matches or not all(0 < count < _TOO_MANY for count in (*matches, *counts, self.rows_per_query + 1)):
+            raise ValueError("no numbers, or one that is too small or too large")
+        ascends = all(less < more for numbers in (matches, shares) for less, more in pairwise(numbers))
+        if not ascends or not all(0 < share <= 1 for share in shares):
+            raise ValueError("numbers that do not ascend, or a share that is none")
 
 
 def write_profile(directory: Path, build: BuildRecord, profile: SearchProfile) -> None:
@@ -162,5 +184,5 @@ def read_profile(directory: Path) -> tuple[BuildRecord, SearchProfile]:
         return BuildRecord(**value["build"]), SearchProfile.from_dict(value["search"])
     except (OSError, StoreDamaged) as error:
         raise read_error(path, error, "rebuild it with `visrec index`") from error
-    except (LookupError, TypeError) as error:  # another file with a checksum took its place
+    except (LookupError, TypeError, ValueError) as error:  # another file with a checksum took its place
         raise StoreDamaged(f"{path} does not say how to search; rebuild it with `visrec index`") from error

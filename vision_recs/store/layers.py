@@ -161,7 +161,9 @@ class _Reading:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Raise StoreDamaged for an error of the file."""
-        if isinstance(error, sqlite3.Error | TypeError | ValueError) and not isinstance(error, UnicodeEncodeError):
+        if isinstance(error, sqlite3.Error | LookupError | TypeError | ValueError) and not isinstance(
+            error, UnicodeEncodeError
+        ):
             raise read_error(self._path, _missing(self._path) or error) from error
 
 

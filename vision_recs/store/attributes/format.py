@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,7 @@ TRAILER = 8 + 32 + len(MAGIC)
 NULL, TEXT, NUMBER, FALSE, TRUE, OTHER = range(6)
 """The kinds of values."""
 
+_NUMBERS = re.compile("[<|][biuf][1248]")
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What is raised where a footer, or the arrays that it names, are not what they should be."""
 
@@ -154,7 +156,10 @@ class AttributeColumns:
 
     def array(self, extent: Sequence[Any]) -> NDArray[Any]:
         """Return the array at *extent*, mapped."""
-        dtype, offset, length = np.dtype(extent[0]), extent[1], extent[2]
+        name, offset, length = extent
+        if not _NUMBERS.fullmatch(name):  # NumPy evaluates some names as Python
+            raise ValueError(f"an array of {name}")
+        dtype = np.dtype(name)
         return self._bytes[offset : offset + dtype.itemsize * length].view(dtype)
 
     def problems(self) -> Iterator[str]:
