@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import shutil
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,6 +190,30 @@ def test_without_a_cache_it_is_made_again():
     expected = vectors()
     shutil.rmtree(cache_dir())
     np.testing.assert_array_equal(vectors(), expected)
+
+
+@pytest.mark.parametrize("call", ["rename", "replace"])
+def test_what_a_killed_process_left_is_removed(tmp_path, monkeypatch, call):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 1)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process tidies nothing
+        patch.setattr(Path, call, kill)
+        with pytest.raises(Killed):
+            load_encoder("toy", runtime="openvino")
+    left = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert left
+    vectors()
+    (model,) = (tmp_path / "models").iterdir()
+    (name,) = (tmp_path / "names").iterdir()
+    assert name.suffix == ".json"
+    assert {path.suffix for path in model.iterdir()} == {".json", ".xml", ".bin", ".blob"}
 
 
 @pytest.mark.usefixtures("cache")

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -132,9 +131,9 @@ def keep_model(
             made.rename(folder)
     name = _name_file(canonical, weights)
     name.parent.mkdir(parents=True, exist_ok=True)
-    made_name = name.with_suffix(f".{os.getpid()}")
-    made_name.write_text(json.dumps({"name": canonical, "fingerprint": spec.fingerprint}), "utf-8")
-    made_name.replace(name)
+    with scratch_folder(name.parent) as scratch:
+        (scratch / name.name).write_text(json.dumps({"name": canonical, "fingerprint": spec.fingerprint}), "utf-8")
+        (scratch / name.name).replace(name)
     return CachedModel(folder, spec, canary, is_convolutional, digests)
 
 
