@@ -244,7 +244,11 @@ def test_the_cache_of_thumbnails_has_a_bounded_size(decoder, tmp_path, monkeypat
     sizes = [len(thumbnails.get(CachedItems(store), store.image_source, digest, 320)) for digest in digests]
     kept = lambda: sum(file.stat().st_size for file in tmp_path.glob("thumbnails/320/*/*.jpg"))  # noqa: E731
     assert kept() == sum(sizes) > 30_000
+    gone = tmp_path / "thumbnails" / "320" / "00" / "another worker has moved it.jpg"
+    gone.parent.mkdir(exist_ok=True)
+    gone.symlink_to("nowhere")
     thumbnails.sweep()
+    gone.unlink()
     assert 0 < kept() <= 27_000
 
 

@@ -88,9 +88,8 @@ class Thumbnails:
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, suffix=path.suffix
-        )  # one that is left is swept with the others
+        # one that is left is swept with the others
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -104,8 +103,11 @@ class Thumbnails:
 
     def sweep(self) -> None:
         """Delete the oldest thumbnails if the cache is too large, until nine tenths of its size are left."""
-        paths = (cache_dir() / "thumbnails").glob("*/*/*.jpg")
-        files = [(path.stat().st_mtime, path.stat().st_size, path) for path in paths]
+        files = []
+        for path in (cache_dir() / "thumbnails").glob("*/*/*.jpg"):
+            with suppress(FileNotFoundError):  # another worker has it finished, or swept, meanwhile
+                found = path.stat()
+                files.append((found.st_mtime, found.st_size, path))
         total = sum(size for _, size, _ in files)
         if total <= self._cache_bytes:
             return
