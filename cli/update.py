@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from vision_recs.errors import CatalogError, ImagesSkipped
+from vision_recs.scratch import scratch_folder
 from vision_recs.small_files import MOST_AT_ONCE
 
 from . import options
@@ -74,8 +75,8 @@ def _table(changes: Path) -> Iterator[Path]:
     if str(changes) != "-":
         yield changes
         return
-    with _stopped_by_sigterm(), tempfile.TemporaryDirectory(prefix="visrec-") as folder:
-        file = Path(folder) / "stdin.jsonl"
+    with _stopped_by_sigterm(), scratch_folder(Path(tempfile.gettempdir())) as folder:
+        file = folder / "stdin.jsonl"
         with file.open("wb") as copy:
             if sys.stdin is not None:  # which nobody has closed
                 copy.writelines(_checked(sys.stdin.buffer))

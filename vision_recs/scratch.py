@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PREFIX = ".scratch-"
+PREFIX = ".visrec-scratch-"
 """How their names begin."""
 
 _LOCK = ".lock"  # a file: NFS tells other machines of locks of files, but not of those of folders

@@ -189,7 +189,7 @@ def test_what_was_kept_of_a_tar_is_complete_or_not_used(s3):
     s3.put("a.tar", tar_of(samples(0, 9)))
     first = next(iter(opened(f"{s3.address}/a.tar")))
     assert first.id == "000000000"
-    assert not list((cache_dir() / "tars").glob(".scratch-*"))
+    assert not list((cache_dir() / "tars").glob(".visrec-scratch-*"))
     assert len(list(opened(f"{s3.address}/a.tar"))) == 9
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,24 +61,38 @@ def test_standard_input_without_an_end_of_a_line_is_refused_and_leaves_nothing(s
         done = subprocess.run(command, stdin=endless, capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "visrec: standard input: a line has more than 67,108,864 characters; break it up\n"
-    assert list(tmp_path.glob("visrec-*")) == []
+    assert list(tmp_path.iterdir()) == [store]
+
+
+@contextmanager
+def reading(store, folder):
+    """Run it while it waits for changes, which it keeps in *folder*."""
+    command = [PROGRAM, "update", "-", "--store", store]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        while not list(folder.glob("*/stdin.jsonl")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        yield process
 
 
 def test_who_ends_it_while_changes_come_finds_nothing_left(store, tmp_path):
-    started = subprocess.Popen(
-        [PROGRAM, "update", "-", "--store", store],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    while not list(tmp_path.glob("visrec-*/stdin.jsonl")):
-        assert started.poll() is None
-        time.sleep(0.01)
-    started.terminate()
-    _, said = started.communicate()
-    assert (started.returncode, said) == (130, "")
-    assert list(tmp_path.glob("visrec-*")) == []
+    with reading(store, tmp_path) as process:
+        process.terminate()
+        _, said = process.communicate()
+    assert (process.returncode, said) == (130, "")
+    assert list(tmp_path.iterdir()) == [store]
+
+
+def test_what_was_kept_of_changes_is_removed_by_the_next_where_it_was_killed(store, tmp_path):
+    with reading(store, tmp_path) as process:
+        process.kill()
+    assert len(list(tmp_path.iterdir())) == 2
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([PROGRAM, "update", "-", "--store", store], stdin=subprocess.DEVNULL, env=environment, check=False)
+    assert list(tmp_path.iterdir()) == [store]
 
 
 def test_a_change_of_a_price_loads_nothing_of_images_tables_filters_or_buckets(store, tmp_path):

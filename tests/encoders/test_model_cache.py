@@ -20,6 +20,7 @@ from vision_recs.cache_dir import cache_dir
 from vision_recs.encoders import load_encoder, model_cache
 from vision_recs.errors import SpaceMismatch
 from vision_recs.images import canary_image, prepare
+from vision_recs.scratch import PREFIX
 from vision_recs.store import Store
 
 DAMAGES_IN_CI, DAMAGES_AT_NIGHT = 10, 500
@@ -298,7 +299,7 @@ def test_a_damaged_cache_leaves_the_vectors_of_a_new_store_as_they_are(sample_im
 def copy_cache(folder):
     """Copy the cache of efficientnet-lite0, beside which another process may be making something, to *folder*."""
     model = model_cache.find_model("efficientnet-lite0", None)
-    shutil.copytree(model.folder, folder / "models" / model.folder.name, ignore=shutil.ignore_patterns(".scratch-*"))
+    shutil.copytree(model.folder, folder / "models" / model.folder.name, ignore=shutil.ignore_patterns(f"{PREFIX}*"))
     name = model_cache._name_file("efficientnet-lite0", None)
     (folder / "names").mkdir()
     shutil.copy(name, folder / "names")

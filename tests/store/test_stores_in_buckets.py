@@ -448,12 +448,12 @@ def test_a_copy_is_of_one_address(other, tmp_path):
 def test_what_a_killed_process_left_in_a_copy_is_removed(other, tmp_path):
     begun = tmp_path / "begun"
     for folder in (begun, other):
-        (folder / ".scratch-killed").mkdir(parents=True)
-        (folder / ".scratch-killed" / "0").write_bytes(b"half")
+        (folder / ".visrec-scratch-killed").mkdir(parents=True)
+        (folder / ".visrec-scratch-killed" / "0").write_bytes(b"half")
     assert copy_of(ADDRESS, begun) == begun
     pull(other)
     for folder in (begun, other):
-        assert not (folder / ".scratch-killed").exists()
+        assert not (folder / ".visrec-scratch-killed").exists()
         assert (folder / ".bucket").exists()
 
 
