@@ -95,6 +95,19 @@ def test_one_that_another_process_removes_before_it_is_locked_is_made_again(tmp_
         assert folder.is_dir()
 
 
+def test_what_is_removed_has_lost_its_name_so_that_no_maker_locks_a_half_of_it(tmp_path, left, monkeypatch):
+    real = shutil.rmtree
+
+    def remove(folder, **options):
+        assert not left.exists()
+        real(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    with scratch_folder(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_locked_is_a_file_open_for_writing_as_nfs_wants_it(tmp_path, left, monkeypatch):
     real, locked = fcntl.flock, []
 
@@ -121,7 +134,8 @@ def test_what_the_disk_keeps_of_an_open_file_is_removed_too(tmp_path, left, monk
     monkeypatch.setattr(shutil, "rmtree", remove)
     with scratch_folder(tmp_path) as own:
         assert not left.exists()
-    assert kept == [left, left, own, own]
+    gone = left.with_name(f"{left.name}-")
+    assert kept == [gone, gone, own, own]
     assert list(tmp_path.iterdir()) == []
 
 

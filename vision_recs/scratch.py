@@ -41,10 +41,11 @@ def remove_left(parent: Path) -> None:
             lock = _opened(folder)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                gone = folder.rename(f"{folder}-")  # first: its maker may be about to lock it, see `_new`
             except OSError:
                 os.close(lock)
             else:
-                _remove(folder, lock)
+                _remove(gone, lock)
 
 
 def _new(parent: Path) -> tuple[Path, int]:
