@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from vision_recs.errors import CatalogError, ImagesSkipped
+from vision_recs.errors import CatalogError, ImagesSkipped, write_error
 from vision_recs.scratch import scratch_folder
 from vision_recs.small_files import MOST_AT_ONCE
 
@@ -77,9 +77,12 @@ def _table(changes: Path) -> Iterator[Path]:
         return
     with _stopped_by_sigterm(), scratch_folder(Path(tempfile.gettempdir())) as folder:
         file = folder / "stdin.jsonl"
-        with file.open("wb") as copy:
-            if sys.stdin is not None:  # which nobody has closed
-                copy.writelines(_checked(sys.stdin.buffer))
+        try:
+            with file.open("wb") as copy:
+                if sys.stdin is not None:  # which nobody has closed
+                    copy.writelines(_checked(sys.stdin.buffer))
+        except OSError as error:
+            raise write_error(folder.parent, error) from error
         try:
             yield file
         except CatalogError as error:

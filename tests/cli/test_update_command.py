@@ -64,6 +64,16 @@ def test_standard_input_without_an_end_of_a_line_is_refused_and_leaves_nothing(s
     assert list(tmp_path.iterdir()) == [store]
 
 
+def test_a_disk_without_room_for_standard_input_is_named(store, tmp_path):
+    command = ["sh", "-c", 'ulimit -f 1 && exec "$@"', "sh", PROGRAM, "update", "-", "--store", store]
+    changes = '{"id": "mug-01", "price": 7}\n' * 1_000
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, input=changes, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"visrec: {tmp_path} cannot be written (File too large); ")
+    assert list(tmp_path.iterdir()) == [store]
+
+
 @contextmanager
 def reading(store, folder):
     """Run it while it waits for changes, which it keeps in *folder*."""
