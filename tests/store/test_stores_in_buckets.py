@@ -159,7 +159,7 @@ def test_a_lease_that_is_renewed_outlasts_its_time():
     remote = RemoteFolder(ADDRESS)
 
     def until():
-        return lease_module._loaded(remote.read(lease_module.LOCK)[0], "LOCK")["until"]
+        return lease_module._loaded(remote.read(lease_module.LOCK)[0], "LOCK", {})["until"]
 
     with Lease(remote, seconds=0.4):
         first, end = until(), time.monotonic() + 60

@@ -17,6 +17,9 @@ import numpy as np
 from fake_shop import PREPROCESS
 
 from vision_recs.errors import VisionRecsError
+from vision_recs.feedback.current import read_current as read_events_current
+from vision_recs.feedback.event_log import EventFolder, read_log
+from vision_recs.feedback.model import read_model
 from vision_recs.file_formats import dump_checksummed, load_checksummed
 from vision_recs.filters import Filter
 from vision_recs.images import decode, load, thumbnail
@@ -28,10 +31,13 @@ from vision_recs.indexes.holdout import HoldoutQueries
 from vision_recs.indexes.ivf_search import IvfCandidates
 from vision_recs.store.attributes.bitmaps import FilterBitmaps
 from vision_recs.store.attributes.format import MAGIC, AttributeColumns
+from vision_recs.store.bucket.lease import read_head
+from vision_recs.store.bucket.listing import Listing
 from vision_recs.store.items import Items
-from vision_recs.store.layout import IMAGES_FILE, VECTORS_FILE, Layout, read_current, read_manifest
+from vision_recs.store.layout import IMAGES_FILE, SHARD_FILE, VECTORS_FILE, Layout, read_current, read_manifest
+from vision_recs.store.ledgers import Ledger
 from vision_recs.store.projections import read_projection
-from vision_recs.store.shards import ShardInfo, read_images
+from vision_recs.store.shards import ShardInfo, read_images, read_shard_info
 from vision_recs.store.vectors import map_vectors
 
 FORMATS = Path(__file__).parents[1] / "formats/v1"
@@ -236,6 +242,38 @@ def projection(data):
     read_projection(path, digest=hashlib.sha256(data).hexdigest(), dim=DIM).apply(QUERIES)
 
 
+def model(data):
+    read_model(written(data, "model.safetensors"), digest=hashlib.sha256(data).hexdigest())
+
+
+def ledger(data):
+    Ledger.from_bytes(data, where="ledger")
+
+
+def shard_info(data):
+    data = with_checksum(data)
+    name = hashlib.sha256(data).hexdigest()[:32]
+    read_shard_info(written(data, f"{name}/{SHARD_FILE}").parent)
+
+
+def listing(data):
+    Listing.from_bytes(with_checksum(data), where="listing").keys()
+
+
+def head(data):
+    read_head(SimpleNamespace(address="s3://shop", read=lambda _: (with_checksum(data), None)))
+
+
+def event_log(data):
+    list(read_log(written(data, "events/open/0.log")))
+
+
+def events_current(data):
+    written(b"", "events/SECRET")
+    written(with_checksum(data), "events/CURRENT")
+    list(read_events_current(EventFolder(FOLDER / "events")).files())
+
+
 TARGETS = {
     function.__name__: (function, pattern)
     for function, pattern in (
@@ -254,6 +292,13 @@ TARGETS = {
         (vectors, "*/shards/*/vectors.npy"),
         (shard_images, "*/shards/*/images.parquet"),
         (projection, "*/projections/*"),
+        (model, None),
+        (ledger, None),
+        (shard_info, "*/shards/*/shard.json"),
+        (listing, None),
+        (head, None),
+        (event_log, None),
+        (events_current, None),
     )
 }
 """The targets by name, and which files of the fixture are the seeds of each."""

@@ -105,7 +105,13 @@ def read_shard_info(folder: Path) -> ShardInfo:
     if _name_of(data) != folder.name:
         raise StoreDamaged(f"{path} was altered: its SHA-256 does not begin with the name of its folder")
     value = load_checksummed(data)
-    return ShardInfo(value["space"], value["rows"], value["dim"], value["files"])
+    found = [value.get(name) for name in ShardInfo._fields]
+    if (
+        not all(map(isinstance, found, (str, int, int, dict)))
+        or not {IMAGES_FILE, VECTORS_FILE} <= value["files"].keys()
+    ):
+        raise StoreDamaged(f"{path} does not describe a shard")
+    return ShardInfo(*found)
 
 
 def shard_problems(folder: Path) -> Iterator[str]:

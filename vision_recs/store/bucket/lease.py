@@ -14,7 +14,9 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from types import UnionType
 from typing import Any, NamedTuple, Self
 
 from vision_recs.errors import StoreDamaged, StoreLocked, UnknownFormat
@@ -47,7 +49,7 @@ def read_head(folder: RemoteFolder) -> tuple[Head, Revision | None]:
     found = folder.read(CURRENT)
     if found is None:
         return Head(), None
-    value = _loaded(found[0], f"{folder.address}/{CURRENT}")
+    value = _loaded(found[0], f"{folder.address}/{CURRENT}", {"fence": int, "generation": int, "listing": str})
     return Head(value["fence"], value["generation"], value["listing"]), found[1]
 
 
@@ -100,7 +102,8 @@ class Lease:
         found = self._folder.read(LOCK)
         value: dict[str, Any] = {"fence": 0, "until": 0.0, "owner": ""}
         if found is not None:
-            value = _loaded(found[0], f"{self._folder.address}/{LOCK}")
+            known = {"fence": int, "until": int | float, "owner": str}
+            value = _loaded(found[0], f"{self._folder.address}/{LOCK}", known)
         left = value["until"] - time.time()
         if left > 0:
             raise StoreLocked(
@@ -150,11 +153,14 @@ def _head_bytes(head: Head) -> bytes:
     return dump_checksummed({"format": FORMAT, **head._asdict()})
 
 
-def _loaded(data: bytes, where: str) -> dict[str, Any]:
+def _loaded(data: bytes, where: str, known: Mapping[str, type | UnionType]) -> dict[str, Any]:
+    """Return what *data* says, which has what is *known*, each of its type."""
     try:
         value: dict[str, Any] = load_checksummed(data)
     except StoreDamaged as error:
         raise StoreDamaged(f"{where} was altered; restore it from a backup") from error
     if is_newer(value.get("format"), FORMAT):
         raise UnknownFormat(f"{where} was written by a newer visrec; upgrade visrec")
+    if not all(isinstance(value.get(name), kind) for name, kind in known.items()):
+        raise StoreDamaged(f"{where} does not say what it should; restore it from a backup")
     return value

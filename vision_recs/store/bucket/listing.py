@@ -55,11 +55,14 @@ class Listing:
         value = load_checksummed(data)
         if is_newer(value.get("format"), FORMAT):
             raise UnknownFormat(f"{where} was written by a newer visrec; upgrade visrec")
-        files = {path: Content(digest, size) for path, digest, size in value["files"]}
-        for path, content in files.items():
-            if not _PATH.fullmatch(path) or ".." in path or not _DIGEST.fullmatch(content.digest):
-                raise StoreDamaged(f"{where} names {path!r}, which is no file of a store")
-        return cls(value["fence"], value["generation"], files)
+        try:
+            files = {path: Content(digest, size) for path, digest, size in value["files"]}
+            for path, content in files.items():
+                if not _PATH.fullmatch(path) or ".." in path or not _DIGEST.fullmatch(content.digest):
+                    raise StoreDamaged(f"{where} names {path!r}, which is no file of a store")
+            return cls(int(value["fence"]), int(value["generation"]), files)
+        except (LookupError, TypeError, ValueError) as error:
+            raise StoreDamaged(f"{where} does not list the files of a store; restore it from a backup") from error
 
     def keys(self) -> dict[str, str]:
         """Return where in the bucket each file lies, by its path in a store."""
