@@ -158,3 +158,25 @@ def test_without_open_files_nothing_is_left(tmp_path, monkeypatch):
         pass
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == []
+
+
+MAKING = """
+import random, sys, time
+from pathlib import Path
+from vision_recs.scratch import scratch_folder
+
+draw = random.Random(sys.argv[2])
+for number in range(int(sys.argv[3])):
+    with scratch_folder(Path(sys.argv[1])) as folder:
+        (folder / "half").write_text(sys.argv[2])
+        time.sleep(draw.random() / 1000)
+        assert (folder / "half").read_text() == sys.argv[2]
+"""
+
+
+@pytest.mark.parametrize("rounds", [40, pytest.param(2000, marks=pytest.mark.nightly)])
+def test_processes_beside_each_other_never_take_what_another_uses(tmp_path, rounds):
+    commands = [[sys.executable, "-c", MAKING, tmp_path, str(number), str(rounds)] for number in range(4)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    assert [process.communicate()[1] for process in processes] == [""] * 4
+    assert list(tmp_path.iterdir()) == []

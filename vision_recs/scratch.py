@@ -48,6 +48,13 @@ def remove_left(parent: Path) -> None:
                 _remove(gone, lock)
 
 
+def other_files(folder: Path) -> list[str]:
+    """Return the names in *folder*, which need not exist, but those of scratch folders; raises OSError."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return [path.name for path in folder.iterdir() if not path.name.startswith(PREFIX)]
+    return []
+
+
 def _new(parent: Path) -> tuple[Path, int]:
     """Return a new folder, and the descriptor that holds its lock."""
     while True:

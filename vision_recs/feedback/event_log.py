@@ -24,7 +24,7 @@ from typing import NamedTuple, Self
 
 from vision_recs.errors import EventsError, StoreUnavailable, read_error, write_error
 from vision_recs.feedback.records import Record, of_line, to_line
-from vision_recs.scratch import PREFIX, remove_left, scratch_folder
+from vision_recs.scratch import other_files, remove_left, scratch_folder
 from vision_recs.store.atomic_files import fsync_path, make_durable_folder
 
 _LARGEST = 64 << 20  # bytes of a log
@@ -85,11 +85,10 @@ class EventFolder(NamedTuple):
 
     def make(self) -> None:
         """Create what does not exist of the folder; raises EventsError where it holds something else."""
-        # looked at before the secret, which another process may make now
-        others = [path for path in self.root.glob("*") if not path.name.startswith(PREFIX)]
-        if others and not self.secret.exists():
-            raise EventsError("holds other files; name a new folder for events", path=str(self.root))
         try:
+            others = other_files(self.root)  # looked at before the secret, which another process may make now
+            if others and not self.secret.exists():
+                raise EventsError("holds other files; name a new folder for events", path=str(self.root))
             make_durable_folder(self.root)
             if not self.secret.exists():
                 self._make_secret()  # first: a folder without it may be anybody's

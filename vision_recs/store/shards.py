@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +105,7 @@ def read_shard_info(folder: Path) -> ShardInfo:
     if _name_of(data) != folder.name:
         raise StoreDamaged(f"{path} was altered: its SHA-256 does not begin with the name of its folder")
     value = load_checksummed(data)
-    found = [value.get(name) for name in ShardInfo._fields]
+    found: list[Any] = [value.get(name) for name in ShardInfo._fields]
     if (
         not all(map(isinstance, found, (str, int, int, dict)))
         or not {IMAGES_FILE, VECTORS_FILE} <= value["files"].keys()

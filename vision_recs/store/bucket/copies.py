@@ -16,7 +16,7 @@ from vision_recs.cache_dir import cache_dir
 from vision_recs.errors import StoreDamaged, StoreError, StoreNotFound, StoreUnavailable
 from vision_recs.remote.object_store import ObjectError
 from vision_recs.remote.remote_folder import RemoteFolder
-from vision_recs.scratch import PREFIX, scratch_folder
+from vision_recs.scratch import other_files, scratch_folder
 from vision_recs.store.atomic_files import (
     FileLock,
     atomic_move_file,
@@ -57,7 +57,8 @@ def copy_of(address: str, folder: Path | None = None) -> Path:
         remote = RemoteFolder(address)
     if folder is None:
         folder = cache_dir() / "stores" / hashlib.sha256(remote.address.encode()).hexdigest()[:32]
-    others = [path for path in folder.glob("*") if not path.name.startswith(PREFIX)]  # before another makes it a copy
+    with disk_errors(folder):
+        others = other_files(folder)  # looked at before another process makes it a copy
     known = address_of(folder)
     if known is None:
         if others:
