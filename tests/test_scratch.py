@@ -160,6 +160,23 @@ def test_without_open_files_nothing_is_left(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_others_may_have_put_there_is_left_alone(tmp_path, left, monkeypatch):
+    aim = tmp_path / "aim"
+    (aim / "folder").mkdir(parents=True)
+    (tmp_path / f"{PREFIX}link").symlink_to(aim / "folder")
+    (tmp_path / f"{PREFIX}planted").mkdir()
+    (tmp_path / f"{PREFIX}planted" / ".lock").symlink_to(aim / "made")
+    with scratch_folder(tmp_path):
+        pass
+    assert [path.name for path in aim.rglob("*")] == ["folder"]
+    assert not left.exists()
+    left.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: left.stat().st_uid + 1)
+    with scratch_folder(tmp_path):
+        pass
+    assert list(left.iterdir()) == []
+
+
 MAKING = """
 import random, sys, time
 from pathlib import Path

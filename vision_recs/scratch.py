@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,10 +35,13 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 def remove_left(parent: Path) -> None:
     """Remove the folders in *parent* that nobody has locked: they would keep their room on the disk for ever.
 
-    Where the file system has no locks, they stay.
+    Where the file system has no locks, they stay; so do those of other users, who could have put anything there.
     """
     for folder in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):
+            status = folder.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+                continue
             lock = _opened(folder)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,7 +78,7 @@ def _new(parent: Path) -> tuple[Path, int]:
 
 
 def _opened(folder: Path) -> int:
-    return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def _remove(folder: Path, lock: int) -> None:
