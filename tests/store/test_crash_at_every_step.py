@@ -15,6 +15,7 @@ from vision_recs.indexes import ExactIndex, hnsw, open_published
 from vision_recs.jobs import IndexOptions, verify
 from vision_recs.jobs import index as run_index
 from vision_recs.store import Store, garbage_collect
+from vision_recs.store import store as opening
 from vision_recs.types import SearchRequest
 
 
@@ -236,13 +237,12 @@ def test_a_reader_that_is_overtaken_opens_the_next_generation(tmp_path, old, new
     garbage_collect(tmp_path)
     newest = (tmp_path / "CURRENT").read_bytes()
     (tmp_path / "CURRENT").write_bytes(current)
-    read = Path.read_bytes
+    read = opening.read_current
 
-    def overtaken(path):
-        data = read(path)
-        if data == current:
-            path.write_bytes(newest)
-        return data
+    def overtaken(read_from):
+        found = read(read_from)
+        read_from.current.write_bytes(newest)
+        return found
 
-    monkeypatch.setattr(Path, "read_bytes", overtaken)
+    monkeypatch.setattr(opening, "read_current", overtaken)
     assert Store.open(tmp_path).generation == 2

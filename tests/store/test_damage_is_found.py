@@ -336,6 +336,18 @@ def test_what_helps_is_said_of_each_damaged_file(store, name, helps):
     assert sentence.endswith(f"; {helps}")
 
 
+def test_of_current_no_more_is_read_than_it_has(store):
+    (store / "CURRENT").unlink()
+    (store / "CURRENT").symlink_to("/dev/zero")
+    with pytest.raises(StoreDamaged, match="CURRENT is damaged"):
+        Store.open(store)
+    (store / "CURRENT").unlink()
+    with (store / "CURRENT").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(StoreDamaged, match="CURRENT is damaged"):
+        Store.open(store)
+
+
 def test_a_manifest_that_describes_another_generation_is_damaged(store):
     path = store / "generations/000001.json"
     path.write_bytes((store / "generations/000002.json").read_bytes())

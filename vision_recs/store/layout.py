@@ -44,6 +44,7 @@ VECTORS_FILE = "vectors.npy"
 IMAGES_FILE = "images.parquet"
 SHARD_FILE = "shard.json"
 
+_LONGEST_CURRENT = 200  # bytes, some more than it has
 _CURRENT = re.compile(rb"([0-9]{6,18}) ([0-9a-f]{64})\n")
 
 
@@ -413,7 +414,8 @@ def canary_vector(text: str) -> Vectors:
 def read_current(layout: Layout) -> tuple[int, str]:
     """Return the published generation and the SHA-256 of its manifest; raises StoreNotFound or StoreDamaged."""
     try:
-        data = layout.current.read_bytes()
+        with layout.current.open("rb") as file:
+            data = file.read(_LONGEST_CURRENT)  # whatever its size
     except (FileNotFoundError, NotADirectoryError):
         if layout.known_generations():
             raise StoreDamaged(
