@@ -102,8 +102,7 @@ def test_any_container_of_the_same_weights_is_the_same_space(encoder, published,
 
 
 def test_other_weights_are_another_space(encoder, published, tmp_path):
-    published["_conv_head.weight"] = published["_conv_head.weight"] * 1.0001
-    torch.save(published, tmp_path / "tuned.pt")
+    torch.save({**published, "_conv_head.weight": published["_conv_head.weight"] * 1.0001}, tmp_path / "tuned.pt")
     tuned = load_encoder("efficientnet-lite0", weights=tmp_path / "tuned.pt", device="cpu")
     assert tuned.spec.fingerprint != encoder.spec.fingerprint
 
