@@ -343,9 +343,8 @@ def test_a_million_rows_of_an_export_are_read_in_bounded_memory(tmp_path):
         file.write(header + "\n")
         file.writelines(first.replace("mug-01", f"mug-{number // 3}") + "\n" for number in range(1_000_000))
     count = "sum(1 for _ in vision_recs.open_catalog(sys.argv[1]))"
-    used = (
-        "open('/proc/self/status').read().split('VmHWM:')[1].split()[0]"  # ru_maxrss begins with that of who starts it
-    )
+    # ru_maxrss would begin with that of the process of the tests
+    used = "open('/proc/self/status').read().split('VmHWM:')[1].split()[0]"
     code = f"import sys, vision_recs; print({count}, {used})"
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "p.csv"], capture_output=True, text=True, check=True)
     items, kilobytes = map(int, done.stdout.split())
