@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import shutil
 from importlib import metadata
@@ -203,7 +202,6 @@ def test_what_a_killed_process_left_is_removed(tmp_path, monkeypatch, call):
 
     monkeypatch.setenv("VISREC_CACHE", str(tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: 1)
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process tidies nothing
         patch.setattr(Path, call, kill)
         with pytest.raises(Killed):
